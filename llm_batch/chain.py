@@ -1,0 +1,344 @@
+"""The chain: given an item and the calls made for it so far, which request comes next.
+
+A chain is a pure function of history. It renders prompts, reads replies and decides, but it never
+waits, sends or reads a file, so the same chain serves a live run, an estimate, a resumed journal
+and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_batch.errors import ConfigError
+from llm_batch.records import Call, Item, Message, Request, Result, Score, StepTotals, Usage
+from llm_batch.scores import (
+    OutputField,
+    Unreadable,
+    instruction,
+    json_schema,
+    parse_object,
+    score_of,
+)
+
+
+class Step(BaseModel):
+    """One call of the chain, as written under ``[[steps]]``.
+
+    ``prompt`` and ``system`` are Jinja2 templates over the item's fields and, by step name, the
+    outputs of earlier steps. With ``output`` the reply must be an object of those fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    model: str = Field(min_length=1)
+    prompt: str = ""
+    prompt_file: str | None = None
+    system: str | None = None
+    max_tokens: int | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, ge=0)
+    output: dict[str, OutputField] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    on_truncated: Literal["fail", "keep"] = "fail"
+
+
+class ScoreRule(BaseModel):
+    """Where the score is and when it passes, as written under ``[score]``.
+
+    ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
+    number each label stands for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str
+    pass_at: float | None = None
+    labels: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def step(self) -> str:
+        """The name of the step the score comes from."""
+        return self.field.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the calls of one step came to; ``reask`` is the problem a re-ask should name."""
+
+    status: str
+    value: Any = None
+    error: str = ""
+    reask: str = ""
+
+
+class PromptError(Exception):
+    """A prompt cannot be rendered for one item; the message names the step and the reason."""
+
+
+class Chain:
+    """Steps in order, and the rule that turns the last outputs into a score.
+
+    Args:
+        steps: At least one; names are unique.
+        score: How to score an item, or ``None``.
+
+    Raises:
+        ConfigError: A template is not valid, or uses a step that does not come before it.
+    """
+
+    def __init__(self, steps: Sequence[Step], score: ScoreRule | None = None) -> None:
+        self.steps = tuple(steps)
+        self.score = score
+        self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
+        names = [step.name for step in self.steps]
+        for position, step in enumerate(self.steps):
+            for later in names[position:]:
+                if later in self._rendered[step.name].variables:
+                    raise ConfigError(
+                        f"steps.{step.name}: the prompt uses {later!r}, the output of a step that "
+                        "does not come before it",
+                        f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
+                    )
+
+    def next_request(self, item: Item, calls: Sequence[Call]) -> Request | None:
+        """The request to send next, or ``None`` when the item is finished or has failed.
+
+        Args:
+            item: The item.
+            calls: Every call made for it so far, in order.
+
+        Raises:
+            PromptError: The prompt of the next step cannot be rendered for this item.
+        """
+        outputs: dict[str, Any] = {}
+        for step in self.steps:
+            own = [call for call in calls if call.request.step == step.name]
+            if not own:
+                return self._request(step, item, outputs)
+            outcome = _outcome(step, own)
+            if outcome.reask:
+                return _reask(own[-1], outcome.reask, step)
+            if outcome.status != "ok":
+                return None
+            outputs[step.name] = outcome.value
+        return None
+
+    def result(self, item: Item, calls: Sequence[Call], problem: str = "") -> Result:
+        """What the item's calls came to.
+
+        Args:
+            item: The item.
+            calls: Every call made for it.
+            problem: Why no further request could be made (a `PromptError`); empty otherwise.
+        """
+        outputs: dict[str, Any] = {}
+        totals: dict[str, StepTotals] = {}
+        status, error = ("prompt", problem) if problem else ("ok", "")
+        for step in self.steps:
+            own = [call for call in calls if call.request.step == step.name]
+            if not own:
+                break
+            totals[step.name] = _totals(own)
+            outcome = _outcome(step, own)
+            if outcome.status != "ok":
+                status, error = outcome.status, f"{step.name}: {outcome.error}"
+                break
+            outputs[step.name] = outcome.value
+        score = self._score(outputs) if status == "ok" else None
+        if score is not None and score.value is None:
+            status = "unparsed"
+            error = f"{self.score.step if self.score else ''}: no score in {score.label[:80]!r}"
+        value = score.value if score else None
+        pass_at = self.score.pass_at if self.score else None
+        return Result(
+            item=item,
+            status=status,
+            outputs=outputs,
+            score=score if value is not None else None,
+            passed=None if value is None or pass_at is None else value >= pass_at,
+            steps=totals,
+            error=error,
+            worst_case=any(call.worst_case for call in calls),
+            simulated=any(call.simulated for call in calls),
+        )
+
+    def variables(self) -> set[str]:
+        """Names of the item fields that the prompts use."""
+        steps = {step.name for step in self.steps}
+        used: set[str] = set()
+        for templates in self._rendered.values():
+            used |= templates.variables
+        return used - steps
+
+    def _request(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Request:
+        return Request(
+            item_id=item.id,
+            step=step.name,
+            model=step.model,
+            messages=self._rendered[step.name].render({**item.fields, **outputs}),
+            params=self._rendered[step.name].params,
+        )
+
+    def _score(self, outputs: Mapping[str, Any]) -> Score | None:
+        if self.score is None:
+            return None
+        step, _, name = self.score.field.partition(".")
+        value = outputs.get(step)
+        reason = ""
+        if name and isinstance(value, Mapping):
+            reason = str(value.get("reason", ""))
+            value = value.get(name)
+        return score_of(value, self.score.labels, reason)
+
+
+class _StepTemplates:
+    """The compiled templates of a step, and the parameters that go with every request."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.system = _compile(step.system, f"steps.{step.name}.system") if step.system else None
+        self.prompt = _compile(step.prompt, f"steps.{step.name}.prompt")
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        step = self.step
+        params: dict[str, Any] = {}
+        if step.max_tokens is not None:
+            params["max_tokens"] = step.max_tokens
+        if step.temperature is not None:
+            params["temperature"] = step.temperature
+        if step.output is not None:
+            params["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": step.name,
+                    "strict": True,
+                    "schema": json_schema(step.output),
+                },
+            }
+        return params | step.params
+
+    @cached_property
+    def variables(self) -> set[str]:
+        sources = [self.step.prompt, self.step.system or ""]
+        return set().union(
+            *(meta.find_undeclared_variables(_environment().parse(text)) for text in sources)
+        )
+
+    def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
+        try:
+            prompt = self.prompt.render(context)
+            if self.step.output is not None:
+                prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
+            messages = [Message("user", prompt)]
+            if self.system is not None:
+                messages.insert(0, Message("system", self.system.render(context)))
+        except UndefinedError as error:
+            raise PromptError(f"steps.{self.step.name}.prompt: {error.message}") from error
+        except SecurityError as error:
+            raise PromptError(f"steps.{self.step.name}.prompt: not allowed: {error}") from error
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise PromptError(f"steps.{self.step.name}.prompt: {error}") from error
+        return tuple(messages)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        finalize=_as_text,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+
+
+def _as_text(value: Any) -> Any:
+    """How a value reads inside a prompt: objects as JSON, a missing cell as nothing."""
+    if isinstance(value, dict | list | tuple):
+        import json
+
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
+
+
+def _compile(source: str, where: str) -> Template:
+    try:
+        return _environment().from_string(source)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"{where} is not a valid template{f' (its line {line})' if line else ''}: {error}",
+            "templates are Jinja2: {{ field }} inserts a field",
+        ) from error
+
+
+def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
+    call = calls[-1]
+    if call.failure is not None:
+        return _Outcome(call.failure.kind, error=call.failure.message)
+    completion = call.completion
+    assert completion is not None  # a call has exactly one of the two
+    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
+    if completion.finish_reason == "content_filter":
+        return _Outcome("filtered", error="the provider's content filter stopped the answer")
+    if not completion.text.strip():
+        if reasoning and completion.finish_reason == "length":
+            return _Outcome(
+                "reasoning",
+                error=f"all {reasoning} output tokens went into reasoning; raise max_tokens",
+            )
+        if completion.finish_reason == "length":
+            return _Outcome("truncated", error=f"no text within {_cap(step)}")
+        return _Outcome("empty", error="the provider sent no text")
+    cut = completion.finish_reason == "length"
+    if cut and (step.on_truncated == "fail" or step.output is not None):
+        return _Outcome("truncated", error=f"the answer was cut at {_cap(step)}; raise max_tokens")
+    if step.output is None:
+        return _Outcome("ok", completion.text)
+    try:
+        return _Outcome("ok", parse_object(completion.text, step.output))
+    except Unreadable as error:
+        asked_again = len(calls) > 1
+        return _Outcome("unparsed", error=str(error), reask="" if asked_again else str(error))
+
+
+def _cap(step: Step) -> str:
+    return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
+
+
+def _reask(call: Call, problem: str, step: Step) -> Request:
+    """The same conversation, its unreadable answer and what was wrong with it."""
+    request, completion = call.request, call.completion
+    assert completion is not None and step.output is not None  # only a reply is asked for again
+    complaint = f"That reply cannot be used: {problem}. {instruction(step.output)}"
+    return Request(
+        item_id=request.item_id,
+        step=request.step,
+        model=request.model,
+        messages=(
+            *request.messages,
+            Message("assistant", completion.text),
+            Message("user", complaint),
+        ),
+        params=request.params,
+        sample=request.sample,
+    )
+
+
+def _totals(calls: Sequence[Call]) -> StepTotals:
+    costs = [call.cost for call in calls]
+    return StepTotals(
+        usage=sum(
+            (c.completion.usage for c in calls if c.completion and c.completion.usage), Usage()
+        ),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        latency_seconds=sum(call.latency_seconds for call in calls),
+        attempts=sum(len(call.attempts) for call in calls),
+    )

@@ -1,0 +1,41 @@
+"""Choosing a format by name and handing the text over."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from llm_batch.errors import ConfigError, OutputError
+
+T = TypeVar("T")
+
+
+def chosen(formats: Mapping[str, Callable[[T], str]], name: str) -> Callable[[T], str]:
+    """The formatter called ``name``.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in formats:
+        near = difflib.get_close_matches(name, formats, n=1)
+        raise ConfigError(
+            f"--format {name!r} is not known",
+            f"did you mean {near[0]}?" if near else f"formats are {', '.join(formats)}",
+        )
+    return formats[name]
+
+
+def deliver(text: str, output: str | None) -> None:
+    """Write to a file, or to stdout without one or with ``-``."""
+    from llm_batch.cli.console import put, say
+
+    if output is None or output == "-":
+        put(text)
+        return
+    try:
+        Path(output).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    say(f"wrote {output}")

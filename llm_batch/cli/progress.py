@@ -1,0 +1,135 @@
+"""What people watch while a run goes on: a live line on a terminal, a line a minute elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from llm_batch.cli.console import say, talk
+
+if TYPE_CHECKING:
+    from llm_batch.estimate import Estimate
+    from llm_batch.run import Progress
+
+_REFRESH_SECONDS = 0.1
+_LINE_SECONDS = 60.0
+
+
+class Quiet:
+    """Sentences, but no progress."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put away."""
+
+    def update(self, state: Progress) -> None:
+        """Nothing is shown."""
+
+    def say(self, sentence: str) -> None:
+        say(sentence)
+
+    def aside(self, ask: Callable[[Estimate], bool]) -> Callable[[Estimate], bool]:
+        """A question to the user, with the display out of the way."""
+        return ask
+
+
+class Lines(Quiet):
+    """A line a minute, for logs."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _LINE_SECONDS
+
+    def update(self, state: Progress) -> None:
+        if time.monotonic() >= self._next:
+            self._next += _LINE_SECONDS
+            say(f"{state.done:,}/{state.planned:,} items; {'; '.join(_facts(state))}")
+
+
+class Live(Quiet):
+    """A bar that keeps up with the run; shown from the first update on."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[facts]}", markup=False),
+            console=talk(),
+            auto_refresh=False,
+            transient=False,
+        )
+        self._task: Any = None
+        self._next = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._progress.refresh()
+            self._progress.stop()
+
+    def update(self, state: Progress) -> None:
+        now = time.monotonic()
+        if now < self._next and state.done < state.planned:
+            return
+        self._next = now + _REFRESH_SECONDS
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task("", total=state.planned, facts="")
+        facts = " · ".join(_facts(state))
+        self._progress.update(self._task, completed=state.done, facts=facts)
+        self._progress.refresh()
+
+    def say(self, sentence: str) -> None:
+        self._progress.console.print(sentence, markup=False)
+
+
+def make_progress(quiet: bool) -> Quiet:
+    """The display that fits where stderr goes."""
+    if quiet:
+        return Quiet()
+    return Live() if talk().is_terminal else Lines()
+
+
+def _facts(state: Progress) -> list[str]:
+    """What there is to say, most wanted first."""
+    facts = []
+    seconds = max(state.seconds, 1e-9)
+    if state.calls:
+        per_minute = state.calls / seconds * 60
+        limit = f" of {state.rpm:,.0f}" if state.rpm else ""
+        facts.append(f"{per_minute:,.0f}{limit} calls/min")
+    if state.done and state.done < state.planned and state.calls:
+        facts.append(f"{_duration((state.planned - state.done) * seconds / state.done)} left")
+    if state.spent or state.budget is not None:
+        of = state.budget if state.budget is not None else state.expected_cost
+        facts.append(f"${state.spent:,.3f}" + (f" of ${of:,.2f}" if of else ""))
+    if state.scored:
+        facts.append(_score(state))
+    failed = state.statuses.total() - state.statuses["ok"]
+    if failed:
+        facts.append(f"{failed:,} failed")
+    if state.retries:
+        facts.append(f"{state.retries:,} retries")
+    if state.simulated:
+        facts.append("simulated")
+    return facts
+
+
+def _score(state: Progress) -> str:
+    from llm_batch.stats.interval import wilson
+
+    if not state.passed and state.score_sum:
+        return f"mean score {state.score_sum / state.scored:.2f}"
+    rate = wilson(state.passed, state.scored)
+    return f"pass {100 * (rate.value or 0):.0f}% ({100 * (rate.low or 0):.0f}-{100 * (rate.high or 0):.0f})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

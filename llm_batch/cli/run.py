@@ -1,0 +1,147 @@
+"""``llmb run``: play the chain, or go on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llm_batch.cli import options
+
+if TYPE_CHECKING:
+    from llm_batch.estimate import Estimate
+    from llm_batch.run import RunSummary, Stop
+
+
+def run(
+    config: options.ConfigPath = None,
+    data: options.DataPath = None,
+    sample: options.SampleSize = None,
+    seed: options.Seed = None,
+    model: options.ModelName = None,
+    judge: options.JudgeName = None,
+    api_base: options.ApiBase = None,
+    workers: options.Workers = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    budget: options.BudgetUsd = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", rich_help_panel="Limits", help="threads (default) or serial."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", rich_help_panel="Output",
+            help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", rich_help_panel="Output", help="Do not ask about the cost."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel="Output", help="No progress.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Run the chain over a sample. The same command resumes; nothing is paid twice.
+
+    Prints the path of the results file.
+    """
+    from llm_batch.cli.console import put, say
+    from llm_batch.cli.progress import make_progress
+    from llm_batch.config import Overrides, load_config
+    from llm_batch.run import Stop
+    from llm_batch.run import run as run_chain
+
+    flags = Overrides(
+        data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
+        workers=workers, rpm=rpm, tpm=tpm, budget=budget, engine=engine, output=output,
+    )  # fmt: skip
+    settings = load_config(config, flags)
+    if settings.source is None:
+        _say_what_runs(settings)
+    stop = Stop()
+    with make_progress(quiet) as progress:
+        _stop_on_signals(stop)
+        summary = run_chain(
+            settings,
+            confirm=None if yes else progress.aside(_confirm),
+            progress=progress.update,
+            say=progress.say,
+            stop=stop,
+        )
+    _conclude(summary, say)
+    put(str(summary.path))
+    raise typer.Exit(summary.exit_code)
+
+
+def _say_what_runs(settings: Any) -> None:
+    from llm_batch.cli.console import say
+
+    models = ", ".join(dict.fromkeys(step.model for step in settings.steps))
+    data = "the bundled demo questions" if settings.data.path is None else settings.data.path
+    say(f"no llmb.toml here: the built-in chain with {models} over {data} (llmb init writes it)")
+
+
+def _confirm(estimate: Estimate) -> bool:
+    from llm_batch.cli.console import say
+    from llm_batch.errors import ConfigError
+
+    if estimate.cost is None:
+        shown = "a cost that is not known, because a model has no price"
+    else:
+        cost = estimate.cost
+        shown = f"${cost.value or 0:,.2f} (${cost.low or 0:,.2f} to ${cost.high or 0:,.2f})"
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"this run is expected to cost {shown}, and nobody can be asked here",
+            "add --yes to agree, or --budget USD to cap it",
+        )
+    say(f"This run makes {estimate.calls:,} calls and is expected to cost {shown}.")
+    return typer.confirm("Go on?", default=False, err=True)
+
+
+def _stop_on_signals(stop: Stop) -> None:
+    """The first Ctrl-C or SIGTERM finishes what is in flight; the second stops now."""
+    from llm_batch.cli.console import say
+    from llm_batch.errors import EXIT_INTERRUPTED
+
+    def handle(number: int, frame: object) -> None:
+        if stop.reason == "interrupted":
+            # Every finished call is in the journal; threads in the middle of one would keep
+            # a plain exit waiting for them.
+            os._exit(EXIT_INTERRUPTED)
+        stop("interrupted")
+        say("stopping: what is in flight is finished and kept; once more to stop now")
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, handle)
+
+
+def _conclude(summary: RunSummary, say: Any) -> None:
+    state = summary.progress
+    ok = state.statuses["ok"]
+    spent = f", ${state.spent:,.4f}" if state.priced and state.spent else ""
+    say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
+        f"{state.seconds:,.1f} s{spent}")  # fmt: skip
+    failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
+    if failed:
+        say("failed: " + ", ".join(f"{count:,} {kind}" for kind, count in failed.items()))
+    if state.simulated:
+        say("answers came from a fake/ model: these results are simulated")
+    if summary.status != "done":
+        words = {
+            "budget": "stopped at the budget",
+            "interrupted": "interrupted",
+            "refused": "the provider refused the run",
+            "circuit": "stopped because too much failed",
+        }[summary.status]
+        say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
+        say("nothing that was paid for is lost; the same command goes on from here")
+    elif failed:
+        say("the same command tries the failed calls again")
+    say(f"next: llmb report {summary.path}")

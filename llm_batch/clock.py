@@ -1,0 +1,64 @@
+"""Time, passed in, so that tests make an hour instant and a stop wakes every sleeper."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class Cancelled(Exception):
+    """The run is stopping: a request that was waiting for its turn is given back unsent."""
+
+
+class Clock(Protocol):
+    """What limits and retries need of time. All numbers are seconds."""
+
+    def now(self) -> float:
+        """Monotonic; only differences mean anything."""
+
+    def time(self) -> float:
+        """Since 1970-01-01 UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            Cancelled: The clock was cancelled before or during the wait.
+        """
+
+
+class SystemClock:
+    """The real time. `cancel` ends every sleep, now and later."""
+
+    now = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def sleep(self, seconds: float) -> None:
+        if self._cancelled.wait(max(0.0, seconds)):
+            raise Cancelled
+
+    def cancel(self) -> None:
+        """Wake everyone who sleeps; safe to call from a signal handler."""
+        self._cancelled.set()
+
+
+class FakeClock:
+    """A clock for tests: sleeping moves it forward at once. Not for several threads."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self.seconds = start
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.seconds
+
+    def time(self) -> float:
+        return 1_700_000_000.0 + self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.seconds += max(0.0, seconds)

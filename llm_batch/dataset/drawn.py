@@ -1,0 +1,239 @@
+"""Draw a sample: one pass over a dataset, then its items in the seeded order.
+
+Memory, besides the sample of at most `IN_MEMORY` items that is kept where the file cannot be
+read again by offset: about 60 bytes a row, of any size.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+
+import msgspec
+
+from llm_batch.dataset.identity import BadRow, Grouping, Keys, Namer
+from llm_batch.dataset.sampling import in_order, in_strata_order, order_key
+from llm_batch.dataset.source import Source
+from llm_batch.dataset.stores import InFile, Smallest, Spool, Store
+from llm_batch.errors import DataError
+from llm_batch.records import Item
+from llm_batch.stats.power import allocate
+
+if TYPE_CHECKING:
+    from llm_batch.config import Data
+
+#: Samples up to this size are kept in memory where rows cannot be read again from their file.
+IN_MEMORY = 50_000
+
+_EXAMPLES = 3
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(slots=True)
+class Drawn:
+    """A sample of a dataset. A context manager: it holds files open until it is closed.
+
+    Attributes:
+        path: The dataset as it was given, ``-`` for standard input.
+        sha256: Of its bytes as they are on disk, in hex.
+        population: Rows that can be used.
+        size: Items in the sample, at most ``population``.
+        skipped: Rows that cannot be used.
+        skipped_examples: What was wrong with the first of them, and where.
+        duplicates: Rows with the same content as an earlier one; 0 with an id field, where this
+            is an error.
+        fields: The names in the first row.
+        strata: Rows in each stratum, by name; ``None`` without stratification.
+        sizes_by_stratum: Items of the sample in each stratum; ``None`` likewise.
+    """
+
+    path: str
+    sha256: str
+    population: int
+    size: int
+    skipped: int
+    skipped_examples: tuple[str, ...]
+    duplicates: int
+    fields: tuple[str, ...]
+    strata: dict[str, int] | None
+    sizes_by_stratum: dict[str, int] | None
+    _order: array[int]
+    _store: Store
+    _namer: Namer
+    _grouping: Grouping | None
+    _open: ExitStack
+
+    def items(self) -> Iterator[Item]:
+        """Yield the items of the sample in the order they are to be played in.
+
+        Can be called again, and before another iteration has ended; not for several threads.
+
+        Raises:
+            DataError: The file has changed since it was drawn from.
+        """
+        for index in self._order:
+            fields = _decode(self._store.read(index))
+            stratum = self._grouping.of(index) if self._grouping else ""
+            yield Item(self._namer.again(fields, index), fields, stratum)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the rows, a sentence each."""
+        notes = []
+        if self.skipped:
+            examples = "; ".join(self.skipped_examples)
+            more = ", the first" if self.skipped > len(self.skipped_examples) else ""
+            notes.append(f"{_count(self.skipped, 'row')} skipped{more}: {examples}")
+        if self.duplicates:
+            notes.append(
+                f"{_count(self.duplicates, 'row')} with the same content as an earlier one: "
+                "each is an item of its own, with -2, -3 and so on after its id"
+            )
+        return tuple(notes)
+
+    def close(self) -> None:
+        """Give back files and memory; `items` cannot be used any more."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def draw(
+    data: Data,
+    path: Path | Literal["-"],
+    *,
+    size: int = 0,
+    seed: int = 42,
+    stratify: str | None = None,
+    scratch: Path | None = None,
+    stdin: BinaryIO | None = None,
+) -> Drawn:
+    """Read a dataset once and draw the first ``size`` items of its seeded order.
+
+    Args:
+        data: Which field is the id, which format it is, and what to do with bad rows.
+        path: The file, or ``-`` for standard input.
+        size: Items to draw; 0 for all.
+        seed: Another seed, another order.
+        stratify: A field whose values share the sample in proportion to their rows.
+        scratch: A folder for a temporary copy of the rows, which is only made when the rows
+            cannot be read again by offset and the sample is large or stratified.
+        stdin: Read for ``-``; the process's standard input by default.
+
+    Raises:
+        DataError: The dataset cannot be read as described, or two rows have one id.
+    """
+    with ExitStack() as stack:
+        source = stack.enter_context(Source(path, data.format, stdin))
+        namer = Namer(data.id)
+        grouping = Grouping(stratify) if stratify is not None else None
+        skipped = _Skipped(source, data.on_bad_row)
+        keys = Keys(data.id is not None, source.name, source.reader.place)
+        store: Store | None = None
+        names: tuple[str, ...] = ()
+        for number, fields, row, offset in source.rows():
+            try:
+                if isinstance(fields, str):
+                    raise BadRow(fields)
+                stratum = grouping.name(fields) if grouping else ""
+                item_id = namer.name(fields)
+            except BadRow as problem:
+                skipped.add(number, problem, first=not names)
+                continue
+            if store is None:
+                names = tuple(fields)
+                store = _store(source, size, stratify, scratch)
+                stack.callback(store.close)
+            if grouping:
+                grouping.add(stratum)
+            key = order_key(seed, item_id)
+            keys.add(key, number, item_id)
+            store.add(key, row or _encode(fields), offset)
+        if store is None:
+            raise skipped.all_of_them()
+        population = len(keys.firsts)
+        size = min(size or population, population)
+        shares = None
+        if grouping:
+            # Sorted, so that ties between strata do not depend on the order of rows.
+            shares = allocate(grouping.sizes(), size)
+            order = in_strata_order(
+                keys.firsts, keys.seconds, grouping.members, [shares[n] for n in grouping.names]
+            )
+        else:
+            order = islice(in_order(keys.firsts, keys.seconds), size)
+        return Drawn(
+            path=str(path),
+            sha256=source.sha256(),
+            population=population,
+            size=size,
+            skipped=skipped.count,
+            skipped_examples=tuple(skipped.examples),
+            duplicates=namer.duplicates,
+            fields=names,
+            strata=grouping.sizes() if grouping else None,
+            sizes_by_stratum=shares,
+            _order=array("Q", order),
+            _store=store,
+            _namer=namer,
+            _grouping=grouping,
+            _open=stack.pop_all(),
+        )
+
+
+def _store(source: Source, size: int, stratify: str | None, scratch: Path | None) -> Store:
+    """Where rows can be read again once it is known which of them are drawn."""
+    if source.in_place:
+        return InFile(source.file, source.check_unchanged)
+    # Until the last row nobody knows how many each stratum gives, so none can be let go.
+    if 0 < size <= IN_MEMORY and stratify is None:
+        return Smallest(size)
+    return Spool(scratch)
+
+
+class _Skipped:
+    """The bad rows: counted, with a few examples, or refused."""
+
+    def __init__(self, source: Source, on_bad_row: str) -> None:
+        self._source = source
+        self._refuse = on_bad_row == "error"
+        self._hint = ""
+        self.count = 0
+        self.examples: list[str] = []
+
+    def add(self, number: int, problem: BadRow, first: bool) -> None:
+        example = f"{self._source.reader.place} {number}: {problem}"
+        if self._refuse:
+            raise DataError(
+                f"{self._source.name}, {example}",
+                (first and problem.hint)
+                or 'fix it, or set on_bad_row = "skip" under [data] to leave such rows out',
+            )
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(example)
+            self._hint = self._hint or problem.hint
+
+    def all_of_them(self) -> DataError:
+        """What to say when no row was left."""
+        name = self._source.name
+        if not self.count:
+            return DataError(f"{name} has no rows", "give at least one item")
+        return DataError(
+            f"none of the {_count(self.count, 'row')} of {name} can be used; {self.examples[0]}",
+            self._hint or "does format under [data] name what the file is?",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

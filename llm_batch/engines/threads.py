@@ -1,0 +1,94 @@
+"""Many requests at once, in threads of this process.
+
+Each worker of the pool pulls requests from one queue for as long as the run lasts: a Future for
+every call would cost more than the queue does. A few requests wait in the queue, so that a worker
+that finishes need not wait for the main thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+
+from llm_batch.clock import Cancelled
+from llm_batch.engines import Serve
+from llm_batch.records import Call, Request
+
+
+class ThreadsEngine:
+    """A pool of ``workers`` threads around one function.
+
+    Args:
+        serve: Turns a request into a call; runs in the workers.
+        workers: How many calls are made at once.
+    """
+
+    def __init__(self, serve: Serve, workers: int) -> None:
+        self._serve = serve
+        self._workers = workers
+        self._capacity = workers + max(1, workers // 4)
+        self._held = 0
+        self._started = 0
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
+        # A request comes back in the place of a call when the run stopped before it was sent.
+        self._finished: SimpleQueue[Call | Request | BaseException] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="llmb")
+
+    @property
+    def free(self) -> int:
+        return self._capacity - self._held
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    def submit(self, request: Request) -> None:
+        self._held += 1
+        self._requests.put(request)
+        if self._started < self._workers:
+            self._started += 1
+            self._pool.submit(self._work)
+
+    def wait(self, timeout_seconds: float) -> Sequence[Call]:
+        calls: list[Call] = []
+        if not self._held:
+            return calls
+        try:
+            outcome = self._finished.get(timeout=timeout_seconds)
+            while True:
+                self._held -= 1
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if isinstance(outcome, Call):
+                    calls.append(outcome)
+                outcome = self._finished.get_nowait()
+        except Empty:
+            return calls
+
+    def give_back(self) -> Sequence[Request]:
+        returned: list[Request] = []
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                self._held -= len(returned)
+                return returned
+            if request is not None:
+                returned.append(request)
+
+    def close(self) -> None:
+        for _ in range(self._started):
+            self._requests.put(None)
+        self._pool.shutdown(wait=True)
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            try:
+                self._finished.put(self._serve(request))
+            except Cancelled:
+                self._finished.put(request)
+            except BaseException as error:  # a bug: the main thread must see it
+                self._finished.put(error)

@@ -1,0 +1,108 @@
+"""What is known of the models of a chain before any is called: prices, limits, where they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_batch.chain import Step
+from llm_batch.config import Config, Model
+from llm_batch.errors import ConfigError
+from llm_batch.estimate.assume import latency_of
+from llm_batch.estimate.span import Span
+from llm_batch.limits import DEFAULT_RPM
+from llm_batch.models import ModelInfo, model_info
+from llm_batch.prices import Tariff, tariff_of
+from llm_batch.providers import ENDPOINTS, Route, route
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How one model is served.
+
+    Attributes:
+        model: The model string.
+        vendor: Whose way of counting tokens applies; empty when the model is not known.
+        info: What the table says of it; ``None`` when it has no such model.
+        here: Whether it runs on this machine, so that no limit is assumed.
+        rpm: Requests a minute; ``None`` for no limit.
+        tpm: Tokens a minute, likewise.
+        rpm_is_assumed: True when nobody gave a limit.
+        latency: Seconds one call takes.
+        problem: Why it cannot be called as configured; empty when it can.
+        hint: What to do about that.
+    """
+
+    model: str
+    vendor: str
+    info: ModelInfo | None
+    here: bool
+    rpm: float | None
+    tpm: float | None
+    rpm_is_assumed: bool
+    latency: Span
+    problem: str = ""
+    hint: str = ""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it computes inside this process."""
+        return self.model.startswith("local/")
+
+
+def servings_of(config: Config) -> dict[str, Serving]:
+    """How the models of a chain are served, by model string. Needs no key and sends nothing."""
+    return {
+        model: _serving(model, config) for model in dict.fromkeys(s.model for s in config.steps)
+    }
+
+
+def tariff_of_step(step: Step, config: Config) -> Tariff | None:
+    """What a step's calls cost; ``None`` when its model has no known price."""
+    own = config.model(step.model)
+    tier = step.params.get("service_tier")
+    return tariff_of(
+        step.model,
+        own.input_price,
+        own.output_price,
+        own.cache_read_price,
+        service_tier=tier if isinstance(tier, str) else None,
+    )
+
+
+def _serving(model: str, config: Config) -> Serving:
+    settings = config.model(model)
+    problem = hint = ""
+    way: Route | None = None
+    try:
+        # The key is not looked for: an estimate needs none.
+        way = route(model, settings.model_copy(update={"api_key_env": None}))
+    except ConfigError as error:
+        problem, hint = error.message, error.hint
+    here = _is_here(settings, way)
+    rpm = settings.rpm or config.limits.rpm
+    tpm = settings.tpm or config.limits.tpm
+    assumed = rpm is None and tpm is None and not here
+    return Serving(
+        model=model,
+        vendor=way.vendor if way else "",
+        info=model_info(model),
+        here=here,
+        rpm=DEFAULT_RPM if assumed else rpm,
+        tpm=tpm,
+        rpm_is_assumed=assumed,
+        latency=latency_of(model, settings),
+        problem=problem,
+        hint=hint,
+    )
+
+
+def _is_here(settings: Model, way: Route | None) -> bool:
+    if way is not None and way.provider in ("embedded", "fake"):
+        return True
+    url = settings.api_base or (way.base_url if way else "")
+    if not url or any(url == endpoint.base_url for endpoint in ENDPOINTS.values()):
+        return False
+    # Brings the HTTP client with it, so only for servers of one's own.
+    from llm_batch.providers.direct import is_loopback
+
+    return is_loopback(url)

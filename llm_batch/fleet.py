@@ -1,0 +1,124 @@
+"""The models of a run, each with its client; made from the config, closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Self
+
+from llm_batch.budget import Budget
+from llm_batch.client import Client
+from llm_batch.clock import Clock
+from llm_batch.config import Config, Model
+from llm_batch.limits import Limiter
+from llm_batch.models import model_info
+from llm_batch.prices import Tariff, tariff_of
+from llm_batch.providers import make_provider
+from llm_batch.providers.base import Provider
+from llm_batch.records import Call, Request
+from llm_batch.tokens import TokenCounter, counter
+
+
+class FleetModel:
+    """What tokens of one model cost at worst, and how to count them.
+
+    Args:
+        name: The model string.
+        settings: Its section in the config.
+    """
+
+    def __init__(self, name: str, settings: Model) -> None:
+        self.name = name
+        self.tariff: Tariff | None = tariff_of(
+            name, settings.input_price, settings.output_price, settings.cache_read_price
+        )
+        info = model_info(name)
+        self.output_cap = info.max_output_tokens if info else None
+
+    def counter(self) -> TokenCounter:
+        return counter(self.name)
+
+    def upper_tokens(self, counted: float) -> int:
+        """The most tokens the provider may count where we counted so many."""
+        return int(counted * self.counter().upper_factor) + 1
+
+    def most_output(self, max_tokens: int | None) -> int:
+        """The most output tokens a request may have."""
+        return max_tokens or self.output_cap or 0
+
+    def worst_case(self, input_tokens: int, max_tokens: int | None) -> float:
+        """The most a request can cost, in USD; 0 for a model whose price is unknown."""
+        if self.tariff is None:
+            return 0.0
+        return self.tariff.worst_case(input_tokens, self.most_output(max_tokens))
+
+
+class Fleet:
+    """Serves the requests of all models of a run.
+
+    Args:
+        config: Which models, with which settings and limits.
+        budget: Shared by all.
+        clock: Shared by all.
+        make: How to make a provider; tests pass their own.
+
+    Raises:
+        ConfigError: A model cannot be served as configured.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        budget: Budget,
+        clock: Clock,
+        make: Callable[[str, Model, int], Provider] = make_provider,
+    ) -> None:
+        self.models: dict[str, FleetModel] = {}
+        self._clients: dict[str, Client] = {}
+        self._closing = ExitStack()
+        with self._closing:
+            for name in dict.fromkeys(step.model for step in config.steps):
+                settings = config.model(name)
+                model = self.models[name] = FleetModel(name, settings)
+                provider = make(name, settings, config.limits.workers)
+                self._closing.callback(provider.close)
+                self._clients[name] = Client(
+                    provider,
+                    _limiter(config, settings, provider, clock),
+                    budget,
+                    clock,
+                    tariff=model.tariff,
+                    counter=model.counter,
+                    output_cap=model.output_cap,
+                    timeout_seconds=config.limits.timeout,
+                    max_attempts=config.limits.max_attempts,
+                )
+            self._closing = self._closing.pop_all()
+
+    def call(self, request: Request) -> Call:
+        """Serve a request with its model's client; runs in the engine's threads."""
+        return self._clients[request.model].call(request)
+
+    def counter(self, model: str) -> TokenCounter:
+        return self.models[model].counter()
+
+    @property
+    def rpm(self) -> float | None:
+        """Requests a minute that all models together may get; ``None`` without a limit."""
+        limits = [client.limiter.rpm for client in self._clients.values()]
+        known = [rpm for rpm in limits if rpm is not None]
+        return sum(known) if known and len(known) == len(limits) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+
+def _limiter(config: Config, settings: Model, provider: Provider, clock: Clock) -> Limiter:
+    rpm = settings.rpm or config.limits.rpm
+    tpm = settings.tpm or config.limits.tpm
+    if rpm is None and tpm is None and not provider.on_this_machine:
+        return Limiter.with_default(clock)
+    return Limiter(rpm, tpm, clock)

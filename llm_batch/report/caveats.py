@@ -1,0 +1,197 @@
+"""What to keep in mind when reading a report, one sentence or two each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.report import words
+from llm_batch.report.manifest import Manifest
+from llm_batch.report.model import Report
+
+#: Fewer scored items than this say little.
+FEW_ITEMS = 30
+
+#: By this much the share of a stratum may differ from its share of the dataset.
+_OUT_OF_PROPORTION = 0.05
+
+_STOPPED = {
+    "running": "The run is still going, or was killed before it could say how it ended",
+    "budget": "The run stopped at its budget",
+    "interrupted": "The run was interrupted",
+    "refused": "The provider refused the run",
+    "circuit": "The run was stopped because too many calls failed in a row",
+}
+
+
+def caveats(
+    report: Report,
+    manifest: Manifest | None,
+    problem: str,
+    *,
+    torn: bool,
+    first_duplicate: str,
+    simulated: int,
+) -> tuple[str, ...]:
+    """The warnings that apply, most serious first.
+
+    Args:
+        report: The figures.
+        manifest: ``None`` when it could not be read.
+        problem: Why it could not; empty otherwise.
+        torn: Whether the last line of the results was cut off.
+        first_duplicate: The first id that was seen twice; empty without.
+        simulated: How many items the fake provider answered.
+    """
+    found = [
+        *_about_the_file(report, manifest, problem, torn, first_duplicate, simulated),
+        *_about_the_sample(report, manifest),
+        *_about_the_scores(report),
+        *_about_the_judge(report),
+        *_about_the_cost(report),
+    ]
+    return tuple(found)
+
+
+def _about_the_file(
+    report: Report,
+    manifest: Manifest | None,
+    problem: str,
+    torn: bool,
+    first_duplicate: str,
+    simulated: int,
+) -> Iterator[str]:
+    items = report.items
+    if report.run.simulated:
+        of_them = f" {simulated:,} of" if 0 < simulated < items.read else ""
+        yield (
+            f"Simulated: a fake provider gave{of_them} the answers. The figures show that the run "
+            "works; they say nothing about a model."
+        )
+    if manifest is None:
+        yield (
+            f"{problem}: the size of the dataset, the plan, the models and the estimate are "
+            "unknown."
+        )
+    if torn:
+        yield "The last line of the file is cut off and was left out."
+    if items.duplicates:
+        yield (
+            f"{_lines(items.duplicates)} repeated an id seen before (the first is "
+            f"{first_duplicate!r}) and left out; only the first line of an id counts."
+        )
+    if manifest is not None and manifest.totals.status == "done":
+        counted = sum(manifest.totals.items.values())
+        if counted and counted != items.read:
+            yield (
+                f"The manifest counts {words.items(counted)} and the file has {items.read:,}: one "
+                "of them was changed."
+            )
+
+
+def _lines(n: int) -> str:
+    return "1 line was" if n == 1 else f"{n:,} lines were"
+
+
+def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str]:
+    items = report.items
+    stopped = _STOPPED.get(report.run.status)
+    fewer = items.planned is not None and items.read < items.planned
+    if stopped or fewer:
+        begin = stopped or "The run is not complete"
+        done = f"{items.read:,} of {words.items(items.planned)}" if items.planned else "some items"
+        yield (
+            f"{begin}: {done} planned are here. They are the start of a random order, so they "
+            "still stand for the rest, with a wider interval."
+            if fewer
+            else f"{begin}."
+        )
+    dataset = manifest.dataset.n if manifest else None
+    if dataset is not None and dataset < items.read:
+        yield (
+            f"The dataset had {words.items(dataset)} and the results have {items.read:,}: they are "
+            "not from it alone, so its size is left out of account."
+        )
+    n = report.pass_rate.rate.n or items.scored
+    if 0 < n < FEW_ITEMS:
+        yield (
+            f"Only {words.items(n)} scored: with fewer than {FEW_ITEMS}, intervals are wide and "
+            "rough."
+        )
+    yield from _out_of_proportion(report)
+
+
+def _out_of_proportion(report: Report) -> Iterator[str]:
+    groups = report.groups.groups if report.groups else ()
+    sizes = [group.population for group in groups if group.population]
+    played = sum(group.n for group in groups)
+    if len(sizes) < len(groups) or not sizes or not played:
+        return
+    total = sum(sizes)
+    off = [
+        group
+        for group in groups
+        if abs(group.n / played - (group.population or 0) / total) > _OUT_OF_PROPORTION
+    ]
+    if off:
+        yield (
+            f"{words.clean(off[0].name, 40)!r} is {words.percent(off[0].n / played)} of the "
+            f"results and {words.percent((off[0].population or 0) / total)} of the dataset: the overall "
+            "rate is not weighted for that."
+        )
+
+
+def _about_the_scores(report: Report) -> Iterator[str]:
+    scores, rate, items = report.scores, report.pass_rate, report.items
+    missing = rate.missing or (items.read - items.scored if items.scored else 0)
+    if missing:
+        beginning = f"{words.items(missing)} of {items.read:,} {'has' if missing == 1 else 'have'}"
+        if rate.rate.n and rate.least is not None and rate.most is not None:
+            yield (
+                f"{beginning} no verdict. Were they all fails or all passes, the rate would be "
+                f"{words.percent(rate.least)} or {words.percent(rate.most)}."
+            )
+        else:
+            yield f"{beginning} no score."
+    if scores.excluded:
+        yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
+    if items.scored > 1 and scores.min == scores.max:
+        yield (
+            f"Every score is {words.number(scores.min)}: an interval around equal scores has no "
+            "width, and the judge may not tell answers apart."
+        )
+
+
+def _about_the_judge(report: Report) -> Iterator[str]:
+    if not report.items.scored:
+        return
+    check = report.judge_check
+    yield (
+        "The judge's own accuracy has not been checked against labels made by people; its errors "
+        "are not in the interval."
+    )
+    if check is None:
+        return
+    lowest = [rate for rate in (check.sensitivity, check.specificity) if rate.value is not None]
+    if len(lowest) == 2:
+        youden = sum(rate.value or 0 for rate in lowest) - 1
+        if youden < 0.5:
+            yield (
+                "The judge's verdicts agree poorly with the string match (sensitivity + "
+                f"specificity - 1 = {words.number(youden, 2)}): read some of both before you "
+                "trust the pass rate."
+            )
+
+
+def _about_the_cost(report: Report) -> Iterator[str]:
+    money, total = report.money, report.total
+    if money.worst_case_items:
+        yield (
+            f"The cost of {words.items(money.worst_case_items)} includes an upper bound: the "
+            "provider did not say what it used, or a failed attempt may have been billed."
+        )
+    if total.unpriced:
+        known = f"; the known part is {words.usd(total.known_cost)}" if total.known_cost else ""
+        yield (
+            f"The cost of {words.items(total.unpriced)} is unknown, because a model has no known "
+            f"price{known}. Set input_price and output_price under [models]."
+        )

@@ -1,0 +1,146 @@
+"""What a report reads from the manifest that stands beside a results file.
+
+Nothing in it is required: without a manifest, or with one that cannot be read, the report says
+less and says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.records import SCHEMA
+from llm_batch.report.model import Estimate, Range
+
+
+class _Step(msgspec.Struct):
+    name: str = ""
+    model: str = ""
+    output: dict[str, Any] | None = None
+
+
+class _ScoreRule(msgspec.Struct):
+    field: str = ""
+    pass_at: float | None = None
+
+
+class _Config(msgspec.Struct):
+    steps: list[_Step] = []
+    score: _ScoreRule | None = None
+
+
+class _Dataset(msgspec.Struct):
+    n: int | None = None
+    skipped: int | None = None
+    strata: dict[str, int] | None = None
+
+
+class _Sample(msgspec.Struct):
+    size: int | None = None
+    stratify: str | None = None
+
+
+class _Estimate(msgspec.Struct):
+    calls: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cost: Range | None = None
+    seconds: Range | None = None
+    steps: dict[str, _Estimate] = {}
+
+    @property
+    def figures(self) -> Estimate:
+        """Its figures, without those of the steps."""
+        return Estimate(
+            calls=_whole(self.calls),
+            input_tokens=_whole(self.input_tokens),
+            output_tokens=_whole(self.output_tokens),
+            cost=self.cost,
+        )
+
+    def of_step(self, name: str) -> Estimate | None:
+        """The figures of one step."""
+        step = self.steps.get(name)
+        return step.figures if step else None
+
+
+class _Totals(msgspec.Struct):
+    status: str = ""
+    items: dict[str, int] = {}
+    calls: int | None = None
+    seconds: float | None = None
+    simulated: bool = False
+
+
+class Manifest(msgspec.Struct):
+    """The parts of ``results.manifest.json`` that a report uses."""
+
+    schema: int = SCHEMA
+    run_id: str = ""
+    created_at: str = ""
+    engine: str = ""
+    config: _Config = msgspec.field(default_factory=_Config)
+    dataset: _Dataset = msgspec.field(default_factory=_Dataset)
+    sample: _Sample = msgspec.field(default_factory=_Sample)
+    estimate: _Estimate | None = None
+    totals: _Totals = msgspec.field(default_factory=_Totals)
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each step, in the order of the chain."""
+        return {step.name: step.model for step in self.config.steps}
+
+    @property
+    def judge(self) -> str:
+        """The name of the step the score comes from; empty without a score."""
+        return self.config.score.field.partition(".")[0] if self.config.score else ""
+
+    @property
+    def answer_step(self) -> str:
+        """The last step before the judge whose output is text; empty without one."""
+        names = [step.name for step in self.config.steps]
+        before = names.index(self.judge) if self.judge in names else 0
+        texts = [step.name for step in self.config.steps[:before] if step.output is None]
+        return texts[-1] if texts else ""
+
+
+def manifest_path(results: str | Path) -> Path:
+    """Where the manifest of a results file is: ``results.jsonl`` -> ``results.manifest.json``."""
+    return Path(results).with_suffix(".manifest.json")
+
+
+def read_manifest(results: str | Path) -> tuple[Manifest | None, str]:
+    """The manifest beside a results file, or why there is none.
+
+    Returns:
+        The manifest and an empty text, or ``None`` and a sentence.
+
+    Raises:
+        OutputError: It was written by a newer version.
+    """
+    if str(results) == "-":
+        return None, "Results from standard input have no manifest"
+    path = manifest_path(results)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None, f"There is no {path.name} beside the results"
+    except OSError as error:
+        return None, f"{path.name} cannot be read ({error.strerror or error})"
+    try:
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return None, f"{path.name} cannot be read ({error})"
+    if manifest.schema > SCHEMA:
+        raise OutputError(
+            f"{path} was written by a newer llm_batch: this one reads schema {SCHEMA}",
+            "upgrade llm_batch and report again",
+        )
+    return manifest, ""
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)

@@ -1,0 +1,309 @@
+"""What a report holds: numbers and texts, nothing to compute and nothing to draw.
+
+Every format shows this one tree, and the JSON format is this tree: a name here is a key there.
+Rates and shares are fractions of one, money is USD, times are seconds, scores are in their own
+unit. What is not known or cannot be computed is ``None``, never 0 and never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_batch.records import Interval, Usage
+
+#: Version of the layout of ``llmb report --format json``.
+REPORT_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run the results came from; empty texts and ``None`` where no manifest says.
+
+    Attributes:
+        id: The run's id.
+        created_at: When it was first started, ISO 8601, UTC.
+        status: ``done``, ``running``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        engine: What moved the requests.
+        models: By step name, in the order of the chain.
+        judge: Name of the step the score comes from; empty without one.
+        calls: Calls made, those of earlier sessions included.
+        seconds: Wall time, summed over the sessions.
+        expected_seconds: Wall time as it was estimated before the run.
+        simulated: True when the fake provider answered any of it.
+    """
+
+    id: str
+    created_at: str
+    status: str
+    engine: str
+    models: Mapping[str, str]
+    judge: str
+    calls: int | None
+    seconds: float | None
+    expected_seconds: Range | None
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How much of the dataset the results cover.
+
+    Attributes:
+        population: Items in the dataset; ``None`` when unknown.
+        planned: Items the sample was to have; ``None`` when unknown.
+        read: Items in the results file, failed ones included.
+        ok: Those whose chain came to its end.
+        scored: Those with a score.
+        coverage: ``scored / planned``; of the items read when the plan is unknown.
+        duplicates: Lines left out because their id had been seen before.
+    """
+
+    population: int | None
+    planned: int | None
+    read: int
+    ok: int
+    scored: int
+    coverage: float | None
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Items of one status: ``ok`` or a kind of failure, with the first of them as an example."""
+
+    kind: str
+    n: int
+    example_id: str
+    example_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassRate:
+    """How many items pass, and what that says.
+
+    Attributes:
+        pass_at: The least score that passes; ``None`` when unknown.
+        passed: Items that passed.
+        rate: Among items with a verdict, bounded for ``estimand``.
+        estimand: What the bounds speak of, in words.
+        future: The same rate bounded for items outside the dataset, given when ``rate`` is
+            bounded for the dataset alone.
+        bound: The exact one-sided bound, given when all passed or all failed.
+        missing: Items that were played and have no verdict.
+        least: The rate if every missing verdict were a fail.
+        most: The rate if every missing verdict were a pass.
+    """
+
+    pass_at: float | None
+    passed: int
+    rate: Interval
+    estimand: str
+    future: Interval | None
+    bound: Interval | None
+    missing: int
+    least: float | None
+    most: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Scores from ``low`` to below ``high`` (the last bin includes it); equal for one value."""
+
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores as numbers, in their own unit.
+
+    Attributes:
+        mean: With a t interval for ``estimand``.
+        estimand: What the bounds speak of, in words.
+        sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
+        median: The 50 % quantile, type 7.
+        min: The least score.
+        max: The greatest score.
+        distribution: Every value with its count, or ten bins when there are many values.
+        excluded: Scores left out because they are beyond 1e100.
+    """
+
+    mean: Interval
+    estimand: str
+    sd: float | None
+    median: float | None
+    min: float | None
+    max: float | None
+    distribution: tuple[Bin, ...]
+    excluded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The items that share one value of the grouping field.
+
+    ``n`` counts the items read and ``population`` those in the dataset, when that is known.
+    ``pass_rate`` is over items with a verdict, ``mean_score`` over items with a score.
+    """
+
+    name: str
+    population: int | None
+    n: int
+    scored: int
+    passed: int
+    pass_rate: Interval
+    mean_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The results by a field of the items, largest group first."""
+
+    field: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A figure as it was estimated before the run."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What was estimated before the run, for one step or in all; ``cost`` ``None``: no price."""
+
+    calls: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Range | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one step took, or all of them together.
+
+    Attributes:
+        step: The step's name; ``total`` for all.
+        items: Items for which it was called.
+        attempts: Sends, re-asks and retries included.
+        usage: Tokens as the provider counted them; input includes cached, output reasoning.
+        cost: USD; ``None`` when the price of any of it is unknown.
+        known_cost: USD of the part whose price is known.
+        unpriced: Items whose cost is unknown.
+        latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
+        latency_p95: The 95 % quantile of the same.
+        estimate: What had been estimated; ``None`` without a manifest.
+    """
+
+    step: str
+    items: int
+    attempts: int
+    usage: Usage
+    cost: float | None
+    known_cost: float
+    unpriced: int
+    latency_p50: float | None
+    latency_p95: float | None
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the run's cost means per item and for the whole dataset; USD.
+
+    Attributes:
+        per_item: Cost by items read; ``None`` when a price is unknown.
+        per_passed: Cost by items that passed.
+        whole_dataset: What all items of the dataset would cost in all, from the items read
+            (t interval, finite population); ``None`` when the size or a price is unknown.
+        worst_case_items: Items whose cost includes an upper bound in place of a bill.
+    """
+
+    per_item: float | None
+    per_passed: float | None
+    whole_dataset: Interval | None
+    worst_case_items: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCheck:
+    """The judge's verdicts beside a string match: is the reference found in the answer?
+
+    A match is a hint and no person's label: it misses right answers in other words and accepts
+    wrong ones that mention the reference.
+
+    Attributes:
+        reference: The field with the reference.
+        step: The step whose output is searched.
+        found_passed: Reference found, judge passes.
+        found_failed: Reference found, judge fails.
+        absent_passed: Reference not found, judge passes.
+        absent_failed: Reference not found, judge fails.
+        unchecked: Items with a verdict left out: no reference, no text, or a reference too long
+            to be looked for word for word.
+        agreement: Share of items on which both say the same.
+        sensitivity: Share of items with a match that the judge passes.
+        specificity: Share of items without a match that the judge fails.
+        kappa: Cohen's kappa; ``None`` value where it is undefined.
+        kappa_standard_error: Its standard error.
+    """
+
+    reference: str
+    step: str
+    found_passed: int
+    found_failed: int
+    absent_passed: int
+    absent_failed: int
+    unchecked: int
+    agreement: Interval
+    sensitivity: Interval
+    specificity: Interval
+    kappa: Interval
+    kappa_standard_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything there is to say about one results file.
+
+    Attributes:
+        schema: Version of this layout.
+        path: The results file as it was named.
+        headline: The finding in one sentence.
+        level: Confidence level of all intervals.
+        run: Where the results came from.
+        items: How much they cover.
+        statuses: ``ok`` first, then failures by frequency.
+        pass_rate: Who passes.
+        scores: The scores as numbers.
+        groups: By a field of the items; ``None`` without one.
+        steps: Tokens, cost and latency by step, in the order of the chain.
+        total: The same for all steps together.
+        money: Cost per item and for the whole dataset.
+        judge_check: Verdicts beside a string match; ``None`` without references or verdicts.
+        warnings: What to keep in mind, one sentence or two each.
+        next_steps: What to do next, one sentence each.
+    """
+
+    schema: int
+    path: str
+    headline: str
+    level: float
+    run: Run
+    items: Items
+    statuses: tuple[Status, ...]
+    pass_rate: PassRate
+    scores: Scores
+    groups: Groups | None
+    steps: tuple[Spending, ...]
+    total: Spending
+    money: Money
+    judge_check: JudgeCheck | None
+    warnings: tuple[str, ...]
+    next_steps: tuple[str, ...]

@@ -1,0 +1,94 @@
+"""The report for a terminal, which reads the same in a pipe.
+
+The finding comes first, then tables, then what to keep in mind and what to do next. Colour and
+bold only repeat what the words say. Texts from the data never reach the markup parser, and what
+cannot be printed in them is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from llm_batch.report import tables
+from llm_batch.report.model import Report
+from llm_batch.report.tables import Paragraph, Table
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_WIDTH = 80
+_INDENT = 2
+
+
+def format(report: Report) -> str:
+    """The report as plain text, 80 columns wide."""
+    from rich.console import Console
+
+    target = StringIO()
+    console = Console(file=target, width=_WIDTH, color_system=None, legacy_windows=False)
+    render(report, console)
+    return target.getvalue()
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the report to a console, in its width and colours."""
+    for renderable in _renderables(report):
+        # Styled blanks fill a table to the width of its cells; nobody needs them in a file.
+        with console.capture() as captured:
+            console.print(renderable, highlight=False)
+        for line in captured.get().splitlines():
+            console.file.write(line.rstrip() + "\n")
+
+
+def _renderables(report: Report) -> Iterator[RenderableType]:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    yield Text(report.headline, style="bold")
+    for line in tables.origin(report):
+        yield Text(line)
+    for section in tables.sections(report):
+        yield Text("")
+        yield Text(section.title, style="bold")
+        for part in section.parts:
+            yield Padding(_rendered(part), (0, 0, 0, _INDENT))
+    yield from _list("Warnings", report.warnings, "- ", "yellow")
+    yield from _list("Next", report.next_steps, "- ", "")
+
+
+def _rendered(part: Paragraph | Table) -> RenderableType:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    if isinstance(part, Paragraph):
+        return Text(part.text)
+    table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    table.show_header = any(part.header)
+    for title, right in zip(part.header, part.right, strict=True):
+        table.add_column(
+            Text(title, style="underline"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
+    for row in part.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _list(title: str, sentences: Sequence[str], mark: str, style: str) -> Iterator[RenderableType]:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    if not sentences:
+        return
+    yield Text("")
+    yield Text(title, style=f"bold {style}".strip())
+    listed = RichTable(box=None, padding=0, pad_edge=False, show_header=False)
+    listed.add_column(no_wrap=True)
+    listed.add_column(overflow="fold")
+    for sentence in sentences:
+        listed.add_row(Text(f"  {mark}"), Text(sentence))
+    yield listed

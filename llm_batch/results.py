@@ -1,0 +1,178 @@
+"""Lines of results.jsonl: one per item, enough for a report without any other file.
+
+A line, with every key it has (``null`` where there is nothing to say)::
+
+    {"schema": 1, "id": "geo-001", "status": "ok", "error": "",
+     "fields": {"question": "…", "answer": "…"},
+     "outputs": {"generate": "…", "judge": {"reason": "…", "score": 5}},
+     "score": 5.0, "label": "", "reason": "…", "passed": true, "stratum": "",
+     "usage": {"input_tokens": 120, "output_tokens": 30, "cache_read_tokens": 0,
+               "cache_write_tokens": 0, "reasoning_tokens": 0,
+               "steps": {"generate": {"input_tokens": 40, …}, "judge": {…}}},
+     "cost": {"total": 0.0012, "steps": {"generate": 0.0004, "judge": 0.0008}},
+     "latency_seconds": {"total": 1.9, "steps": {"generate": 1.2, "judge": 0.7}},
+     "attempts": {"total": 2, "steps": {"generate": 1, "judge": 1}},
+     "worst_case": false, "simulated": false}
+
+Costs are USD, ``null`` when a price is unknown. ``usage`` counts as `records.Usage` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.records import SCHEMA, Result, StepTotals, Usage
+
+_USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
+_encoder = msgspec.json.Encoder()
+
+
+def encode_result(result: Result, keep: Collection[str] | None = None) -> bytes:
+    """One line of results.jsonl, newline included.
+
+    Args:
+        result: What an item came to.
+        keep: Names of the item's fields to copy; ``None`` copies all of them.
+    """
+    return _encoder.encode(result_record(result, keep)) + b"\n"
+
+
+def result_record(result: Result, keep: Collection[str] | None = None) -> dict[str, Any]:
+    """The same as a dict of plain values; keys as in the module's docstring."""
+    item, score, steps = result.item, result.score, result.steps
+    fields = item.fields
+    if keep is not None:
+        fields = {name: fields[name] for name in keep if name in fields}
+    costs = [totals.cost for totals in steps.values()]
+    usage = sum((totals.usage for totals in steps.values()), Usage())
+    return {
+        "schema": SCHEMA,
+        "id": item.id,
+        "status": result.status,
+        "error": result.error,
+        "fields": fields,
+        "outputs": result.outputs,
+        "score": score.value if score else None,
+        "label": score.label if score else "",
+        "reason": score.reason if score else "",
+        "passed": result.passed,
+        "stratum": item.stratum,
+        "usage": {
+            **_usage_record(usage),
+            "steps": {name: _usage_record(totals.usage) for name, totals in steps.items()},
+        },
+        "cost": {
+            "total": None if None in costs else sum(cost for cost in costs if cost is not None),
+            "steps": {name: totals.cost for name, totals in steps.items()},
+        },
+        "latency_seconds": _of_steps(steps, "latency_seconds"),
+        "attempts": _of_steps(steps, "attempts"),
+        "worst_case": result.worst_case,
+        "simulated": result.simulated,
+    }
+
+
+def _usage_record(usage: Usage) -> dict[str, int]:
+    return {name: getattr(usage, name) for name in _USAGE_FIELDS}
+
+
+def _of_steps(steps: Mapping[str, StepTotals], name: str) -> dict[str, Any]:
+    values = {step: getattr(totals, name) for step, totals in steps.items()}
+    return {"total": sum(values.values()), "steps": values}
+
+
+class ResultsFile:
+    """The results of a run as they come; replaces the file of an earlier run only once it must.
+
+    Results that follow from the journal alone are written beside the old file first. The first
+    new call, or the end, puts the new file in its place, and it grows there from then on: at every
+    moment the path holds a whole older file or the newest results.
+
+    Args:
+        path: The file.
+        keep: Names of the item's fields to copy; ``None`` copies all.
+        edited: Whether someone changed the file since a run wrote it; it is then kept aside.
+
+    Attributes:
+        kept: Where an edited file was put, or ``None``.
+    """
+
+    def __init__(self, path: Path, keep: Collection[str] | None, edited: bool) -> None:
+        self.path = path
+        self._keep = keep
+        self._beside = path.with_name(path.name + ".tmp")
+        self._published = False
+        self._flushed_at = time.monotonic()
+        self.kept = _set_aside(path) if edited else None
+        try:
+            self._file = open(self._beside, "wb")  # noqa: SIM115  (closed by __exit__)
+        except OSError as error:
+            raise OutputError(f"cannot write {self._beside}: {error.strerror}") from error
+
+    def write(self, result: Result) -> None:
+        """Add a line.
+
+        Raises:
+            OutputError: The disk is full or failing; the journal has what was paid for.
+        """
+        try:
+            self._file.write(encode_result(result, self._keep))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def publish(self) -> None:
+        """Put the file in its place, if it is not there yet."""
+        if self._published:
+            if time.monotonic() - self._flushed_at > 1.0:
+                self.flush()
+            return
+        self.flush()
+        os.replace(self._beside, self.path)
+        self._published = True
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+        self._flushed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self.publish()
+                self.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk: the error is raised already
+                self._file.close()
+            if not self._published:
+                self._beside.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"cannot write {self.path}: {error.strerror}; every paid call is in the journal",
+            "free some space and run the same command again",
+        )
+
+
+def _set_aside(path: Path) -> Path:
+    for number in itertools.count(1):
+        kept = path.with_name(f"{path.stem}.edited-{number}{path.suffix}")
+        if not kept.exists():
+            path.rename(kept)
+            return kept
+    raise AssertionError("count() does not end")

@@ -1,0 +1,165 @@
+"""How far two raters agree: a judge and a reference, say, over the same items.
+
+Of two raters one is the *reference*, taken to be right, and the other the *judge*. Rates carry
+Wilson intervals. What cannot be computed is ``None``, never NaN: without items there is no rate,
+and kappa has no meaning when both raters put every item into one and the same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from llm_batch.records import Interval
+from llm_batch.stats.interval import wilson, z_value
+
+Weights = Literal["none", "linear", "quadratic"]
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryTable:
+    """Counts of items by what the reference and the judge say, each yes or no.
+
+    Attributes:
+        both_yes: True positives.
+        only_judge: False positives: the judge says yes, the reference no.
+        only_reference: False negatives: the reference says yes, the judge no.
+        both_no: True negatives.
+    """
+
+    both_yes: int = 0
+    only_judge: int = 0
+    only_reference: int = 0
+    both_no: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.both_yes, self.only_judge, self.only_reference, self.both_no) < 0:
+            raise ValueError(f"counts must not be negative, got {self}")
+
+    @property
+    def n(self) -> int:
+        """How many items both have judged."""
+        return self.both_yes + self.only_judge + self.only_reference + self.both_no
+
+    @property
+    def rows(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The counts as a square: rows are the reference, columns the judge, yes first."""
+        return ((self.both_yes, self.only_reference), (self.only_judge, self.both_no))
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """Agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is worse.
+
+    Attributes:
+        interval: Kappa with its bounds, from the standard error and a normal quantile, cut to
+            [-1, 1]. The bounds are ``None`` where the standard error is 0, as it is for perfect
+            agreement: a few items that all agree do not prove that all others would.
+        standard_error: ``None`` when kappa is undefined.
+    """
+
+    interval: Interval
+    standard_error: float | None
+
+
+def agreement(table: BinaryTable, level: float = 0.95) -> Interval:
+    """Give the share of items on which judge and reference say the same, with Wilson bounds.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+    """
+    return wilson(table.both_yes + table.both_no, table.n, level)
+
+
+def sensitivity(table: BinaryTable, level: float = 0.95) -> Interval:
+    """Give the share of the reference's yes items to which the judge says yes, with Wilson bounds.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Altman and Bland (1994). Agrees with scikit-learn ``recall_score``. Known answer: 9 of 10 ->
+    0.9, from 0.5958 to 0.9821.
+    """
+    return wilson(table.both_yes, table.both_yes + table.only_reference, level)
+
+
+def specificity(table: BinaryTable, level: float = 0.95) -> Interval:
+    """Give the share of the reference's no items to which the judge says no, with Wilson bounds.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Altman and Bland (1994). Agrees with scikit-learn ``recall_score(pos_label=0)``.
+    """
+    return wilson(table.both_no, table.both_no + table.only_judge, level)
+
+
+def cohen_kappa(
+    counts: Sequence[Sequence[int]], weights: Weights = "none", level: float = 0.95
+) -> Kappa:
+    """Measure the agreement of two raters beyond what their habits alone would give.
+
+    Args:
+        counts: A square table: ``counts[i][j]`` items were put into class i by one rater and
+            into class j by the other. Ordered classes stand in their order.
+        weights: ``none`` takes every disagreement alike; ``linear`` and ``quadratic`` count a
+            disagreement by its distance or its squared distance in classes, for ordered scores.
+        level: Two-sided confidence level of the bounds.
+
+    Raises:
+        ValueError: The table is not square or has fewer than 2 classes, a count is negative,
+            the weights are unknown, or ``level`` is not between 0 and 1.
+
+    Cohen (1960, 1968); standard error by Fleiss, Cohen and Everitt (1969), eq. 8 and 13. Agrees
+    with scikit-learn ``cohen_kappa_score`` and statsmodels ``cohens_kappa``. Known answer:
+    ((20, 5), (10, 15)) -> 0.4, standard error 0.1270.
+    """
+    z = z_value(level)
+    k = len(counts)
+    if k < 2 or any(len(row) != k for row in counts):
+        raise ValueError("counts must be a square table of at least 2 classes")
+    if any(count < 0 for row in counts for count in row):
+        raise ValueError("counts must not be negative")
+    n = sum(map(sum, counts))
+    method = "kappa" if weights == "none" else f"kappa, {weights} weights"
+    rows = [sum(row) for row in counts]
+    columns = [sum(row[j] for row in counts) for j in range(k)]
+    weight = [[_weight(i, j, k, weights) for j in range(k)] for i in range(k)]
+    # With all items of both raters in one class chance agreement is 1 and kappa is 0/0.
+    if n == 0 or any(rows[i] == columns[i] == n for i in range(k)):
+        return Kappa(Interval(None, None, None, level, n, method), None)
+    p = [row / n for row in rows]
+    q = [column / n for column in columns]
+    cells = [(i, j) for i in range(k) for j in range(k)]
+    observed = sum(weight[i][j] * counts[i][j] for i, j in cells) / n
+    expected = sum(weight[i][j] * p[i] * q[j] for i, j in cells)
+    kappa = (observed - expected) / (1 - expected)
+    row_mean = [sum(weight[i][j] * q[j] for j in range(k)) for i in range(k)]
+    column_mean = [sum(weight[i][j] * p[i] for i in range(k)) for j in range(k)]
+    spread = (
+        sum(
+            counts[i][j] / n * (weight[i][j] - (row_mean[i] + column_mean[j]) * (1 - kappa)) ** 2
+            for i, j in cells
+        )
+        - (kappa - expected * (1 - kappa)) ** 2
+    )
+    # Rounding leaves 1e-17 of either sign where the spread is 0.
+    error = sqrt(spread / n) / (1 - expected) if spread > 1e-15 else 0.0
+    if error == 0:
+        return Kappa(Interval(kappa, None, None, level, n, method), 0.0)
+    low, high = max(-1.0, kappa - z * error), min(1.0, kappa + z * error)
+    return Kappa(Interval(kappa, low, high, level, n, method), error)
+
+
+def _weight(i: int, j: int, k: int, weights: Weights) -> float:
+    """How much of an agreement it is when one rater says class i and the other class j."""
+    if weights == "none":
+        return float(i == j)
+    distance = abs(i - j) / (k - 1)
+    if weights == "linear":
+        return 1 - distance
+    if weights == "quadratic":
+        return 1 - distance * distance
+    raise ValueError(f"weights must be none, linear or quadratic, got {weights!r}")

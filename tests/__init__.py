@@ -1,0 +1,1 @@
+"""Tests of llm_batch; a package so that `python -m tests.server` works from the root."""

@@ -1,0 +1,194 @@
+"""Everything that can go wrong with a reply, by name.
+
+A fault is one of three things: an error status with its body, an answer that was changed before
+it was sent, or a way of sending it. What the model worked for is billed even if the client never
+sees it, as providers do; ``usable`` says whether the client ends up with a whole answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.server.answers import Answer, ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table.
+
+    Attributes:
+        about: What happens, for ``--help``.
+        error: The error reply; nothing is billed.
+        alter: Changes the answer before it is written.
+        spoil: Changes the bytes of the body.
+        content_type: Of the reply, when it is not JSON.
+        delivery: The name of a function in `tests.server.delivery`.
+        latency_factor: Times the latency.
+        usable: Whether the reply, once it is complete, holds a whole answer.
+    """
+
+    about: str
+    error: tuple[int, str, str, str | None] | None = None
+    alter: Callable[[Answer], None] | None = None
+    spoil: Callable[[bytes], bytes] | None = None
+    content_type: str = "application/json"
+    delivery: str = "plain"
+    latency_factor: float = 1.0
+    usable: bool = False
+
+    def raises(self) -> ApiError | None:
+        """The error of this fault as an exception, or ``None`` when it answers."""
+        if self.error is None:
+            return None
+        status, message, type_, code = self.error
+        return ApiError(status, message, type_, code)
+
+
+def _empty_choices(answer: Answer) -> None:
+    answer.choices = False
+
+
+def _null_content(answer: Answer) -> None:
+    answer.text = None
+
+
+def _content_filter(answer: Answer) -> None:
+    answer.text = (answer.text or "")[: len(answer.text or "") // 2]
+    answer.finish = "content_filter"
+
+
+def _length(answer: Answer) -> None:
+    answer.text = (answer.text or "")[: len(answer.text or "") // 2]
+    answer.finish = "length"
+
+
+def _reasoning_only(answer: Answer) -> None:
+    answer.text = None
+    answer.finish = "length"
+    answer.reasoning_tokens = answer.output_tokens
+    answer.count()
+
+
+def _usage(value: dict[str, Any] | None) -> Callable[[Answer], None]:
+    def alter(answer: Answer) -> None:
+        answer.usage = value
+
+    return alter
+
+
+def _absurd(value: Any) -> dict[str, Any]:
+    return {"prompt_tokens": value, "completion_tokens": value, "total_tokens": value}
+
+
+def _html(_: bytes) -> bytes:
+    return b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>\n"
+
+
+def _error_in_200(_: bytes) -> bytes:
+    return b'{"error":{"message":"Provider returned error","code":502}}'
+
+
+_FAILED = "The server had an error while processing your request."
+_INVALID = "invalid_request_error"
+_SERVER = "server_error"
+
+FAULTS: dict[str, Fault] = {
+    # Error replies.
+    "400": Fault("invalid request", (400, "The request is not valid.", _INVALID, None)),
+    "401": Fault(
+        "wrong key",
+        (401, "Incorrect API key provided: sk-****.", _INVALID, "invalid_api_key"),
+    ),
+    "403": Fault(
+        "country, project or model not allowed",
+        (403, "Your project has no access to this model.", _INVALID, "unsupported_country"),
+    ),
+    "404": Fault(
+        "no such model",
+        (404, "The model does not exist or you have no access.", _INVALID, "model_not_found"),
+    ),
+    "408": Fault("the server gave up waiting", (408, "Request timeout.", _SERVER, None)),
+    "413": Fault("body too large", (413, "Request entity too large.", _INVALID, None)),
+    "429": Fault(
+        "too many requests, whatever the limits say",
+        (429, "Rate limit reached.", "requests", "rate_limit_exceeded"),
+    ),
+    "500": Fault("internal error", (500, _FAILED, _SERVER, None)),
+    "502": Fault("bad gateway", (502, "Bad gateway.", _SERVER, None)),
+    "503": Fault(
+        "overloaded",
+        (503, "The engine is currently overloaded, please try again later.", _SERVER, None),
+    ),
+    "504": Fault("gateway timeout", (504, "Gateway timeout.", _SERVER, None)),
+    "529": Fault("overloaded, Anthropic's way", (529, "Overloaded", "overloaded_error", None)),
+    "context_length": Fault(
+        "400, prompt too long",
+        (
+            400,
+            "This model's maximum context length is 8192 tokens. However, you asked for 9001.",
+            _INVALID,
+            "context_length_exceeded",
+        ),
+    ),
+    "content_policy": Fault(
+        "400, prompt refused by a filter",
+        (
+            400,
+            "Your request was rejected as a result of our safety system.",
+            _INVALID,
+            "content_policy_violation",
+        ),
+    ),
+    "insufficient_quota": Fault(
+        "429 that no waiting cures",
+        (
+            429,
+            "You exceeded your current quota, please check your plan and billing details.",
+            "insufficient_quota",
+            "insufficient_quota",
+        ),
+    ),
+    # Replies with status 200 that hold no whole answer.
+    "malformed_json": Fault(
+        "200, not JSON", spoil=lambda body: body.replace(b":", b"=", 3).replace(b'"', b"'", 4)
+    ),
+    "truncated_json": Fault(
+        "200, first half of the JSON, with an honest length",
+        spoil=lambda body: body[: len(body) // 2],
+    ),
+    "html": Fault("200, a page of HTML", spoil=_html, content_type="text/html; charset=utf-8"),
+    "error_in_200": Fault("200, an error object as the body", spoil=_error_in_200),
+    "empty_choices": Fault("200, no choice", alter=_empty_choices),
+    "null_content": Fault("200, content is null", alter=_null_content),
+    "content_filter": Fault("200, finish_reason content_filter", alter=_content_filter),
+    "length": Fault("200, finish_reason length, half the text", alter=_length),
+    "reasoning_only": Fault("200, all output was reasoning", alter=_reasoning_only),
+    # Whole answers with strange accounts.
+    "usage_missing": Fault("no usage", alter=_usage(None), usable=True),
+    "usage_huge": Fault("usage of 1e12 tokens", alter=_usage(_absurd(10**12)), usable=True),
+    "usage_negative": Fault("usage of -5 tokens", alter=_usage(_absurd(-5)), usable=True),
+    "usage_strings": Fault('usage of "many" tokens', alter=_usage(_absurd("many")), usable=True),
+    # Ways of sending. The first five never complete.
+    "reset": Fault("connection reset before the reply", delivery="reset"),
+    "reset_mid_body": Fault(
+        "connection reset in the middle of the body", delivery="reset_mid_body"
+    ),
+    "close_mid_body": Fault(
+        "connection closed in the middle of the body", delivery="close_mid_body"
+    ),
+    "close_before": Fault("connection closed before the reply", delivery="close_before"),
+    "hang": Fault("no reply, ever", delivery="hang"),
+    "drip": Fault("body one byte every --drip-seconds", delivery="drip", usable=True),
+    "drip_headers": Fault(
+        "headers one byte every --drip-seconds", delivery="drip_headers", usable=True
+    ),
+    "slow": Fault("ten times the latency", latency_factor=10.0, usable=True),
+    "chunked": Fault("Transfer-Encoding: chunked", delivery="chunked", usable=True),
+    "gzip": Fault("Content-Encoding: gzip, if accepted", delivery="gzip", usable=True),
+    "close": Fault("Connection: close after the reply", delivery="close", usable=True),
+    "close_silently": Fault(
+        "closes after the reply without saying so", delivery="close_silently", usable=True
+    ),
+}

@@ -1,0 +1,150 @@
+"""Agreement of two raters: known answers, scikit-learn and statsmodels as oracles, and edges."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from llm_batch.stats.agreement import (
+    BinaryTable,
+    agreement,
+    cohen_kappa,
+    sensitivity,
+    specificity,
+)
+from llm_batch.stats.interval import wilson
+
+tables = st.integers(2, 5).flatmap(
+    lambda k: st.lists(st.lists(st.integers(0, 30), min_size=k, max_size=k), min_size=k, max_size=k)
+)
+weightings = st.sampled_from(["none", "linear", "quadratic"])
+
+
+def _raters(counts: list[list[int]]) -> tuple[list[int], list[int]]:
+    pairs = [
+        (i, j) for i, row in enumerate(counts) for j, count in enumerate(row) for _ in range(count)
+    ]
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def test_kappa_of_a_published_table() -> None:
+    kappa = cohen_kappa(((20, 5), (10, 15)))
+    assert kappa.interval.value == pytest.approx(0.4)
+    assert kappa.standard_error == pytest.approx(0.1270, abs=5e-5)
+    assert kappa.interval.n == 50
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts=tables, weights=weightings)
+def test_kappa_agrees_with_scikit_learn_and_its_error_with_statsmodels(
+    counts: list[list[int]], weights: str
+) -> None:
+    from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    kappa = cohen_kappa(counts, weights)  # type: ignore[arg-type]
+    assume(kappa.interval.value is not None)
+    first, second = _raters(counts)
+    oracle = cohen_kappa_score(
+        first, second, labels=range(len(counts)), weights=None if weights == "none" else weights
+    )
+    assert kappa.interval.value == pytest.approx(oracle, abs=1e-9)
+    with warnings.catch_warnings():  # about the standard error of perfect agreement
+        warnings.simplefilter("ignore", RuntimeWarning)
+        theirs = cohens_kappa(counts, wt=None if weights == "none" else weights)
+    if kappa.standard_error:
+        assert kappa.standard_error == pytest.approx(float(theirs.std_kappa), rel=1e-6, abs=1e-7)
+        assert kappa.interval.low == pytest.approx(max(-1.0, float(theirs.kappa_low)), abs=1e-7)
+        assert kappa.interval.high == pytest.approx(min(1.0, float(theirs.kappa_upp)), abs=1e-7)
+    else:
+        assert float(theirs.var_kappa) == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=100)
+@given(counts=tables, weights=weightings)
+def test_kappa_is_never_nan_and_lies_within_its_bounds(
+    counts: list[list[int]], weights: str
+) -> None:
+    interval = cohen_kappa(counts, weights).interval  # type: ignore[arg-type]
+    if interval.value is None:
+        assert interval.low is interval.high is None
+        return
+    assert math.isfinite(interval.value)
+    if interval.low is not None and interval.high is not None:
+        assert -1 <= interval.low <= interval.value + 1e-12
+        assert interval.value - 1e-12 <= interval.high <= 1
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [((0, 0), (0, 0)), ((7, 0), (0, 0)), ((0, 0), (0, 7))],
+    ids=["no items", "all yes", "all no"],
+)
+def test_kappa_is_null_where_it_is_undefined(counts: tuple[tuple[int, int], ...]) -> None:
+    kappa = cohen_kappa(counts)
+    assert (kappa.interval.value, kappa.interval.low, kappa.standard_error) == (None, None, None)
+
+
+def test_one_constant_rater_gives_a_kappa_of_zero() -> None:
+    assert cohen_kappa(((30, 0), (10, 0))).interval.value == pytest.approx(0)
+
+
+def test_perfect_agreement_claims_no_bounds() -> None:
+    kappa = cohen_kappa(((5, 0), (0, 5)))
+    assert kappa.interval.value == 1
+    assert kappa.interval.low is kappa.interval.high is None
+    assert kappa.standard_error == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights", "words"),
+    [
+        (((1, 2),), "none", "square"),
+        (((1,),), "none", "at least 2"),
+        (((1, -2), (0, 1)), "none", "negative"),
+        (((1, 2), (3, 4)), "cubic", "weights must be"),
+    ],
+)
+def test_a_table_or_weighting_that_makes_no_sense_is_refused(
+    counts: tuple[tuple[int, ...], ...], weights: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        cohen_kappa(counts, weights)  # type: ignore[arg-type]
+
+
+def test_rates_of_a_judge_are_wilson_intervals_of_the_right_counts() -> None:
+    table = BinaryTable(both_yes=9, only_judge=2, only_reference=1, both_no=8)
+    assert sensitivity(table) == wilson(9, 10)
+    assert specificity(table) == wilson(8, 10)
+    assert agreement(table, 0.9) == wilson(17, 20, 0.9)
+    assert sensitivity(table).low == pytest.approx(0.5958, abs=5e-5)
+    assert sensitivity(table).high == pytest.approx(0.9821, abs=5e-5)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_rates_of_a_judge_agree_with_scikit_learn(tp: int, fp: int, fn: int, tn: int) -> None:
+    from sklearn.metrics import recall_score
+
+    table = BinaryTable(tp, fp, fn, tn)
+    judge = [1] * (tp + fp) + [0] * (fn + tn)
+    reference = [1] * tp + [0] * fp + [1] * fn + [0] * tn
+    if tp + fn:
+        assert sensitivity(table).value == pytest.approx(recall_score(reference, judge))
+    else:
+        assert sensitivity(table).value is None
+    if fp + tn:
+        assert specificity(table).value == pytest.approx(
+            recall_score(reference, judge, pos_label=0)
+        )
+    else:
+        assert specificity(table).value is None
+
+
+def test_negative_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        BinaryTable(both_yes=-1)
