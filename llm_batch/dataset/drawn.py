@@ -161,6 +161,7 @@ def draw(
             store.add(key, row or _encode(fields), offset)
         if store is None:
             raise skipped.all_of_them()
+        namer.seal()
         population = len(keys.firsts)
         size = min(size or population, population)
         shares = None

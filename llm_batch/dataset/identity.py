@@ -53,6 +53,10 @@ class Namer:
         self.duplicates += copy > 1
         return digest.hexdigest() if copy == 1 else f"{digest.hexdigest()}-{copy}"
 
+    def seal(self) -> None:
+        """Let go of what only naming further rows needs."""
+        self._tally = Tally()
+
     def again(self, fields: Mapping[str, Any], index: int) -> str:
         """The id of a row that was named before."""
         if self._field is not None:

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
@@ -85,14 +86,15 @@ _DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 def _elements(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     """Yield the elements of an array as they are written, each with the line it starts on."""
+    head = stream.read(len(_BOM)).removeprefix(_BOM)
     buffer = b""
     line = 1  # the one that buffer[start] is on
     start = at = depth = count = 0
     opened = False
-    while chunk := stream.read(_CHUNK):
+    for chunk in chain([head], iter(partial(stream.read, _CHUNK), b"")):
         buffer = buffer[start:] + chunk
         at, start = at - start, 0
-        if not opened and buffer.removeprefix(_BOM).lstrip()[:1] not in (b"", b"["):
+        if not opened and buffer.lstrip()[:1] not in (b"", b"["):
             raise DataError(
                 f"{name} is not a JSON array",
                 'write the rows as [{...}, {...}], or set format = "jsonl" under [data] '
@@ -120,8 +122,11 @@ def _elements(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
             line += buffer.count(b"\n", start, at)
             start = at
     if depth:
+        rest = buffer[start:]
+        line += rest.count(b"\n", 0, len(rest) - len(rest.lstrip()))
         raise DataError(
-            f"{name}, line {line}: the array does not end", "the file seems to be cut off"
+            f"{name}, line {line}: the array does not end",
+            "is the file cut off, or a quote or bracket not closed?",
         )
     if opened and buffer[start:].strip():
         raise DataError(
@@ -179,7 +184,7 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
         names = _names(file.schema_arrow.names, name)
         number = 0
         for batch in file.iter_batches(batch_size=256, use_threads=False):
-            columns = [_column(column) for column in batch.columns]
+            columns = [_column(*pair, name) for pair in zip(names, batch.columns, strict=True)]
             for values in zip(*columns, strict=True):
                 number += 1
                 bad = [n for n, value in zip(names, values, strict=True) if value is _NOT_JSON]
@@ -188,7 +193,10 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
                 else:
                     yield number, dict(zip(names, values, strict=True)), b"", 0
     except pyarrow.ArrowException as error:
-        raise DataError(f"{name} cannot be read as Parquet: {error}") from error
+        raise DataError(
+            f"{name} cannot be read as Parquet: {error}",
+            "is it damaged, or not Parquet? then set format under [data]",
+        ) from error
     finally:
         pyarrow.set_memory_pool(pool)
 
@@ -196,8 +204,12 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
 _NOT_JSON = object()
 
 
-def _column(column: Any) -> list[Any]:
-    """The values of a pyarrow array as plain Python; ``_NOT_JSON`` for those with NaN."""
+def _column(title: str, column: Any, name: str) -> list[Any]:
+    """The values of a pyarrow array as plain Python; ``_NOT_JSON`` for those with NaN.
+
+    Raises:
+        DataError: JSON has no place for a value, such as an interval of months and days.
+    """
     import pyarrow
 
     kind = str(column.type)
@@ -211,9 +223,15 @@ def _column(column: Any) -> list[Any]:
             else pyarrow.timestamp("us", column.type.tz),
             safe=False,
         )
-    values: list[Any] = column.to_pylist()
-    if kind not in _PLAIN:
-        values = msgspec.to_builtins(values)
+    try:
+        values: list[Any] = column.to_pylist()
+        if kind not in _PLAIN:
+            values = msgspec.to_builtins(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{name}: column {title!r} ({kind}) holds a value that JSON cannot: {error}",
+            "store the column as text, or leave it out",
+        ) from error
     if "float" in kind or "double" in kind:
         return [value if _is_finite(value) else _NOT_JSON for value in values]
     return values

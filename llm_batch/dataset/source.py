@@ -65,7 +65,7 @@ class Source:
             self._state = None
             return
         try:
-            self.file = open(path, "rb", buffering=0)
+            self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed on exit
         except FileNotFoundError as error:
             raise DataError(
                 f"no data file {self.name!r}", "give one with --data, or as path under [data]"
@@ -96,8 +96,9 @@ class Source:
                 random_access = self.reader.random_access
                 stream = self._seekable(stack) if random_access else self._text()
                 yield from self.reader.rows(stream, self.name)
-                # Bytes after the end of packed data were not asked for, but belong to the file.
-                while rest := self.file.read(_BUFFER):
+                # A reader may stop before the last byte, but the hash is of all of them. (With
+                # random access all were hashed first, and the position means nothing.)
+                while not random_access and (rest := self.file.read(_BUFFER)):
                     self._hash.update(rest)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(
@@ -143,7 +144,7 @@ class Source:
         if start.startswith(_UTF16):
             raise DataError(
                 f"{self.name} is UTF-16, not UTF-8 text",
-                f"convert it: iconv -f utf-16 -t utf-8 {self.name} > utf8-{Path(self.name).name}",
+                "convert it: iconv -f utf-16 -t utf-8 OLD > NEW",
             )
         return stream
 
@@ -155,7 +156,8 @@ class Source:
             while hashed.read(_BUFFER):
                 pass
         else:
-            copy = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))
+            copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by stack
+            stack.enter_context(copy)
             shutil.copyfileobj(hashed, copy, _BUFFER)
         if not copy.tell():
             raise self._empty()

@@ -119,7 +119,7 @@ class Spool:
     def __init__(self, folder: Path | None = None) -> None:
         try:
             # Unbuffered, or else each read of a row would read a whole buffer.
-            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see close
         except OSError as error:
             raise _no_room(folder, error) from error
         self._folder = folder
@@ -165,7 +165,7 @@ class Smallest:
 
     def add(self, key: tuple[int, int], row: bytes, offset: int) -> None:
         # heapq keeps the lowest on top, so keys are negated to have the highest there.
-        entry = (-key[0], -key[1], self._seen, row)
+        entry = (-key[0], -key[1], -self._seen, row)
         self._seen += 1
         if len(self._heap) < self._size:
             heapq.heappush(self._heap, entry)
@@ -174,7 +174,7 @@ class Smallest:
 
     def read(self, index: int) -> bytes:
         if self._heap:
-            self._rows = {seen: row for _, _, seen, row in self._heap}
+            self._rows = {-seen: row for _, _, seen, row in self._heap}
             self._heap = []
         return self._rows[index]
 

@@ -53,15 +53,19 @@ _NO_EFFORT = frozenset({"none", "disable", "disabled", "minimal"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Output tokens of one call; ``thinking`` is part of ``tokens``."""
+    """Output tokens of one call.
+
+    Attributes:
+        tokens: All that is billed.
+        text: The part that is not thinking; later prompts may contain it.
+        thinks: Whether the model thinks before it answers.
+        is_cut: Whether the cap leaves no room for what it is expected to think.
+    """
 
     tokens: Span
-    thinking: Span
-
-    @property
-    def text(self) -> Span:
-        """What later prompts contain of it."""
-        return Span(*(all_ - own for all_, own in zip(self.tokens, self.thinking, strict=True)))
+    text: Span
+    thinks: bool = False
+    is_cut: bool = False
 
 
 def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
@@ -72,27 +76,20 @@ def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
         judges: Whether it is the step the score comes from.
         info: What the table says of its model.
     """
-    text = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
+    usual = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
     cap = max_tokens_of(step)
-    longest = float(cap) if cap else HIGH_OUTPUT * text
     thinking = thinks(step, info)
-    if thinking and not cap:
-        longest += THINKING.high
+    longest = float(cap or HIGH_OUTPUT * usual + THINKING.high * thinking)
     if info is not None and info.max_output_tokens:
         longest = min(longest, info.max_output_tokens)
-    value = min(longest, text + THINKING.value * thinking)
-    low = min(longest, LOW_OUTPUT * min(text, longest))
-    tokens = Span(low, value, longest).whole()
+    value = min(longest, usual)
+    low = LOW_OUTPUT * value
+    text = Span(low, value, min(longest, cap or HIGH_OUTPUT * usual)).whole()
     if not thinking:
-        return Answer(tokens, Span(0, 0, 0))
-    # Capped or not, thinking keeps its part of the whole.
-    shares = Span(
-        0.0,
-        THINKING.value / (THINKING.value + text),
-        THINKING.high / (THINKING.high + HIGH_OUTPUT * text),
-    )
-    spent = (tokens_ * share for tokens_, share in zip(tokens, shares, strict=True))
-    return Answer(tokens, Span(*spent).whole())
+        return Answer(text, text)
+    needed = usual + THINKING.value
+    tokens = Span(low, min(longest, needed), longest).whole()
+    return Answer(tokens, text, thinks=True, is_cut=longest < needed)
 
 
 def max_tokens_of(step: Step) -> int | None:

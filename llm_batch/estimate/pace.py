@@ -96,9 +96,7 @@ def _bounds(
             )
 
 
-def _worker_seconds(
-    load: Load, servings: Mapping[str, Serving], workers: int, case: int
-) -> float:
+def _worker_seconds(load: Load, servings: Mapping[str, Serving], workers: int, case: int) -> float:
     return max(
         _all_workers_seconds(load, servings, workers, case),
         _embedded_seconds(load, servings, workers, case),

@@ -72,13 +72,15 @@ class StepLoad:
 
     def plus(self, other: StepLoad) -> StepLoad:
         """The same step for more items."""
-        known = self.cost is not None and other.cost is not None
+        cost = None
+        if self.cost is not None and other.cost is not None:
+            cost = self.cost.plus(other.cost)
         return StepLoad(
             self.step,
             self.calls + other.calls,
             self.input_tokens.plus(other.input_tokens),
             self.output_tokens.plus(other.output_tokens),
-            self.cost.plus(other.cost) if known and self.cost and other.cost else None,
+            cost,
         )
 
 

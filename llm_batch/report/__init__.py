@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from llm_batch.report.build import build_report
 from llm_batch.report.model import Report
 
 Format = Callable[[Report], str]
@@ -29,3 +30,5 @@ def _markdown(report: Report) -> str:
 
 #: Formats by the name a user gives; each imports what it needs when it is chosen.
 FORMATS: dict[str, Format] = {"text": _text, "json": _json, "md": _markdown}
+
+__all__ = ["FORMATS", "Format", "Report", "build_report"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from llm_batch.records import Interval, Usage
 from llm_batch.report.manifest import Manifest
 from llm_batch.report.model import (
+    FUTURE,
     REPORT_SCHEMA,
     Bin,
     Estimate,
@@ -91,7 +92,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, level: float) -> R
             judge=counted.judge,
             calls=totals.calls,
             seconds=totals.seconds,
-            expected_seconds=estimate.seconds if estimate else None,
+            expected_seconds=estimate.wall_time if estimate else None,
             simulated=totals.simulated or tally.simulated > 0,
         ),
         items=_items(manifest, counted, population),
@@ -133,11 +134,11 @@ def _statuses(tally: Tally) -> tuple[Status, ...]:
 def _estimand(n: int, population: int | None) -> tuple[str, int | None]:
     """What bounds speak of, and the population to correct for, if any."""
     if population is None:
-        return "future items like these", None
+        return FUTURE, None
     dataset = f"this dataset of {population:,} items"
     if n > FINITE_SHARE * population:
         return dataset, population
-    return f"{dataset}, and future items like these", None
+    return f"{dataset}, and {FUTURE}", None
 
 
 def _rate(passed: int, n: int, population: int | None, level: float) -> Interval:
@@ -152,7 +153,7 @@ def _pass_rate(manifest: Manifest, tally: Tally, population: int | None, level: 
     estimand, finite = _estimand(n, population)
     missing = tally.read - n if n or pass_at is not None else 0
     bound = None
-    if n and passed in (0, n) and n != population:
+    if n and passed in (0, n):
         bound = one_sided_bound(passed, n, "upper" if passed == 0 else "lower", level)
     possible = missing_bounds(passed, n, missing) or (None, None)
     return PassRate(
@@ -174,6 +175,7 @@ def _scores(tally: Tally, population: int | None, level: float) -> Scores:
     return Scores(
         mean=mean_t(ordered, level, finite),
         estimand=estimand,
+        future=mean_t(ordered, level) if finite is not None else None,
         sd=mean_and_sd(ordered)[1],
         median=quantile(ordered, 0.5),
         min=ordered[0] if ordered else None,

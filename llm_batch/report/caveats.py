@@ -133,10 +133,11 @@ def _out_of_proportion(report: Report) -> Iterator[str]:
         if abs(group.n / played - (group.population or 0) / total) > _OUT_OF_PROPORTION
     ]
     if off:
+        here = words.percent(off[0].n / played)
+        there = words.percent((off[0].population or 0) / total)
         yield (
-            f"{words.clean(off[0].name, 40)!r} is {words.percent(off[0].n / played)} of the "
-            f"results and {words.percent((off[0].population or 0) / total)} of the dataset: the overall "
-            "rate is not weighted for that."
+            f"{words.clean(off[0].name, 40)!r} is {here} of the results and {there} of the "
+            "dataset: the overall rate is not weighted for that."
         )
 
 

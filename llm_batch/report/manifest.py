@@ -43,12 +43,25 @@ class _Sample(msgspec.Struct):
     stratify: str | None = None
 
 
+class _Range(msgspec.Struct):
+    low: float | None = None
+    expected: float | None = None
+    high: float | None = None
+
+    @property
+    def known(self) -> Range | None:
+        """The range, where all of it is known."""
+        if self.low is None or self.expected is None or self.high is None:
+            return None
+        return Range(self.low, self.expected, self.high)
+
+
 class _Estimate(msgspec.Struct):
     calls: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
-    cost: Range | None = None
-    seconds: Range | None = None
+    cost: _Range | None = None
+    seconds: _Range | None = None
     steps: dict[str, _Estimate] = {}
 
     @property
@@ -58,8 +71,13 @@ class _Estimate(msgspec.Struct):
             calls=_whole(self.calls),
             input_tokens=_whole(self.input_tokens),
             output_tokens=_whole(self.output_tokens),
-            cost=self.cost,
+            cost=self.cost.known if self.cost else None,
         )
+
+    @property
+    def wall_time(self) -> Range | None:
+        """Seconds from start to end."""
+        return self.seconds.known if self.seconds else None
 
     def of_step(self, name: str) -> Estimate | None:
         """The figures of one step."""

@@ -15,6 +15,9 @@ from llm_batch.records import Interval, Usage
 #: Version of the layout of ``llmb report --format json``.
 REPORT_SCHEMA = 1
 
+#: What an interval speaks of when it looks beyond the dataset.
+FUTURE = "future items like these"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -89,7 +92,8 @@ class PassRate:
         estimand: What the bounds speak of, in words.
         future: The same rate bounded for items outside the dataset, given when ``rate`` is
             bounded for the dataset alone.
-        bound: The exact one-sided bound, given when all passed or all failed.
+        bound: The exact one-sided bound for items like these, given when all passed or all
+            failed.
         missing: Items that were played and have no verdict.
         least: The rate if every missing verdict were a fail.
         most: The rate if every missing verdict were a pass.
@@ -122,6 +126,8 @@ class Scores:
     Attributes:
         mean: With a t interval for ``estimand``.
         estimand: What the bounds speak of, in words.
+        future: The same mean bounded for items outside the dataset, given when ``mean`` is
+            bounded for the dataset alone.
         sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
         median: The 50 % quantile, type 7.
         min: The least score.
@@ -132,6 +138,7 @@ class Scores:
 
     mean: Interval
     estimand: str
+    future: Interval | None
     sd: float | None
     median: float | None
     min: float | None

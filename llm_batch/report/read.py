@@ -191,7 +191,7 @@ class ResultsFile:
         keys = _keys(raw)
         if isinstance(keys.get("schema"), int) and keys["schema"] > SCHEMA:
             return self._newer()
-        if number == 1 and (self.name.endswith(".calls.jsonl") or "request" in keys):
+        if number == 1 and (self.name.endswith(".calls.jsonl") or "completion" in keys):
             results = self.name.removesuffix(".calls.jsonl") + ".jsonl"
             return OutputError(
                 f"{self.name} is the journal of a run, not its results",

@@ -19,9 +19,9 @@ _METHODS = {
 #: Half widths a larger sample may aim at, as fractions of one.
 _MARGINS = (0.05, 0.03, 0.02, 0.01)
 
-#: Failures that another attempt may mend, and those that need something changed first.
-_AGAIN = frozenset(
-    ("rate_limited", "timeout", "unavailable", "refused", "budget", "cancelled", "error")
+#: Failures that the same run would meet again; all others are tried again by the next run.
+_SETTLED = frozenset(
+    ("truncated", "reasoning", "unparsed", "empty", "filtered", "prompt", "too_long", "rejected")
 )
 _CHANGE = {
     "truncated": "raise max_tokens of the step named in the example",
@@ -52,7 +52,7 @@ def _finding(report: Report) -> str:
         return f"Pass rate {words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
     mean = report.scores.mean
     if mean.value is not None:
-        return f"Mean score {words.number(mean.value)}{_bounds(report, mean, percent=False)}"
+        return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
     return f"No result: {_all_failed(items.read)}"
@@ -70,7 +70,7 @@ def _bounds(report: Report, interval: Interval, percent: bool) -> str:
     count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
     if interval.low is None:
         return f" (no interval), {count}"
-    bounds = words.percent_range(interval) if percent else words.number_range(interval)
+    bounds = words.percent_range(interval) if percent else words.mean_range(interval)
     level = words.level(report.level)
     return f" ({level} interval {bounds}, {method(interval)}), {count}"
 
@@ -80,7 +80,7 @@ def next_steps(report: Report) -> tuple[str, ...]:
     items = report.items
     steps: list[str] = []
     failed = {status.kind: status.n for status in report.statuses if status.kind != "ok"}
-    again = sum(n for kind, n in failed.items() if kind in _AGAIN)
+    again = sum(n for kind, n in failed.items() if kind not in _SETTLED)
     left = (items.planned or 0) - items.read
     if not items.read:
         return ("Run `llmb run`: it writes the results, or goes on where it stopped.",)

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llm_batch.report import words
-from llm_batch.report.model import Bin, Group, JudgeCheck, Range, Report, Spending
+from llm_batch.report.model import FUTURE, Bin, Group, JudgeCheck, Range, Report, Spending
 from llm_batch.report.reference import CHECK_LIMIT
 from llm_batch.report.sentences import method
+from llm_batch.stats.interval import ALL_SCORED
 
 _MOST_GROUPS = 20
 _BAR = 30
@@ -91,21 +92,11 @@ def sections(report: Report) -> Iterator[Section]:
 
 def _result(report: Report) -> Section:
     items, rate, scores = report.items, report.pass_rate, report.scores
-    counts = [f"{items.planned:,} planned"] if items.planned is not None else []
-    counts.append(f"{items.read:,} played")
-    if report.run.judge or items.scored:
-        counts.append(f"{items.scored:,} scored")
-    else:
-        counts.append(f"{items.ok:,} answered")
-    if items.population is not None:
-        counts.insert(0, f"{items.population:,} in the dataset")
-    coverage = f"; coverage {words.percent(items.coverage)}" if items.coverage is not None else ""
-    parts: list[Paragraph | Table] = [Paragraph(f"Items: {', '.join(counts)}{coverage}.")]
+    parts: list[Paragraph | Table] = [Paragraph(_counts(report))]
     if rate.pass_at is not None and items.read:
         parts.append(
             Paragraph(
-                f"{rate.passed:,} passed: an item passes with a score of at least "
-                f"{words.number(rate.pass_at)}."
+                f"Passed: {rate.passed:,}, with a score of at least {words.number(rate.pass_at)}."
             )
         )
     rows = []
@@ -113,28 +104,14 @@ def _result(report: Report) -> Section:
         share = words.percent(rate.rate.value)
         rows.append(("Pass rate", share, words.percent_range(rate.rate), rate.estimand))
         if rate.future is not None:
-            rows.append(
-                ("Pass rate", share, words.percent_range(rate.future), "future items like these")
-            )
+            rows.append(("Pass rate", share, words.percent_range(rate.future), FUTURE))
     if scores.mean.value is not None:
-        rows.append(
-            (
-                "Mean score",
-                words.number(scores.mean.value),
-                words.number_range(scores.mean),
-                scores.estimand,
-            )
-        )
+        score = words.mean(scores.mean.value)
+        rows.append(("Mean score", score, words.mean_range(scores.mean), scores.estimand))
+        if scores.future is not None:
+            rows.append(("Mean score", score, words.mean_range(scores.future), FUTURE))
     if rows:
-        header = ("", "value", f"{words.level(report.level)} interval", "for")
-        parts.append(Table(header, (False, True, True, False), tuple(rows)))
-        methods = [
-            f"{method(interval)} for the {name}"
-            for name, interval in (("pass rate", rate.rate), ("mean", scores.mean))
-            if interval.low is not None
-        ]
-        if methods:
-            parts.append(Paragraph(f"Intervals: {'; '.join(methods)}."))
+        parts += _intervals(report, rows)
     if rate.bound is not None:
         parts.append(Paragraph(_bound(report)))
     if scores.mean.n > 1:
@@ -147,17 +124,54 @@ def _result(report: Report) -> Section:
     return Section("Result", tuple(parts))
 
 
+def _counts(report: Report) -> str:
+    items = report.items
+    scoring = bool(report.run.judge or items.scored)
+    done = f"{items.scored:,} scored" if scoring else f"{items.ok:,} answered"
+    text = f"Items: {done} of {items.read:,} played"
+    if items.planned is not None:
+        text += f" and {items.planned:,} planned"
+    if items.coverage is not None:
+        text += f" (coverage {words.percent(items.coverage)})"
+    if items.population is not None:
+        text += f"; {items.population:,} in the dataset"
+    return f"{text}."
+
+
+def _intervals(report: Report, rows: list[tuple[str, str, str, str]]) -> list[Paragraph | Table]:
+    """The figures with their bounds, what these speak of and how they were made."""
+    header: tuple[str, ...] = ("", "value", f"{words.level(report.level)} interval", "for")
+    right: tuple[bool, ...] = (False, True, True, False)
+    estimands = list(dict.fromkeys(row[3] for row in rows))
+    told = ""
+    if len(estimands) == 1:  # then a sentence says it once
+        header, right = header[:3], right[:3]
+        told = f"Both are for {estimands[0]}. " if len(rows) > 1 else f"For {estimands[0]}. "
+    table = Table(header, right, tuple(row[: len(header)] for row in rows))
+    pairs = [("pass rate", report.pass_rate.rate, report.pass_rate.future)]
+    pairs.append(("mean", report.scores.mean, report.scores.future))
+    methods = []
+    for name, interval, future in pairs:
+        chosen = future if interval.method == ALL_SCORED else interval
+        if chosen is not None and chosen.low is not None:
+            methods.append(f"{method(chosen)} for the {name}")
+    if any(interval.method == ALL_SCORED for _, interval, _ in pairs):
+        told += "All items were scored, so figures for the dataset are exact. "
+    told += f"Intervals: {', '.join(methods)}." if methods else "No interval can be given."
+    return [table, Paragraph(told)]
+
+
 def _bound(report: Report) -> str:
     rate, bound = report.pass_rate, report.pass_rate.bound
     assert bound is not None
     level = words.level(report.level)
     if rate.passed:
         return (
-            f"All {words.items(bound.n)} passed: the pass rate is at least "
+            f"All {words.items(bound.n)} passed: items like these pass at a rate of at least "
             f"{words.percent(bound.low, 2)} (exact, one-sided, {level})."
         )
     return (
-        f"None of {words.items(bound.n)} passed: the pass rate is at most "
+        f"None of {words.items(bound.n)} passed: items like these pass at a rate of at most "
         f"{words.percent(bound.high, 2)} (exact, one-sided, {level})."
     )
 
@@ -210,7 +224,7 @@ def _group_row(group: Group, judged: bool, scored: bool) -> tuple[str, ...]:
         rate = group.pass_rate
         row += [words.count(group.passed), words.percent(rate.value), words.percent_range(rate)]
     if scored:
-        row.append(words.number(group.mean_score))
+        row.append(words.mean(group.mean_score))
     return tuple(row)
 
 
@@ -283,6 +297,10 @@ def _tokens_and_cost(report: Report) -> Section:
     parts += [Paragraph(text) for text in _per_item(report)]
     if any(step.estimate is not None for step in spent):
         parts.append(_estimates(spent))
+        if report.items.planned is not None and report.items.read < report.items.planned:
+            parts.append(
+                Paragraph(f"The estimate is for all {words.items(report.items.planned)} planned.")
+            )
     return Section("Tokens and cost", tuple(parts))
 
 

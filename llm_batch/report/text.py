@@ -7,8 +7,10 @@ cannot be printed in them is replaced.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from io import StringIO
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from llm_batch.report import tables
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _INDENT = 2
+_MARK = "- "
+_HELD = "\N{NO-BREAK SPACE}"
 
 
 def format(report: Report) -> str:
@@ -34,7 +38,7 @@ def format(report: Report) -> str:
 
 def render(report: Report, console: Console) -> None:
     """Print the report to a console, in its width and colours."""
-    for renderable in _renderables(report):
+    for renderable in _renderables(report, console.width):
         # Styled blanks fill a table to the width of its cells; nobody needs them in a file.
         with console.capture() as captured:
             console.print(renderable, highlight=False)
@@ -42,28 +46,28 @@ def render(report: Report, console: Console) -> None:
             console.file.write(line.rstrip() + "\n")
 
 
-def _renderables(report: Report) -> Iterator[RenderableType]:
+def _renderables(report: Report, width: int) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    yield Text(report.headline, style="bold")
+    yield Text(_wrapped(report.headline, width), style="bold")
     for line in tables.origin(report):
-        yield Text(line)
+        yield Text(_wrapped(line, width))
     for section in tables.sections(report):
         yield Text("")
         yield Text(section.title, style="bold")
         for part in section.parts:
-            yield Padding(_rendered(part), (0, 0, 0, _INDENT))
-    yield from _list("Warnings", report.warnings, "- ", "yellow")
-    yield from _list("Next", report.next_steps, "- ", "")
+            yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))
+    yield from _list("Warnings", report.warnings, width, "yellow")
+    yield from _list("Next", report.next_steps, width, "")
 
 
-def _rendered(part: Paragraph | Table) -> RenderableType:
+def _rendered(part: Paragraph | Table, width: int) -> RenderableType:
     from rich.table import Table as RichTable
     from rich.text import Text
 
     if isinstance(part, Paragraph):
-        return Text(part.text)
+        return Text(_wrapped(part.text, width))
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     table.show_header = any(part.header)
     for title, right in zip(part.header, part.right, strict=True):
@@ -78,17 +82,20 @@ def _rendered(part: Paragraph | Table) -> RenderableType:
     return table
 
 
-def _list(title: str, sentences: Sequence[str], mark: str, style: str) -> Iterator[RenderableType]:
-    from rich.table import Table as RichTable
+def _list(title: str, sentences: Sequence[str], width: int, style: str) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if not sentences:
         return
     yield Text("")
     yield Text(title, style=f"bold {style}".strip())
-    listed = RichTable(box=None, padding=0, pad_edge=False, show_header=False)
-    listed.add_column(no_wrap=True)
-    listed.add_column(overflow="fold")
     for sentence in sentences:
-        listed.add_row(Text(f"  {mark}"), Text(sentence))
-    yield listed
+        lines = _wrapped(sentence, width - _INDENT - len(_MARK)).splitlines()
+        for mark, line in zip(chain((_MARK,), repeat(" " * len(_MARK))), lines, strict=False):
+            yield Text(f"{' ' * _INDENT}{mark}{line}")
+
+
+def _wrapped(text: str, width: int) -> str:
+    """The text in lines of that width, with no number parted from its percent sign."""
+    held = text.replace(" %", f"{_HELD}%")
+    return textwrap.fill(held, max(width, 20), break_on_hyphens=False).replace(_HELD, " ")

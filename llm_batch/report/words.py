@@ -41,11 +41,18 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:#.{digits}g}".rstrip(".")
 
 
-def number_range(interval: Interval) -> str:
+def mean(value: float | None) -> str:
+    """A mean to three digits, whole or not, so that a column of them lines up: ``4.00``."""
+    if value is None or not isfinite(value):
+        return NONE
+    return f"{value:.2f}" if value == int(value) and abs(value) < 10 else number(value)
+
+
+def mean_range(interval: Interval) -> str:
     """The bounds of a mean as ``3.90 to 4.14``; a dash without bounds."""
     if interval.low is None or interval.high is None:
         return NONE
-    first, last = number(interval.low), number(interval.high)
+    first, last = mean(interval.low), mean(interval.high)
     return last if first == last else f"{first} to {last}"
 
 
@@ -86,7 +93,7 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.2f} s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
+    whole = floor(seconds + 0.5)
     if whole < 120:
         return f"{whole} s"
     if whole < 7200:

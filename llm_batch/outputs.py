@@ -1,0 +1,243 @@
+"""The object a step is to reply with: its fields as the user writes them, and their checks.
+
+Providers do not promise to respect a schema, so every value is checked here against its field's
+type, range and choices, however it was read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FieldType = Literal["string", "integer", "number", "boolean"]
+TextList = Annotated[tuple[str, ...], Field(strict=False)]
+
+#: A number as models write it.
+NUMBER = r"[-+]?\d+(?:\.\d+)?"
+#: A number that may name the end of its scale: ``4/5``, ``4 out of 5``.
+ON_SCALE = rf"{NUMBER}(?:\s*(?:/|out\s+of)\s*{NUMBER})?"
+
+# Beyond this a float does not hold every whole number, and JSON readers differ.
+_LARGEST = 2**53
+_SHOWN = 60
+
+
+class Table(BaseModel):
+    """A table of the config file: frozen; unknown keys and values of another type are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # a key pasted into the wrong place must not reach a log
+    )
+
+
+class Wrong(ValueError):
+    """A value in the config that is wrong in itself or next to others.
+
+    Args:
+        path: Where it is, from the table that found it.
+        message: What is wrong, as a sentence that goes on after its place.
+        hint: What to write instead; may be empty.
+    """
+
+    def __init__(self, path: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.hint = hint
+
+
+class OutputField(Table):
+    """One field of a step's output object, as written in ``[steps.output]``.
+
+    ``reason = "string"`` is short for ``reason = { type = "string" }``.
+    """
+
+    type: FieldType
+    min: float | None = None
+    max: float | None = None
+    choices: TextList | None = None
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OutputField:
+        for key, bound in (("min", self.min), ("max", self.max)):
+            if bound is not None and not self.is_number:
+                raise Wrong((key,), f"goes with integer or number, not with {self.type}")
+            if bound is not None and self.type == "integer" and bound != int(bound):
+                raise Wrong((key,), f"must be a whole number for an integer, not {bound:g}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Wrong(("min",), f"is {self.min:g}, above the max of {self.max:g}")
+        if self.choices is not None:
+            self._check_choices(self.choices)
+        return self
+
+    def _check_choices(self, choices: tuple[str, ...]) -> None:
+        if self.type != "string":
+            raise Wrong(("choices",), f"go with type string, not with {self.type}")
+        if not choices or not all(choice.strip() for choice in choices):
+            raise Wrong(("choices",), "must name at least one value, and none that is blank")
+        folded = [_folded(choice) for choice in choices]
+        for choice in choices:
+            if folded.count(_folded(choice)) > 1:
+                raise Wrong(("choices",), f"differ only in case or not at all: {choice!r}")
+
+    @property
+    def is_number(self) -> bool:
+        return self.type in ("integer", "number")
+
+    @property
+    def is_free_text(self) -> bool:
+        """Any text will do, so there is nothing in it to check or to get wrong."""
+        return self.type == "string" and self.choices is None
+
+    def schema_of(self) -> dict[str, Any]:
+        """This field as JSON Schema."""
+        schema: dict[str, Any] = {"type": self.type}
+        whole = self.type == "integer"
+        if self.min is not None:
+            schema["minimum"] = int(self.min) if whole else self.min
+        if self.max is not None:
+            schema["maximum"] = int(self.max) if whole else self.max
+        if self.choices is not None:
+            schema["enum"] = list(self.choices)
+        if self.description:
+            schema["description"] = self.description
+        return schema
+
+    def in_words(self) -> str:
+        """This field as a phrase for a prompt: ``an integer from 1 to 5``."""
+        if self.choices is not None:
+            phrase = "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
+        else:
+            phrase = {
+                "string": "a string",
+                "integer": "an integer",
+                "number": "a number",
+                "boolean": "true or false",
+            }[self.type]
+        if self.min is not None and self.max is not None:
+            phrase += f" from {self.min:g} to {self.max:g}"
+        elif self.min is not None:
+            phrase += f" of at least {self.min:g}"
+        elif self.max is not None:
+            phrase += f" of at most {self.max:g}"
+        return f"{phrase} ({self.description})" if self.description else phrase
+
+
+Fields = Mapping[str, OutputField]
+
+
+class Unreadable(ValueError):
+    """The reply has no value that passes the checks; the message says which and why."""
+
+
+def json_schema(fields: Fields) -> dict[str, Any]:
+    """JSON Schema of an output object: every field required, no others allowed."""
+    return {
+        "type": "object",
+        "properties": {name: field.schema_of() for name, field in fields.items()},
+        "required": list(fields),
+        "additionalProperties": False,
+    }
+
+
+def instruction(fields: Fields) -> str:
+    """The sentence that asks for the object; appended to every prompt with an output schema.
+
+    It is there even when the provider constrains the format itself: models fill the fields
+    better when told, and the request stays the same whatever the provider supports.
+    """
+    listed = ", ".join(f'"{name}": {field.in_words()}' for name, field in fields.items())
+    return f"Reply with one JSON object and nothing else, with these fields: {listed}."
+
+
+def checked_object(candidate: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+    """The fields of a candidate in their declared order and types, and nothing else.
+
+    Raises:
+        Unreadable: A field is missing, of another type, out of range or not among the choices.
+    """
+    return {name: _checked(name, candidate, field) for name, field in fields.items()}
+
+
+def _checked(name: str, candidate: Mapping[str, Any], field: OutputField) -> Any:
+    if name not in candidate:
+        raise Unreadable(f"field {name!r} is missing")
+    value = candidate[name]
+    if field.type == "string":
+        return _checked_string(name, value, field)
+    if field.type == "boolean":
+        if isinstance(value, bool):
+            return value
+        word = _folded(value) if isinstance(value, str) else ""
+        if word in ("true", "yes"):
+            return True
+        if word in ("false", "no"):
+            return False
+        raise Unreadable(f"field {name!r} is {_shown(value)}, not true or false")
+    return _checked_number(name, value, field)
+
+
+def _checked_string(name: str, value: Any, field: OutputField) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"field {name!r} is {_shown(value)}, not a string")
+    if field.choices is None:
+        # Half of a character that takes two escapes cannot be written to a file.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for choice in field.choices:
+        if _folded(value) == _folded(choice):
+            return choice
+    raise Unreadable(f"field {name!r} is {_shown(value)}, not {field.in_words()}")
+
+
+def _checked_number(name: str, value: Any, field: OutputField) -> int | float:
+    number = number_in(value, field.max) if isinstance(value, str) else value
+    article = "an" if field.type == "integer" else "a"
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or abs(number) > _LARGEST
+        or math.isnan(number)
+        or (field.type == "integer" and number != int(number))
+    ):
+        raise Unreadable(f"field {name!r} is {_shown(value)}, not {article} {field.type}")
+    if (field.min is not None and number < field.min) or (
+        field.max is not None and number > field.max
+    ):
+        raise Unreadable(f"field {name!r} is {_shown(value)}, not {field.in_words()}")
+    return int(number) if field.type == "integer" else number
+
+
+def number_in(text: str, top: float | None) -> float | None:
+    """The number a text consists of; ``None`` when it is not one.
+
+    Args:
+        text: ``4``, ``4.0``, ``4/5`` or ``4 out of 5``.
+        top: Where the scale must end when the text names an end; 4/10 is no 4 on a scale to 5.
+    """
+    if not re.fullmatch(ON_SCALE, text.strip(), re.IGNORECASE):
+        return None
+    number, _, end = re.sub(r"\s*(?:/|out\s+of)\s*", "/", text.strip(), flags=re.I).partition("/")
+    return float(number) if not end or float(end) == top else None
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold()
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, and for the model that is asked again: short, however long it is."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
