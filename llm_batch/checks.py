@@ -25,6 +25,7 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
         ConfigError: The sentence says what to change.
     """
     _check_prompts(config, chain, first)
+    _check_models(config)
     _check_workers(config)
     _check_budget(config)
     _check_embedded(config)
@@ -49,6 +50,13 @@ def _check_prompts(config: Config, chain: Chain, first: Item) -> None:
         chain.next_request(first, [])
     except PromptError as error:
         raise ConfigError(f"item {first.id!r}: {error}") from error
+
+
+def _check_models(config: Config) -> None:
+    from llm_batch.providers import check_servable
+
+    for name in dict.fromkeys(step.model for step in config.steps):
+        check_servable(name, config.model(name))
 
 
 def _check_workers(config: Config) -> None:

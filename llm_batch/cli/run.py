@@ -92,16 +92,20 @@ def _confirm(estimate: Estimate) -> bool:
     from llm_batch.errors import ConfigError
 
     if estimate.cost is None:
-        shown = "a cost that is not known, because a model has no price"
+        unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
+        shown = f"costs an amount that is not known, because {unpriced} has no price"
     else:
         cost = estimate.cost
-        shown = f"${cost.value or 0:,.2f} (${cost.low or 0:,.2f} to ${cost.high or 0:,.2f})"
+        shown = (
+            f"is expected to cost ${cost.value or 0:,.2f} "
+            f"(${cost.low or 0:,.2f} to ${cost.high or 0:,.2f})"
+        )
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"this run is expected to cost {shown}, and nobody can be asked here",
+            f"this run {shown}, and nobody can be asked here",
             "add --yes to agree, or --budget USD to cap it",
         )
-    say(f"This run makes {estimate.calls:,} calls and is expected to cost {shown}.")
+    say(f"This run makes {estimate.calls:,} calls and {shown}.")
     return typer.confirm("Go on?", default=False, err=True)
 
 

@@ -119,6 +119,20 @@ def route(model: str, settings: Model) -> Route:
     return Route("direct", vendor or "openai", name, base_url, key, key_env)
 
 
+def check_servable(model: str, settings: Model) -> None:
+    """Refuse a model that cannot be served as configured, as far as can be told without sending.
+
+    Raises:
+        ConfigError: The string names nothing, or a direct route has no key.
+    """
+    way = route(model, settings)
+    if way.provider == "direct" and way.key is None and way.key_env:
+        from llm_batch.providers.direct import is_loopback
+
+        if not is_loopback(way.base_url):
+            raise no_key(model, way.key_env)
+
+
 def make_provider(model: str, settings: Model, workers: int) -> Provider:
     """The provider for a model.
 
@@ -134,11 +148,10 @@ def make_provider(model: str, settings: Model, workers: int) -> Provider:
 
 
 def _direct(model: str, settings: Model, workers: int) -> Provider:
-    from llm_batch.providers.direct import DirectProvider, is_loopback
+    from llm_batch.providers.direct import DirectProvider
 
+    check_servable(model, settings)
     way = route(model, settings)
-    if way.key is None and way.key_env and not is_loopback(way.base_url):
-        raise no_key(model, way.key_env)
     info = model_info(model)
     renamed = (
         {"max_tokens": "max_completion_tokens"}
