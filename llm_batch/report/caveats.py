@@ -75,9 +75,12 @@ def _about_the_file(
     if torn:
         yield "The last line of the file is cut off and was left out."
     if items.duplicates:
+        repeat, were = (
+            ("line repeats", "was") if items.duplicates == 1 else ("lines repeat", "were")
+        )
         yield (
-            f"{_lines(items.duplicates)} repeated an id seen before (the first is "
-            f"{first_duplicate!r}) and left out; only the first line of an id counts."
+            f"{items.duplicates:,} {repeat} an id seen before (the first is {first_duplicate!r}) "
+            f"and {were} left out."
         )
     if manifest is not None and manifest.totals.status == "done":
         counted = sum(manifest.totals.items.values())
@@ -88,23 +91,17 @@ def _about_the_file(
             )
 
 
-def _lines(n: int) -> str:
-    return "1 line was" if n == 1 else f"{n:,} lines were"
-
-
 def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str]:
     items = report.items
-    stopped = _STOPPED.get(report.run.status)
-    fewer = items.planned is not None and items.read < items.planned
-    if stopped or fewer:
-        begin = stopped or "The run is not complete"
-        done = f"{items.read:,} of {words.items(items.planned)}" if items.planned else "some items"
+    stopped = _STOPPED.get(report.run.status, "")
+    if items.planned is not None and items.read < items.planned:
         yield (
-            f"{begin}: {done} planned are here. They are the start of a random order, so they "
-            "still stand for the rest, with a wider interval."
-            if fewer
-            else f"{begin}."
+            f"{stopped or 'The run is not complete'}: {items.read:,} of "
+            f"{words.items(items.planned)} planned are here. They are the start of a random order, "
+            "so they still stand for the rest, with a wider interval."
         )
+    elif stopped:
+        yield f"{stopped}."
     dataset = manifest.dataset.n if manifest else None
     if dataset is not None and dataset < items.read:
         yield (

@@ -10,9 +10,9 @@ from llm_batch.stats.power import sample_size
 
 _METHODS = {
     "wilson": "Wilson",
-    "wilson, finite population": "Wilson, finite population",
+    "wilson, finite population": "Wilson with finite population",
     "t": "Student's t",
-    "t, finite population": "Student's t, finite population",
+    "t, finite population": "Student's t with finite population",
     ALL_SCORED: "none needed, all were scored",
 }
 

@@ -157,7 +157,7 @@ def _intervals(report: Report, rows: list[tuple[str, str, str, str]]) -> list[Pa
             methods.append(f"{method(chosen)} for the {name}")
     if any(interval.method == ALL_SCORED for _, interval, _ in pairs):
         told += "All items were scored, so figures for the dataset are exact. "
-    told += f"Intervals: {', '.join(methods)}." if methods else "No interval can be given."
+    told += f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
     return [table, Paragraph(told)]
 
 
@@ -306,7 +306,7 @@ def _tokens_and_cost(report: Report) -> Section:
 
 def _per_item(report: Report) -> Iterator[str]:
     money = report.money
-    if money.per_item is not None:
+    if money.per_item:
         passed = f", per passed item {words.usd(money.per_passed)}" if money.per_passed else ""
         yield f"Per item {words.usd(money.per_item)}{passed}."
     whole = money.whole_dataset
@@ -326,7 +326,9 @@ def _estimates(spent: list[Spending]) -> Table:
         cost = estimate.cost
         expected = "unknown"
         if cost is not None:
-            expected = f"{words.usd(cost.expected)} ({words.usd_range(cost.low, cost.high)})"
+            expected = words.usd(cost.expected)
+            if cost.low != cost.high:
+                expected += f" ({words.usd_range(cost.low, cost.high)})"
         rows.append(
             (
                 words.clean(step.step, 24),

@@ -87,6 +87,8 @@ def duration(seconds: float | None) -> str:
     """A time to read at a glance: ``35 ms``, ``1.2 s``, ``2 min 3 s``, ``3 h 12 min``."""
     if seconds is None or not isfinite(seconds):
         return NONE
+    if 0 < seconds < 0.0005:
+        return "under 1 ms"
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 0.995:

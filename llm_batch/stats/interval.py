@@ -242,7 +242,7 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
         return Interval(mean, mean, mean, level, n, ALL_SCORED)
     if mean is None or sd is None:
         return Interval(mean, None, None, level, n, method)
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     unseen = 1.0 if population is None else 1 - n / population
     half = -float(stdtrit(n - 1, tail)) * sd * sqrt(unseen / n)

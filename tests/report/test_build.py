@@ -245,8 +245,7 @@ def test_repeated_ids_count_once_and_are_named(tmp_path: Path) -> None:
     report = build_report(write(tmp_path, results))
     assert (report.items.read, report.items.duplicates) == (2, 2)
     assert report.pass_rate.passed == 2
-    assert "2 lines were repeated" in _said(report) or "2 lines" in _said(report)
-    assert "'item-0'" in _said(report)
+    assert "2 lines repeat an id seen before (the first is 'item-0')" in _said(report)
 
 
 def test_repeated_ids_are_found_across_batches(tmp_path: Path) -> None:
@@ -476,3 +475,22 @@ def test_a_complete_report_of_a_whole_dataset_advises_no_larger_sample(tmp_path:
 def test_a_manifest_that_counts_other_items_than_the_file_is_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path, [result(0)], manifest(planned=1, items={"ok": 3}))
     assert "The manifest counts 3 items and the file has 1" in _said(build_report(path))
+
+
+def test_quantiles_are_the_same_however_the_values_were_sorted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        tmp_path, [result(n, float(n * 7 % 5), seconds=n * 37 % 11 / 3) for n in range(50)]
+    )
+    few = build_report(path)
+    monkeypatch.setattr("llm_batch.report.assemble._MANY_TO_SORT", 10)
+    assert build_report(path) == few
+
+
+def test_only_the_largest_of_many_groups_are_shown_to_people(tmp_path: Path) -> None:
+    report = build_report(write(tmp_path, _by([f"group {n}" for n in range(30)] + ["group 29"])))
+    text = FORMATS["text"](report)
+    assert "The 20 largest of 30" in text
+    assert "group 29 " in text
+    assert FORMATS["json"](report).count('"group ') == 30

@@ -63,6 +63,7 @@ def test_usd(amount: float | None, text: str) -> None:
     ("seconds", "text"),
     [
         (0.035, "35 ms"),
+        (0.0001, "under 1 ms"),
         (0.7, "0.70 s"),
         (1.2, "1.2 s"),
         (12.5, "13 s"),
