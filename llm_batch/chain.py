@@ -9,63 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, Literal
-
-from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
-from pydantic import BaseModel, ConfigDict, Field
+from functools import cached_property
+from typing import Any
 
 from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Item, Message, Request, Result, Score, StepTotals, Usage
 from llm_batch.scores import (
-    OutputField,
     Unreadable,
     instruction,
     json_schema,
     parse_object,
     score_of,
 )
+from llm_batch.steps import ScoreRule, Step
+from llm_batch.templates import PromptError, Template
 
+__all__ = ["Chain", "PromptError", "ScoreRule", "Step"]
 
-class Step(BaseModel):
-    """One call of the chain, as written under ``[[steps]]``.
-
-    ``prompt`` and ``system`` are Jinja2 templates over the item's fields and, by step name, the
-    outputs of earlier steps. With ``output`` the reply must be an object of those fields.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    model: str = Field(min_length=1)
-    prompt: str = ""
-    prompt_file: str | None = None
-    system: str | None = None
-    max_tokens: int | None = Field(default=None, gt=0)
-    temperature: float | None = Field(default=None, ge=0)
-    output: dict[str, OutputField] | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
-    on_truncated: Literal["fail", "keep"] = "fail"
-
-
-class ScoreRule(BaseModel):
-    """Where the score is and when it passes, as written under ``[score]``.
-
-    ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
-    number each label stands for.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    field: str
-    pass_at: float | None = None
-    labels: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def step(self) -> str:
-        """The name of the step the score comes from."""
-        return self.field.partition(".")[0]
+#: All fields of the item at once, for names that are no identifiers: {{ item["Question text"] }}.
+_WHOLE_ITEM = "item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +38,6 @@ class _Outcome:
     value: Any = None
     error: str = ""
     reask: str = ""
-
-
-class PromptError(Exception):
-    """A prompt cannot be rendered for one item; the message names the step and the reason."""
 
 
 class Chain:
@@ -137,6 +95,9 @@ class Chain:
             item: The item.
             calls: Every call made for it.
             problem: Why no further request could be made (a `PromptError`); empty otherwise.
+
+        Raises:
+            ValueError: There is a request to come, and no problem.
         """
         outputs: dict[str, Any] = {}
         totals: dict[str, StepTotals] = {}
@@ -144,6 +105,8 @@ class Chain:
         for step in self.steps:
             own = [call for call in calls if call.request.step == step.name]
             if not own:
+                if not problem:
+                    raise ValueError(f"item {item.id!r} is not finished: {step.name} is to come")
                 break
             totals[step.name] = _totals(own)
             outcome = _outcome(step, own)
@@ -175,14 +138,16 @@ class Chain:
         used: set[str] = set()
         for templates in self._rendered.values():
             used |= templates.variables
-        return used - steps
+        return used - steps - {_WHOLE_ITEM}
 
     def _request(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Request:
         return Request(
             item_id=item.id,
             step=step.name,
             model=step.model,
-            messages=self._rendered[step.name].render({**item.fields, **outputs}),
+            messages=self._rendered[step.name].render(
+                {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
+            ),
             params=self._rendered[step.name].params,
         )
 
@@ -203,8 +168,9 @@ class _StepTemplates:
 
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.system = _compile(step.system, f"steps.{step.name}.system") if step.system else None
-        self.prompt = _compile(step.prompt, f"steps.{step.name}.prompt")
+        self.prompt = Template(step.prompt, f"steps.{step.name}.prompt")
+        self.system = Template(step.system, f"steps.{step.name}.system") if step.system else None
+        self.variables = self.prompt.variables | (self.system.variables if self.system else set())
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -225,58 +191,12 @@ class _StepTemplates:
             }
         return params | step.params
 
-    @cached_property
-    def variables(self) -> set[str]:
-        sources = [self.step.prompt, self.step.system or ""]
-        return set().union(
-            *(meta.find_undeclared_variables(_environment().parse(text)) for text in sources)
-        )
-
     def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
-        try:
-            prompt = self.prompt.render(context)
-            if self.step.output is not None:
-                prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
-            messages = [Message("user", prompt)]
-            if self.system is not None:
-                messages.insert(0, Message("system", self.system.render(context)))
-        except UndefinedError as error:
-            raise PromptError(f"steps.{self.step.name}.prompt: {error.message}") from error
-        except SecurityError as error:
-            raise PromptError(f"steps.{self.step.name}.prompt: not allowed: {error}") from error
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise PromptError(f"steps.{self.step.name}.prompt: {error}") from error
-        return tuple(messages)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        finalize=_as_text,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-
-
-def _as_text(value: Any) -> Any:
-    """How a value reads inside a prompt: objects as JSON, a missing cell as nothing."""
-    if isinstance(value, dict | list | tuple):
-        import json
-
-        return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else value
-
-
-def _compile(source: str, where: str) -> Template:
-    try:
-        return _environment().from_string(source)
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        raise ConfigError(
-            f"{where} is not a valid template{f' (its line {line})' if line else ''}: {error}",
-            "templates are Jinja2: {{ field }} inserts a field",
-        ) from error
+        prompt = self.prompt.render(context)
+        if self.step.output is not None:
+            prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
+        user = Message("user", prompt)
+        return (Message("system", self.system.render(context)), user) if self.system else (user,)
 
 
 def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 from llm_batch.chain import Chain, PromptError
 from llm_batch.config import MANY_WORKERS, Config
 from llm_batch.errors import ConfigError
+from llm_batch.forecast import forecast
+from llm_batch.manifest import run_paths
 from llm_batch.models import model_info
 from llm_batch.prices import price_of
 from llm_batch.records import Item
+from llm_batch.tokens import counter
 
 # A call takes 3 to 5 seconds, so a worker makes 12 to 20 requests a minute.
 _REQUESTS_PER_WORKER = (12, 20)
@@ -24,32 +29,55 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
     Raises:
         ConfigError: The sentence says what to change.
     """
+    _check_output(config)
     _check_prompts(config, chain, first)
-    _check_models(config)
     _check_workers(config)
+    _check_models(config)
     _check_budget(config)
     _check_embedded(config)
 
 
+def _check_output(config: Config) -> None:
+    data = config.data_path()
+    for path in run_paths(config.run.output):
+        if data != "-" and os.path.realpath(path) == os.path.realpath(data):
+            raise ConfigError(
+                f"the run would write over its own data, {path}", "choose another --output"
+            )
+
+
 def _check_prompts(config: Config, chain: Chain, first: Item) -> None:
-    missing = sorted(chain.variables() - set(first.fields))
-    fields = ", ".join(first.fields)
-    if missing:
-        raise ConfigError(
-            f"the prompts use {', '.join(map(repr, missing))}, which item {first.id!r} does not "
-            f"have; its fields are {fields}",
-            "correct the prompt in the config, or write one with: llmb init",
-        )
     for step in config.steps:
         if step.name in first.fields:
             raise ConfigError(
                 f"step {step.name!r} has the name of a field of the data",
                 f"rename the step: {{{{ {step.name} }}}} could mean either",
             )
+    hint = "correct the prompt in the config, or write one with: llmb init"
     try:
         chain.next_request(first, [])
+        forecast(chain, first, counter)
     except PromptError as error:
-        raise ConfigError(f"item {first.id!r}: {error}") from error
+        missing = sorted(chain.variables() - set(first.fields))
+        if missing:
+            raise ConfigError(
+                f"the prompts use {', '.join(map(repr, missing))}, which item {first.id!r} does "
+                f"not have; its fields are {', '.join(first.fields)}",
+                hint,
+            ) from error
+        if _is_certain(error, config):
+            raise ConfigError(f"item {first.id!r}: {error}", hint) from error
+
+
+def _is_certain(error: PromptError, config: Config) -> bool:
+    """Whether a prompt fails whatever is answered.
+
+    Later prompts are tried with made-up outputs, which an expression may not be able to take
+    apart; but a name that is not there will not be there for real outputs either.
+    """
+    said = str(error)
+    in_first = said.startswith(f"steps.{config.steps[0].name}.")
+    return in_first or "has no attribute" in said or "is undefined" in said
 
 
 def _check_models(config: Config) -> None:
@@ -63,19 +91,21 @@ def _check_workers(config: Config) -> None:
     workers = config.limits.workers
     if workers <= MANY_WORKERS or config.limits.rpm or config.limits.tpm:
         return
+    from llm_batch.providers import route
     from llm_batch.providers.direct import is_loopback
 
     for step in config.steps:
         own = config.model(step.model)
-        here = step.model.startswith(("local/", "fake/")) or (
-            own.api_base is not None and is_loopback(own.api_base)
+        way = route(step.model, own)
+        here = way.provider in ("embedded", "fake") or is_loopback(
+            way.base_url or own.api_base or ""
         )
         if not here and own.rpm is None and own.tpm is None:
             low, high = (workers * each for each in _REQUESTS_PER_WORKER)
             raise ConfigError(
-                f"{workers} workers make about {low:,} to {high:,} requests a minute at {step.model}; "
-                f"more than {MANY_WORKERS} need a limit, since accounts are limited or banned for "
-                "flooding",
+                f"{workers} workers make about {low:,} to {high:,} requests a minute at "
+                f"{step.model}; more than {MANY_WORKERS} need a limit, since accounts are limited "
+                "or banned for flooding",
                 "set --rpm to the limit your provider shows for your account, or use --workers 5",
             )
 
@@ -103,11 +133,13 @@ def _check_embedded(config: Config) -> None:
     local = [step.model for step in config.steps if step.model.startswith("local/")]
     if not local:
         return
-    from llm_batch.providers.embedded import INSTALL_HINT, find_gguf, is_installed
+    from llm_batch.providers.embedded import BUNDLED, INSTALL_HINT, find_gguf, is_installed
 
-    if all(is_installed(model.partition("/")[2]) for model in local):
+    names = [model.partition("/")[2] for model in local]
+    missing = [name for name in names if not is_installed(name)]
+    if not missing:
         return
-    if config.source is None:
+    if config.source is None and missing[0] in BUNDLED:
         raise ConfigError(
             "there is no model to run: no config file, no --model, and the embedded model is not "
             "installed",
@@ -115,5 +147,5 @@ def _check_embedded(config: Config) -> None:
             "export OPENAI_API_KEY=… and add --model openai/gpt-4o-mini   (any provider)  |  "
             "llmb init   (write a config and name your own server in it)",
         )
-    find_gguf(local[0].partition("/")[2])
+    find_gguf(missing[0])
     raise ConfigError("llama.cpp for Python is not installed", INSTALL_HINT)

@@ -35,10 +35,13 @@ class Circuit:
 
     def note(self, result: Result) -> str:
         """Take in a result; a sentence when the run should stop, else nothing."""
-        steps = list(result.steps) or ["prompt"]
-        for step in steps[:-1]:
+        *before, last = result.steps or [""]
+        if result.status == "prompt":
+            # The prompt that failed is the next step's, which has no call yet and so no name here.
+            before, last = list(result.steps), ""
+        for step in before:
             self._add(step, "ok")
-        return self._add(steps[-1], result.status, result.error)
+        return self._add(last, result.status, result.error)
 
     def _add(self, step: str, status: str, error: str = "") -> str:
         outcomes = self._outcomes.setdefault(step, deque(maxlen=WINDOW))
@@ -49,7 +52,8 @@ class Circuit:
         kind, count = failures.most_common(1)[0]
         advice = _ADVICE.get(kind, "look at the provider's status page, then run the same command")
         last = f" (last: {error})" if error else ""
+        where = f"step {step!r}" if step else "prompts"
         return (
-            f"step {step!r}: {failures.total()} of the last {len(outcomes)} items failed, "
+            f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
             f"{count} as {kind!r}{last}; {advice}"
         )

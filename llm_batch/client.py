@@ -8,8 +8,9 @@ keeps them all refused. A call never raises for anything a provider does: its ou
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import tenacity
 
@@ -19,25 +20,42 @@ from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Una
 from llm_batch.limits import Limiter, counted_tokens, stated_limits
 from llm_batch.prices import Tariff
 from llm_batch.providers.base import Provider, Reply
-from llm_batch.records import Attempt, Call, Completion, Failure, Request
-from llm_batch.tokens import TokenCounter
+from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: A provider that asks for a longer pause than this is not waited for.
-_LONGEST_PAUSE_SECONDS = 600.0
+#: The first pause of the whole client where the provider does not say how long. It doubles like
+#: the backoff, so that six attempts outlast a minute: what most limits are counted in.
+_FIRST_PAUSE_SECONDS = 2.0
+#: A provider that asks for a longer pause than this is not waited for: the run ends instead.
+LONGEST_PAUSE_SECONDS = 600.0
 # The spread added to a pause that was asked for, so that clients do not return in one instant.
 _PAUSE_JITTER = 0.1
 
 
+class Meter(Protocol):
+    """What a request of the client's model takes."""
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """What its tokens cost; ``None`` when unknown, and every cost is then unknown too."""
+
+    def input_tokens(self, request: Request) -> int:
+        """Our count of what is sent."""
+
+    def most(self, request: Request) -> float:
+        """The most one attempt can cost, in USD; 0 when the price is unknown."""
+
+
 @dataclass
 class _Progress:
-    """What has happened to one call so far."""
+    """What has happened to one call so far. Money is USD, times are of the clock."""
 
     request: Request
-    timeout_seconds: float
     attempts: list[Attempt] = field(default_factory=list)
+    first_sent: float = 0.0
     may_have_cost: float = 0.0
+    held_more: float = 0.0
 
 
 class Client:
@@ -47,10 +65,8 @@ class Client:
         provider: Who answers.
         limiter: When a request may be sent.
         budget: Where an attempt after one that may have been billed finds its money.
-        tariff: What tokens cost; ``None`` when unknown, and every cost is then unknown too.
-        counter: Counts tokens; called only where a token limit or a worst case needs it.
-        output_cap: The most output tokens a request without ``max_tokens`` can have.
         clock: Where time comes from.
+        meter: What requests take; tokens are counted only where a limit or a worst case needs it.
         timeout_seconds: For one attempt, from connecting to the last byte.
         max_attempts: Sends per call.
         jitter: Uniform numbers from 0 to 1.
@@ -62,10 +78,8 @@ class Client:
         limiter: Limiter,
         budget: Budget,
         clock: Clock,
+        meter: Meter,
         *,
-        tariff: Tariff | None,
-        counter: Callable[[], TokenCounter],
-        output_cap: int | None = None,
         timeout_seconds: float = 60.0,
         max_attempts: int = 6,
         jitter: Callable[[], float] = random.random,
@@ -74,15 +88,22 @@ class Client:
         self.limiter = limiter
         self._budget = budget
         self._clock = clock
-        self._tariff = tariff
-        self._counter = counter
-        self._output_cap = output_cap
+        self._meter = meter
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max_attempts
         self._jitter = jitter
         self._answered = False
-        # Total time is bounded too: every attempt in full, and as much again for waiting.
-        self._longest_seconds = 2 * max_attempts * timeout_seconds + _LONGEST_PAUSE_SECONDS
+        # Total time is bounded too: every attempt in full, as much again for the waits between
+        # them, and one long pause. It counts from the first sending, not from the queue for it.
+        self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
+        # Made once: it keeps the state of a call per thread.
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=self._tried_enough,
+            wait=self._backoff,
+            sleep=clock.sleep,
+            reraise=True,
+        )
 
     def call(self, request: Request) -> Call:
         """Send a request until it is answered, refused for good, or tried often enough.
@@ -90,20 +111,9 @@ class Client:
         Raises:
             Cancelled: The run stopped while the request was waiting and nothing was sent.
         """
-        progress = _Progress(request, self._timeout_seconds)
-        started = self._clock.now()
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, Transient)),
-            stop=lambda state: (
-                state.attempt_number >= self._max_attempts
-                or self._clock.now() - started >= self._longest_seconds
-            ),
-            wait=self._backoff,
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
+        progress = _Progress(request)
         try:
-            reply = retrying(self._attempt, progress)
+            reply = self._retrying(self._attempt, progress)
         except ProviderError as error:
             return self._failed(progress, error)
         except Cancelled:
@@ -114,14 +124,16 @@ class Client:
         return self._answered_call(progress, reply.completion)
 
     def _attempt(self, progress: _Progress) -> Reply:
-        request = progress.request
-        if progress.may_have_cost and not self._budget.hold_more(
-            request.item_id, self._most(request)
-        ):
-            raise Refused("the budget has no room for another attempt", kind="budget")
-        tokens = self._input_tokens(request) if self.limiter.counts_tokens else 0
-        self.limiter.acquire(counted_tokens(self.provider.vendor, tokens, request.max_tokens))
+        request, limiter = progress.request, self.limiter
+        if progress.may_have_cost:
+            self._hold_for_another(progress)
+        counted = None
+        if limiter.counts_tokens:
+            counted = self._counted(request, self._meter.input_tokens(request))
+        limiter.acquire(counted or 0)
         started_at, started = self._clock.time(), self._clock.now()
+        if not progress.attempts:
+            progress.first_sent = started
 
         def note(error: str = "", maybe_billed: bool = False) -> None:
             seconds = self._clock.now() - started
@@ -129,38 +141,76 @@ class Client:
             progress.attempts.append(Attempt(number, started_at, seconds, error, maybe_billed))
 
         try:
-            reply = self.provider.complete(request, progress.timeout_seconds)
+            reply = self.provider.complete(request, self._timeout_seconds)
         except ProviderError as error:
             note(error.kind, error.maybe_billed)
             if error.maybe_billed:
-                progress.may_have_cost += self._most(request)
+                progress.may_have_cost += self._meter.most(request)
+            if error.status_code is not None:
+                self._answered = True
             self._learn(error.headers)
             self._pause(error, len(progress.attempts))
             raise
         note()
         self._answered = True
         self._learn(reply.headers)
+        usage = reply.completion.usage
+        if counted is not None and usage is not None:
+            limiter.correct(self._counted(request, self._limited_input(usage)) - counted)
         return reply
 
-    def _learn(self, headers: object) -> None:
-        if headers and isinstance(headers, dict):
+    def _hold_for_another(self, progress: _Progress) -> None:
+        """Hold back as much again as may have been billed already, or end the call."""
+        missing = progress.may_have_cost - progress.held_more
+        if missing > 0:
+            if not self._budget.hold_more(progress.request.item_id, missing):
+                raise Refused("the budget has no room for another attempt", kind="budget")
+            progress.held_more += missing
+
+    def _counted(self, request: Request, input_tokens: int) -> int:
+        return counted_tokens(self.provider.vendor, input_tokens, request.max_tokens)
+
+    def _limited_input(self, usage: Usage) -> int:
+        """Input tokens that count towards the limit; for Anthropic, cached ones do not."""
+        cached = usage.cache_read_tokens if self.provider.vendor == "anthropic" else 0
+        return usage.input_tokens - cached
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        if headers:
             stated = stated_limits(headers)
             # Groq's header for requests counts a day, not a minute.
             rpm = None if self.provider.vendor == "groq" else stated.rpm
             self.limiter.adopt(rpm, stated.tpm)
 
     def _pause(self, error: ProviderError, attempt: int) -> None:
-        """Hold every thread back when the provider is over its limit or asks for time."""
-        if isinstance(error, RateLimited):
-            asked = error.retry_after_seconds
-            # Without a word from the provider: the wait doubles with each refusal.
-            seconds = self._exponential(attempt) if asked is None else asked
-        elif isinstance(error, Unavailable) and error.retry_after_seconds is not None:
-            seconds = error.retry_after_seconds
+        """Hold every thread back when the provider is over its limit or asks for time.
+
+        Raises:
+            Refused: It asks for more time than anyone would wait.
+        """
+        asked = getattr(error, "retry_after_seconds", None)
+        if asked is not None and asked > LONGEST_PAUSE_SECONDS:
+            raise Refused(
+                f"the provider asks for a pause of {asked:,.0f} s: {error.message}",
+                kind="quota",
+                status_code=error.status_code,
+                hint="run the same command again then",
+            ) from error
+        if asked:
+            # A floor: whoever is refused again in spite of it waits longer each time.
+            seconds = max(asked, self._exponential(attempt - 1))
+        elif isinstance(error, RateLimited):
+            seconds = self._exponential(attempt, _FIRST_PAUSE_SECONDS)
         else:
             return
-        seconds = min(seconds, _LONGEST_PAUSE_SECONDS)
         self.limiter.pause(seconds * (1 + _PAUSE_JITTER * self._jitter()) + 0.01 * self._jitter())
+
+    def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
+        progress: _Progress = state.args[0]
+        return (
+            state.attempt_number >= self._max_attempts
+            or self._clock.now() - progress.first_sent >= self._longest_seconds
+        )
 
     def _backoff(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -168,25 +218,23 @@ class Client:
             return 0.0  # the limiter holds everyone back already
         return self._exponential(state.attempt_number) * self._jitter()
 
-    def _exponential(self, attempt: int) -> float:
-        return float(min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1)))
+    def _exponential(self, attempt: int, first: float = _FIRST_BACKOFF_SECONDS) -> float:
+        return min(_LONGEST_BACKOFF_SECONDS, first * 2.0 ** (attempt - 1))
 
     def _answered_call(self, progress: _Progress, completion: Completion) -> Call:
-        request = progress.request
-        worst = completion.usage is None
+        request, tariff, usage = progress.request, self._meter.tariff, completion.usage
         cost: float | None = None
-        if self._tariff is not None:
-            if completion.usage is None:
-                cost = self._most(request)
-            else:
-                cost = self._tariff.cost(completion.usage)
+        if tariff is not None:
+            cost = self._meter.most(request) if usage is None else tariff.cost(usage)
             cost += progress.may_have_cost
+        if (text := _writable(completion.text)) is not completion.text:
+            completion = replace(completion, text=text)
         return Call(
             request,
             tuple(progress.attempts),
             completion=completion,
             cost=cost,
-            worst_case=worst or progress.may_have_cost > 0,
+            worst_case=usage is None or progress.may_have_cost > 0,
             simulated=self.provider.simulated,
         )
 
@@ -202,18 +250,20 @@ class Client:
         return Call(
             progress.request,
             tuple(progress.attempts),
-            failure=Failure(kind, message, error.status_code),
-            cost=progress.may_have_cost if self._tariff is not None else None,
+            failure=Failure(kind, _writable(message), error.status_code),
+            cost=progress.may_have_cost if self._meter.tariff is not None else None,
             worst_case=progress.may_have_cost > 0,
             simulated=self.provider.simulated,
         )
 
-    def _most(self, request: Request) -> float:
-        if self._tariff is None:
-            return 0.0
-        counter = self._counter()
-        tokens = int(counter.count_messages(request.messages) * counter.upper_factor) + 1
-        return self._tariff.worst_case(tokens, request.max_tokens or self._output_cap or 0)
 
-    def _input_tokens(self, request: Request) -> int:
-        return self._counter().count_messages(request.messages)
+def _writable(text: str) -> str:
+    """The text itself, or without halves of a character that no file can hold.
+
+    Such halves come from an emoji that was cut in two at ``max_tokens``.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

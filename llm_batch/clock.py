@@ -27,6 +27,13 @@ class Clock(Protocol):
             Cancelled: The clock was cancelled before or during the wait.
         """
 
+    def check(self) -> None:
+        """Let the caller go on, unless the run is stopping.
+
+        Raises:
+            Cancelled: The clock was cancelled.
+        """
+
 
 class SystemClock:
     """The real time. `cancel` ends every sleep, now and later."""
@@ -41,16 +48,26 @@ class SystemClock:
         if self._cancelled.wait(max(0.0, seconds)):
             raise Cancelled
 
+    def check(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+
     def cancel(self) -> None:
         """Wake everyone who sleeps; safe to call from a signal handler."""
         self._cancelled.set()
 
 
 class FakeClock:
-    """A clock for tests: sleeping moves it forward at once. Not for several threads."""
+    """A clock for tests: sleeping moves it forward at once. Not for several threads.
 
-    def __init__(self, start: float = 0.0) -> None:
+    Args:
+        start: The seconds it begins at.
+        cancel_at: The second at which it is cancelled; ``None`` for never.
+    """
+
+    def __init__(self, start: float = 0.0, cancel_at: float | None = None) -> None:
         self.seconds = start
+        self.cancel_at = cancel_at
         self.slept: list[float] = []
 
     def now(self) -> float:
@@ -62,3 +79,8 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.seconds += max(0.0, seconds)
+        self.check()
+
+    def check(self) -> None:
+        if self.cancel_at is not None and self.seconds >= self.cancel_at:
+            raise Cancelled

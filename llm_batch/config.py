@@ -6,20 +6,35 @@ config, what ``llmb init`` writes and the commented example at once, so the thre
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from llm_batch.chain import Chain, ScoreRule, Step
+from llm_batch.chain import Chain
+from llm_batch.config_errors import Place, Written
 from llm_batch.errors import ConfigError
+from llm_batch.flags import Overrides, with_flags
+from llm_batch.outputs import Table, TextList, Wrong
+from llm_batch.steps import ScoreRule, Step, check_score
+
+__all__ = [
+    "DEMO_CONFIG",
+    "DEMO_DATA",
+    "MANY_WORKERS",
+    "Config",
+    "Data",
+    "Limits",
+    "Model",
+    "Overrides",
+    "RunOptions",
+    "Sample",
+    "load_config",
+]
 
 CONFIG_NAME = "llmb.toml"
 DEMO = Path(__file__).parent / "demo"
@@ -29,26 +44,25 @@ DEMO_CONFIG = DEMO / "llmb.toml"
 #: More workers than this need an explicit limit, unless the endpoint is on this machine.
 MANY_WORKERS = 10
 
+# The manifest copies the config, so no key may be in it.
+_SECRET_IN_QUERY = re.compile(r"(?:key|token|secret|password)=", re.IGNORECASE)
+
 EngineName = Literal["threads", "serial"]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Data(_Section):
+class Data(Table):
     """``[data]``: where items come from. Without ``path``, the bundled demo set."""
 
     path: str | None = None
     id: str | None = None
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
     on_bad_row: Literal["error", "skip"] = "error"
-    keep: tuple[str, ...] | None = None
+    keep: TextList | None = None
 
 
-class Sample(_Section):
+class Sample(Table):
     """``[sample]``: the first ``size`` items of a seeded order; 0 means all."""
 
     size: int = Field(default=384, ge=0)
@@ -56,7 +70,7 @@ class Sample(_Section):
     stratify: str | None = None
 
 
-class Limits(_Section):
+class Limits(Table):
     """``[limits]``: what the run may do per minute, at once and in all.
 
     ``timeout`` is in seconds and covers one attempt from connecting to the last byte; ``budget``
@@ -73,7 +87,7 @@ class Limits(_Section):
     max_failure_share: float = Field(default=0.5, gt=0, le=1)
 
 
-class Model(_Section):
+class Model(Table):
     """``[models."name"]``: endpoint, prices (USD per million tokens) and limits of one model.
 
     ``script``, ``latency`` (seconds) and ``error_rate`` are for ``fake/`` models only.
@@ -94,19 +108,39 @@ class Model(_Section):
 
     @model_validator(mode="after")
     def _sound(self) -> Model:
-        if self.api_base is not None and urlsplit(self.api_base).scheme not in ("http", "https"):
-            raise ValueError(f"api_base must start with http:// or https://, not {self.api_base!r}")
+        if self.api_base is not None:
+            _check_url(self.api_base)
+        if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
+            # Not shown: it may be the key itself.
+            raise Wrong(
+                ("api_key_env",),
+                "must be the name of an environment variable, not a key",
+                'export MY_KEY=… in the shell, and write api_key_env = "MY_KEY"',
+            )
         return self
 
 
-class RunOptions(_Section):
+class RunOptions(Table):
     """``[run]``: how and where to."""
 
     engine: EngineName = "threads"
     output: str = "results.jsonl"
 
+    @model_validator(mode="after")
+    def _apart(self) -> RunOptions:
+        # Journal and manifest are named after it, so no two outputs may share a stem.
+        if not self.output.endswith(".jsonl") or Path(self.output).name == ".jsonl":
+            raise Wrong(
+                ("output",),
+                f"must end in .jsonl, one JSON object a line, not {self.output!r}",
+                "write results.jsonl; llmb report --format md writes other formats",
+            )
+        if self.output.endswith(".calls.jsonl"):
+            raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        return self
 
-class Config(_Section):
+
+class Config(Table):
     """Everything the user wrote, with defaults filled in.
 
     ``source`` is the file it came from, ``None`` for the built-in default.
@@ -116,7 +150,7 @@ class Config(_Section):
     sample: Sample = Sample()
     limits: Limits = Limits()
     models: dict[str, Model] = Field(default_factory=dict)
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...] = Field(min_length=1, strict=False)
     score: ScoreRule | None = None
     run: RunOptions = RunOptions()
     source: Path | None = Field(default=None, exclude=True)
@@ -124,21 +158,15 @@ class Config(_Section):
     @model_validator(mode="after")
     def _references(self) -> Config:
         names = [step.name for step in self.steps]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"steps: the name {name!r} is used twice")
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise Wrong(("steps", position, "name"), f"is used twice: {name!r}")
         if self.score is not None:
-            step, _, name = self.score.field.partition(".")
-            chosen = next((s for s in self.steps if s.name == step), None)
-            if chosen is None:
-                raise ValueError(
-                    f"score.field: no step is named {step!r}; steps are {', '.join(names)}"
-                )
-            if bool(name) != (chosen.output is not None) or (name and name not in chosen.output):
-                fields = ", ".join(f"{step}.{field}" for field in chosen.output or ()) or step
-                raise ValueError(
-                    f"score.field: {self.score.field!r} is not an output; use {fields}"
-                )
+            check_score(self.score, self.steps)
+        for name, model in self.models.items():
+            for key in ("script", "latency", "error_rate"):
+                if key in model.model_fields_set and not name.startswith("fake/"):
+                    raise Wrong(("models", name, key), "is for fake/ models only")
         return self
 
     @property
@@ -172,22 +200,20 @@ class Config(_Section):
 _NO_SETTINGS = Model()
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What flags said; ``None`` where a flag was not given. Units as in the config."""
-
-    data: str | None = None
-    sample: int | None = None
-    seed: int | None = None
-    model: str | None = None
-    judge: str | None = None
-    api_base: str | None = None
-    workers: int | None = None
-    rpm: float | None = None
-    tpm: float | None = None
-    budget: float | None = None
-    engine: str | None = None
-    output: str | None = None
+def _check_url(url: str) -> None:
+    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # not an address, or not a port
+        sound = False
+    # Neither is shown, since the part that is wrong may be a password.
+    if not sound:
+        raise Wrong(("api_base",), "must be a URL with http:// or https://", example)
+    if parts.username or parts.password or _SECRET_IN_QUERY.search(parts.query):
+        raise Wrong(("api_base",), "must not hold a key or a password", "use api_key_env")
+    if "/chat/completions" in parts.path:
+        raise Wrong(("api_base",), f"goes too far: {url!r}", example)
 
 
 def load_config(
@@ -209,21 +235,23 @@ def load_config(
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}") from error
-    raw = _with_flags(raw, flags or Overrides(), built_in=source is None)
+        raise ConfigError(f"{where} is not valid TOML: {error}", _toml_hint(text)) from error
+    raw, by_flag = with_flags(raw, flags or Overrides(), built_in=source is None)
+    written = Written(where, text, raw, by_flag, Config)
+    if "source" in raw:
+        raise written.unknown_key(("source",), raw["source"])
     try:
-        config = Config.model_validate(raw | {"source": source})
+        config = Config.model_validate(raw)
     except ValidationError as error:
-        raise _explained(error, where, text) from error
+        # Not chained: its text has values in it, and one of them may be a key.
+        raise written.explained(error) from None
     data = config.data
     if data.path is None and data.id is None:
         data = data.model_copy(update={"id": "id"})  # the demo set's own
-    return config.model_copy(
-        update={
-            "data": data,
-            "steps": tuple(_with_prompt(step, source, where) for step in config.steps),
-        }
+    steps = tuple(
+        _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )
+    return config.model_copy(update={"source": source, "data": data, "steps": steps})
 
 
 def _find(path: str | os.PathLike[str] | None) -> Path | None:
@@ -240,8 +268,18 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from error
+
+
+def _toml_hint(text: str) -> str:
+    if re.search(r"^\s*\[models\.[^\"'\]]*/", text, re.MULTILINE):
+        return 'quote the name of a model: [models."openai/my-model"]'
+    return "text goes in quotes; llmb init writes a complete example"
 
 
 def _beside(source: Path | None, name: str) -> Path:
@@ -249,111 +287,21 @@ def _beside(source: Path | None, name: str) -> Path:
     return path if path.is_absolute() or source is None else source.parent / path
 
 
-def _with_prompt(step: Step, source: Path | None, where: str) -> Step:
-    if (step.prompt_file is None) == (not step.prompt):
-        raise ConfigError(
-            f"{where}: step {step.name!r} needs exactly one of prompt and prompt_file",
-            'write prompt = "{{ question }}" with a field of your data',
-        )
+def _with_prompt(step: Step, source: Path | None, written: Written, position: int) -> Step:
+    """The step with the text of its prompt, wherever that is."""
+    place: Place = ("steps", position)
     if step.prompt_file is None:
+        if not step.prompt.strip():
+            raise written.wrong(
+                place, "has no prompt", 'write prompt = "{{ question }}" with a field of your data'
+            )
         return step
-    return step.model_copy(update={"prompt": _read(_beside(source, step.prompt_file))})
-
-
-def _with_flags(raw: dict[str, Any], flags: Overrides, built_in: bool) -> dict[str, Any]:
-    """The raw config with the flags written into it, so that both are checked alike."""
-    raw = dict(raw)
-
-    def put(section: str, key: str, value: Any) -> None:
-        if value is not None and isinstance(raw.setdefault(section, {}), dict):
-            raw[section] = {**raw[section], key: value}
-
-    if flags.data is not None:
-        put("data", "path", flags.data if flags.data == "-" else os.path.abspath(flags.data))
-    put("sample", "size", flags.sample)
-    put("sample", "seed", flags.seed)
-    for key in ("workers", "rpm", "tpm", "budget"):
-        put("limits", key, getattr(flags, key))
-    put("run", "engine", flags.engine)
-    put("run", "output", flags.output)
-    if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
-        raw["steps"] = _with_models(raw, flags, built_in)
-        if flags.api_base is not None:
-            raw["models"] = _with_api_base(raw, flags.api_base)
-    return raw
-
-
-def _with_models(raw: Mapping[str, Any], flags: Overrides, built_in: bool) -> list[dict[str, Any]]:
-    steps = [dict(step) for step in raw["steps"]]
-    score = raw.get("score")
-    named = str(score.get("field", "")).partition(".")[0] if isinstance(score, dict) else "judge"
-    judge = next((s for s in steps if len(steps) > 1 and s.get("name") == named), None)
-    if flags.judge is not None and judge is None:
-        raise ConfigError(
-            "--judge was given, but the config has no judge step",
-            "add a second [[steps]] and point [score] field at it; llmb init shows how",
-        )
-    for step in steps:
-        if step is judge:
-            # Without a config nobody chose the embedded judge, so it follows --model.
-            step["model"] = flags.judge or (built_in and flags.model) or step.get("model")
-        elif flags.model is not None:
-            step["model"] = flags.model
-    return steps
-
-
-def _with_api_base(raw: Mapping[str, Any], api_base: str) -> dict[str, Any]:
-    models = dict(raw.get("models") or {})
-    for step in raw["steps"]:
-        name = str(step.get("model"))
-        if not name.startswith(("local/", "fake/")):
-            models[name] = {**(models.get(name) or {}), "api_base": api_base}
-    return models
-
-
-def _explained(error: ValidationError, where: str, text: str) -> ConfigError:
-    """The first problem as one sentence, with the line and the nearest known key."""
-    problems = error.errors()
-    # A misspelt section also leaves the right one missing: the spelling is the news.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    path = [str(part) for part in problem["loc"]]
-    at = f"{where}{_line_of(path, text)}"
-    key = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        known = list(_known_keys(path[:-1]))
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return ConfigError(f"{at}: unknown key {key!r}", hint)
-    if problem["type"] == "missing":
-        return ConfigError(f"{at}: {key!r} is missing", "llmb init writes a complete example")
-    message = problem["msg"].removeprefix("Value error, ")
-    given = problem.get("input")
-    shown = f", not {given!r}" if isinstance(given, str | int | float | bool) else ""
-    return ConfigError(f"{at}: {key}: {message}{shown}" if key else f"{at}: {message}")
-
-
-def _line_of(path: list[str], text: str) -> str:
-    """``, line N`` for the key, found as a reader would find it; empty when it is ambiguous."""
-    if not path:
-        return ""
-    pattern = re.compile(
-        rf"^\s*\[*[\w.\"\s]*?\"?{re.escape(path[-1])}\"?\s*[=\]]|[{{,]\s*{re.escape(path[-1])}\s*="
-    )
-    hits = [n for n, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
-    return f", line {hits[0]}" if len(hits) == 1 else ""
-
-
-def _known_keys(path: list[str]) -> Iterator[str]:
-    """The keys that may stand at a place in the config."""
-    from llm_batch.scores import OutputField
-
-    sections: dict[str, type[BaseModel]] = {
-        "data": Data, "sample": Sample, "limits": Limits, "models": Model,
-        "steps": Step, "score": ScoreRule, "run": RunOptions,
-    }  # fmt: skip
-    if not path:
-        yield from sections
-    elif path[0] == "steps" and "output" in path:
-        yield from OutputField.model_fields
-    elif path[0] in sections:
-        yield from sections[path[0]].model_fields
+    if step.prompt:
+        raise written.wrong((*place, "prompt_file"), "stands beside prompt", "keep one of the two")
+    try:
+        prompt = _read(_beside(source, step.prompt_file))
+    except ConfigError as error:
+        raise written.wrong((*place, "prompt_file"), f"is wrong: {error.message}") from error
+    if not prompt.strip():
+        raise written.wrong((*place, "prompt_file"), f"is an empty file: {step.prompt_file!r}")
+    return step.model_copy(update={"prompt": prompt})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from llm_batch.budget import Budget
 from llm_batch.client import Client
@@ -20,7 +22,7 @@ from llm_batch.tokens import TokenCounter, counter
 
 
 class FleetModel:
-    """What tokens of one model cost at worst, and how to count them.
+    """What requests of one model take: tokens, and what they cost at worst.
 
     Args:
         name: The model string.
@@ -33,24 +35,43 @@ class FleetModel:
             name, settings.input_price, settings.output_price, settings.cache_read_price
         )
         info = model_info(name)
-        self.output_cap = info.max_output_tokens if info else None
+        self._output_cap = info.max_output_tokens if info else None
+        self._beside: dict[str, int] = {}
 
     def counter(self) -> TokenCounter:
         return counter(self.name)
 
-    def upper_tokens(self, counted: float) -> int:
-        """The most tokens the provider may count where we counted so many."""
-        return int(counted * self.counter().upper_factor) + 1
+    def input_tokens(self, request: Request) -> int:
+        """Our count of what is sent: messages, and the schemas and tools beside them."""
+        beside = self._beside.get(request.step)
+        if beside is None:
+            # A step's parameters are the same for every item.
+            structured = [v for v in request.params.values() if isinstance(v, Mapping | list)]
+            texts = (msgspec.json.encode(value).decode() for value in structured)
+            beside = self._beside[request.step] = sum(self.counter().count_many(texts))
+        return self.counter().count_messages(request.messages) + beside
 
-    def most_output(self, max_tokens: int | None) -> int:
-        """The most output tokens a request may have."""
-        return max_tokens or self.output_cap or 0
+    def most_output(self, params: Mapping[str, Any]) -> int:
+        """The most output tokens a request with these parameters can have; 0 without a bound."""
+        caps = [params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+        cap = max((int(cap) for cap in caps if cap), default=self._output_cap or 0)
+        return cap * int(params.get("n") or 1)
 
-    def worst_case(self, input_tokens: int, max_tokens: int | None) -> float:
-        """The most a request can cost, in USD; 0 for a model whose price is unknown."""
+    def worst_case(self, input_tokens: float, params: Mapping[str, Any]) -> float:
+        """The most a request can cost, in USD, where we counted so many input tokens.
+
+        0 for a model whose price is unknown.
+        """
         if self.tariff is None:
             return 0.0
-        return self.tariff.worst_case(input_tokens, self.most_output(max_tokens))
+        tokens = int(input_tokens * self.counter().upper_factor) + 1
+        return self.tariff.worst_case(tokens, self.most_output(params))
+
+    def most(self, request: Request) -> float:
+        """The most one attempt at a request can cost, in USD."""
+        if self.tariff is None:
+            return 0.0
+        return self.worst_case(self.input_tokens(request), request.params)
 
 
 class Fleet:
@@ -87,9 +108,7 @@ class Fleet:
                     _limiter(config, settings, provider, clock),
                     budget,
                     clock,
-                    tariff=model.tariff,
-                    counter=model.counter,
-                    output_cap=model.output_cap,
+                    model,
                     timeout_seconds=config.limits.timeout,
                     max_attempts=config.limits.max_attempts,
                 )

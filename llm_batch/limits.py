@@ -32,11 +32,26 @@ _LOOK_AGAIN_SECONDS = 0.5
 
 
 class _Rate:
-    """One limit: the theoretical arrival time of the next unit. Units are requests or tokens."""
+    """One limit: the theoretical arrival time of the next unit. Units are requests or tokens.
 
-    def __init__(self, per_minute: float) -> None:
+    Args:
+        per_minute: The limit to begin with.
+        given: Whether the user set it: what the provider states may then only lower it.
+    """
+
+    def __init__(self, per_minute: float, *, given: bool) -> None:
         self.per_minute = per_minute
+        self._ceiling = per_minute if given else float("inf")
         self.arrival = float("-inf")
+
+    def adopt(self, stated: float, now: float) -> None:
+        """Follow the limit the provider states, down and up again."""
+        limit = min(stated, self._ceiling)
+        if limit != self.per_minute:
+            # What was sent ahead of the pace is so many units, whose time is now another.
+            ahead = max(0.0, self.arrival - now)
+            self.arrival = now + ahead * self.per_minute / limit
+            self.per_minute = limit
 
     def wait(self, cost: float, now: float) -> float:
         """Seconds until ``cost`` units conform; 0 when they do now."""
@@ -47,8 +62,8 @@ class _Rate:
     def take(self, cost: float, now: float) -> None:
         self.arrival = max(self.arrival, now) + cost / self._per_second
 
-    def give_back(self, cost: float) -> None:
-        self.arrival -= cost / self._per_second
+    def correct(self, cost: float) -> None:
+        self.arrival += cost / self._per_second
 
     @property
     def _per_second(self) -> float:
@@ -62,17 +77,12 @@ class Limiter:
         rpm: Requests per minute; ``None`` for no limit.
         tpm: Tokens per minute, counted as the provider counts them; ``None`` for no limit.
         clock: Where time comes from.
-        adopts: Whether limits in response headers replace or lower these.
     """
 
-    def __init__(
-        self, rpm: float | None, tpm: float | None, clock: Clock, *, adopts: bool = True
-    ) -> None:
+    def __init__(self, rpm: float | None, tpm: float | None, clock: Clock) -> None:
         self._clock = clock
-        self._adopts = adopts
-        self._requests = _Rate(rpm) if rpm else None
-        self._tokens = _Rate(tpm) if tpm else None
-        self._default_rpm = False
+        self._requests = _Rate(rpm, given=True) if rpm else None
+        self._tokens = _Rate(tpm, given=True) if tpm else None
         self._paused_until = float("-inf")
         self._turn = threading.Lock()
         self._state = threading.Lock()
@@ -80,8 +90,8 @@ class Limiter:
     @classmethod
     def with_default(cls, clock: Clock) -> Limiter:
         """A limiter at the safe default, until response headers say better."""
-        limiter = cls(DEFAULT_RPM, None, clock)
-        limiter._default_rpm = True
+        limiter = cls(None, None, clock)
+        limiter._requests = _Rate(DEFAULT_RPM, given=False)
         return limiter
 
     @property
@@ -105,10 +115,12 @@ class Limiter:
         Raises:
             Cancelled: The run is stopping; nothing was counted.
         """
+        self._clock.check()
         if self._requests is None and self._tokens is None and self._paused_until < 0:
             return
         with self._turn:
             while True:
+                self._clock.check()
                 with self._state:
                     now = self._clock.now()
                     wait = self._wait(tokens, now)
@@ -117,11 +129,11 @@ class Limiter:
                         return
                 self._clock.sleep(min(wait, _LOOK_AGAIN_SECONDS))
 
-    def give_back(self, tokens: float) -> None:
-        """Return tokens that were counted but not used."""
+    def correct(self, tokens: float) -> None:
+        """Count so many tokens more (or fewer, when negative) than was thought when sending."""
         with self._state:
             if self._tokens is not None:
-                self._tokens.give_back(tokens)
+                self._tokens.correct(tokens)
 
     def pause(self, seconds: float) -> None:
         """Admit nothing for this long; a longer pause already declared stays."""
@@ -129,21 +141,15 @@ class Limiter:
             self._paused_until = max(self._paused_until, self._clock.now() + seconds)
 
     def adopt(self, rpm: float | None, tpm: float | None) -> None:
-        """Take over limits the provider stated: they replace a default and lower a given one."""
-        if not self._adopts:
-            return
+        """Follow the limits the provider states, which replace a default and lower a given one."""
         with self._state:
+            now = self._clock.now()
             if rpm and rpm > 0:
-                if self._requests is None:
-                    self._requests = _Rate(rpm)
-                elif self._default_rpm or rpm < self._requests.per_minute:
-                    self._requests.per_minute = rpm
-                self._default_rpm = False
+                self._requests = self._requests or _Rate(rpm, given=False)
+                self._requests.adopt(rpm, now)
             if tpm and tpm > 0:
-                if self._tokens is None:
-                    self._tokens = _Rate(tpm)
-                elif tpm < self._tokens.per_minute:
-                    self._tokens.per_minute = tpm
+                self._tokens = self._tokens or _Rate(tpm, given=False)
+                self._tokens.adopt(tpm, now)
 
     def _wait(self, tokens: float, now: float) -> float:
         wait = self._paused_until - now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import secrets
@@ -86,12 +87,13 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OutputError(
             f"cannot read {path}: {error}",
-            "delete it; the journal beside it keeps every call, only the record of settings is lost",
+            "delete it: the journal beside it keeps every call, and only settings are lost",
         ) from error
-    if manifest.get("schema", 0) > SCHEMA:
+    schema = manifest.get("schema", 0)
+    if not isinstance(schema, int) or schema > SCHEMA:
         raise OutputError(
             f"{path} was written by a newer version", "pip install --upgrade llm_batch"
         )
@@ -113,30 +115,57 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", "choose another place with --output"
+        ) from error
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two manifests in ways that decide what is paid for again."""
+    """What differs between two manifests in ways that decide what is paid for again, or mixed.
+
+    Args:
+        old: The manifest of the last run, of any version.
+        new: That of the run to come.
+
+    Returns:
+        Sentences without a capital and a full stop; none when nothing differs.
+    """
     found = []
-    before, after = old.get("dataset") or {}, new.get("dataset") or {}
+    before, after = _part(old, "dataset"), _part(new, "dataset")
     if before.get("sha256") != after.get("sha256"):
         found.append(
             f"the data changed: {before.get('path')} with {before.get('n')} rows, "
             f"now {after.get('path')} with {after.get('n')}"
         )
     for key, words in (("size", "sample"), ("seed", "seed"), ("stratify", "stratification")):
-        then, now = (part.get("sample", {}).get(key) for part in (old, new))
+        then, now = (_part(part, "sample").get(key) for part in (old, new))
         if then != now:
-            found.append(f"the {words} was {then}, now {now}")
-    steps = [
-        {step["name"]: step for step in part.get("config", {}).get("steps", [])}
-        for part in (old, new)
-    ]
+            found.append(f"the {words} was {_named(then)}, now {_named(now)}")
+    configs = _part(old, "config"), _part(new, "config")
+    steps = [{step["name"]: step for step in config.get("steps", ())} for config in configs]
     found.extend(_step_changes(*steps))
-    if old.get("config", {}).get("score") != new.get("config", {}).get("score"):
+    models = [_part(config, "models") for config in configs]
+    for name, settings in models[1].items():
+        then, now = (part.get(name, {}).get("api_base") for part in (models[0], {name: settings}))
+        if then != now:
+            found.append(
+                f"{name} is served from {_named(now)}, was {_named(then)}; answers that the "
+                "journal holds are kept"
+            )
+    if configs[0].get("score") != configs[1].get("score"):
         found.append("the [score] rule changed; scores are worked out again, nothing is sent")
     return found
+
+
+def _part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part: Mapping[str, Any] = manifest.get(name) or {}
+    return part
+
+
+def _named(value: Any) -> str:
+    return "none" if value is None else str(value)
 
 
 def _step_changes(
@@ -148,6 +177,7 @@ def _step_changes(
         elif name not in after:
             yield f"step {name!r} is gone"
         else:
-            keys = [key for key in after[name] if after[name][key] != before[name].get(key)]
+            # A key that the last run did not know yet was not changed by anyone.
+            keys = [key for key in before[name] if before[name][key] != after[name].get(key)]
             if keys:
                 yield f"step {name!r} changed: {', '.join(keys)}"

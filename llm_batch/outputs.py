@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,6 +102,12 @@ class OutputField(Table):
         """Any text will do, so there is nothing in it to check or to get wrong."""
         return self.type == "string" and self.choices is None
 
+    def pattern(self) -> str:
+        """A regular expression for the values, as they may be written and before any check."""
+        if self.choices is not None:
+            return any_of(self.choices)
+        return "true|false|yes|no" if self.type == "boolean" else ON_SCALE
+
     def schema_of(self) -> dict[str, Any]:
         """This field as JSON Schema."""
         schema: dict[str, Any] = {"type": self.type}
@@ -134,6 +140,11 @@ class OutputField(Table):
         elif self.max is not None:
             phrase += f" of at most {self.max:g}"
         return f"{phrase} ({self.description})" if self.description else phrase
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A regular expression for one of several words, the longest first."""
+    return "|".join(re.escape(word.strip()) for word in sorted(words, key=len, reverse=True))
 
 
 Fields = Mapping[str, OutputField]
@@ -203,7 +214,9 @@ def _checked_string(name: str, value: Any, field: OutputField) -> str:
 
 
 def _checked_number(name: str, value: Any, field: OutputField) -> int | float:
-    number = number_in(value, field.max) if isinstance(value, str) else value
+    # Where no end of the scale is set, none that a text names is right.
+    top = math.nan if field.max is None else field.max
+    number = number_in(value, top) if isinstance(value, str) else value
     article = "an" if field.type == "integer" else "a"
     if (
         isinstance(number, bool)
@@ -220,17 +233,20 @@ def _checked_number(name: str, value: Any, field: OutputField) -> int | float:
     return int(number) if field.type == "integer" else number
 
 
-def number_in(text: str, top: float | None) -> float | None:
+def number_in(text: str, top: float | None = None) -> float | None:
     """The number a text consists of; ``None`` when it is not one.
 
     Args:
         text: ``4``, ``4.0``, ``4/5`` or ``4 out of 5``.
-        top: Where the scale must end when the text names an end; 4/10 is no 4 on a scale to 5.
+        top: Where the scale ends, if it is known. Then a text must not name another end: 4/10 is
+            no 4 on a scale to 5. No number lies beyond the end it names itself.
     """
     if not re.fullmatch(ON_SCALE, text.strip(), re.IGNORECASE):
         return None
-    number, _, end = re.sub(r"\s*(?:/|out\s+of)\s*", "/", text.strip(), flags=re.I).partition("/")
-    return float(number) if not end or float(end) == top else None
+    number, *named = map(float, re.findall(NUMBER, text))
+    if any(number > end or (top is not None and end != top) for end in named):
+        return None
+    return number
 
 
 def _folded(text: str) -> str:

@@ -8,7 +8,7 @@ results instead of many first halves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,9 @@ from llm_batch.records import Call, Item, Request, Result
 # Often enough for a progress display, and for a stop to be noticed.
 _TICK_SECONDS = 0.2
 
+#: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
+UNFINISHED = frozenset({"cancelled", "budget", "refused"})
+
 
 class Gate(Protocol):
     """Decides whether a request may be sent now, and whether to go on at all."""
@@ -27,8 +30,11 @@ class Gate(Protocol):
     def stopped(self) -> bool:
         """True once nothing new may be sent, follow-ups included."""
 
-    def admit(self, item: Item, request: Request, calls: list[Call]) -> bool:
-        """Whether to send a request now; called once more later when the answer is no."""
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
+        """Whether to send a request now; called again later when the answer is no."""
+
+    def forget(self, item: Item) -> None:
+        """An item is left unfinished: nothing more will be sent for it."""
 
 
 class OpenGate:
@@ -36,8 +42,31 @@ class OpenGate:
 
     stopped = False
 
-    def admit(self, item: Item, request: Request, calls: list[Call]) -> bool:
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         return True
+
+    def forget(self, item: Item) -> None:
+        pass
+
+
+class Answers(Protocol):
+    """Calls that were made before."""
+
+    @property
+    def unused(self) -> int:
+        """How many of them have not been asked for; at 0 there is nothing left to find."""
+
+    def answered(self, request: Request) -> Call | None:
+        """The call that answered this request, or ``None``."""
+
+
+class NoAnswers:
+    """Nothing was asked before."""
+
+    unused = 0
+
+    def answered(self, request: Request) -> Call | None:
+        return None
 
 
 @dataclass(slots=True)
@@ -61,96 +90,148 @@ def play(
     items: Iterable[Item],
     chain: Chain,
     engine: Engine,
-    answered: Callable[[Request], Call | None] = lambda request: None,
+    record: Callable[[Call], None] = lambda call: None,
+    answers: Answers | None = None,
     gate: Gate | None = None,
 ) -> Iterator[Event]:
     """Play the chain over the items.
 
-    A call is yielded before anything that depends on it is sent, so the consumer can make it
-    durable first. Calls found by ``answered`` are not yielded: nothing was sent for them.
+    Once the gate has stopped, or has no room for another item, nothing more is sent; items whose
+    answers are all known still get their results, since those cost nothing.
 
     Args:
         items: In the order they should begin.
         chain: What to ask.
         engine: Who carries the requests; stays open.
-        answered: Looks up a call that was made before.
+        record: Makes a call durable. It is called for every call before anything else is done
+            with any of them, and so before anything that depends on it is sent or shown.
+        answers: Calls that were made before. They are not yielded: nothing was sent for them.
         gate: Decides what may be sent; everything by default.
 
     Yields:
         Each `Call` as it finishes, the `Result` of each item that is finished, and `Tick` when
-        nothing finished for a fifth of a second. Items that were begun and not finished when the
-        gate stopped have no result.
+        nothing finished for a fifth of a second. Items that were begun and not finished, because
+        the gate stopped or a call ended as one of `UNFINISHED`, have no result.
     """
-    gate = gate or OpenGate()
-    waiting = iter(items)
-    following: deque[_Open] = deque()
-    blocked: _Open | None = None
-    flying: dict[str, _Open] = {}
-    more = True
+    return _Play(chain, engine, record, answers or NoAnswers(), gate or OpenGate()).events(items)
 
-    def advance(begun: _Open) -> Result | None:
-        """Move past what is already answered; a result, or ``None`` with a request to send."""
-        try:
-            while (request := chain.next_request(begun.item, begun.calls)) is not None:
-                call = answered(request)
-                if call is None:
-                    begun.request = request
-                    return None
-                begun.calls.append(call)
-        except PromptError as error:
-            return chain.result(begun.item, begun.calls, str(error))
-        return chain.result(begun.item, begun.calls)
 
-    def send(begun: _Open) -> bool:
-        assert begun.request is not None  # advance() left one
-        if not gate.admit(begun.item, begun.request, begun.calls):
-            return False
-        flying[begun.item.id] = begun
-        engine.submit(begun.request)
-        return True
+class _Play:
+    """The state of the loop. Every open item is in exactly one of the four places."""
 
-    while True:
-        while engine.free > 0 and not gate.stopped:
-            if following:
-                if not send(following[0]):
-                    # Its share was held back when it began; only an odd prompt can outgrow that.
-                    if engine.held:
-                        break
-                    following.popleft()
-                    continue
-                following.popleft()
-                continue
-            if blocked is not None:
-                if not send(blocked):
-                    break
-                blocked = None
-                continue
-            item = next(waiting, None) if more else None
-            if item is None:
-                more = False
+    def __init__(
+        self,
+        chain: Chain,
+        engine: Engine,
+        record: Callable[[Call], None],
+        answers: Answers,
+        gate: Gate,
+    ) -> None:
+        self._chain = chain
+        self._engine = engine
+        self._record = record
+        self._answers = answers
+        self._gate = gate
+        self._following: deque[_Open] = deque()
+        self._flying: dict[str, _Open] = {}
+        # Refused by the gate, and tried again when a call has finished: follow-ups, and the one
+        # new item that was asked for last.
+        self._starved: deque[_Open] = deque()
+        self._blocked: _Open | None = None
+
+    def events(self, items: Iterable[Item]) -> Iterator[Event]:
+        waiting = iter(items)
+        while True:
+            yield from self._fill(waiting)
+            if self._engine.held:
+                if self._gate.stopped:
+                    for request in self._engine.give_back():
+                        del self._flying[request.item_id]
+                yield from self._land(_TICK_SECONDS)
+            elif self._starved and not self._gate.stopped:
+                # Nothing is in flight that could make room, so the first one gives up its share:
+                # a follow-up has outgrown what was held back for it when its item began.
+                self._gate.forget(self._starved.popleft().item)
+            else:
                 break
-            begun = _Open(item)
-            result = advance(begun)
-            if result is not None:
-                yield result
-            elif not send(begun):
-                blocked = begun
-        if not engine.held:
-            if gate.stopped or not more or blocked is not None:
+            self._following.extendleft(reversed(self._starved))
+            self._starved.clear()
+        yield from self._known(waiting)
+
+    def _fill(self, waiting: Iterator[Item]) -> Iterator[Event]:
+        """Give the engine what it has room for."""
+        engine, gate = self._engine, self._gate
+        while engine.free > 0 and not gate.stopped:
+            if self._following:
+                begun = self._following.popleft()
+                if not self._send(begun):
+                    self._starved.append(begun)
+            elif self._starved:
                 return
-            continue
-        if gate.stopped:
-            for request in engine.give_back():
-                flying.pop(request.item_id, None)
-        calls = engine.wait(_TICK_SECONDS)
+            elif self._blocked is not None:
+                if not self._send(self._blocked):
+                    return
+                self._blocked = None
+            else:
+                item = next(waiting, None)
+                if item is None:
+                    return
+                begun = _Open(item)
+                result = self._advance(begun)
+                if result is not None:
+                    yield result
+                    # However many items are answered already: a call that has just finished is
+                    # recorded now.
+                    yield from self._land(0.0)
+                elif not self._send(begun):
+                    self._blocked = begun
+
+    def _land(self, timeout_seconds: float) -> Iterator[Event]:
+        """Take in the calls that have finished."""
+        calls = self._engine.wait(timeout_seconds) if self._engine.held else ()
+        for call in calls:
+            self._record(call)
         for call in calls:
             yield call
-            begun = flying.pop(call.request.item_id)
+            begun = self._flying.pop(call.request.item_id)
+            if call.failure is not None and call.failure.kind in UNFINISHED:
+                self._gate.forget(begun.item)
+                continue
             begun.calls.append(call)
-            result = advance(begun)
+            result = self._advance(begun)
             if result is not None:
                 yield result
             else:
-                following.append(begun)
-        if not calls:
+                self._following.append(begun)
+        if not calls and timeout_seconds:
             yield Tick()
+
+    def _known(self, waiting: Iterator[Item]) -> Iterator[Event]:
+        """Results of the items that were not begun and need nothing to be sent."""
+        while self._answers.unused and (item := next(waiting, None)) is not None:
+            begun = _Open(item)
+            result = self._advance(begun)
+            if result is not None and begun.calls:
+                yield result
+
+    def _advance(self, begun: _Open) -> Result | None:
+        """Move past what is already answered; a result, or ``None`` with a request to send."""
+        item, calls = begun.item, begun.calls
+        try:
+            while (request := self._chain.next_request(item, calls)) is not None:
+                call = self._answers.answered(request)
+                if call is None:
+                    begun.request = request
+                    return None
+                calls.append(call)
+        except PromptError as error:
+            return self._chain.result(item, calls, str(error))
+        return self._chain.result(item, calls)
+
+    def _send(self, begun: _Open) -> bool:
+        assert begun.request is not None  # _advance() left one
+        if not self._gate.admit(begun.item, begun.request, begun.calls):
+            return False
+        self._flying[begun.item.id] = begun
+        self._engine.submit(begun.request)
+        return True

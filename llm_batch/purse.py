@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain, PromptError
 from llm_batch.fleet import Fleet
 from llm_batch.forecast import forecast
+from llm_batch.progress import Stop
 from llm_batch.records import Call, Item, Request
-
-if TYPE_CHECKING:
-    from llm_batch.run import Stop
 
 # Tokens of one model's output, counted by another model's encoding.
 _RECOUNTED = 1.5
@@ -37,26 +35,30 @@ class Purse:
     def stopped(self) -> bool:
         return bool(self._stop.reason)
 
-    def admit(self, item: Item, request: Request, calls: list[Call]) -> bool:
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         if self._budget.cap is None:
             return True
         return self._budget.hold(item.id, self._worst_case(item, request, calls))
 
-    def _worst_case(self, item: Item, request: Request, calls: list[Call]) -> float:
-        fleet = self._fleet
-        now = fleet.models[request.model]
-        total = now.worst_case(
-            now.upper_tokens(now.counter().count_messages(request.messages)), request.max_tokens
-        )
-        outputs: dict[str, float] = {}
+    def forget(self, item: Item) -> None:
+        self._budget.release(item.id)
+
+    def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
+        now = self._fleet.models[request.model].most(request)
+        if request.step == self._chain.steps[-1].name:
+            return now
         try:
-            coming = forecast(self._chain, item, fleet.counter, calls)
+            coming = forecast(self._chain, item, self._fleet.counter, calls)
         except PromptError:
-            return total  # it will fail before anything more is sent
+            # What a later prompt makes of an answer cannot be told before there is one. That
+            # request must then find its own money.
+            return now
+        total = now
+        outputs: dict[str, float] = {}
         for position, next_one in enumerate(coming):
-            model = fleet.models[next_one.step.model]
+            step, model = next_one.step, self._fleet.models[next_one.step.model]
+            params = {"max_tokens": step.max_tokens, **step.params}
             if position:
-                tokens = next_one.input_tokens_given(outputs)
-                total += model.worst_case(model.upper_tokens(tokens), next_one.step.max_tokens)
-            outputs[next_one.step.name] = _RECOUNTED * model.most_output(next_one.step.max_tokens)
+                total += model.worst_case(next_one.input_tokens_given(outputs), params)
+            outputs[step.name] = _RECOUNTED * model.most_output(params)
         return total

@@ -95,15 +95,19 @@ class ResultsFile:
 
     Results that follow from the journal alone are written beside the old file first. The first
     new call, or the end, puts the new file in its place, and it grows there from then on: at every
-    moment the path holds a whole older file or the newest results.
+    moment the path holds a whole older file or the newest results. An older file that the run did
+    not write, or that was changed since, is renamed then and not replaced.
 
     Args:
         path: The file.
         keep: Names of the item's fields to copy; ``None`` copies all.
-        edited: Whether someone changed the file since a run wrote it; it is then kept aside.
+        edited: Whether someone changed the file since a run wrote it.
 
     Attributes:
-        kept: Where an edited file was put, or ``None``.
+        kept: The name that a file which is not the run's own gets, or ``None``.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
 
     def __init__(self, path: Path, keep: Collection[str] | None, edited: bool) -> None:
@@ -112,7 +116,7 @@ class ResultsFile:
         self._beside = path.with_name(path.name + ".tmp")
         self._published = False
         self._flushed_at = time.monotonic()
-        self.kept = _set_aside(path) if edited else None
+        self.kept = _free_name(path) if edited or not _is_results(path) else None
         try:
             self._file = open(self._beside, "wb")  # noqa: SIM115  (closed by __exit__)
         except OSError as error:
@@ -136,7 +140,12 @@ class ResultsFile:
                 self.flush()
             return
         self.flush()
-        os.replace(self._beside, self.path)
+        try:
+            if self.kept is not None:
+                self.path.rename(self.kept)
+            os.replace(self._beside, self.path)
+        except OSError as error:
+            raise self._failed(error) from error
         self._published = True
 
     def flush(self) -> None:
@@ -155,7 +164,10 @@ class ResultsFile:
             if kind is None:
                 self.publish()
                 self.flush()
-                os.fsync(self._file.fileno())
+                try:
+                    os.fsync(self._file.fileno())
+                except OSError as error:
+                    raise self._failed(error) from error
         finally:
             with contextlib.suppress(OSError):  # on a full disk: the error is raised already
                 self._file.close()
@@ -169,10 +181,23 @@ class ResultsFile:
         )
 
 
-def _set_aside(path: Path) -> Path:
-    for number in itertools.count(1):
-        kept = path.with_name(f"{path.stem}.edited-{number}{path.suffix}")
-        if not kept.exists():
-            path.rename(kept)
-            return kept
-    raise AssertionError("count() does not end")
+def _is_results(path: Path) -> bool:
+    """Whether a run wrote this file, as far as its first line tells; True when there is none."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", "choose another place with --output"
+        ) from error
+    try:
+        return not first or "schema" in msgspec.json.decode(first, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.stem}.edited-{n}{path.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())

@@ -105,7 +105,7 @@ def _confirm(estimate: Estimate) -> bool:
             f"this run {shown}, and nobody can be asked here",
             "add --yes to agree, or --budget USD to cap it",
         )
-    say(f"This run makes {estimate.calls:,} calls and {shown}.")
+    say(f"This run makes {estimate.calls.value:,.0f} calls and {shown}.")
     return typer.confirm("Go on?", default=False, err=True)
 
 

@@ -36,7 +36,8 @@ class Reader(NamedTuple):
     """How one kind of file is read.
 
     Attributes:
-        rows: From an open stream and the name of the file (for messages) to its rows.
+        rows: From an open stream and the name of the file (for messages) to its rows. It reads
+            to the end, because the file is hashed as it is read.
         place: What numbers of rows count, from 1: ``line``, ``element`` or ``row``.
         by_offset: True when offsets of rows are given.
         random_access: True when the stream must be seekable, and is read uncompressed.
@@ -208,7 +209,7 @@ def _column(title: str, column: Any, name: str) -> list[Any]:
     """The values of a pyarrow array as plain Python; ``_NOT_JSON`` for those with NaN.
 
     Raises:
-        DataError: JSON has no place for a value, such as an interval of months and days.
+        DataError: A value has no place in JSON: the year 148,000, or nanoseconds in a list.
     """
     import pyarrow
 

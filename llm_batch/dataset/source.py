@@ -96,10 +96,6 @@ class Source:
                 random_access = self.reader.random_access
                 stream = self._seekable(stack) if random_access else self._text()
                 yield from self.reader.rows(stream, self.name)
-                # A reader may stop before the last byte, but the hash is of all of them. (With
-                # random access all were hashed first, and the position means nothing.)
-                while not random_access and (rest := self.file.read(_BUFFER)):
-                    self._hash.update(rest)
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(
                     f"{self.name} cannot be read: {error}", "is it damaged? make it anew"

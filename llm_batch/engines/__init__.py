@@ -30,15 +30,18 @@ class Engine(Protocol):
     def wait(self, timeout_seconds: float) -> Sequence[Call]:
         """Calls that have finished; at least one unless the time is up or nothing is held.
 
+        A request whose function raised `Cancelled` is no longer held and has no call.
+
         Raises:
-            Exception: Whatever the function raised: a bug, not an outcome.
+            BaseException: Whatever else the function raised: a bug, not an outcome. Calls that
+                finished before or after it are returned by this engine's other waits.
         """
 
     def give_back(self) -> Sequence[Request]:
         """Requests that were taken but not begun; they will not be sent."""
 
     def close(self) -> None:
-        """Stop; waits for what has begun."""
+        """Stop: drop what has not begun and wait for what has."""
 
 
 def _threads(serve: Serve, workers: int) -> Engine:

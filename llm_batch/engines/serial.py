@@ -41,4 +41,4 @@ class SerialEngine:
         return () if request is None else (request,)
 
     def close(self) -> None:
-        """Nothing is running."""
+        self._request = None

@@ -7,7 +7,6 @@ that finishes need not wait for the main thread.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -34,7 +33,6 @@ class ThreadsEngine:
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         # A request comes back in the place of a call when the run stopped before it was sent.
         self._finished: SimpleQueue[Call | Request | BaseException] = SimpleQueue()
-        self._stopping = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="llmb")
 
     @property
@@ -59,6 +57,10 @@ class ThreadsEngine:
         try:
             outcome = self._finished.get(timeout=timeout_seconds)
             while True:
+                if isinstance(outcome, BaseException) and calls:
+                    # First what was paid for; the bug is raised by the next wait.
+                    self._finished.put(outcome)
+                    return calls
                 self._held -= 1
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -80,6 +82,7 @@ class ThreadsEngine:
                 returned.append(request)
 
     def close(self) -> None:
+        self.give_back()
         for _ in range(self._started):
             self._requests.put(None)
         self._pool.shutdown(wait=True)

@@ -77,7 +77,7 @@ def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
         info: What the table says of its model.
     """
     usual = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
-    cap = max_tokens_of(step)
+    cap = step.max_tokens
     thinking = thinks(step, info)
     longest = float(cap or HIGH_OUTPUT * usual + THINKING.high * thinking)
     if info is not None and info.max_output_tokens:
@@ -90,15 +90,6 @@ def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
     needed = usual + THINKING.value
     tokens = Span(low, min(longest, needed), longest).whole()
     return Answer(tokens, text, thinks=True, is_cut=longest < needed)
-
-
-def max_tokens_of(step: Step) -> int | None:
-    """The cap on a step's output; ``None`` without one. A step's own parameters win."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = step.params.get(name)
-        if isinstance(value, int):
-            return value
-    return step.max_tokens
 
 
 def thinks(step: Step, info: ModelInfo | None) -> bool:

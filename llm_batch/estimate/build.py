@@ -220,7 +220,7 @@ def _options(
     labels = dict.fromkeys((advice.n_classic, *_COMPARED), "")
     if population is not None:
         labels = {size: label for size, label in labels.items() if size < population}
-        labels[advice.n_fpc or advice.n_min] = f"least for ±{100 * advice.margin:g} points"
+        labels[advice.n_fpc or advice.n_min] = f"least for ±{100 * advice.margin:g}"
         labels[population] = "all"
     if plan.n != population:
         labels[plan.n] = "; ".join(filter(None, (labels.get(plan.n), "this plan")))

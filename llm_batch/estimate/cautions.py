@@ -9,7 +9,6 @@ from math import ceil
 
 from llm_batch.config import MANY_WORKERS, Config
 from llm_batch.estimate import words
-from llm_batch.estimate.assume import max_tokens_of
 from llm_batch.estimate.model import Caution, Option
 from llm_batch.estimate.pace import Pace
 from llm_batch.estimate.sample import Counted, StepFacts
@@ -153,7 +152,7 @@ def _rate(now: Situation) -> Iterator[Caution]:
 
 
 def _step(now: Situation, name: str, fact: StepFacts) -> Iterator[Caution]:
-    cap, info = max_tokens_of(fact.step), fact.info
+    cap, info = fact.step.max_tokens, fact.info
     if cap is None:
         most = f", up to {info.max_output_tokens:,}" if info and info.max_output_tokens else ""
         yield Caution(

@@ -53,7 +53,5 @@ def _escaped(text: str) -> str:
     """The text with nothing in it that Markdown or HTML gives a meaning."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _MARKUP.sub(r"\\\1", text)
-    # GitHub turns @name into a mention and a bare address into a link, escaped or not, and two
-    # dollar signs on one line into a formula.
-    text = text.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
-    return text.replace("$", "&#36;")
+    # GitHub turns @name into a mention and a bare address into a link, escaped or not.
+    return text.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from llm_batch.estimate.assume import LOCAL_AT_ONCE, max_tokens_of
+from llm_batch.estimate.assume import LOCAL_AT_ONCE
 from llm_batch.estimate.serving import Serving
 from llm_batch.estimate.span import Load, Span, StepLoad
 from llm_batch.limits import SHARE, counted_tokens
@@ -127,7 +127,7 @@ def _counted(step: StepLoad, serving: Serving, case: int) -> float:
     if not step.calls:
         return 0.0
     mean = step.input_tokens[case] / step.calls
-    return step.calls * counted_tokens(serving.vendor, round(mean), max_tokens_of(step.step))
+    return step.calls * counted_tokens(serving.vendor, round(mean), step.step.max_tokens)
 
 
 def _latency(load: Load, servings: Mapping[str, Serving]) -> float:

@@ -12,23 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from math import sqrt
 
 from llm_batch.chain import Chain, PromptError, Step
 from llm_batch.errors import ConfigError
 from llm_batch.estimate.assume import Answer, counted_input
+from llm_batch.estimate.moments import Moments
 from llm_batch.estimate.span import NOTHING, Load, Span, StepLoad
 from llm_batch.forecast import Forecast, forecast
 from llm_batch.models import ModelInfo
 from llm_batch.prices import Tariff
 from llm_batch.records import Call, Item, Request, Usage
-from llm_batch.stats.interval import z_value
 from llm_batch.tokens import counter
 
 #: Prompts that are counted by default; that takes about a second.
 SAMPLED = 2000
-#: Confidence level of the sampling error that ranges include.
-LEVEL = 0.95
 
 Answered = Callable[[Request], Call | None]
 
@@ -67,60 +64,12 @@ class Counted:
     too_long: Mapping[str, tuple[int, str]]
 
 
-class _Moments:
-    """Count, sum and sum of squares of one figure over items."""
-
-    __slots__ = ("count", "squares", "total")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = 0.0
-        self.squares = 0.0
-
-    def add(self, value: float) -> None:
-        self.count += 1
-        self.total += value
-        self.squares += value * value
-
-    def error_of_mean(self, population: int) -> float:
-        """Half width of the interval for the mean of a population this is a sample of.
-
-        Student's t with the finite population correction (Cochran 1977, eq. 2.20), as
-        `llm_batch.stats.interval.mean_t`, but without scipy. One item says nothing of the
-        spread: its mean may then be off by as much as it is.
-        """
-        if self.count >= population or not self.count:
-            return 0.0
-        mean = self.total / self.count
-        if self.count == 1:
-            return abs(mean)
-        variance = max(0.0, (self.squares - self.count * mean * mean) / (self.count - 1))
-        unseen = 1 - self.count / population
-        return t_value(LEVEL, self.count - 1) * sqrt(variance * unseen / self.count)
-
-
-def t_value(level: float, df: int) -> float:
-    """The two-sided quantile of Student's t, from that of the normal distribution.
-
-    Abramowitz and Stegun (1964), 26.7.5: within 1 % of ``scipy.stats.t`` from 3 degrees of
-    freedom on, within 0.1 % from 6 on.
-    """
-    z = z_value(level)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / float(df) ** power for power, term in enumerate(terms, 1))
-
-
 class _StepSums:
     """Input tokens and cost of one step over the items of a group, in the three cases."""
 
     def __init__(self) -> None:
-        self.inputs = (_Moments(), _Moments(), _Moments())
-        self.costs = (_Moments(), _Moments(), _Moments())
+        self.inputs = (Moments(), Moments(), Moments())
+        self.costs = (Moments(), Moments(), Moments())
 
     def add(self, tokens: Span, costs: Span | None) -> None:
         for moments, value in zip(self.inputs, tokens, strict=True):
@@ -161,7 +110,7 @@ class _Group:
         return loads
 
 
-def _projected(cases: Sequence[_Moments], calls: float, population: int) -> Span:
+def _projected(cases: Sequence[Moments], calls: float, population: int) -> Span:
     low, value, high = (moments.total / moments.count for moments in cases)
     return Span(
         max(0.0, low - cases[0].error_of_mean(population)) * calls,

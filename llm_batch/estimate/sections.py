@@ -63,7 +63,7 @@ def _price_tag(estimate: Estimate) -> str:
     cost = estimate.cost
     if cost is None:
         known = estimate.priced_cost.value
-        part = f", the known part about {words.usd(known)}" if known else ""
+        part = f" (known part {words.usd(known)})" if known else ""
         return f"cost unknown{part}"
     if not cost.high:
         return "no cost"

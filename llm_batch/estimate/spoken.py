@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from llm_batch.config import Config
 from llm_batch.estimate import assume, words
-from llm_batch.estimate.sample import LEVEL, Counted, StepFacts
+from llm_batch.estimate.moments import LEVEL
+from llm_batch.estimate.sample import Counted, StepFacts
 from llm_batch.estimate.serving import Serving
 from llm_batch.estimate.span import Span
 from llm_batch.tokens import counter
@@ -90,9 +91,10 @@ def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
 def _limits(servings: Mapping[str, Serving]) -> Iterator[str]:
     assumed = [serving for serving in servings.values() if serving.rpm_is_assumed]
     if assumed:
+        each = " each" if len(assumed) > 1 else ""
         yield (
             f"No limit is set for {_listed([serving.model for serving in assumed])}: "
-            f"{assumed[0].rpm:,.0f} requests a minute each, until the provider's answers say more."
+            f"{assumed[0].rpm:,.0f} requests a minute{each}, until the provider's answers say more."
         )
 
 

@@ -25,7 +25,9 @@ from llm_batch.dataset.stores import InFile, Smallest, Spool
 from llm_batch.errors import DataError
 from llm_batch.records import Item
 
-ROWS = [{"id": f"q{n}", "topic": "abcd"[n % 7 % 4], "n": n} for n in range(60)]
+ROWS: list[dict[str, Any]] = [
+    {"id": f"q{n}", "topic": "abcd"[n % 7 % 4], "n": n} for n in range(60)
+]
 
 
 def jsonl(rows: list[Any]) -> bytes:

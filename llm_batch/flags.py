@@ -1,0 +1,106 @@
+"""What flags say, written into the config before it is checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llm_batch.config_errors import Place
+from llm_batch.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What flags said; ``None`` where a flag was not given. Units as in the config."""
+
+    data: str | None = None
+    sample: int | None = None
+    seed: int | None = None
+    model: str | None = None
+    judge: str | None = None
+    api_base: str | None = None
+    workers: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    budget: float | None = None
+    engine: str | None = None
+    output: str | None = None
+
+
+def with_flags(
+    raw: dict[str, Any], flags: Overrides, built_in: bool
+) -> tuple[dict[str, Any], dict[Place, str]]:
+    """The raw config with the flags written into it, so that both are checked alike.
+
+    Args:
+        raw: The config as the file has it, however wrong.
+        flags: What was given on the command line.
+        built_in: Whether it is the built-in config, in which nobody chose a model.
+
+    Returns:
+        The config, and which flag set what.
+
+    Raises:
+        ConfigError: A flag has nothing to apply to.
+    """
+    raw = dict(raw)
+    by_flag: dict[Place, str] = {}
+
+    def put(flag: str, value: Any, section: str, key: str) -> None:
+        if value is not None and isinstance(raw.setdefault(section, {}), dict):
+            raw[section] = {**raw[section], key: value}
+            by_flag[section, key] = flag
+
+    data = flags.data if flags.data in (None, "-") else os.path.abspath(flags.data)
+    put("--data", data, "data", "path")
+    put("--sample", flags.sample, "sample", "size")
+    put("--seed", flags.seed, "sample", "seed")
+    for key in ("workers", "rpm", "tpm", "budget"):
+        put(f"--{key}", getattr(flags, key), "limits", key)
+    put("--engine", flags.engine, "run", "engine")
+    put("--output", flags.output, "run", "output")
+    if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
+        raw["steps"] = _with_models(raw, flags, built_in, by_flag)
+        if flags.api_base is not None and isinstance(raw.setdefault("models", {}), dict):
+            raw["models"] = _with_api_base(raw, flags.api_base, by_flag)
+    return raw, by_flag
+
+
+def _with_models(
+    raw: Mapping[str, Any], flags: Overrides, built_in: bool, by_flag: dict[Place, str]
+) -> list[dict[str, Any]]:
+    """The steps with the models that flags name: --judge the judge's, --model all others'."""
+    steps = [dict(step) for step in raw["steps"]]
+    score = raw.get("score")
+    named = str(score.get("field", "")).partition(".")[0] if isinstance(score, dict) else "judge"
+    judge = next((s for s in steps if len(steps) > 1 and s.get("name") == named), None)
+    if flags.judge is not None and judge is None:
+        raise ConfigError(
+            "--judge was given, but the config has no judge step",
+            "add a second [[steps]] and point [score] field at it; llmb init shows how",
+        )
+    for position, step in enumerate(steps):
+        model, flag = flags.model, "--model"
+        # Without a config nobody chose the embedded judge, so it follows --model.
+        if step is judge and (flags.judge is not None or not built_in):
+            model, flag = flags.judge, "--judge"
+        if model is not None:
+            step["model"] = model
+            by_flag["steps", position, "model"] = flag
+    return steps
+
+
+def _with_api_base(
+    raw: Mapping[str, Any], api_base: str, by_flag: dict[Place, str]
+) -> dict[str, Any]:
+    """The models with --api-base, which is where every step's model is served from."""
+    models = dict(raw["models"])
+    for step in raw["steps"]:
+        name = str(step.get("model"))
+        settings = models.get(name, {})
+        if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
+            models[name] = {**settings, "api_base": api_base}
+            by_flag["models", name, "api_base"] = "--api-base"
+    return models

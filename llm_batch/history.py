@@ -1,0 +1,122 @@
+"""What a run says of itself in its manifest, and what it finds there from the run before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_batch import manifest as manifests
+from llm_batch.config import Config
+from llm_batch.dataset import Drawn
+from llm_batch.estimate import Estimate, estimate_record
+from llm_batch.journal import Journal
+from llm_batch.prices import price_of
+from llm_batch.progress import RunSummary
+from llm_batch.records import SCHEMA
+
+
+def new_manifest(
+    config: Config, drawn: Drawn, before: Mapping[str, Any] | None, estimate: Estimate
+) -> dict[str, Any]:
+    """The manifest of a run that begins, or goes on from ``before``."""
+    record = manifests.config_record(config)
+    prices = {}
+    for step in config.steps:
+        own = config.model(step.model)
+        price = price_of(step.model, own.input_price, own.output_price, own.cache_read_price)
+        prices[step.model] = manifests.price_record(price)
+    return {
+        "schema": SCHEMA,
+        "run_id": (before or {}).get("run_id") or manifests.new_run_id(),
+        "created_at": (before or {}).get("created_at") or manifests.utc(),
+        "updated_at": manifests.utc(),
+        "versions": manifests.versions(),
+        "config": record,
+        "config_hash": manifests.hash_of(record),
+        "dataset": {
+            "path": str(drawn.path),
+            "sha256": drawn.sha256,
+            "n": drawn.population,
+            "skipped": drawn.skipped,
+            "strata": drawn.strata,
+        },
+        "sample": {
+            "size": drawn.size,
+            "seed": config.sample.seed,
+            "stratify": config.sample.stratify,
+        },
+        "prices": prices,
+        "engine": config.run.engine,
+        "limits": record["limits"],
+        "estimate": estimate_record(estimate),
+        "totals": {"status": "running", "seconds": _totals_of(before).get("seconds") or 0.0},
+    }
+
+
+def with_totals(
+    manifest: Mapping[str, Any], summary: RunSummary, journal: Journal
+) -> dict[str, Any]:
+    """The manifest of a run that has ended."""
+    state = summary.progress
+    return {
+        **manifest,
+        "updated_at": manifests.utc(),
+        "totals": {
+            "status": summary.status,
+            "items": dict(state.statuses),
+            "calls": journal.calls,
+            "cost": None if journal.unpriced else journal.spent,
+            "worst_case_calls": journal.worst_case,
+            "seconds": manifest["totals"]["seconds"] + state.seconds,
+            "simulated": state.simulated,
+            "results_file": _stamp(summary.path),
+        },
+    }
+
+
+def what_is_odd(
+    config: Config,
+    drawn: Drawn,
+    journal: Journal,
+    before: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any],
+) -> list[str]:
+    """Sentences a user should read before a run spends anything."""
+    notes = [*journal.notes, *drawn.notes]
+    if not journal.calls:
+        return notes
+    if before is not None:
+        notes += [f"since the last run: {each}" for each in manifests.changes(before, manifest)]
+    spent = f" (${journal.spent:,.4f})" if journal.spent else ""
+    answered = "1 answered call" if journal.answers == 1 else f"{journal.answers:,} answered calls"
+    notes.append(
+        f"{journal.path.name} holds {answered}{spent}; what still applies is not paid again"
+    )
+    if journal.unpriced and config.limits.budget is not None:
+        notes.append(
+            f"{journal.unpriced:,} of its calls were made without a known price, so the budget "
+            "does not count them"
+        )
+    return notes
+
+
+def edited_since(before: Mapping[str, Any] | None, path: Path) -> bool:
+    """Whether someone else changed the results file after the last run finished it."""
+    written = _totals_of(before).get("results_file")
+    return written is not None and _stamp(path) not in (None, written)
+
+
+def _totals_of(manifest: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    totals: Mapping[str, Any] = (manifest or {}).get("totals") or {}
+    return totals
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Size and time of a file; ``None`` when there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return [found.st_size, found.st_mtime_ns]

@@ -1,0 +1,108 @@
+"""How a run stands, how it ended, and the way to end it early."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llm_batch.clock import SystemClock
+from llm_batch.records import Call, Result
+
+
+@dataclass
+class Progress:
+    """How a run stands; handed to the progress display after every event.
+
+    Attributes:
+        planned: Items of the sample.
+        done: Items with a result, reused ones included.
+        statuses: The same by status.
+        calls: Calls made in this session.
+        retries: Their attempts beyond the first.
+        reused: Calls answered from the journal.
+        spent: USD of everything in the journal.
+        priced: Whether the cost of all of it is known.
+        budget: USD; ``None`` without one.
+        expected_cost: USD the whole sample was estimated at; ``None`` when unknown.
+        scored: Items with a score.
+        passed: Items whose score passes.
+        score_sum: Of all scores.
+        simulated: Whether any answer came from the fake provider.
+        in_flight: Requests that are being made or wait for a worker.
+        rpm: Requests a minute that all models together may get; ``None`` without a limit.
+        seconds: Of this session.
+    """
+
+    planned: int = 0
+    done: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    retries: int = 0
+    reused: int = 0
+    spent: float = 0.0
+    priced: bool = True
+    budget: float | None = None
+    expected_cost: float | None = None
+    scored: int = 0
+    passed: int = 0
+    score_sum: float = 0.0
+    simulated: bool = False
+    in_flight: int = 0
+    rpm: float | None = None
+    seconds: float = 0.0
+
+    def count_call(self, call: Call) -> None:
+        """Take in a call that has finished."""
+        self.calls += 1
+        self.retries += max(0, len(call.attempts) - 1)
+        self.simulated |= call.simulated
+        if call.cost is None:
+            self.priced = False
+
+    def count_result(self, result: Result) -> None:
+        """Take in the result of an item."""
+        self.done += 1
+        self.statuses[result.status] += 1
+        self.simulated |= result.simulated
+        if result.score is not None and result.score.value is not None:
+            self.scored += 1
+            self.score_sum += result.score.value
+            self.passed += bool(result.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        path: The results file.
+        status: ``done``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        message: Why it stopped, empty when it is done.
+        progress: The last state.
+        exit_code: As in the README.
+    """
+
+    path: Path
+    status: str
+    message: str
+    progress: Progress
+    exit_code: int
+
+
+class Stop:
+    """Asks a run to stop: admit nothing new, finish what is in flight.
+
+    Safe to call from a signal handler or another thread. Only the first call counts.
+    """
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.reason = ""
+        self.message = ""
+
+    def __call__(self, reason: str = "interrupted", message: str = "") -> None:
+        if not self.reason:
+            self.message = message
+            self.reason = reason
+            self.clock.cancel()

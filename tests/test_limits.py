@@ -1,0 +1,326 @@
+"""When a request may be sent, and what headers say about it."""
+
+from __future__ import annotations
+
+import threading
+from email.utils import formatdate
+
+import pytest
+
+from llm_batch.clock import Cancelled, FakeClock, SystemClock
+from llm_batch.limits import (
+    BURST_SECONDS,
+    DEFAULT_RPM,
+    SHARE,
+    Limiter,
+    StatedLimits,
+    counted_tokens,
+    retry_after_seconds,
+    stated_limits,
+)
+
+# --- pace
+
+
+def admitted(limiter: Limiter, clock: FakeClock, seconds: float, tokens: float = 0) -> list[float]:
+    """When requests were admitted that asked one after the other for so many seconds."""
+    times = []
+    until = clock.now() + seconds
+    while True:
+        limiter.acquire(tokens)
+        if clock.now() >= until:
+            return times
+        times.append(clock.now())
+
+
+@pytest.mark.parametrize("rpm", [6, 60, 500, 3000])
+def test_a_request_limit_is_used_to_98_percent_and_not_beyond(rpm: int) -> None:
+    clock = FakeClock()
+    times = admitted(Limiter(rpm, None, clock), clock, 600)
+    burst = max(1, BURST_SECONDS * rpm * SHARE / 60)
+    assert 10 * rpm * SHARE - 1 <= len(times) <= 10 * rpm * SHARE + burst + 1e-6
+
+
+def test_a_token_limit_is_used_to_98_percent_and_not_beyond() -> None:
+    clock = FakeClock()
+    times = admitted(Limiter(None, 60_000, clock), clock, 600, tokens=500)
+    assert 600_000 * SHARE - 500 <= 500 * len(times) <= 600_000 * SHARE + 500
+
+
+@pytest.mark.parametrize(("tokens", "pace"), [(50, 600), (400, 250)], ids=["requests", "tokens"])
+def test_of_two_limits_the_tighter_one_sets_the_pace(tokens: int, pace: int) -> None:
+    clock = FakeClock()
+    times = admitted(Limiter(600, 100_000, clock), clock, 60, tokens)
+    assert pace * SHARE - 1 <= len(times) <= (pace + 10) * SHARE
+
+
+def test_waiting_for_tokens_does_not_use_up_requests() -> None:
+    """One reservation for both: after a minute's wait for tokens, a request costs no more."""
+    clock = FakeClock()
+    limiter = Limiter(60, 6000, clock)
+    limiter.acquire(6000)
+    limiter.acquire(6000)
+    waited = clock.now()
+    limiter.acquire(0)
+    assert waited == pytest.approx(60 / SHARE, abs=0.01)
+    assert clock.now() - waited == pytest.approx(1 / SHARE)
+
+
+def test_without_limits_nobody_waits() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, None, clock)
+    for _ in range(1000):
+        limiter.acquire(10_000)
+    assert clock.slept == []
+
+
+def test_a_request_larger_than_a_minutes_tokens_is_sent_once_all_else_is_paid_off() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, 1000, clock)
+    limiter.acquire(100)
+    limiter.acquire(5000)
+    assert clock.now() == pytest.approx(6 / SHARE, abs=0.01)
+
+
+def test_tokens_that_were_counted_wrongly_are_corrected_both_ways() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, 6000, clock)
+    limiter.acquire(6000)
+    limiter.correct(-3000)
+    limiter.acquire(1)
+    assert clock.now() == pytest.approx(30 / SHARE, rel=0.02)
+    limiter.correct(3000)
+    limiter.acquire(1)
+    assert clock.now() == pytest.approx(60 / SHARE, rel=0.02)
+
+
+# --- pause and stop
+
+
+def test_a_pause_holds_everyone_back() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, None, clock)
+    limiter.pause(7)
+    limiter.acquire()
+    assert clock.now() == pytest.approx(7)
+
+
+def test_a_longer_pause_is_not_cut_short_by_a_shorter_one() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, None, clock)
+    limiter.pause(7)
+    limiter.pause(1)
+    limiter.acquire()
+    assert clock.now() == pytest.approx(7)
+
+
+def test_a_pause_is_not_saved_up_for_a_burst() -> None:
+    clock = FakeClock()
+    limiter = Limiter(60, None, clock)
+    limiter.acquire()
+    limiter.pause(60)
+    times = admitted(limiter, clock, 70)
+    assert len(times) <= 1 + 10 * SHARE + 1
+
+
+def test_after_a_stop_nothing_is_admitted_with_or_without_a_limit() -> None:
+    for rpm in (None, 1e9):
+        clock = SystemClock()
+        limiter = Limiter(rpm, None, clock)
+        limiter.acquire()
+        clock.cancel()
+        with pytest.raises(Cancelled):
+            limiter.acquire()
+
+
+def test_a_stop_wakes_all_who_wait_for_their_turn() -> None:
+    clock = SystemClock()
+    limiter = Limiter(1, None, clock)
+    limiter.acquire()
+    ended: list[bool] = []
+
+    def wait() -> None:
+        try:
+            limiter.acquire()
+        except Cancelled:
+            ended.append(True)
+
+    threads = [threading.Thread(target=wait) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    clock.cancel()
+    for thread in threads:
+        thread.join(10)
+    assert len(ended) == 20
+
+
+def test_many_threads_together_keep_to_one_pace() -> None:
+    """Under real time: threads that share a limiter cannot take the same slot twice."""
+    clock = SystemClock()
+    limiter = Limiter(60_000, None, clock)
+    times: list[float] = []
+
+    def work() -> None:
+        for _ in range(30):
+            limiter.acquire()
+            times.append(clock.now())
+
+    limiter.acquire()
+    begun = clock.now()
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rate = 60_000 * SHARE / 60
+    assert len(times) == 600
+    assert max(times) - begun >= 600 / rate - BURST_SECONDS - 1e-3
+
+
+# --- limits that change
+
+
+def test_limits_in_headers_replace_the_default() -> None:
+    limiter = Limiter.with_default(FakeClock())
+    assert (limiter.rpm, limiter.tpm) == (DEFAULT_RPM, None)
+    limiter.adopt(3000, 90_000)
+    assert (limiter.rpm, limiter.tpm) == (3000, 90_000)
+
+
+def test_limits_in_headers_lower_a_given_one_and_never_raise_it() -> None:
+    limiter = Limiter(600, 10_000, FakeClock())
+    limiter.adopt(6000, 1_000_000)
+    assert (limiter.rpm, limiter.tpm) == (600, 10_000)
+    limiter.adopt(300, 5000)
+    assert (limiter.rpm, limiter.tpm) == (300, 5000)
+
+
+def test_a_limit_that_was_lowered_for_a_while_comes_back() -> None:
+    limiter = Limiter(600, None, FakeClock())
+    found = Limiter.with_default(FakeClock())
+    for stated in (1000, 300, 1000):
+        limiter.adopt(stated, None)
+        found.adopt(stated, None)
+    assert (limiter.rpm, found.rpm) == (600, 1000)
+
+
+def test_a_limit_nobody_gave_is_taken_from_headers() -> None:
+    limiter = Limiter(600, None, FakeClock())
+    assert not limiter.counts_tokens
+    limiter.adopt(None, 5000)
+    assert limiter.counts_tokens
+    assert (limiter.rpm, limiter.tpm) == (600, 5000)
+
+
+class _Changing(FakeClock):
+    """States another limit at second 5, while someone sleeps."""
+
+    def __init__(self, rpm: float, stated: float) -> None:
+        super().__init__()
+        self.limiter = Limiter(None, None, self)
+        self.limiter.adopt(rpm, None)
+        self.stated = stated
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.seconds >= 5:
+            self.limiter.adopt(self.stated, None)
+
+
+def test_whoever_waits_already_profits_from_a_limit_that_is_raised() -> None:
+    clock = _Changing(rpm=6, stated=600)
+    for _ in range(3):
+        clock.limiter.acquire()
+    assert clock.now() == pytest.approx(5, abs=0.7)
+
+
+def test_whoever_waits_already_is_held_to_a_limit_that_is_lowered() -> None:
+    clock = _Changing(rpm=6, stated=1)
+    for _ in range(2):
+        clock.limiter.acquire()
+    assert clock.now() >= 5 + 5 * 6
+
+
+# --- headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, StatedLimits()),
+        (
+            {"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "30000"},
+            StatedLimits(500, 30_000),
+        ),
+        (
+            {
+                "anthropic-ratelimit-requests-limit": "50",
+                "anthropic-ratelimit-input-tokens-limit": "40000",
+                "anthropic-ratelimit-output-tokens-limit": "8000",
+            },
+            StatedLimits(50, 40_000),
+        ),
+        ({"x-ratelimit-limit-requests": " 12.5 "}, StatedLimits(12.5, None)),
+        ({"x-ratelimit-limit-requests": "0"}, StatedLimits()),
+        ({"x-ratelimit-limit-requests": "-5"}, StatedLimits()),
+        ({"x-ratelimit-limit-requests": "unlimited"}, StatedLimits()),
+        ({"x-ratelimit-limit-requests": "nan"}, StatedLimits()),
+        ({"x-ratelimit-limit-requests": "1e9"}, StatedLimits()),
+        ({"x-ratelimit-limit-requests": "100, 100;w=60"}, StatedLimits()),
+        ({"x-ratelimit-limit-tokens": ""}, StatedLimits()),
+    ],
+    ids=lambda value: "" if isinstance(value, StatedLimits) else str(value)[:40],
+)
+def test_limits_are_read_from_headers_and_nonsense_is_ignored(
+    headers: dict[str, str], expected: StatedLimits
+) -> None:
+    assert stated_limits(headers) == expected
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": " 3 "}, 3.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
+        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Wed, 99 Foo 2015 07:28:00 GMT"}, None),
+    ],
+    ids=str,
+)
+def test_retry_after_is_read_in_each_form_and_nonsense_is_ignored(
+    headers: dict[str, str], expected: float | None
+) -> None:
+    assert retry_after_seconds(headers, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("vendor", "input_tokens", "max_tokens", "expected"),
+    [
+        ("openai", 100, 500, 500),
+        ("openai", 900, 500, 900),
+        ("openai", 100, None, 100),
+        ("azure", 100, 500, 600),
+        ("anthropic", 100, 500, 100),
+        ("gemini", 100, 500, 100),
+        ("groq", 100, 500, 600),
+    ],
+)
+def test_tokens_count_as_the_vendor_counts_them(
+    vendor: str, input_tokens: int, max_tokens: int | None, expected: int
+) -> None:
+    assert counted_tokens(vendor, input_tokens, max_tokens) == expected
