@@ -162,7 +162,8 @@ class Journal:
             self._mend_end(offset - len(line), complete=head_of(line) is not None)
         if damaged:
             shown = ", ".join(str(number) for number in damaged[:5])
-            count = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged)} damaged lines are"
+            many = len(damaged) > 1
+            count = f"{len(damaged)} damaged lines are" if many else "1 damaged line is"
             self.notes.append(
                 f"{self.path}: {count} passed over (line {shown}); what they held is asked again"
             )

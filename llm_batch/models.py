@@ -31,7 +31,7 @@ _VENDOR = {
     "text-completion-openai": "openai",
 }
 #: OpenRouter passes on a vendor's price, its fee is on buying credit (openrouter.ai/docs/faq).
-#: That fixes the price only where the vendor alone serves the model; open weights have one per host.
+#: That fixes the price only where the vendor alone serves the model; open weights have one a host.
 _OPENROUTER = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "x-ai": "xai"}
 
 _FINE_TUNED = re.compile(r"((?:[^:]*/)?ft:[^:]+):")
@@ -165,7 +165,7 @@ def _whole(value: float | None) -> int | None:
 
 @lru_cache(maxsize=1)
 def vendors() -> frozenset[str]:
-    """litellm's names of providers, as they stand before the slash in a model string."""
+    """litellm's names of providers, as they stand before the slash."""
     folder = litellm_folder()
     listed = folder / _VENDORS_NAME if folder else None
     names = {name.partition("/")[0] for name in _table() if "/" in name}

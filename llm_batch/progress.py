@@ -21,6 +21,7 @@ class Progress:
         calls: Calls made in this session.
         retries: Their attempts beyond the first.
         reused: Calls answered from the journal.
+        fresh: Items of ``done`` that a call of this session was made for.
         spent: USD of everything in the journal.
         priced: Whether the cost of all of it is known.
         budget: USD; ``None`` without one.
@@ -40,6 +41,7 @@ class Progress:
     calls: int = 0
     retries: int = 0
     reused: int = 0
+    fresh: int = 0
     spent: float = 0.0
     priced: bool = True
     budget: float | None = None

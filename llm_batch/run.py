@@ -193,6 +193,7 @@ class _Session:
             if event.item.id in self._asked:
                 # What an earlier session stopped at must not stop every later one.
                 self._asked.discard(event.item.id)
+                state.fresh += 1
                 if trouble := self._circuit.note(event):
                     self._stop("circuit", trouble)
         else:

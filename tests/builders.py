@@ -34,8 +34,11 @@ def request(
     return Request(item_id, step, "fake/a", (Message("user", content),), params)
 
 
+USAGE = Usage(10, 5)
+
+
 def completion(
-    text: str = "an answer", usage: Usage | None = Usage(10, 5), finish_reason: str = "stop"
+    text: str = "an answer", usage: Usage | None = USAGE, finish_reason: str = "stop"
 ) -> Completion:
     return Completion(text, "fake/a", finish_reason, usage)
 
@@ -75,7 +78,7 @@ def chain(judge: Mapping[str, Any] | None = None) -> Chain:
 def reply_to(asked: Request) -> str:
     """What a model would say: a judge's object, or an answer that depends on the question."""
     if asked.step == "judge":
-        return '{"score": %d}' % (1 + len(asked.messages[-1].content) % 5)
+        return f'{{"score": {1 + len(asked.messages[-1].content) % 5}}}'
     return f"answer to {asked.messages[-1].content}"
 
 

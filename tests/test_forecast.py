@@ -45,9 +45,12 @@ def test_a_forecast_plus_the_output_is_what_is_then_sent() -> None:
     request = chain.next_request(ITEM, [answered(chain, [], words)])
     assert request is not None
     tokens = counter("gpt-4o")
-    schema = coming.input_tokens - forecast(
-        Chain([GENERATE, JUDGE.model_copy(update={"output": None})]), ITEM, counter
-    )[1].input_tokens
+    schema = (
+        coming.input_tokens
+        - forecast(Chain([GENERATE, JUDGE.model_copy(update={"output": None})]), ITEM, counter)[
+            1
+        ].input_tokens
+    )
     sent = tokens.count_messages(request.messages)
     predicted = coming.input_tokens_given({"generate": tokens.count(words)})
     # The schema's tokens are counted beside the messages; joins may add or save a token or two.

@@ -227,9 +227,7 @@ def test_calls_that_finish_while_many_known_answers_are_passed_are_recorded_at_o
 
     engine = Quick(room=50)
     known = known_answers(items(100)[1:], chain())
-    events = play(
-        items(100), chain(), engine, lambda call: recorded_after.append(len(seen)), known
-    )
+    events = play(items(100), chain(), engine, lambda call: recorded_after.append(len(seen)), known)
     for event in events:
         if isinstance(event, Result):
             seen.append(event.item.id)
@@ -245,7 +243,9 @@ def test_a_failed_call_ends_its_item_and_no_other() -> None:
         return failure(request, "timeout") if request.item_id == "q1" else serve(request)
 
     engine = Batch(half)
-    found = {result.item.id: result.status for result in results([*play(items(3), chain(), engine)])}
+    found = {
+        result.item.id: result.status for result in results([*play(items(3), chain(), engine)])
+    }
     assert found == {"q0": "ok", "q1": "timeout", "q2": "ok"}
     assert "q1.judge" not in engine.submitted
 

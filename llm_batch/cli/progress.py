@@ -101,8 +101,8 @@ def _facts(state: Progress) -> list[str]:
         per_minute = state.calls / seconds * 60
         limit = f" of {state.rpm:,.0f}" if state.rpm else ""
         facts.append(f"{per_minute:,.0f}{limit} calls/min")
-    if state.done and state.done < state.planned and state.calls:
-        facts.append(f"{_duration((state.planned - state.done) * seconds / state.done)} left")
+    if state.fresh and state.done < state.planned:
+        facts.append(f"{_duration((state.planned - state.done) * seconds / state.fresh)} left")
     if state.spent or state.budget is not None:
         of = state.budget if state.budget is not None else state.expected_cost
         facts.append(f"${state.spent:,.3f}" + (f" of ${of:,.2f}" if of else ""))
@@ -124,7 +124,8 @@ def _score(state: Progress) -> str:
     if not state.passed and state.score_sum:
         return f"mean score {state.score_sum / state.scored:.2f}"
     rate = wilson(state.passed, state.scored)
-    return f"pass {100 * (rate.value or 0):.0f}% ({100 * (rate.low or 0):.0f}-{100 * (rate.high or 0):.0f})"
+    value, low, high = (100 * (bound or 0.0) for bound in (rate.value, rate.low, rate.high))
+    return f"pass {value:.0f}% ({low:.0f}-{high:.0f})"
 
 
 def _duration(seconds: float) -> str:

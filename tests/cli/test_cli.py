@@ -44,7 +44,7 @@ def llmb(
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT), **(env or {})},
+        env=os.environ | {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)} | (env or {}),
     )
 
 
@@ -159,9 +159,7 @@ def test_init_writes_a_config_that_loads_and_does_not_overwrite(tmp_path: Path) 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(
-    words: list[str], says: str, fake: Path
-) -> None:
+def test_bad_input_is_one_sentence_and_exit_code_2(words: list[str], says: str, fake: Path) -> None:
     done = llmb(*words, cwd=fake)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr

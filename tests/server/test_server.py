@@ -273,7 +273,8 @@ def test_only_known_models_answer_when_told(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n", 413),
         (b"POST / HTTP/1.1\r\nHost: a\r\nBad name: x\r\n\r\n", 400),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\n"
+            b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
         ),
     ],
