@@ -20,6 +20,8 @@ _ADVICE = {
     "timeout": "raise timeout under [limits], or use fewer workers",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }
+# Stands beside the steps, and is no name that a step can have.
+_PROMPTS = ""
 
 
 class Circuit:
@@ -35,13 +37,16 @@ class Circuit:
 
     def note(self, result: Result) -> str:
         """Take in a result; a sentence when the run should stop, else nothing."""
-        *before, last = result.steps or [""]
+        done = list(result.steps)
         if result.status == "prompt":
-            # The prompt that failed is the next step's, which has no call yet and so no name here.
-            before, last = list(result.steps), ""
-        for step in before:
+            # The prompt that failed is the next step's, which has no call yet.
+            failing = _PROMPTS
+        else:
+            failing = done.pop() if done else _PROMPTS
+            done.append(_PROMPTS)
+        for step in done:
             self._add(step, "ok")
-        return self._add(last, result.status, result.error)
+        return self._add(failing, result.status, result.error)
 
     def _add(self, step: str, status: str, error: str = "") -> str:
         outcomes = self._outcomes.setdefault(step, deque(maxlen=WINDOW))
@@ -52,7 +57,7 @@ class Circuit:
         kind, count = failures.most_common(1)[0]
         advice = _ADVICE.get(kind, "look at the provider's status page, then run the same command")
         last = f" (last: {error})" if error else ""
-        where = f"step {step!r}" if step else "prompts"
+        where = "prompts" if step == _PROMPTS else f"step {step!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
             f"{count} as {kind!r}{last}; {advice}"

@@ -117,12 +117,11 @@ class Written:
         """A path as a reader would write it: steps by their name, model names in quotes."""
         parts: list[str] = []
         for depth, part in enumerate(path):
+            name = _at(self._raw, (*path[: depth + 1], "name")) if depth == 1 else None
             if isinstance(part, str):
-                parts.append(part if re.fullmatch(r"[\w-]+", part) else f'"{part}"')
-                continue
-            name = _at(self._raw, (*path[: depth + 1], "name"))
-            if depth == 1 and isinstance(name, str) and name:
-                parts.append(name)
+                parts.append(_quoted(part))
+            elif isinstance(name, str) and name:
+                parts.append(_quoted(name))
             else:
                 parts[-1] += f"[{part + 1}]"
         return ".".join(parts)
@@ -132,6 +131,10 @@ class Written:
         lines = key_lines(self._text)
         around = (path[:length] for length in range(len(path), 0, -1))
         return next((lines[part] for part in around if part in lines), None)
+
+
+def _quoted(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
 
 
 def _not(given: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -51,13 +51,11 @@ class FleetModel:
             beside = self._beside[request.step] = sum(self.counter().count_many(texts))
         return self.counter().count_messages(request.messages) + beside
 
-    def most_output(self, params: Mapping[str, Any]) -> int:
-        """The most output tokens a request with these parameters can have; 0 without a bound."""
-        caps = [params.get(name) for name in ("max_tokens", "max_completion_tokens")]
-        cap = max((int(cap) for cap in caps if cap), default=self._output_cap or 0)
-        return cap * int(params.get("n") or 1)
+    def most_output(self, max_tokens: int | None) -> int:
+        """The most output tokens a request can have; 0 when nobody knows."""
+        return max_tokens or self._output_cap or 0
 
-    def worst_case(self, input_tokens: float, params: Mapping[str, Any]) -> float:
+    def worst_case(self, input_tokens: float, max_tokens: int | None) -> float:
         """The most a request can cost, in USD, where we counted so many input tokens.
 
         0 for a model whose price is unknown.
@@ -65,13 +63,13 @@ class FleetModel:
         if self.tariff is None:
             return 0.0
         tokens = int(input_tokens * self.counter().upper_factor) + 1
-        return self.tariff.worst_case(tokens, self.most_output(params))
+        return self.tariff.worst_case(tokens, self.most_output(max_tokens))
 
     def most(self, request: Request) -> float:
         """The most one attempt at a request can cost, in USD."""
         if self.tariff is None:
             return 0.0
-        return self.worst_case(self.input_tokens(request), request.params)
+        return self.worst_case(self.input_tokens(request), request.max_tokens)
 
 
 class Fleet:

@@ -136,9 +136,16 @@ class Limiter:
                 self._tokens.correct(tokens)
 
     def pause(self, seconds: float) -> None:
-        """Admit nothing for this long; a longer pause already declared stays."""
+        """Admit nothing for this long; a longer pause already declared stays.
+
+        Whoever waited goes on at the pace of the limit, not in a burst: that would be refused
+        again.
+        """
         with self._state:
-            self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            until = self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            for rate in (self._requests, self._tokens):
+                if rate is not None:
+                    rate.arrival = max(rate.arrival, until + BURST_SECONDS)
 
     def adopt(self, rpm: float | None, tpm: float | None) -> None:
         """Follow the limits the provider states, which replace a default and lower a given one."""

@@ -57,8 +57,7 @@ class Purse:
         outputs: dict[str, float] = {}
         for position, next_one in enumerate(coming):
             step, model = next_one.step, self._fleet.models[next_one.step.model]
-            params = {"max_tokens": step.max_tokens, **step.params}
             if position:
-                total += model.worst_case(next_one.input_tokens_given(outputs), params)
-            outputs[step.name] = _RECOUNTED * model.most_output(params)
+                total += model.worst_case(next_one.input_tokens_given(outputs), step.max_tokens)
+            outputs[step.name] = _RECOUNTED * model.most_output(step.max_tokens)
         return total

@@ -443,22 +443,10 @@ def test_a_schema_that_is_sent_along_counts_as_input() -> None:
     assert model.most(asked) > model.most(plain)
 
 
-@pytest.mark.parametrize(
-    ("params", "tokens"),
-    [
-        ({"max_tokens": 10}, 10),
-        ({"max_completion_tokens": 30}, 30),
-        ({"max_tokens": 10, "max_completion_tokens": 30}, 30),
-        ({"max_tokens": 10, "n": 3}, 30),
-        ({"max_tokens": None}, 16_384),
-        ({}, 16_384),
-    ],
-    ids=str,
-)
-def test_the_most_output_is_what_the_parameters_or_else_the_model_allow(
-    params: dict[str, Any], tokens: int
-) -> None:
-    assert FleetModel("gpt-4o-mini", Model()).most_output(params) == tokens
+def test_the_most_output_is_what_the_request_or_else_the_model_allows() -> None:
+    known, unknown = FleetModel("gpt-4o-mini", Model()), FleetModel("openai/unheard-of", Model())
+    assert [known.most_output(10), known.most_output(None)] == [10, 16_384]
+    assert [unknown.most_output(10), unknown.most_output(None)] == [10, 0]
 
 
 # --- stopping

@@ -20,37 +20,16 @@ from dataclasses import dataclass
 from llm_batch.config import Model
 from llm_batch.errors import ConfigError
 from llm_batch.models import ModelInfo, model_info, vendors
+from llm_batch.providers.address import is_loopback
 from llm_batch.providers.base import Provider
+from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, Endpoint, renamed_for
+from llm_batch.providers.redact import remember_key
 
+__all__ = ["ENDPOINTS", "PROVIDERS", "Route", "check_servable", "make_provider", "route"]
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a vendor speaks OpenAI chat completions, and which variables hold its key."""
-
-    base_url: str
-    key_envs: tuple[str, ...]
-    base_envs: tuple[str, ...] = ()
-
-
-#: Base URLs and key variables as litellm has them; a test compares the two.
-ENDPOINTS: Mapping[str, Endpoint] = {
-    "openai": Endpoint(
-        "https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")
-    ),
-    "groq": Endpoint("https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
-    "deepseek": Endpoint("https://api.deepseek.com/beta", ("DEEPSEEK_API_KEY",)),
-    "together_ai": Endpoint(
-        "https://api.together.ai/v1", ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY")
-    ),
-    "xai": Endpoint("https://api.x.ai/v1", ("XAI_API_KEY",)),
-    "cerebras": Endpoint("https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",)),
-    "nvidia_nim": Endpoint("https://integrate.api.nvidia.com/v1", ("NVIDIA_NIM_API_KEY",)),
-}
-#: Prefixes of servers of one's own that speak OpenAI chat completions at ``api_base``.
-_OWN_SERVERS = ("openai", "hosted_vllm", "custom_openai", "lm_studio", "llamafile")
 # Models that take JSON objects but no schema; the table has no field for it.
 _JSON_OBJECT = ("gpt-4-turbo", "gpt-3.5-turbo", "deepseek-chat")
-_NEW_MAX_TOKENS = ("o1", "o3", "o4", "gpt-5")
+_OLLAMA = ("ollama", "ollama_chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +42,8 @@ class Route:
         name: What the endpoint calls the model.
         base_url: For direct routes; empty otherwise.
         key: The API key found, or ``None``.
-        key_env: The variable a key is expected in; empty when none is.
+        key_env: The variable a key must be in; empty when it is served without one, or when
+            litellm alone knows.
     """
 
     provider: str
@@ -88,35 +68,34 @@ def route(model: str, settings: Model) -> Route:
     if slash and prefix in ("local", "fake"):
         return Route("embedded" if prefix == "local" else "fake", prefix, rest)
     info = model_info(model)
-    vendor = (
-        prefix
-        if slash and prefix in {*ENDPOINTS, *_OWN_SERVERS, *vendors()}
-        else (info.provider if info else "")
-    )
-    name = rest if vendor == prefix else model
-    if not vendor and settings.api_base is None:
-        raise ConfigError(
-            f"model {model!r} is not known",
-            "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server of "
-            "your own",
-        )
-    endpoint = ENDPOINTS.get(vendor)
-    key, key_env = _key(settings, endpoint)
-    speaks_openai = endpoint is not None or (
-        settings.api_base is not None and (not vendor or vendor in _OWN_SERVERS)
-    )
+    known = slash and prefix in {*ENDPOINTS, *OWN_SERVERS, *vendors()}
+    vendor = prefix if known else info.provider if info else ""
+    name = rest if known else model
+    if not vendor:
+        if settings.api_base is None:
+            raise ConfigError(
+                f"model {model!r} is not known",
+                "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server "
+                "of your own",
+            )
+        vendor = "openai"
+    endpoint = ENDPOINTS.get(vendor) or OWN_SERVERS.get(vendor)
+    key = _key(settings, endpoint)
     # Models of the responses API need litellm to translate.
     bridged = info is not None and info.mode != "chat"
-    wants_litellm = settings.transport == "litellm" or not speaks_openai or bridged
+    wants_litellm = settings.transport == "litellm" or endpoint is None or bridged
     if wants_litellm and settings.transport != "direct":
-        return Route("litellm", vendor or "openai", model, key=key, key_env=key_env)
-    base_url = settings.api_base or _base_url(endpoint)
+        return Route("litellm", vendor, model, key=key)
+    base_url = settings.api_base or (endpoint.url() if endpoint else "")
     if not base_url:
         raise ConfigError(
-            f'model {model!r}: transport = "direct" needs api_base',
+            f"model {model!r} is on a server of your own, and api_base does not say where",
             f'set api_base under [models."{model}"]',
         )
-    return Route("direct", vendor or "openai", name, base_url, key, key_env)
+    # A server of one's own may have no key; a vendor's has one for sure.
+    vendors_own = vendor in ENDPOINTS and settings.api_base is None and not is_loopback(base_url)
+    key_env = ENDPOINTS[vendor].key_envs[0] if vendors_own else ""
+    return Route("direct", vendor, name, base_url, key, key_env)
 
 
 def check_servable(model: str, settings: Model) -> None:
@@ -127,10 +106,7 @@ def check_servable(model: str, settings: Model) -> None:
     """
     way = route(model, settings)
     if way.provider == "direct" and way.key is None and way.key_env:
-        from llm_batch.providers.direct import is_loopback
-
-        if not is_loopback(way.base_url):
-            raise no_key(model, way.key_env)
+        raise no_key(model, way.key_env)
 
 
 def make_provider(model: str, settings: Model, workers: int) -> Provider:
@@ -152,20 +128,16 @@ def _direct(model: str, settings: Model, workers: int) -> Provider:
 
     check_servable(model, settings)
     way = route(model, settings)
-    info = model_info(model)
-    renamed = (
-        {"max_tokens": "max_completion_tokens"}
-        if way.vendor == "openai" and way.name.startswith(_NEW_MAX_TOKENS)
-        else {}
-    )
+    endpoint = ENDPOINTS.get(way.vendor)
     return DirectProvider(
         way.base_url,
         way.name,
         way.key,
         vendor=way.vendor,
         connections=workers,
-        structured=structured_mode(way.name, settings, info),
-        renamed=renamed,
+        structured=structured_mode(way, settings, model_info(model)),
+        renamed=renamed_for(way.vendor, way.name),
+        extra=endpoint.extra if endpoint else {},
     )
 
 
@@ -173,7 +145,7 @@ def _litellm(model: str, settings: Model, workers: int) -> Provider:
     from llm_batch.providers.litellm import LitellmProvider
 
     way = route(model, settings)
-    mode = structured_mode(way.name, settings, model_info(model))
+    mode = structured_mode(way, settings, model_info(model))
     return LitellmProvider(model, settings, way, structured=mode, connections=workers)
 
 
@@ -197,19 +169,20 @@ PROVIDERS: Mapping[str, Callable[[str, Model, int], Provider]] = {
 }
 
 
-def structured_mode(name: str, settings: Model, info: ModelInfo | None) -> str:
+def structured_mode(way: Route, settings: Model, info: ModelInfo | None) -> str:
     """How to ask a model for an object: its schema, any JSON object, or words alone.
 
-    A model that the table does not know behind ``api_base`` is taken to know schemas (vLLM,
+    A model that the table does not know, on a server of one's own, is taken to know schemas (vLLM,
     llama.cpp and Ollama do); one that turns them down is asked more laxly from then on.
     """
     if settings.structured != "auto":
         return settings.structured
     if info is None:
-        return "json_schema" if settings.api_base else "prompt"
+        own = settings.api_base is not None or way.vendor in (*OWN_SERVERS, *_OLLAMA)
+        return "json_schema" if own else "prompt"
     if info.supports_response_schema:
         return "json_schema"
-    return "json_object" if name.rpartition("/")[2].startswith(_JSON_OBJECT) else "prompt"
+    return "json_object" if way.name.rpartition("/")[2].startswith(_JSON_OBJECT) else "prompt"
 
 
 def no_key(model: str, variable: str) -> ConfigError:
@@ -220,22 +193,24 @@ def no_key(model: str, variable: str) -> ConfigError:
     )
 
 
-def _key(settings: Model, endpoint: Endpoint | None) -> tuple[str | None, str]:
+def _key(settings: Model, endpoint: Endpoint | None) -> str | None:
+    """The key for an endpoint; never that of another vendor."""
     if settings.api_key_env is not None:
-        key = os.environ.get(settings.api_key_env)
+        key = _read_key(settings.api_key_env)
         if not key:
             raise ConfigError(
                 f"api_key_env names {settings.api_key_env}, which is not set",
                 f"export {settings.api_key_env}=…",
             )
-        return key, settings.api_key_env
-    envs = endpoint.key_envs if endpoint else ("OPENAI_API_KEY",) if settings.api_base else ()
-    found = next((os.environ[env] for env in envs if os.environ.get(env)), None)
-    return found, envs[0] if endpoint else ""
+        return key
+    return next(filter(None, map(_read_key, endpoint.key_envs)), None) if endpoint else None
 
 
-def _base_url(endpoint: Endpoint | None) -> str:
-    if endpoint is None:
-        return ""
-    named = (os.environ[env] for env in endpoint.base_envs if os.environ.get(env))
-    return next(named, endpoint.base_url)
+def _read_key(variable: str) -> str | None:
+    # Files of keys end in a newline, and on Windows in two characters.
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(f"the value of {variable} is not a key: it has characters no key has")
+    if key:
+        remember_key(key)
+    return key or None

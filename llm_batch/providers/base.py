@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from llm_batch.errors import Timeout
 from llm_batch.records import Completion, Request
+
+#: How a step's output schema can be asked for, strictest first.
+STRUCTURED = ("json_schema", "json_object", "prompt")
+#: A host that does not take a connection within this many seconds is not there.
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +48,9 @@ class Provider(Protocol):
         """
 
     def close(self) -> None:
-        """Give back connections and processes."""
+        """Give back connections and processes. May be called again."""
+
+
+def too_slow(timeout_seconds: float) -> Timeout:
+    """The error when the time of a call is over; what was answered by then may be billed."""
+    return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)

@@ -56,6 +56,13 @@ def is_installed(name: str) -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class EmbeddedProvider:
     """A GGUF model behind a loopback port of this process.
 
@@ -80,14 +87,17 @@ class EmbeddedProvider:
         slots = min(workers, _MOST_SLOTS)
         params: Any = xllamacpp.CommonParams()
         params.model.path = str(path)
+        # What it calls itself in its answers; else that is the path on this machine.
+        params.model_alias = {name}
         params.n_parallel = slots
         params.n_ctx = _CONTEXT_TOKENS * slots
         params.verbosity = -1
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         for cpu in (params.cpuparams, params.cpuparams_batch):
-            cpu.n_threads = threads or os.cpu_count() or 1
-            # Threads that spin while they wait take the core from the one they wait for: on a
-            # busy machine with 2 cores that made it ten times slower.
+            # Threads compute in step. On a machine that is busy with something else they wait for
+            # the one that is not scheduled, and those that spin take its core: with 2 spinning
+            # threads on 2 busy cores everything took ten times as long. Half the cores, none of
+            # them spinning, are slower by less than half when nothing else runs.
+            cpu.n_threads = max(1, _cores() // 2)
             cpu.poll = 0
         try:
             self._server: Any = xllamacpp.Server(params)

@@ -6,6 +6,7 @@ and a request for an object gets one that fits its schema. Latency and faults co
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -17,16 +18,19 @@ import msgspec
 
 from llm_batch.config import Model
 from llm_batch.errors import ConfigError, ProviderError, Unavailable
-from llm_batch.providers.base import Reply
+from llm_batch.providers.base import Reply, too_slow
 from llm_batch.records import Completion, Request, Usage
 
 #: What a function or script may answer with: words, a whole completion, or an error to raise.
 Answer = str | Completion | ProviderError
 
-_WORDS = (
-    "a simulated answer says little about the world but has the length of a real one and so "
-    "shows how much work a chain makes before any of it is paid for"
-).split()
+_WORDS = [
+    *("a", "simulated", "answer", "says", "little", "about", "the", "world", "but", "has", "the"),
+    *("length", "of", "a", "real", "one", "and", "so", "shows", "how", "much", "work", "a"),
+    *("chain", "makes", "before", "any", "of", "it", "is", "paid", "for"),
+]
+#: A token in made-up words, as in English.
+_CHARACTERS_PER_TOKEN = 4
 
 
 class FakeProvider:
@@ -38,6 +42,10 @@ class FakeProvider:
         latency_seconds: How long each answer takes.
         error_rate: Share of attempts that fail with a 503, chosen by the request's key.
         headers: Limit headers to send along.
+        sleep: How to wait, for tests that do not.
+
+    Raises:
+        ValueError: There are no answers to give.
     """
 
     vendor = "fake"
@@ -51,8 +59,12 @@ class FakeProvider:
         latency_seconds: float = 0.0,
         error_rate: float = 0.0,
         headers: Mapping[str, str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if answer is not None and not callable(answer) and not answer:
+            raise ValueError("a script needs at least one answer")
         self._answer = answer
+        self._sleep = sleep
         self._latency_seconds = latency_seconds
         self._error_rate = error_rate
         self._headers = dict(headers or {})
@@ -76,10 +88,14 @@ class FakeProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         if self._latency_seconds:
-            time.sleep(min(self._latency_seconds, timeout_seconds))
+            self._sleep(min(self._latency_seconds, timeout_seconds))
+            if self._latency_seconds > timeout_seconds:
+                raise too_slow(timeout_seconds)
         if self._error_rate:
             self._fail_at_times(request)
-        answer = self._next(request)
+        if self._answer is None:
+            return Reply(_made_up_completion(request), self._headers)
+        answer = self._next(request, self._answer)
         if isinstance(answer, ProviderError):
             raise answer
         if isinstance(answer, str):
@@ -89,24 +105,31 @@ class FakeProvider:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _next(self, request: Request) -> Answer:
-        if self._answer is None:
-            return made_up(request)
+    def _next(
+        self, request: Request, answers: Callable[[Request], Answer] | Sequence[Answer]
+    ) -> Answer:
         with self._lock:
             self.requests.append(request)
-            if callable(self._answer):
-                return self._answer(request)
-            given = min(self._given, len(self._answer) - 1)
+            turn = self._given
             self._given += 1
-            return self._answer[given]
+        return answers(request) if callable(answers) else answers[min(turn, len(answers) - 1)]
 
     def _fail_at_times(self, request: Request) -> None:
         with self._lock:
-            attempt = self._seen[request.key] = self._seen.get(request.key, 0) + 1
+            attempt = self._seen.get(request.key, 0) + 1
+            self._seen[request.key] = attempt
         if random.Random(f"{request.key} {attempt}").random() < self._error_rate:
             raise Unavailable("simulated fault", status_code=503)
         with self._lock:
-            del self._seen[request.key]
+            self._seen.pop(request.key, None)
+
+
+def _made_up_completion(request: Request) -> Completion:
+    text, reason = made_up(request), "stop"
+    cap = request.max_tokens
+    if cap is not None and _tokens(text) > cap:
+        text, reason = text[: _CHARACTERS_PER_TOKEN * cap], "length"
+    return Completion(text, request.model, reason, _usage(request, text), f"fake-{request.key}")
 
 
 def made_up(request: Request) -> str:
@@ -114,31 +137,42 @@ def made_up(request: Request) -> str:
     number = int(request.key[:12], 16)
     wanted = request.params.get("response_format", {})
     if wanted.get("type") == "json_schema":
-        properties = wanted["json_schema"]["schema"]["properties"]
+        properties = wanted["json_schema"]["schema"].get("properties", {})
         pick = random.Random(number)
         fields = {name: _value(schema, pick) for name, schema in properties.items()}
         return msgspec.json.encode(fields).decode()
     length = 5 + number % 20
     start = number % len(_WORDS)
-    return " ".join((_WORDS * 2)[start : start + length])
+    words = " ".join((_WORDS * 2)[start : start + length])
+    if wanted.get("type") == "json_object":
+        return msgspec.json.encode({"answer": words}).decode()
+    return words
 
 
 def _value(schema: Mapping[str, Any], pick: random.Random) -> Any:
     if "enum" in schema:
         return pick.choice(schema["enum"])
-    if schema["type"] == "integer":
-        return pick.randint(schema.get("minimum", 0), schema.get("maximum", 10))
-    if schema["type"] == "number":
-        return round(pick.uniform(schema.get("minimum", 0.0), schema.get("maximum", 1.0)), 3)
     if schema["type"] == "boolean":
         return pick.random() < 0.5
-    return "simulated"
+    if schema["type"] not in ("integer", "number"):
+        return "simulated"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    span = 10 if schema["type"] == "integer" else 1.0
+    if low is None:
+        low = 0 if high is None else min(0, high - span)
+    if high is None:
+        high = low + span
+    if schema["type"] == "integer":
+        return pick.randint(int(low), int(high))
+    return float(min(high, max(low, round(pick.uniform(low, high), 3))))
+
+
+def _tokens(text: str) -> int:
+    return max(1, -(-len(text) // _CHARACTERS_PER_TOKEN))
 
 
 def _usage(request: Request, text: str) -> Usage:
-    """About 4 characters a token, as English has."""
-    written = sum(len(message.content) for message in request.messages)
-    return Usage(max(1, written // 4), max(1, len(text) // 4))
+    return Usage(_tokens("".join(message.content for message in request.messages)), _tokens(text))
 
 
 def _from_script(model: str, path: str) -> Callable[[Request], Answer]:
@@ -149,5 +183,5 @@ def _from_script(model: str, path: str) -> Callable[[Request], Answer]:
         raise ConfigError(f"model {model!r}: cannot read the script {path}: {error}") from error
     if not replies:
         raise ConfigError(f"model {model!r}: the script {path} has no lines")
-    turn = iter(range(1 << 62))
+    turn = itertools.count()
     return lambda request: replies[next(turn) % len(replies)]

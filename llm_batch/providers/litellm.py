@@ -1,35 +1,50 @@
 """Everything litellm knows and the direct provider does not.
 
 litellm takes seconds to import, so this module is imported only when a request must go through it.
-Its retries are off, its look-ups of files on the network are off, and its errors are told apart by
-status, code and message, because their classes mislead (a missing key, a refused connection and
-HTML in a 200 all come as a 500).
+Its retries are off, and so are its look-ups of files on the network. Errors are told by what came
+over the wire, because its exception classes mislead: a missing key, a refused connection and HTML
+in a 200 all come as a 500.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
+
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
-from llm_batch.providers import Route
-from llm_batch.providers.base import Reply
-from llm_batch.providers.direct import STRUCTURED, is_loopback
+from llm_batch.providers import Route, no_key
+from llm_batch.providers.address import is_loopback, shown
+from llm_batch.providers.base import STRUCTURED, Reply, too_slow
+from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
+from llm_batch.providers.redact import without_keys
 from llm_batch.providers.replies import (
     error_from_reply,
+    finish_reason,
     limit_headers,
     mentions_response_format,
+    unreadable,
     usage_from,
-    without_keys,
 )
-from llm_batch.records import Completion, Request
+from llm_batch.records import Completion, Request, Usage
 
+# Keys that litellm needs and its own check does not know of.
+_KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
+_OLLAMA_URL = "http://localhost:11434"
+
+_NO_KEY = ("api_key client option must be set", "missing api", "missing credentials")
 _UNREACHABLE = ("connection refused", "name or service not known", "cannot connect", "getaddrinfo")
-_NO_KEY = ("api_key client option must be set", "missing api key", "missing credentials")
+_SAYS_USAGE = re.compile(rb'"\w*(usage|tokens?|token_?count|eval_count)\w*"\s*:', re.IGNORECASE)
+_CUT_BY_OLLAMA = re.compile(rb'"done_reason"\s*:\s*"length"')
+
+_setting_up = threading.Lock()
 
 
 def _import_litellm(connections: int) -> Any:
@@ -37,17 +52,26 @@ def _import_litellm(connections: int) -> Any:
     # Both are read at import; "1" does not work for the first.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
-    import httpx
     import litellm
 
-    litellm.suppress_debug_info = True
-    litellm.disable_hf_tokenizer_download = True
-    litellm.telemetry = False
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    if litellm.client_session is None:
-        # Its own pool keeps 20 connections alive and queues silently above 100.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
-        litellm.client_session = httpx.Client(limits=limits)
+    with _setting_up:
+        if getattr(litellm, "sync_transport", None) is not None:
+            return litellm
+        from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+        litellm.suppress_debug_info = True
+        litellm.disable_hf_tokenizer_download = True
+        litellm.telemetry = False
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+        transport = WatchedTransport(get_ssl_configuration(), connections)
+        # Two ways lead out of litellm: the openai package's client, and litellm's own.
+        litellm.sync_transport = transport
+        if litellm.client_session is None:
+            litellm.client_session = httpx.Client(transport=transport, follow_redirects=True)
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        # What was imported stays; walking it at every collection took a third of a call's time.
+        gc.collect()
+        # gc.freeze()
     return litellm
 
 
@@ -72,49 +96,65 @@ class LitellmProvider:
     ) -> None:
         self._litellm = _import_litellm(connections)
         # A server of one's own that litellm has no name for is spoken to as OpenAI.
-        self._model = model if "/" in model or not settings.api_base else f"openai/{model}"
+        plain = route.vendor == "openai" and not model.startswith("openai/")
+        self._model = f"openai/{model}" if plain else model
         self.vendor = route.vendor
-        self.on_this_machine = settings.api_base is not None and is_loopback(settings.api_base)
+        self.on_this_machine = is_loopback(settings.api_base or _default_url(route.vendor))
         self._structured = STRUCTURED.index(structured)
         self._lock = threading.Lock()
+        # Both are needed, else the openai package makes 3 attempts of its own.
         self._fixed: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
         if settings.api_base is not None:
             self._fixed["api_base"] = settings.api_base
-        if route.key is not None and settings.api_key_env is not None:
+        if route.key is not None:
             self._fixed["api_key"] = route.key
-        elif not self.on_this_machine:
-            self._check_key(model)
+        elif missing := self._missing_keys():
+            if settings.api_base is None:
+                raise no_key(model, missing[0])
+            # A server of one's own may need none, and litellm will not go without.
+            self._fixed["api_key"] = "none"
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        while True:
-            level = self._structured
-            try:
-                response = self._litellm.completion(
-                    model=self._model,
-                    messages=[{"role": m.role, "content": m.content} for m in request.messages],
-                    timeout=timeout_seconds,
-                    **self._fixed,
-                    **_params(request.params, level),
-                )
-            except Exception as error:
-                asked = "response_format" in request.params and level < len(STRUCTURED) - 1
-                if asked and mentions_response_format(_body(error)):
-                    with self._lock:
-                        self._structured = max(self._structured, level + 1)
-                    continue
-                raise translated(error, timeout_seconds) from error
-            return Reply(_completion(response), limit_headers(_headers_of(response)))
+        with exchange(timeout_seconds) as seen:
+            while True:
+                level = self._structured
+                try:
+                    response = self._litellm.completion(
+                        model=self._model,
+                        messages=[{"role": m.role, "content": m.content} for m in request.messages],
+                        timeout=timeout_seconds,
+                        **self._fixed,
+                        **_params(request.params, level),
+                    )
+                    completion = _completion(response, self._model, seen)
+                    return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
+                except ProviderError:
+                    raise
+                except Exception as error:
+                    asked = "response_format" in request.params and level < len(STRUCTURED) - 1
+                    if not (asked and _is_about_format(error, seen)):
+                        raise translated(error, seen, timeout_seconds) from error
+                with self._lock:
+                    self._structured = max(self._structured, level + 1)
 
     def close(self) -> None:
-        """The session is shared by all models and lives as long as the process."""
+        """Connections are shared by all models and live as long as the process."""
 
-    def _check_key(self, model: str) -> None:
+    def _missing_keys(self) -> list[str]:
+        if self.vendor in _KEY_ENVS:
+            name = _KEY_ENVS[self.vendor]
+            return [] if os.environ.get(name) else [name]
+        model = self._model if "/" in self._model else f"{self.vendor}/{self._model}"
         found = self._litellm.validate_environment(model)
-        missing = [name for name in found.get("missing_keys") or () if "KEY" in name]
-        if missing and not found.get("keys_in_environment"):
-            from llm_batch.providers import no_key
+        if found.get("keys_in_environment"):
+            return []
+        return [name for name in found.get("missing_keys") or () if "KEY" in name]
 
-            raise no_key(model, missing[0])
+
+def _default_url(vendor: str) -> str:
+    if vendor in ("ollama", "ollama_chat"):
+        return os.environ.get("OLLAMA_API_BASE") or _OLLAMA_URL
+    return ""
 
 
 def _params(params: Mapping[str, Any], level: int) -> dict[str, Any]:
@@ -126,18 +166,42 @@ def _params(params: Mapping[str, Any], level: int) -> dict[str, Any]:
     return sent
 
 
-def _completion(response: Any) -> Completion:
-    data = response.model_dump()
-    usage = usage_from(data.get("usage"))
-    model, response_id = str(data.get("model") or ""), str(data.get("id") or "")
-    choices = data.get("choices") or []
-    if not choices:
-        return Completion("", model, "empty", usage, response_id)
-    text = (choices[0].get("message") or {}).get("content") or ""
-    reason = choices[0].get("finish_reason") or "stop"
-    if not text and reason == "stop":
-        reason = "empty"
-    return Completion(text, model, reason, usage, response_id)
+def _completion(response: Any, model: str, seen: Exchange) -> Completion:
+    named = str(response.model or "").removeprefix(f"{model.partition('/')[0]}/")
+    response_id = str(response.id or "")
+    usage = _usage(getattr(response, "usage", None), seen)
+    if not response.choices:
+        return Completion("", named, "empty", usage, response_id)
+    choice = response.choices[0]
+    text = choice.message.content or ""
+    if not text and re.match(rb'\s*\{\s*"error"\s*:\s*[{"]', seen.body):
+        raise unreadable(seen.body, "an error")  # Ollama's becomes an empty answer
+    reason = finish_reason(choice.finish_reason, text)
+    if _CUT_BY_OLLAMA.search(seen.body):
+        reason = "length"  # litellm says "stop" of /api/generate
+    return Completion(text, named, reason, usage, response_id)
+
+
+def _usage(said: Any, seen: Exchange) -> Usage | None:
+    """Usage as the provider counted it; litellm makes it up for those that say nothing."""
+    if said is None or (seen.body and not _SAYS_USAGE.search(seen.body)):
+        return None
+    read = getattr(said, "prompt_tokens_details", None)
+    made = getattr(said, "completion_tokens_details", None)
+    return usage_from(
+        {
+            "prompt_tokens": said.prompt_tokens,
+            "completion_tokens": said.completion_tokens,
+            "total_tokens": said.total_tokens,
+            "prompt_tokens_details": {
+                "cached_tokens": getattr(read, "cached_tokens", None),
+                "cache_creation_tokens": getattr(read, "cache_creation_tokens", None),
+            },
+            "completion_tokens_details": {
+                "reasoning_tokens": getattr(made, "reasoning_tokens", None)
+            },
+        }
+    )
 
 
 def _headers_of(carrier: Any) -> Mapping[str, str]:
@@ -148,34 +212,77 @@ def _headers_of(carrier: Any) -> Mapping[str, str]:
     return {}
 
 
-def _body(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error)
+def _said(error: Exception) -> str:
+    name = type(error).__name__
+    text = str(getattr(error, "message", "") or error).partition("Traceback (most recent")[0]
+    return text.removeprefix(f"litellm.{name}: ")
 
 
-def translated(error: Exception, timeout_seconds: float) -> ProviderError:
+def _is_about_format(error: Exception, seen: Exchange) -> bool:
+    if seen.status >= 500:
+        return False
+    return mentions_response_format(seen.body if seen.status >= 300 else _said(error))
+
+
+def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> ProviderError:
     """One of our errors for whatever ``litellm.completion`` raised.
 
-    Its own exceptions do not survive pickling, and their headers are in a place of their own.
+    Its own exceptions do not survive pickling, and say less than what was received.
     """
-    name = type(error).__name__
-    text = _body(error).removeprefix(f"litellm.{name}: ")
+    text = without_keys(_said(error))
+    if seen.failure is not None:
+        return _not_received(seen.failure, seen, timeout_seconds)
+    if seen.status >= 300:
+        return error_from_reply(seen.status, seen.body, seen.headers)
+    if seen.status:
+        return unreadable(seen.body, text)
+    return _not_sent(error, text, timeout_seconds)
+
+
+def _not_received(
+    failure: httpx.TransportError, seen: Exchange, timeout_seconds: float
+) -> ProviderError:
+    said = without_keys(str(failure) or type(failure).__name__)
+    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return Refused(
+                f"the certificate of {shown(seen.url)} is not trusted here: {said}",
+                hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
+            )
+        return Unavailable(f"cannot connect to {shown(seen.url)}: {said}", kind="unreachable")
+    if isinstance(failure, httpx.TimeoutException):
+        return too_slow(timeout_seconds)
+    if isinstance(failure, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return Refused(said, kind="setting", hint="check api_base and the key")
+    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+
+
+def _not_sent(error: Exception, text: str, timeout_seconds: float) -> ProviderError:
+    """For what litellm turned down itself, or sent by a way that cannot be watched."""
     low = text.lower()
-    status = getattr(error, "status_code", None)
-    status = status if isinstance(status, int) else None
-    if name == "Timeout" or "timed out" in low:
-        return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
     if any(words in low for words in _NO_KEY):
-        return Refused(without_keys(text), kind="key", hint="set the provider's key variable")
+        return Refused(text, kind="key", hint="set the provider's key variable")
     if "llm provider not provided" in low:
-        return Refused(without_keys(text), kind="model", hint="name the provider: openai/…")
+        return Refused(text, kind="model", hint="name the provider: openai/…")
+    if "timed out" in low:
+        return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
     if any(words in low for words in _UNREACHABLE):
-        return Unavailable(without_keys(text), kind="unreachable")
-    if status is None or isinstance(error, TypeError | ValueError | KeyError):
-        # What litellm stumbled over in a reply, or a parameter it does not map.
-        return Unavailable(without_keys(text), kind="garbage", maybe_billed=True)
-    if status in (400, 422) and ("json" in low or "expecting value" in low) and "{" not in text:
-        return Unavailable(without_keys(text), kind="garbage", maybe_billed=True)
-    body = getattr(error, "body", None)
-    code = body.get("code") if isinstance(body, dict) else getattr(error, "code", None)
-    known = error_from_reply(status, f"{code or ''} {text}", _headers_of(error))
-    return known
+        return Unavailable(text, kind="unreachable")
+    headers = _headers_of(error)
+    status = getattr(error, "status_code", None)
+    if headers and isinstance(status, int) and status >= 300:
+        body = getattr(error, "body", None)
+        code = body.get("code") if isinstance(body, dict) else getattr(error, "code", None)
+        return error_from_reply(status, f"{code or ''} {text}", headers)
+    if any(isinstance(cause, OSError) for cause in _causes(error)):
+        return Unavailable(text, kind="reset", maybe_billed=True)
+    # A parameter it does not map, or a message that the model does not take.
+    return Refused(text, kind="setting", hint="change the step in the config")
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

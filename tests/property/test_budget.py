@@ -69,9 +69,7 @@ def test_the_bill_of_many_threads_never_exceeds_the_cap(
             budget.charge(item, bills[-1])
             budget.release(item)
 
-    threads = [
-        threading.Thread(target=work, args=(name, plan)) for name, plan in enumerate(plans)
-    ]
+    threads = [threading.Thread(target=work, args=(name, plan)) for name, plan in enumerate(plans)]
     for thread in threads:
         thread.start()
     for thread in threads:

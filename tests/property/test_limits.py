@@ -58,11 +58,7 @@ def test_in_any_window_at_most_rate_times_time_plus_burst_is_admitted(
                 assert total <= rate * window + burst + late + 1e-6 * (1 + total)
 
 
-@given(
-    changes=st.lists(
-        st.tuples(st.floats(1, 5000), st.integers(1, 20)), min_size=1, max_size=8
-    )
-)
+@given(changes=st.lists(st.tuples(st.floats(1, 5000), st.integers(1, 20)), min_size=1, max_size=8))
 def test_a_limit_that_changes_is_kept_to_from_then_on(changes: list[tuple[float, int]]) -> None:
     """What was sent ahead of the old pace counts against the new one too."""
     clock = FakeClock()

@@ -80,7 +80,9 @@ def test_a_journal_cut_at_any_byte_resumes_to_the_same_results(
 @settings(max_examples=60, deadline=None)
 @given(
     data=st.data(),
-    kinds=st.lists(st.sampled_from(["timeout", "rejected", "cancelled", ""]), min_size=7, max_size=7),
+    kinds=st.lists(
+        st.sampled_from(["timeout", "rejected", "cancelled", ""]), min_size=7, max_size=7
+    ),
 )
 def test_failures_and_repeated_cuts_end_in_the_same_results(
     data: st.DataObject, kinds: list[str]

@@ -1,5 +1,7 @@
 """Properties are not timed: the first example may pay for an import, and machines differ."""
 
+from __future__ import annotations
+
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)

@@ -1,0 +1,90 @@
+"""Vendors and servers that speak OpenAI chat completions: their addresses, keys and differences."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where chat completions are, and how they differ from OpenAI's.
+
+    Attributes:
+        base_url: Up to and without ``/chat/completions``; empty for a server of one's own.
+        key_envs: Environment variables that may hold the key, the first one found is used.
+        base_envs: Environment variables that may name another address.
+        renamed: Parameters it calls otherwise, by OpenAI's name.
+        extra: What is added to every body.
+    """
+
+    base_url: str
+    key_envs: tuple[str, ...]
+    base_envs: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def url(self) -> str:
+        """The address that holds now: the environment's, or else ``base_url``."""
+        named = (os.environ[env] for env in self.base_envs if os.environ.get(env))
+        return next(named, self.base_url)
+
+
+#: Vendors, by the prefix of a model string. Addresses, variables, names and additions are
+#: litellm's; the contract test compares all of them.
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "openai": Endpoint(
+        "https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    ),
+    "openrouter": Endpoint(
+        "https://openrouter.ai/api/v1",
+        ("OPENROUTER_API_KEY", "OR_API_KEY"),
+        ("OPENROUTER_API_BASE",),
+        extra={"usage": {"include": True}},
+    ),
+    "groq": Endpoint("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), ("GROQ_API_BASE",)),
+    "mistral": Endpoint(
+        "https://api.mistral.ai/v1",
+        ("MISTRAL_AZURE_API_KEY", "MISTRAL_API_KEY"),
+        ("MISTRAL_AZURE_API_BASE",),
+        renamed={"seed": "random_seed"},
+    ),
+    "deepseek": Endpoint(
+        "https://api.deepseek.com/beta", ("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",)
+    ),
+    "together_ai": Endpoint(
+        "https://api.together.ai/v1",
+        ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"),
+        ("TOGETHER_AI_API_BASE",),
+    ),
+    "xai": Endpoint("https://api.x.ai/v1", ("XAI_API_KEY",), ("XAI_API_BASE",)),
+    "cerebras": Endpoint(
+        "https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), ("CEREBRAS_API_BASE",)
+    ),
+    "nvidia_nim": Endpoint(
+        "https://integrate.api.nvidia.com/v1", ("NVIDIA_NIM_API_KEY",), ("NVIDIA_NIM_API_BASE",)
+    ),
+}
+#: Servers of one's own. None of them needs a key.
+OWN_SERVERS: Mapping[str, Endpoint] = {
+    "hosted_vllm": Endpoint("", ("HOSTED_VLLM_API_KEY",), ("HOSTED_VLLM_API_BASE",)),
+    "lm_studio": Endpoint("", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",)),
+    "llamafile": Endpoint(
+        "http://127.0.0.1:8080/v1", ("LLAMAFILE_API_KEY",), ("LLAMAFILE_API_BASE",)
+    ),
+    "custom_openai": Endpoint("", ("OPENAI_API_KEY",), ()),
+}
+# Models that refuse max_tokens. The chat variants of gpt-5 do not reason and take it.
+_REASONING = re.compile(r"(?:ft:)?o\d|.*gpt-(?!5-chat)[5-9]")
+
+
+def renamed_for(vendor: str, name: str) -> Mapping[str, str]:
+    """The parameters that a vendor's model calls otherwise than the config does."""
+    if vendor == "openai":
+        new = _REASONING.match(name)
+        return {"max_tokens": "max_completion_tokens"} if new else {}
+    endpoint = ENDPOINTS.get(vendor)
+    return endpoint.renamed if endpoint else {}

@@ -1,0 +1,185 @@
+"""The HTTP transport that litellm is given, which keeps a deadline and notes what came back.
+
+litellm's own timeout starts anew with every read, so a reply that comes in drops has no end; its
+pool queues silently above 100 connections; and its exceptions say little of what was received.
+Here a call has one deadline, from connecting to the last byte, and what came over the wire can be
+looked at when litellm made nothing of it.
+
+Not covered: the look-up of a host's name, and what some vendors' own libraries send (Google's and
+Amazon's, to sign in).
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+from llm_batch.providers.address import proxy_for
+from llm_batch.providers.base import CONNECT_SECONDS
+
+_CHUNK = 65536
+# litellm asks Ollama four times per call what a model can do, at an address of its own, and does
+# well without an answer.
+_ASIDE = "/api/show"
+_local = threading.local()
+
+
+class Exchange:
+    """What the calling thread sent last and what came back.
+
+    Attributes:
+        deadline: Until when, on the monotonic clock.
+        url: Where the last request went; empty when nothing was sent.
+        failure: Why there was no whole reply.
+        status: Of the reply; 0 without one.
+        headers: Of the reply.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self.deadline = time.monotonic() + timeout_seconds
+        self.begin("")
+
+    def begin(self, url: str) -> None:
+        """Another request is about to be sent."""
+        self.url = url
+        self.failure: httpx.TransportError | None = None
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._reply: httpx.Response | None = None
+
+    def received(self, reply: httpx.Response) -> None:
+        """A whole reply has come."""
+        self.status = reply.status_code
+        self.headers = reply.headers
+        self._reply = reply
+
+    @property
+    def body(self) -> bytes:
+        """Of the reply, decoded; empty without one."""
+        return self._reply.content if self._reply is not None else b""
+
+
+@contextmanager
+def exchange(timeout_seconds: float) -> Iterator[Exchange]:
+    """Everything this thread sends through `WatchedTransport` in the block has one deadline."""
+    _local.exchange = Exchange(timeout_seconds)
+    try:
+        yield _local.exchange
+    finally:
+        _local.exchange = None
+
+
+def _current() -> Exchange | None:
+    return getattr(_local, "exchange", None)
+
+
+class WatchedTransport(httpx.BaseTransport):
+    """Sends as httpx does, without a limit on connections; outside `exchange`, just that.
+
+    Args:
+        verify: How to check certificates.
+        connections: How many are kept open.
+    """
+
+    def __init__(self, verify: ssl.SSLContext | str | bool, connections: int) -> None:
+        self._verify = verify
+        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
+        self._lock = threading.Lock()
+        self._by_origin: dict[str, httpx.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        seen = _current()
+        transport = self._transport(request.url)
+        if seen is None:
+            return transport.handle_request(request)
+        if request.url.path.endswith(_ASIDE):
+            raise httpx.ConnectError("not asked", request=request)
+        seen.begin(str(request.url))
+        try:
+            response = transport.handle_request(request)
+            try:
+                raw = b"".join(response.stream)  # type: ignore[arg-type]
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            seen.failure = error
+            raise
+        seen.received(httpx.Response(response.status_code, headers=response.headers, content=raw))
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=httpx.ByteStream(raw)
+        )
+
+    def close(self) -> None:
+        """Nothing: litellm drops its clients now and then, and the transport is theirs together."""
+
+    def _transport(self, url: httpx.URL) -> httpx.HTTPTransport:
+        origin = f"{url.scheme}://{url.netloc.decode()}"
+        with self._lock:
+            if origin not in self._by_origin:
+                proxy = proxy_for(origin)
+                made = httpx.HTTPTransport(verify=self._verify, limits=self._limits, proxy=proxy)
+                # httpx has no argument for it; a test notices if this stops working.
+                made._pool._network_backend = _Backend()
+                self._by_origin[origin] = made
+            return self._by_origin[origin]
+
+
+def _left(timeout: float | None, too_late: type[Exception]) -> float | None:
+    """Seconds an operation may take: its own timeout, or less when the deadline is near."""
+    seen = _current()
+    if seen is None:
+        return timeout
+    left = seen.deadline - time.monotonic()
+    if left <= 0:
+        raise too_late("the deadline is over")
+    return left if timeout is None else min(timeout, left)
+
+
+class _Backend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        if _current() is not None and left is not None:
+            left = min(left, CONNECT_SECONDS)
+        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), _CHUNK):
+            left = _left(timeout, httpcore.WriteTimeout)
+            self._stream.write(buffer[start : start + _CHUNK], left)
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left = _left(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def close(self) -> None:
+        self._stream.close()

@@ -1,0 +1,1 @@
+"""Tests of the providers, against `tests.server` and other servers on this machine."""

@@ -1,0 +1,50 @@
+"""What every fault of the test server has to become, whoever the provider is."""
+
+from __future__ import annotations
+
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Unavailable,
+)
+
+#: By fault: the class, the kind, and whether the attempt may have been billed.
+ERRORS: dict[str, tuple[type[ProviderError], str, bool]] = {
+    "400": (Rejected, "rejected", False),
+    "401": (Refused, "key", False),
+    "403": (Refused, "key", False),
+    "404": (Refused, "model", False),
+    "408": (Unavailable, "unavailable", False),
+    "413": (Rejected, "too_long", False),
+    "429": (RateLimited, "rate_limited", False),
+    "500": (Unavailable, "unavailable", False),
+    "502": (Unavailable, "unavailable", False),
+    "503": (Unavailable, "unavailable", False),
+    "504": (Unavailable, "unavailable", True),
+    "529": (Unavailable, "unavailable", False),
+    "context_length": (Rejected, "too_long", False),
+    "content_policy": (Rejected, "filtered", False),
+    "insufficient_quota": (Refused, "quota", False),
+    "malformed_json": (Unavailable, "garbage", True),
+    "truncated_json": (Unavailable, "garbage", True),
+    "html": (Unavailable, "garbage", True),
+    "error_in_200": (Unavailable, "unavailable", True),
+    "reset": (Unavailable, "reset", True),
+    "reset_mid_body": (Unavailable, "reset", True),
+    "close_mid_body": (Unavailable, "reset", True),
+    "close_before": (Unavailable, "reset", True),
+}
+#: Faults that only a deadline ends.
+ENDLESS = ("hang", "drip", "drip_headers")
+#: By fault: the finish reason, and whether there is text.
+ODD_ANSWERS = {
+    "empty_choices": ("empty", False),
+    "null_content": ("empty", False),
+    "content_filter": ("content_filter", True),
+    "length": ("length", True),
+    "reasoning_only": ("length", False),
+}
+NO_USAGE = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
+WHOLE_ANSWERS = ("slow", "chunked", "gzip", "close", "close_silently")
