@@ -156,12 +156,10 @@ def _at(raw: Any, path: Place) -> Any:
 
 def _keys_at(root: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """The keys that may stand at a place; names that the user chooses lead nowhere else."""
-    model: type[BaseModel] | None = root
+    model = root
     for part in path:
-        if model is not None and part in model.model_fields:
-            model = _table_in(model.model_fields[str(part)].annotation)
-    if model is None:
-        return []
+        if part in model.model_fields:
+            model = _table_in(model.model_fields[str(part)].annotation) or model
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 

@@ -87,7 +87,7 @@ def _repaired(body: str, fields: Fields) -> Any:
 
     try:
         value = repair_json(body, return_objects=True)
-    except RecursionError:
+    except Exception:  # nested too deeply, or whatever else a guess at a broken text runs into
         return None
     if not isinstance(value, dict):
         return None

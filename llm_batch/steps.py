@@ -56,7 +56,7 @@ class Step(Table):
             raise Wrong(
                 ("name",), f"must be letters, digits and _, no digit first, not {self.name!r}"
             )
-        if self.output is not None and not all(self.output):
+        if self.output is not None and not (self.output and all(self.output)):
             raise Wrong(("output",), "must name at least one field")
         if self.output is not None and self.on_truncated == "keep":
             # Cut off, {"score": 1 may have been going to be 10.

@@ -261,6 +261,11 @@ def test_the_missing_one_of_two_local_models_is_named(monkeypatch: pytest.Monkey
     assert refused(made).message == "there is no model file 'nope.gguf'"
 
 
+def test_an_installed_local_model_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "is_installed", lambda name: name == "here.gguf")
+    passes(config({**GENERATE, "model": "local/here.gguf"}))
+
+
 def test_a_model_file_without_llama_cpp_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("here.gguf").write_bytes(b"GGUF")
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)

@@ -376,6 +376,11 @@ WRONG = [
     ),
     ('field = "judge.score"', 'field = "judge"', "line 26: score.field is not an output: 'judge'"),
     (
+        '[steps.output]\nscore = { type = "integer", min = 1, max = 5 }\nreason = "string"',
+        "output = {}",
+        "line 21: steps.judge.output must name at least one field",
+    ),
+    (
         'field = "judge.score"',
         'field = "judge.scor"',
         "line 26: score.field is not an output: 'judge.scor'",
@@ -483,6 +488,8 @@ def test_every_choice_needs_a_number_and_every_label_a_choice() -> None:
     error = refused(verdict("labels = { good = 1, bda = 0 }"))
     assert "line 27: score.labels.bda is no choice of judge.verdict" in error.message
     assert error.hint == "choices are good, bad"
+    boolean = changed('{ type = "integer", min = 1, max = 5 }', '"boolean"')
+    assert "judge.score is 1 at most" in refused(boolean).message
     error = refused(verdict("labels = { good = 1, bad = 0 }\npass_at = 2"))
     assert "judge.verdict is 1 at most" in error.message
 

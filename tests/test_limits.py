@@ -114,13 +114,19 @@ def test_a_longer_pause_is_not_cut_short_by_a_shorter_one() -> None:
     assert clock.now() == pytest.approx(7)
 
 
-def test_a_pause_is_not_saved_up_for_a_burst() -> None:
+@pytest.mark.parametrize("tokens", [0, 100], ids=["requests", "tokens"])
+def test_after_a_pause_all_go_on_at_the_pace_of_the_limit_and_not_at_once(tokens: int) -> None:
+    """A burst of those who waited is what a provider that has just refused would refuse again."""
     clock = FakeClock()
-    limiter = Limiter(60, None, clock)
-    limiter.acquire()
+    limiter = Limiter(None if tokens else 600, 60_000 if tokens else None, clock)
+    admitted(limiter, clock, 5, tokens)
     limiter.pause(60)
-    times = admitted(limiter, clock, 70)
-    assert len(times) <= 1 + 10 * SHARE + 1
+    paused = clock.now()
+    times = admitted(limiter, clock, 65, tokens)
+    assert times[0] >= paused + 60 - 1e-6
+    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    assert min(gaps) >= 0.1 / SHARE - 1e-6
+    assert len(times) >= 4 * 10 * SHARE
 
 
 def test_after_a_stop_nothing_is_admitted_with_or_without_a_limit() -> None:

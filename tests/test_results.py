@@ -161,6 +161,21 @@ def test_the_old_file_stays_until_the_first_new_call(path: Path) -> None:
     assert names(path.parent) == ["results.jsonl"]
 
 
+def test_readers_see_new_lines_within_about_a_second(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("llm_batch.results.time.monotonic", lambda: now)
+    with ResultsFile(path, None, edited=False) as results:
+        results.publish()
+        results.write(result(1))
+        results.publish()
+        assert ids(path) == []
+        now += 1.5
+        results.publish()
+        assert ids(path) == ["q1"]
+
+
 def test_the_end_puts_the_file_in_place_without_any_call(path: Path) -> None:
     path.write_bytes(OLD)
     with ResultsFile(path, None, edited=False) as results:
@@ -258,6 +273,14 @@ def test_a_full_disk_is_said_and_the_journal_is_pointed_at(
     assert raised.value.hint == "free some space and run the same command again"
     assert path.read_bytes() == OLD
     assert names(path.parent) == ["results.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_line_that_cannot_be_shown_is_an_error_of_ours(path: Path) -> None:
+    Path(f"{path}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left"), ResultsFile(path, None, False) as file:
+        file.write(result(1))
+        file.flush()
 
 
 def test_a_disk_that_fails_at_the_very_end_is_said_too(

@@ -731,11 +731,13 @@ def test_a_results_file_that_was_edited_is_kept_aside(project: Project) -> None:
     assert any("was edited" in sentence for sentence in project.said)
 
 
-def test_deleted_results_come_back_from_the_journal(project: Project) -> None:
+@pytest.mark.parametrize("manifest", [True, False], ids=["with manifest", "without"])
+def test_deleted_results_come_back_from_the_journal(project: Project, manifest: bool) -> None:
     project.run()
     before = sorted(project.results.read_bytes().splitlines())
     os.unlink(project.results)
-    os.unlink(project.folder / "results.manifest.json")
+    if not manifest:
+        os.unlink(project.folder / "results.manifest.json")
     project.run()
     assert project.model.requests == []
     assert sorted(project.results.read_bytes().splitlines()) == before

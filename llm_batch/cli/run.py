@@ -106,7 +106,12 @@ def _confirm(estimate: Estimate) -> bool:
             "add --yes to agree, or --budget USD to cap it",
         )
     say(f"This run makes {estimate.calls.value:,.0f} calls and {shown}.")
-    return typer.confirm("Go on?", default=False, err=True)
+    # Nothing is in flight yet: Ctrl-C here means no.
+    stopping = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm("Go on?", default=False, err=True)
+    finally:
+        signal.signal(signal.SIGINT, stopping)
 
 
 def _stop_on_signals(stop: Stop) -> None:
@@ -114,8 +119,12 @@ def _stop_on_signals(stop: Stop) -> None:
     from llm_batch.cli.console import say
     from llm_batch.errors import EXIT_INTERRUPTED
 
+    asked = 0
+
     def handle(number: int, frame: object) -> None:
-        if stop.reason == "interrupted":
+        nonlocal asked
+        asked += 1
+        if asked > 1:
             # Every finished call is in the journal; threads in the middle of one would keep
             # a plain exit waiting for them.
             os._exit(EXIT_INTERRUPTED)
