@@ -89,7 +89,7 @@ def _say_what_runs(settings: Any) -> None:
 
 def _confirm(estimate: Estimate) -> bool:
     from llm_batch.cli.console import say
-    from llm_batch.errors import ConfigError
+    from llm_batch.errors import ConfigError, Interrupted
 
     if estimate.cost is None:
         unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
@@ -110,6 +110,8 @@ def _confirm(estimate: Estimate) -> bool:
     stopping = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return typer.confirm("Go on?", default=False, err=True)
+    except typer.Abort:
+        raise Interrupted("not run: stopped at the question, and nothing was sent") from None
     finally:
         signal.signal(signal.SIGINT, stopping)
 
