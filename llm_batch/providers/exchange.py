@@ -25,8 +25,8 @@ from llm_batch.providers.address import proxy_for
 from llm_batch.providers.base import CONNECT_SECONDS
 
 _CHUNK = 65536
-# litellm asks Ollama four times per call what a model can do, at an address of its own, and does
-# well without an answer.
+# litellm asks Ollama what a model can do, up to five times per call and some of them in threads of
+# its own, and does well without an answer.
 _ASIDE = "/api/show"
 _local = threading.local()
 
@@ -95,12 +95,12 @@ class WatchedTransport(httpx.BaseTransport):
         self._by_origin: dict[str, httpx.HTTPTransport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(_ASIDE):
+            raise httpx.ConnectError("not asked", request=request)
         seen = _current()
         transport = self._transport(request.url)
         if seen is None:
             return transport.handle_request(request)
-        if request.url.path.endswith(_ASIDE):
-            raise httpx.ConnectError("not asked", request=request)
         seen.begin(str(request.url))
         try:
             response = transport.handle_request(request)

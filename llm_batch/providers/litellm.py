@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,8 @@ def _import_litellm(connections: int) -> Any:
         litellm.disable_hf_tokenizer_download = True
         litellm.telemetry = False
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+        # Of its own code, for its authors.
+        warnings.filterwarnings("ignore", r"Items? '.*' on TypedDict|Pydantic serializer")
         transport = WatchedTransport(get_ssl_configuration(), connections)
         # Two ways lead out of litellm: the openai package's client, and litellm's own.
         litellm.sync_transport = transport
@@ -71,7 +74,7 @@ def _import_litellm(connections: int) -> Any:
         litellm.in_memory_llm_clients_cache.flush_cache()
         # What was imported stays; walking it at every collection took a third of a call's time.
         gc.collect()
-        # gc.freeze()
+        gc.freeze()
     return litellm
 
 

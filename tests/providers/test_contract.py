@@ -1,0 +1,185 @@
+"""litellm is the reference: the direct provider sends what it sends and reads what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from llm_batch.config import Model
+from llm_batch.errors import ProviderError
+from llm_batch.providers import make_provider, route
+from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
+from llm_batch.records import Message, Request
+from tests.providers.asking import SCHEMA, ask
+from tests.providers.servers import ANSWER
+from tests.server import Server
+
+pytestmark = pytest.mark.litellm
+
+#: A model of each vendor that takes a schema: where it does not, litellm makes a tool of it.
+MODELS = {
+    "openai": "gpt-4o-mini",
+    "openrouter": "openai/gpt-4o-mini",
+    "groq": "openai/gpt-oss-20b",
+    "mistral": "mistral-large-latest",
+    "deepseek": "deepseek-chat",
+    "together_ai": "openai/gpt-oss-20b",
+    "xai": "grok-4",
+    "cerebras": "gpt-oss-120b",
+    "nvidia_nim": "meta/llama3-70b-instruct",
+}
+
+TALK = Request(
+    "q1",
+    "step",
+    "any/model",
+    (
+        Message("system", "Reply as JSON.\n\n  Spaces stay.  "),
+        Message("user", 'Où est « la tour » ? 東京 🗼 \u2028 \\ " \t'),
+        Message("assistant", '{"score": 9}'),
+        Message("user", "That reply cannot be used."),
+    ),
+    {"max_tokens": 40},
+)
+REQUESTS = {
+    "plain": ask(),
+    "caps": ask(max_tokens=40, temperature=0.0, top_p=0.5),
+    "conversation": TALK,
+    "schema": ask("Reply as JSON.", max_tokens=40, response_format=SCHEMA),
+    "seed": ask(seed=7),
+}
+
+
+def both_ways(
+    model: str, server: Server, request: Request, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[dict[str, Any], Any]]:
+    """What was sent and what came back, directly and through litellm."""
+    monkeypatch.setenv("THE_KEY", "k1")
+    seen = []
+    for transport in ("direct", "litellm"):
+        settings = Model(
+            api_base=f"{server.url}/v1",
+            api_key_env="THE_KEY",
+            transport=transport,
+            structured="json_schema",
+        )
+        provider = make_provider(model, settings, 1)
+        server.reset()
+        try:
+            outcome: Any = provider.complete(request, 30)
+        except ProviderError as error:
+            outcome = error
+        finally:
+            provider.close()
+        [sent] = server.log()
+        seen.append((sent, outcome))
+    return seen
+
+
+def what_matters(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a request but the headers by which clients introduce themselves."""
+    return {
+        **{name: sent[name] for name in ("method", "path", "query", "body")},
+        "authorization": sent["headers"].get("authorization"),
+        # With or without a charset.
+        "content-type": sent["headers"]["content-type"].partition(";")[0],
+    }
+
+
+@pytest.mark.parametrize("asked", REQUESTS)
+@pytest.mark.parametrize("vendor", [*ENDPOINTS, *OWN_SERVERS])
+def test_both_ways_send_the_same_and_read_the_same(
+    vendor: str, asked: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = f"{vendor}/{MODELS.get(vendor, 'my-model')}"
+    (direct, one), (through, other) = both_ways(model, server, REQUESTS[asked], monkeypatch)
+    assert what_matters(direct) == what_matters(through)
+    if isinstance(one, ProviderError):  # Mistral's random_seed is strange to the server
+        assert (type(one), one.kind, one.message) == (type(other), other.kind, other.message)
+    else:
+        assert one.completion == other.completion
+        assert one.completion.text
+
+
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-5-mini", "gpt-5-mini", "o3", "openai/o4-mini", "gpt-5-chat-latest"]
+)
+def test_reasoning_models_get_the_same_parameters_both_ways(
+    model: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(max_tokens=40, reasoning_effort="low") if "chat" not in model else ask()
+    (direct, one), (through, other) = both_ways(model, server, request, monkeypatch)
+    assert what_matters(direct) == what_matters(through)
+    assert one.completion == other.completion
+
+
+@pytest.mark.parametrize("model", ["my-model", "my-org/my-model"])
+def test_a_model_that_litellm_has_no_name_for_is_spoken_to_as_openai(
+    model: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (direct, one), (through, other) = both_ways(model, server, ask(), monkeypatch)
+    assert what_matters(direct) == what_matters(through)
+    assert direct["body"]["model"] == model
+    assert one.completion == other.completion
+
+
+def test_every_listed_openai_model_gets_the_name_of_max_tokens_that_litellm_uses() -> None:
+    provider = make_provider(
+        "openai/m", Model(api_base="http://127.0.0.1:9", transport="litellm"), 1
+    )
+    provider.close()
+    import litellm
+
+    names = [
+        name
+        for name, entry in litellm.model_cost.items()
+        if entry.get("litellm_provider") == "openai"
+        and entry.get("mode") == "chat"
+        and not name.startswith("ft:o")  # litellm forgets that these reason
+    ]
+    assert len(names) > 50
+    for name in names:
+        params = litellm.get_optional_params(name, custom_llm_provider="openai", max_tokens=7)
+        theirs = {key for key, value in params.items() if value == 7}
+        assert theirs == {renamed_for("openai", name).get("max_tokens", "max_tokens")}, name
+
+
+@pytest.fixture
+def sent_to(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """URL and key of every request that litellm would send; all are answered."""
+    from llm_batch.providers.exchange import WatchedTransport
+
+    sent: list[tuple[str, str]] = []
+
+    def answer(_: WatchedTransport, request: httpx.Request) -> httpx.Response:
+        sent.append((str(request.url), request.headers["authorization"]))
+        return httpx.Response(
+            200, headers={"content-type": "application/json"}, content=ANSWER, request=request
+        )
+
+    monkeypatch.setattr(WatchedTransport, "handle_request", answer)
+    return sent
+
+
+@pytest.mark.parametrize("vendor", [*ENDPOINTS, "hosted_vllm", "lm_studio", "llamafile"])
+def test_addresses_and_keys_come_from_the_variables_that_litellm_reads(
+    vendor: str, sent_to: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = ENDPOINTS.get(vendor) or OWN_SERVERS[vendor]
+    model = f"{vendor}/{MODELS.get(vendor, 'my-model')}"
+    for key_env in endpoint.key_envs:
+        for base_env in ("", *endpoint.base_envs):
+            if not (base_env or endpoint.base_url):
+                continue
+            with monkeypatch.context() as patch:
+                patch.setenv(key_env, f"key in {key_env}".replace(" ", "-"))
+                if base_env:
+                    patch.setenv(base_env, "http://gpu-box:8000/v1")
+                way = route(model, Model())
+                through = make_provider(model, Model(transport="litellm"), 1)
+                through.complete(ask(), 10)
+            assert sent_to[-1] == (f"{way.base_url}/chat/completions", f"Bearer {way.key}")
+            assert way.key is not None
