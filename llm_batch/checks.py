@@ -16,6 +16,8 @@ from llm_batch.tokens import counter
 
 # A call takes 3 to 5 seconds, so a worker makes 12 to 20 requests a minute.
 _REQUESTS_PER_WORKER = (12, 20)
+# The others are dearer, or whatever the account is set to.
+_TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
 
 def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
@@ -35,6 +37,23 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
     _check_models(config)
     _check_budget(config)
     _check_embedded(config)
+
+
+def risks(config: Config) -> list[str]:
+    """Sentences on what is allowed and may be a mistake."""
+    from llm_batch.providers import route
+    from llm_batch.providers.address import is_loopback, shown
+
+    notes = []
+    for name in dict.fromkeys(step.model for step in config.steps):
+        settings = config.model(name)
+        url = route(name, settings).base_url or settings.api_base or ""
+        if url.lower().startswith("http://") and not is_loopback(url):
+            notes.append(
+                f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
+                "read on the way; use https:// unless this network is yours"
+            )
+    return notes
 
 
 def _check_output(config: Config) -> None:
@@ -115,13 +134,21 @@ def _check_budget(config: Config) -> None:
         return
     for step in config.steps:
         own = config.model(step.model)
-        if price_of(step.model, own.input_price, own.output_price) is None:
+        price = price_of(step.model, own.input_price, own.output_price)
+        if price is None:
             raise ConfigError(
                 f"a budget needs prices, and the price of {step.model!r} is not known",
                 f'set input_price and output_price under [models."{step.model}"]',
             )
+        tier = step.params.get("service_tier")
+        if own.input_price is None and tier not in _TIERS_AT_LIST_PRICE:
+            raise ConfigError(
+                f"a budget counts list prices, and step {step.name!r} asks for the service_tier "
+                f"{tier!r}, which may cost more",
+                f'set input_price and output_price under [models."{step.model}"] to what it costs',
+            )
         info = model_info(step.model)
-        free = step.model.startswith(("local/", "fake/"))
+        free = not price.input and not price.output
         if step.max_tokens is None and not free and not (info and info.max_output_tokens):
             raise ConfigError(
                 f"a budget needs a bound on output, and step {step.name!r} has no max_tokens",

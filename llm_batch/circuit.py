@@ -18,6 +18,10 @@ _ADVICE = {
     "too_long": "shorten the prompt, or use a model with a longer context",
     "rejected": "look at the message: the provider refuses these requests",
     "timeout": "raise timeout under [limits], or use fewer workers",
+    "garbage": "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
+    "reset": "look at the network on the way to the provider, or use fewer workers",
+    "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
+    "empty": "the model sends no text for these prompts; change the prompt or the model",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }
 # Stands beside the steps, and is no name that a step can have.

@@ -7,19 +7,24 @@ plus so many times the output of each earlier step, whatever that output's lengt
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from llm_batch.chain import Chain, PromptError, Step
 from llm_batch.records import Call, Completion, Item, Message, Request
-from llm_batch.scores import OutputField
+from llm_batch.scores import OutputField, instruction, json_schema
 from llm_batch.tokens import TokenCounter
 
 # From a private-use area: no data contains it, and no template changes it.
 _OPEN, _CLOSE = "\ue000", "\ue001"
+_MARK = re.compile(f"{_OPEN}(.*?){_CLOSE}")
 
 Counters = Callable[[str], TokenCounter]
 
@@ -46,7 +51,12 @@ class Forecast:
 
 
 def forecast(
-    chain: Chain, item: Item, counters: Counters, calls: Sequence[Call] = ()
+    chain: Chain,
+    item: Item,
+    counters: Counters,
+    calls: Sequence[Call] = (),
+    *,
+    guess: bool = False,
 ) -> list[Forecast]:
     """The requests still to come for an item, one per step, re-asks and retries left out.
 
@@ -55,6 +65,8 @@ def forecast(
         item: The item.
         counters: Counts tokens, by model.
         calls: What has been answered already.
+        guess: Count a later prompt that only a real answer can render by its source and by what
+            it names, instead of raising.
 
     Raises:
         PromptError: A prompt cannot be rendered for this item.
@@ -62,13 +74,45 @@ def forecast(
     steps = {step.name: step for step in chain.steps}
     played = list(calls)
     coming: list[Forecast] = []
-    while (request := chain.next_request(item, played)) is not None:
-        step = steps[request.step]
-        coming.append(_counted(request, step, list(steps), counters(request.model)))
-        played.append(Call(request, (), completion=_marked(step)))
-        if len(coming) > len(steps):  # a mark that a prompt's own logic does not let through
-            break
+    try:
+        while (request := chain.next_request(item, played)) is not None:
+            step = steps[request.step]
+            coming.append(_counted(request, step, list(steps), counters(request.model)))
+            played.append(Call(request, (), completion=_marked(step)))
+            if len(coming) > len(steps):  # a mark that a prompt's own logic does not let through
+                break
+    except PromptError:
+        if not guess:
+            raise
+    if guess:
+        asked = {call.request.step for call in played}
+        coming += [
+            _guessed(step, item, list(steps), counters(step.model))
+            for step in chain.steps
+            if step.name not in asked
+        ]
     return coming
+
+
+def rendered(chain: Chain, item: Item) -> list[Request]:
+    """The request of each step for an item, with a note in place of every answer to come.
+
+    A prompt that only a real answer can render ends the list.
+    """
+    steps = {step.name: step for step in chain.steps}
+    calls: list[Call] = []
+    requests: list[Request] = []
+    with contextlib.suppress(PromptError):
+        while (request := chain.next_request(item, calls)) is not None:
+            messages = tuple(
+                replace(message, content=_MARK.sub(r"«answer of \1»", message.content))
+                for message in request.messages
+            )
+            requests.append(replace(request, messages=messages))
+            calls.append(Call(request, (), completion=_marked(steps[request.step])))
+            if len(requests) > len(steps):
+                break
+    return requests[: len(steps)]
 
 
 def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenCounter) -> Forecast:
@@ -86,6 +130,22 @@ def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenC
     ]
     tokens = counter.count_messages(messages) + _schema_tokens(request, counter)
     return Forecast(step, tokens, contains)
+
+
+def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:
+    """A prompt that cannot be rendered yet: its source, and all it names as often as it does."""
+    source = f"{step.system or ''}\n{step.prompt}"
+    named = Counter(re.findall(r"\w+", source))
+    texts = [source]
+    if step.output is not None:
+        texts += [instruction(step.output), msgspec.json.encode(json_schema(step.output)).decode()]
+    messages = [Message("system", ""), Message("user", "\n".join(texts))]
+    tokens = counter.count_messages(messages)
+    for name, value in {"item": item.fields, **item.fields}.items():
+        if named[name]:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            tokens += named[name] * counter.count(text)
+    return Forecast(step, tokens, {name: named[name] for name in names if named[name]})
 
 
 def _schema_tokens(request: Request, counter: TokenCounter) -> int:
@@ -116,4 +176,4 @@ def _value(step: str, field: OutputField) -> Any:
     return int(value) if field.type == "integer" else value
 
 
-__all__ = ["Counters", "Forecast", "PromptError", "forecast"]
+__all__ = ["Counters", "Forecast", "PromptError", "forecast", "rendered"]

@@ -22,6 +22,9 @@ _TICK_SECONDS = 0.2
 #: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
 UNFINISHED = frozenset({"cancelled", "budget", "refused"})
 
+#: Statuses of an item whose last answer came, was paid for, and is of no use.
+UNUSABLE = frozenset({"truncated", "reasoning", "unparsed", "filtered", "empty"})
+
 
 class Gate(Protocol):
     """Decides whether a request may be sent now, and whether to go on at all."""
@@ -76,6 +79,8 @@ class _Open:
     item: Item
     calls: list[Call] = field(default_factory=list)
     request: Request | None = None
+    sent: bool = False
+    asked_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ def play(
     record: Callable[[Call], None] = lambda call: None,
     answers: Answers | None = None,
     gate: Gate | None = None,
+    *,
+    ask_again: bool = False,
 ) -> Iterator[Event]:
     """Play the chain over the items.
 
@@ -107,13 +114,16 @@ def play(
             with any of them, and so before anything that depends on it is sent or shown.
         answers: Calls that were made before. They are not yielded: nothing was sent for them.
         gate: Decides what may be sent; everything by default.
+        ask_again: Where the answers that were made before do not make a usable result, ask the
+            step that failed anew, once.
 
     Yields:
         Each `Call` as it finishes, the `Result` of each item that is finished, and `Tick` when
         nothing finished for a fifth of a second. Items that were begun and not finished, because
         the gate stopped or a call ended as one of `UNFINISHED`, have no result.
     """
-    return _Play(chain, engine, record, answers or NoAnswers(), gate or OpenGate()).events(items)
+    known, gate = answers or NoAnswers(), gate or OpenGate()
+    return _Play(chain, engine, record, known, gate, ask_again).events(items)
 
 
 class _Play:
@@ -126,7 +136,9 @@ class _Play:
         record: Callable[[Call], None],
         answers: Answers,
         gate: Gate,
+        ask_again: bool,
     ) -> None:
+        self._ask_again = ask_again
         self._chain = chain
         self._engine = engine
         self._record = record
@@ -208,6 +220,7 @@ class _Play:
 
     def _known(self, waiting: Iterator[Item]) -> Iterator[Event]:
         """Results of the items that were not begun and need nothing to be sent."""
+        self._ask_again = False
         while self._answers.unused and (item := next(waiting, None)) is not None:
             begun = _Open(item)
             result = self._advance(begun)
@@ -219,19 +232,28 @@ class _Play:
         item, calls = begun.item, begun.calls
         try:
             while (request := self._chain.next_request(item, calls)) is not None:
-                call = self._answers.answered(request)
+                call = None if begun.asked_again else self._answers.answered(request)
                 if call is None:
                     begun.request = request
                     return None
                 calls.append(call)
         except PromptError as error:
             return self._chain.result(item, calls, str(error))
-        return self._chain.result(item, calls)
+        result = self._chain.result(item, calls)
+        if self._ask_again and result.status != "ok" and not begun.sent:
+            # Everything of the step that failed, and of this item from then on.
+            step = calls[-1].request.step
+            while calls and calls[-1].request.step == step:
+                begun.request = calls.pop().request
+            begun.asked_again = True
+            return None
+        return result
 
     def _send(self, begun: _Open) -> bool:
         assert begun.request is not None  # _advance() left one
         if not self._gate.admit(begun.item, begun.request, begun.calls):
             return False
+        begun.sent = True
         self._flying[begun.item.id] = begun
         self._engine.submit(begun.request)
         return True

@@ -27,8 +27,10 @@ class Progress:
         budget: USD; ``None`` without one.
         expected_cost: USD the whole sample was estimated at; ``None`` when unknown.
         scored: Items with a score.
+        judged: Items whose score passes or does not; 0 without a ``pass_at``.
         passed: Items whose score passes.
         score_sum: Of all scores.
+        score_squares: Sum of their squares.
         simulated: Whether any answer came from the fake provider.
         in_flight: Requests that are being made or wait for a worker.
         rpm: Requests a minute that all models together may get; ``None`` without a limit.
@@ -47,8 +49,10 @@ class Progress:
     budget: float | None = None
     expected_cost: float | None = None
     scored: int = 0
+    judged: int = 0
     passed: int = 0
     score_sum: float = 0.0
+    score_squares: float = 0.0
     simulated: bool = False
     in_flight: int = 0
     rpm: float | None = None
@@ -70,6 +74,8 @@ class Progress:
         if result.score is not None and result.score.value is not None:
             self.scored += 1
             self.score_sum += result.score.value
+            self.score_squares += result.score.value**2
+            self.judged += result.passed is not None
             self.passed += bool(result.passed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_batch.budget import Budget
-from llm_batch.chain import Chain, PromptError
+from llm_batch.chain import Chain
 from llm_batch.fleet import Fleet
 from llm_batch.forecast import forecast
 from llm_batch.progress import Stop
@@ -47,12 +47,9 @@ class Purse:
         now = self._fleet.models[request.model].most(request)
         if request.step == self._chain.steps[-1].name:
             return now
-        try:
-            coming = forecast(self._chain, item, self._fleet.counter, calls)
-        except PromptError:
-            # What a later prompt makes of an answer cannot be told before there is one. That
-            # request must then find its own money.
-            return now
+        # What a later prompt makes of an answer may not be known before there is one. It is then
+        # guessed; should that be too little, the request must find the rest when it is due.
+        coming = forecast(self._chain, item, self._fleet.counter, calls, guess=True)
         total = now
         outputs: dict[str, float] = {}
         for position, next_one in enumerate(coming):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 from llm_batch import manifest as manifests
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
-from llm_batch.checks import check_before_spending
+from llm_batch.checks import check_before_spending, risks
 from llm_batch.circuit import Circuit
 from llm_batch.config import Config
 from llm_batch.dataset import Drawn, draw
+from llm_batch.earlier import Answers, Earlier, set_aside
 from llm_batch.engines import ENGINES, Engine
 from llm_batch.errors import (
     EXIT_INCOMPLETE,
@@ -28,14 +30,15 @@ from llm_batch.errors import (
 from llm_batch.estimate import Estimate, estimate_from_items
 from llm_batch.fleet import Fleet
 from llm_batch.history import edited_since, new_manifest, what_is_odd, with_totals
-from llm_batch.journal import Journal, Replay
+from llm_batch.journal import Journal
+from llm_batch.log_file import LogFile, NoLog
 from llm_batch.play import Event, play
 from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.purse import Purse
 from llm_batch.records import Call, Result
 from llm_batch.results import ResultsFile
 
-__all__ = ["ASK_ABOVE_USD", "Progress", "RunSummary", "Stop", "run"]
+__all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "run"]
 
 #: A run that is expected to cost more than this, and has no budget, is asked about.
 ASK_ABOVE_USD = 1.00
@@ -57,6 +60,8 @@ def run(
     progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
     stop: Stop | None = None,
+    earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
+    log_file: str | os.PathLike[str] | None = None,
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
@@ -67,6 +72,8 @@ def run(
         progress: Called after every event with the state so far.
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
+        earlier: What becomes of calls that were made before; they are used by default.
+        log_file: Where to write what happens as JSON lines, as `llm_batch.log_file` says.
 
     Returns:
         How it ended; failures of items are in the results, not raised.
@@ -91,8 +98,15 @@ def run(
             )
         )
         check_before_spending(config, chain, next(iter(drawn.items())))
-        journal = Journal(journal_path)
-        stack.callback(journal.close)
+        log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
+        stack.enter_context(log)
+        say = log.noting(say)
+        for sentence in risks(config):
+            say(sentence)
+        if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
+            say(f"the earlier run was set aside; its calls are in {aside}")
+        journal = stack.enter_context(closing(Journal(journal_path)))
+        answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = manifests.read_manifest(manifest_path)
         first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
         estimate = estimate_from_items(config, first, drawn.size, drawn.population)
@@ -100,21 +114,25 @@ def run(
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, journal, estimate, confirm)
+            _ask(config, drawn, answers, estimate, confirm)
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock))
         results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
         if results.kept:
             say(f"{results_path} was edited since the run wrote it; kept as {results.kept}")
-        session = _Session(config, chain, budget, fleet, journal, results, stop, progress)
+        session = _Session(
+            config, chain, budget, fleet, journal, answers, results, stop, log, progress
+        )
         session.state.planned = drawn.size
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
+        log.start(config, manifest, drawn.size)
         with results:
             manifests.write_manifest(manifest_path, manifest)
-            session.play(drawn)
+            session.play(drawn, ask_again=earlier.retry_failed)
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal))
+        log.end(summary)
         return summary
 
 
@@ -128,8 +146,10 @@ class _Session:
         budget: Budget,
         fleet: Fleet,
         journal: Journal,
+        answers: Answers,
         results: ResultsFile,
         stop: Stop,
+        log: LogFile | NoLog,
         progress: Callable[[Progress], None],
     ) -> None:
         self._config = config
@@ -140,7 +160,8 @@ class _Session:
         self._results = results
         self._stop = stop
         self._progress = progress
-        self._replay = Replay(journal)
+        self._answers = answers
+        self._log = log
         self._circuit = Circuit(config.limits.max_failure_share)
         # Items with a call of this session and no result yet.
         self._asked: set[str] = set()
@@ -148,8 +169,8 @@ class _Session:
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
 
-    def play(self, drawn: Drawn) -> None:
-        """Play all items, or as many as may be.
+    def play(self, drawn: Drawn, ask_again: bool) -> None:
+        """Play all items, or as many as may be; ``ask_again`` as in `llm_batch.play.play`.
 
         Raises:
             Incomplete: The disk or the data failed on the way.
@@ -160,13 +181,20 @@ class _Session:
         started = time.monotonic()
         try:
             events = play(
-                drawn.items(), self._chain, engine, self._journal.append, self._replay, purse
+                drawn.items(),
+                self._chain,
+                engine,
+                self._journal.append,
+                self._answers,
+                purse,
+                ask_again=ask_again,
             )
             for event in events:
                 self._take_in(event)
                 self.state.in_flight = engine.held
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
+                self._log.progress(self.state)
         except (OutputError, DataError) as error:
             self._save_what_is_in_flight(engine)
             raise Incomplete(error.message, error.hint) from error
@@ -183,6 +211,7 @@ class _Session:
             self._budget.charge(event.request.item_id, event.cost or 0.0)
             self._results.publish()
             state.count_call(event)
+            self._log.call(event)
             if event.failure is not None and event.failure.kind == "refused":
                 self._stop("refused", event.failure.message)
         elif isinstance(event, Result):
@@ -190,6 +219,7 @@ class _Session:
             self._results.write(event)
             self._budget.release(event.item.id)
             state.count_result(event)
+            self._log.result(event)
             if event.item.id in self._asked:
                 # What an earlier session stopped at must not stop every later one.
                 self._asked.discard(event.item.id)
@@ -199,7 +229,7 @@ class _Session:
         else:
             self._results.flush()
         self._journal.sync_if_due()
-        state.reused = self._replay.used
+        state.reused = self._answers.used
         state.spent = self._budget.spent
         state.rpm = self._fleet.rpm
 
@@ -218,18 +248,18 @@ class _Session:
 def _ask(
     config: Config,
     drawn: Drawn,
-    journal: Journal,
+    answers: Answers,
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
 ) -> None:
     """Ask whether to spend what the rest of the run costs, if that is more than a dollar."""
-    if journal.answers:
+    if answers.unused:
         estimate = estimate_from_items(
             config,
             drawn.items(),
             drawn.size,
             drawn.population,
-            journal.answered,
+            answers.look_up,
             most=_ESTIMATE_ITEMS,
         )
     if not estimate.calls.value:

@@ -220,6 +220,26 @@ def test_models_that_cost_nothing_need_neither() -> None:
     passes(config(without, limits={"budget": 0.0}))
 
 
+def test_a_priced_model_needs_a_bound_on_output_whoever_serves_it() -> None:
+    without = {key: value for key, value in GENERATE.items() if key != "max_tokens"}
+    models = {GENERATE["model"]: {"input_price": 1.0, "output_price": 2.0}}
+    error = refused(config(without, limits={"budget": 1.0}, models=models))
+    assert "a bound on output" in error.message
+    passes(config(GENERATE, limits={"budget": 1.0}, models=models))
+
+
+def test_a_budget_refuses_a_service_tier_above_the_list_price(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    faster = {**REMOTE, "params": {"service_tier": "priority"}}
+    error = refused(config(faster, limits={"budget": 5.0}))
+    assert "service_tier 'priority'" in error.message and "input_price" in error.hint
+    passes(config({**REMOTE, "params": {"service_tier": "flex"}}, limits={"budget": 5.0}))
+    own = {REMOTE["model"]: {"input_price": 4.0, "output_price": 9.0}}
+    passes(config(faster, limits={"budget": 5.0}, models=own))
+
+
 # The embedded model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_batch.chain import Chain, Step
-from llm_batch.forecast import forecast
+from llm_batch.forecast import PromptError, forecast
 from llm_batch.records import Attempt, Call, Completion, Item, Usage
 from llm_batch.tokens import counter
 
@@ -72,3 +72,24 @@ def test_longer_prompts_are_forecast_longer(model: str) -> None:
     (short,) = forecast(Chain([step]), ITEM, counter)
     (long,) = forecast(Chain([step]), Item("2", {"question": "word " * 500}), counter)
     assert 450 <= long.input_tokens - short.input_tokens <= 550
+
+
+def test_a_prompt_that_needs_a_real_answer_is_guessed_by_what_it_names() -> None:
+    judge = JUDGE.model_copy(
+        update={"prompt": "{{ question }} {{ item.question }} {{ generate.split('#')[1] }}"}
+    )
+    chain = Chain([GENERATE, judge, LAST])
+    with pytest.raises(PromptError):
+        forecast(chain, ITEM, counter)
+    _, guessed, last = forecast(chain, ITEM, counter, guess=True)
+    assert (guessed.step.name, last.step.name) == ("judge", "last")
+    assert dict(guessed.contains) == {"generate": 1}
+    assert dict(last.contains) == {"generate": 1, "judge": 2}
+    first = answered(chain, [], "a#b")
+    real = forecast(chain, ITEM, counter, [first])[0]
+    assert guessed.input_tokens >= real.input_tokens
+
+
+def test_a_guess_changes_nothing_where_every_prompt_can_be_rendered() -> None:
+    chain = Chain([GENERATE, JUDGE, LAST])
+    assert forecast(chain, ITEM, counter, guess=True) == forecast(chain, ITEM, counter)

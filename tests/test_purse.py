@@ -100,15 +100,18 @@ def test_the_last_step_holds_its_own_worst_case_and_no_more() -> None:
         assert one.budget.held == pytest.approx(one.fleet.models["fake/dear"].most(judge))
 
 
-def test_a_prompt_that_needs_a_real_answer_is_held_for_when_it_is_there() -> None:
-    """``generate.split('#')[1]`` means nothing before there is an answer; the item may begin."""
-    steps = [STEPS[0], {**STEPS[1], "prompt": "{{ generate.split('#')[1] }}"}]
+def test_a_prompt_that_needs_a_real_answer_is_held_for_before_it_is_there() -> None:
+    """``generate.split('#')[1]`` cannot be rendered before there is an answer, but costs money."""
+    steps = [STEPS[0], {**STEPS[1], "prompt": "{{ question }} {{ generate.split('#')[1] }}"}]
     with rig(1.0, steps) as one:
         request = one.next()
         assert one.purse.admit(item(), request, [])
-        assert one.budget.held == pytest.approx(one.fleet.models["fake/cheap"].most(request))
-        call = answer(request, "a#b")
+        one.budget.cap = one.budget.held  # not a cent more
+        longest = "#" + " word" * 49
+        call = answer(request, longest, cost=one.fleet.models["fake/cheap"].most(request))
+        one.budget.charge("q1", call.cost or 0)
         assert one.purse.admit(item(), one.next(call), [call])
+        assert one.budget.spent + one.budget.held <= one.budget.cap
 
 
 def test_a_reask_must_fit_too() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+# All but tab and line feed; the codes from 80 to 9f are obeyed by some terminals too.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @cache
@@ -20,10 +25,15 @@ def talk() -> Console:
 
 def say(sentence: str, style: str = "") -> None:
     """A sentence for the user; never interpreted as markup."""
-    talk().print(sentence, style=style, markup=False)
+    talk().print(printable(sentence), style=style, markup=False)
 
 
 def put(text: str) -> None:
     """Data for stdout, as it is."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """The text without characters that a terminal would obey instead of show."""
+    return _CONTROL.sub("\ufffd", text)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from llm_batch.cli.console import say, talk
+from llm_batch.cli.console import printable, say, talk
 
 if TYPE_CHECKING:
     from llm_batch.estimate import Estimate
@@ -83,7 +84,7 @@ class Live(Quiet):
         self._progress.refresh()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, markup=False)
+        self._progress.console.print(printable(sentence), markup=False)
 
 
 def make_progress(quiet: bool) -> Quiet:
@@ -104,8 +105,7 @@ def _facts(state: Progress) -> list[str]:
     if state.fresh and state.done < state.planned:
         facts.append(f"{_duration((state.planned - state.done) * seconds / state.fresh)} left")
     if state.spent or state.budget is not None:
-        of = state.budget if state.budget is not None else state.expected_cost
-        facts.append(f"${state.spent:,.3f}" + (f" of ${of:,.2f}" if of else ""))
+        facts.append(_money(state))
     if state.scored:
         facts.append(_score(state))
     failed = state.statuses.total() - state.statuses["ok"]
@@ -118,14 +118,29 @@ def _facts(state: Progress) -> list[str]:
     return facts
 
 
+def _money(state: Progress) -> str:
+    of = []
+    if state.expected_cost is not None:
+        of.append(f"${state.expected_cost:,.2f} estimated")
+    if state.budget is not None:
+        of.append(f"${state.budget:,.2f} budget")
+    return f"${state.spent:,.3f}" + (f" of {', '.join(of)}" if of else "")
+
+
 def _score(state: Progress) -> str:
     from llm_batch.stats.interval import wilson
 
-    if not state.passed and state.score_sum:
-        return f"mean score {state.score_sum / state.scored:.2f}"
-    rate = wilson(state.passed, state.scored)
-    value, low, high = (100 * (bound or 0.0) for bound in (rate.value, rate.low, rate.high))
-    return f"pass {value:.0f}% ({low:.0f}-{high:.0f})"
+    if state.judged:
+        rate = wilson(state.passed, state.judged)
+        value, low, high = (100 * (bound or 0.0) for bound in (rate.value, rate.low, rate.high))
+        return f"pass {value:.0f}% ({low:.0f}-{high:.0f})"
+    n = state.scored
+    mean = state.score_sum / n
+    if n < 2:
+        return f"mean score {mean:.2f}"
+    # The normal interval: close enough to watch, and the report has the exact one.
+    variance = max(0.0, state.score_squares - n * mean * mean) / (n - 1)
+    return f"mean score {mean:.2f} (±{1.96 * math.sqrt(variance / n):.2f})"
 
 
 def _duration(seconds: float) -> str:

@@ -39,6 +39,42 @@ def run(
             help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel="What to run",
+            help="Show the first request of each step and the estimate; send nothing.",
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", rich_help_panel="Earlier calls",
+            help="Ask again for answers that cannot be used: cut off, empty, filtered, not to be "
+            "read. (Failed calls are always tried again.)",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", rich_help_panel="Earlier calls",
+            help="Begin anew; the files of the earlier run are renamed, not deleted.",
+        ),
+    ] = False,
+    reuse: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reuse", rich_help_panel="Earlier calls", metavar="OTHER.calls.jsonl",
+            help="Take over answers from the journal of another output; may be repeated.",
+        ),
+    ] = None,
+    log_file: Annotated[
+        str | None,
+        typer.Option(
+            "--log-file", rich_help_panel="Output",
+            help="Append what happens to this file, one JSON object a line, without keys.",
+        ),
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option("--yes", "-y", rich_help_panel="Output", help="Do not ask about the cost."),
@@ -51,10 +87,10 @@ def run(
 
     Prints the path of the results file.
     """
-    from llm_batch.cli.console import put, say
+    from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.config import Overrides, load_config
-    from llm_batch.run import Stop
+    from llm_batch.run import Earlier, Stop
     from llm_batch.run import run as run_chain
 
     flags = Overrides(
@@ -64,6 +100,11 @@ def run(
     settings = load_config(config, flags)
     if settings.source is None:
         _say_what_runs(settings)
+    if dry_run:
+        from llm_batch.cli.dry_run import dry_run as rehearse
+
+        put(printable(rehearse(settings)))
+        return
     stop = Stop()
     with make_progress(quiet) as progress:
         _stop_on_signals(stop)
@@ -73,6 +114,8 @@ def run(
             progress=progress.update,
             say=progress.say,
             stop=stop,
+            earlier=Earlier(retry_failed, overwrite, reuse or ()),
+            log_file=log_file,
         )
     _conclude(summary, say)
     put(str(summary.path))
@@ -138,9 +181,13 @@ def _stop_on_signals(stop: Stop) -> None:
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:
+    from llm_batch.play import UNUSABLE
+
     state = summary.progress
     ok = state.statuses["ok"]
     spent = f", ${state.spent:,.4f}" if state.priced and state.spent else ""
+    if state.reused:
+        spent = f", {state.reused:,} answers kept from before{spent}"
     say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
         f"{state.seconds:,.1f} s{spent}")  # fmt: skip
     failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
@@ -158,5 +205,8 @@ def _conclude(summary: RunSummary, say: Any) -> None:
         say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
         say("nothing that was paid for is lost; the same command goes on from here")
     elif failed:
-        say("the same command tries the failed calls again")
+        if set(failed) - UNUSABLE:
+            say("the same command tries the failed calls again")
+        if set(failed) & UNUSABLE:
+            say("answers that cannot be used are kept; --retry-failed asks for them again")
     say(f"next: llmb report {summary.path}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from llm_batch.config import Model
 from llm_batch.errors import ConfigError
 from llm_batch.models import ModelInfo, model_info, vendors
-from llm_batch.providers.address import is_loopback
+from llm_batch.providers.address import is_loopback, shown
 from llm_batch.providers.base import Provider
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, Endpoint, renamed_for
 from llm_batch.providers.redact import remember_key
@@ -107,6 +107,15 @@ def check_servable(model: str, settings: Model) -> None:
     way = route(model, settings)
     if way.provider == "direct" and way.key is None and way.key_env:
         raise no_key(model, way.key_env)
+
+
+def where(model: str, settings: Model) -> str:
+    """Where requests of a model go, in words that may be shown."""
+    way = route(model, settings)
+    if way.provider in ("embedded", "fake"):
+        return "this machine"
+    url = way.base_url or settings.api_base
+    return shown(url) if url else f"{way.vendor} (by litellm)"
 
 
 def make_provider(model: str, settings: Model, workers: int) -> Provider:

@@ -221,3 +221,37 @@ def test_a_reader_that_goes_away_is_no_error(fake: Path) -> None:
         ["bash", "-c", command], cwd=fake, env=env, capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_shows_each_first_request_and_the_estimate_and_writes_nothing(
+    fake: Path,
+) -> None:
+    done = llmb("run", "--dry-run", "--sample", "30", cwd=fake)
+    assert done.returncode == 0
+    assert "generate: fake/writer" in done.stdout and "judge: fake/judge" in done.stdout
+    assert "«answer of generate»" in done.stdout  # inside the judge's prompt
+    assert '"max_tokens": 50' in done.stdout and "60 calls" in done.stdout
+    assert sorted(path.name for path in fake.iterdir()) == ["llmb.toml"]
+
+
+def test_a_dry_run_finds_a_misspelt_field(fake: Path) -> None:
+    (fake / "llmb.toml").write_text(FAKE.replace("{{ question }} {{", "{{ qustion }} {{"))
+    done = llmb("run", "--dry-run", cwd=fake)
+    assert done.returncode == 2 and "qustion" in done.stderr
+
+
+def test_a_key_on_an_unencrypted_way_is_warned_of(fake: Path) -> None:
+    done = llmb(
+        "run", "--dry-run", "--model", "openai/x", "--api-base", "http://models.example/v1",
+        cwd=fake, env={"OPENAI_API_KEY": "a-key-of-some-length"},
+    )  # fmt: skip
+    assert "http://models.example/v1 is not encrypted" in done.stdout
+    assert "a-key-of" not in done.stdout + done.stderr
+
+
+def test_a_terminal_is_not_obeyed_by_what_is_in_the_data(fake: Path) -> None:
+    evil = {"id": "\x1b[2J\x1b]0;owned\x07", "question": "clear\x1b[2J \x9b2J", "answer": "x"}
+    (fake / "evil.jsonl").write_text(json.dumps(evil) + "\n")
+    done = llmb("run", "--dry-run", "--data", "evil.jsonl", cwd=fake)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout and "\x9b" not in done.stdout
