@@ -55,6 +55,16 @@ def new_manifest(
     }
 
 
+def with_seconds(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The manifest of a run that has gone on for so long in this session."""
+    totals = manifest["totals"]
+    return {
+        **manifest,
+        "updated_at": manifests.utc(),
+        "totals": {**totals, "seconds": totals["seconds"] + seconds},
+    }
+
+
 def with_totals(
     manifest: Mapping[str, Any], summary: RunSummary, journal: Journal
 ) -> dict[str, Any]:

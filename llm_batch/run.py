@@ -29,7 +29,7 @@ from llm_batch.errors import (
 )
 from llm_batch.estimate import Estimate, estimate_from_items
 from llm_batch.fleet import Fleet
-from llm_batch.history import edited_since, new_manifest, what_is_odd, with_totals
+from llm_batch.history import edited_since, new_manifest, what_is_odd, with_seconds, with_totals
 from llm_batch.journal import Journal
 from llm_batch.log_file import LogFile, NoLog
 from llm_batch.play import Event, play
@@ -44,6 +44,8 @@ __all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "run"]
 ASK_ABOVE_USD = 1.00
 # Enough prompts to know the mean length to a few percent, counted in a moment.
 _ESTIMATE_ITEMS = 100
+# How long the run took is written this often: a killed one cannot say it at the end.
+_CHECKPOINT_SECONDS = 30.0
 
 _EXIT_CODES = {
     "refused": EXIT_REFUSED,
@@ -119,7 +121,10 @@ def run(
         fleet = stack.enter_context(Fleet(config, budget, stop.clock))
         results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
         if results.kept:
-            say(f"{results_path} was edited since the run wrote it; kept as {results.kept}")
+            say(
+                f"{results_path} holds what a run did not write (another file, or one that was "
+                f"edited since); it is kept as {results.kept}"
+            )
         session = _Session(
             config, chain, budget, fleet, journal, answers, results, stop, log, progress
         )
@@ -127,7 +132,9 @@ def run(
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
         with results:
-            manifests.write_manifest(manifest_path, manifest)
+            session.checkpoint = lambda: manifests.write_manifest(
+                manifest_path, with_seconds(manifest, session.state.seconds)
+            )
             session.play(drawn, ask_again=earlier.retry_failed)
         summary = _summary(config, session.state, stop, results)
         journal.sync()
@@ -162,6 +169,7 @@ class _Session:
         self._progress = progress
         self._answers = answers
         self._log = log
+        self.checkpoint: Callable[[], None] = lambda: None
         self._circuit = Circuit(config.limits.max_failure_share)
         # Items with a call of this session and no result yet.
         self._asked: set[str] = set()
@@ -179,6 +187,8 @@ class _Session:
         engine = ENGINES[run.engine](self._fleet.call, limits.workers)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop)
         started = time.monotonic()
+        checkpoint_at = _CHECKPOINT_SECONDS
+        self.checkpoint()
         try:
             events = play(
                 drawn.items(),
@@ -195,6 +205,9 @@ class _Session:
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
                 self._log.progress(self.state)
+                if self.state.seconds >= checkpoint_at:
+                    checkpoint_at += _CHECKPOINT_SECONDS
+                    self.checkpoint()
         except (OutputError, DataError) as error:
             self._save_what_is_in_flight(engine)
             raise Incomplete(error.message, error.hint) from error
