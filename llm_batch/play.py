@@ -18,6 +18,8 @@ from llm_batch.records import Call, Item, Request, Result
 
 # Often enough for a progress display, and for a stop to be noticed.
 _TICK_SECONDS = 0.2
+# How often a call is made again that had no money for another attempt.
+_REFUSALS = 3
 
 #: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
 UNFINISHED = frozenset({"cancelled", "budget", "refused"})
@@ -81,6 +83,7 @@ class _Open:
     request: Request | None = None
     sent: bool = False
     asked_again: bool = False
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,10 @@ class _Play:
             begun = self._flying.pop(call.request.item_id)
             if call.failure is not None and call.failure.kind in UNFINISHED:
                 self._gate.forget(begun.item)
+                if call.failure.kind == "budget" and begun.refused < _REFUSALS:
+                    # Others held the money for another attempt; some of it comes free.
+                    begun.refused += 1
+                    self._following.append(begun)
                 continue
             begun.calls.append(call)
             result = self._advance(begun)

@@ -12,7 +12,7 @@ from llm_batch.clock import Cancelled
 from llm_batch.engines import Serve
 from llm_batch.engines.serial import SerialEngine
 from llm_batch.engines.threads import ThreadsEngine
-from llm_batch.play import UNFINISHED, OpenGate, Tick, play
+from llm_batch.play import _REFUSALS, UNFINISHED, OpenGate, Tick, play
 from llm_batch.records import Call, Item, Request, Result
 from tests.builders import answer, chain, failure, item, items, reply_to, serve, step
 
@@ -258,8 +258,10 @@ def test_a_call_that_was_not_tried_to_the_end_leaves_its_item_unfinished(kind: s
     gate = Shut()
     events = list(play(items(3), chain(), Batch(half), gate=gate))
     assert sorted(ids(events)) == ["q0", "q2"]
-    assert gate.forgotten == ["q1"]
-    assert len([event for event in events if isinstance(event, Call)]) == 5
+    assert set(gate.forgotten) == {"q1"}
+    # Two calls of each other item; without money for another attempt it is tried again.
+    refused = 1 + _REFUSALS if kind == "budget" else 1
+    assert len([event for event in events if isinstance(event, Call)]) == 4 + refused
 
 
 def test_a_prompt_that_cannot_be_rendered_is_a_result_and_sends_nothing() -> None:
@@ -438,3 +440,16 @@ def test_after_a_stop_items_are_read_only_while_there_are_answers_left_to_find()
     known = known_answers(items(5), chain())
     assert len(ids([*play(stream(), chain(), Batch(), answers=known, gate=gate)])) == 5
     assert len(read) == 5
+
+
+def test_a_call_without_money_for_another_attempt_is_made_again_when_some_comes_free() -> None:
+    refused: list[str] = []
+
+    def once(request: Request) -> Call:
+        if request.item_id == "q1" and not refused:
+            refused.append(request.item_id)
+            return failure(request, "budget")
+        return serve(request)
+
+    events = list(play(items(3), chain(), Batch(once)))
+    assert sorted(ids(events)) == ["q0", "q1", "q2"]

@@ -64,6 +64,10 @@ def _length(answer: Answer) -> None:
     answer.finish = "length"
 
 
+def _prose(answer: Answer) -> None:
+    answer.text = "Well, all things considered, it is rather good."
+
+
 def _reasoning_only(answer: Answer) -> None:
     answer.text = None
     answer.finish = "length"
@@ -165,7 +169,8 @@ FAULTS: dict[str, Fault] = {
     "content_filter": Fault("200, finish_reason content_filter", alter=_content_filter),
     "length": Fault("200, finish_reason length, half the text", alter=_length),
     "reasoning_only": Fault("200, all output was reasoning", alter=_reasoning_only),
-    # Whole answers with strange accounts.
+    # Whole answers that are not what was asked for, or have strange accounts.
+    "prose": Fault("words, whatever schema was asked for", alter=_prose, usable=True),
     "usage_missing": Fault("no usage", alter=_usage(None), usable=True),
     "usage_huge": Fault("usage of 1e12 tokens", alter=_usage(_absurd(10**12)), usable=True),
     "usage_negative": Fault("usage of -5 tokens", alter=_usage(_absurd(-5)), usable=True),

@@ -1,0 +1,299 @@
+"""What becomes of an item, and of the run, under every fault a provider has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError
+from tests.fire.runs import GENERATE, hurried, journal, play, results, script, write_project
+from tests.server import Server, serve
+
+TRIES = 3
+
+#: Faults that pass, and what an item comes to when they do not.
+TRANSIENT = {
+    "408": "unavailable",
+    "429": "rate_limited",
+    "500": "unavailable",
+    "502": "unavailable",
+    "503": "unavailable",
+    "504": "unavailable",
+    "529": "unavailable",
+    "reset": "reset",
+    "reset_mid_body": "reset",
+    "close_mid_body": "reset",
+    "close_before": "reset",
+    "hang": "timeout",
+    "drip": "timeout",
+    "drip_headers": "timeout",
+    "malformed_json": "garbage",
+    "truncated_json": "garbage",
+    "html": "garbage",
+    "error_in_200": "unavailable",
+}
+
+#: Faults of one request, for which another attempt would be wasted.
+LASTING = {
+    "400": "rejected",
+    "413": "too_long",
+    "context_length": "too_long",
+    "content_policy": "filtered",
+    "empty_choices": "empty",
+    "null_content": "empty",
+    "content_filter": "filtered",
+    "length": "truncated",
+    "reasoning_only": "reasoning",
+}
+
+#: Whole answers in an unusual shape.
+HARMLESS = ("chunked", "gzip", "close", "close_silently")
+
+#: Whole answers whose bill cannot be told.
+UNBILLED = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
+
+#: Faults of key, account and model.
+REFUSING = {
+    "insufficient_quota": "quota",
+    "401": "API key",
+    "403": "access",
+    "404": "does not exist",
+}
+
+
+class Fire:
+    """One run in which every fault strikes an item of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        questions = {}
+        for fault in TRANSIENT:
+            questions[f"{fault} twice"] = f"{fault}? " + script(fault=fault, times=2)
+            questions[f"{fault} always"] = f"{fault}! " + script(fault=fault)
+        for fault in (*LASTING, *HARMLESS, *UNBILLED):
+            questions[fault] = f"{fault}! " + script(fault=fault)
+        with serve(input_price=1.0, output_price=4.0, log=0) as server:
+            write_project(folder, server, questions, workers=30, max_attempts=TRIES, timeout=0.7)
+            self.summary = play(folder)
+            self.stats = server.stats()
+        self.items = results(folder)
+        self.journal = journal(folder)
+        self.questions = questions
+
+
+@pytest.fixture(scope="module")
+def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fire]:
+    before = os.environ.get("OPENAI_API_KEY")
+    os.environ["OPENAI_API_KEY"] = "sk-fire-0123456789abcdef"
+    yield Fire(tmp_path_factory.mktemp("fire"))
+    if before is None:
+        del os.environ["OPENAI_API_KEY"]
+    else:
+        os.environ["OPENAI_API_KEY"] = before
+
+
+def attempts(item: dict[str, Any]) -> int:
+    made: int = item["attempts"]["steps"]["generate"]
+    return made
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_fault_that_passes_costs_attempts_and_no_item(fire: Fire, fault: str) -> None:
+    item = fire.items[f"{fault} twice"]
+    assert (item["status"], attempts(item)) == ("ok", 3), item["error"]
+    assert item["score"] is not None
+
+
+@pytest.mark.parametrize(("fault", "status"), TRANSIENT.items())
+def test_a_fault_that_stays_ends_in_its_status_after_a_bounded_number_of_attempts(
+    fire: Fire, fault: str, status: str
+) -> None:
+    item = fire.items[f"{fault} always"]
+    assert (item["status"], attempts(item)) == (status, TRIES), item["error"]
+    assert item["error"].startswith("generate: ")
+    assert item["score"] is None and item["passed"] is None
+    assert "judge" not in item["outputs"] and "generate" not in item["outputs"]
+
+
+@pytest.mark.parametrize(("fault", "status"), LASTING.items())
+def test_a_request_that_never_works_is_sent_once(fire: Fire, fault: str, status: str) -> None:
+    item = fire.items[fault]
+    assert (item["status"], attempts(item)) == (status, 1), item["error"]
+    assert item["score"] is None  # never an empty answer scored 0
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_a_whole_answer_counts_however_it_was_sent(fire: Fire, fault: str) -> None:
+    item = fire.items[fault]
+    assert item["status"] == "ok", item["error"]
+    assert not item["worst_case"]
+
+
+@pytest.mark.parametrize("fault", UNBILLED)
+def test_an_answer_whose_bill_is_missing_or_absurd_is_charged_at_its_worst_case(
+    fire: Fire, fault: str
+) -> None:
+    item = fire.items[fault]
+    assert item["status"] == "ok" and item["worst_case"] is True
+    # 40 tokens at $4 a million are the most the answer can have been, with the prompt beside it.
+    assert item["cost"]["steps"]["generate"] > 40 * 4.0 / 1e6
+
+
+def test_every_item_has_one_line_and_the_run_is_incomplete(fire: Fire) -> None:
+    assert set(fire.items) == set(fire.questions)
+    assert fire.summary.status == "done"
+    assert fire.summary.exit_code == EXIT_INCOMPLETE
+
+
+def test_the_bill_is_covered_by_what_was_booked(fire: Fire) -> None:
+    booked = sum(line["cost"] for line in fire.journal)
+    assert fire.stats["billed"]["usd"] <= booked + 1e-9
+    assert fire.summary.progress.spent == pytest.approx(booked)
+    # Of these, some may have been billed and nobody saw the answer.
+    assert fire.stats["billed_unseen"]["usd"] > 0
+
+
+def test_no_answer_is_paid_for_twice(fire: Fire) -> None:
+    assert fire.stats["duplicates"] == 0
+
+
+# --- bursts and Retry-After
+
+
+def test_a_burst_that_hits_every_request_for_a_while_loses_no_item(
+    tmp_path: Path, server: Server
+) -> None:
+    faults = ("500", "502", "503", "529")
+    asked = [f"{n}? " + script(fault=faults[n % 4], times=3) for n in range(40)]
+    write_project(tmp_path, server, asked, max_attempts=6, workers=8)
+    summary = play(tmp_path)
+    assert summary.exit_code == EXIT_OK
+    assert {item["status"] for item in results(tmp_path).values()} == {"ok"}
+    assert server.stats()["duplicates"] == 0
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "at_least"),
+    [("7", 7), ("Wed, 21 Oct 2015 07:28:00 GMT", 2), ("soon", 2), ("-3", 2), ("nan", 2), (None, 2)],
+)
+def test_retry_after_is_a_floor_and_nonsense_in_it_is_not_believed(
+    tmp_path: Path, server: Server, retry_after: str | None, at_least: float
+) -> None:
+    asked = script(fault="429", times=1, retry_after=retry_after)
+    write_project(tmp_path, server, [f"one {asked}"], rpm=6000)
+    stop = hurried()
+    assert play(tmp_path, stop).exit_code == EXIT_OK
+    skipped = stop.clock.skipped  # type: ignore[attr-defined]
+    assert at_least <= skipped < 2 * at_least
+
+
+def test_a_provider_that_asks_for_a_day_is_not_waited_for(tmp_path: Path, server: Server) -> None:
+    asked = script(fault="429", times=1, retry_after="86400")
+    write_project(tmp_path, server, [f"one {asked}"])
+    summary = play(tmp_path)
+    assert (summary.status, summary.exit_code) == ("refused", EXIT_REFUSED)
+    assert "86,400 s" in summary.message
+
+
+# --- faults that stop the run
+
+
+@pytest.mark.parametrize(("fault", "says"), REFUSING.items())
+def test_a_refusal_stops_the_run_and_keeps_everything_in_flight(
+    tmp_path: Path, server: Server, fault: str, says: str
+) -> None:
+    slow = {f"q{n}": f"{n}? " + script(latency=0.06) for n in range(40)}
+    slow["q20"] = "20? " + script(fault=fault, times=1, latency=0.03)
+    write_project(tmp_path, server, slow, workers=8)
+    summary = play(tmp_path)
+    assert (summary.status, summary.exit_code) == ("refused", EXIT_REFUSED)
+    assert says in summary.message
+    assert "(" in summary.message  # and what to do about it
+    stats = server.stats()
+    answered = [line for line in journal(tmp_path) if line["ok"]]
+    assert stats["successes"] == len(answered)  # whatever was paid for is kept
+    again = play(tmp_path)
+    assert again.exit_code == EXIT_OK
+    assert set(results(tmp_path)) == set(slow)
+    assert server.stats()["duplicates"] == 0
+
+
+@pytest.mark.parametrize("fault", REFUSING)
+def test_after_a_refusal_nothing_more_is_sent(tmp_path: Path, server: Server, fault: str) -> None:
+    server.control(faults={fault: 1.0})
+    write_project(tmp_path, server, [f"{n}?" for n in range(200)], workers=4)
+    assert play(tmp_path).exit_code == EXIT_REFUSED
+    # The first refusals of every worker, and what they took up before the first was looked at.
+    assert server.stats()["requests"] <= 3 * 4
+
+
+def test_a_wrong_key_and_an_unknown_model_are_refused_with_a_hint(
+    tmp_path: Path, server: Server
+) -> None:
+    write_project(tmp_path, server, ["one?"])
+    server.control(key="sk-another")
+    wrong_key = play(tmp_path)
+    assert (wrong_key.exit_code, "check the key" in wrong_key.message) == (EXIT_REFUSED, True)
+    server.control(key=None, only_models=True)
+    unknown = play(tmp_path)
+    assert unknown.exit_code == EXIT_REFUSED
+    assert f"'{GENERATE}'" in unknown.message and "check the model's name" in unknown.message
+
+
+def test_a_budget_refuses_a_model_whose_price_is_not_known(tmp_path: Path, server: Server) -> None:
+    write_project(tmp_path, server, ["one?"], prices=None, budget=1.0)
+    with pytest.raises(ConfigError, match="a budget needs prices"):
+        play(tmp_path)
+    assert server.stats()["requests"] == 0
+
+
+# --- the circuit
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        ("length", "raise the step's max_tokens"),
+        ("reasoning_only", "raise the step's max_tokens, or lower its reasoning effort"),
+        ("content_filter", "use another model"),
+        ("context_length", "shorten the prompt"),
+        ("500", "look at the provider's status page"),
+        ("html", "api_base"),
+        ("hang", "raise timeout under [limits]"),
+    ],
+)
+def test_a_run_that_goes_wrong_stops_and_says_what_to_change(
+    tmp_path: Path, server: Server, fault: str, advice: str
+) -> None:
+    server.control(faults={fault: 1.0})
+    asked = [f"{n}?" for n in range(120)]
+    limits: dict[str, Any] = {"timeout": 0.2, "workers": 10, "max_attempts": 1}
+    write_project(tmp_path, server, asked, max_failure_share=0.5, **limits)
+    summary = play(tmp_path)
+    assert (summary.status, summary.exit_code) == ("circuit", EXIT_INCOMPLETE)
+    assert "step 'generate'" in summary.message and advice in summary.message
+    assert server.stats()["requests"] < len(asked) / 2
+
+
+def test_a_judge_that_cannot_be_read_stops_the_run_at_the_judge(
+    tmp_path: Path, server: Server
+) -> None:
+    server.control(faults={"prose": 1.0})
+    write_project(tmp_path, server, [f"{n}?" for n in range(120)], max_failure_share=0.5)
+    summary = play(tmp_path)
+    assert (summary.status, summary.exit_code) == ("circuit", EXIT_INCOMPLETE)
+    assert "step 'judge'" in summary.message and "'unparsed'" in summary.message
+    assert "use a stronger model" in summary.message
+
+
+# --- what the documentation says
+
+
+@pytest.mark.parametrize(("fault", "status"), [*TRANSIENT.items(), *LASTING.items()])
+def test_the_table_of_faults_in_the_docs_is_what_happens(fault: str, status: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|") and f"`{fault}`" in line]
+    assert len(rows) == 1 and f"`{status}`" in rows[0]
