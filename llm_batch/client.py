@@ -17,7 +17,8 @@ import tenacity
 from llm_batch.budget import Budget
 from llm_batch.clock import Cancelled, Clock
 from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Unavailable
-from llm_batch.limits import Limiter, counted_tokens, stated_limits
+from llm_batch.headers import StatedLimits, stated_limits
+from llm_batch.limits import Limiter, counted_tokens
 from llm_batch.prices import Tariff
 from llm_batch.providers.base import Provider, Reply
 from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage
@@ -130,7 +131,7 @@ class Client:
         counted = None
         if limiter.counts_tokens:
             counted = self._counted(request, self._meter.input_tokens(request))
-        limiter.acquire(counted or 0)
+        slip = limiter.acquire(counted or 0)
         started_at, started = self._clock.time(), self._clock.now()
         if not progress.attempts:
             progress.first_sent = started
@@ -148,15 +149,20 @@ class Client:
                 progress.may_have_cost += self._meter.most(request)
             if error.status_code is not None:
                 self._answered = True
-            self._learn(error.headers)
+            stated = self._stated(error.headers)
+            limiter.finish(slip, stated, refused=isinstance(error, RateLimited))
             self._pause(error, len(progress.attempts))
+            raise
+        except BaseException:
+            limiter.finish(slip)
             raise
         note()
         self._answered = True
-        self._learn(reply.headers)
+        correction = 0
         usage = reply.completion.usage
         if counted is not None and usage is not None:
-            limiter.correct(self._counted(request, self._limited_input(usage)) - counted)
+            correction = self._counted(request, self._limited_input(usage)) - counted
+        limiter.finish(slip, self._stated(reply.headers), correction)
         return reply
 
     def _hold_for_another(self, progress: _Progress) -> None:
@@ -175,12 +181,14 @@ class Client:
         cached = usage.cache_read_tokens if self.provider.vendor == "anthropic" else 0
         return usage.input_tokens - cached
 
-    def _learn(self, headers: Mapping[str, str]) -> None:
-        if headers:
-            stated = stated_limits(headers)
-            # Groq's header for requests counts a day, not a minute.
-            rpm = None if self.provider.vendor == "groq" else stated.rpm
-            self.limiter.adopt(rpm, stated.tpm)
+    def _stated(self, headers: Mapping[str, str]) -> StatedLimits | None:
+        if not headers:
+            return None
+        stated = stated_limits(headers, self._clock.time())
+        if self.provider.vendor == "groq":
+            # Its headers for requests count a day, not a minute.
+            return replace(stated, rpm=None, requests_left=None)
+        return stated
 
     def _pause(self, error: ProviderError, attempt: int) -> None:
         """Hold every thread back when the provider is over its limit or asks for time.
@@ -196,6 +204,8 @@ class Client:
                 status_code=error.status_code,
                 hint="run the same command again then",
             ) from error
+        # Another call may have been refused just before.
+        attempt = max(attempt, self.limiter.refusals_in_a_row)
         if asked:
             # A floor: whoever is refused again in spite of it waits longer each time.
             seconds = max(asked, self._exponential(attempt - 1))
@@ -227,7 +237,7 @@ class Client:
         if tariff is not None:
             cost = self._meter.most(request) if usage is None else tariff.cost(usage)
             cost += progress.may_have_cost
-        if (text := _writable(completion.text)) is not completion.text:
+        if (text := writable(completion.text)) is not completion.text:
             completion = replace(completion, text=text)
         return Call(
             request,
@@ -250,14 +260,14 @@ class Client:
         return Call(
             progress.request,
             tuple(progress.attempts),
-            failure=Failure(kind, _writable(message), error.status_code),
+            failure=Failure(kind, writable(message), error.status_code),
             cost=progress.may_have_cost if self._meter.tariff is not None else None,
             worst_case=progress.may_have_cost > 0,
             simulated=self.provider.simulated,
         )
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
     """The text itself, or without halves of a character that no file can hold.
 
     Such halves come from an emoji that was cut in two at ``max_tokens``.

@@ -1,22 +1,19 @@
-"""When a request may be sent, and what headers say about it."""
+"""When a request may be sent."""
 
 from __future__ import annotations
 
 import threading
-from email.utils import formatdate
 
 import pytest
 
+from llm_batch import limits
 from llm_batch.clock import Cancelled, FakeClock, SystemClock
 from llm_batch.limits import (
     BURST_SECONDS,
     DEFAULT_RPM,
     SHARE,
     Limiter,
-    StatedLimits,
     counted_tokens,
-    retry_after_seconds,
-    stated_limits,
 )
 
 # --- pace
@@ -247,71 +244,98 @@ def test_whoever_waits_already_is_held_to_a_limit_that_is_lowered() -> None:
     assert clock.now() >= 5 + 5 * 6
 
 
-# --- headers
+# --- refusals
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, StatedLimits()),
-        (
-            {"x-ratelimit-limit-requests": "500", "x-ratelimit-limit-tokens": "30000"},
-            StatedLimits(500, 30_000),
-        ),
-        (
-            {
-                "anthropic-ratelimit-requests-limit": "50",
-                "anthropic-ratelimit-input-tokens-limit": "40000",
-                "anthropic-ratelimit-output-tokens-limit": "8000",
-            },
-            StatedLimits(50, 40_000),
-        ),
-        ({"x-ratelimit-limit-requests": " 12.5 "}, StatedLimits(12.5, None)),
-        ({"x-ratelimit-limit-requests": "0"}, StatedLimits()),
-        ({"x-ratelimit-limit-requests": "-5"}, StatedLimits()),
-        ({"x-ratelimit-limit-requests": "unlimited"}, StatedLimits()),
-        ({"x-ratelimit-limit-requests": "nan"}, StatedLimits()),
-        ({"x-ratelimit-limit-requests": "1e9"}, StatedLimits()),
-        ({"x-ratelimit-limit-requests": "100, 100;w=60"}, StatedLimits()),
-        ({"x-ratelimit-limit-tokens": ""}, StatedLimits()),
-    ],
-    ids=lambda value: "" if isinstance(value, StatedLimits) else str(value)[:40],
-)
-def test_limits_are_read_from_headers_and_nonsense_is_ignored(
-    headers: dict[str, str], expected: StatedLimits
-) -> None:
-    assert stated_limits(headers) == expected
+def refuse(limiter: Limiter) -> None:
+    limiter.finish(limiter.acquire(), refused=True)
 
 
-NOW = 1_700_000_000.0
+def answer(limiter: Limiter) -> None:
+    limiter.finish(limiter.acquire())
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.25"}, 0.25),
-        ({"retry-after": " 3 "}, 3.0),
-        ({"retry-after": "0"}, 0.0),
-        ({"retry-after-ms": "1500"}, 1.5),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after-ms": "soon", "retry-after": "9"}, 9.0),
-        ({"retry-after": formatdate(NOW + 30, usegmt=True)}, 30.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": ""}, None),
-        ({"retry-after": "Wed, 99 Foo 2015 07:28:00 GMT"}, None),
-    ],
-    ids=str,
-)
-def test_retry_after_is_read_in_each_form_and_nonsense_is_ignored(
-    headers: dict[str, str], expected: float | None
-) -> None:
-    assert retry_after_seconds(headers, NOW) == expected
+def pace(limiter: Limiter, clock: FakeClock) -> float:
+    """Requests a minute as they are admitted now."""
+    admitted(limiter, clock, 2)
+    return len(admitted(limiter, clock, 10)) * 6
+
+
+def test_a_single_refusal_leaves_the_pace_as_it_is() -> None:
+    clock = FakeClock()
+    limiter = Limiter(600, None, clock)
+    refuse(limiter)
+    assert pace(limiter, clock) == pytest.approx(600 * SHARE, rel=0.03)
+
+
+def test_a_second_refusal_after_answers_lowers_the_pace_and_quiet_minutes_raise_it() -> None:
+    clock = FakeClock()
+    limiter = Limiter(600, None, clock)
+    refuse(limiter)
+    clock.seconds += 30
+    answer(limiter)
+    refuse(limiter)
+    assert pace(limiter, clock) == pytest.approx(0.7 * 600 * SHARE, rel=0.05)
+    clock.seconds += 60
+    assert 0.72 * 600 * SHARE <= pace(limiter, clock) <= 0.85 * 600 * SHARE
+    clock.seconds += 300
+    assert pace(limiter, clock) == pytest.approx(600 * SHARE, rel=0.03)
+
+
+def test_refusals_of_requests_that_were_sent_before_the_first_was_known_count_once() -> None:
+    clock = FakeClock()
+    limiter = Limiter(6000, None, clock)
+    refuse(limiter)
+    clock.seconds += 10
+    answer(limiter)
+    slips = [limiter.acquire() for _ in range(20)]
+    clock.seconds += 1
+    for slip in slips:
+        limiter.finish(slip, refused=True)
+    assert limiter.refusals_in_a_row == 1
+    assert pace(limiter, clock) == pytest.approx(0.7 * 6000 * SHARE, rel=0.05)
+
+
+def test_as_long_as_all_are_refused_the_pace_is_lowered_no_further() -> None:
+    """The provider wants a longer pause then, and has it; the pace is not what it minds."""
+    clock = FakeClock()
+    limiter = Limiter(600, None, clock)
+    for _ in range(6):
+        refuse(limiter)
+        clock.seconds += 20
+    assert limiter.refusals_in_a_row == 6
+    assert pace(limiter, clock) == pytest.approx(600 * SHARE, rel=0.03)
+
+
+def test_the_pace_never_falls_to_nothing() -> None:
+    clock = FakeClock()
+    limiter = Limiter(60_000, None, clock)
+    for _ in range(60):
+        refuse(limiter)
+        clock.seconds += 1
+        answer(limiter)
+    clock.seconds += 1
+    assert pace(limiter, clock) >= 0.01 * 60_000 * SHARE * 0.9
+
+
+def test_where_no_limit_is_known_a_repeated_refusal_brings_the_default() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, None, clock)
+    refuse(limiter)
+    assert limiter.rpm is None
+    clock.seconds += 2
+    answer(limiter)
+    clock.seconds += 2
+    refuse(limiter)
+    assert limiter.rpm == DEFAULT_RPM
+
+
+def test_a_shorter_minute_shortens_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MINUTE_SECONDS", 6.0)
+    clock = FakeClock()
+    times = admitted(Limiter(600, None, clock), clock, 6)
+    assert len(times) == pytest.approx(600 * SHARE + BURST_SECONDS * 10 * SHARE, abs=1.1)
+    assert times[6] > 0  # a burst of half a second of a real minute is five requests
 
 
 @pytest.mark.parametrize(

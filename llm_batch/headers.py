@@ -1,0 +1,136 @@
+"""What response headers say about limits: how much a minute, how much is left, when to return."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+# A limit that takes longer than this to be whole again is not counted by the minute.
+_LONGEST_RESET_SECONDS = 90.0
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_DURATION = re.compile(
+    r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m(?!s))?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+(?:\.\d+)?)ms)?"
+)
+_UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+# By quantity: the names of limit, what is left and reset, the most telling first. Anthropic's
+# plain "tokens" is the sum of input and output, so it stands behind the limit on input.
+_REQUESTS = (
+    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+)
+_TOKENS = (
+    ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    (
+        "anthropic-ratelimit-input-tokens-limit",
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-tokens-limit",
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatedLimits:
+    """What response headers say; ``None`` where they are silent.
+
+    Attributes:
+        rpm: Requests per minute.
+        tpm: Tokens per minute.
+        requests_left: Requests that could be sent at the moment of the reply.
+        tokens_left: Tokens likewise.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    requests_left: float | None = None
+    tokens_left: float | None = None
+
+
+def stated_limits(headers: Mapping[str, str], now: float = 0.0) -> StatedLimits:
+    """Read limits and what is left of them from response headers with lower-cased names.
+
+    OpenAI and most compatible servers send ``x-ratelimit-limit-*``, ``-remaining-*`` and
+    ``-reset-*`` (``6m0s``), Anthropic ``anthropic-ratelimit-*-limit``, ``-remaining`` and
+    ``-reset`` (a time). Values that are not plain numbers are ignored. What is left counts only
+    beside a reset within about a minute: else it is left of something other than a minute.
+
+    Args:
+        headers: Of one reply.
+        now: Seconds since 1970 UTC, for resets that are a time.
+    """
+    rpm, requests_left = _quantity(headers, _REQUESTS, now)
+    tpm, tokens_left = _quantity(headers, _TOKENS, now)
+    return StatedLimits(rpm, tpm, requests_left, tokens_left)
+
+
+def _quantity(
+    headers: Mapping[str, str], families: tuple[tuple[str, str, str], ...], now: float
+) -> tuple[float | None, float | None]:
+    for limit_name, left_name, reset_name in families:
+        limit = _number(headers.get(limit_name))
+        left = _number(headers.get(left_name))
+        if limit is None and left is None:
+            continue
+        if left is not None:
+            reset = _reset_seconds(headers.get(reset_name, ""), now)
+            if reset is None or reset > _LONGEST_RESET_SECONDS:
+                left = None
+        return limit or None, left
+    return None, None
+
+
+def _number(value: str | None) -> float | None:
+    if value is not None and _NUMBER.fullmatch(value := value.strip()):
+        return float(value)
+    return None
+
+
+def _reset_seconds(value: str, now: float) -> float | None:
+    """Seconds until a limit is whole again: ``1s``, ``6m0s``, ``120ms``, ``2.5`` or RFC 3339."""
+    value = value.strip()
+    if not value:
+        return None
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    if parts := _DURATION.fullmatch(value):
+        return sum(float(n or 0) * _UNIT_SECONDS[unit] for unit, n in parts.groupdict().items())
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - now) if at.tzinfo is not None else None
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds a reply asks to wait, from ``retry-after-ms`` or ``retry-after``.
+
+    Args:
+        headers: With lower-cased names.
+        now: Seconds since 1970 UTC, for the form of the header that is a date.
+
+    Returns:
+        At least 0 (a date in the past is 0); ``None`` without a readable header.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds:
+        return milliseconds / 1000.0
+    value = headers.get("retry-after", "").strip()
+    if (seconds := _number(value)) is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (TypeError, ValueError, OverflowError):
+        return None
