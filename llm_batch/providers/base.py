@@ -23,6 +23,15 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What would be sent for a request; the key is among the headers, so it is never written."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Provider(Protocol):
     """Serves the requests of one model. Used from many threads at once.
 

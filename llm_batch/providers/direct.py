@@ -35,7 +35,7 @@ from urllib3.exceptions import (
 from llm_batch import __version__
 from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
 from llm_batch.providers.address import is_loopback, proxy_for, shown
-from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Reply, too_slow
+from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.replies import (
     completion_from_reply,
@@ -43,9 +43,9 @@ from llm_batch.providers.replies import (
     limit_headers,
     mentions_response_format,
 )
-from llm_batch.records import Request
+from llm_batch.records import Completion, Request
 
-__all__ = ["DirectProvider", "is_loopback"]
+__all__ = ["DirectProvider", "is_loopback", "not_received", "open_pool"]
 
 _encoder = msgspec.json.Encoder()
 
@@ -90,6 +90,7 @@ class DirectProvider:
         self.vendor = vendor
         self.on_this_machine = is_loopback(base_url)
         self._shown = shown(base_url)
+        self._base_url = base_url
         self._model = model
         self._renamed = dict(renamed or {})
         self._extra = dict(extra or {})
@@ -107,7 +108,7 @@ class DirectProvider:
         self._target = parts.path.rstrip("/") + "/chat/completions"
         if parts.query:
             self._target += f"?{parts.query}"
-        self._manager, self._pool = _pool(base_url, connections)
+        self._manager, self._pool = open_pool(base_url, connections)
         if self._pool.proxy is not None and parts.scheme == "http":
             # A proxy that is not tunnelled through wants the whole URL (RFC 9112, 3.2.2).
             self._target = f"http://{parts.netloc.rpartition('@')[2]}{self._target}"
@@ -127,6 +128,24 @@ class DirectProvider:
                 self._structured = max(self._structured, level + 1)
             left = deadline - time.monotonic()
         raise too_slow(timeout_seconds)
+
+    def prepared(self, request: Request) -> Prepared:
+        """What `complete` would send, for those who send it by another way."""
+        parts = urlsplit(self._base_url)
+        url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
+        return Prepared(url, self._headers, self._body(request, self._structured))
+
+    def read(self, request: Request, body: bytes) -> Completion:
+        """The completion in a reply that came by another way; errors as in `complete`."""
+        return completion_from_reply(body)
+
+    def relax(self) -> bool:
+        """Ask for objects in the next laxer way from now on; ``False`` when there is none."""
+        with self._lock:
+            if self._structured + 1 == len(STRUCTURED):
+                return False
+            self._structured += 1
+            return True
 
     def close(self) -> None:
         self._manager.clear()
@@ -158,25 +177,35 @@ class DirectProvider:
             )
             return response.status, response.headers, response.data
         except (HTTPError, OSError) as error:
-            raise self._failed(error, seconds, time.monotonic() - started) from error
+            took = time.monotonic() - started
+            raise not_received(error, self._shown, seconds, took) from error
 
-    def _failed(self, error: Exception, seconds: float, took: float) -> ProviderError:
-        said = _said(error)
-        if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
-            return Refused(
-                f"the certificate of {self._shown} is not trusted here: {said}",
-                hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
-            )
-        if isinstance(error, _UNREACHABLE) or (
-            isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
-        ):
-            by = " by its proxy" if isinstance(error, ProxyError) else ""
-            return Unavailable(f"cannot connect to {self._shown}{by}: {said}", kind="unreachable")
-        if isinstance(error, ReadTimeoutError) or took >= seconds:
-            return too_slow(seconds)
-        if isinstance(error, DecodeError):
-            return Unavailable(said, kind="garbage", status_code=200, maybe_billed=True)
-        return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+
+def not_received(error: Exception, where: str, seconds: float, took: float) -> ProviderError:
+    """The error of ours for a reply that did not come.
+
+    Args:
+        error: What the connection raised.
+        where: The address, as it may be shown.
+        seconds: What the exchange was given.
+        took: What it took.
+    """
+    said = _said(error)
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
+        return Refused(
+            f"the certificate of {where} is not trusted here: {said}",
+            hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
+        )
+    if isinstance(error, _UNREACHABLE) or (
+        isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
+    ):
+        by = " by its proxy" if isinstance(error, ProxyError) else ""
+        return Unavailable(f"cannot connect to {where}{by}: {said}", kind="unreachable")
+    if isinstance(error, ReadTimeoutError) or took >= seconds:
+        return too_slow(seconds)
+    if isinstance(error, DecodeError):
+        return Unavailable(said, kind="garbage", status_code=200, maybe_billed=True)
+    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
 
 
 def _said(error: BaseException) -> str:
@@ -257,9 +286,16 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-def _pool(
+def open_pool(
     base_url: str, connections: int
 ) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
+    """Connections to a host, by the proxy and with the authorities that the environment names.
+
+    Every reply has one deadline, however it trickles in.
+
+    Raises:
+        ConfigError: The URL, the proxy or the file of certificates cannot be used.
+    """
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, Unavailable
 from llm_batch.providers.base import Reply
 from llm_batch.providers.direct import DirectProvider
 from llm_batch.records import Request
@@ -71,7 +72,7 @@ class EmbeddedProvider:
         workers: How many calls will be made at once; up to 4 are computed together.
 
     Raises:
-        ConfigError: The model or llama.cpp is not installed, or the file cannot be loaded.
+        ConfigError: The model or llama.cpp is not installed.
     """
 
     vendor = "local"
@@ -84,6 +85,39 @@ class EmbeddedProvider:
             import xllamacpp
         except ImportError as error:
             raise ConfigError("llama.cpp for Python is not installed", INSTALL_HINT) from error
+        self._xllamacpp, self._path, self._name, self._workers = xllamacpp, path, name, workers
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._closed = False
+        self._direct: DirectProvider | None = None
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        return self._loaded().complete(request, timeout_seconds)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._direct is not None:
+                self._direct.close()
+            # Its destructor stops the threads.
+            self._server = self._direct = None
+            self._closed = True
+
+    def _loaded(self) -> DirectProvider:
+        """The model behind its port, loaded when the first request comes.
+
+        Raises:
+            ConfigError: The file cannot be loaded.
+            Unavailable: It was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the embedded model was closed", kind="unreachable")
+            if self._direct is None:
+                self._direct = self._load()
+            return self._direct
+
+    def _load(self) -> DirectProvider:
+        xllamacpp, path, name, workers = self._xllamacpp, self._path, self._name, self._workers
         slots = min(workers, _MOST_SLOTS)
         params: Any = xllamacpp.CommonParams()
         params.model.path = str(path)
@@ -100,20 +134,13 @@ class EmbeddedProvider:
             cpu.n_threads = max(1, _cores() // 2)
             cpu.poll = 0
         try:
-            self._server: Any = xllamacpp.Server(params)
+            self._server = xllamacpp.Server(params)
         except Exception as error:  # the library raises whatever C++ threw
             raise ConfigError(f"cannot load {path}: {error}") from error
-        self._direct = DirectProvider(
+        return DirectProvider(
             f"{self._server.listening_address}/v1",
             name,
             None,
             vendor=self.vendor,
             connections=workers,
         )
-
-    def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        return self._direct.complete(request, timeout_seconds)
-
-    def close(self) -> None:
-        self._direct.close()
-        self._server = None  # its destructor stops the threads

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,10 +40,12 @@ class Exchange:
         failure: Why there was no whole reply.
         status: Of the reply; 0 without one.
         headers: Of the reply.
+        rehearsed: Answers in the place of the network; ``None`` to send.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
         self.deadline = time.monotonic() + timeout_seconds
+        self.rehearsed: Callable[[httpx.Request], httpx.Response] | None = None
         self.begin("")
 
     def begin(self, url: str) -> None:
@@ -102,6 +104,12 @@ class WatchedTransport(httpx.BaseTransport):
         if seen is None:
             return transport.handle_request(request)
         seen.begin(str(request.url))
+        if seen.rehearsed is not None:
+            reply = seen.rehearsed(request)
+            seen.received(reply)
+            return httpx.Response(
+                reply.status_code, headers=reply.headers, stream=httpx.ByteStream(reply.content)
+            )
         try:
             response = transport.handle_request(request)
             try:

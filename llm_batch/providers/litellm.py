@@ -8,13 +8,14 @@ in a 200 all come as a 500.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
 import re
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
 from llm_batch.providers.address import is_loopback, shown
-from llm_batch.providers.base import STRUCTURED, Reply, too_slow
+from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.replies import (
@@ -38,6 +39,8 @@ from llm_batch.records import Completion, Request, Usage
 
 # Keys that litellm needs and its own check does not know of.
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
+# For what litellm prepares or reads without anything being sent.
+_REHEARSAL_SECONDS = 60.0
 _OLLAMA_URL = "http://localhost:11434"
 
 _NO_KEY = ("api_key client option must be set", "missing api", "missing credentials")
@@ -76,6 +79,25 @@ def _import_litellm(connections: int) -> Any:
         gc.collect()
         gc.freeze()
     return litellm
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Within it litellm hands nothing to its logging threads.
+
+    They price and describe every answer once more, for callbacks that nobody has set here, at a
+    sixth of a call's CPU. Without that name in a later litellm, calls only cost what they did.
+    """
+    try:
+        from litellm._internal_context import is_internal_call
+    except ImportError:
+        yield
+        return
+    before = is_internal_call.set(True)
+    try:
+        yield
+    finally:
+        is_internal_call.reset(before)
 
 
 class LitellmProvider:
@@ -122,13 +144,7 @@ class LitellmProvider:
             while True:
                 level = self._structured
                 try:
-                    response = self._litellm.completion(
-                        model=self._model,
-                        messages=[{"role": m.role, "content": m.content} for m in request.messages],
-                        timeout=timeout_seconds,
-                        **self._fixed,
-                        **_params(request.params, level),
-                    )
+                    response = self._ask(request, level, timeout_seconds)
                     completion = _completion(response, self._model, seen)
                     return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
                 except ProviderError:
@@ -140,8 +156,61 @@ class LitellmProvider:
                 with self._lock:
                     self._structured = max(self._structured, level + 1)
 
+    def prepared(self, request: Request) -> Prepared:
+        """What `complete` would send, for those who send it by another way.
+
+        Raises:
+            ProviderError: litellm turns the request down itself.
+        """
+        sent: list[httpx.Request] = []
+
+        def keep(asked: httpx.Request) -> httpx.Response:
+            asked.read()
+            sent.append(asked)
+            return httpx.Response(400, json={"error": {"message": "a rehearsal"}})
+
+        with exchange(_REHEARSAL_SECONDS) as seen:
+            seen.rehearsed = keep
+            try:
+                self._ask(request, self._structured, _REHEARSAL_SECONDS)
+            except Exception as error:
+                if not sent:
+                    raise translated(error, seen, _REHEARSAL_SECONDS) from error
+        return Prepared(str(sent[-1].url), dict(sent[-1].headers), sent[-1].content)
+
+    def read(self, request: Request, body: bytes) -> Completion:
+        """The completion in a reply that came by another way; errors as in `complete`."""
+        headers = {"content-type": "application/json"}
+        with exchange(_REHEARSAL_SECONDS) as seen:
+            seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
+            try:
+                response = self._ask(request, self._structured, _REHEARSAL_SECONDS)
+                return _completion(response, self._model, seen)
+            except ProviderError:
+                raise
+            except Exception as error:
+                raise translated(error, seen, _REHEARSAL_SECONDS) from error
+
+    def relax(self) -> bool:
+        """Ask for objects in the next laxer way from now on; ``False`` when there is none."""
+        with self._lock:
+            if self._structured + 1 == len(STRUCTURED):
+                return False
+            self._structured += 1
+            return True
+
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
+
+    def _ask(self, request: Request, level: int, timeout_seconds: float) -> Any:
+        with _unlogged():
+            return self._litellm.completion(
+                model=self._model,
+                messages=[{"role": m.role, "content": m.content} for m in request.messages],
+                timeout=timeout_seconds,
+                **self._fixed,
+                **_params(request.params, level),
+            )
 
     def _missing_keys(self) -> list[str]:
         if self.vendor in _KEY_ENVS:
@@ -151,7 +220,9 @@ class LitellmProvider:
         found = self._litellm.validate_environment(model)
         if found.get("keys_in_environment"):
             return []
-        return [name for name in found.get("missing_keys") or () if "KEY" in name]
+        # Where one variable is missing, litellm may name those that are there as well.
+        missing = found.get("missing_keys") or ()
+        return [name for name in missing if "KEY" in name and not os.environ.get(name)]
 
 
 def _default_url(vendor: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 
 _LONGEST_MESSAGE = 300
 _MARK = "[key]"
@@ -38,14 +37,17 @@ def remember_key(key: str) -> None:
 def without_keys(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     """The text on one line, cut to ``longest``, with whatever is or looks like a key replaced."""
     text = " ".join(text.split())
-    for key in (*_remembered, *_keys_in_environment()):
+    for key in (*_remembered, *keys_in_environment().values()):
         text = text.replace(key, _MARK)
     for pattern in _PATTERNS:
         text = pattern.sub(_MARK, text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _keys_in_environment() -> Iterator[str]:
-    for name, value in os.environ.items():
-        if len(value.strip()) >= _SHORTEST and _VARIABLES.search(name):
-            yield value.strip()
+def keys_in_environment() -> dict[str, str]:
+    """The variables that hold keys, as far as their names and lengths tell, with their values."""
+    return {
+        name: value.strip()
+        for name, value in os.environ.items()
+        if len(value.strip()) >= _SHORTEST and _VARIABLES.search(name)
+    }

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from llm_batch.config import Model
-from llm_batch.errors import ConfigError, Rejected, Unavailable
+from llm_batch.errors import ConfigError, Rejected, Timeout, Unavailable
 from llm_batch.providers import embedded, make_provider
 from llm_batch.providers.base import Provider
 from llm_batch.providers.embedded import BUNDLED, find_gguf, is_installed
@@ -87,8 +87,9 @@ def test_a_file_that_cannot_be_loaded_is_refused_by_name(
     library.CommonParams, library.Server = CommonParams, server  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "xllamacpp", library)
     (tmp_path / "x.gguf").write_text("nothing")
+    made = make_provider(f"local/{tmp_path / 'x.gguf'}", Model(), 1)
     with pytest.raises(ConfigError, match=r"x\.gguf: not a GGUF file"):
-        make_provider(f"local/{tmp_path / 'x.gguf'}", Model(), 1)
+        made.complete(ask(), 10)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,38 @@ def test_temperature_zero_gives_the_same_answer_again(real: Provider) -> None:
     asked = ask("Name a colour.", max_tokens=8, temperature=0.0)
     first, again = (real.complete(asked, 120).completion.text for _ in range(2))
     assert first == again
+
+
+@pytest.mark.embedded
+def test_the_deadline_holds_while_it_computes_and_the_computing_ends() -> None:
+    provider = make_provider(f"local/{NAME}", Model(), 1)
+    try:
+        for _ in range(3):
+            with pytest.raises(Timeout):
+                provider.complete(ask("Tell a long story.", max_tokens=4000), 0.05)
+        # With one slot, an answer to this one means that nobody computes the story any more.
+        assert provider.complete(ask("Hi", max_tokens=1), 60).completion.text
+    finally:
+        provider.close()
+
+
+@pytest.mark.embedded
+def test_the_model_is_loaded_by_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    import xllamacpp
+
+    loaded: list[object] = []
+    server = xllamacpp.Server
+
+    def noted(params: object) -> object:
+        loaded.append(params)
+        return server(params)
+
+    monkeypatch.setattr(xllamacpp, "Server", noted)
+    provider = make_provider(f"local/{NAME}", Model(), 1)
+    assert loaded == []
+    provider.complete(ask("Hi", max_tokens=1), 60)
+    provider.close()
+    assert len(loaded) == 1
 
 
 @pytest.mark.embedded

@@ -1,0 +1,23 @@
+"""Which models have a batch API that is spoken here."""
+
+from __future__ import annotations
+
+from llm_batch.config import Model
+from llm_batch.errors import ConfigError
+from llm_batch.providers import route
+
+#: Vendors whose batch API `llm_batch.batches` speaks.
+VENDORS = ("openai", "azure", "anthropic", "gemini")
+
+
+def batch_vendor(model: str, settings: Model) -> str:
+    """Whose batch API serves a model; empty where there is none.
+
+    Needs no key. A server of one's own counts as OpenAI's when its model string says so: some
+    (gateways, vLLM behind one) have the batch endpoints.
+    """
+    try:
+        way = route(model, settings.model_copy(update={"api_key_env": None}))
+    except ConfigError:
+        return ""
+    return way.vendor if way.vendor in VENDORS and not settings.endpoints else ""
