@@ -47,4 +47,4 @@ ODD_ANSWERS = {
     "reasoning_only": ("length", False),
 }
 NO_USAGE = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
-WHOLE_ANSWERS = ("slow", "chunked", "gzip", "close", "close_silently", "prose")
+WHOLE_ANSWERS = ("slow", "chunked", "gzip", "close", "close_silently")

@@ -1,0 +1,119 @@
+"""Memory and time of large runs through the fake provider, and of resuming one.
+
+    python benchmarks/size.py                  # 1,000,000 items from JSONL and Parquet; minutes
+    python benchmarks/size.py --items 200000
+
+Each run is a process of its own, watched from outside: resident memory (VmHWM and VmRSS) when
+each tenth of the items is done, and the seconds that tenth took. Then the same run is resumed:
+everything is answered from the journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = """
+[data]
+path = "{data}"
+id = "id"
+keep = []
+[sample]
+size = 0
+[limits]
+workers = 4
+[[steps]]
+name = "generate"
+model = "fake/m"
+prompt = "{{{{ question }}}}"
+max_tokens = 20
+on_truncated = "keep"
+"""
+
+ONE_RUN = """
+import json, re, sys, time
+from pathlib import Path
+from llm_batch.config import load_config
+from llm_batch.run import run
+
+def memory(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+marks, began = [], time.perf_counter()
+def watch(state):
+    if state.done >= len(marks) * state.planned / 10:
+        marks.append((state.done, time.perf_counter() - began, memory("VmRSS")))
+
+summary = run(load_config(sys.argv[1]), progress=watch)
+print(json.dumps({"marks": marks, "seconds": time.perf_counter() - began,
+                  "peak": memory("VmHWM"), "calls": summary.progress.calls,
+                  "done": summary.progress.done}))
+"""
+
+
+def write_data(folder: Path, items: int, kind: str) -> str:
+    rows = ({"id": f"q{n}", "question": f"What is {n}? " + "word " * 40} for n in range(items))
+    if kind == "jsonl":
+        with open(folder / "q.jsonl", "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        return "q.jsonl"
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([("id", pyarrow.string()), ("question", pyarrow.string())])
+    with pyarrow.parquet.ParquetWriter(folder / "q.parquet", schema) as writer:
+        block = []
+        for row in rows:
+            block.append(row)
+            if len(block) == 50_000:
+                writer.write_table(pyarrow.Table.from_pylist(block, schema))
+                block.clear()
+        writer.write_table(pyarrow.Table.from_pylist(block, schema))
+    return "q.parquet"
+
+
+def one_run(folder: Path) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_RUN, "llmb.toml"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Memory and time of large runs.")
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--kinds", default="jsonl,parquet")
+    options = parser.parse_args()
+    for kind in options.kinds.split(","):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            data = write_data(folder, options.items, kind)
+            (folder / "llmb.toml").write_text(CONFIG.format(data=data))
+            for what in ("first run", "resumed"):
+                found = one_run(folder)
+                print(
+                    f"\n{kind}, {what}: {found['done']:,} items, {found['calls']:,} calls made, "
+                    f"{found['seconds']:.1f} s, peak {found['peak']:.0f} MB"
+                )
+                before = 0.0
+                for done, seconds, memory in found["marks"]:  # type: ignore[attr-defined]
+                    print(f"  {done:>9,}  {seconds - before:6.1f} s  {memory:5.0f} MB")
+                    before = seconds
+
+
+if __name__ == "__main__":
+    main()
