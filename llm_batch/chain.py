@@ -140,6 +140,11 @@ class Chain:
             used |= templates.variables
         return used - steps - {_WHOLE_ITEM}
 
+    def params(self, step: str) -> Mapping[str, Any]:
+        """The parameters of every request of a step; none for a step that it does not have."""
+        found = self._rendered.get(step)
+        return found.params if found else {}
+
     def _request(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Request:
         return Request(
             item_id=item.id,

@@ -7,6 +7,7 @@ import os
 from llm_batch.chain import Chain, PromptError
 from llm_batch.config import MANY_WORKERS, Config
 from llm_batch.errors import ConfigError
+from llm_batch.fleet import places_of
 from llm_batch.forecast import forecast
 from llm_batch.manifest import run_paths
 from llm_batch.models import model_info
@@ -119,13 +120,15 @@ def _check_workers(config: Config) -> None:
         here = way.provider in ("embedded", "fake") or is_loopback(
             way.base_url or own.api_base or ""
         )
-        if not here and own.rpm is None and own.tpm is None:
+        limited = all(rpm or tpm for _, _, rpm, tpm in places_of(config, step.model))
+        if not here and not limited:
             low, high = (workers * each for each in _REQUESTS_PER_WORKER)
             raise ConfigError(
                 f"{workers} workers make about {low:,} to {high:,} requests a minute at "
                 f"{step.model}; more than {MANY_WORKERS} need a limit, since accounts are limited "
                 "or banned for flooding",
-                "set --rpm to the limit your provider shows for your account, or use --workers 5",
+                "set --rpm to the limit your provider shows for your account, name its --tier, or "
+                "use --workers 5",
             )
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
@@ -21,6 +21,7 @@ from llm_batch.errors import ConfigError
 from llm_batch.flags import Overrides, with_flags
 from llm_batch.outputs import Table, TextList, Wrong
 from llm_batch.steps import ScoreRule, Step, check_score
+from llm_batch.tiers import TierLimits, check_tier, limits_of
 
 __all__ = [
     "DEMO_CONFIG",
@@ -34,6 +35,7 @@ __all__ = [
     "RunOptions",
     "Sample",
     "load_config",
+    "model_limits",
 ]
 
 CONFIG_NAME = "llmb.toml"
@@ -47,7 +49,7 @@ MANY_WORKERS = 10
 # The manifest copies the config, so no key may be in it.
 _SECRET_IN_QUERY = re.compile(r"(?:key|token|secret|password)=", re.IGNORECASE)
 
-EngineName = Literal["threads", "serial"]
+EngineName = Literal["threads", "serial", "ray", "batch"]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -74,21 +76,54 @@ class Limits(Table):
     """``[limits]``: what the run may do per minute, at once and in all.
 
     ``timeout`` is in seconds and covers one attempt from connecting to the last byte; ``budget``
-    is in USD and covers everything ever journalled for the output file. The run stops when more
+    is in USD and covers everything ever journalled for the output file. ``tier`` (``openai-1``)
+    fills in published limits where ``rpm`` and ``tpm`` are not set. The run stops when more
     than ``max_failure_share`` of a step's last calls failed; 1 never stops it.
     """
 
     workers: int = Field(default=5, ge=1, le=1000)
     rpm: Positive | None = None
     tpm: Positive | None = None
+    tier: str | None = None
     budget: NotNegative | None = None
     timeout: Positive = 60.0
     max_attempts: int = Field(default=6, ge=1)
     max_failure_share: float = Field(default=0.5, gt=0, le=1)
 
+    @model_validator(mode="after")
+    def _known_tier(self) -> Limits:
+        if self.tier is not None:
+            try:
+                check_tier(self.tier)
+            except ConfigError as error:
+                raise Wrong(("tier",), f"is wrong: {error.message}", error.hint) from None
+        return self
+
+
+class EndpointOptions(Table):
+    """``[[models."name".endpoints]]``: one of several places that serve the model.
+
+    ``weight`` is its share of the requests compared with the others'; ``rpm`` and ``tpm`` are its
+    own, those of the model hold for each endpoint that has none.
+    """
+
+    api_base: str
+    api_key_env: str | None = None
+    weight: Positive = 1.0
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> EndpointOptions:
+        _check_url(self.api_base)
+        return self
+
 
 class Model(Table):
     """``[models."name"]``: endpoint, prices (USD per million tokens) and limits of one model.
+
+    ``batch_input_price`` and ``batch_output_price`` are those of the provider's batch API; prices
+    of one's own hold for batches too without them.
 
     ``script``, ``latency`` (seconds) and ``error_rate`` are for ``fake/`` models only.
     """
@@ -98,6 +133,8 @@ class Model(Table):
     input_price: NotNegative | None = None
     output_price: NotNegative | None = None
     cache_read_price: NotNegative | None = None
+    batch_input_price: NotNegative | None = None
+    batch_output_price: NotNegative | None = None
     rpm: Positive | None = None
     tpm: Positive | None = None
     transport: Literal["auto", "direct", "litellm"] = "auto"
@@ -105,6 +142,24 @@ class Model(Table):
     script: str | None = None
     latency: NotNegative = 0.0
     error_rate: float = Field(default=0.0, ge=0, le=1)
+    endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_endpoint(cls, values: Any) -> Any:
+        """A model with endpoints is served from the first, for all that needs to know of one."""
+        if isinstance(values, dict) and isinstance(values.get("endpoints"), list | tuple):
+            first = next(iter(values["endpoints"]), None)
+            if isinstance(first, dict) and "api_base" not in values:
+                return {**values, "api_base": first.get("api_base")}
+        return values
+
+    def at(self, endpoint: EndpointOptions) -> Model:
+        """The settings of the model as one of its endpoints serves it."""
+        own = {"api_base": endpoint.api_base, "endpoints": ()}
+        if endpoint.api_key_env is not None:
+            own["api_key_env"] = endpoint.api_key_env
+        return self.model_copy(update=own)
 
     @model_validator(mode="after")
     def _sound(self) -> Model:
@@ -121,10 +176,16 @@ class Model(Table):
 
 
 class RunOptions(Table):
-    """``[run]``: how and where to."""
+    """``[run]``: how and where to.
+
+    ``ray_address`` is that of a Ray cluster, ``auto`` for the one this machine is part of; without
+    it a cluster of this machine alone is started. ``ray_actors`` processes share the workers.
+    """
 
     engine: EngineName = "threads"
     output: str = "results.jsonl"
+    ray_address: str | None = None
+    ray_actors: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
@@ -137,6 +198,37 @@ class RunOptions(Table):
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        return self
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Batch(Table):
+    """``[batch]``: for the engine ``batch``, which goes by the providers' batch APIs.
+
+    Jobs are looked at every ``poll`` seconds, then ever less often down to a tenth of that.
+    ``enqueued_tokens`` is the provider's limit of input tokens that a model's jobs may have
+    waiting; without it the limit is learned when it is met. A job has at most ``job_requests``.
+    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live.
+    """
+
+    poll: Positive = 30.0
+    enqueued_tokens: int | None = Field(default=None, ge=1)
+    job_requests: int | None = Field(default=None, ge=1)
+    deadline: str | None = None
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        """The deadline, in seconds from the beginning of the first job."""
+        found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
+        return float(found[1]) * _SECONDS[found[2]] if found else None
+
+    @model_validator(mode="after")
+    def _readable(self) -> Batch:
+        if self.deadline is not None and self.deadline_seconds is None:
+            raise Wrong(("deadline",), f"is no duration: {self.deadline!r}", "write 6h or 90m")
         return self
 
 
@@ -153,6 +245,7 @@ class Config(Table):
     steps: tuple[Step, ...] = Field(min_length=1, strict=False)
     score: ScoreRule | None = None
     run: RunOptions = RunOptions()
+    batch: Batch = Batch()
     source: Path | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
@@ -198,6 +291,20 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+
+
+def model_limits(config: Config, name: str) -> tuple[float | None, float | None, TierLimits | None]:
+    """Requests and tokens a minute that hold for a model; ``None`` where nobody set a limit.
+
+    What stands under ``[models]`` wins, then ``[limits]``, then the tier; a server of one's own
+    has no tier.
+
+    Returns:
+        Both limits, and the tier where it filled one in.
+    """
+    own, common = config.model(name), config.limits
+    tier = common.tier if own.api_base is None else None
+    return limits_of(tier, name, own.rpm or common.rpm, own.tpm or common.tpm)
 
 
 def _check_url(url: str) -> None:

@@ -24,8 +24,10 @@ class Overrides:
     workers: int | None = None
     rpm: float | None = None
     tpm: float | None = None
+    tier: str | None = None
     budget: float | None = None
     engine: str | None = None
+    deadline: str | None = None
     output: str | None = None
 
 
@@ -57,9 +59,10 @@ def with_flags(
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")
-    for key in ("workers", "rpm", "tpm", "budget"):
+    for key in ("workers", "rpm", "tpm", "tier", "budget"):
         put(f"--{key}", getattr(flags, key), "limits", key)
     put("--engine", flags.engine, "run", "engine")
+    put("--deadline", flags.deadline, "batch", "deadline")
     put("--output", flags.output, "run", "output")
     if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
         raw["steps"] = _with_models(raw, flags, built_in, by_flag)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -11,12 +11,14 @@ import msgspec
 from llm_batch.budget import Budget
 from llm_batch.client import Client
 from llm_batch.clock import Clock
-from llm_batch.config import Config, Model
+from llm_batch.config import Config, Model, model_limits
 from llm_batch.limits import Limiter
 from llm_batch.models import model_info
+from llm_batch.pool import Endpoint, Pool
 from llm_batch.prices import Tariff, tariff_of
 from llm_batch.providers import make_provider
 from llm_batch.providers.base import Provider
+from llm_batch.providers.batching import batch_vendor
 from llm_batch.records import Call, Request
 from llm_batch.tokens import TokenCounter, counter
 
@@ -32,8 +34,15 @@ class FleetModel:
     def __init__(self, name: str, settings: Model) -> None:
         self.name = name
         self.tariff: Tariff | None = tariff_of(
-            name, settings.input_price, settings.output_price, settings.cache_read_price
+            name,
+            settings.input_price,
+            settings.output_price,
+            settings.cache_read_price,
+            batch_input_price=settings.batch_input_price,
+            batch_output_price=settings.batch_output_price,
         )
+        #: Whether its requests go by the provider's batch API, at the price of that.
+        self.batch = False
         info = model_info(name)
         self._output_cap = info.max_output_tokens if info else None
         self._beside: dict[str, int] = {}
@@ -63,7 +72,7 @@ class FleetModel:
         if self.tariff is None:
             return 0.0
         tokens = int(input_tokens * self.counter().upper_factor) + 1
-        return self.tariff.worst_case(tokens, self.most_output(max_tokens))
+        return self.tariff.worst_case(tokens, self.most_output(max_tokens), self.batch)
 
     def most(self, request: Request) -> float:
         """The most one attempt at a request can cost, in USD."""
@@ -80,6 +89,8 @@ class Fleet:
         budget: Shared by all.
         clock: Shared by all.
         make: How to make a provider; tests pass their own.
+        limiter_of: The limiter of a model; by default a new one from the config.
+        connections: Threads that will call; those of the config by default.
 
     Raises:
         ConfigError: A model cannot be served as configured.
@@ -91,19 +102,32 @@ class Fleet:
         budget: Budget,
         clock: Clock,
         make: Callable[[str, Model, int], Provider] = make_provider,
+        limiter_of: Callable[[str], Limiter] | None = None,
+        connections: int | None = None,
     ) -> None:
         self.models: dict[str, FleetModel] = {}
+        #: By model, or by model and URL where it has several endpoints; see `places_of`.
+        self.limiters: dict[str, Limiter] = {}
         self._clients: dict[str, Client] = {}
         self._closing = ExitStack()
         with self._closing:
             for name in dict.fromkeys(step.model for step in config.steps):
                 settings = config.model(name)
                 model = self.models[name] = FleetModel(name, settings)
-                provider = make(name, settings, config.limits.workers)
-                self._closing.callback(provider.close)
+                model.batch = config.run.engine == "batch" and bool(batch_vendor(name, settings))
+                threads = connections or config.limits.workers
+                places = []
+                for key, place, rpm, tpm in places_of(config, name):
+                    provider = make(name, place, threads)
+                    self._closing.callback(provider.close)
+                    limiter = self.limiters[key] = (
+                        limiter_of(key) if limiter_of else _limiter(rpm, tpm, provider, clock)
+                    )
+                    places.append((provider, limiter))
+                provider, limiter = _one(places, settings, clock)
                 self._clients[name] = Client(
                     provider,
-                    _limiter(config, settings, provider, clock),
+                    limiter,
                     budget,
                     clock,
                     model,
@@ -133,9 +157,41 @@ class Fleet:
         self._closing.close()
 
 
-def _limiter(config: Config, settings: Model, provider: Provider, clock: Clock) -> Limiter:
-    rpm = settings.rpm or config.limits.rpm
-    tpm = settings.tpm or config.limits.tpm
+Place = tuple[str, Model, float | None, float | None]
+
+
+def places_of(config: Config, model: str) -> list[Place]:
+    """Where a model is served: a name for the place, its settings, requests and tokens a minute.
+
+    The name is the model's, with the URL behind it where the model has several endpoints.
+    """
+    settings = config.model(model)
+    rpm, tpm, _ = model_limits(config, model)
+    if not settings.endpoints:
+        return [(model, settings, rpm, tpm)]
+    return [
+        (f"{model} {each.api_base}", settings.at(each), each.rpm or rpm, each.tpm or tpm)
+        for each in settings.endpoints
+    ]
+
+
+def _one(
+    places: Sequence[tuple[Provider, Limiter]], settings: Model, clock: Clock
+) -> tuple[Provider, Limiter]:
+    """The provider and limiter of a model, whether it has one endpoint or several."""
+    if not settings.endpoints:
+        return places[0]
+    pool = Pool(
+        [
+            Endpoint(each.api_base, each.weight, *place)
+            for each, place in zip(settings.endpoints, places, strict=True)
+        ],
+        clock,
+    )
+    return pool, pool
+
+
+def _limiter(rpm: float | None, tpm: float | None, provider: Provider, clock: Clock) -> Limiter:
     if rpm is None and tpm is None and not provider.on_this_machine:
         return Limiter.with_default(clock)
     return Limiter(rpm, tpm, clock)

@@ -28,6 +28,8 @@ class Journal:
 
     Args:
         path: The file; made when missing.
+        find_new: Whether calls that are appended can be looked up again. A run asks for each
+            request once, and does without: its memory then stays the same however long it is.
 
     Attributes:
         calls: Lines in it.
@@ -41,8 +43,9 @@ class Journal:
         OutputError: It cannot be written, another run has it open, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, find_new: bool = True) -> None:
         self.path = path
+        self._find_new = find_new
         self.calls = self.unpriced = self.worst_case = 0
         self.spent = 0.0
         self.notes: list[str] = []
@@ -89,9 +92,9 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._file.truncate(offset)
             raise self._failed(error) from error
-        self._count(
-            call.request.key, call.completion is not None, call.cost, call.worst_case, offset
-        )
+        key = call.request.key
+        found = call.completion is not None and (self._find_new or short(key) in self._where)
+        self._count(key, found, call.cost, call.worst_case, offset)
         self._unsynced += 1
         self.sync_if_due()
 

@@ -52,6 +52,7 @@ class ModelInfo:
         supports_reasoning: Whether it may think before it answers.
         rpm: Requests per minute the table lists.
         tpm: Tokens per minute the table lists.
+        page: The vendor's page that the table names as its source; empty where it names none.
     """
 
     entry: str
@@ -64,6 +65,7 @@ class ModelInfo:
     supports_reasoning: bool
     rpm: int | None
     tpm: int | None
+    page: str = ""
 
 
 def model_info(model: str) -> ModelInfo | None:
@@ -90,6 +92,7 @@ def model_info(model: str) -> ModelInfo | None:
         supports_reasoning=bool(entry.get("supports_reasoning")),
         rpm=_whole(entry.get("rpm")),
         tpm=_whole(entry.get("tpm")),
+        page=str(entry.get("source") or ""),
     )
 
 

@@ -96,6 +96,14 @@ class Tariff:
             + thought * rate.reasoning
         )
 
+    def at_batch(self) -> Tariff:
+        """The tariff of a run that goes by the provider's batch API alone."""
+        first = self.batch[0]
+        into, out = (_per_million(Decimal(str(rate))) for rate in (first.input, first.output))
+        source = f"{self.price.source}, batch"
+        price = Price(into, out, None, None, self.price.as_of, source)
+        return Tariff(price, self.batch, self.batch)
+
     def worst_case(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
         """USD that one request costs at most, given upper bounds on its tokens."""
         rates = self.batch if batch else self.standard
@@ -127,6 +135,8 @@ def tariff_of(
     cache_read_price: Number | None = None,
     *,
     service_tier: str | None = None,
+    batch_input_price: Number | None = None,
+    batch_output_price: Number | None = None,
 ) -> Tariff | None:
     """All that is needed to bill ``model``; ``None`` when input or output has no known price.
 
@@ -138,6 +148,8 @@ def tariff_of(
         cache_read_price: Likewise.
         service_tier: The request's parameter of that name (``flex``, ``priority``). A faster tier
             without a listed price is unknown.
+        batch_input_price: The user's price of the provider's batch API, instead of all others.
+        batch_output_price: Likewise.
     """
     into, out, read = (
         None if price is None else Decimal(str(price))
@@ -156,6 +168,11 @@ def tariff_of(
         if (into, out, read) != (None, None, None):
             source = f"config; the rest from {source}"
             standard, batch = (_override(rows, into, out, read) for rows in (standard, batch))
+    batched = [
+        None if price is None else Decimal(str(price))
+        for price in (batch_input_price, batch_output_price)
+    ]
+    batch = _override(batch, batched[0], batched[1], None)
     first = standard[0]
     price = Price(first.input, first.output, first.cache_read, first.cache_write, as_of, source)
     return Tariff(price, _rates(standard), _rates(batch))
@@ -271,8 +288,13 @@ def _listed(part: Mapping[str, Any], key: str) -> Decimal | None:
     value = part.get(key)
     if not value:
         return None
-    # By way of the text, so that 1.5e-07 becomes 0.15 exactly; and 3E+1 is written 30.
-    price = Decimal(str(value)).scaleb(6).normalize()
+    # By way of the text, so that 1.5e-07 becomes 0.15 exactly.
+    return _per_million(Decimal(str(value)))
+
+
+def _per_million(rate: Decimal) -> Decimal:
+    price = rate.scaleb(6).normalize()
+    # 3E+1 is written 30.
     return price.quantize(Decimal(1)) if price == price.to_integral_value() else price
 
 

@@ -35,6 +35,7 @@ class Progress:
         in_flight: Requests that are being made or wait for a worker.
         rpm: Requests a minute that all models together may get; ``None`` without a limit.
         seconds: Of this session.
+        jobs: How jobs at a provider stand by its own counts, in words; empty without any.
     """
 
     planned: int = 0
@@ -57,6 +58,7 @@ class Progress:
     in_flight: int = 0
     rpm: float | None = None
     seconds: float = 0.0
+    jobs: str = ""
 
     def count_call(self, call: Call) -> None:
         """Take in a call that has finished."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 
 from llm_batch import manifest as manifests
+from llm_batch.batches.job_log import open_jobs
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
 from llm_batch.checks import check_before_spending, risks
@@ -37,8 +38,9 @@ from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.purse import Purse
 from llm_batch.records import Call, Result
 from llm_batch.results import ResultsFile
+from llm_batch.until import Until, Watch
 
-__all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "run"]
+__all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "Until", "run"]
 
 #: A run that is expected to cost more than this, and has no budget, is asked about.
 ASK_ABOVE_USD = 1.00
@@ -52,6 +54,7 @@ _EXIT_CODES = {
     "interrupted": EXIT_INTERRUPTED,
     "budget": EXIT_INCOMPLETE,
     "circuit": EXIT_INCOMPLETE,
+    "enough": EXIT_OK,
 }
 
 
@@ -64,6 +67,7 @@ def run(
     stop: Stop | None = None,
     earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
     log_file: str | os.PathLike[str] | None = None,
+    until: Until = Until(),  # noqa: B008  (frozen)
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
@@ -75,6 +79,7 @@ def run(
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
         earlier: What becomes of calls that were made before; they are used by default.
+        until: When the run has shown enough and may stop early; by default never.
         log_file: Where to write what happens as JSON lines, as `llm_batch.log_file` says.
 
     Returns:
@@ -107,7 +112,9 @@ def run(
             say(sentence)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
-        journal = stack.enter_context(closing(Journal(journal_path)))
+        journal = stack.enter_context(
+            closing(Journal(journal_path, find_new=config.run.engine == "batch"))
+        )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = manifests.read_manifest(manifest_path)
         first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
@@ -126,7 +133,7 @@ def run(
                 f"edited since); it is kept as {results.kept}"
             )
         session = _Session(
-            config, chain, budget, fleet, journal, answers, results, stop, log, progress
+            config, chain, budget, fleet, journal, answers, results, stop, log, progress, say
         )
         session.state.planned = drawn.size
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
@@ -135,9 +142,11 @@ def run(
             session.checkpoint = lambda: manifests.write_manifest(
                 manifest_path, with_seconds(manifest, session.state.seconds)
             )
+            session.watch = Watch(until, drawn.population) if until else None
             session.play(drawn, ask_again=earlier.retry_failed)
         summary = _summary(config, session.state, stop, results)
         journal.sync()
+        manifest["stopping"] = session.watch.record() if session.watch else None
         manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal))
         log.end(summary)
         return summary
@@ -158,7 +167,9 @@ class _Session:
         stop: Stop,
         log: LogFile | NoLog,
         progress: Callable[[Progress], None],
+        say: Callable[[str], None],
     ) -> None:
+        self._say = say
         self._config = config
         self._chain = chain
         self._budget = budget
@@ -170,9 +181,13 @@ class _Session:
         self._answers = answers
         self._log = log
         self.checkpoint: Callable[[], None] = lambda: None
+        self.watch: Watch | None = None
         self._circuit = Circuit(config.limits.max_failure_share)
         # Items with a call of this session and no result yet.
         self._asked: set[str] = set()
+        # Engines whose jobs outlive the process write calls down themselves.
+        self._record: Callable[[Call], None] = journal.append
+        self._note: Callable[[], str] = str
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
@@ -183,18 +198,18 @@ class _Session:
         Raises:
             Incomplete: The disk or the data failed on the way.
         """
-        limits, run = self._config.limits, self._config.run
-        engine = ENGINES[run.engine](self._fleet.call, limits.workers)
+        engine = self._engine()
         purse = Purse(self._chain, self._budget, self._fleet, self._stop)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         self.checkpoint()
         try:
+            items = drawn.items()
             events = play(
-                drawn.items(),
+                self.watch.numbered(items) if self.watch else items,
                 self._chain,
                 engine,
-                self._journal.append,
+                self._record,
                 self._answers,
                 purse,
                 ask_again=ask_again,
@@ -202,6 +217,7 @@ class _Session:
             for event in events:
                 self._take_in(event)
                 self.state.in_flight = engine.held
+                self.state.jobs = self._note()
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
                 self._log.progress(self.state)
@@ -216,6 +232,26 @@ class _Session:
             raise
         finally:
             engine.close()
+
+    def _engine(self) -> Engine:
+        config, fleet = self._config, self._fleet
+        if config.run.engine == "batch":
+            from llm_batch.batches.engine import BatchEngine
+
+            batch = BatchEngine(config, fleet, self._budget, self._journal, self._stop, self._say)
+            self._record, self._note = batch.record, lambda: batch.note
+            return batch
+        if count := open_jobs(config.run.output):
+            jobs = "a batch job goes" if count == 1 else f"{count} batch jobs go"
+            self._say(
+                f"{jobs} on at the provider for this output; what they answer is paid for, and "
+                "asked for again here. --engine batch collects it, --cancel ends it"
+            )
+        if config.run.engine != "ray":
+            return ENGINES[config.run.engine](fleet.call, config.limits.workers)
+        from llm_batch.cluster.engine import RayEngine
+
+        return RayEngine(config, fleet, self._budget)
 
     def _take_in(self, event: Event) -> None:
         state = self.state
@@ -233,6 +269,8 @@ class _Session:
             self._budget.release(event.item.id)
             state.count_result(event)
             self._log.result(event)
+            if self.watch is not None and (said := self.watch.note(event)):
+                self._stop("enough", said)
             if event.item.id in self._asked:
                 # What an earlier session stopped at must not stop every later one.
                 self._asked.discard(event.item.id)
@@ -255,7 +293,7 @@ class _Session:
             with suppress(Exception):
                 for call in engine.wait(1.0):
                     with suppress(OutputError):
-                        self._journal.append(call)
+                        self._record(call)
 
 
 def _ask(

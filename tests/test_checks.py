@@ -130,7 +130,8 @@ def test_many_workers_need_a_limit_and_the_message_says_why() -> None:
         "need a limit, since accounts are limited or banned for flooding"
     )
     assert error.hint == (
-        "set --rpm to the limit your provider shows for your account, or use --workers 5"
+        "set --rpm to the limit your provider shows for your account, name its --tier, or use "
+        "--workers 5"
     )
 
 

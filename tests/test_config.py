@@ -252,7 +252,7 @@ UNKNOWN = [
         "[score]",
         "[run]\nxyz = 3\n[score]",
         "line 26: run.xyz",
-        "known keys: engine, output",
+        "known keys: engine, output, ray_address, ray_actors",
     ),
     (
         '[models."openai/x"]',
@@ -264,7 +264,7 @@ UNKNOWN = [
         "[sample]",
         'source = "x"\n[sample]',
         "line 1: source",
-        "known keys: data, sample, limits, models, steps, score, run",
+        "known keys: data, sample, limits, models, steps, score, run, batch",
     ),
 ]
 
@@ -407,8 +407,8 @@ WRONG = [
     ),
     (
         "[score]",
-        '[run]\nengine = "ray"\n[score]',
-        "line 26: run.engine must be 'threads' or 'serial', not 'ray'",
+        '[run]\nengine = "rya"\n[score]',
+        "line 26: run.engine must be 'threads', 'serial', 'ray' or 'batch', not 'rya'",
     ),
     (
         "[score]",
@@ -609,7 +609,7 @@ def test_api_base_is_where_every_model_is_served_but_local_and_fake_ones() -> No
         (Overrides(sample=-1), "--sample must be at least 0, not -1"),
         (Overrides(budget=-1.0), "--budget must be at least 0, not -1.0"),
         (Overrides(rpm=0.0), "--rpm must be above 0, not 0.0"),
-        (Overrides(engine="ray"), "--engine must be 'threads' or 'serial', not 'ray'"),
+        (Overrides(engine="rya"), "--engine must be 'threads', 'serial', 'ray' or 'batch', not 'rya'"),
         (Overrides(model=""), "--model must not be empty"),
         (Overrides(judge=""), "--judge must not be empty"),
         (Overrides(api_base="h"), "--api-base must be a URL with http:// or https://"),
@@ -664,7 +664,7 @@ def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
     # The one key that stands for another, and the one that goes with another field.
     text = re.sub(r"^(prompt_file|labels) = .*$", "", text, flags=re.MULTILINE)
     config = loaded(text)
-    assert set(config.models) == {"openai/my-model", "fake/rehearsal"}
+    assert set(config.models) == {"openai/my-model", "openai/shared", "fake/rehearsal"}
     set_keys = set(keys_in(tomllib.loads(text)))
     unset = set(keys_of(Config)) - set_keys - {"prompt_file", "labels"}
     assert unset == set()

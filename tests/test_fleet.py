@@ -53,6 +53,19 @@ def test_each_model_has_its_own_limit_the_common_one_or_the_safe_default(
         assert fleet.rpm == rpm
 
 
+def test_a_tier_limits_the_models_it_knows_where_nobody_set_a_limit() -> None:
+    steps = [{"name": "s", "model": "openai/gpt-4o", "prompt": "{{ q }}"}]
+    for limits, expected in (
+        ({"tier": "openai-1"}, (500, 30_000)),
+        ({"tier": "openai-1", "rpm": 60}, (60, 30_000)),
+        ({"tier": "anthropic-1"}, (DEFAULT_RPM, None)),
+    ):
+        settings = Config.model_validate({"steps": steps, "limits": limits})
+        with Fleet(settings, Budget(None), FakeClock(), lambda *_: Remote()) as fleet:
+            limiter = fleet.limiters["openai/gpt-4o"]
+            assert (limiter.rpm, limiter.tpm) == expected
+
+
 def test_a_model_on_this_machine_is_not_limited_unless_asked() -> None:
     with Fleet(config({}, {}), Budget(None), FakeClock(), lambda *_: FakeProvider()) as fleet:
         assert fleet.rpm is None

@@ -62,6 +62,13 @@ Tpm = Annotated[
     float | None,
     typer.Option("--tpm", rich_help_panel=_LIMITS, help="Tokens a minute, per model."),
 ]
+Tier = Annotated[
+    str | None,
+    typer.Option(
+        "--tier", rich_help_panel=_LIMITS,
+        help="Your provider's usage tier, for limits not set otherwise: openai-1,anthropic-2.",
+    ),
+]  # fmt: skip
 BudgetUsd = Annotated[
     float | None,
     typer.Option(

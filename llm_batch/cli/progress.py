@@ -96,7 +96,7 @@ def make_progress(quiet: bool) -> Quiet:
 
 def _facts(state: Progress) -> list[str]:
     """What there is to say, most wanted first."""
-    facts = []
+    facts = [state.jobs] if state.jobs else []
     seconds = max(state.seconds, 1e-9)
     if state.calls:
         per_minute = state.calls / seconds * 60

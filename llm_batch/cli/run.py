@@ -27,11 +27,30 @@ def run(
     workers: options.Workers = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
+    tier: options.Tier = None,
     budget: options.BudgetUsd = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", rich_help_panel="Limits", help="threads (default) or serial."),
+        typer.Option(
+            "--engine", rich_help_panel="Limits",
+            help="threads (default), serial, ray (a cluster), or batch: the provider's batch API, "
+            "half the price within 24 h.",
+        ),
     ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--deadline", rich_help_panel="Limits",
+            help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
+        ),
+    ] = None,
+    cancel: Annotated[
+        bool,
+        typer.Option(
+            "--cancel", rich_help_panel="Earlier calls",
+            help="End the batch jobs of this output at the provider and keep what they finished.",
+        ),
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +87,20 @@ def run(
             help="Take over answers from the journal of another output; may be repeated.",
         ),
     ] = None,
+    until_margin: Annotated[
+        float | None,
+        typer.Option(
+            "--until-margin", min=0.001, max=0.5, rich_help_panel="Stopping early",
+            help="Stop when the pass rate is known to within this: 0.03 is 3 points.",
+        ),
+    ] = None,
+    until_decided: Annotated[
+        float | None,
+        typer.Option(
+            "--until-decided", min=0.0, max=1.0, rich_help_panel="Stopping early",
+            help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
+        ),
+    ] = None,
     log_file: Annotated[
         str | None,
         typer.Option(
@@ -90,14 +123,20 @@ def run(
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.config import Overrides, load_config
-    from llm_batch.run import Earlier, Stop
+    from llm_batch.run import Earlier, Stop, Until
     from llm_batch.run import run as run_chain
 
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
-        workers=workers, rpm=rpm, tpm=tpm, budget=budget, engine=engine, output=output,
+        workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
+        deadline=deadline,
     )  # fmt: skip
     settings = load_config(config, flags)
+    if cancel:
+        _cancel(settings)
+        return
+    if until_margin is not None or until_decided is not None:
+        _check_verdicts(settings)
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
@@ -107,7 +146,7 @@ def run(
         return
     stop = Stop()
     with make_progress(quiet) as progress:
-        _stop_on_signals(stop)
+        _stop_on_signals(stop, settings.run.engine)
         summary = run_chain(
             settings,
             confirm=None if yes else progress.aside(_confirm),
@@ -116,10 +155,41 @@ def run(
             stop=stop,
             earlier=Earlier(retry_failed, overwrite, reuse or ()),
             log_file=log_file,
+            until=Until(until_margin, until_decided),
         )
     _conclude(summary, say)
     put(str(summary.path))
     raise typer.Exit(summary.exit_code)
+
+
+def _check_verdicts(settings: Any) -> None:
+    from llm_batch.errors import ConfigError
+
+    if settings.score is None or settings.score.pass_at is None:
+        raise ConfigError(
+            "--until-margin and --until-decided look at the pass rate, and no score passes here",
+            "set field and pass_at under [score]; llmb init shows how",
+        )
+
+
+def _cancel(settings: Any) -> None:
+    """End the batch jobs of an output."""
+    from llm_batch.batches.cancel import cancel_jobs
+    from llm_batch.cli.console import say
+    from llm_batch.progress import Stop
+
+    stop = Stop()
+    _stop_on_signals(stop, "batch")
+    ending = cancel_jobs(settings, stop.clock, say)
+    if not ending.jobs:
+        say("this output has no batch jobs at a provider")
+        return
+    cost = "" if ending.cost is None else f" (${ending.cost:,.4f})"
+    jobs = "1 batch job" if ending.jobs == 1 else f"{ending.jobs:,} batch jobs"
+    say(
+        f"{jobs} ended: {ending.kept:,} answers kept{cost}, {ending.dropped:,} requests not "
+        "finished; llmb run goes on from there"
+    )
 
 
 def _say_what_runs(settings: Any) -> None:
@@ -159,7 +229,7 @@ def _confirm(estimate: Estimate) -> bool:
         signal.signal(signal.SIGINT, stopping)
 
 
-def _stop_on_signals(stop: Stop) -> None:
+def _stop_on_signals(stop: Stop, engine: str = "") -> None:
     """The first Ctrl-C or SIGTERM finishes what is in flight; the second stops now."""
     from llm_batch.cli.console import say
     from llm_batch.errors import EXIT_INTERRUPTED
@@ -174,7 +244,10 @@ def _stop_on_signals(stop: Stop) -> None:
             # a plain exit waiting for them.
             os._exit(EXIT_INTERRUPTED)
         stop("interrupted")
-        say("stopping: what is in flight is finished and kept; once more to stop now")
+        if engine == "batch":
+            say("stopping: the jobs at the provider go on without this; once more to stop now")
+        else:
+            say("stopping: what is in flight is finished and kept; once more to stop now")
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, handle)
@@ -201,6 +274,7 @@ def _conclude(summary: RunSummary, say: Any) -> None:
             "interrupted": "interrupted",
             "refused": "the provider refused the run",
             "circuit": "stopped because too much failed",
+            "enough": "stopped early",
         }[summary.status]
         say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
         say("nothing that was paid for is lost; the same command goes on from here")

@@ -1,0 +1,125 @@
+"""From a job that has ended to calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llm_batch.batches.api import JobState, unfinished
+from llm_batch.batches.job_log import Entry, Job
+from llm_batch.batches.vendors import Connection
+from llm_batch.client import writable
+from llm_batch.errors import ProviderError, Rejected, Unavailable
+from llm_batch.prices import Tariff
+from llm_batch.records import Attempt, Call, Completion, Message, Request
+
+_ANY = (Message("user", "."),)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What became of one request of a job: exactly one of completion and error.
+
+    Attributes:
+        job: The job.
+        entry: The request, as the job has it.
+        seconds: From the creation of the job to its end, as seen here.
+        completion: The answer.
+        error: Why there is none.
+        body: What the provider sent.
+    """
+
+    job: Job
+    entry: Entry
+    seconds: float
+    completion: Completion | None = None
+    error: ProviderError | None = None
+    body: bytes = b""
+
+
+def collected(
+    job: Job,
+    state: JobState,
+    connection: Connection,
+    params: Callable[[str], Mapping[str, Any]],
+    now: float,
+) -> list[Collected] | None:
+    """What became of every request of a job; ``None`` when it is the job of somebody else.
+
+    Args:
+        job: The job.
+        state: As it was seen at its end.
+        connection: Where it is.
+        params: The parameters of a step's requests: what a reply means may depend on them.
+        now: Seconds since 1970-01-01 UTC.
+
+    Raises:
+        ProviderError: The outcomes cannot be read.
+    """
+    seconds = max(0.0, now - job.at)
+    found: dict[str, Collected] = {}
+    strangers = 0
+    for outcome in () if state.error else connection.api.outcomes(state):
+        entry = job.entry(outcome.custom_id)
+        if entry is None:
+            strangers += 1
+            continue
+        if outcome.error is not None:
+            # An answer wins over an error of the same line, wherever it stands.
+            failed = Collected(job, entry, seconds, None, outcome.error, outcome.body)
+            found.setdefault(entry.key, failed)
+            continue
+        # Its text does not matter for reading the reply.
+        about = Request(entry.item, entry.step, job.model, _ANY, params(entry.step), entry.sample)
+        try:
+            completion = connection.wire.read(about, outcome.body)
+        except ProviderError as unread:
+            found.setdefault(entry.key, Collected(job, entry, seconds, None, unread, outcome.body))
+            continue
+        found[entry.key] = Collected(job, entry, seconds, completion, None, outcome.body)
+    if strangers and not found:
+        return None
+    for position, entry in enumerate(job.entries):
+        if entry.key not in found:
+            error = _missing(position, state)
+            found[entry.key] = Collected(job, entry, seconds, error=error)
+    return list(found.values())
+
+
+def _missing(position: int, state: JobState) -> ProviderError:
+    """Why a line has no outcome."""
+    if position in state.bad_lines:
+        return Rejected(state.bad_lines[position])
+    if state.error is not None:
+        return unfinished("batch_failed", state.error.message)
+    if state.cancelled:
+        return unfinished("batch_cancelled", "the batch was cancelled before it")
+    if state.name == "expired":
+        return unfinished("batch_expired", "the batch expired before it")
+    return Unavailable(f"the batch ended ({state.name}) without an outcome for it", kind="missing")
+
+
+def call_of(
+    found: Collected, request: Request, tries: list[Attempt], tariff: Tariff | None
+) -> Call:
+    """The call that an answer makes, at the price of the batch API.
+
+    Args:
+        found: The answer.
+        request: What it answers.
+        tries: Jobs that the request was in before.
+        tariff: Of its model; ``None`` when unknown.
+    """
+    completion = found.completion
+    assert completion is not None  # errors do not come here
+    usage = completion.usage
+    cost: float | None = None
+    if tariff is not None:
+        cost = found.entry.most if usage is None else tariff.cost(usage, batch=True)
+    if (text := writable(completion.text)) is not completion.text:
+        completion = replace(completion, text=text)
+    attempt = Attempt(len(tries) + 1, found.job.at, found.seconds)
+    return Call(
+        request, (*tries, attempt), completion=completion, cost=cost, worst_case=usage is None
+    )

@@ -1,0 +1,127 @@
+"""Requests to a vendor's batch endpoints, over the same connections as the live ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from llm_batch.errors import ProviderError, Unavailable
+from llm_batch.providers.address import shown
+from llm_batch.providers.base import Prepared
+from llm_batch.providers.direct import not_received, open_pool
+from llm_batch.providers.replies import error_from_reply
+
+# Questions are answered at once; files of up to 256 MB go up and down.
+_SECONDS = 60.0
+_FILE_SECONDS = 900.0
+#: Of the headers of a live request, those that belong to its body or its client and not to us.
+_OF_THE_BODY = frozenset(
+    {"host", "content-length", "content-type", "accept", "accept-encoding", "connection"}
+)
+
+
+class Http:
+    """Talks to the host of a model.
+
+    Args:
+        like: A live request to it: its address and its headers, the key among them.
+    """
+
+    def __init__(self, like: Prepared) -> None:
+        self._origin = urlsplit(like.url)._replace(query="", fragment="", path="").geturl()
+        self._shown = shown(self._origin)
+        self.resemble(like)
+        self._manager, self._pool = open_pool(self._origin, 1)
+        self._by_proxy = self._pool.proxy is not None and self._origin.startswith("http://")
+
+    def resemble(self, like: Prepared) -> None:
+        """Send the headers of this request, but for those that belong to its body."""
+        self._headers = {
+            name: value
+            for name, value in like.headers.items()
+            if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
+        }
+        self._headers |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """Send, and decode the object that comes back.
+
+        Raises:
+            ProviderError: There is none, or its status is not one of success.
+        """
+        seconds = _SECONDS if body is None or len(body) < 1 << 16 else _FILE_SECONDS
+        raw = self._send(method, path, body, content_type, seconds)
+        try:
+            value = msgspec.json.decode(raw or b"{}")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unavailable(f"{self._shown}{path} did not answer in JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise Unavailable(f"{self._shown}{path} did not answer with an object")
+        return value
+
+    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+        """The objects of a file of JSON lines.
+
+        Raises:
+            ProviderError: It cannot be read to its end.
+        """
+        raw = self._send("GET", path, None, "", _FILE_SECONDS)
+        for number, line in enumerate(raw.splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                value = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise Unavailable(f"{path}, line {number}: {error}", kind="garbage") from error
+            if isinstance(value, dict):
+                yield value
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._manager.clear()
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, content_type: str, seconds: float
+    ) -> bytes:
+        headers: Mapping[str, str] = self._headers
+        if body is not None:
+            headers = {**headers, "Content-Type": content_type}
+        started = time.monotonic()
+        try:
+            reply = self._pool.urlopen(
+                method,
+                self._origin + path if self._by_proxy else path,
+                body=body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(total=seconds, connect=seconds),
+            )
+        except (HTTPError, OSError) as error:
+            took = time.monotonic() - started
+            raise not_received(error, self._shown, seconds, took) from error
+        if not 200 <= reply.status < 300:
+            refusal = error_from_reply(reply.status, reply.data, reply.headers)
+            if reply.status == 404:
+                refusal.message = f"{self._shown}{path.partition('?')[0]}: {refusal.message}"
+                refusal.hint = "is there a batch API? --engine threads does without"
+            raise refusal
+        return bytes(reply.data)
+
+
+def is_over(error: ProviderError) -> bool:
+    """Whether cancelling failed because there was nothing left to cancel."""
+    return error.status_code in (400, 404, 409)

@@ -1,0 +1,194 @@
+"""The journal of jobs beside the results: what is in it is never submitted again.
+
+A line of JSON for every turn of a job's life, forced to disk before the next thing is done::
+
+    {"schema": 1, "event": "intent", "id": "llmb-3f9c…", "model": "openai/gpt-4o-mini",
+     "at": 1795470050.1, "marker": "", "entries": [{"key": "9f…", "item": "geo-001",
+     "step": "generate", "sample": 0, "most": 0.0003, "tokens": 41}, …]}
+    {"schema": 1, "event": "created", "id": "llmb-3f9c…", "job": "batch_abc"}
+    {"schema": 1, "event": "ended", "id": "llmb-3f9c…", "status": "completed"}
+
+The intent is written before the provider is asked to create the job, so that one whose creation
+was interrupted is looked for there. ``ended`` is written when every answer of the job is in the
+journal of calls. No key and no prompt is in this file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.records import SCHEMA, Request
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One request of a job.
+
+    Attributes:
+        key: Of the request.
+        item: Its item's id.
+        step: Its step.
+        sample: Which repeat.
+        most: What it costs at most, in USD; ``None`` when the price is unknown.
+        tokens: Our count of its input.
+    """
+
+    key: str
+    item: str
+    step: str
+    sample: int
+    most: float | None
+    tokens: int
+
+
+class Job(msgspec.Struct):
+    """A job that has been begun and not ended.
+
+    Attributes:
+        id: Ours.
+        model: The model string.
+        at: When it was begun, in seconds since 1970-01-01 UTC.
+        entries: Its requests; a custom id is ours with the position here.
+        marker: As in `BatchApi.marker`.
+        job: The provider's id; empty until it is known.
+        others: Jobs of the provider that were taken for it and are not.
+    """
+
+    id: str
+    model: str
+    at: float
+    entries: list[Entry]
+    marker: str = ""
+    job: str = ""
+    others: list[str] = []
+
+    def custom_id(self, position: int) -> str:
+        """How the entry at a position is called at the provider."""
+        return f"{self.id}-{position}"
+
+    def entry(self, custom_id: str) -> Entry | None:
+        """The entry that is called so; ``None`` when it is none of this job."""
+        own, _, position = custom_id.rpartition("-")
+        if own != self.id or not position.isdecimal() or int(position) >= len(self.entries):
+            return None
+        return self.entries[int(position)]
+
+
+def stub_of(entry: Entry, model: str) -> Request:
+    """A request that has the key of an entry and not its text, for the journal of calls."""
+    request = Request(entry.item, entry.step, model, (), {}, entry.sample)
+    object.__setattr__(request, "key", entry.key)
+    return request
+
+
+def jobs_path(results: Path) -> Path:
+    """Where the jobs of a results file are written down."""
+    return results.with_suffix("").with_name(results.with_suffix("").name + ".batches.jsonl")
+
+
+def open_jobs(output: str) -> int:
+    """How many jobs of a results file go on at a provider, as far as is known here."""
+    return len(JobLog(jobs_path(Path(output))).open)
+
+
+class JobLog:
+    """The file of jobs, open for appending. The lock of the journal of calls covers it too.
+
+    Args:
+        path: The file; made with the first job.
+
+    Attributes:
+        open: Jobs that have been begun and not ended, by our id.
+
+    Raises:
+        OutputError: It cannot be read, or a newer version wrote it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.open: dict[str, Job] = {}
+        self._whole = True
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {error.strerror}") from error
+        self._whole = not content or content.endswith(b"\n")
+        for number, line in enumerate(content.splitlines(), 1):
+            self._load(line, number)
+
+    def intent(self, job: Job) -> None:
+        """A job is about to be created."""
+        entries = [msgspec.structs.asdict(entry) for entry in job.entries]
+        self._append(
+            event="intent", id=job.id, model=job.model, at=job.at, marker=job.marker,
+            entries=entries,
+        )  # fmt: skip
+        self.open[job.id] = job
+
+    def created(self, job: Job, job_id: str) -> None:
+        """The provider has it, by this id."""
+        self._append(event="created", id=job.id, job=job_id)
+        job.job = job_id
+
+    def mistaken(self, job: Job) -> None:
+        """The provider's job that was taken for this one is another."""
+        self._append(event="mistaken", id=job.id, job=job.job)
+        job.others.append(job.job)
+        job.job = ""
+
+    def ended(self, job: Job, status: str) -> None:
+        """Nothing of it is left to collect."""
+        self._append(event="ended", id=job.id, status=status)
+        self.open.pop(job.id, None)
+
+    def _append(self, **record: Any) -> None:
+        """Write a line and force it to disk.
+
+        Raises:
+            OutputError: The disk is full or failing.
+        """
+        line = _encode({"schema": SCHEMA, **record}) + b"\n"
+        try:
+            with open(self.path, "ab") as file:
+                # A line that a crash cut short is ended, and passed over ever after.
+                file.write(line if self._whole else b"\n" + line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._whole = False
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}; the run stops here",
+                "free some space and run the same command again",
+            ) from error
+        self._whole = True
+
+    def _load(self, line: bytes, number: int) -> None:
+        try:
+            record = msgspec.json.decode(line, type=dict[str, Any])
+            if record.get("schema", 0) > SCHEMA:
+                raise OutputError(
+                    f"{self.path}, line {number}: written by a newer version",
+                    "pip install --upgrade llm_batch",
+                )
+            own, event = record.get("id"), record.get("event")
+            if event == "intent":
+                self.open[str(own)] = msgspec.convert(record, Job)
+            elif (job := self.open.get(str(own))) is None:
+                return
+            elif event == "created":
+                job.job = str(record["job"])
+            elif event == "mistaken":
+                job.others.append(str(record["job"]))
+                job.job = ""
+            elif event == "ended":
+                del self.open[str(own)]
+        except (ValueError, TypeError, KeyError):
+            return  # cut short by a crash: what it announced was not begun

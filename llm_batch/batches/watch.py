@@ -1,0 +1,67 @@
+"""When to look at a job again."""
+
+from __future__ import annotations
+
+from llm_batch.batches.api import JobState
+from llm_batch.batches.job_log import Job
+
+# 30 s grow to 5 minutes: a job takes minutes to hours.
+_GROWTH = 1.5
+_LONGEST = 10.0
+#: So many failures to look at a job are passed over without a word.
+_QUIET = 3
+
+
+class Watch:
+    """A job that is waited for.
+
+    Args:
+        job: Which.
+        now: Seconds of the clock; it is looked at for the first time then.
+        poll: Seconds between the first two looks.
+
+    Attributes:
+        due: When to look next, in seconds of the clock.
+        interval: Seconds between looks.
+        state: As it was seen last; ``None`` before.
+        cancelled: Whether we asked for its end.
+        looked_for: How often the provider was asked whether it has it.
+        settling: How often it said it had ended without its files.
+        doubt: Why it may not have been created; empty for one of an earlier session.
+    """
+
+    def __init__(self, job: Job, now: float, poll: float) -> None:
+        self.job = job
+        self.due = now
+        self.interval = poll
+        self._poll = poll
+        self.state: JobState | None = None
+        self.cancelled = False
+        self.looked_for = 0
+        self.settling = 0
+        self.doubt = ""
+        self._troubles = 0
+
+    def later(self, now: float) -> None:
+        """Look again after the interval, which grows."""
+        self.due = now + self.interval
+        self.interval = min(self._poll * _LONGEST, self.interval * _GROWTH)
+
+    def soon(self, now: float) -> None:
+        """Begin with short intervals again."""
+        self.due, self.interval = now, self._poll
+
+    def saw(self, state: JobState, now: float) -> None:
+        """It was looked at."""
+        moved = self.state is None or self.state.name != state.name
+        self.state = state
+        self._troubles = 0
+        self.settling = self.settling + 1 if state.settling else 0
+        if moved:
+            self.interval = self._poll
+        self.later(now)
+
+    def troubled(self) -> bool:
+        """It could not be looked at; whether to say so, which is done once in a while."""
+        self._troubles += 1
+        return self._troubles == _QUIET

@@ -1,0 +1,193 @@
+"""One limit for many processes: leave to send is leased in slices, only for who waits now.
+
+A slice holds what conforms within a few hundredths of a second, so a lease is used as soon as it
+is given and none has to be handed back: the pace of the whole cluster is the pace of one limiter.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from llm_batch.clock import Clock, SystemClock
+from llm_batch.headers import StatedLimits
+from llm_batch.limits import Limiter, Slip
+
+#: A slice is what is admitted within this time: long enough that a lease costs little, short
+#: enough that the requests of a slice are no burst.
+SLICE_SECONDS = 0.02
+# Requests asked for at once, however many wait.
+_MOST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The limits of a model as the ledger begins with them; ``None`` where there is none.
+
+    ``assumed`` stands for a default that what the provider states replaces, up or down.
+    """
+
+    rpm: float | None
+    tpm: float | None
+    assumed: bool = False
+
+
+#: An attempt that has ended: its slip, what its reply stated, tokens to correct by, and whether
+#: it was refused with a 429.
+Ended = tuple[Slip, StatedLimits | None, float, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Leave to send the first requests that were asked for.
+
+    Attributes:
+        slips: One for each.
+        counts_tokens: As of the limiter.
+        refusals_in_a_row: As of the limiter.
+    """
+
+    slips: Sequence[Slip]
+    counts_tokens: bool
+    refusals_in_a_row: int
+
+
+class Ledger:
+    """The limiters of all models, asked from many processes.
+
+    Args:
+        paces: By model.
+    """
+
+    def __init__(self, paces: Mapping[str, Pace]) -> None:
+        clock = SystemClock()
+        self._limiters = {
+            model: Limiter.with_default(clock)
+            if pace.assumed
+            else Limiter(pace.rpm, pace.tpm, clock)
+            for model, pace in paces.items()
+        }
+
+    def lease(self, model: str, wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
+        """Wait until the first of some requests may be sent.
+
+        Args:
+            model: Whose limit.
+            wants: Tokens of each request that waits, in order.
+            ended: Attempts that have ended since the last time.
+        """
+        limiter = self._limiters[model]
+        for slip, stated, correction, refused in ended:
+            limiter.finish(slip, stated, correction, refused=refused)
+        slips: list[Slip] = []
+        until = 0.0
+        for tokens in wants:
+            if slips and time.monotonic() >= until:
+                break
+            slips.append(limiter.acquire(tokens))
+            if not until:
+                until = time.monotonic() + SLICE_SECONDS
+        return Lease(slips, limiter.counts_tokens, limiter.refusals_in_a_row)
+
+    def pause(self, model: str, seconds: float) -> None:
+        """Hold all processes back."""
+        self._limiters[model].pause(seconds)
+
+    def rpm(self) -> dict[str, float | None]:
+        """Requests per minute now in force, by model."""
+        return {model: limiter.rpm for model, limiter in self._limiters.items()}
+
+
+class LeasedLimiter(Limiter):
+    """A limiter whose leave to send comes from a `Ledger` elsewhere.
+
+    One thread at a time asks for all that wait. A request that was admitted while the run stops
+    is counted and not sent, which costs nothing but a moment of the limit.
+
+    Args:
+        pace: As the ledger began with it.
+        clock: Where time comes from.
+        lease: Asks the ledger: tokens of the requests that wait, and attempts that ended.
+        tell: Passes ``pause`` on to the ledger, with its argument.
+    """
+
+    def __init__(
+        self,
+        pace: Pace,
+        clock: Clock,
+        lease: Callable[[Sequence[float], Sequence[Ended]], Lease],
+        tell: Callable[..., None],
+    ) -> None:
+        super().__init__(pace.rpm, pace.tpm, clock)
+        self._lease = lease
+        self._tell = tell
+        self._counts_tokens = pace.tpm is not None
+        self._refusals = 0
+        self._queue: deque[_Waiter] = deque()
+        self._ended: list[Ended] = []
+        self._guard = threading.Lock()
+        self._asking = threading.Lock()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether `acquire` needs to know a request's tokens."""
+        return self._counts_tokens
+
+    def acquire(self, tokens: float = 0.0) -> Slip:
+        """Wait until one request of ``tokens`` tokens may be sent, and count it.
+
+        Raises:
+            Cancelled: The run is stopping.
+        """
+        self._clock.check()
+        mine = _Waiter(tokens)
+        with self._guard:
+            self._queue.append(mine)
+        while mine.slip is None:
+            self._clock.check()
+            with self._asking:
+                if mine.slip is None:
+                    self._ask()
+        self._clock.check()
+        return mine.slip
+
+    def finish(
+        self,
+        slip: Slip,
+        stated: StatedLimits | None = None,
+        correction: float = 0.0,
+        *,
+        refused: bool = False,
+    ) -> None:
+        """Note that an attempt has ended; the ledger hears of it with the next question."""
+        with self._guard:
+            self._ended.append((slip, stated, correction, refused))
+
+    @property
+    def refusals_in_a_row(self) -> int:
+        """As the ledger knew it at the last question."""
+        return self._refusals
+
+    def pause(self, seconds: float) -> None:
+        """Hold all processes back."""
+        self._tell("pause", seconds)
+
+    def _ask(self) -> None:
+        with self._guard:
+            asking = list(islice(self._queue, _MOST))
+            ended, self._ended = self._ended, []
+        lease = self._lease([waiter.tokens for waiter in asking], ended)
+        self._counts_tokens, self._refusals = lease.counts_tokens, lease.refusals_in_a_row
+        with self._guard:
+            for slip in lease.slips:
+                self._queue.popleft().slip = slip
+
+
+@dataclass(slots=True)
+class _Waiter:
+    tokens: float
+    slip: Slip | None = None

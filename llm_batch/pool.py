@@ -1,0 +1,225 @@
+"""Several endpoints that serve one model: weights, limits of each, health, failover.
+
+A request goes to the endpoint with the fewest requests for its weight among those that are well.
+One that cannot be reached, or fails three times in a row, is left out for a while that doubles up
+to five minutes; before it is used again it is asked whether it is there. The client sees one
+provider and one limiter, so its retries are what moves a request to another endpoint.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llm_batch.clock import Clock
+from llm_batch.errors import RateLimited, Transient
+from llm_batch.headers import StatedLimits
+from llm_batch.limits import Limiter, Slip
+from llm_batch.providers.base import Provider, Reply
+from llm_batch.records import Request
+
+_FIRST_REST_SECONDS = 2.0
+_LONGEST_REST_SECONDS = 300.0
+_FAILURES_IN_A_ROW = 3
+# When no endpoint is well, they are looked at again this often.
+_LOOK_AGAIN_SECONDS = 0.5
+_PROBE_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One place that serves the model.
+
+    Attributes:
+        url: For its probe.
+        weight: Its share of the requests, compared with the others'.
+        provider: Sends to it.
+        limiter: Its own.
+        busy: Requests that wait for it or are under way.
+        sent: Requests it has been given.
+        failures: Since its last success.
+        rests: How often it was left out since then.
+        rest_until: When it is looked at again, in seconds of the clock.
+    """
+
+    url: str
+    weight: float
+    provider: Provider
+    limiter: Limiter
+    busy: int = 0
+    sent: int = 0
+    failures: int = 0
+    rests: int = 0
+    rest_until: float = float("-inf")
+
+    def load(self) -> tuple[float, float]:
+        """For its weight: what it would have under way with one more, and what it has had."""
+        return (self.busy + 1) / self.weight, self.sent / self.weight
+
+
+class Pool(Limiter):
+    """The provider and the limiter of a client whose model has several endpoints.
+
+    Each attempt takes an endpoint in `acquire` and keeps it, for its thread, until `finish`.
+
+    Args:
+        endpoints: At least one.
+        clock: Where time comes from.
+        probe: Whether something answers at an endpoint; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        clock: Clock,
+        probe: Callable[[Endpoint], bool] | None = None,
+    ) -> None:
+        super().__init__(None, None, clock)
+        self.endpoints = list(endpoints)
+        self._probe = probe or is_there
+        self._chosen = _Chosen()
+        self._choosing = threading.Lock()
+        first = self.endpoints[0].provider
+        self.vendor, self.simulated = first.vendor, first.simulated
+        self.on_this_machine = all(each.provider.on_this_machine for each in self.endpoints)
+
+    @property
+    def rpm(self) -> float | None:
+        """Requests per minute of all endpoints together; ``None`` when one has no limit."""
+        limits = [each.limiter.rpm for each in self.endpoints]
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
+
+    @property
+    def tpm(self) -> float | None:
+        """Tokens per minute of all endpoints together; ``None`` when one has no limit."""
+        limits = [each.limiter.tpm for each in self.endpoints]
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
+
+    @property
+    def counts_tokens(self) -> bool:
+        return any(each.limiter.counts_tokens for each in self.endpoints)
+
+    def acquire(self, tokens: float = 0.0) -> Slip:
+        """Choose an endpoint, and wait until a request may be sent to it.
+
+        Raises:
+            Cancelled: The run is stopping; nothing was counted.
+        """
+        endpoint = self._choose()
+        try:
+            slip = endpoint.limiter.acquire(tokens)
+        except BaseException:
+            self._let_go(endpoint)
+            raise
+        self._chosen.endpoint = endpoint
+        return slip
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        """Send to the endpoint this thread was given."""
+        endpoint = self._mine()
+        try:
+            reply = endpoint.provider.complete(request, timeout_seconds)
+        except RateLimited:
+            raise  # it is there, and says how long to wait
+        except Transient as error:
+            self._failed(endpoint, at_once=error.kind == "unreachable")
+            raise
+        with self._choosing:
+            endpoint.failures = endpoint.rests = 0
+        return reply
+
+    def finish(
+        self,
+        slip: Slip,
+        stated: StatedLimits | None = None,
+        correction: float = 0.0,
+        *,
+        refused: bool = False,
+    ) -> None:
+        endpoint = self._mine()
+        endpoint.limiter.finish(slip, stated, correction, refused=refused)
+        self._let_go(endpoint)
+
+    @property
+    def refusals_in_a_row(self) -> int:
+        return self._mine().limiter.refusals_in_a_row
+
+    def pause(self, seconds: float) -> None:
+        """Hold back what would go to the endpoint that asks for it."""
+        endpoint = self._mine()
+        endpoint.limiter.pause(seconds)
+        with self._choosing:
+            # The others take its share meanwhile.
+            endpoint.rest_until = max(endpoint.rest_until, self._clock.now() + seconds)
+
+    def close(self) -> None:
+        """Give back the connections of all endpoints."""
+        for endpoint in self.endpoints:
+            endpoint.provider.close()
+
+    def _choose(self) -> Endpoint:
+        while True:
+            self._clock.check()
+            with self._choosing:
+                now = self._clock.now()
+                well = [each for each in self.endpoints if each.rest_until <= now]
+                if well:
+                    chosen = min(well, key=Endpoint.load)
+                    chosen.busy += 1
+                    chosen.sent += 1
+                    if not chosen.rests:
+                        return chosen
+                    # Nobody else takes it until it is known to be there again.
+                    self._rest(chosen, now)
+            if not well:
+                self._clock.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            if self._probe(chosen):
+                with self._choosing:
+                    chosen.rest_until, chosen.rests = float("-inf"), 0
+                return chosen
+            self._let_go(chosen)
+
+    def _failed(self, endpoint: Endpoint, at_once: bool) -> None:
+        with self._choosing:
+            endpoint.failures += 1
+            if at_once or endpoint.failures >= _FAILURES_IN_A_ROW:
+                self._rest(endpoint, self._clock.now())
+
+    def _rest(self, endpoint: Endpoint, now: float) -> None:
+        if endpoint.rest_until > now:
+            return  # what was under way when it began to rest says nothing new
+        seconds = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2.0**endpoint.rests)
+        endpoint.rests += 1
+        endpoint.rest_until = now + seconds
+
+    def _mine(self) -> Endpoint:
+        endpoint = self._chosen.endpoint
+        assert endpoint is not None  # acquire() came first, in this thread
+        return endpoint
+
+    def _let_go(self, endpoint: Endpoint) -> None:
+        with self._choosing:
+            endpoint.busy -= 1
+
+
+class _Chosen(threading.local):
+    """The endpoint of the attempt that a thread is making, or made last."""
+
+    endpoint: Endpoint | None = None
+
+
+def is_there(endpoint: Endpoint) -> bool:
+    """Whether an HTTP server answers at an endpoint, whatever it answers short of a failure."""
+    import urllib3
+
+    try:
+        reply = urllib3.request(
+            "GET", f"{endpoint.url.rstrip('/')}/models", timeout=_PROBE_SECONDS, retries=False
+        )
+    except urllib3.exceptions.HTTPError:
+        return False
+    return reply.status < 500

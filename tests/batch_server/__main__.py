@@ -1,0 +1,23 @@
+"""``python -m tests.batch_server``: the server by hand, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+
+from tests.batch_server import BatchServer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A local server of the batch APIs.")
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--polls", type=int, default=3, help="looks at a job before it ends")
+    flags = parser.parse_args()
+    with BatchServer(flags.port) as server:
+        server.polls = flags.polls
+        print(f"listening on {server.url}; the key is {server.key}", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Leave to send, leased to many limiters: what each gets, and what the ledger hears of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from llm_batch.clock import Cancelled, SystemClock
+from llm_batch.cluster.leases import Ended, Lease, LeasedLimiter, Ledger, Pace
+from llm_batch.headers import StatedLimits
+
+
+class Office:
+    """A ledger in this process, and limiters that lease from it."""
+
+    def __init__(self, pace: Pace, limiters: int) -> None:
+        self.ledger = Ledger({"m": pace})
+        self.leases: list[int] = []
+        self.clock = SystemClock()
+        self.limiters = [
+            LeasedLimiter(pace, self.clock, self._lease, self._tell) for _ in range(limiters)
+        ]
+
+    def _lease(self, wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
+        lease = self.ledger.lease("m", wants, ended)
+        self.leases.append(len(lease.slips))
+        return lease
+
+    def _tell(self, what: str, *arguments: Any) -> None:
+        getattr(self.ledger, what)("m", *arguments)
+
+
+def in_threads(office: Office, threads: int, each: int, tokens: float = 0.0) -> list[float]:
+    """When the requests of so many threads were admitted, sorted."""
+    admitted: list[float] = []
+
+    def ask(number: int) -> None:
+        limiter = office.limiters[number % len(office.limiters)]
+        for _ in range(each):
+            slip = limiter.acquire(tokens)
+            admitted.append(time.monotonic())
+            limiter.finish(slip)
+
+    running = [threading.Thread(target=ask, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return sorted(admitted)
+
+
+@pytest.mark.parametrize(
+    ("pace", "tokens"),
+    [(Pace(12_000, None), 0.0), (Pace(None, 1_200_000), 100.0)],
+    ids=["requests", "tokens"],
+)
+def test_limiters_of_many_processes_stay_within_one_limit(pace: Pace, tokens: float) -> None:
+    office = Office(pace, 4)
+    admitted = in_threads(office, 12, 15, tokens)
+    assert len(admitted) == 180
+    # 200 a second, of which half a second's worth may come at once.
+    assert admitted[-1] - admitted[0] >= (180 - 0.5 * 200 - 10) / 200
+
+
+def test_one_question_is_answered_for_several_that_wait() -> None:
+    ledger = Ledger({"m": Pace(600_000, None)})
+    assert len(ledger.lease("m", [0.0] * 10, []).slips) == 10
+
+
+def test_the_ledger_follows_what_any_process_is_told() -> None:
+    office = Office(Pace(None, None, assumed=True), 2)
+    assert office.ledger.rpm() == {"m": 500.0}
+    assert not office.limiters[0].counts_tokens
+    slip = office.limiters[0].acquire()
+    office.limiters[0].finish(slip, StatedLimits(rpm=9_000.0, tpm=900_000.0))
+    office.limiters[0].acquire()
+    assert office.ledger.rpm() == {"m": 9_000.0}
+    assert office.limiters[0].counts_tokens
+
+
+def test_a_pause_that_one_process_asks_for_holds_all_of_them() -> None:
+    office = Office(Pace(600_000, None), 2)
+    began = time.monotonic()
+    office.limiters[0].pause(0.3)
+    office.limiters[1].acquire()
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_stopped_run_admits_nothing() -> None:
+    office = Office(Pace(600, None), 1)
+    office.clock.cancel()
+    with pytest.raises(Cancelled):
+        office.limiters[0].acquire()
+    assert office.leases == []

@@ -1,0 +1,175 @@
+"""Several endpoints behind one model: who gets what, and what happens when one is gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from llm_batch.clock import FakeClock
+from llm_batch.errors import ProviderError, RateLimited, Unavailable
+from llm_batch.limits import Limiter
+from llm_batch.pool import Endpoint, Pool, is_there
+from llm_batch.providers.base import Reply
+from llm_batch.records import Request
+from llm_batch.run import run
+from tests.builders import completion, request
+from tests.fire.runs import load, results, write_project
+from tests.server import serve
+
+
+class Place:
+    """A provider that answers, or fails as it is told to."""
+
+    vendor, on_this_machine, simulated = "openai", True, False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.error: ProviderError | None = None
+        self.asked = 0
+        self.closed = False
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return Reply(completion(self.name))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Two:
+    """A pool of two places, with a clock and a probe in the test's hands."""
+
+    def __init__(self, weights: tuple[float, float] = (1, 1), rpm: float | None = None) -> None:
+        self.clock = FakeClock()
+        self.places = Place("a"), Place("b")
+        self.there = True
+        self.probed: list[str] = []
+        self.pool = Pool(
+            [
+                Endpoint(f"http://{place.name}/v1", weight, place, Limiter(rpm, None, self.clock))
+                for place, weight in zip(self.places, weights, strict=True)
+            ],
+            self.clock,
+            self._probe,
+        )
+
+    def _probe(self, endpoint: Endpoint) -> bool:
+        self.probed.append(endpoint.url)
+        return self.there
+
+    def send(self) -> str:
+        """One attempt, as the client makes it; who answered, or the kind of the failure."""
+        slip = self.pool.acquire()
+        try:
+            return self.pool.complete(request(), 1.0).completion.text
+        except ProviderError as error:
+            if isinstance(error, RateLimited):
+                self.pool.pause(error.retry_after_seconds or 0)
+            return error.kind
+        finally:
+            self.pool.finish(slip)
+
+
+def test_requests_in_flight_are_shared_by_weight() -> None:
+    two = Two((3, 1))
+    for _ in range(8):
+        two.pool.acquire()
+    assert [endpoint.busy for endpoint in two.pool.endpoints] == [6, 2]
+
+
+def test_one_that_cannot_be_reached_is_left_out_at_once() -> None:
+    two = Two()
+    two.places[0].error = Unavailable("gone", kind="unreachable")
+    assert Counter(two.send() for _ in range(10)) == {"unreachable": 1, "b": 9}
+
+
+def test_one_that_fails_now_and_then_stays() -> None:
+    two = Two()
+    two.places[0].error = Unavailable("busy")
+    assert Counter(two.send() for _ in range(4)) == {"unavailable": 2, "b": 2}
+    two.places[0].error = None
+    assert two.send() == "a"
+    two.places[0].error = Unavailable("busy")
+    assert Counter(two.send() for _ in range(12)) == {"unavailable": 3, "b": 9}
+
+
+def test_one_that_was_left_out_is_asked_before_it_is_used_again() -> None:
+    two = Two()
+    two.places[0].error = Unavailable("gone", kind="unreachable")
+    two.send()
+    two.places[0].error, two.there = None, False
+    two.clock.seconds += 3
+    assert {two.send() for _ in range(4)} == {"b"} and two.probed == ["http://a/v1"]
+    two.clock.seconds += 3
+    assert {two.send() for _ in range(4)} == {"b"} and len(two.probed) == 1  # rests twice as long
+    two.there = True
+    two.clock.seconds += 3
+    assert Counter(two.send() for _ in range(20))["a"] >= 10 and len(two.probed) == 2
+
+
+def test_a_refusal_for_the_rate_moves_requests_to_the_other() -> None:
+    two = Two()
+    two.places[0].error = RateLimited("slow down", retry_after_seconds=10)
+    assert Counter(two.send() for _ in range(6)) == {"rate_limited": 1, "b": 5}
+    two.places[0].error = None
+    two.clock.seconds += 11
+    assert two.send() == "a" and two.probed == []
+
+
+def test_when_none_is_well_they_are_waited_for() -> None:
+    two = Two()
+    for place in two.places:
+        place.error = Unavailable("gone", kind="unreachable")
+    assert [two.send(), two.send()] == ["unreachable", "unreachable"]
+    for place in two.places:
+        place.error = None
+    assert two.send() in "ab"
+    assert two.clock.seconds >= 2
+
+
+def test_each_endpoint_keeps_its_own_limit() -> None:
+    two = Two(rpm=60)
+    for _ in range(20):
+        two.send()
+    assert two.pool.rpm == 120
+    assert two.clock.seconds == pytest.approx(20 / (2 * 0.98), abs=1.5)
+
+
+def test_a_run_goes_on_when_one_of_two_servers_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-pool-0123456789abcdef")
+    with serve(latency=0.01) as stays, serve(latency=0.01) as dies:
+        config = write_project(tmp_path, stays, [f"What is {n}?" for n in range(60)])
+        text = config.read_text()
+        for model in ("writer", "judge"):
+            text = text.replace(
+                f'[models."openai/{model}"]\napi_base = "{stays.url}/v1"\n',
+                f'[models."openai/{model}"]\nendpoints = [{{ api_base = "{stays.url}/v1" }}, '
+                f'{{ api_base = "{dies.url}/v1" }}]\n',
+            )
+        config.write_text(text)
+        gone: list[int] = []
+
+        def watch(state: object) -> None:
+            if not gone and getattr(state, "calls", 0) >= 30:
+                gone.append(dies.stats()["successes"])
+                dies.process.kill()
+
+        summary = run(load(tmp_path), progress=watch)
+        assert gone[0] >= 5
+        assert summary.exit_code == 0
+        assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
+        assert stays.stats()["successes"] + gone[0] >= 116
+
+
+def test_the_probe_takes_any_answer_short_of_a_failure() -> None:
+    clock = FakeClock()
+    with serve() as server:
+        there = Endpoint(server.url + "/v1", 1, Place("a"), Limiter(None, None, clock))
+        assert is_there(there)
+    assert not is_there(there)
