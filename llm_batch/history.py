@@ -12,8 +12,9 @@ from llm_batch.config import Config
 from llm_batch.dataset import Drawn
 from llm_batch.estimate import Estimate, estimate_record
 from llm_batch.journal import Journal
-from llm_batch.prices import price_of
+from llm_batch.prices import tariff_of
 from llm_batch.progress import RunSummary
+from llm_batch.providers.batching import batch_vendor
 from llm_batch.records import SCHEMA
 
 
@@ -25,8 +26,17 @@ def new_manifest(
     prices = {}
     for step in config.steps:
         own = config.model(step.model)
-        price = price_of(step.model, own.input_price, own.output_price, own.cache_read_price)
-        prices[step.model] = manifests.price_record(price)
+        tariff = tariff_of(
+            step.model,
+            own.input_price,
+            own.output_price,
+            own.cache_read_price,
+            batch_input_price=own.batch_input_price,
+            batch_output_price=own.batch_output_price,
+        )
+        if tariff is not None and config.run.engine == "batch" and batch_vendor(step.model, own):
+            tariff = tariff.at_batch()
+        prices[step.model] = manifests.price_record(tariff.price if tariff else None)
     return {
         "schema": SCHEMA,
         "run_id": (before or {}).get("run_id") or manifests.new_run_id(),

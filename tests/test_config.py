@@ -609,7 +609,10 @@ def test_api_base_is_where_every_model_is_served_but_local_and_fake_ones() -> No
         (Overrides(sample=-1), "--sample must be at least 0, not -1"),
         (Overrides(budget=-1.0), "--budget must be at least 0, not -1.0"),
         (Overrides(rpm=0.0), "--rpm must be above 0, not 0.0"),
-        (Overrides(engine="rya"), "--engine must be 'threads', 'serial', 'ray' or 'batch', not 'rya'"),
+        (
+            Overrides(engine="rya"),
+            "--engine must be 'threads', 'serial', 'ray' or 'batch', not 'rya'",
+        ),
         (Overrides(model=""), "--model must not be empty"),
         (Overrides(judge=""), "--judge must not be empty"),
         (Overrides(api_base="h"), "--api-base must be a URL with http:// or https://"),

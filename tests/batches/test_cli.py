@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from llm_batch.config import load_config
 from llm_batch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from tests.batch_server import BatchServer
 from tests.batches.runs import journal, results, write_project
@@ -47,3 +49,21 @@ def test_a_deadline_that_is_no_duration_is_refused(
     code, said = llmb_run(tmp_path, "--deadline", wrong)
     assert code == EXIT_USAGE and "--deadline" in said and "6h" in said
     assert not server.requests
+
+
+def test_the_display_shows_the_providers_own_counts() -> None:
+    from llm_batch.cli.progress import _facts
+    from llm_batch.progress import Progress
+
+    state = Progress(planned=6, jobs="1 job at the provider: 3/6")
+    assert _facts(state)[0] == "1 job at the provider: 3/6"
+
+
+def test_the_settings_in_the_guide_load(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "batch.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    step = '[[steps]]\nname = "a"\nmodel = "openai/my-model"\nprompt = "{{ question }}"\n'
+    path = tmp_path / "llmb.toml"
+    path.write_text(block + step, encoding="utf-8")
+    config = load_config(path)
+    assert config.run.engine == "batch" and config.batch.deadline_seconds == 6 * 3600
