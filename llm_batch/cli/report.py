@@ -9,6 +9,8 @@ import typer
 
 from llm_batch.cli import options
 
+_FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, TSV, Parquet)"
+
 
 def report(
     results: Annotated[Path, typer.Argument(help="Results of a run.", show_default=True)] = Path(
@@ -24,15 +26,45 @@ def report(
         ),
     ] = None,
     level: Annotated[float, typer.Option("--confidence", help="Level of the intervals.")] = 0.95,
-    format: Annotated[str, typer.Option("--format", help="text, json or md.")] = "text",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            "--score",
+            rich_help_panel=_FOREIGN,
+            help="Field with the score; a.b leads into objects.",
+        ),
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", rich_help_panel=_FOREIGN, help="Field with the id.")
+    ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option("--category", rich_help_panel=_FOREIGN, help="Field with the category."),
+    ] = None,
+    pass_at: Annotated[
+        float | None,
+        typer.Option("--pass-at", rich_help_panel=_FOREIGN, help="Least score that passes."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="text, json, md, csv, latex or html.")
+    ] = "text",
     output: options.Output = None,
 ) -> None:
     """Say what came out: scores with honest intervals, cost, time, failures."""
     from llm_batch.cli.formats import chosen, deliver
     from llm_batch.errors import ConfigError
-    from llm_batch.report import FORMATS, build_report
+    from llm_batch.report import FORMATS, Columns, build_report
 
     write = chosen(FORMATS, format)
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
-    deliver(write(build_report(results, by=by, reference=reference, level=level)), output)
+    columns = None
+    if score is not None:
+        columns = Columns(score, id or "", category or "", pass_at)
+    elif (id, category, pass_at) != (None, None, None):
+        raise ConfigError(
+            "--id, --category and --pass-at are for files that llmb did not write",
+            "name the field with the score too: --score FIELD; for results of a run there is --by",
+        )
+    made = build_report(results, by=by, reference=reference, level=level, columns=columns)
+    deliver(write(made), output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_batch.report.build import build_report
-from llm_batch.report.model import Report
+from llm_batch.report.model import Columns, Report
 
 Format = Callable[[Report], str]
 
@@ -28,7 +28,32 @@ def _markdown(report: Report) -> str:
     return format(report)
 
 
-#: Formats by the name a user gives; each imports what it needs when it is chosen.
-FORMATS: dict[str, Format] = {"text": _text, "json": _json, "md": _markdown}
+def _csv(report: Report) -> str:
+    from llm_batch.report.csv import format
 
-__all__ = ["FORMATS", "Format", "Report", "build_report"]
+    return format(report)
+
+
+def _latex(report: Report) -> str:
+    from llm_batch.report.latex import format
+
+    return format(report)
+
+
+def _html(report: Report) -> str:
+    from llm_batch.report.html import format
+
+    return format(report)
+
+
+#: Formats by the name a user gives; each imports what it needs when it is chosen.
+FORMATS: dict[str, Format] = {
+    "text": _text,
+    "json": _json,
+    "md": _markdown,
+    "csv": _csv,
+    "latex": _latex,
+    "html": _html,
+}
+
+__all__ = ["FORMATS", "Columns", "Format", "Report", "build_report"]

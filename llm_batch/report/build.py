@@ -11,8 +11,9 @@ from pathlib import Path
 from llm_batch.errors import ConfigError
 from llm_batch.report.assemble import Counted, assemble
 from llm_batch.report.caveats import caveats
+from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.manifest import Manifest, read_manifest
-from llm_batch.report.model import Report
+from llm_batch.report.model import Columns, Report
 from llm_batch.report.read import Head, Line, ResultsFile
 from llm_batch.report.reference import REFERENCE_NAMES, ReferenceTally
 from llm_batch.report.sentences import headline, next_steps
@@ -25,7 +26,11 @@ _GROUP_LIMIT = 1000
 
 
 def build_report(
-    path: str | Path, by: str | None = None, level: float = 0.95, reference: str | None = None
+    path: str | Path,
+    by: str | None = None,
+    level: float = 0.95,
+    reference: str | None = None,
+    columns: Columns | None = None,
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
@@ -39,6 +44,7 @@ def build_report(
         level: Confidence level of all intervals, between 0 and 1.
         reference: Field with the reference answer. Without it: ``answer``, ``reference``,
             ``target`` or ``expected``, whichever there is.
+        columns: How to read a file that llmb did not write.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
@@ -47,25 +53,27 @@ def build_report(
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
-    results = ResultsFile(path)
+    results = ForeignFile(path, columns) if columns else ResultsFile(path)
+    by = by or (columns.category or None if columns else None)
     try:
-        manifest, problem = read_manifest(path)
+        manifest, problem = (None, "") if columns else read_manifest(path)
         with _no_garbage_collection():
             counted = _count(results, manifest or Manifest(), by, reference)
     finally:
         results.close()
     report = assemble(str(path), manifest or Manifest(), counted, level)
-    report = replace(report, headline=headline(report))
+    report = replace(report, headline=headline(report), columns=columns)
     tally = counted.tally
     warnings = caveats(
         report,
         manifest,
-        problem,
+        results.note if isinstance(results, ForeignFile) else problem,
         torn=results.torn,
         first_duplicate=tally.first_duplicate,
         simulated=tally.simulated,
     )
-    return replace(report, warnings=warnings, next_steps=next_steps(report))
+    following = next_steps(report) if columns is None else ()
+    return replace(report, warnings=warnings, next_steps=following)
 
 
 @contextmanager
@@ -83,7 +91,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _count(
-    results: ResultsFile, manifest: Manifest, by: str | None, reference: str | None
+    results: ResultsFile | ForeignFile, manifest: Manifest, by: str | None, reference: str | None
 ) -> Counted:
     head = results.head()
     known = dict.fromkeys(name for line in head for name in line.fields)

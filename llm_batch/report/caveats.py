@@ -187,7 +187,7 @@ def _about_the_cost(report: Report) -> Iterator[str]:
             f"The cost of {words.items(money.worst_case_items)} includes an upper bound: the "
             "provider did not say what it used, or a failed attempt may have been billed."
         )
-    if total.unpriced:
+    if total.unpriced and report.columns is None:
         known = f"; the known part is {words.usd(total.known_cost)}" if total.known_cost else ""
         yield (
             f"The cost of {words.items(total.unpriced)} is unknown, because a model has no known "

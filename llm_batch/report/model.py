@@ -20,6 +20,24 @@ FUTURE = "future items like these"
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """Fields to read of a file that llmb did not write; a dot leads into an object.
+
+    Attributes:
+        score: The field with the score: a number, or a word for pass or fail.
+        id: The field with the id; without it ``id``, or else the number of the row.
+        category: The field to group by; empty for none.
+        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
+            passes.
+    """
+
+    score: str
+    id: str = ""
+    category: str = ""
+    pass_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The run the results came from; empty texts and ``None`` where no manifest says.
 
@@ -296,6 +314,7 @@ class Report:
         judge_check: Verdicts beside a string match; ``None`` without references or verdicts.
         warnings: What to keep in mind, one sentence or two each.
         next_steps: What to do next, one sentence each.
+        columns: How a file that llmb did not write was read; ``None`` for results of a run.
     """
 
     schema: int
@@ -314,3 +333,4 @@ class Report:
     judge_check: JudgeCheck | None
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
+    columns: Columns | None = None

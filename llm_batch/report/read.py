@@ -1,87 +1,28 @@
-"""Results lines in, a batch at a time, decoding no more than a report needs.
-
-A file of a million lines is read in one pass. What is skipped costs a third of what is decoded,
-so the type of a line is made for each file: of an item's fields and outputs it has the one or
-two that are asked for.
-"""
+"""Results lines in, a batch at a time, in one pass over the file."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Any
 
 import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.records import SCHEMA
+from llm_batch.report.lines import Getter, Line, line_type
+
+__all__ = ["Getter", "Head", "Line", "ResultsFile"]
 
 _BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
-
-# Far beyond any bill or clock, and far below where a sum of squares overflows.
-_Amount = Annotated[float, msgspec.Meta(ge=-1e100, le=1e100)]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class StepUsage(msgspec.Struct, gc=False):
-    """Tokens of one step of one item."""
-
-    input_tokens: _Count = 0
-    output_tokens: _Count = 0
-    cache_read_tokens: _Count = 0
-    cache_write_tokens: _Count = 0
-    reasoning_tokens: _Count = 0
-
-
-class UsageBySteps(msgspec.Struct, gc=False):
-    """``usage`` of a line; its sums are made again from the steps."""
-
-    steps: dict[str, StepUsage] = {}
-
-
-class CostBySteps(msgspec.Struct, gc=False):
-    """``cost`` of a line."""
-
-    total: _Amount | None = None
-    steps: dict[str, _Amount | None] = {}
-
-
-class AmountBySteps(msgspec.Struct, gc=False):
-    """``latency_seconds`` of a line."""
-
-    total: _Amount = 0.0
-    steps: dict[str, _Amount] = {}
-
-
-class CountBySteps(msgspec.Struct, gc=False):
-    """``attempts`` of a line."""
-
-    steps: dict[str, _Count] = {}
-
-
-class Line(msgspec.Struct, gc=False, kw_only=True):
-    """A results line as far as a report reads it; `llm_batch.results` has the layout.
-
-    ``fields`` and ``outputs`` are read through the getters of `ResultsFile`.
-    """
-
-    schema: int
-    id: str
-    status: str
-    error: str = ""
-    fields: Any = None
-    outputs: Any = None
-    score: float | None = None
-    passed: bool | None = None
-    stratum: str = ""
-    usage: UsageBySteps = msgspec.field(default_factory=UsageBySteps)
-    cost: CostBySteps = msgspec.field(default_factory=CostBySteps)
-    latency_seconds: AmountBySteps = msgspec.field(default_factory=AmountBySteps)
-    attempts: CountBySteps = msgspec.field(default_factory=CountBySteps)
-    worst_case: bool = False
-    simulated: bool = False
+class _Steps(msgspec.Struct):
+    steps: dict[str, Any] = {}
 
 
 class Head(msgspec.Struct):
@@ -91,9 +32,10 @@ class Head(msgspec.Struct):
     outputs: dict[str, Any] = {}
     stratum: str = ""
     passed: bool | None = None
+    usage: _Steps = msgspec.field(default_factory=_Steps)
 
 
-Getter = Callable[[Line], Any]
+_head = msgspec.json.Decoder(Head).decode
 
 
 class ResultsFile:
@@ -114,6 +56,10 @@ class ResultsFile:
         self.name = "standard input" if str(path) == "-" else str(path)
         self.torn = False
         self._file: IO[bytes] = _open(path)
+        self._buffer = bytearray(_BATCH_BYTES)
+        self._cut = b""
+        self._steps: dict[str, None] = {}
+        self._decoder: msgspec.json.Decoder[Any]
         self._first = self._read()
 
     def close(self) -> None:
@@ -123,12 +69,11 @@ class ResultsFile:
 
     def head(self) -> list[Head]:
         """The lines at the start of the file that can be read, a few hundred."""
-        decoder = msgspec.json.Decoder(Head)
         lines = []
-        for raw in self._first:
+        for raw in bytes(self._first).split(b"\n"):
             try:
-                lines.append(decoder.decode(raw))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                lines.append(_head(raw))
+            except _UNREADABLE:
                 continue  # reading all of it will name the line
         return lines
 
@@ -137,55 +82,84 @@ class ResultsFile:
     ) -> tuple[Iterator[list[Line]], list[Getter], list[Getter]]:
         """All lines, some at a time, and the getters of the fields and outputs asked for.
 
+        The lines of a batch are of one type; a step first met in a later batch makes it another.
+
         Raises:
             OutputError: While iterating: a line is not a result, or is of a newer schema.
         """
-        field_type, field_getters = _members("fields", fields)
-        output_type, output_getters = _members("outputs", outputs)
-        line_type = msgspec.defstruct(
-            "Line",
-            [("fields", field_type), ("outputs", output_type)],
-            bases=(Line,),
-            gc=False,
-            kw_only=True,
+        self._steps = dict.fromkeys(
+            step for line in self.head() for step in line.usage.steps if _STEP_NAME.fullmatch(step)
         )
-        return self._batches(msgspec.json.Decoder(line_type).decode), field_getters, output_getters
 
-    def _batches(self, decode: Callable[[bytes], Any]) -> Iterator[list[Line]]:
-        raw_lines, before = self._first, 0
-        while raw_lines:
+        def prepare() -> tuple[list[Getter], list[Getter]]:
+            kind, *getters = line_type(fields, outputs, list(self._steps))
+            self._decoder = msgspec.json.Decoder(kind)
+            return getters[0], getters[1]
+
+        field_getters, output_getters = prepare()
+        return self._batches(prepare), field_getters, output_getters
+
+    def _batches(self, prepare: Callable[[], object]) -> Iterator[list[Line]]:
+        raw, before = self._first, 0
+        while raw:
             try:
-                lines = [decode(raw) for raw in raw_lines if not raw.isspace()]
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                lines = self._one_by_one(raw_lines, before, decode)
-            if lines and max([line.schema for line in lines]) > SCHEMA:
-                raise self._newer()
-            yield lines
-            before += len(raw_lines)
-            raw_lines = self._read()
+                yield self._decoder.decode_lines(raw)
+            except _UNREADABLE:
+                copy = bytes(raw)
+                if self._finds_steps(copy):
+                    prepare()
+                yield self._one_by_one(copy, before)
+            before += self._buffer.count(b"\n", 0, len(raw))
+            raw = self._read()
 
-    def _one_by_one(
-        self, raw_lines: list[bytes], before: int, decode: Callable[[bytes], Any]
-    ) -> list[Line]:
+    def _finds_steps(self, raw: bytes) -> bool:
+        """Whether lines name steps that were not known; from now on they are."""
+        known = len(self._steps)
+        for line in raw.split(b"\n"):
+            try:
+                steps = _head(line).usage.steps
+            except _UNREADABLE:
+                continue
+            self._steps.update(dict.fromkeys(step for step in steps if _STEP_NAME.fullmatch(step)))
+        return len(self._steps) > known
+
+    def _one_by_one(self, raw: bytes, before: int) -> list[Line]:
         """The same lines, to find the one that is wrong."""
         lines = []
-        for number, raw in enumerate(raw_lines, before + 1):
-            if raw.isspace():
+        for number, line in enumerate(raw.split(b"\n"), before + 1):
+            if not line or line.isspace():
                 continue
             try:
-                lines.append(decode(raw))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if not raw.endswith(b"\n") and _is_cut(raw):
+                lines.append(self._decoder.decode(line))
+            except _UNREADABLE as error:
+                if raw.endswith(line) and _is_cut(line):
                     self.torn = True
                     break
-                raise self._explained(raw, number, error) from error
+                raise self._explained(line, number, error) from error
         return lines
 
-    def _read(self) -> list[bytes]:
+    def _read(self) -> memoryview:
+        """Whole lines, some 256 KB of them; empty at the end.
+
+        They stand in one buffer that is used again: what is returned holds until the next call.
+        """
+        held = len(self._cut)
+        self._buffer[:held] = self._cut
+        self._cut, end = b"", 0
         try:
-            return self._file.readlines(_BATCH_BYTES)
+            while not end:
+                if held == len(self._buffer):  # a line longer than that
+                    self._buffer = self._buffer + bytes(held)
+                with memoryview(self._buffer) as free:
+                    n = self._file.readinto(free[held:])  # type: ignore[attr-defined]
+                end = self._buffer.rfind(b"\n", held, held + n) + 1 if n else held
+                held += n
+                if not n:
+                    break
         except OSError as error:
             raise OutputError(f"cannot read {self.name}: {error.strerror or error}") from error
+        self._cut = bytes(self._buffer[end:held])
+        return memoryview(self._buffer)[:end]
 
     def _explained(self, raw: bytes, number: int, error: Exception) -> OutputError:
         keys = _keys(raw)
@@ -200,7 +174,8 @@ class ResultsFile:
         if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
             return OutputError(
                 f"{self.name} is not a results file: its first line has no status",
-                "report on what llmb run wrote: llmb report results.jsonl",
+                "report on what llmb run wrote, or name the field with the score: "
+                f"llmb report {self.name} --score FIELD",
             )
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return OutputError(
@@ -236,38 +211,12 @@ def _open(path: str | Path) -> IO[bytes]:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _members(attribute: str, names: Sequence[str]) -> tuple[Any, list[Getter]]:
-    """A type with the named members of an object, and how to get each from a line.
-
-    An empty name stands for nothing, and its getter gives ``None``.
-    """
-    slots = {name: f"member_{i}" for i, name in enumerate(dict.fromkeys(names)) if name}
-    try:
-        kind: Any = msgspec.defstruct(
-            attribute.title(),
-            [(slot, Any, None) for slot in slots.values()],
-            rename={slot: name for name, slot in slots.items()},
-            gc=False,
-        )
-    except ValueError:  # msgspec takes no name with quotes, backslashes or control characters
-        return dict[str, Any], [_from_dict(attribute, name) for name in names]
-    return kind, [attrgetter(f"{attribute}.{slots[name]}") if name else _nothing for name in names]
-
-
-def _nothing(line: Line) -> None:
-    return None
-
-
-def _from_dict(attribute: str, name: str) -> Getter:
-    return lambda line: getattr(line, attribute).get(name)
-
-
 def _keys(raw: bytes) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         schema = value.get("schema")
         return {**value, "schema": msgspec.json.decode(schema) if schema else None}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return {}
 
 
@@ -275,6 +224,6 @@ def _is_cut(raw: bytes) -> bool:
     """Whether a line is no whole JSON value, as when the writer was killed within it."""
     try:
         msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return raw.lstrip().startswith(b"{")
     return False

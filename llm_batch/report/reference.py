@@ -117,6 +117,9 @@ class ReferenceTally:
     def add(self, lines: list[Line]) -> None:
         """Count some lines; those without a verdict say nothing."""
         checked = self.checked
+        if checked >= CHECK_LIMIT and self.seen:
+            self._unchecked += len(lines) - [line.passed for line in lines].count(None)
+            return
         for line in lines:
             if line.passed is None:
                 continue

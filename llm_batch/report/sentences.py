@@ -6,7 +6,7 @@ from llm_batch.records import Interval
 from llm_batch.report import words
 from llm_batch.report.model import Report
 from llm_batch.stats.interval import ALL_SCORED
-from llm_batch.stats.power import sample_size
+from llm_batch.stats.sizes import sample_size
 
 _METHODS = {
     "wilson": "Wilson",

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable
 from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from llm_batch.errors import ConfigError
 from llm_batch.records import Usage
-from llm_batch.report.read import Getter, Line
+from llm_batch.report.lines import Getter, Line, steps_of
 from llm_batch.report.words import clean
 
+T = TypeVar("T")
+
 _USAGE = tuple(Usage.__dataclass_fields__)
-_counts = attrgetter(*_USAGE)
+_COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
@@ -44,10 +45,11 @@ class StepTally:
         """USD, ``None`` when any part is unknown."""
         return None if self.unpriced else self.known_cost
 
-    def add_costs(self, costs: Sequence[float | None]) -> None:
+    def add_costs(self, costs: list[float | None]) -> None:
         """Add one cost per item."""
-        self.unpriced += costs.count(None)
-        self.known_cost += sum([cost for cost in costs if cost is not None])
+        known = _known(costs)
+        self.unpriced += len(costs) - len(known)
+        self.known_cost += sum(known)
 
 
 class Tally:
@@ -84,15 +86,17 @@ class Tally:
         for line in lines if new else ():
             if line.status in new and line.status not in self.examples:
                 self.examples[line.status] = (clean(line.id, 80), clean(line.error, 300))
-        scores = [line.score for line in lines if line.score is not None]
-        finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
-        self.excluded += len(scores) - len(finite)
-        self.scores.extend(finite)
-        verdicts = [line.passed for line in lines]
-        self.passed += verdicts.count(True)
-        self.verdicts += len(verdicts) - verdicts.count(None)
-        self.worst_case += [line.worst_case for line in lines].count(True)
-        self.simulated += [line.simulated for line in lines].count(True)
+        scores = _known([line.score for line in lines])
+        if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
+            finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
+            self.excluded += len(scores) - len(finite)
+            scores = finite
+        self.scores.extend(scores)
+        verdicts = [line.passed for line in lines if line.passed is not None]
+        self.passed += sum(verdicts)
+        self.verdicts += len(verdicts)
+        self.worst_case += sum([line.worst_case for line in lines])
+        self.simulated += sum([line.simulated for line in lines])
         self._add_steps(lines)
         return lines
 
@@ -112,27 +116,38 @@ class Tally:
         return new
 
     def _add_steps(self, lines: list[Line]) -> None:
-        all_usages = [line.usage.steps for line in lines]
-        all_costs = [line.cost for line in lines]
-        all_latencies = [line.latency_seconds for line in lines]
-        all_attempts = [line.attempts.steps for line in lines]
-        for name in dict.fromkeys(chain.from_iterable(all_usages)):
+        usages = [line.usage.steps for line in lines]
+        costs = [line.cost for line in lines]
+        step_costs = [cost.steps for cost in costs]
+        latencies = [line.latency_seconds for line in lines]
+        step_latencies = [latency.steps for latency in latencies]
+        attempts = [line.attempts.steps for line in lines]
+        all_called = False
+        for name, of_step in steps_of(lines):
+            used = _known(map(of_step, usages))
+            if not used:
+                continue
             step = self.steps.setdefault(name, StepTally())
-            usages = [steps[name] for steps in all_usages if name in steps]
-            step.items += len(usages)
-            for field, counts in zip(_USAGE, zip(*map(_counts, usages), strict=True), strict=True):
-                step.tokens[field] += sum(counts)
-            step.attempts += sum([steps[name] for steps in all_attempts if name in steps])
-            step.add_costs([cost.steps[name] for cost in all_costs if name in cost.steps])
-            step.latencies.extend(
-                [latency.steps[name] for latency in all_latencies if name in latency.steps]
-            )
+            step.items += len(used)
+            all_called = all_called or len(used) == len(lines)
+            for field, count in _COUNTS:
+                step.tokens[field] += sum(map(count, used))
+            step.attempts += sum(map(of_step, attempts))
+            step.add_costs(list(map(of_step, step_costs)))
+            step.latencies.extend(_known(map(of_step, step_latencies)))
         # An item that was never sent (its prompt failed) has taken no time.
-        self.total.latencies.extend([latency.total for latency in all_latencies if latency.steps])
-        self.total.items += len(lines) - all_usages.count({})
-        totals = [cost.total for cost in all_costs]
+        if not all_called:
+            uncalled = type(usages[0])() if usages else None
+            latencies = [
+                latency
+                for latency, usage in zip(latencies, usages, strict=True)
+                if usage != uncalled
+            ]
+        self.total.items += len(latencies)
+        self.total.latencies.extend([latency.total for latency in latencies])
+        totals = [cost.total for cost in costs]
         self.total.add_costs(totals)
-        self.costs.extend([cost for cost in totals if cost is not None])
+        self.costs.extend(_known(totals))
 
     def finish(self) -> None:
         """Add up the steps, once all lines are counted."""
@@ -185,7 +200,7 @@ class GroupTally:
             value = self._value(line)
             if value is not None:
                 self.found = True
-            name = value if type(value) is str else _group_name(value)
+            name = value if type(value) is str else group_name(value)
             group = groups.get(name)
             if group is None:
                 group = groups[name] = GroupCount()
@@ -207,10 +222,17 @@ class GroupTally:
                 )
 
 
-def _group_name(value: Any) -> str:
-    """How a value that is no text is called as a group."""
+def _known(values: Iterable[T | None]) -> list[T]:
+    """The values that are not ``None``; ``in`` and ``count`` compare, which takes longer."""
+    return [value for value in values if value is not None]
+
+
+def group_name(value: Any) -> str:
+    """How the group of a value is called."""
     if value is None:
         return ""
+    if isinstance(value, str):
+        return value
     if isinstance(value, float) and isfinite(value) and value == int(value):
         return str(int(value))  # CSV and JSON readers differ in 3 and 3.0
     return msgspec.json.encode(value).decode()

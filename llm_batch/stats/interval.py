@@ -12,15 +12,18 @@ because planning a run imports this module too.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from math import floor, fsum, isfinite, sqrt
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from llm_batch.records import Interval
 
 ALL_SCORED = "exact: all items were scored"
+
+_LONG = 50_000
 
 
 def z_value(level: float) -> float:
@@ -200,6 +203,12 @@ def mean_and_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
     n = len(values)
     if n == 0:
         return None, None
+    if _is_long(values):
+        import numpy  # comes with scipy; a million values take 0.01 s in place of 0.3 s
+
+        column = numpy.frombuffer(values, dtype=float)
+        mean = min(max(float(column.sum()) / n, float(column.min())), float(column.max()))
+        return mean, sqrt(float(numpy.square(column - mean).sum()) / (n - 1))
     least, most = min(values), max(values)
     # Rounding may put the mean of equal values beside them, and so their sd above 0.
     mean = min(max(fsum(values) / n, least), most)
@@ -330,7 +339,18 @@ def _check_population(n: int, population: int) -> None:
         raise ValueError(f"{n} items cannot be drawn from a population of {population}")
 
 
-def _finite(values: Iterable[float]) -> list[float]:
+def _is_long(values: Iterable[float]) -> TypeGuard[array[float]]:
+    """Whether these are floats in one piece of memory, so many that numpy's import pays."""
+    return isinstance(values, array) and values.typecode == "d" and len(values) >= _LONG
+
+
+def _finite(values: Iterable[float]) -> Sequence[float]:
+    if _is_long(values):
+        import numpy
+
+        if not numpy.isfinite(numpy.frombuffer(values, dtype=float)).all():
+            raise ValueError("values must be finite numbers; leave the others out and count them")
+        return values
     checked = [float(value) for value in values]
     if not all(map(isfinite, checked)):
         raise ValueError("values must be finite numbers; leave the others out and count them")

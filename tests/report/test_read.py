@@ -146,3 +146,39 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report.path, report.items.read) == ("-", 2)
     assert not Input.buffer.closed
     assert any("no manifest" in warning for warning in report.warnings)
+
+
+def test_a_step_first_met_late_in_the_file_is_counted(tmp_path: Path) -> None:
+    lines = [encode_result(result(n, None, status="timeout")) for n in range(3000)]
+    lines += [encode_result(result(n)) for n in range(3000, 3005)]
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(_lines(*lines))
+    steps = {step.step: step for step in build_report(path).steps}
+    assert steps["generate"].items == 3005
+    assert (steps["judge"].items, steps["judge"].attempts) == (5, 10)
+    assert steps["judge"].usage == Usage(400, 100)
+    assert steps["judge"].cost == pytest.approx(0.005)
+
+
+def test_a_line_longer_than_what_is_read_at_once_counts(tmp_path: Path) -> None:
+    long = result(1, fields={"question": "x" * 2_000_000, "category": "long"})
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(_lines(LINE, encode_result(long), encode_result(result(2))))
+    report = build_report(path)
+    assert (report.items.read, report.items.scored) == (3, 3)
+
+
+def test_a_step_whose_name_is_none_is_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(_lines(LINE, LINE.replace(b'"judge":{"input', b'"ju\\"dge":{"input')))
+    with pytest.raises(OutputError, match="line 2 is not a result"):
+        build_report(path)
+
+
+def test_an_item_whose_steps_were_never_called_has_taken_no_time(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    unsent = replace(result(1, None, status="prompt"), steps={})
+    report = build_report(write(tmp_path, [result(0), unsent]))
+    assert (report.total.items, report.items.read) == (1, 2)
+    assert report.total.latency_p50 == pytest.approx(1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from array import array
 from itertools import pairwise
 from math import inf, nan
 from statistics import mean, median, stdev
@@ -477,3 +478,14 @@ def test_the_median_interval_covers_at_least_95_percent() -> None:
         low, high = bounds(median_interval(rng.exponential(size=25)))
         hits += low <= np.log(2) <= high
     assert 0.945 < hits / 2000 < 0.97
+
+
+def test_a_long_array_has_the_mean_and_sd_of_the_same_list() -> None:
+    rng = np.random.default_rng(7)
+    values = array("d", rng.normal(1e6, 1e-3, 60_000))
+    assert mean_and_sd(values) == pytest.approx(mean_and_sd(list(values)), rel=1e-12)
+    assert mean_t(values, population=70_000) == mean_t(values, 0.95, 70_000)
+    equal = array("d", [0.1]) * 60_000
+    assert mean_and_sd(equal) == (0.1, 0.0)
+    with pytest.raises(ValueError, match="finite"):
+        mean_and_sd(array("d", [nan]) * 60_000)

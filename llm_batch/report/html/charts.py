@@ -1,0 +1,232 @@
+"""The charts of the page as Vega-Lite specifications: plain values that the library draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llm_batch.report import words
+from llm_batch.report.html.spec import FIRST, SECOND, Chart, chart
+from llm_batch.report.html.timeline import over_time
+from llm_batch.report.model import Report
+from llm_batch.report.settings import Finished
+
+_MOST_GROUPS = 30
+_NAME = 40
+_MOST_LABELS = 6
+
+
+def charts(report: Report, finished: Sequence[Finished]) -> Iterator[Chart]:
+    """The charts there is data for, in reading order."""
+    if report.scores.distribution:
+        yield _distribution(report)
+    if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
+        yield _groups(report)
+    if report.judge_check is not None:
+        yield _confusion(report)
+    yield from over_time(finished)
+
+
+def _distribution(report: Report) -> Chart:
+    least = report.columns.pass_at if report.columns else report.pass_rate.pass_at
+    bins = report.scores.distribution
+    total = sum(part.n for part in bins)
+    single = all(part.low == part.high for part in bins)
+    values = [
+        {
+            "score": words.number(part.low)
+            if part.low == part.high
+            else f"{words.number(part.low)} to {words.number(part.high)}",
+            "low": part.low,
+            "high": part.high,
+            "items": part.n,
+            "share": words.percent(part.n / total),
+            "verdict": "fail" if least is not None and part.low < least else "pass",
+        }
+        for part in bins
+    ]
+    color: dict[str, Any] = {"value": FIRST}
+    note = f"{words.items(total)} with a score. Select a bar to list its items."
+    if least is not None:
+        color = {
+            "field": "verdict",
+            "type": "nominal",
+            "scale": {"domain": ["pass", "fail"], "range": [FIRST, SECOND]},
+        }
+        note = f"A score of {words.number(least)} or more passes. Select a bar to list its items."
+    shown = ["score", "items", "share"]
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "bar", "cornerRadiusEnd": 3, "cursor": "pointer"},
+            "encoding": {"color": color},
+        }
+    ]
+    if len(bins) <= _MOST_LABELS:
+        layers.append(
+            {
+                "mark": {"type": "text", "dy": -7, "fontSize": 12},
+                "encoding": {"text": {"field": "share"}},
+            }
+        )
+    return chart(
+        "distribution",
+        "Scores",
+        note,
+        220,
+        data={"values": values},
+        encoding={
+            "x": {
+                "field": "score",
+                "type": "ordinal",
+                "sort": None,
+                "axis": {"labelAngle": 0 if single or len(bins) < 5 else -40, "title": "score"},
+            },
+            "y": {
+                "field": "items",
+                "type": "quantitative",
+                "axis": {"title": "items", "tickCount": 4, "format": ",d"},
+            },
+            "tooltip": [{"field": name} for name in shown],
+        },
+        layer=layers,
+    )
+
+
+def _groups(report: Report) -> Chart:
+    assert report.groups is not None  # its caller asked
+    groups = [group for group in report.groups.groups if group.pass_rate.value is not None]
+    shown = sorted(groups[:_MOST_GROUPS], key=lambda group: -(group.pass_rate.value or 0))
+    values = [
+        {
+            "group": words.clean(group.name, _NAME) or "(none)",
+            "name": group.name,
+            "rate": group.pass_rate.value,
+            "low": group.pass_rate.low,
+            "high": group.pass_rate.high,
+            "pass rate": words.percent(group.pass_rate.value),
+            "interval": words.percent_range(group.pass_rate),
+            "items": group.pass_rate.n,
+        }
+        for group in shown
+    ]
+    field = words.clean(report.groups.field, _NAME)
+    left = f" The {_MOST_GROUPS} largest of {len(groups):,}." if len(groups) > len(shown) else ""
+    y = {
+        "field": "group",
+        "type": "nominal",
+        "sort": None,
+        "axis": {"title": None, "labelLimit": 130},
+    }
+    tooltip = [{"field": name} for name in ("group", "pass rate", "interval", "items")]
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55},
+            "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST,
+                     "cursor": "pointer"},
+            "encoding": {
+                "x": {
+                    "field": "rate",
+                    "type": "quantitative",
+                    "scale": {"domain": [0, 1]},
+                    "axis": {
+                        "format": ".0%",
+                        "title": "pass rate",
+                        "values": [0, 0.25, 0.5, 0.75, 1],
+                    },
+                },
+            },
+        },
+    ]  # fmt: skip
+    overall = report.pass_rate.rate.value
+    if overall is not None:
+        layers.insert(
+            0,
+            {
+                "data": {"values": [{"rate": overall, "pass rate": words.percent(overall)}]},
+                "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#808080"},
+                "encoding": {
+                    "x": {"field": "rate", "type": "quantitative"},
+                    "y": None,
+                    "tooltip": [{"field": "pass rate", "title": "all items"}],
+                },
+            },
+        )
+    return chart(
+        "groups",
+        f"Pass rate by {field}",
+        f"With {words.level(report.level)} intervals; the dashed line is the rate of all items."
+        f"{left} Select a point to list its items.",
+        40 + 34 * len(shown),
+        data={"values": values},
+        encoding={"y": y, "tooltip": tooltip},
+        layer=layers,
+    )
+
+
+def _confusion(report: Report) -> Chart:
+    check = report.judge_check
+    assert check is not None  # its caller asked
+    cells = [
+        ("found", "pass", check.found_passed),
+        ("found", "fail", check.found_failed),
+        ("not found", "pass", check.absent_passed),
+        ("not found", "fail", check.absent_failed),
+    ]
+    total = sum(n for *_, n in cells)
+    values = [
+        {"reference": found, "judge": verdict, "items": n, "text": f"{n:,}",
+         "share": words.percent(n / total), "agree": (found == "found") == (verdict == "pass"),
+         "part": n / total}
+        for found, verdict, n in cells
+    ]  # fmt: skip
+    return chart(
+        "confusion",
+        "Judge against reference",
+        f"Is the reference ({words.clean(check.reference, _NAME)}) in the answer, and does the "
+        "judge pass it? Blue cells agree, orange cells do not.",
+        220,
+        data={"values": values},
+        encoding={
+            "x": {
+                "field": "judge",
+                "type": "nominal",
+                "sort": ["pass", "fail"],
+                "axis": {"title": "judge", "orient": "top", "labelAngle": 0},
+            },
+            "y": {
+                "field": "reference",
+                "type": "nominal",
+                "sort": ["found", "not found"],
+                "axis": {"title": "reference"},
+            },
+            "tooltip": [{"field": name} for name in ("reference", "judge", "items", "share")],
+        },
+        layer=[
+            {
+                "mark": {"type": "rect", "cornerRadius": 4, "stroke": None},
+                "encoding": {
+                    "color": {
+                        "condition": {"test": "datum.agree", "value": FIRST},
+                        "value": SECOND,
+                    },
+                    "opacity": {
+                        "field": "part",
+                        "type": "quantitative",
+                        "scale": {"domain": [0, 1], "range": [0.15, 0.6]},
+                        "legend": None,
+                    },
+                },
+            },
+            {
+                "mark": {"type": "text", "fontSize": 18, "fontWeight": 600, "dy": -6},
+                "encoding": {"text": {"field": "text"}},
+            },
+            {
+                "mark": {"type": "text", "fontSize": 12, "dy": 14},
+                "encoding": {"text": {"field": "share"}},
+            },
+        ],
+    )

@@ -1,0 +1,56 @@
+"""``llmb report`` as a user types it: formats, files of other tools, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import llmb
+from tests.report.made import full_manifest, result, write
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A file that another tool wrote."""
+    path = tmp_path / "other.csv"
+    path.write_text("name,grade,topic\na,pass,x\nb,fail,x\nc,pass,y\n")
+    return path
+
+
+def test_a_file_of_another_tool_is_reported_by_its_fields(other: Path) -> None:
+    words = ["--score", "grade", "--id", "name", "--category", "topic", "--format", "json"]
+    done = llmb("report", str(other), *words, cwd=other.parent)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["pass_rate"]["passed"], report["items"]["read"]) == (2, 3)
+    assert {group["name"] for group in report["groups"]["groups"]} == {"x", "y"}
+    assert report["columns"]["score"] == "grade"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--score FIELD"),
+        (["--score", "grad"], "did you mean grade?"),
+        (["--id", "name"], "--score FIELD"),
+        (["--score", "topic"], "none of its values"),
+    ],
+    ids=["none", "near", "id alone", "no score"],
+)
+def test_what_is_wrong_is_said_with_a_way_out(words: list[str], said: str, other: Path) -> None:
+    other.write_text(other.read_text().replace(",y", ",z"))
+    done = llmb("report", str(other), *words, cwd=other.parent)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_csv_goes_to_a_file_or_to_stdout(tmp_path: Path) -> None:
+    path = write(tmp_path, [result(n) for n in range(3)], full_manifest())
+    done = llmb("report", str(path), "--format", "csv", cwd=tmp_path)
+    assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 3
+    llmb("report", str(path), "--format", "csv", "-o", "items.csv", cwd=tmp_path)
+    assert (tmp_path / "items.csv").read_text() == done.stdout
