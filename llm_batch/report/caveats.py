@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.report import words
-from llm_batch.report.manifest import Manifest
+from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
 
 #: Fewer scored items than this say little.
@@ -20,6 +20,7 @@ _STOPPED = {
     "interrupted": "The run was interrupted",
     "refused": "The provider refused the run",
     "circuit": "The run was stopped because too many calls failed in a row",
+    "enough": "The run was stopped early, by its own rule",
 }
 
 
@@ -91,6 +92,22 @@ def _about_the_file(
             )
 
 
+def _how_it_was_stopped(rule: Stopping) -> str:
+    low, high = (100 * (bound or 0.0) for bound in (rule.low, rule.high))
+    found = f"after {rule.n:,} verdicts: {low:.1f} to {high:.1f} % ({rule.method})"
+    if rule.decided is not None and rule.method and "sequence" in rule.method:
+        return (
+            f"Its rule: stop when the pass rate is certainly above or below {100 * rule.decided:g} "
+            f"%, {found}. That interval holds at every look; the interval printed above is for a "
+            "number of items fixed beforehand and is somewhat too narrow for this run."
+        )
+    return (
+        f"Its rule: stop when the pass rate's interval is ±{100 * (rule.margin or 0):g} points, "
+        f"{found}. Stopping on the width leaves its coverage nearly as it is (simulated .92 to "
+        ".98)."
+    )
+
+
 def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str]:
     items = report.items
     stopped = _STOPPED.get(report.run.status, "")
@@ -102,6 +119,8 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
         )
     elif stopped:
         yield f"{stopped}."
+    if manifest and manifest.stopping and report.run.status == "enough":
+        yield _how_it_was_stopped(manifest.stopping)
     dataset = manifest.dataset.n if manifest else None
     if dataset is not None and dataset < items.read:
         yield (

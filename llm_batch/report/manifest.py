@@ -93,6 +93,18 @@ class _Totals(msgspec.Struct):
     simulated: bool = False
 
 
+class Stopping(msgspec.Struct):
+    """The rule by which a run was to end early, and what it saw; keys as in `llm_batch.until`."""
+
+    margin: float | None = None
+    decided: float | None = None
+    level: float = 0.95
+    n: int = 0
+    low: float | None = None
+    high: float | None = None
+    method: str | None = None
+
+
 class Manifest(msgspec.Struct):
     """The parts of ``results.manifest.json`` that a report uses."""
 
@@ -105,6 +117,7 @@ class Manifest(msgspec.Struct):
     sample: _Sample = msgspec.field(default_factory=_Sample)
     estimate: _Estimate | None = None
     totals: _Totals = msgspec.field(default_factory=_Totals)
+    stopping: Stopping | None = None
 
     @property
     def models(self) -> dict[str, str]:
