@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import claim_options, options
+
+if TYPE_CHECKING:
+    from llm_batch.config import Config, Overrides
+    from llm_batch.estimate import Measured
+    from llm_batch.estimate.scored import Scored
 
 
 def estimate(
@@ -20,33 +28,225 @@ def estimate(
     data: options.DataPath = None,
     sample: options.SampleSize = None,
     seed: options.Seed = None,
-    model: options.ModelName = None,
-    judge: options.JudgeName = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", rich_help_panel="What to run",
+            help="Model of every step but the judge; several with commas are compared.",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge", rich_help_panel="What to run",
+            help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
+        ),
+    ] = None,
     api_base: options.ApiBase = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", rich_help_panel="How to estimate",
+            help="Count every prompt, not a sample of 2,000.",
+        ),
+    ] = False,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            "--pilot", min=1, rich_help_panel="How to estimate",
+            help="Play the first so many items of the run and measure them; run does not pay for "
+            "them again.",
+        ),
+    ] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from", rich_help_panel="How to estimate", metavar="RESULTS.jsonl",
+            help="Measure an earlier run instead of assuming; sends nothing.",
+        ),
+    ] = None,
+    margin: claim_options.Margin = None,
+    confidence: claim_options.Confidence = 0.95,
+    expected_rate: claim_options.ExpectedRate = None,
+    mean_sd: claim_options.MeanSd = None,
+    detect: claim_options.Detect = None,
+    paired: claim_options.Paired = False,
+    discordance: claim_options.Discordance = None,
+    power: claim_options.Power = 0.8,
+    zero_failures: claim_options.ZeroFailures = None,
+    cluster: claim_options.Cluster = None,
+    cluster_size: claim_options.ClusterSize = None,
+    icc: claim_options.Icc = None,
+    judge_sensitivity: claim_options.Sensitivity = None,
+    judge_specificity: claim_options.Specificity = None,
+    stratify: claim_options.Stratify = None,
     workers: options.Workers = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
-    budget: options.BudgetUsd = None,
+    tier: options.Tier = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", min=0, rich_help_panel="Limits",
+            help="USD that the run may cost in all; says how many items that buys.",
+        ),
+    ] = None,
     output: options.Output = None,
     format: Annotated[
         str, typer.Option("--format", rich_help_panel="Output", help="text, json or md.")
     ] = "text",
-) -> None:
-    """Say what a run will cost, take and prove, before anything is sent."""
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", "-y", rich_help_panel="Output", help="Do not ask about the pilot's cost."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel="Output", help="No progress.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Say what a run will cost, take and prove, before anything is sent.
+
+    Only --pilot sends something.
+    """
     from llm_batch.cli.formats import chosen, deliver
-    from llm_batch.config import Overrides, load_config
-    from llm_batch.estimate import DEFAULT_MODEL, FORMATS
+    from llm_batch.config import Overrides
+    from llm_batch.errors import ConfigError
+    from llm_batch.estimate import FORMATS
     from llm_batch.estimate import estimate as estimate_run
+    from llm_batch.estimate.claims import Claim, check
+    from llm_batch.estimate.scored import read_scored
 
     write = chosen(FORMATS, format)
-    flags = Overrides(
-        data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
-        workers=workers, rpm=rpm, tpm=tpm, budget=budget,
+    claim = Claim(
+        margin=margin, level=confidence, rate=expected_rate, sd=mean_sd, detect=detect,
+        paired=paired, discordance=discordance, power=power, zero_failures=zero_failures,
+        cluster_size=cluster_size, icc=icc, sensitivity=judge_sensitivity,
+        specificity=judge_specificity,
     )  # fmt: skip
-    settings = load_config(config, flags)
-    if settings.source is None and n is not None and data is None and model is None:
-        # Nobody chose the embedded model for a dataset that is only a number.
-        from dataclasses import replace
+    check(claim)  # before a pilot is paid for
+    compared = [
+        Overrides(
+            data=data, sample=sample, seed=seed, model=generator, judge=judge_, api_base=api_base,
+            workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget,
+        )
+        for generator, judge_ in claim_options.combinations(model, judge)
+    ]  # fmt: skip
+    if pilot is not None and earlier is not None:
+        raise ConfigError("--pilot and --from were both given", "choose one of them")
+    settings, *others = (
+        _stratified(_settings(config, flags, n, earlier), stratify) for flags in compared
+    )
+    measured: Measured | None = None
+    scored: Scored | None = None
+    if pilot is not None:
+        if n is not None and settings.data.path is None:
+            raise ConfigError("a pilot needs data to play", "name it with --data questions.jsonl")
+        measured = _played(settings, pilot, yes, quiet)
+        scored = read_scored(settings.run.output, "the pilot")
+    elif earlier is not None:
+        from llm_batch.estimate import measured_in
 
-        settings = load_config(config, replace(flags, model=DEFAULT_MODEL))
-    deliver(write(estimate_run(settings, n, sample=sample)), output)
+        measured = measured_in(earlier, settings)
+        scored = read_scored(earlier)
+    with ExitStack() as stack:
+        bar = stack.enter_context(_Bar()) if exact and not quiet and sys.stderr.isatty() else None
+        made = estimate_run(
+            settings,
+            n,
+            sample=sample,
+            exact=exact,
+            measured=measured,
+            progress=bar.update if bar else _silent,
+            claim=claim,
+            cluster=cluster,
+            scored=scored,
+            others=others,
+        )
+    deliver(write(made), output)
+
+
+def _settings(
+    path: os.PathLike[str] | None, flags: Overrides, n: int | None, earlier: str | None
+) -> Config:
+    from dataclasses import replace
+
+    from llm_batch.config import load_config
+    from llm_batch.estimate import DEFAULT_MODEL, config_of_run
+
+    settings = load_config(path, flags)
+    if settings.source is None and earlier is not None:
+        # Nothing else says what is to be estimated.
+        return config_of_run(earlier, flags) or settings
+    if settings.source is None and n is not None and flags.data is None and flags.model is None:
+        # Nobody chose the embedded model for a dataset that is only a number.
+        return load_config(path, replace(flags, model=DEFAULT_MODEL))
+    return settings
+
+
+def _stratified(settings: Config, field: str | None) -> Config:
+    if field is None:
+        return settings
+    sample = settings.sample.model_copy(update={"stratify": field})
+    return settings.model_copy(update={"sample": sample})
+
+
+def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
+    """The pilot, with the question, the progress and the signals of a run."""
+    import signal
+
+    from llm_batch.cli.progress import make_progress
+    from llm_batch.cli.run import _confirm, _stop_on_signals
+    from llm_batch.pilot import pilot
+    from llm_batch.run import Stop
+
+    stop = Stop()
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with make_progress(quiet) as progress:
+            _stop_on_signals(stop)
+            return pilot(
+                settings,
+                n,
+                confirm=None if yes else progress.aside(_confirm),
+                progress=progress.update,
+                say=progress.say,
+                stop=stop,
+            )
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+class _Bar:
+    """How many prompts were counted, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from llm_batch.cli.console import talk
+
+        self._progress = Progress(
+            TextColumn("counted {task.completed:,.0f} of {task.total:,.0f}"),
+            BarColumn(bar_width=20),
+            TimeRemainingColumn(),
+            console=talk(),
+            transient=True,
+        )
+        self._task: Any = None
+
+    def update(self, counted: int, whole: int) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task("", total=whole)
+        self._progress.update(self._task, completed=counted)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _silent(counted: int, whole: int) -> None:
+    """Nothing is shown."""

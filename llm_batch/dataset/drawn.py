@@ -22,7 +22,7 @@ from llm_batch.dataset.source import Source
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store
 from llm_batch.errors import DataError
 from llm_batch.records import Item
-from llm_batch.stats.power import allocate
+from llm_batch.stats.strata import allocate
 
 if TYPE_CHECKING:
     from llm_batch.config import Data

@@ -6,18 +6,22 @@ from collections.abc import Callable
 
 from llm_batch.estimate.build import estimate_from_items, estimate_from_nothing
 from llm_batch.estimate.json import estimate_record
+from llm_batch.estimate.measured import Measured
 from llm_batch.estimate.model import Estimate, StepEstimate
-from llm_batch.estimate.verb import estimate
+from llm_batch.estimate.verb import config_of_run, estimate, measured_in
 
 __all__ = [
     "DEFAULT_MODEL",
     "FORMATS",
     "Estimate",
+    "Measured",
     "StepEstimate",
+    "config_of_run",
     "estimate",
     "estimate_from_items",
     "estimate_from_nothing",
     "estimate_record",
+    "measured_in",
 ]
 
 #: The model that is priced where only the number of items is known and none was named.

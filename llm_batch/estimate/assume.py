@@ -29,14 +29,23 @@ PROMPT_INPUT = 300
 JUDGE_INPUT = 450
 LOW_INPUT = 0.5
 HIGH_INPUT = 2.0
-#: Tokens a model that thinks before it answers spends on that, per call.
-THINKING = Span(0, 1000, 5000)
+#: Tokens a model that thinks before it answers spends on that, per call, by how hard it was asked
+#: to. Known to differ by a factor of 16 between tasks, so the range is wide until a pilot.
+THINKING = Span(0, 1000, 10_000)
+THINKING_BY_EFFORT = {
+    "low": Span(0, 400, 3000),
+    "medium": THINKING,
+    "high": Span(200, 4000, 25_000),
+    "xhigh": Span(500, 8000, 50_000),
+}
 #: With another vendor's encoding a count may be this much too high; too low: `TokenCounter`.
 LOW_APPROXIMATE = 0.8
 
 #: Seconds a call takes at a provider, and from a model on this machine.
 REMOTE_SECONDS = Span(3.0, 3.0, 5.0)
 LOCAL_SECONDS = Span(0.3, 1.0, 4.0)
+#: Seconds until a provider has worked off a batch: it promises a day and is mostly quicker.
+BATCH_SECONDS = Span(600.0, 4 * 3600.0, 24 * 3600.0)
 #: Our own work on one call: what a simulated answer without latency takes.
 OWN_SECONDS = 0.001
 #: Calls that an embedded model computes at once.
@@ -79,7 +88,8 @@ def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
     usual = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
     cap = step.max_tokens
     thinking = thinks(step, info)
-    longest = float(cap or HIGH_OUTPUT * usual + THINKING.high * thinking)
+    thought = thinking_of(step)
+    longest = float(cap or HIGH_OUTPUT * usual + thought.high * thinking)
     if info is not None and info.max_output_tokens:
         longest = min(longest, info.max_output_tokens)
     value = min(longest, usual)
@@ -87,7 +97,7 @@ def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
     text = Span(low, value, min(longest, cap or HIGH_OUTPUT * usual)).whole()
     if not thinking:
         return Answer(text, text)
-    needed = usual + THINKING.value
+    needed = usual + thought.value
     tokens = Span(low, min(longest, needed), longest).whole()
     return Answer(tokens, text, thinks=True, is_cut=longest < needed)
 
@@ -102,6 +112,11 @@ def thinks(step: Step, info: ModelInfo | None) -> bool:
         return asked.get("type") != "disabled"
     able = info is None or info.supports_reasoning
     return able and _THINKS.search(step.model) is not None
+
+
+def thinking_of(step: Step) -> Span:
+    """Tokens of thinking per call, for a model that does."""
+    return THINKING_BY_EFFORT.get(str(step.params.get("reasoning_effort")), THINKING)
 
 
 def assumed_inputs(config: Config, answers: Mapping[str, Answer]) -> dict[str, Span]:

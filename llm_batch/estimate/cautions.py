@@ -8,13 +8,16 @@ from datetime import date
 from math import ceil
 
 from llm_batch.config import MANY_WORKERS, Config
-from llm_batch.estimate import words
+from llm_batch.estimate import size_words, words
+from llm_batch.estimate.groups import StepFacts
+from llm_batch.estimate.measured import Measured
 from llm_batch.estimate.model import Caution, Option
+from llm_batch.estimate.needs import Needed
 from llm_batch.estimate.pace import Pace
-from llm_batch.estimate.sample import Counted, StepFacts
+from llm_batch.estimate.sample import Counted
 from llm_batch.estimate.serving import Serving
 from llm_batch.estimate.span import Load, cost_of, priced_cost_of
-from llm_batch.stats.power import SampleSize
+from llm_batch.estimate.step_cautions import measured_cautions, step_cautions
 
 #: USD above which `run` asks, and above which an estimate points at cheaper ways.
 ASK_ABOVE = 1.0
@@ -22,6 +25,8 @@ DEAR = 50.0
 VERY_DEAR = 1000.0
 #: A sample that is no smaller than this share of the plan is not worth a word.
 _WORTH_SAMPLING = 0.5
+#: A deprecation this near is worth a word.
+_SOON_DAYS = 90
 #: Seconds above which a free run is worth shortening too.
 _LONG = 600.0
 
@@ -38,9 +43,10 @@ class Situation:
     workers: int
     load: Load
     pace: Pace
-    advice: SampleSize
+    needed: Needed
     options: Sequence[Option]
     counted: Counted | None
+    measured: Measured | None
     today: date
 
     @property
@@ -58,8 +64,9 @@ def cautions(now: Situation) -> Iterator[Caution]:
     yield from _money(now)
     yield from _too_many_items(now)
     yield from _rate(now)
-    for name, fact in now.facts.items():
-        yield from _step(now, name, fact)
+    for fact in now.facts.values():
+        yield from step_cautions(fact)
+    yield from measured_cautions(now.measured, now.facts)
     for serving in now.servings.values():
         yield from _model(now, serving)
     yield from _prompts(now)
@@ -91,7 +98,10 @@ def _money(now: Situation) -> Iterator[Caution]:
             sentence = f"The high case passes ${VERY_DEAR:,.0f}: {words.usd(cost.high)}"
         yield Caution(
             f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
-            f"cap it with --budget {_cap(cost.value)}, or try 20 items first: llmb run --sample 20",
+            f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
+            "llmb estimate --pilot 20"
+            if now.measured is None
+            else f"cap it with --budget {_cap(cost.high)}",
         )
     elif cost.value > ASK_ABOVE:
         yield Caution(
@@ -101,12 +111,12 @@ def _money(now: Situation) -> Iterator[Caution]:
 
 
 def _too_many_items(now: Situation) -> Iterator[Caution]:
-    advice = now.advice
-    sizes = (advice.n_classic, advice.n_fpc or advice.n_min)
-    enough = next((size for size in sizes if size <= _WORTH_SAMPLING * now.n), None)
-    option = next((option for option in now.options if option.n == enough), None)
+    needed = now.needed
+    option = next((option for option in now.options if option.n == needed.take), None)
     plan = next((option for option in now.options if option.n == now.n), None)
-    if option is None or plan is None:
+    if needed.n is None or option is None or plan is None:
+        return
+    if option.n > _WORTH_SAMPLING * now.n:
         return
     if plan.cost is not None and (plan.cost.value or 0.0) >= ASK_ABOVE and option.cost is not None:
         instead = f"for {words.usd(option.cost.value)} instead of {words.usd(plan.cost.value)}"
@@ -117,11 +127,9 @@ def _too_many_items(now: Situation) -> Iterator[Caution]:
         )
     else:
         return
-    narrower = f"±{100 * plan.margin:.1f}" if plan.margin else "nothing"
     yield Caution(
-        f"A sample of {option.n:,} gives ±{100 * option.margin:.1f} points at "
-        f"{100 * advice.level:g} % {instead}; {now.n - option.n:,} items more narrow that to "
-        f"{narrower}.",
+        f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
+        f"{now.n - option.n:,} items more {size_words.gain(needed, option, plan)}.",
         f"llmb run --sample {option.n}",
     )
 
@@ -133,10 +141,11 @@ def _rate(now: Situation) -> Iterator[Caution]:
     unlimited = [s.model for s in now.servings.values() if s.rpm_is_assumed]
     if unlimited and now.config.limits.workers > MANY_WORKERS:
         yield Caution(
-            f"{now.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute, "
-            f"for which providers limit accounts; run refuses more than {MANY_WORKERS} workers "
-            f"without a limit for {', '.join(unlimited)}.",
-            "--rpm with the limit your provider shows for your account, or --workers 5",
+            f"{now.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
+            "Providers' terms forbid flooding and limit or ban accounts for it; run refuses more "
+            f"than {MANY_WORKERS} workers without a limit for {', '.join(unlimited)}.",
+            "--rpm with the limit your provider shows for your account, or --tier openai-1, or "
+            "--workers 5",
         )
         return
     for model, serving in now.servings.items():
@@ -146,43 +155,28 @@ def _rate(now: Situation) -> Iterator[Caution]:
             yield Caution(
                 f"{now.workers:,} workers make up to {most:,.0f} requests a minute at {model}, "
                 f"whose limit is {serving.rpm:,.0f}: the rest wait.",
-                f"--workers {now.pace.enough_workers} is enough, or raise --rpm if your account "
-                "allows it",
+                f"--workers {now.pace.enough_workers} is enough, or raise --rpm or --tier if your "
+                "account allows it",
             )
-
-
-def _step(now: Situation, name: str, fact: StepFacts) -> Iterator[Caution]:
-    cap, info = fact.step.max_tokens, fact.info
-    if cap is None:
-        most = f", up to {info.max_output_tokens:,}" if info and info.max_output_tokens else ""
-        yield Caution(
-            f"Step {name} has no max_tokens: an answer may be as long as the model likes{most}.",
-            f"set max_tokens under [[steps]] {name}",
-        )
-    elif info is not None and info.max_output_tokens and cap > info.max_output_tokens:
-        yield Caution(
-            f"Step {name} allows {cap:,} output tokens, but {fact.step.model} writes at most "
-            f"{info.max_output_tokens:,}.",
-            f"set max_tokens = {info.max_output_tokens} under [[steps]] {name}",
-        )
-    if cap is not None and fact.answer.is_cut:
-        yield Caution(
-            f"{fact.step.model} thinks before it answers, and step {name} gives both together "
-            f"{cap:,} tokens: answers may be cut or empty.",
-            f'raise max_tokens, or set params = {{ reasoning_effort = "low" }} under [[steps]] '
-            f"{name}",
-        )
 
 
 def _model(now: Situation, serving: Serving) -> Iterator[Caution]:
     ends = serving.info.deprecation_date if serving.info else None
-    if ends is not None and ends <= now.today:
-        flag = (
-            "--judge" if now.config.judge and now.config.judge.model == serving.model else "--model"
-        )
+    if ends is None:
+        return
+    flag = "--judge" if now.config.judge and now.config.judge.model == serving.model else "--model"
+    hint = f"look up its successor at the provider and name it with {flag}"
+    days = (ends - now.today).days
+    if days <= 0:
         yield Caution(
             f"{serving.model} is past its deprecation date, {ends.isoformat()}: it may be gone.",
-            f"look up its successor at the provider and name it with {flag}",
+            hint,
+        )
+    elif days <= _SOON_DAYS:
+        yield Caution(
+            f"{serving.model} is deprecated from {ends.isoformat()} on, in "
+            f"{words.counted(days, 'day')}.",
+            hint,
         )
 
 
@@ -198,13 +192,17 @@ def _prompts(now: Situation) -> Iterator[Caution]:
             f"{words.clean(first, 60)!r}: {words.clean(problem)}.",
             "correct the prompt or the data; such items fail",
         )
-    for name, (count, first) in counted.too_long.items():
+    for name, long in counted.too_long.items():
         fact = now.facts[name]
         window = fact.info.max_input_tokens if fact.info else 0
+        ids = ", ".join(repr(words.clean(item_id, 60)) for item_id in long.ids)
+        which = "that of item" if long.count == 1 else "those of items"
+        more = " and more" if long.count > len(long.ids) else ""
+        whole = f" ({100 * long.count / counted.sampled:.2g} %)" if long.count > 1 else ""
         yield Caution(
-            f"{words.counted(count, 'prompt')} of step {name} among the {counted.sampled:,} "
-            f"counted exceed the {window or 0:,} tokens that {fact.step.model} reads; the first "
-            f"is of item {words.clean(first, 60)!r}.",
+            f"{words.counted(long.count, 'prompt')} of step {name} among the "
+            f"{counted.sampled:,} counted{whole} exceed the {window or 0:,} tokens that "
+            f"{fact.step.model} reads: {which} {ids}{more}.",
             "shorten the prompt, leave such items out, or choose a model that reads more",
         )
 

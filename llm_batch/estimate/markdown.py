@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llm_batch.estimate.blocks import Table
 from llm_batch.estimate.model import Estimate
-from llm_batch.estimate.sections import Table, headline, sections
+from llm_batch.estimate.sections import headline, sections
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 

@@ -20,10 +20,10 @@ class Moments:
         self.total = 0.0
         self.squares = 0.0
 
-    def add(self, value: float) -> None:
-        self.count += 1
-        self.total += value
-        self.squares += value * value
+    def add(self, value: float, times: int = 1) -> None:
+        self.count += times
+        self.total += times * value
+        self.squares += times * value * value
 
     def error_of_mean(self, population: int) -> float:
         """Half width of the interval for the mean of a population this is a sample of.

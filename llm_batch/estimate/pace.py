@@ -1,18 +1,22 @@
 """How long it takes: each limit alone would take so many seconds, and the slowest decides.
 
 The steps of a chain share the workers, models share nothing, steps with one model share its
-limits. Nothing is added for waiting at the start and the end, which is short in long runs.
+limits. A limit lets the first half second of requests go at once; the last call ends as long
+after it was sent as any other; workers end together only where items and workers divide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 
-from llm_batch.estimate.assume import LOCAL_AT_ONCE
+from llm_batch.estimate.assume import BATCH_SECONDS, LOCAL_AT_ONCE, OWN_SECONDS
 from llm_batch.estimate.serving import Serving
 from llm_batch.estimate.span import Load, Span, StepLoad
-from llm_batch.limits import SHARE, counted_tokens
+from llm_batch.limits import BURST_SECONDS, SHARE, counted_tokens
+
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +26,14 @@ class Pace:
     Attributes:
         seconds: Wall time; low with quick answers, high with slow and long ones.
         bound_by: What decides in the expected case, as a sentence.
+        by_limit: Whether that is a limit of the provider.
         workers_seconds: Wall time if nothing but the workers decided.
         enough_workers: More than this many would not help.
     """
 
     seconds: Span
     bound_by: str
+    by_limit: bool
     workers_seconds: Span
     enough_workers: int
 
@@ -42,6 +48,7 @@ class Pace:
 class _Bound:
     seconds: float
     reason: str
+    by_limit: bool = False
 
 
 def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
@@ -56,9 +63,9 @@ def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
     by_workers = Span(*(_worker_seconds(load, servings, workers, case) for case in range(3)))
     slowest = max(bounds[1], key=lambda bound: bound.seconds)
-    work = sum(step.calls * servings[step.step.model].latency.value for step in load)
+    work = sum(step.calls * _seconds_of(step, servings).value for step in load)
     enough = -(-work // seconds.value) if seconds.value else 1
-    return Pace(seconds, slowest.reason, by_workers, max(1, int(enough)))
+    return Pace(seconds, slowest.reason, slowest.by_limit, by_workers, max(1, int(enough)))
 
 
 def _bounds(
@@ -68,9 +75,19 @@ def _bounds(
     if not any(step.calls for step in load):
         yield _Bound(0.0, "Nothing is left to send.")
         return
+    batches = [step for step in load if step.calls and servings[step.step.model].batch]
+    if batches:
+        yield _Bound(
+            len(batches) * BATCH_SECONDS[case],
+            "Bound by the provider's batches, up to 24 h for each of "
+            f"{_count(len(batches), 'step')}.",
+        )
+    live = [step for step in load if not servings[step.step.model].batch]
+    if not any(step.calls for step in live):
+        return
     yield _Bound(
-        _all_workers_seconds(load, servings, workers, case),
-        f"Bound by {_count(workers, 'worker')} at {_latency(load, servings):.2g} s a call.",
+        _all_workers_seconds(live, servings, workers, case),
+        f"Bound by {_count(workers, 'worker')} at {_latency(live, servings):.2g} s a call.",
     )
     yield _Bound(
         _embedded_seconds(load, servings, workers, case),
@@ -78,22 +95,66 @@ def _bounds(
         "more workers will not help.",
     )
     for model, serving in servings.items():
-        own = [step for step in load if step.step.model == model]
-        calls = sum(step.calls for step in own)
-        if serving.rpm is not None:
-            assumed = " (assumed)" if serving.rpm_is_assumed else ""
-            yield _Bound(
-                60 * calls / (serving.rpm * SHARE),
-                f"Bound by {serving.rpm:,.0f} requests a minute of {model}{assumed}; "
-                "more workers will not help.",
-            )
-        if serving.tpm is not None:
-            tokens = sum(_counted(step, serving, case) for step in own)
-            yield _Bound(
-                60 * tokens / (serving.tpm * SHARE),
-                f"Bound by {serving.tpm:,.0f} tokens a minute of {model}; "
-                "more workers will not help.",
-            )
+        own = [step for step in load if step.step.model == model and step.calls]
+        if own and not serving.batch:
+            yield from _limit_bounds(model, serving, own, load, servings, case)
+
+
+def _limit_bounds(
+    model: str,
+    serving: Serving,
+    own: Load,
+    load: Load,
+    servings: Mapping[str, Serving],
+    case: int,
+) -> Iterator[_Bound]:
+    calls = sum(step.calls for step in own)
+    first, last = own[0].step, own[-1].step
+    # What comes before the first of these calls and after the last one is not limited.
+    before = after = 0.0
+    names = [step.step.name for step in load]
+    for position, step in enumerate(load):
+        if position < names.index(first.name):
+            before += _seconds_of(step, servings)[case]
+        if position >= names.index(last.name):
+            after += _seconds_of(step, servings)[case]
+
+    def paced(units: float, per_minute: float, of_one: float) -> float:
+        """Seconds until all units were let through, the first of them at once."""
+        rate = per_minute * SHARE / 60
+        ahead = max(BURST_SECONDS, of_one / rate)
+        return before + max(0.0, units / rate - ahead) + after
+
+    assumed = " (assumed)" if serving.rpm_is_assumed else ""
+    if serving.rpm is not None:
+        yield _Bound(
+            paced(calls, serving.rpm, 1.0),
+            _limited(f"{serving.rpm:,.0f} requests a minute", model, assumed),
+            by_limit=True,
+        )
+    if serving.tpm is not None:
+        tokens = sum(_counted(step, serving, case) for step in own)
+        yield _Bound(
+            paced(tokens, serving.tpm, tokens / calls),
+            _limited(f"{serving.tpm:,.0f} tokens a minute", model, ""),
+            by_limit=True,
+        )
+    if serving.otpm is not None:
+        yield _Bound(
+            60 * sum(step.output_tokens[case] for step in own) / serving.otpm,
+            _limited(f"{serving.otpm:,.0f} tokens of answers a minute", model, ""),
+            by_limit=True,
+        )
+    if serving.rpd is not None and calls > serving.rpd:
+        yield _Bound(
+            _DAY * (ceil(calls / serving.rpd) - 1),
+            _limited(f"{serving.rpd:,.0f} requests a day", model, ""),
+            by_limit=True,
+        )
+
+
+def _limited(what: str, model: str, assumed: str) -> str:
+    return f"Bound by {what} of {model}{assumed}; more workers will not help."
 
 
 def _worker_seconds(load: Load, servings: Mapping[str, Serving], workers: int, case: int) -> float:
@@ -106,20 +167,30 @@ def _worker_seconds(load: Load, servings: Mapping[str, Serving], workers: int, c
 def _all_workers_seconds(
     load: Load, servings: Mapping[str, Serving], workers: int, case: int
 ) -> float:
-    # An item's calls follow one another: more workers than items do not help.
-    at_once = min(float(workers), max(1.0, max((step.calls for step in load), default=1.0)))
-    return sum(step.calls * servings[step.step.model].latency[case] for step in load) / at_once
+    """Items one after the other in as many rows as there are workers."""
+    items = max((step.calls for step in load), default=0.0)
+    if not items:
+        return 0.0
+    work = sum(step.calls * _seconds_of(step, servings)[case] for step in load)
+    # An item's calls follow one another, so more workers than items do not help. How full the
+    # last row is depends on who ends when: at best all end together, at worst it takes a whole one.
+    rows = items / workers
+    whole = max(rows, ceil(rows - 1e-9))
+    return work / items * max(1.0, (rows, (rows + whole) / 2, whole)[case])
 
 
 def _embedded_seconds(
     load: Load, servings: Mapping[str, Serving], workers: int, case: int
 ) -> float:
-    return _all_workers_seconds(
-        [step for step in load if servings[step.step.model].embedded],
-        servings,
-        min(workers, LOCAL_AT_ONCE),
-        case,
-    )
+    # A time that was measured has the waiting for the machine in it already.
+    own = [step for step in load if servings[step.step.model].embedded and step.seconds is None]
+    return _all_workers_seconds(own, servings, min(workers, LOCAL_AT_ONCE), case)
+
+
+def _seconds_of(step: StepLoad, servings: Mapping[str, Serving]) -> Span:
+    if step.seconds is None:
+        return servings[step.step.model].latency
+    return Span(*(max(OWN_SECONDS, seconds) for seconds in step.seconds))
 
 
 def _counted(step: StepLoad, serving: Serving, case: int) -> float:
@@ -133,7 +204,7 @@ def _counted(step: StepLoad, serving: Serving, case: int) -> float:
 def _latency(load: Load, servings: Mapping[str, Serving]) -> float:
     """Seconds of the mean call."""
     calls = sum(step.calls for step in load)
-    return sum(step.calls * servings[step.step.model].latency.value for step in load) / calls
+    return sum(step.calls * _seconds_of(step, servings).value for step in load) / calls
 
 
 def _count(n: int, noun: str) -> str:

@@ -9,35 +9,42 @@ judge was changed has thousands of items with one short step to go before those 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 
-from llm_batch.chain import Chain, PromptError, Step
+from llm_batch.chain import Chain, PromptError
 from llm_batch.errors import ConfigError
-from llm_batch.estimate.assume import Answer, counted_input
-from llm_batch.estimate.moments import Moments
-from llm_batch.estimate.span import NOTHING, Load, Span, StepLoad
-from llm_batch.forecast import Forecast, forecast
-from llm_batch.models import ModelInfo
-from llm_batch.prices import Tariff
-from llm_batch.records import Call, Item, Request, Usage
+from llm_batch.estimate.groups import Group, StepFacts, add_forecasts
+from llm_batch.estimate.measured import ItemSeen
+from llm_batch.estimate.measures import with_input_ratio
+from llm_batch.estimate.prefix import LOOKED_AT, shared_prefixes
+from llm_batch.estimate.span import Load, Span
+from llm_batch.forecast import Counters, Forecast, forecast
+from llm_batch.records import Call, Item, Request
 from llm_batch.tokens import counter
 
 #: Prompts that are counted by default; that takes about a second.
 SAMPLED = 2000
+#: Items whose counts are held against what the provider counted, at most.
+_CALIBRATED = 500
+#: How many of the longest prompts, and of those that are too long, are named.
+NAMED = 3
+_PROGRESS_EVERY = 200
 
 Answered = Callable[[Request], Call | None]
 
 
 @dataclass(frozen=True, slots=True)
-class StepFacts:
-    """What is known of one step before its prompts are."""
+class TooLong:
+    """Prompts of a step that exceed the model's context: how many, and the first ids."""
 
-    step: Step
-    answer: Answer
-    tariff: Tariff | None
-    info: ModelInfo | None
+    count: int = 0
+    ids: tuple[str, ...] = ()
+
+    def plus(self, item_id: str) -> TooLong:
+        return TooLong(self.count + 1, (*self.ids, item_id)[:NAMED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,118 +52,68 @@ class Counted:
     """What counting a sample came to.
 
     Attributes:
+        facts: As they were given, with measures held against these counts.
         remaining: The load of everything still to be sent.
         whole: The load of all items if none had been answered.
         sampled: Items whose prompts were counted.
         reused: Items that need no further call.
         unrenderable: Items of the sample with a prompt that cannot be rendered.
         first_problem: The id of the first of them and what is wrong with it.
-        too_long: By step name: how many items of the sample exceed the model's context, and the
-            id of the first of them.
+        too_long: By step name, where there are any.
+        longest: By step name: input tokens and ids of the longest prompts, longest first.
+        prefixes: By step name: tokens that all its prompts begin with.
     """
 
+    facts: Mapping[str, StepFacts]
     remaining: Load
     whole: Load
     sampled: int
     reused: int
     unrenderable: int
     first_problem: tuple[str, str]
-    too_long: Mapping[str, tuple[int, str]]
-
-
-class _StepSums:
-    """Input tokens and cost of one step over the items of a group, in the three cases."""
-
-    def __init__(self) -> None:
-        self.inputs = (Moments(), Moments(), Moments())
-        self.costs = (Moments(), Moments(), Moments())
-
-    def add(self, tokens: Span, costs: Span | None) -> None:
-        for moments, value in zip(self.inputs, tokens, strict=True):
-            moments.add(value)
-        for moments, value in zip(self.costs, costs or NOTHING, strict=True):
-            moments.add(value)
+    too_long: Mapping[str, TooLong]
+    longest: Mapping[str, tuple[tuple[int, str], ...]]
+    prefixes: Mapping[str, int]
 
 
 @dataclass
-class _Group:
-    """Items at the same point of the chain; ``size`` of them, some of which were counted."""
-
-    size: int = 0
-    sampled: int = 0
-    sums: dict[str, _StepSums] = field(default_factory=dict)
-
-    def load(self, facts: Mapping[str, StepFacts], size: int, population: int) -> Load:
-        """What ``size`` items of a population, of which these are a sample, come to."""
-        loads = []
-        for name, fact in facts.items():
-            priced = fact.tariff is not None
-            sums = self.sums.get(name)
-            if sums is None or not size:
-                loads.append(
-                    StepLoad(fact.step, 0.0, NOTHING, NOTHING, NOTHING if priced else None)
-                )
-                continue
-            calls = size * sums.inputs[0].count / self.sampled
-            loads.append(
-                StepLoad(
-                    fact.step,
-                    calls,
-                    _projected(sums.inputs, calls, population),
-                    fact.answer.tokens.times(calls),
-                    _projected(sums.costs, calls, population) if priced else None,
-                )
-            )
-        return loads
-
-
-def _projected(cases: Sequence[Moments], calls: float, population: int) -> Span:
-    low, value, high = (moments.total / moments.count for moments in cases)
-    return Span(
-        max(0.0, low - cases[0].error_of_mean(population)) * calls,
-        value * calls,
-        (high + cases[2].error_of_mean(population)) * calls,
-    )
-
-
 class _Count:
     """The pass over the items."""
 
-    def __init__(self, chain: Chain, facts: Mapping[str, StepFacts]) -> None:
-        self._chain = chain
-        self._facts = facts
-        self.all = _Group()
-        self.untouched = _Group()
-        self.begun: dict[str, _Group] = {}
-        self.unrenderable = 0
-        self.first_problem = ("", "")
-        self.too_long: dict[str, tuple[int, str]] = {}
+    chain: Chain
+    facts: Mapping[str, StepFacts]
+    all: Group = field(default_factory=Group)
+    untouched: Group = field(default_factory=Group)
+    begun: dict[str, Group] = field(default_factory=dict)
+    unrenderable: int = 0
+    first_problem: tuple[str, str] = ("", "")
+    too_long: dict[str, TooLong] = field(default_factory=dict)
+    longest: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
     def failed(self, item: Item, error: PromptError) -> None:
         self.unrenderable += 1
         if not self.first_problem[1]:
             self.first_problem = (item.id, str(error))
 
-    def add(self, group: _Group, item: Item, calls: Sequence[Call] = ()) -> list[Forecast]:
+    def add(self, group: Group, item: Item, calls: Sequence[Call] = ()) -> list[Forecast]:
         """Count what an item still needs into a group."""
-        coming = forecast(self._chain, item, counter, calls)
-        self.add_forecasts(group, item, coming)
+        coming = forecast_of(self.chain, item, calls)
+        inputs = add_forecasts(group, self.facts, coming)
+        if group is self.all:
+            for name, tokens in inputs.items():
+                self._note_length(name, tokens, item.id)
         return coming
 
-    def add_forecasts(self, group: _Group, item: Item, coming: Sequence[Forecast]) -> None:
-        group.sampled += 1
-        for each in coming:
-            fact = self._facts[each.step.name]
-            contained = [
-                self._facts[name].answer.text.times(times) for name, times in each.contains.items()
-            ]
-            tokens = counted_input(each.input_tokens, contained, counter(each.step.model))
-            sums = group.sums.setdefault(each.step.name, _StepSums())
-            sums.add(tokens, request_cost(fact.tariff, tokens, fact.answer))
-            window = fact.info.max_input_tokens if fact.info else None
-            if group is self.all and window and tokens.value > window:
-                count, first = self.too_long.get(each.step.name, (0, item.id))
-                self.too_long[each.step.name] = (count + 1, first)
+    def _note_length(self, name: str, tokens: Span, item_id: str) -> None:
+        length = (round(tokens.value), item_id)
+        longest = self.longest.setdefault(name, [])
+        if len(longest) < NAMED:
+            heapq.heappush(longest, length)
+        elif length > longest[0]:
+            heapq.heapreplace(longest, length)
+        info = self.facts[name].info
+        if info is not None and info.max_input_tokens and tokens.value > info.max_input_tokens:
+            self.too_long[name] = self.too_long.get(name, TooLong()).plus(item_id)
 
 
 def count_items(
@@ -166,6 +123,10 @@ def count_items(
     n: int,
     answered: Answered | None = None,
     most: int = SAMPLED,
+    *,
+    seen: Sequence[ItemSeen] = (),
+    progress: Callable[[int], None] = lambda counted: None,
+    note: Callable[[Sequence[Forecast]], None] = lambda coming: None,
 ) -> Counted:
     """Count the prompts of a sample and project them to ``n`` items.
 
@@ -177,18 +138,28 @@ def count_items(
         n: How many there are in all.
         answered: Looks up a call that was made before.
         most: Items of each kind whose prompts are counted; all are looked up all the same.
+        seen: Items that were played before, whose counts are held against the provider's.
+        progress: Called now and then with how many items were counted.
+        note: Called with what is to come for each item counted.
 
     Raises:
         ConfigError: No item has prompts that can be rendered.
     """
+    given = itertools.islice(items, n)
+    head = list(itertools.islice(given, _CALIBRATED if seen else LOOKED_AT))
+    facts = _calibrated(chain, facts, head, seen, n)
     count = _Count(chain, facts)
     looked_at = reused = 0
-    for item in islice(items, n):
+    for item in itertools.chain(head, given):
         if answered is None and count.all.sampled >= most:
             break
         try:
             coming = count.add(count.all, item) if count.all.sampled < most else None
             looked_at += 1
+            if coming is not None:
+                note(coming)
+            if not looked_at % _PROGRESS_EVERY:
+                progress(looked_at)
             if answered is None:
                 continue
             calls, next_step = _played(chain, item, answered)
@@ -197,9 +168,9 @@ def count_items(
             elif not calls:
                 count.untouched.size += 1
                 if coming is not None:
-                    count.add_forecasts(count.untouched, item, coming)
+                    add_forecasts(count.untouched, facts, coming)
             else:
-                group = count.begun.setdefault(next_step, _Group())
+                group = count.begun.setdefault(next_step, Group())
                 group.size += 1
                 if group.sampled < most:
                     count.add(group, item, calls)
@@ -211,46 +182,87 @@ def count_items(
             f"item {item_id!r}: {problem}" if problem else "there are no items to estimate from",
             "correct the prompt in the config, or give data with --data",
         )
+    progress(looked_at)
     whole = count.all.load(facts, n, n)
-    remaining = whole
-    if answered is not None:
-        untouched = count.untouched
-        untouched.size += n - looked_at
-        remaining = (
-            untouched.load(facts, untouched.size, untouched.size)
-            if untouched.sampled
-            else count.all.load(facts, untouched.size, n)
-        )
-        for group in count.begun.values():
-            begun = group.load(facts, group.size, group.size)
-            remaining = [a.plus(b) for a, b in zip(remaining, begun, strict=True)]
     return Counted(
-        remaining=remaining,
+        facts=facts,
+        remaining=whole if answered is None else _remaining(count, n, looked_at),
         whole=whole,
         sampled=count.all.sampled,
         reused=reused,
         unrenderable=count.unrenderable,
         first_problem=count.first_problem,
         too_long=count.too_long,
+        longest={name: tuple(sorted(found)[::-1]) for name, found in count.longest.items()},
+        prefixes=shared_prefixes(chain, head[:LOOKED_AT]),
     )
 
 
-def request_cost(tariff: Tariff | None, tokens: Span, answer: Answer) -> Span | None:
-    """USD of one request in the three cases; ``None`` without a price."""
-    if tariff is None:
-        return None
-    return Span(
-        *(
-            tariff.cost(
-                Usage(
-                    input_tokens=round(asked),
-                    output_tokens=round(answered),
-                    reasoning_tokens=round(answered - text),
-                )
-            )
-            for asked, answered, text in zip(tokens, answer.tokens, answer.text, strict=True)
-        )
+def forecast_of(
+    chain: Chain, item: Item, calls: Sequence[Call] = (), counters: Counters = counter
+) -> list[Forecast]:
+    """The requests to come for an item; a later one that needs a real answer is guessed.
+
+    Raises:
+        PromptError: The item lacks a field, or its next prompt cannot be rendered.
+    """
+    try:
+        return forecast(chain, item, counters, calls)
+    except PromptError as error:
+        if "is undefined" in str(error) or "has no attribute" in str(error):
+            raise
+        chain.next_request(item, calls)
+        return forecast(chain, item, counters, calls, guess=True)
+
+
+def _remaining(count: _Count, n: int, looked_at: int) -> Load:
+    facts, untouched = count.facts, count.untouched
+    untouched.size += n - looked_at
+    remaining = (
+        untouched.load(facts, untouched.size, untouched.size)
+        if untouched.sampled
+        else count.all.load(facts, untouched.size, n)
     )
+    for group in count.begun.values():
+        begun = group.load(facts, group.size, group.size)
+        remaining = [a.plus(b) for a, b in zip(remaining, begun, strict=True)]
+    return remaining
+
+
+def _calibrated(
+    chain: Chain,
+    facts: Mapping[str, StepFacts],
+    head: Sequence[Item],
+    seen: Sequence[ItemSeen],
+    n: int,
+) -> Mapping[str, StepFacts]:
+    """The facts with measures that know how the provider's counts compare with ours."""
+    played = {item.id: item for item in seen}
+    actual: dict[str, list[float]] = {name: [] for name in facts}
+    counted: dict[str, list[float]] = {name: [] for name in facts}
+    for item in head:
+        before = played.get(item.id)
+        if before is None:
+            continue
+        try:
+            coming = forecast_of(chain, item)
+        except PromptError:
+            continue
+        texts = {
+            name: float(max(0, step.usage.output_tokens - step.usage.reasoning_tokens))
+            for name, step in before.steps.items()
+        }
+        for each in coming:
+            step = before.steps.get(each.step.name)
+            actual[each.step.name].append(float(step.usage.input_tokens) if step else 0.0)
+            counted[each.step.name].append(each.input_tokens_given(texts))
+    found = dict(facts)
+    for name, fact in facts.items():
+        if fact.measure is not None and counted[name]:
+            unseen = max(1, n - len(played))
+            measure = with_input_ratio(fact.measure, actual[name], counted[name], unseen)
+            found[name] = replace(fact, measure=measure)
+    return found
 
 
 def _played(chain: Chain, item: Item, answered: Answered) -> tuple[list[Call], str]:

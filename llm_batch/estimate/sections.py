@@ -7,28 +7,16 @@ the same in both. Names from the config are cleaned here and escaped by the form
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from llm_batch.estimate import words
+from llm_batch.estimate.blocks import Section, Table
 from llm_batch.estimate.model import Estimate, StepEstimate
+from llm_batch.estimate.tables import by_stratum, how_many, what_if
 from llm_batch.records import Interval, Price
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Cells of text; ``right`` says which columns are figures."""
-
-    header: tuple[str, ...]
-    right: tuple[bool, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A title and what stands beneath it: tables and sentences, in order."""
-
-    title: str
-    parts: tuple[Table | str, ...]
+#: A shared beginning of a prompt that is shorter is not worth a word.
+_LONG_PREFIX = 200
+_FREE = ("local/", "fake/")
 
 
 def headline(estimate: Estimate) -> str:
@@ -37,6 +25,9 @@ def headline(estimate: Estimate) -> str:
     if estimate.population is not None and estimate.n < estimate.population:
         items = f"{estimate.n:,} of {words.counted(estimate.population, 'item')}"
     calls = words.counted(estimate.calls.value or 0, "call")
+    if estimate.reused:
+        paid = f", {words.usd(estimate.spent)} paid" if estimate.spent else ""
+        items = f"{items} ({estimate.reused:,} done{paid})"
     return f"{items}, {calls}: {_price_tag(estimate)}, {_time_tag(estimate.seconds)}"
 
 
@@ -44,19 +35,22 @@ def sections(estimate: Estimate) -> Iterator[Section]:
     """Yield the parts that every format for people shows."""
     yield Section("Cost and tokens", tuple(_cost(estimate)))
     yield Section("Time", (_time(estimate),))
-    yield Section("How many items", (advice(estimate), _options(estimate), *_notes(estimate)))
+    yield Section("How many items", (*how_many(estimate), *_notes(estimate)))
+    if strata := by_stratum(estimate):
+        yield strata
+    if compared := what_if(estimate):
+        yield compared
 
 
-def advice(estimate: Estimate) -> str:
-    """How many items a rate needs, with the figure of textbooks beside it."""
-    size = estimate.advice
-    least = f"{size.n_min:,} of very many"
-    if size.n_fpc is not None and size.population is not None:
-        least = f"{size.n_fpc:,} of {size.population:,}"
-    return (
-        f"{least} ({100 * size.level:g} %, ±{100 * size.margin:g} points); "
-        f"textbook figure {size.n_classic:,}"
-    )
+def cheaper_ways(estimate: Estimate) -> Iterator[str]:
+    """Sentences on the batch price, the prompt cache and the beginnings that prompts share."""
+    ways = list(_ways(estimate))
+    if ways and estimate.cost is not None:
+        both = "; never both together" if len(ways) > 1 else ""
+        yield f"Live {words.usd(estimate.cost.value)}; {'; '.join(ways)}{both}."
+    for step in estimate.steps:
+        if said := _prefix(estimate, step):
+            yield said
 
 
 def _price_tag(estimate: Estimate) -> str:
@@ -92,6 +86,57 @@ def _cost(estimate: Estimate) -> Iterator[Table | str]:
         tuple(rows),
     )
     yield from dict.fromkeys(_price(step) for step in estimate.steps)
+    yield from cheaper_ways(estimate)
+    yield from _long_prompts(estimate)
+
+
+def _ways(estimate: Estimate) -> Iterator[str]:
+    batch, cached = estimate.batch_cost, estimate.cached_cost
+    if batch is not None:
+        live = [step.model for step in estimate.steps if step.batch_cost is None]
+        besides = f"; {', '.join(dict.fromkeys(live))} at the live price" if live else ""
+        yield (
+            f"as a batch (up to 24 h) {words.usd(batch.value)} ({words.usd_range(batch)}){besides}"
+        )
+    if cached is not None:
+        yield (
+            f"with the provider's prompt cache {words.usd(cached.value)} "
+            f"({words.usd_range(cached)})"
+        )
+
+
+def _prefix(estimate: Estimate, step: StepEstimate) -> str:
+    """A sentence on the beginning that all prompts share; empty when it is not worth one."""
+    prefix, inputs = step.shared_prefix or 0, step.input_tokens.value or 0
+    calls = step.calls.value or 0
+    if prefix < _LONG_PREFIX or not calls or step.model.startswith(_FREE):
+        return ""
+    said = (
+        f"All prompts of {step.step} begin with the same {prefix:,} tokens, "
+        f"{min(100.0, 100 * prefix * calls / inputs):.0f} % of its input"
+    )
+    if step.cached_share:
+        return f"{said}; {100 * step.cached_share:.0f} % of the input came from the cache."
+    if step.cache_saves:
+        return (
+            f"{said}: the provider's cache would serve {step.cacheable_prefix:,} of them and save "
+            f"{words.usd(step.cache_saves)}."
+        )
+    if step.cacheable_prefix:
+        return f"{said}; no price of cached input is listed for {words.clean(step.model, 60)}."
+    return f"{said}; that is too short for the provider's cache, or it keeps nothing unasked."
+
+
+def _long_prompts(estimate: Estimate) -> Iterator[str]:
+    named = [
+        f"{step.step} {step.longest[0][0]:,} tokens ("
+        + ", ".join(repr(words.clean(item_id, 40)) for _, item_id in step.longest)
+        + ")"
+        for step in estimate.steps
+        if step.longest
+    ]
+    if named:
+        yield f"Longest prompts, with the ids of the items: {'; '.join(named)}."
 
 
 def _figures(
@@ -136,26 +181,6 @@ def _time(estimate: Estimate) -> str:
     make = "worker makes" if estimate.workers == 1 else "workers make"
     return (
         f"{shown}. {estimate.workers:,} {make} about {rate} requests a minute. {estimate.bound_by}"
-    )
-
-
-def _options(estimate: Estimate) -> Table:
-    rows = tuple(
-        (
-            f"{option.n:,}",
-            words.points(option.margin),
-            f"{option.calls:,}",
-            words.usd(option.cost.value if option.cost else None),
-            words.usd_range(option.cost) if option.cost else "",
-            words.duration(option.seconds.value),
-            option.label,
-        )
-        for option in estimate.options
-    )
-    return Table(
-        ("items", "points", "calls", "cost", "low to high", "time", ""),
-        (True, True, True, True, True, True, False),
-        rows,
     )
 
 

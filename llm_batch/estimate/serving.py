@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llm_batch.chain import Step
-from llm_batch.config import Config, Model
+from llm_batch.config import Config, Model, model_limits
 from llm_batch.errors import ConfigError
 from llm_batch.estimate.assume import latency_of
 from llm_batch.estimate.span import Span
@@ -26,7 +27,11 @@ class Serving:
         here: Whether it runs on this machine, so that no limit is assumed.
         rpm: Requests a minute; ``None`` for no limit.
         tpm: Tokens a minute, likewise.
+        batch: Whether its requests go by the provider's batch API.
+        otpm: Tokens of answers a minute, likewise.
+        rpd: Requests a day, likewise.
         rpm_is_assumed: True when nobody gave a limit.
+        limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
         latency: Seconds one call takes.
         problem: Why it cannot be called as configured; empty when it can.
         hint: What to do about that.
@@ -40,6 +45,10 @@ class Serving:
     tpm: float | None
     rpm_is_assumed: bool
     latency: Span
+    batch: bool = False
+    otpm: float | None = None
+    rpd: float | None = None
+    limits_from: str = ""
     problem: str = ""
     hint: str = ""
 
@@ -60,13 +69,16 @@ def tariff_of_step(step: Step, config: Config) -> Tariff | None:
     """What a step's calls cost; ``None`` when its model has no known price."""
     own = config.model(step.model)
     tier = step.params.get("service_tier")
-    return tariff_of(
+    tariff = tariff_of(
         step.model,
         own.input_price,
         own.output_price,
         own.cache_read_price,
         service_tier=tier if isinstance(tier, str) else None,
+        batch_input_price=own.batch_input_price,
+        batch_output_price=own.batch_output_price,
     )
+    return tariff.at_batch() if tariff and _by_batch(step.model, config) else tariff
 
 
 def _serving(model: str, config: Config) -> Serving:
@@ -79,8 +91,10 @@ def _serving(model: str, config: Config) -> Serving:
     except ConfigError as error:
         problem, hint = error.message, error.hint
     here = _is_here(settings, way)
-    rpm = settings.rpm or config.limits.rpm
-    tpm = settings.tpm or config.limits.tpm
+    rpm, tpm, tier = model_limits(config, model)
+    if settings.endpoints:
+        rpm = _of_all(each.rpm or rpm for each in settings.endpoints)
+        tpm = _of_all(each.tpm or tpm for each in settings.endpoints)
     assumed = rpm is None and tpm is None and not here
     return Serving(
         model=model,
@@ -91,9 +105,28 @@ def _serving(model: str, config: Config) -> Serving:
         tpm=tpm,
         rpm_is_assumed=assumed,
         latency=latency_of(model, settings),
+        batch=_by_batch(model, config),
+        otpm=tier.otpm if tier else None,
+        rpd=tier.rpd if tier else None,
+        limits_from=f"tier {tier.tier}, {tier.source}, {tier.as_of}" if tier else "",
         problem=problem,
         hint=hint,
     )
+
+
+def _by_batch(model: str, config: Config) -> bool:
+    """As in `llm_batch.fleet`: models without a batch API are called live."""
+    if config.run.engine != "batch":
+        return False
+    from llm_batch.providers.batching import batch_vendor
+
+    return bool(batch_vendor(model, config.model(model)))
+
+
+def _of_all(limits: Iterable[float | None]) -> float | None:
+    """The limit of several endpoints together; ``None`` when one of them has none."""
+    known = list(limits)
+    return None if None in known else sum(limit for limit in known if limit is not None)
 
 
 def _is_here(settings: Model, way: Route | None) -> bool:

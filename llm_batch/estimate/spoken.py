@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from llm_batch.config import Config
 from llm_batch.estimate import assume, words
-from llm_batch.estimate.moments import LEVEL
-from llm_batch.estimate.sample import Counted, StepFacts
+from llm_batch.estimate.groups import StepFacts
+from llm_batch.estimate.measured import Measured
+from llm_batch.estimate.moments import LEVEL as LEVEL_OF_COUNTS
+from llm_batch.estimate.sample import Counted
 from llm_batch.estimate.serving import Serving
+from llm_batch.estimate.skewed import LEVEL
 from llm_batch.estimate.span import Span
 from llm_batch.tokens import counter
 
@@ -19,25 +22,68 @@ def assumptions(
     servings: Mapping[str, Serving],
     n: int,
     counted: Counted | None,
+    measured: Measured | None,
 ) -> Iterator[str]:
     """Yield what the figures rest on, one sentence or two each."""
+    if measured is not None:
+        yield from _measured(facts, measured, n)
+    assumed = {name: fact for name, fact in facts.items() if fact.measure is None}
     if counted is None:
-        yield from _inputs(config, facts)
+        yield from _inputs(config, facts, assumed)
     else:
         yield from _prompts(counted, n)
-        yield from _encodings(servings)
-    yield from _outputs(facts)
-    yield from _times(servings)
+        yield from _encodings(facts)
+    if assumed:
+        yield from _outputs(assumed)
+        yield from _times({fact.step.model: servings[fact.step.model] for fact in assumed.values()})
     yield from _limits(servings)
-    yield (
-        "Prices are list prices; cache and batch discounts, retries and second requests for "
-        "answers that cannot be read are not counted."
-    )
+    if assumed:
+        yield (
+            "Prices are list prices; cache and batch discounts, retries and second requests for "
+            "answers that cannot be read are not in the cost."
+        )
+    else:
+        yield (
+            "Prices are list prices; the batch discount is not in the cost, a cache discount "
+            "only as far as it was measured, and never both."
+        )
 
 
-def _inputs(config: Config, facts: Mapping[str, StepFacts]) -> Iterator[str]:
+def _measured(facts: Mapping[str, StepFacts], measured: Measured, n: int) -> Iterator[str]:
+    done = words.counted(sum(measured.statuses.values()), "item")
+    failed = sum(measured.statuses.values()) - measured.statuses.get("ok", 0)
+    fake = " Its answers are simulated: real ones have other lengths." if measured.simulated else ""
+    ended = f", of which {failed:,} failed" if failed else ""
+    yield f"Measured on {done} of {measured.source}{ended}.{fake}"
+    yield from measured.notes
+    for name, fact in facts.items():
+        measure = fact.measure
+        if measure is None:
+            yield (f"Step {name} was not measured with {fact.step.model}: its figures are assumed.")
+            continue
+        thought = f", {_span(measure.reasoning)} of it thinking" if measure.reasoning.value else ""
+        cached = f", {100 * measure.cached_share:.0f} % of the input cached"
+        yield (
+            f"{name}: {_span(measure.output)} output tokens an item{thought}"
+            f"{cached if measure.cached_share else ''}, {_seconds(measure.seconds)} a call, "
+            f"{measure.attempts.value:.2f} sends an item."
+        )
+    if any(fact.measure for fact in facts.values()):
+        yield (
+            f"Ranges hold the mean of the other items with {100 * LEVEL:g} % confidence: the wider "
+            "of Student's t and the modified Cox interval for skewed lengths, with the finite "
+            f"population of {n:,}. What is too rare to occur among "
+            f"{words.counted(len(measured.items), 'item')} is not in them."
+        )
+
+
+def _inputs(
+    config: Config, facts: Mapping[str, StepFacts], assumed: Mapping[str, StepFacts]
+) -> Iterator[str]:
+    if not assumed:
+        return
     inputs = assume.assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
-    sizes = ", ".join(f"{name} {_span(span)}" for name, span in inputs.items())
+    sizes = ", ".join(f"{name} {_span(inputs[name])}" for name in assumed)
     yield f"No data was read. Input tokens a call, assumed: {sizes}."
 
 
@@ -47,18 +93,23 @@ def _prompts(counted: Counted, n: int) -> Iterator[str]:
         return
     yield (
         f"Input tokens: the prompts of {counted.sampled:,} of {words.counted(n, 'item')} were "
-        f"counted; ranges include the {100 * LEVEL:g} % sampling error."
+        f"counted; ranges include the {100 * LEVEL_OF_COUNTS:g} % sampling error. "
+        "--exact counts all."
     )
 
 
-def _encodings(servings: Mapping[str, Serving]) -> Iterator[str]:
-    counters = {model: counter(model) for model in servings}
-    guessed = [model for model, counts in counters.items() if not counts.exact]
+def _encodings(facts: Mapping[str, StepFacts]) -> Iterator[str]:
+    guessed: dict[str, float] = {}
+    for fact in facts.values():
+        counts = counter(fact.step.model)
+        calibrated = fact.measure is not None and fact.measure.input_ratio is not None
+        if not counts.exact and not calibrated:
+            guessed[fact.step.model] = counts.upper_factor
     if guessed:
-        upper = max(counters[model].upper_factor for model in guessed)
         yield (
-            f"Input tokens of {_listed(guessed)} are approximate, counted in OpenAI's encoding: "
-            f"{assume.LOW_APPROXIMATE:g} to {upper:g} times as many are allowed for."
+            f"Input tokens of {_listed(list(guessed))} are approximate, counted in OpenAI's "
+            f"encoding: {assume.LOW_APPROXIMATE:g} to {max(guessed.values()):g} times as many are "
+            "allowed for."
         )
 
 
@@ -68,11 +119,15 @@ def _outputs(facts: Mapping[str, StepFacts]) -> Iterator[str]:
         f"Output tokens a call, assumed: {sizes}. The high case is max_tokens in every answer, "
         f"or {assume.HIGH_OUTPUT:g} times what is expected where there is none."
     )
-    thinking = [name for name, fact in facts.items() if fact.answer.thinks]
-    if thinking:
+    thinking: dict[Span, list[str]] = {}
+    for name, fact in facts.items():
+        if fact.answer.thinks:
+            thinking.setdefault(assume.thinking_of(fact.step), []).append(name)
+    for thought, names in thinking.items():
         yield (
-            f"The model of {_listed(thinking)} thinks before it answers, which is billed as "
-            f"output: {_span(assume.THINKING)} tokens a call, as far as max_tokens allows."
+            f"The model of {_listed(names)} thinks before it answers, which is billed as "
+            f"output: {_span(thought)} tokens a call, as far as max_tokens allows. That differs "
+            "widely between tasks; --pilot 20 measures it."
         )
 
 
@@ -96,6 +151,19 @@ def _limits(servings: Mapping[str, Serving]) -> Iterator[str]:
             f"No limit is set for {_listed([serving.model for serving in assumed])}: "
             f"{assumed[0].rpm:,.0f} requests a minute{each}, until the provider's answers say more."
         )
+    for serving in servings.values():
+        if serving.limits_from:
+            allowed = ", ".join(
+                f"{limit:,.0f} {what}"
+                for limit, what in (
+                    (serving.rpm, "requests a minute"),
+                    (serving.tpm, "tokens a minute"),
+                    (serving.otpm, "tokens of answers a minute"),
+                    (serving.rpd, "requests a day"),
+                )
+                if limit is not None
+            )
+            yield f"Limits of {serving.model}: {allowed} ({serving.limits_from})."
 
 
 def _span(span: Span) -> str:
@@ -105,9 +173,8 @@ def _span(span: Span) -> str:
 
 
 def _seconds(latency: Span) -> str:
-    if latency.low == latency.high:
-        return f"{latency.value:g} s"
-    return f"{latency.value:g} s ({latency.low:g} to {latency.high:g} s)"
+    low, value, high = (f"{each:.3g}" for each in latency)
+    return f"{value} s" if low == high else f"{value} s ({low} to {high} s)"
 
 
 def _listed(names: list[str]) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from llm_batch.estimate.blocks import Table
 from llm_batch.estimate.model import Estimate
-from llm_batch.estimate.sections import Table, headline, sections
+from llm_batch.estimate.sections import headline, sections
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from llm_batch.config import Config
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llm_batch.config import Config, Model
+from llm_batch.errors import ConfigError
+from llm_batch.estimate.ask import Ask
 from llm_batch.estimate.build import estimate_from_items, estimate_from_nothing
+from llm_batch.estimate.claims import Claim, check, check_clusters
+from llm_batch.estimate.fields import clusters_by
+from llm_batch.estimate.measured import Measured, read_measured
 from llm_batch.estimate.model import Estimate
+from llm_batch.estimate.sample import SAMPLED
+from llm_batch.estimate.scored import Scored
+from llm_batch.flags import Overrides, with_flags
+from llm_batch.manifest import config_record, read_manifest, run_paths
+
+_CALLS = ".calls.jsonl"
+#: Items that a run does not play again: their answers came, usable or not.
+_KEPT = ("ok", "unparsed", "truncated", "empty", "reasoning")
 
 
-def estimate(config: Config, n: int | None = None, *, sample: int | None = None) -> Estimate:
+def estimate(
+    config: Config,
+    n: int | None = None,
+    *,
+    sample: int | None = None,
+    exact: bool = False,
+    measured: Measured | None = None,
+    progress: Callable[[int, int], None] = lambda counted, whole: None,
+    claim: Claim | None = None,
+    cluster: str | None = None,
+    scored: Scored | None = None,
+    others: Sequence[Config] = (),
+) -> Estimate:
     """Say what a run will cost, take and prove, before anything is sent.
 
     Args:
@@ -16,17 +47,38 @@ def estimate(config: Config, n: int | None = None, *, sample: int | None = None)
             are assumed; with data, the items there stand for all ``n``.
         sample: Items to play, 0 for all. By default all ``n`` of them, or, without ``n``, what
             the config says.
+        exact: Count every prompt instead of a sample of 2,000.
+        measured: What a pilot or an earlier run showed; see `measured_in`.
+        progress: Called now and then with how many prompts were counted, of how many.
+        claim: What the run is to show; a rate within 5 points by default.
+        cluster: A field of the data; items with one value of it belong together.
+        scored: Scores of a pilot or an earlier run, from which spreads are taken.
+        others: The same config with other models, to be compared.
 
     Raises:
-        LlmbError: The config or the data is wrong.
+        LlmbError: The config, the data or the claim is wrong.
     """
+    claim = claim or Claim()
+    check(claim)
+    check_clusters(claim, cluster)
     if n is not None and config.data.path is None:
-        return estimate_from_nothing(config, min(sample or n, n), population=n)
+        if cluster is not None:
+            raise ConfigError(
+                f"the clusters by {cluster!r} cannot be counted without data",
+                "name it with --data, or say --cluster-size 5 --icc 0.1",
+            )
+        ask = Ask(claim, scored=scored, others=tuple(others))
+        return estimate_from_nothing(
+            config, min(sample or n, n), population=n, measured=measured, ask=ask
+        )
     from llm_batch.dataset import draw
 
     size = config.sample.size if sample is None else sample
     if n is not None and sample is None:
         size = 0
+    clusters = None
+    if cluster is not None:
+        clusters = clusters_by(cluster, config.data, config.data_path(), claim, scored)
     with draw(
         config.data,
         config.data_path(),
@@ -34,9 +86,120 @@ def estimate(config: Config, n: int | None = None, *, sample: int | None = None)
         seed=config.sample.seed,
         stratify=config.sample.stratify,
     ) as drawn:
-        if n is None:
-            return estimate_from_items(config, drawn.items(), drawn.size, drawn.population)
-        population = max(n, drawn.population)
+        population = drawn.population if n is None else max(n, drawn.population)
+        played = drawn.size if n is None else min(sample or population, population)
+        there = min(played, drawn.size)
+        whole = there if exact else min(SAMPLED, there)
         return estimate_from_items(
-            config, drawn.items(), min(sample or population, population), population
+            config,
+            drawn.items(),
+            played,
+            population,
+            most=whole if exact else SAMPLED,
+            measured=measured if measured is None else _of_this_data(measured, drawn.sha256),
+            progress=lambda counted: progress(counted, whole),
+            ask=Ask(
+                claim,
+                clusters=clusters,
+                stratify=config.sample.stratify or "",
+                strata=drawn.strata,
+                scored=scored,
+                others=tuple(others),
+            ),
+            again=drawn.items,
         )
+
+
+def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") -> Measured:
+    """What an earlier run tells of the chain in ``config``.
+
+    Its items count as done when it is the run that ``config`` would go on with: the same output,
+    seed and steps, and, once the data was read, the same data.
+
+    Args:
+        path: Its results file, or its journal.
+        config: What is to be estimated.
+        source: What to call it; its path by default.
+
+    Raises:
+        OutputError: There is no such run, or it has no call of these steps.
+    """
+    results = _results_path(path)
+    steps = [step.name for step in config.steps]
+    measured = read_measured(path, source or os.fspath(path), steps=steps)
+    manifest: Mapping[str, Any] = read_manifest(run_paths(results)[2]) or {}
+    then = manifest.get("config") or {}
+    models = {step["name"]: step["model"] for step in then.get("steps") or ()}
+    notes = []
+    changed = _changed_steps(then, config)
+    if changed:
+        notes.append(
+            f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "
+            "then."
+        )
+    same = (
+        bool(then)
+        and not changed
+        and os.path.realpath(results) == os.path.realpath(config.run.output)
+        and (manifest.get("sample") or {}).get("seed") == config.sample.seed
+    )
+    return replace(
+        measured,
+        models=models,
+        finished=sum(measured.statuses.get(kind, 0) for kind in _KEPT) if same else 0,
+        dataset=str((manifest.get("dataset") or {}).get("sha256") or ""),
+        notes=tuple(notes),
+    )
+
+
+def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
+    """The config an earlier run was made with, under the flags; ``None`` when that is not known.
+
+    Args:
+        path: Its results file, or its journal.
+        flags: What was given on the command line.
+
+    Raises:
+        OutputError: Its manifest is damaged.
+        ConfigError: A flag has nothing to apply to.
+    """
+    then = (read_manifest(run_paths(_results_path(path))[2]) or {}).get("config")
+    if not isinstance(then, dict):
+        return None
+    # The record has every key; what was not written down is left out, as in a file.
+    defaults = {key: field.default for key, field in Model.model_fields.items()}
+    models = {
+        name: {key: value for key, value in own.items() if value != defaults.get(key)}
+        for name, own in (then.get("models") or {}).items()
+    }
+    raw, _ = with_flags({**then, "models": models}, flags, built_in=False)
+    try:
+        config = Config.model_validate(raw)
+    except ValueError:
+        return None  # a version of the config that this program does not know
+    data = config.data_path()
+    if data != "-" and not data.exists():
+        return config.model_copy(update={"data": config.data.model_copy(update={"path": None})})
+    return config
+
+
+def _results_path(path: str | os.PathLike[str]) -> Path:
+    name = os.fspath(path)
+    return Path(name.removesuffix(_CALLS) + ".jsonl" if name.endswith(_CALLS) else name)
+
+
+def _of_this_data(measured: Measured, sha256: str) -> Measured:
+    """With other data nothing is done, whatever the run's files say."""
+    return measured if measured.dataset == sha256 else replace(measured, finished=0)
+
+
+def _changed_steps(then: Mapping[str, Any], config: Config) -> list[str]:
+    before = {step["name"]: step for step in then.get("steps") or ()}
+    changed = []
+    for step in config_record(config)["steps"]:
+        old = before.get(step["name"])
+        if old is not None and any(
+            old[key] != step.get(key) for key in old if key != "prompt_file"
+        ):
+            changed.append(step["name"])
+    return changed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm_batch.dataset import sampling
 from llm_batch.dataset.sampling import in_order, in_strata_order, order_key
-from llm_batch.stats.power import allocate
+from llm_batch.stats.strata import allocate
 
 U64 = st.integers(min_value=0, max_value=2**64 - 1)
 SEEDS = st.integers(min_value=-(2**70), max_value=2**70)

@@ -54,9 +54,9 @@ def config(
 
 def single(model: str, prompt: str = "{{ question }}", **more: Any) -> Config:
     """A chain of one step."""
-    limits, models = more.pop("limits", {}), more.pop("models", {})
+    tables = {name: more.pop(name, {}) for name in ("limits", "models", "run")}
     step = {"name": "generate", "model": model, "prompt": prompt, **more}
-    return Config.model_validate({"limits": limits, "models": models, "steps": [step]})
+    return Config.model_validate({**tables, "steps": [step]})
 
 
 def items(n: int, question: Callable[[int], str] = lambda i: f"What is {i}?") -> list[Item]:

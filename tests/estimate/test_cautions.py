@@ -38,7 +38,7 @@ def test_above_a_dollar_the_question_is_announced() -> None:
 def test_a_large_bill_is_named_and_a_very_large_one_in_the_high_case_too() -> None:
     assert about(nothing(config("gpt-4o", "gpt-4o"), 30_000), "This may cost $428.")
     (caution,) = about(nothing(config("gpt-4o-mini", "gpt-4"), 30_000), "passes $1,000")
-    assert "--budget 952" in caution.hint and "--sample 20" in caution.hint
+    assert "--budget 952" in caution.hint and "--pilot 20" in caution.hint
     assert about(nothing(config("gpt-4", "gpt-4"), 30_000), "This may cost $3,")
 
 
@@ -57,8 +57,8 @@ def test_far_more_items_than_a_claim_needs_are_compared_with_a_sample() -> None:
     made = nothing(config("gpt-4o-mini", "gpt-4", **CAPPED), 30_000)
     (caution,) = about(made, "A sample of 384")
     assert caution.message == (
-        "A sample of 384 gives ±5.0 points at 95 % for $12.18 instead of $952; "
-        "29,616 items more narrow that to nothing."
+        "A sample of 384 holds ±5.0 points at 95 % for $12.18 instead of $952; "
+        "29,616 items more narrow ±5.0 points to 0."
     )
     assert caution.hint == "llmb run --sample 384"
     assert not about(nothing(config("gpt-4o-mini", "gpt-4", **CAPPED), 350), "A sample")
@@ -98,6 +98,12 @@ def test_a_model_is_deprecated_from_its_day_on(today: tuple[int, int, int], warn
     assert all("--judge" in caution.hint for caution in found)
 
 
+def test_a_deprecation_that_is_near_is_announced() -> None:
+    made = nothing(config("gpt-4o-mini", "gpt-4", **CAPPED), today=date(2026, 9, 1))
+    (caution,) = about(made, "gpt-4 is deprecated from 2026-10-23 on, in 52 days.")
+    assert "--judge" in caution.hint
+
+
 def test_no_max_tokens_means_no_bound() -> None:
     made = nothing(config())
     assert about(made, "Step generate has no max_tokens") and about(made, "up to 16,384")
@@ -119,7 +125,8 @@ def test_prompts_longer_than_the_context_are_counted_and_the_first_is_named() ->
     made = estimate_from_items(single("gpt-4", max_tokens=9), rows, 10, 10, today=TODAY)
     (caution,) = about(made, "8,192 tokens that gpt-4 reads")
     assert caution.message.startswith("2 prompts of step generate among the 10 counted")
-    assert "'item-4'" in caution.message
+    assert caution.message.endswith("reads: those of items 'item-4', 'item-7'.")
+    assert (made.steps[0].too_long, made.steps[0].too_long_ids) == (2, ("item-4", "item-7"))
 
 
 def test_an_unpriced_model_is_named_once() -> None:

@@ -219,6 +219,32 @@ def test_a_verdict_that_could_not_be_read_leaves_one_call() -> None:
     assert [value(step.calls) for step in made.steps] == [0, 1]
 
 
+def test_the_longest_prompts_are_named_longest_first() -> None:
+    rows = items(50, lambda i: "word " * (i * 37 % 50))
+    made = from_items(config(), rows)
+    by_length = sorted(rows, key=lambda row: -len(row.fields["question"]))
+    for step in made.steps:
+        assert [item_id for _, item_id in step.longest] == [row.id for row in by_length[:3]]
+        tokens = [tokens for tokens, _ in step.longest]
+        assert tokens == sorted(tokens, reverse=True)
+
+
+def test_progress_is_told_up_to_the_last_prompt() -> None:
+    seen: list[int] = []
+    estimate_from_items(
+        single("gpt-4o", "Hi", max_tokens=9), items(450), 450, 450, progress=seen.append
+    )
+    assert seen == [200, 400, 450]
+
+
+def test_a_prompt_that_only_a_real_answer_can_fill_is_guessed_and_not_an_error() -> None:
+    settings = config()
+    judge = settings.steps[1].model_copy(update={"prompt": "{{ (generate | int) // 0 }}"})
+    settings = settings.model_copy(update={"steps": (settings.steps[0], judge)})
+    made = from_items(settings, items(5))
+    assert value(made.steps[1].calls) == 5 and value(made.steps[1].input_tokens) > 0
+
+
 def test_items_that_cannot_be_asked_are_counted_and_the_first_is_named() -> None:
     rows = items(10)
     rows[3] = Item("odd", {"text": "no question"})

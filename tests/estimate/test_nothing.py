@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_batch.config import Overrides, load_config
 from llm_batch.estimate import Estimate, estimate, estimate_from_nothing
-from llm_batch.limits import SHARE
+from llm_batch.limits import BURST_SECONDS, SHARE
 from llm_batch.prices import tariff_of
 from llm_batch.records import Usage
 from tests.estimate.made import TODAY, config, high, intervals, said, single, value
@@ -56,7 +56,7 @@ def test_a_model_that_thinks_is_cheap_only_where_max_tokens_holds_it() -> None:
     assert "gives both together 300 tokens" in said(capped)
     free = nothing(config(flash, flash), 30_000)
     assert value(free.output_tokens) == 30_000 * (300 + 1000 + 150 + 1000)
-    assert high(free.output_tokens) == 30_000 * (600 + 5000 + 300 + 5000)
+    assert high(free.output_tokens) == 30_000 * (600 + 10_000 + 300 + 10_000)
     assert value(free.steps[1].input_tokens) == 30_000 * 750  # thoughts are not passed on
 
 
@@ -97,11 +97,12 @@ def test_workers_make_so_many_requests_a_minute(workers: int, low: float, high: 
 
 def test_options_show_the_sizes_of_the_guide_with_their_margins() -> None:
     made = nothing(config("gpt-4o-mini", "gpt-4"), 30_000)
-    assert [option.n for option in made.options] == [380, 384, 500, 1000, 30_000]
-    assert [round(100 * option.margin, 2) for option in made.options] == [5.0, 4.97, 4.35, 3.05, 0]
-    assert [option.calls for option in made.options] == [760, 768, 1000, 2000, 60_000]
+    assert [option.n for option in made.options] == [20, 380, 384, 500, 1000, 30_000]
+    margins = [round(100 * (option.margin or 0), 2) for option in made.options]
+    assert margins == [21.91, 5.0, 4.97, 4.35, 3.05, 0]
+    assert [option.calls for option in made.options] == [40, 760, 768, 1000, 2000, 60_000]
     assert value(made.options[-1].cost) == pytest.approx(value(made.cost))
-    assert value(made.options[2].cost) == pytest.approx(value(made.cost) / 60)
+    assert value(made.options[3].cost) == pytest.approx(value(made.cost) / 60)
     advice = made.advice
     assert (advice.n_classic, advice.n_min, advice.n_fpc) == (384, 385, 380)
 
@@ -109,9 +110,10 @@ def test_options_show_the_sizes_of_the_guide_with_their_margins() -> None:
 def test_options_leave_out_sizes_that_the_dataset_does_not_have() -> None:
     made = nothing(config(), 100, population=450)
     assert [(o.n, o.label) for o in made.options] == [
+        (20, "pilot"),
         (100, "this plan"),
-        (208, "least for ±5"),
-        (384, ""),
+        (208, "claim"),
+        (384, "textbook"),
         (450, "all"),
     ]
 
@@ -142,6 +144,16 @@ def test_prices_of_the_config_win_and_are_named_as_the_source() -> None:
     made = nothing(single("openai/mine", max_tokens=300, models=own), 1_000_000)
     assert value(made.cost) == pytest.approx(300 * 1 + 300 * 2)
     assert made.steps[0].price is not None and made.steps[0].price.source == "config"
+
+
+def test_each_price_says_which_entry_page_and_version_it_comes_from() -> None:
+    step = nothing(config("gpt-4o", "gpt-4"), 10).steps[0]
+    assert step.price is not None
+    assert "entry gpt-4o (openai)" in step.price.source and step.price.as_of.startswith("litellm ")
+    assert step.price_page.startswith("https://")
+    assert nothing(config("gpt-4o", "gpt-4"), 10).steps[1].deprecated_from == "2026-10-23"
+    own = nothing(single("gpt-4o", models={"gpt-4o": {"input_price": 1, "output_price": 2}}), 10)
+    assert own.steps[0].price_page == ""
 
 
 def test_a_dearer_service_tier_is_priced_as_such() -> None:
@@ -197,9 +209,12 @@ def test_a_key_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_requests_a_minute_of_the_slowest_model_bind() -> None:
     own = {"gpt-4o": {"rpm": 100}, "gpt-4o-mini": {"rpm": 10_000}}
     made = nothing(config("gpt-4o-mini", "gpt-4o", limits={"workers": 50}, models=own), 1000)
-    assert value(made.seconds) == pytest.approx(60 * 1000 / (100 * SHARE))
+    # The generator's call comes before the first and 3 s after the last; half a second's
+    # requests go at once, which is less than one here.
+    assert value(made.seconds) == pytest.approx(60 * 999 / (100 * SHARE) + 3 + 3)
     assert made.bound_by == (
-        "Bound by 100 requests a minute of gpt-4o; more workers will not help."
+        "Bound by 100 requests a minute of gpt-4o; more workers will not help; batch would take "
+        "up to 24 h at half the price."
     )
     # 2,000 calls of 3 s in that time keep 10 workers busy.
     assert "--workers 10 is enough" in said(made)
@@ -207,20 +222,97 @@ def test_requests_a_minute_of_the_slowest_model_bind() -> None:
 
 def test_steps_with_one_model_share_its_limit() -> None:
     made = nothing(config(limits={"workers": 50, "rpm": 100}), 1000)
-    assert value(made.seconds) == pytest.approx(60 * 2000 / (100 * SHARE))
+    assert value(made.seconds) == pytest.approx(60 * 1999 / (100 * SHARE) + 3)
 
 
 def test_tokens_a_minute_bind_where_they_are_scarcer_than_requests() -> None:
     limits = {"workers": 10, "rpm": 10_000, "tpm": 30_000}
     made = nothing(single("gpt-4o", max_tokens=500, limits=limits), 1000)
     # OpenAI counts the larger of prompt and max_tokens.
-    assert value(made.seconds) == pytest.approx(60 * 1000 * 500 / (30_000 * SHARE))
+    assert value(made.seconds) == pytest.approx(60 * 999 * 500 / (30_000 * SHARE) + 3)
     assert "30,000 tokens a minute of gpt-4o" in made.bound_by
+
+
+def test_a_tier_limits_what_nobody_set_and_says_its_date() -> None:
+    settings = single("gpt-4o", max_tokens=500, limits={"workers": 50, "tier": "openai-1"})
+    made = nothing(settings, 5000)
+    assert value(made.seconds) == pytest.approx(60 * 4999 * 500 / (30_000 * SHARE) + 3)
+    assert made.bound_by == (
+        "Bound by 30,000 tokens a minute of gpt-4o; more workers will not help; batch would take "
+        "up to 24 h at half the price."
+    )
+    assert any("openai-1" in line and "2025-10" in line for line in made.assumptions)
+    assert "run refuses" not in said(made)
+    own = single("gpt-4o", limits={"workers": 50, "tier": "openai-1", "tpm": 10**9, "rpm": 10**6})
+    assert "tokens a minute" not in nothing(own, 5000).bound_by
+
+
+def test_tokens_of_answers_bind_where_a_vendor_limits_them_apart() -> None:
+    settings = single("claude-haiku-4-5", max_tokens=300, limits={"tier": "anthropic-1"})
+    made = nothing(settings, 1000)
+    assert "10,000 tokens of answers a minute of claude-haiku-4-5" in made.bound_by
+    assert value(made.seconds) == pytest.approx(60 * 1000 * 300 / 10_000)
+
+
+def test_requests_a_day_bind_runs_that_are_longer() -> None:
+    settings = single("gpt-4o-mini", limits={"workers": 50, "tier": "openai-1"}, max_tokens=10)
+    assert "a day" not in nothing(settings, 10_000).bound_by
+    made = nothing(settings, 25_000)
+    assert "10,000 requests a day of gpt-4o-mini" in made.bound_by
+    assert value(made.seconds) == 2 * 86_400
+
+
+def test_the_last_row_of_items_is_half_empty_in_the_mean() -> None:
+    made = nothing(config(limits={"workers": 10}), 25)
+    assert (made.seconds.low, value(made.seconds)) == (pytest.approx(15), pytest.approx(16.5))
+    assert high(made.seconds) == 3 * 10
+
+
+def test_reasoning_is_assumed_within_a_wide_range_that_depends_on_the_effort() -> None:
+    spans = []
+    for effort in ("low", "medium", "high"):
+        made = nothing(single("gpt-5", params={"reasoning_effort": effort}), 10)
+        spans.append((value(made.steps[0].reasoning_tokens), high(made.steps[0].reasoning_tokens)))
+    assert spans == sorted(spans)
+    assert all(most > 5 * expected for expected, most in spans)
+    assert value(nothing(single("gpt-4o"), 10).steps[0].reasoning_tokens) == 0
+
+
+def test_a_batch_is_priced_beside_the_live_run_where_a_price_is_listed() -> None:
+    half = nothing(config("gpt-4o-mini", "gpt-4o-mini"), 1000)
+    assert value(half.batch_cost) == pytest.approx(value(half.cost) / 2)
+    part = nothing(config("gpt-4o-mini", "gpt-4"), 1000)
+    saved = value(part.steps[0].cost) - value(part.steps[0].batch_cost)
+    assert part.steps[1].batch_cost is None
+    assert value(part.batch_cost) == pytest.approx(value(part.cost) - saved)
+    assert nothing(config("gpt-4", "gpt-4"), 1000).batch_cost is None
+    assert nothing(config("gpt-4o", "openai/nosuch"), 1000).batch_cost is None
+
+
+def test_the_batch_engine_costs_the_batch_price_and_takes_up_to_a_day_a_step() -> None:
+    live = nothing(config("gpt-4o-mini", "gpt-4o-mini"), 1000)
+    made = nothing(config("gpt-4o-mini", "gpt-4o-mini", run={"engine": "batch"}), 1000)
+    assert value(made.cost) == pytest.approx(value(live.batch_cost))
+    assert made.batch_cost is None and made.cached_cost is None
+    assert high(made.seconds) == 2 * 86_400
+    assert made.bound_by == "Bound by the provider's batches, up to 24 h for each of 2 steps."
+    own = {"gpt-4o-mini": {"batch_input_price": 1, "batch_output_price": 1}}
+    priced = nothing(single("gpt-4o-mini", max_tokens=300, models=own, run={"engine": "batch"}), 10)
+    assert value(priced.cost) == pytest.approx(10 * 600e-6)
+
+
+def test_several_endpoints_have_their_limits_together() -> None:
+    places = [{"api_base": f"http://10.0.0.{i}/v1", "rpm": rpm} for i, rpm in ((1, 60), (2, 40))]
+    own = {"openai/mine": {"endpoints": places}}
+    made = nothing(single("openai/mine", limits={"workers": 50}, models=own), 1000)
+    assert made.bound_by == (
+        "Bound by 100 requests a minute of openai/mine; more workers will not help."
+    )
 
 
 def test_without_any_limit_500_requests_a_minute_are_assumed_and_said() -> None:
     made = nothing(single("gpt-4o", limits={"workers": 1000}), 5000)
-    assert value(made.seconds) == pytest.approx(60 * 5000 / (500 * SHARE))
+    assert value(made.seconds) == pytest.approx(60 * 5000 / (500 * SHARE) - BURST_SECONDS + 3)
     assert any("500 requests a minute" in line for line in made.assumptions)
     assert "(assumed)" in made.bound_by
 

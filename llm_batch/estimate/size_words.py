@@ -1,0 +1,227 @@
+"""How a claim and the sizes it needs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llm_batch.estimate import words
+from llm_batch.estimate.model import Option
+from llm_batch.estimate.needs import Needed
+
+#: Heads of the column that says what a size shows, by kind of claim.
+HEADS = {
+    "rate": "points",
+    "mean": "mean",
+    "paired_rates": "finds points",
+    "two_rates": "finds points",
+    "paired_scores": "finds",
+    "two_scores": "finds",
+    "zero_failures": "rules out",
+}
+
+
+def cell(needed: Needed, value: float | None) -> str:
+    """What a size shows, in a table under its head."""
+    if value is None:
+        return "nothing"
+    if needed.kind == "rate":
+        return words.points(value)
+    if needed.kind == "zero_failures":
+        return f"{100 * value:.2f} %"
+    if needed.claim.is_of_rates:
+        return f"{100 * value:.2f}"
+    return f"±{value:.2g}" if needed.kind == "mean" else f"{value:.2g}"
+
+
+def shows(needed: Needed, value: float | None) -> str:
+    """The same in a sentence, after "it"."""
+    if value is None:
+        return "shows nothing"
+    level = f"{100 * needed.claim.level:g} %"
+    amount = _amount(needed, value)
+    if needed.kind in ("rate", "mean"):
+        if not value:
+            return "leaves no sampling error"
+        return f"holds ±{amount} at {level}"
+    if needed.kind == "zero_failures":
+        return f"rules out failures in {100 * value:.2g} % of the items when none is seen ({level})"
+    return f"finds a difference of {amount} with a power of {100 * needed.claim.power:g} %"
+
+
+def sentences(needed: Needed) -> Iterator[str]:
+    """Yield how many items the claim needs, then what that rests on."""
+    yield _first(needed)
+    yield from _factors(needed)
+    claim = needed.claim
+    if claim.detect is not None:
+        yield "Cost and time are those of one model's run; the comparison needs one of each."
+    if needed.kind == "paired_rates" and needed.discordance_is_assumed:
+        yield (
+            f"No --discordance was given: {100 * (claim.discordance or 0):.3g} % is that of two "
+            "models whose answers have nothing in common. A pilot of both tells the real one."
+        )
+    if needed.groups == 2:
+        yield (
+            "These are items of its own for each model; the same items for both (--paired) need "
+            "fewer."
+        )
+    if needed.kind == "zero_failures" and (claim.sensitivity or 1) < 1:
+        yield (
+            "A judge that fails good answers shows failures where there are none: have a person "
+            "look at each."
+        )
+
+
+def verdict(needed: Needed, options: Sequence[Option]) -> str:
+    """Which size to take, and what the rest of the money would buy, in one sentence.
+
+    Args:
+        needed: What the claim needs.
+        options: The sizes compared; the one to take and the whole are among them.
+    """
+    by_size = {option.n: option for option in options}
+    take = by_size.get(needed.take)
+    if take is None:
+        return ""
+    most = by_size.get((needed.population or 0) // needed.groups)
+    if most is None or most.n < take.n:
+        most = max(options, key=lambda option: option.n)
+    each = " for each model" if needed.groups == 2 else ""
+    said = f"Take {_all(take, most)}{each}: it {shows(needed, take.margin)}{_price(take)}"
+    if take.n == most.n:
+        return f"{said}; no smaller number shows what is asked for."
+    more = most.n - take.n
+    return (
+        f"{said}; {more:,} more calls per step {gain(needed, take, most)} and "
+        f"{_difference(take, most)}."
+    )
+
+
+def short_of(needed: Needed, plan: Option) -> str:
+    """A sentence where the plan shows less than is claimed; empty where it does not."""
+    if needed.n is None or plan.n >= needed.n:
+        return ""
+    return (
+        f"This plan's {words.counted(plan.n, 'item')} are fewer than the {needed.n:,} needed: it "
+        f"{shows(needed, plan.margin)}."
+    )
+
+
+def _amount(needed: Needed, value: float) -> str:
+    if not needed.claim.is_of_rates:
+        return f"{value:.2g}"
+    return f"{100 * value:.1f} points" if value else "0"
+
+
+def _all(take: Option, most: Option) -> str:
+    return f"all {take.n:,}" if take.n == most.n and most.label.startswith("all") else f"{take.n:,}"
+
+
+def _price(option: Option) -> str:
+    time = words.duration(option.seconds.value)
+    if option.cost is None:
+        return f" at an unknown cost, in {time}"
+    return f" for {words.usd(option.cost.value)} in {time}" if option.cost.high else f" in {time}"
+
+
+def gain(needed: Needed, take: Option, most: Option) -> str:
+    """What the items of a larger size add, as a verb with its objects."""
+    if take.margin is None or most.margin is None:
+        return "would not change that"
+    before, after = (_amount(needed, margin) for margin in (take.margin, most.margin))
+    if needed.kind in ("rate", "mean"):
+        return f"narrow ±{before} to {'0' if most.margin == 0 else '±' + after}"
+    if needed.kind == "zero_failures":
+        return "would leave no failure unseen"
+    return f"would find {after}"
+
+
+def _difference(take: Option, most: Option) -> str:
+    if take.cost is None or most.cost is None:
+        return "cost an unknown amount"
+    if most.cost.high:
+        return f"cost {words.usd((most.cost.value or 0) - (take.cost.value or 0))}"
+    longer = (most.seconds.value or 0) - (take.seconds.value or 0)
+    return f"take {words.duration(longer)}"
+
+
+def _first(needed: Needed) -> str:
+    claim, kind = needed.claim, needed.kind
+    level = f"{100 * claim.level:g} %"
+    if needed.n is None:
+        return _too_few(needed)
+    if kind in ("rate", "mean"):
+        least = f"{needed.n_min:,} of very many"
+        if needed.population is not None:
+            least = f"{needed.n:,} of {needed.population:,}"
+        if kind == "mean":
+            return f"{least} ({level}, ±{claim.margin:g} at a standard deviation of {claim.sd:g})"
+        rate = "" if claim.rate is None else f", expected rate {claim.rate:g}"
+        known = needed.design_effect * needed.judge_factor > 1
+        book = "" if known else f"; textbook figure {needed.n_classic:,}"
+        return f"{least} ({level}, ±{100 * (claim.margin or 0):g} points{rate}){book}"
+    if kind == "zero_failures":
+        return (
+            f"{needed.n:,} items without a failure show that fewer than "
+            f"{100 * (claim.zero_failures or 0):g} % fail ({level})."
+        )
+    who = "items answered by both models" if needed.groups == 1 else "items for each model"
+    return (
+        f"{needed.n:,} {who} find a difference of {_asked(needed)} with a power of "
+        f"{100 * claim.power:g} % ({level}{_given(needed)})."
+    )
+
+
+def _too_few(needed: Needed) -> str:
+    whole = needed.population or 0
+    what = {
+        "rate": f"±{100 * (needed.claim.margin or 0):g} points",
+        "zero_failures": f"that fewer than {100 * (needed.claim.zero_failures or 0):g} % fail",
+    }.get(needed.kind, f"a difference of {_asked(needed)}" if needed.claim.detect else "the margin")
+    needs = needed.n_min * needed.groups
+    return (
+        f"{words.counted(whole, 'item')} are too few for {what}, which needs {needs:,}: "
+        f"with all of them it {shows(needed, needed.proves_all)}."
+    )
+
+
+def _asked(needed: Needed) -> str:
+    difference = abs(needed.claim.detect or 0.0)
+    return f"{100 * difference:g} points" if needed.claim.is_of_rates else f"{difference:g}"
+
+
+def _given(needed: Needed) -> str:
+    claim = needed.claim
+    if needed.kind == "paired_rates":
+        return f", discordance {100 * (claim.discordance or 0):.3g} %"
+    if claim.sd is not None:
+        of = " of the differences" if needed.kind == "paired_scores" else ""
+        return f", standard deviation{of} {claim.sd:g}"
+    return f", from a rate of {claim.rate:g}" if claim.rate is not None else ", about one half"
+
+
+def _factors(needed: Needed) -> Iterator[str]:
+    clusters, claim = needed.clusters, needed.claim
+    if clusters is not None:
+        named = f" by {words.clean(clusters.field, 40)}" if clusters.field else ""
+        how_many = f"{clusters.count:,} clusters" if clusters.count is not None else "clusters"
+        counts = ""
+        if abs(clusters.size - clusters.mean_size) > 0.05:
+            counts = f", which counts as {clusters.size:.3g} because their sizes differ"
+        source = f" (measured on {clusters.icc_from})" if clusters.icc_from else ""
+        yield (
+            f"Items come in {how_many}{named} of {clusters.mean_size:.3g}{counts}: at a "
+            f"correlation of {clusters.icc:.2g}{source} that multiplies the size by "
+            f"{needed.design_effect:.3g}."
+        )
+        if needed.n_drawn is not None and needed.n is not None and needed.n_drawn < needed.n:
+            yield (
+                f"That is for whole clusters. Drawn one by one, as run does, few items share a "
+                f"cluster: {needed.n_drawn:,} are enough."
+            )
+    if needed.judge_factor > 1:
+        yield (
+            f"A judge of sensitivity {claim.sensitivity:g} and specificity {claim.specificity:g} "
+            f"multiplies the size by {needed.judge_factor:.3g}; the labelled items that tell these "
+            "two come on top."
+        )

@@ -1,0 +1,105 @@
+"""An interval for the mean of what has not been seen, from a few skewed values.
+
+Lengths of answers and times of calls are skewed: most are short, some are very long. At 10 to 50
+values Student's interval then covers the mean too rarely (75 to 89 % at nominal 90 %, lognormal
+with a log-sd of 0.6 to 1.2), because the mean and its error are small together. So it is joined
+with the modified Cox interval for the mean of a lognormal (Olsson 2005, Journal of Statistics
+Education 13(1), method of section 3.4), and both take a stricter quantile while values are few.
+Simulated over lognormal, gamma, Weibull, capped, uniform and normal lengths this covers 91 to
+99 % at n = 10, 20 and 50 (``benchmarks/estimate.py coverage``).
+
+No method sees what did not occur: when one answer in 20 is ten times as long as the others, a
+sample of 10 misses all of them in 60 of 100 cases. The bound ``most`` (from ``max_tokens``) holds
+then; the interval does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, hypot, inf, log, pi, sqrt, tan
+
+from llm_batch.estimate.moments import t_value
+from llm_batch.estimate.span import Span
+
+#: Confidence level of what is projected from measured calls.
+LEVEL = 0.9
+#: With fewer values an interval would be made of the assumption alone.
+FEWEST = 3
+# Share of the error probability that is given up for few values: 3/n.
+_STRICTER = 3.0
+#: How far off a mean of one or two values is taken to be.
+_GUESS = 3.0
+
+
+def mean_of_unseen(
+    values: Sequence[float], unseen: float = inf, *, level: float = LEVEL, most: float = inf
+) -> Span:
+    """Bound the mean of ``unseen`` further values of the population that ``values`` are from.
+
+    Args:
+        values: At least one, none negative, drawn at random without replacement.
+        unseen: How many there are besides. The variance of their mean about that of the values
+            is s²(1/n + 1/unseen): the finite population correction for a total of which the
+            sample is part (Cochran 1977, section 2.6).
+        level: Two-sided confidence level, nominal.
+        most: No value can be above this.
+
+    Returns:
+        Low and high with the mean of the values between; one or two values give a third to three
+        times their mean.
+    """
+    n = len(values)
+    mean = sum(values) / n
+    if n < FEWEST:
+        return Span(mean / _GUESS, mean, max(mean, min(most, mean * _GUESS)))
+    if min(values) == max(values):
+        return Span(mean, mean, mean)
+    quantile = quantile_for(n, level)
+    unknown = sqrt(1 + n / unseen)
+    variance = sum((value - mean) ** 2 for value in values) / (n - 1)
+    below = above = quantile * sqrt(variance / n)
+    positive = [value for value in values if value > 0]
+    if len(positive) >= FEWEST:
+        cox_below, cox_above = _cox_sides(positive, n, quantile)
+        below, above = max(below, cox_below), max(above, cox_above)
+    return Span(
+        max(0.0, mean - below * unknown), mean, max(mean, min(most, mean + above * unknown))
+    )
+
+
+def quantile_for(n: int, level: float = LEVEL) -> float:
+    """Student's two-sided quantile for the mean of n values, stricter while n is small."""
+    return _quantile(1 - (1 - level) * (1 - min(_STRICTER, n - 1) / n), n - 1)
+
+
+def _cox_sides(positive: Sequence[float], n: int, quantile: float) -> tuple[float, float]:
+    """How far the modified Cox interval reaches below and above the mean of n values.
+
+    Those that are 0 (items that failed) are a share of their own, whose error is added as a
+    variance (zero-inflated lognormal, Zhou and Tu 2000, Biometrics 56, the delta method).
+    """
+    share = len(positive) / n
+    mean = sum(positive) / len(positive)
+    low, high = _modified_cox(positive, quantile)
+    rate = quantile * mean * sqrt(share * (1 - share) / n)
+    # The mean of a few need not lie within the interval that the lognormal fits to them.
+    return hypot(share * max(0.0, mean - low), rate), hypot(share * max(0.0, high - mean), rate)
+
+
+def _modified_cox(values: Sequence[float], quantile: float) -> tuple[float, float]:
+    logs = [log(value) for value in values]
+    n = len(logs)
+    mean = sum(logs) / n
+    variance = sum((each - mean) ** 2 for each in logs) / (n - 1)
+    half = quantile * sqrt(variance / n + variance**2 / (2 * (n - 1)))
+    center = mean + variance / 2
+    return exp(min(center - half, 700.0)), exp(min(center + half, 700.0))
+
+
+def _quantile(level: float, df: int) -> float:
+    """Student's t, exact for 1 and 2 degrees of freedom, where the expansion is not close."""
+    if df == 1:
+        return tan(pi * level / 2)
+    if df == 2:
+        return level * sqrt(2 / (1 - level * level))
+    return t_value(level, df)
