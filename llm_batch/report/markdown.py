@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_batch.report import tables
+from llm_batch.report import sections
 from llm_batch.report.model import Report
-from llm_batch.report.tables import Paragraph, Table
+from llm_batch.report.sections import Paragraph, Table
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
@@ -19,8 +19,8 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 def format(report: Report) -> str:
     """The report as Markdown with a newline at its end."""
     blocks = [f"# {_escaped(report.headline)}"]
-    blocks.append("  \n".join(_escaped(line) for line in tables.origin(report)))
-    for section in tables.sections(report):
+    blocks.append("  \n".join(_escaped(line) for line in sections.origin(report)))
+    for section in sections.sections(report):
         blocks.append(f"## {_escaped(section.title)}")
         blocks += [
             _escaped(part.text) if isinstance(part, Paragraph) else "\n".join(_table(part))

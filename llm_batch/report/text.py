@@ -13,9 +13,9 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.report import tables
+from llm_batch.report import sections
 from llm_batch.report.model import Report
-from llm_batch.report.tables import Paragraph, Table
+from llm_batch.report.sections import Paragraph, Table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -51,9 +51,9 @@ def _renderables(report: Report, width: int) -> Iterator[RenderableType]:
     from rich.text import Text
 
     yield Text(_wrapped(report.headline, width), style="bold")
-    for line in tables.origin(report):
+    for line in sections.origin(report):
         yield Text(_wrapped(line, width))
-    for section in tables.sections(report):
+    for section in sections.sections(report):
         yield Text("")
         yield Text(section.title, style="bold")
         for part in section.parts:

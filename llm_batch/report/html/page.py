@@ -11,7 +11,7 @@ from typing import Any
 from llm_batch import __version__
 from llm_batch.errors import ConfigError
 from llm_batch.records import Interval
-from llm_batch.report import tables, words
+from llm_batch.report import sections, words
 from llm_batch.report.html.charts import charts
 from llm_batch.report.html.embed import ITEM_LIMIT, embed_items, escaped_json
 from llm_batch.report.model import Report
@@ -54,9 +54,9 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> str:
         version=__version__,
         headline=_headline(report),
         facts=_facts(report),
-        origin=tables.origin(report),
-        sections=list(tables.sections(report)),
-        is_table=lambda part: isinstance(part, tables.Table),
+        origin=sections.origin(report),
+        sections=list(sections.sections(report)),
+        is_table=lambda part: isinstance(part, sections.Table),
         charts=drawn,
         specs=Markup(escaped_json({chart.name: chart.spec for chart in drawn})),
         data=Markup(escaped_json(data)),

@@ -1,0 +1,58 @@
+"""What a report shows to people: sections of tables and sentences, before any markup.
+
+The formats for people (text, Markdown, HTML) differ only in how they draw these, so that a
+figure reads the same in all of them. Texts from the data are cleaned here, not escaped: how to
+escape is the format's own knowledge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.report import words
+from llm_batch.report.model import Report
+from llm_batch.report.sections.failures import failures
+from llm_batch.report.sections.groups import by_group
+from llm_batch.report.sections.judge import against_reference
+from llm_batch.report.sections.money import tokens_and_cost
+from llm_batch.report.sections.parts import Paragraph, Section, Table
+from llm_batch.report.sections.result import distribution, result
+from llm_batch.report.sections.time import time
+
+__all__ = ["Paragraph", "Section", "Table", "origin", "sections"]
+
+
+def origin(report: Report) -> tuple[str, ...]:
+    """Which file and run this is about, as one line or two."""
+    run = report.run
+    named = [words.clean(report.path)]
+    if run.id:
+        named.append(f"run {words.clean(run.id, 60)}")
+    if run.created_at:
+        named.append(
+            f"started {words.clean(run.created_at, 40).replace('T', ' ').replace('Z', ' UTC')}"
+        )
+    lines = [", ".join(named)]
+    if run.models:
+        models = (
+            f"{words.clean(step, 40)} {words.clean(model, 80)}"
+            for step, model in run.models.items()
+        )
+        lines.append(f"Models: {', '.join(models)}")
+    return tuple(lines)
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """The sections that have something to say, in reading order."""
+    yield result(report)
+    if report.scores.distribution:
+        yield distribution(report.scores.distribution)
+    if report.groups is not None:
+        yield by_group(report)
+    if report.judge_check is not None:
+        yield against_reference(report.judge_check, report.level)
+    if report.steps:
+        yield tokens_and_cost(report)
+        yield time(report)
+    if any(status.kind != "ok" for status in report.statuses):
+        yield failures(report)

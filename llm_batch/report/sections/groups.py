@@ -1,0 +1,49 @@
+"""The results by a field of the items."""
+
+from __future__ import annotations
+
+from llm_batch.report import words
+from llm_batch.report.model import Group, Report
+from llm_batch.report.sections.parts import Paragraph, Section, Table
+
+_MOST_GROUPS = 20
+
+
+def by_group(report: Report) -> Section:
+    """Each group with its figures, largest first."""
+    groups = report.groups
+    assert groups is not None
+    judged = report.pass_rate.rate.n > 0
+    shown = groups.groups[:_MOST_GROUPS]
+    header = ["", "items", "scored"]
+    if judged:
+        header += ["passed", "pass rate", f"{words.level(report.level)} interval"]
+    if report.items.scored:
+        header.append("mean score")
+    rows = tuple(_group_row(group, judged, bool(report.items.scored)) for group in shown)
+    parts: list[Paragraph | Table] = [
+        Table(tuple(header), (False, *(True for _ in header[1:])), rows)
+    ]
+    if len(shown) < len(groups.groups):
+        parts.append(
+            Paragraph(
+                f"The {_MOST_GROUPS} largest of {len(groups.groups):,}; --format json has them all."
+            )
+        )
+    if judged and len(groups.groups) > 1:
+        parts.append(Paragraph("Each interval stands alone: of many groups some differ by chance."))
+    return Section(f"By {words.clean(groups.field, 40)}", tuple(parts))
+
+
+def _group_row(group: Group, judged: bool, scored: bool) -> tuple[str, ...]:
+    row = [
+        words.clean(group.name, 24) or "(empty)",
+        words.count(group.n),
+        words.count(group.scored),
+    ]
+    if judged:
+        rate = group.pass_rate
+        row += [words.count(group.passed), words.percent(rate.value), words.percent_range(rate)]
+    if scored:
+        row.append(words.mean(group.mean_score))
+    return tuple(row)
