@@ -8,7 +8,7 @@ from math import inf, sqrt
 
 from llm_batch.chain import Step
 from llm_batch.estimate.measured import ItemSeen, Measured, StepSeen
-from llm_batch.estimate.skewed import FEWEST, LEVEL, mean_of_unseen, quantile_for
+from llm_batch.estimate.skewed import FEWEST, mean_of_unseen, quantile_for, share_unseen
 from llm_batch.estimate.span import Span, exactly
 from llm_batch.prices import Tariff
 from llm_batch.records import Usage
@@ -92,7 +92,9 @@ def _measure(
     called = [each for each in seen if each.attempts]
     return StepMeasure(
         n=len(seen),
-        attempts=_at_least_some_retries(mean_of_unseen(attempts, unseen), len(seen)),
+        attempts=_at_least_some_retries(
+            mean_of_unseen(attempts, unseen), len(seen), even=min(attempts) == max(attempts)
+        ),
         input=mean(lambda usage: usage.input_tokens),
         output=mean(lambda usage: usage.output_tokens, most),
         text=mean(lambda usage: max(0, usage.output_tokens - usage.reasoning_tokens), most),
@@ -104,13 +106,13 @@ def _measure(
     )
 
 
-def _at_least_some_retries(attempts: Span, n: int) -> Span:
+def _at_least_some_retries(attempts: Span, n: int, even: bool) -> Span:
     """That none of n items needed another attempt does not mean that none ever will.
 
-    The bound is exact for a rate of which nothing was seen: 1 - α^(1/n) (14 % after 20 items).
+    And where all needed one and the same number, none is expected to need fewer.
     """
-    rare = 1 - ((1 - LEVEL) / 2) ** (1 / n)
-    return attempts._replace(high=max(attempts.high, attempts.value + rare))
+    low = attempts.value if even else attempts.low
+    return attempts._replace(low=low, high=max(attempts.high, attempts.value + share_unseen(n)))
 
 
 def _surcharge(items: Sequence[ItemSeen], step: str, tariff: Tariff | None) -> float:

@@ -80,9 +80,17 @@ def test_few_items_to_come_are_known_less_well_and_many_as_well_as_can_be() -> N
     assert half == pytest.approx(16 * plain * sqrt(1 - 8 / 16), rel=0.02)
 
 
-def test_a_cap_bounds_the_mean_and_equal_values_leave_no_doubt() -> None:
+def test_a_cap_bounds_the_mean() -> None:
     assert mean_of_unseen([10.0, 200, 20, 300], most=300).high == 300
-    assert mean_of_unseen([7.0] * 5) == (7, 7, 7)
+
+
+def test_equal_values_leave_room_for_the_share_that_may_have_been_missed() -> None:
+    low, value, high = mean_of_unseen([24.0] * 20, 180)
+    assert value == 24
+    assert high == pytest.approx(24 * (2 - 0.05 ** (1 / 20)))
+    assert low == pytest.approx(24 * 0.05 ** (1 / 20))
+    assert mean_of_unseen([24.0] * 20, most=25).high == 25
+    assert mean_of_unseen([0.0] * 20) == (0, 0, 0)
     assert mean_of_unseen([0.0] * 5) == (0, 0, 0)
 
 
