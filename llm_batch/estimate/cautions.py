@@ -92,6 +92,14 @@ def _money(now: Situation) -> Iterator[Caution]:
                 f"llmb run --sample {max(1, fits)}, or --budget {_cap(cost.high)}",
             )
         return
+    if cost_of(now.load) is None:
+        # A budget is refused while a price is unknown, so it cannot be what to type next.
+        if cost.value > ASK_ABOVE:
+            yield Caution(
+                f"The steps whose price is known alone may cost {words.usd(cost.high)}.",
+                "set the missing prices, then cap the run with --budget",
+            )
+        return
     if cost.high >= DEAR:
         sentence = f"This may cost {words.usd(cost.high)}"
         if cost.high >= VERY_DEAR > cost.value:

@@ -134,3 +134,11 @@ def test_an_unpriced_model_is_named_once() -> None:
     made = nothing(config("openai/mine", "openai/mine", models=own, **CAPPED))
     (caution,) = about(made, "openai/mine")
     assert 'under [models."openai/mine"]' in caution.hint
+
+
+def test_with_an_unknown_price_no_budget_is_offered_that_a_run_would_refuse() -> None:
+    own: dict[str, Any] = {"openai/mine": {"api_base": "http://10.0.0.7/v1"}}
+    made = nothing(config("gpt-4o", "openai/mine", models=own, **CAPPED), 30_000)
+    (caution,) = about(made, "known alone may cost")
+    assert "missing prices" in caution.hint
+    assert not about(made, "asks first")
