@@ -28,6 +28,7 @@ from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.replies import (
+    completion_from_reply,
     error_from_reply,
     finish_reason,
     limit_headers,
@@ -150,6 +151,8 @@ class LitellmProvider:
                 except ProviderError:
                     raise
                 except Exception as error:
+                    if (whole := _whole_answer(seen)) is not None:
+                        return Reply(whole, limit_headers(seen.headers))
                     asked = "response_format" in request.params and level < len(STRUCTURED) - 1
                     if not (asked and _is_about_format(error, seen)):
                         raise translated(error, seen, timeout_seconds) from error
@@ -254,6 +257,20 @@ def _completion(response: Any, model: str, seen: Exchange) -> Completion:
     if _CUT_BY_OLLAMA.search(seen.body):
         reason = "length"  # litellm says "stop" of /api/generate
     return Completion(text, named, reason, usage, response_id)
+
+
+def _whole_answer(seen: Exchange) -> Completion | None:
+    """What litellm stumbled over although it holds an answer, which is paid for by now.
+
+    It turns a reply down for a count of tokens that is a text, say.
+    """
+    if seen.status != 200:
+        return None
+    try:
+        completion = completion_from_reply(seen.body)
+    except ProviderError:
+        return None
+    return completion if completion.text else None
 
 
 def _usage(said: Any, seen: Exchange) -> Usage | None:

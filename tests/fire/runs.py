@@ -71,6 +71,7 @@ def write_project(
     prices: tuple[float, float] | None = (1.0, 4.0),
     models: tuple[str, str] = (GENERATE, JUDGE),
     max_tokens: int = 40,
+    transport: str = "auto",
     **limits: Any,
 ) -> Path:
     """Data and a generate-and-judge config in a folder; returns the config's path."""
@@ -84,7 +85,8 @@ def write_project(
     limits = {"workers": 4, "max_attempts": 3, "timeout": 30.0, "max_failure_share": 1.0} | limits
     priced = f"input_price = {prices[0]}\noutput_price = {prices[1]}\n" if prices else ""
     served = "".join(
-        f'[models."openai/{name}"]\napi_base = "{server.url}/v1"\n{priced}'
+        f'[models."openai/{name}"]\napi_base = "{server.url}/v1"\n'
+        f'transport = "{transport}"\n{priced}'
         for name in dict.fromkeys(models)
     )
     settings = "\n".join(f"{name} = {value}" for name, value in limits.items())

@@ -117,8 +117,6 @@ def test_a_vendor_without_schemas_is_asked_in_words(make: Make, server: Server) 
 def test_an_openai_server_is_read_as_the_direct_provider_reads_it(
     fault: str, make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if fault == "usage_strings":
-        pytest.skip("litellm drops the answer: it becomes garbage, as the next test says")
     seen = []
     for transport in ("direct", "litellm"):
         try:
@@ -129,8 +127,18 @@ def test_an_openai_server_is_read_as_the_direct_provider_reads_it(
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("vendor", ["openai", "openrouter", "gemini", "ollama"])
-def test_an_answer_that_litellm_stumbles_over_may_be_billed(vendor: str, make: Make) -> None:
+@pytest.mark.parametrize("vendor", ["openai", "openrouter"])
+def test_an_answer_that_litellm_stumbles_over_is_kept_without_its_bill(
+    vendor: str, make: Make
+) -> None:
+    completion = make(vendor).complete(faulty("usage_strings"), 30).completion
+    assert completion.text and completion.usage is None
+
+
+@pytest.mark.parametrize("vendor", ["gemini", "ollama"])
+def test_an_answer_in_another_layout_that_litellm_stumbles_over_may_be_billed(
+    vendor: str, make: Make
+) -> None:
     with pytest.raises(Unavailable) as caught:
         make(vendor).complete(faulty("usage_strings"), 30)
     assert (caught.value.kind, caught.value.maybe_billed) == ("garbage", True)
@@ -235,13 +243,10 @@ def test_two_hundred_calls_at_once_do_not_queue(vendor: str, make: Make) -> None
         provider = make(vendor, workers=200, api_base=f"http://127.0.0.1:{port}/v1")
 
         def call(number: int) -> str:
-            try:
-                return provider.complete(ask(item=str(number)), 60).completion.text
-            except Unavailable as error:
-                return error.kind  # the server answers Anthropic's clients in OpenAI's format
+            return provider.complete(ask(item=str(number)), 60).completion.text
 
         outcomes = set(at_once(200, call))
-    assert outcomes == ({"Paris"} if vendor == "openai" else {"garbage"})
+    assert outcomes == {"Paris"}
 
 
 def test_https_goes_through_a_proxy_by_a_tunnel_and_checks_the_certificate(
