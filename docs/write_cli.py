@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from llm_batch.cli import app
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = ("", "init", "estimate", "run", "report")
+COMMANDS = ("", "init", "estimate", "run", "report", "label")
 
 
 def page() -> str:

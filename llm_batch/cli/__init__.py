@@ -11,6 +11,7 @@ import typer
 from llm_batch import __version__
 from llm_batch.cli.estimate import estimate
 from llm_batch.cli.init import init
+from llm_batch.cli.label import label
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
 from llm_batch.errors import EXIT_INTERRUPTED, LlmbError
@@ -25,7 +26,7 @@ app = typer.Typer(
     "3 the provider refused the run; 4 incomplete; 130 interrupted. "
     "After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, report):
+for command in (init, estimate, run, report, label):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import label_options, options
 
 _FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, TSV, Parquet)"
 
@@ -45,6 +45,21 @@ def report(
         float | None,
         typer.Option("--pass-at", rich_help_panel=_FOREIGN, help="Least score that passes."),
     ] = None,
+    labels: label_options.LabelsPath = None,
+    label_field: label_options.LabelColumns = None,
+    labels_from: label_options.LabelsFrom = None,
+    labels_run: label_options.LabelsRun = None,
+    labels_random: label_options.LabelsRandom = None,
+    judges: label_options.Judges = None,
+    calls: Annotated[
+        bool | None,
+        typer.Option(
+            "--calls/--no-calls",
+            help="Read the journal too, for retries and the pace over time; "
+            "by default up to 64 MB.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         str, typer.Option("--format", help="text, json, md, csv, latex or html.")
     ] = "text",
@@ -66,5 +81,16 @@ def report(
             "--id, --category and --pass-at are for files that llmb did not write",
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
-    made = build_report(results, by=by, reference=reference, level=level, columns=columns)
+    made = build_report(
+        results,
+        by=by,
+        reference=reference,
+        level=level,
+        columns=columns,
+        labels=label_options.label_source(
+            labels, label_field, labels_from, labels_run, labels_random
+        ),
+        judges=label_options.judge_names(judges),
+        calls=calls,
+    )
     deliver(write(made), output)

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_batch.records import Interval, Usage
+from llm_batch.report.calibration.figures import calibration, judges_reliability
+from llm_batch.report.calibration.tally import JudgesTally, LabelTally
+from llm_batch.report.calls import CallsTally
 from llm_batch.report.manifest import Manifest
 from llm_batch.report.model import (
     FUTURE,
@@ -26,10 +29,13 @@ from llm_batch.report.model import (
     Status,
 )
 from llm_batch.report.reference import ReferenceTally
+from llm_batch.report.spending import cost_breakdown
 from llm_batch.report.tally import GroupTally, StepTally, Tally
+from llm_batch.report.timeline import timeline
 from llm_batch.stats.interval import (
     mean_and_sd,
     mean_t,
+    median_interval,
     missing_bounds,
     one_sided_bound,
     quantile,
@@ -58,6 +64,9 @@ class Counted:
     references: ReferenceTally | None
     judge: str
     scoring: bool
+    labels: LabelTally | None = None
+    judges: JudgesTally | None = None
+    calls: CallsTally | None = None
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, level: float) -> Report:
@@ -75,6 +84,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, level: float) -> R
             name,
             tally.steps.get(name, StepTally()),
             estimate.of_step(name) if estimate else None,
+            level,
         )
         for name in order
     )
@@ -101,11 +111,19 @@ def assemble(path: str, manifest: Manifest, counted: Counted, level: float) -> R
         scores=_scores(tally, population, level),
         groups=_groups(manifest, counted.groups, level),
         steps=steps,
-        total=_spending("total", tally.total, estimate.figures if estimate else None),
+        total=_spending("total", tally.total, estimate.figures if estimate else None, level),
         money=_money(tally, population, level),
         judge_check=counted.references.check(level) if counted.references else None,
         warnings=(),
         next_steps=(),
+        breakdown=cost_breakdown(tally, manifest, counted.calls),
+        timeline=timeline(counted.calls, manifest.limits)
+        if counted.calls and manifest.engine != "batch"  # a batch API has no pace
+        else None,
+        calibration=calibration(counted.labels, (tally.passed, tally.verdicts), tally.scores, level)
+        if counted.labels
+        else None,
+        judges=judges_reliability(counted.judges, level) if counted.judges else None,
     )
 
 
@@ -221,7 +239,7 @@ def _groups(manifest: Manifest, tally: GroupTally | None, level: float) -> Group
     return Groups(tally.field, tuple(sorted(groups, key=lambda group: (-group.n, group.name))))
 
 
-def _spending(name: str, tally: StepTally, estimate: Estimate | None) -> Spending:
+def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: float) -> Spending:
     latencies = _sorted(tally.latencies)
     return Spending(
         step=name,
@@ -233,6 +251,8 @@ def _spending(name: str, tally: StepTally, estimate: Estimate | None) -> Spendin
         unpriced=tally.unpriced,
         latency_p50=quantile(latencies, 0.5),
         latency_p95=quantile(latencies, 0.95),
+        latency_p99=quantile(latencies, 0.99),
+        latency_median=median_interval(latencies, level),
         estimate=estimate,
     )
 

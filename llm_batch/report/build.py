@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from llm_batch.errors import ConfigError
 from llm_batch.report.assemble import Counted, assemble
+from llm_batch.report.calibration.model import LabelSource
+from llm_batch.report.calibration.tally import JudgesTally, LabelTally
+from llm_batch.report.calls import read_calls
 from llm_batch.report.caveats import caveats
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.manifest import Manifest, read_manifest
@@ -31,6 +35,9 @@ def build_report(
     level: float = 0.95,
     reference: str | None = None,
     columns: Columns | None = None,
+    labels: LabelSource | None = None,
+    judges: Sequence[str] = (),
+    calls: bool | None = None,
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
@@ -45,6 +52,10 @@ def build_report(
         reference: Field with the reference answer. Without it: ``answer``, ``reference``,
             ``target`` or ``expected``, whichever there is.
         columns: How to read a file that llmb did not write.
+        labels: Where people's labels are, to hold the judge against.
+        calls: Whether to read the journal too, which tells of retries and the pace over time; by
+            default where it is small.
+        judges: Outputs of several judges to hold against each other: ``step.field``.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
@@ -58,9 +69,18 @@ def build_report(
     try:
         manifest, problem = (None, "") if columns else read_manifest(path)
         with _no_garbage_collection():
-            counted = _count(results, manifest or Manifest(), by, reference)
+            counted = _count(
+                results,
+                manifest or Manifest(),
+                by,
+                reference,
+                LabelTally(labels, _pass_at(manifest, columns)) if labels else None,
+                judges,
+            )
     finally:
         results.close()
+    made, unread = (None, "") if columns else read_calls(path, calls)
+    counted = replace(counted, calls=made)
     report = assemble(str(path), manifest or Manifest(), counted, level)
     report = replace(report, headline=headline(report), columns=columns)
     tally = counted.tally
@@ -73,6 +93,8 @@ def build_report(
         simulated=tally.simulated,
     )
     following = next_steps(report) if columns is None else ()
+    if unread:
+        following = (*following, unread)
     return replace(report, warnings=warnings, next_steps=following)
 
 
@@ -90,15 +112,38 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None:
+    """The least score that passes."""
+    if columns is not None:
+        return columns.pass_at
+    return manifest.config.score.pass_at if manifest and manifest.config.score else None
+
+
 def _count(
-    results: ResultsFile | ForeignFile, manifest: Manifest, by: str | None, reference: str | None
+    results: ResultsFile | ForeignFile,
+    manifest: Manifest,
+    by: str | None,
+    reference: str | None,
+    labels: LabelTally | None,
+    judges: Sequence[str],
 ) -> Counted:
     head = results.head()
+    several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
+    checks = [check for check in (labels, several) if check is not None]
     known = dict.fromkeys(name for line in head for name in line.fields)
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
     field, in_stratum = _grouping(head, manifest, by)
-    batches, fields, outputs = results.batches([field, match], [answer_step])
+    batches, fields, outputs = results.batches(
+        [field, match, *(name for check in checks for name in check.fields)],
+        [answer_step, *(name for check in checks for name in check.outputs)],
+    )
+    more_fields, more_outputs = iter(fields[2:]), iter(outputs[1:])
+    for check in checks:
+        check.bind(
+            list(islice(more_fields, len(check.fields))),
+            list(islice(more_outputs, len(check.outputs))),
+        )
     groups = None
     if field:
         groups = GroupTally(
@@ -115,13 +160,15 @@ def _count(
             groups.add(lines)
         if match and answer_step:
             references.add(lines)
+        for check in checks:
+            check.add(lines)
     tally.finish()
     if by and groups is not None and not groups.found and tally.read:
         raise _no_field("--by", by, known)
     if reference and reference not in known and not references.seen and tally.read:
         raise _no_field("--reference", reference, known)
     scoring = manifest.config.score is not None or bool(len(tally.scores) or tally.excluded)
-    return Counted(tally, groups, references, judge if scoring else "", scoring)
+    return Counted(tally, groups, references, judge if scoring else "", scoring, labels, several)
 
 
 def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:

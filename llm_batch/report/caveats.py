@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.report import words
+from llm_batch.report.calibration.sentences import cautions
 from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
 
@@ -182,6 +183,9 @@ def _about_the_judge(report: Report) -> Iterator[str]:
     if not report.items.scored:
         return
     check = report.judge_check
+    if report.calibration is not None:
+        yield from cautions(report.calibration)
+        return
     yield (
         "The judge's own accuracy has not been checked against labels made by people; its errors "
         "are not in the interval."

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from llm_batch.records import Interval
 from llm_batch.report import words
+from llm_batch.report.calibration.sentences import methods
 from llm_batch.report.model import Group, Report
 from llm_batch.report.sentences import method
 from llm_batch.report.settings import Settings, StepSettings, read_settings
@@ -160,6 +161,8 @@ def _methods(report: Report, settings: Settings) -> Iterator[str]:
     failed = items.read - max(rate.n, mean.n)
     if failed:
         yield f"{failed:,} of {items.read:,} items have no score and are left out."
+    if report.calibration is not None:
+        yield from map(_percent_escaped, methods(report.calibration))
     made = [
         f"{name} ({escaped(method(interval), 200)})"
         for name, interval in (("pass rate", rate), ("mean score", mean))
@@ -169,6 +172,10 @@ def _methods(report: Report, settings: Settings) -> Iterator[str]:
         yield f"Intervals have a level of {100 * report.level:g}\\,\\%: {', '.join(made)}."
     version = f" {escaped(settings.version)}" if settings.version else ""
     yield f"Computed with llm\\_batch{version}."
+
+
+def _percent_escaped(sentence: str) -> str:
+    return escaped(sentence, 500).replace(r" \%", r"\,\%")
 
 
 def _model(step: StepSettings) -> str:

@@ -27,9 +27,39 @@ class _ScoreRule(msgspec.Struct):
     pass_at: float | None = None
 
 
+class _Endpoint(msgspec.Struct):
+    rpm: float | None = None
+    tpm: float | None = None
+
+
+class _Model(msgspec.Struct):
+    rpm: float | None = None
+    tpm: float | None = None
+    api_base: str | None = None
+    endpoints: list[_Endpoint] = []
+
+
+class _Limits(msgspec.Struct):
+    rpm: float | None = None
+    tpm: float | None = None
+    tier: str | None = None
+
+
 class _Config(msgspec.Struct):
     steps: list[_Step] = []
     score: _ScoreRule | None = None
+    models: dict[str, _Model] = {}
+    limits: _Limits = msgspec.field(default_factory=_Limits)
+
+
+class ListPrice(msgspec.Struct):
+    """A model's price as the run knew it, in USD per million tokens."""
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+    source: str = ""
 
 
 class _Dataset(msgspec.Struct):
@@ -112,6 +142,8 @@ class Manifest(msgspec.Struct):
     run_id: str = ""
     created_at: str = ""
     engine: str = ""
+    versions: dict[str, str] = {}
+    prices: dict[str, ListPrice | None] = {}
     config: _Config = msgspec.field(default_factory=_Config)
     dataset: _Dataset = msgspec.field(default_factory=_Dataset)
     sample: _Sample = msgspec.field(default_factory=_Sample)
@@ -136,6 +168,24 @@ class Manifest(msgspec.Struct):
         before = names.index(self.judge) if self.judge in names else 0
         texts = [step.name for step in self.config.steps[:before] if step.output is None]
         return texts[-1] if texts else ""
+
+    def limits(self, model: str) -> tuple[float | None, float | None]:
+        """Requests and tokens a minute that were set for a model, all its endpoints together.
+
+        What stands under ``[models]`` wins, then ``[limits]``, then the tier; ``None`` where none
+        of them says anything.
+        """
+        from llm_batch.tiers import limits_of
+
+        own, common = self.config.models.get(model, _Model()), self.config.limits
+        tier = common.tier if own.api_base is None else None
+        rpm, tpm, _ = limits_of(tier, model, own.rpm or common.rpm, own.tpm or common.tpm)
+        if not own.endpoints:
+            return rpm, tpm
+        return (
+            _sum([each.rpm or rpm for each in own.endpoints]),
+            _sum([each.tpm or tpm for each in own.endpoints]),
+        )
 
 
 def manifest_path(results: str | Path) -> Path:
@@ -175,3 +225,8 @@ def read_manifest(results: str | Path) -> tuple[Manifest | None, str]:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llm_batch.records import Interval, Usage
+from llm_batch.report.calibration.model import Calibration, Reliability
+from llm_batch.report.spending_model import CostBreakdown
+from llm_batch.report.timeline_model import Timeline
 
 #: Version of the layout of ``llmb report --format json``.
 REPORT_SCHEMA = 1
@@ -223,6 +226,8 @@ class Spending:
         unpriced: Items whose cost is unknown.
         latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
         latency_p95: The 95 % quantile of the same.
+        latency_p99: The 99 % quantile of the same.
+        latency_median: The median with its bounds, from order statistics.
         estimate: What had been estimated; ``None`` without a manifest.
     """
 
@@ -235,6 +240,8 @@ class Spending:
     unpriced: int
     latency_p50: float | None
     latency_p95: float | None
+    latency_p99: float | None
+    latency_median: Interval
     estimate: Estimate | None
 
 
@@ -315,6 +322,11 @@ class Report:
         warnings: What to keep in mind, one sentence or two each.
         next_steps: What to do next, one sentence each.
         columns: How a file that llmb did not write was read; ``None`` for results of a run.
+        breakdown: Where the money went; ``None`` for a file that llmb did not write.
+        timeline: The pace over time; ``None`` unless the journal was read.
+        calibration: The judge beside people's labels, and rates corrected by them; ``None``
+            without labels.
+        judges: How far several judges agree; ``None`` unless some were named.
     """
 
     schema: int
@@ -334,3 +346,7 @@ class Report:
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
     columns: Columns | None = None
+    breakdown: CostBreakdown | None = None
+    timeline: Timeline | None = None
+    calibration: Calibration | None = None
+    judges: Reliability | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llm_batch.records import Interval
 from llm_batch.report import words
+from llm_batch.report.calibration.sentences import headline_part, labels_to_make
 from llm_batch.report.model import Report
 from llm_batch.stats.interval import ALL_SCORED
 from llm_batch.stats.sizes import sample_size
@@ -49,7 +50,9 @@ def headline(report: Report) -> str:
 def _finding(report: Report) -> str:
     items, rate = report.items, report.pass_rate.rate
     if rate.value is not None:
-        return f"Pass rate {words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
+        raw = f"Pass rate {words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
+        corrected = headline_part(report.calibration) if report.calibration else ""
+        return f"{raw}; {corrected}" if corrected else raw
     mean = report.scores.mean
     if mean.value is not None:
         return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
@@ -97,10 +100,18 @@ def next_steps(report: Report) -> tuple[str, ...]:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:
         steps.append("Set pass_at under [score] to get a pass rate.")
+    if report.calibration is not None:
+        more = labels_to_make(report.calibration, report.path)
+        steps += [more] if more else []
+    elif report.pass_rate.rate.n and report.path != "-":
+        steps.append(
+            "Label some items yourself to see how far the judge is right, and to correct the pass "
+            f"rate for its errors: `llmb label {words.clean(report.path)}`."
+        )
     larger = _larger_sample(report)
     if larger and left <= 0:
         steps.append(larger)
-    if report.pass_rate.rate.n and report.judge_check is None:
+    if report.pass_rate.rate.n and report.judge_check is None and report.calibration is None:
         steps.append(
             "Hold the judge against reference answers: `llmb report --reference FIELD` (the "
             "field must be in the results)."

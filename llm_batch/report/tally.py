@@ -69,6 +69,8 @@ class Tally:
         self.simulated = 0
         self.steps: dict[str, StepTally] = {}
         self.total = StepTally()
+        #: Items without a result; only their number and cost are kept.
+        self.failed = StepTally()
         self.costs = array("d")
         self._seen: set[str] = set()
 
@@ -86,6 +88,10 @@ class Tally:
         for line in lines if new else ():
             if line.status in new and line.status not in self.examples:
                 self.examples[line.status] = (clean(line.id, 80), clean(line.error, 300))
+        if statuses.count("ok") < len(lines):
+            failed = [line.cost.total for line in lines if line.status != "ok"]
+            self.failed.items += len(failed)
+            self.failed.add_costs(failed)
         scores = _known([line.score for line in lines])
         if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
             finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]

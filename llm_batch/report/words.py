@@ -103,6 +103,14 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def duration_range(interval: Interval) -> str:
+    """The bounds of a time as ``1.1 s to 1.3 s``; a dash without bounds."""
+    if interval.low is None or interval.high is None:
+        return NONE
+    low, high = duration(interval.low), duration(interval.high)
+    return low if low == high else f"{low} to {high}"
+
+
 def level(value: float) -> str:
     """A confidence level as ``95 %``."""
     return f"{100 * value:g} %"

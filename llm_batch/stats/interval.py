@@ -309,7 +309,7 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     2 to 9.
     """
     tail = _tail(level)
-    ordered = sorted(_finite(values))
+    ordered = _ascending(_finite(values))
     n = len(ordered)
     value = quantile(ordered, 0.5)
     rank = 0
@@ -355,6 +355,14 @@ def _finite(values: Iterable[float]) -> Sequence[float]:
     if not all(map(isfinite, checked)):
         raise ValueError("values must be finite numbers; leave the others out and count them")
     return checked
+
+
+def _ascending(values: Sequence[float]) -> Sequence[float]:
+    if _is_long(values):
+        import numpy
+
+        return array("d", numpy.sort(numpy.frombuffer(values, dtype=float)).tobytes())
+    return sorted(values)
 
 
 def _wilson_bounds(rate: float, n: float, z: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["init", "estimate", "run", "report"]
+COMMANDS = ["init", "estimate", "run", "report", "label"]
 
 FAKE = """
 [[steps]]

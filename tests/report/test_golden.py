@@ -5,8 +5,8 @@ After a change that is meant, write the files anew with ``LLMB_GOLDEN=write pyte
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,12 @@ GOLDEN = Path(__file__).parent / "golden"
 #: Formats that show the report alone; those that show items read their file again and have
 #: tests of their own.
 SUFFIXES = {"text": "txt", "json": "json", "md": "md", "latex": "tex"}
+
+
+def _built(path: Path) -> Report:
+    """The report of a file by its bare name: no folder of one test run gets into the texts."""
+    with contextlib.chdir(path.parent):
+        return build_report(path.name)
 
 
 def _rich(folder: Path) -> Report:
@@ -82,18 +88,18 @@ def _rich(folder: Path) -> Report:
         for number, (status, error) in enumerate(failed)
     ]
     manifest = full_manifest(population=30_000, planned=60, items={"ok": 56, "timeout": 2})
-    return replace(build_report(write(folder, results, manifest)), path="results.jsonl")
+    return _built(write(folder, results, manifest))
 
 
 def _small(folder: Path) -> Report:
     """All of a small dataset, all passed, simulated, without a price."""
     results = [result(number, 5.0, cost=None, simulated=True) for number in range(8)]
     manifest = full_manifest(population=8, planned=8, items={"ok": 8}, simulated=True)
-    return replace(build_report(write(folder, results, manifest)), path="results.jsonl")
+    return _built(write(folder, results, manifest))
 
 
 def _empty(folder: Path) -> Report:
-    return replace(build_report(write(folder, [])), path="results.jsonl")
+    return _built(write(folder, []))
 
 
 @pytest.mark.parametrize("name", sorted(SUFFIXES))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_batch.report import words
+from llm_batch.report.html.confusion import confusions
 from llm_batch.report.html.spec import FIRST, SECOND, Chart, chart
 from llm_batch.report.html.timeline import over_time
 from llm_batch.report.model import Report
@@ -22,8 +23,7 @@ def charts(report: Report, finished: Sequence[Finished]) -> Iterator[Chart]:
         yield _distribution(report)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
-    if report.judge_check is not None:
-        yield _confusion(report)
+    yield from confusions(report)
     yield from over_time(finished)
 
 
@@ -163,70 +163,4 @@ def _groups(report: Report) -> Chart:
         data={"values": values},
         encoding={"y": y, "tooltip": tooltip},
         layer=layers,
-    )
-
-
-def _confusion(report: Report) -> Chart:
-    check = report.judge_check
-    assert check is not None  # its caller asked
-    cells = [
-        ("found", "pass", check.found_passed),
-        ("found", "fail", check.found_failed),
-        ("not found", "pass", check.absent_passed),
-        ("not found", "fail", check.absent_failed),
-    ]
-    total = sum(n for *_, n in cells)
-    values = [
-        {"reference": found, "judge": verdict, "items": n, "text": f"{n:,}",
-         "share": words.percent(n / total), "agree": (found == "found") == (verdict == "pass"),
-         "part": n / total}
-        for found, verdict, n in cells
-    ]  # fmt: skip
-    return chart(
-        "confusion",
-        "Judge against reference",
-        f"Is the reference ({words.clean(check.reference, _NAME)}) in the answer, and does the "
-        "judge pass it? Blue cells agree, orange cells do not.",
-        220,
-        data={"values": values},
-        encoding={
-            "x": {
-                "field": "judge",
-                "type": "nominal",
-                "sort": ["pass", "fail"],
-                "axis": {"title": "judge", "orient": "top", "labelAngle": 0},
-            },
-            "y": {
-                "field": "reference",
-                "type": "nominal",
-                "sort": ["found", "not found"],
-                "axis": {"title": "reference"},
-            },
-            "tooltip": [{"field": name} for name in ("reference", "judge", "items", "share")],
-        },
-        layer=[
-            {
-                "mark": {"type": "rect", "cornerRadius": 4, "stroke": None},
-                "encoding": {
-                    "color": {
-                        "condition": {"test": "datum.agree", "value": FIRST},
-                        "value": SECOND,
-                    },
-                    "opacity": {
-                        "field": "part",
-                        "type": "quantitative",
-                        "scale": {"domain": [0, 1], "range": [0.15, 0.6]},
-                        "legend": None,
-                    },
-                },
-            },
-            {
-                "mark": {"type": "text", "fontSize": 18, "fontWeight": 600, "dy": -6},
-                "encoding": {"text": {"field": "text"}},
-            },
-            {
-                "mark": {"type": "text", "fontSize": 12, "dy": 14},
-                "encoding": {"text": {"field": "share"}},
-            },
-        ],
     )

@@ -122,6 +122,10 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
     facts = [("Items scored", f"{items.scored:,}", of)]
     if mean.value is not None and report.pass_rate.rate.value is not None:
         facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
+    corrected = report.calibration.corrected if report.calibration else None
+    if corrected is not None and corrected.value is not None:
+        rate, between = words.percent(corrected.value), words.percent_range(corrected)
+        facts.append(("Corrected by labels", rate, between))
     failed = items.read - items.ok
     facts.append(("Failed", f"{failed:,}", words.percent(failed / items.read if failed else 0.0)))
     if report.total.cost is not None and report.steps:

@@ -14,7 +14,9 @@ from llm_batch.report.model import Report
 from llm_batch.report.sections.failures import failures
 from llm_batch.report.sections.groups import by_group
 from llm_batch.report.sections.judge import against_reference
+from llm_batch.report.sections.labels import against_labels, several_judges
 from llm_batch.report.sections.money import tokens_and_cost
+from llm_batch.report.sections.pace import pace
 from llm_batch.report.sections.parts import Paragraph, Section, Table
 from llm_batch.report.sections.result import distribution, result
 from llm_batch.report.sections.time import time
@@ -51,8 +53,14 @@ def sections(report: Report) -> Iterator[Section]:
         yield by_group(report)
     if report.judge_check is not None:
         yield against_reference(report.judge_check, report.level)
+    if report.calibration is not None:
+        yield against_labels(report.calibration, report.level)
+    if report.judges is not None:
+        yield several_judges(report.judges)
     if report.steps:
         yield tokens_and_cost(report)
         yield time(report)
+    if report.timeline is not None:
+        yield pace(report.timeline)
     if any(status.kind != "ok" for status in report.statuses):
         yield failures(report)

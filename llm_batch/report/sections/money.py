@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from llm_batch.report import words
 from llm_batch.report.model import Range, Report, Spending
+from llm_batch.report.sections.breakdown import where_it_went
 from llm_batch.report.sections.parts import Paragraph, Section, Table
 
 
@@ -28,6 +29,8 @@ def tokens_and_cost(report: Report) -> Section:
         Table(tuple(header), (False, *(True for _ in header[1:])), tuple(rows))
     ]
     parts += [Paragraph(text) for text in _per_item(report)]
+    if report.breakdown is not None:
+        parts += where_it_went(report.breakdown, report.total.cost)
     if any(step.estimate is not None for step in spent):
         parts.append(_estimates(spent))
         if report.items.planned is not None and report.items.read < report.items.planned:

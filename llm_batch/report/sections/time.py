@@ -6,6 +6,9 @@ from llm_batch.report import words
 from llm_batch.report.model import Report
 from llm_batch.report.sections.parts import Paragraph, Section, Table
 
+#: With fewer items a 99 % quantile is the slowest of them, more or less.
+_ENOUGH_FOR_99 = 100
+
 
 def time(report: Report) -> Section:
     """Latency by step and the wall time beside its estimate."""
@@ -13,13 +16,24 @@ def time(report: Report) -> Section:
         (
             words.clean(step.step, 24),
             words.duration(step.latency_p50),
+            words.duration_range(step.latency_median),
             words.duration(step.latency_p95),
+            words.duration(step.latency_p99),
         )
         for step in (*report.steps, report.total)
     )
-    parts: list[Paragraph | Table] = [
-        Table(("time per item", "median", "95 % within"), (False, True, True), rows)
-    ]
+    header = (
+        "time per item",
+        "median",
+        f"its {words.level(report.level)} interval",
+        "95 % within",
+        "99 % within",
+    )
+    parts: list[Paragraph | Table] = [Table(header, (False, True, True, True, True), rows)]
+    counts = "The time of the attempts that answered; waiting and failed attempts are left out."
+    if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
+        counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
+    parts.append(Paragraph(counts))
     run = report.run
     if run.seconds is not None:
         expected = run.expected_seconds

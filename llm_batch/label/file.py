@@ -1,0 +1,140 @@
+"""The file that labels are written to."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from llm_batch.errors import ConfigError, OutputError
+from llm_batch.report.calibration.labels import LABEL_COLUMNS, SKIP
+
+PASS, FAIL = "1", "0"
+
+
+class LabelFile:
+    """The labels made so far; every change is on disk before the next item is shown.
+
+    Args:
+        path: The file; it need not exist.
+        seed: The seed asked for, or ``None`` to go on with that of the file.
+        default_seed: The seed of a new file when none is asked for.
+        now: The time, UTC.
+
+    Attributes:
+        seed: Of the order that its items were drawn in.
+
+    Raises:
+        OutputError: The file cannot be read, or ``llmb label`` did not write it.
+        ConfigError: It was drawn with another seed than the one asked for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seed: int | None,
+        default_seed: int = 42,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.path = path
+        self._now = now
+        self._rows: dict[str, tuple[str, str]] = {}
+        self._bytes = self._on_disk()
+        seeds = self._parse() if self._bytes is not None else set()
+        if seeds and seed is not None and seeds != {str(seed)}:
+            raise ConfigError(
+                f"{path} holds labels drawn with seed {min(seeds)}, not {seed}",
+                f"go on with --seed {min(seeds)}, or write another file: --output other.csv",
+            )
+        drawn = int(min(seeds)) if seeds else default_seed
+        self.seed = drawn if seed is None else seed
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The label of each item, skipped ones included, oldest first."""
+        return {item: label for item, (label, _) in self._rows.items()}
+
+    def add(self, item: str, label: str) -> None:
+        """Write a label.
+
+        Raises:
+            OutputError: The file cannot be written, or was changed by another program.
+        """
+        at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._write({**self._rows, item: (label, at)})
+
+    def undo(self) -> str | None:
+        """Take the newest label back; its item, or ``None`` where there is none.
+
+        Raises:
+            OutputError: As for `add`.
+        """
+        if not self._rows:
+            return None
+        last = next(reversed(self._rows))
+        self._write({item: row for item, row in self._rows.items() if item != last})
+        return last
+
+    def _parse(self) -> set[str]:
+        """Take the rows of the file over; returns the seeds they name."""
+        assert self._bytes is not None  # its caller asked
+        try:
+            rows = list(csv.reader(io.StringIO(self._bytes.decode("utf-8-sig"), newline="")))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise self._foreign() from error
+        if not rows:
+            return set()
+        width = len(LABEL_COLUMNS)
+        if tuple(rows[0]) != LABEL_COLUMNS or any(len(row) != width for row in rows[1:]):
+            raise self._foreign()
+        if any(label not in (PASS, FAIL, SKIP) for _, label, *_ in rows[1:]):
+            raise self._foreign()
+        self._rows = {item: (label, at) for item, label, at, _ in rows[1:]}
+        seeds = {seed for *_, seed in rows[1:]}
+        if len(seeds) > 1 or not all(seed.lstrip("-").isdecimal() for seed in seeds):
+            raise self._foreign()
+        return seeds
+
+    def _foreign(self) -> OutputError:
+        return OutputError(
+            f"{self.path} is not a file that llmb label wrote, or was changed since",
+            "report on it with --labels, or write another file: --output other.csv",
+        )
+
+    def _write(self, rows: dict[str, tuple[str, str]]) -> None:
+        """Replace the file, whole or not at all."""
+        if self._on_disk() != self._bytes:
+            raise OutputError(
+                f"{self.path} was changed by another program while you labelled; it is left as "
+                "it is now",
+                "run the same command again: it goes on from what the file holds",
+            )
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(LABEL_COLUMNS)
+        writer.writerows((item, label, at, self.seed) for item, (label, at) in rows.items())
+        content = text.getvalue().encode()
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with open(beside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._rows, self._bytes = rows, content
+
+    def _on_disk(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error

@@ -1,0 +1,164 @@
+"""The items of a run in a seeded random order, as a person sees them: blind to the judge."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.dataset.sampling import order_key
+from llm_batch.errors import ConfigError, OutputError
+from llm_batch.report.items import ItemLine
+from llm_batch.report.manifest import read_manifest
+from llm_batch.report.reference import REFERENCE_NAMES
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Head(msgspec.Struct):
+    id: str
+    status: str
+    score: float | None = None
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item as a person sees it, without anything the judge said.
+
+    Attributes:
+        id: The item.
+        fields: Name and text of its fields.
+        reference: The same of the right answer; empty where the data has none.
+        answers: Step and text of what is to be judged.
+    """
+
+    id: str
+    fields: tuple[tuple[str, str], ...]
+    reference: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, str], ...]
+
+
+class Subset:
+    """The items of a run that can be labelled, in a seeded random order.
+
+    Args:
+        results: What ``llmb run`` wrote.
+        seed: Of the order.
+        n: How many to draw.
+        show: Fields to show, in this order; none for all of them but the id.
+
+    Attributes:
+        ids: The first n, in order.
+        items: How many items can be labelled: those with a verdict or score of the judge, or all
+            with an answer where nothing has a score.
+        known: Every id in the results.
+        pass_rate: The judge's, or ``None`` without verdicts.
+
+    Raises:
+        OutputError: The file cannot be read or is no results file, or no item has an answer.
+        ConfigError: No item has a field that is to be shown.
+    """
+
+    def __init__(self, results: Path, seed: int, n: int, show: Sequence[str] = ()) -> None:
+        self._path = results
+        self._show = tuple(show)
+        self._places: dict[str, int] = {}
+        heads = self._read()
+        scored = [head for head in heads if head.score is not None or head.passed is not None]
+        usable = scored or [head for head in heads if head.status == "ok"]
+        if not usable:
+            raise OutputError(
+                f"{results} has no item with an answer to label", "play some: llmb run"
+            )
+        self.known = frozenset(self._places)
+        self.items = len(usable)
+        verdicts = [head.passed for head in usable if head.passed is not None]
+        self.pass_rate = sum(verdicts) / len(verdicts) if verdicts else None
+        # Another order than that of the run: what finished first there is not first here.
+        first = heapq.nsmallest(n, usable, key=lambda head: order_key(seed, f"label\n{head.id}"))
+        self.ids = tuple(head.id for head in first)
+        manifest, _ = read_manifest(results)
+        self._judge = manifest.judge if manifest else ""
+        self._answer = manifest.answer_step if manifest else ""
+        self._scored = bool(scored)
+        if self._show:
+            self._check_fields()
+
+    def card(self, item: str) -> Card:
+        """What to show of an item."""
+        line = self._line(item)
+        texts = {name: _text(value) for name, value in line.fields.items() if value is not None}
+        names = self._show or tuple(
+            name for name, text in texts.items() if name not in REFERENCE_NAMES and text != item
+        )
+        reference = [name for name in REFERENCE_NAMES if name in texts and name not in names]
+        return Card(
+            id=item,
+            fields=tuple((name, texts[name]) for name in names if name in texts),
+            reference=tuple((name, texts[name]) for name in reference[:1]),
+            answers=tuple((step, _text(value)) for step, value in self._answers(line.outputs)),
+        )
+
+    def _answers(self, outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The outputs that are judged: never the judge's own, nor what comes after it."""
+        if self._answer in outputs:
+            return [(self._answer, outputs[self._answer])]
+        names = list(outputs)
+        if self._judge in names:
+            names = names[: names.index(self._judge)]
+        elif self._scored:
+            names = names[:-1]  # the score nearly always ends the chain
+        texts = [name for name in names if isinstance(outputs[name], str)]
+        return [(name, outputs[name]) for name in texts[-1:] or names]
+
+    def _read(self) -> list[_Head]:
+        """Id, status and verdict of every item, each id once."""
+        decode = msgspec.json.Decoder(_Head).decode
+        heads = []
+        try:
+            with open(self._path, "rb") as file:
+                place = 0
+                for line in file:
+                    try:
+                        head = decode(line)
+                    except _UNREADABLE as error:
+                        if place == 0:
+                            raise OutputError(
+                                f"{self._path} is not a results file: its first line has no id "
+                                "and status",
+                                "label what llmb run wrote: llmb label results.jsonl",
+                            ) from error
+                        head = None  # blank, or the last one cut off
+                    if head is not None and head.id not in self._places:
+                        self._places[head.id] = place
+                        heads.append(head)
+                    place += len(line)
+        except OSError as error:
+            raise OutputError(
+                f"cannot read {self._path}: {error.strerror or error}", "make results: llmb run"
+            ) from error
+        return heads
+
+    def _line(self, item: str) -> ItemLine:
+        with open(self._path, "rb") as file:
+            file.seek(self._places[item])
+            return msgspec.json.decode(file.readline(), type=ItemLine)
+
+    def _check_fields(self) -> None:
+        there = self._line(self.ids[0]).fields
+        missing = [name for name in self._show if name not in there]
+        if missing:
+            raise ConfigError(
+                f"--show {missing[0]}: the items have no such field",
+                f"they have: {', '.join(there)}",
+            )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)

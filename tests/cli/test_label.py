@@ -1,0 +1,156 @@
+"""``llmb label`` as a person meets it: lines from a pipe, keys from a terminal."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_cli import ROOT, llmb
+from tests.report.made import full_manifest, result, write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    hostile = "fine\x1b]0;owned\x07 \x1b[2J\u202ereversed"
+    run = [result(n, 5.0 if n % 2 else 1.0, answer=f"{hostile} answer {n}") for n in range(40)]
+    write(tmp_path, run, full_manifest(planned=40))
+    return tmp_path
+
+
+def _labels(folder: Path) -> list[str]:
+    with open(folder / "labels.csv", newline="") as stored:
+        return [row["label"] for row in csv.DictReader(stored)]
+
+
+def test_piped_lines_are_labels_and_the_report_uses_them(folder: Path) -> None:
+    done = llmb(
+        "label", "--n", "30", cwd=folder, stdin="1\n0\npass\nwhat\n\nfail\ns\n" + "1\n" * 25
+    )
+    assert done.returncode == 0, done.stderr
+    assert _labels(folder) == ["1", "0", "1", "0", "skip", *["1"] * 25]
+    assert done.stdout.strip() == "labels.csv"
+    assert "llmb report results.jsonl --labels labels.csv" in done.stderr
+    assert "30 of 30 done, 1 skipped." in done.stderr
+    report = llmb("report", "--labels", "labels.csv", cwd=folder)
+    assert "drawn at random from this run by llmb label (seed 42)" in " ".join(
+        report.stdout.split()
+    )
+
+
+def test_undo_and_quit_and_the_same_command_goes_on(folder: Path) -> None:
+    first = llmb("label", "--n", "3", cwd=folder, stdin="1\n0\nu\n1\nq\n")
+    assert _labels(folder) == ["1", "1"]
+    assert "The same command goes on from here." in first.stderr
+    second = llmb("label", "--n", "3", cwd=folder, stdin="0\n1\n1\n")
+    assert _labels(folder) == ["1", "1", "0"]
+    assert "2 of 3 done" in second.stderr and "3 of 3 done" in second.stderr
+
+
+def test_the_judge_is_hidden_and_how_many_labels_are_worth_it_is_said(folder: Path) -> None:
+    done = llmb("label", "--n", "5", cwd=folder, stdin="1\n" * 5)
+    assert "Because." not in done.stderr and "score" not in done.stderr
+    assert "25 labels: pass rate to ±" in done.stderr
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(folder: Path) -> None:
+    done = llmb("label", "--n", "2", cwd=folder, stdin="1\n1\n")
+    assert "answer" in done.stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
+
+
+def test_nothing_to_label_is_said_without_asking(folder: Path) -> None:
+    llmb("label", "--n", "2", cwd=folder, stdin="1\n1\n")
+    done = llmb("label", "--n", "2", cwd=folder)
+    assert done.returncode == 0 and "2 of 2 done" in done.stderr
+    assert "llmb label results.jsonl --n 4" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["none.jsonl"], "cannot read"), (["--show", "topic"], "no such field"),
+     (["--n", "0"], "--n")],
+)  # fmt: skip
+def test_what_is_wrong_is_said(words: list[str], said: str, folder: Path) -> None:
+    done = llmb("label", *words, cwd=folder)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "labels.csv").exists()
+
+
+class _Terminal:
+    """The command in a terminal of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+        self._ours, theirs = pty.openpty()
+        self.process: subprocess.Popen[Any] = subprocess.Popen(
+            [sys.executable, "-m", "llm_batch", "label", *words],
+            cwd=folder,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=_own_terminal,
+            env=os.environ | {"TERM": "xterm", "PYTHONPATH": str(ROOT)},
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def until(self, words: str) -> str:
+        """Read what is shown until some words appear; returns what stood before them."""
+        while words not in self.seen:
+            try:
+                part = os.read(self._ours, 4096)
+            except OSError:  # the command has ended
+                part = b""
+            assert part, f"{words!r} never came after {self.seen!r}"
+            self.seen += part.decode(errors="replace")
+        before, _, self.seen = self.seen.partition(words)
+        return before
+
+    def press(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def end(self) -> int:
+        code = self.process.wait(timeout=60)
+        os.close(self._ours)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+def _own_terminal() -> None:
+    """Make the standard input the terminal of the new session, so that Ctrl-C works."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_in_a_terminal_single_keys_label_without_enter(folder: Path) -> None:
+    terminal = _Terminal(folder, "--n", "4")
+    terminal.until("q quit: ")
+    for key in ("1", "0", "u", "\x1b[A", "x", "s", "1"):
+        terminal.press(key)
+        terminal.until("q quit: ")
+    terminal.press("0")
+    terminal.until("--labels labels.csv")
+    assert terminal.end() == 0
+    assert _labels(folder) == ["1", "skip", "1", "0"]
+
+
+def test_ctrl_c_keeps_what_is_labelled_and_ends_with_130(folder: Path) -> None:
+    terminal = _Terminal(folder, "--n", "4")
+    terminal.until("q quit: ")
+    terminal.press("1")
+    terminal.until("q quit: ")
+    terminal.press("\x03")
+    terminal.until("The same command goes on")
+    assert terminal.end() == 130
+    assert _labels(folder) == ["1"]
