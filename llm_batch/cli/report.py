@@ -13,9 +13,13 @@ _FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, TSV, Parquet)"
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Results of a run.", show_default=True)] = Path(
-        "results.jsonl"
-    ),
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Results of a run; of several, to compare them with the first.",
+            show_default="results.jsonl",
+        ),
+    ] = None,
     by: Annotated[
         str | None, typer.Option("--by", help="Field to break the results down by.")
     ] = None,
@@ -63,14 +67,20 @@ def report(
     format: Annotated[
         str, typer.Option("--format", help="text, json, md, csv, latex or html.")
     ] = "text",
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Compare runs of other items or judges all the same."),
+    ] = False,
     output: options.Output = None,
 ) -> None:
-    """Say what came out: scores with honest intervals, cost, time, failures."""
+    """Say what came out: scores with honest intervals, cost, time, failures.
+
+    With several results files: what changed from the first to the others, on the same items.
+    """
     from llm_batch.cli.formats import chosen, deliver
     from llm_batch.errors import ConfigError
     from llm_batch.report import FORMATS, Columns, build_report
 
-    write = chosen(FORMATS, format)
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
     columns = None
@@ -81,8 +91,29 @@ def report(
             "--id, --category and --pass-at are for files that llmb did not write",
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
+    paths = results or [Path("results.jsonl")]
+    if len(paths) > 1:
+        given = {
+            "--reference": reference,
+            "--labels": labels,
+            "--labels-run": labels_run,
+            "--judges": judges,
+            "--calls": calls or None,
+        }
+        _refuse([flag for flag, value in given.items() if value is not None])
+        from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
+
+        show = chosen(COMPARISON_FORMATS, format)
+        compared = compare_reports(paths, by=by, level=level, columns=columns, anyway=anyway)
+        deliver(show(compared), output)
+        return
+    if anyway:
+        raise ConfigError(
+            "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
+        )
+    write = chosen(FORMATS, format)
     made = build_report(
-        results,
+        paths[0],
         by=by,
         reference=reference,
         level=level,
@@ -94,3 +125,13 @@ def report(
         calls=calls,
     )
     deliver(write(made), output)
+
+
+def _refuse(flags: list[str]) -> None:
+    """Say which flags have no meaning for several files."""
+    from llm_batch.errors import ConfigError
+
+    if flags:
+        raise ConfigError(
+            f"{flags[0]} is for the report of one run", "leave it out, or name one results file"
+        )

@@ -51,10 +51,10 @@ def format(report: Report) -> str:
     names: dict[str, None] = {}
     for item in read_items(report):
         names.update(dict.fromkeys(name for name, _ in _members(item)))
-    lines = [_line((*COLUMNS, *names))]
+    lines = [line((*COLUMNS, *names))]
     for item in read_items(report):
         more = dict(_members(item))
-        lines.append(_line((*_fixed(item, report), *map(more.get, names))))
+        lines.append(line((*_fixed(item, report), *map(more.get, names))))
     return "".join(lines)
 
 
@@ -86,7 +86,8 @@ def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
             yield f"output.{step}", output
 
 
-def _line(values: Iterable[Any]) -> str:
+def line(values: Iterable[Any]) -> str:
+    """One row with its line feed; texts that a spreadsheet would compute are made harmless."""
     target = io.StringIO()
     # A writer quotes a lone carriage return only where its own line ends hold one.
     csv.writer(target, lineterminator="\r\n").writerow([_cell(value) for value in values])

@@ -18,7 +18,12 @@ _DIGITS = 12
 
 def format(report: Report) -> str:
     """The report as indented JSON with a newline at its end."""
-    plain = _rounded(msgspec.to_builtins(report))
+    return encoded(report)
+
+
+def encoded(tree: Any) -> str:
+    """Any tree of dataclasses in the same way."""
+    plain = _rounded(msgspec.to_builtins(tree))
     return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
 
 

@@ -95,12 +95,12 @@ def _table(report: Report) -> Iterator[str]:
     rate, mean = report.pass_rate.rate, report.scores.mean
     cells = ["All items", f"{max(rate.n, mean.n):,}".replace(",", "{,}")]
     if rated:
-        cells += [_percent(rate.value), _bounds(rate, 100, 1)]
-    yield _row([*cells, _figure(mean.value, 1, 2), _bounds(mean, 1, 2)])
+        cells += [_percent(rate.value), bounds(rate, 100, 1)]
+    yield row([*cells, figure(mean.value, 1, 2), bounds(mean, 1, 2)])
     if report.groups:
         yield r"  \midrule"
         for group in report.groups.groups:
-            yield _row(_group(group, rated))
+            yield row(_group(group, rated))
     yield r"  \bottomrule"
     yield r"\end{tabular}"
 
@@ -108,15 +108,17 @@ def _table(report: Report) -> Iterator[str]:
 def _group(group: Group, rated: bool) -> list[str]:
     cells = [escaped(group.name) or "(none)", f"{group.scored:,}".replace(",", "{,}")]
     if rated:
-        cells += [_percent(group.pass_rate.value), _bounds(group.pass_rate, 100, 1)]
-    return [*cells, _figure(group.mean_score, 1, 2), ""]
+        cells += [_percent(group.pass_rate.value), bounds(group.pass_rate, 100, 1)]
+    return [*cells, figure(group.mean_score, 1, 2), ""]
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: list[str]) -> str:
+    """A row of a table."""
     return f"  {' & '.join(cells)} \\\\"
 
 
-def _figure(value: float | None, scale: float, places: int) -> str:
+def figure(value: float | None, scale: float, places: int) -> str:
+    """A figure in units of ``1 / scale``; a dash where it is not known."""
     if value is None:
         return "--"
     number = f"{scale * value:.{places}f}"
@@ -124,13 +126,14 @@ def _figure(value: float | None, scale: float, places: int) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return _figure(value, 100, 1)
+    return figure(value, 100, 1)
 
 
-def _bounds(interval: Interval, scale: float, places: int) -> str:
+def bounds(interval: Interval, scale: float, places: int) -> str:
+    """The bounds of an interval in square brackets; a dash without."""
     if interval.low is None or interval.high is None or interval.method == ALL_SCORED:
         return "--"
-    low, high = (_figure(bound, scale, places) for bound in (interval.low, interval.high))
+    low, high = (figure(bound, scale, places) for bound in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 

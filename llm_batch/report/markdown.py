@@ -9,24 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_batch.report import sections
 from llm_batch.report.model import Report
-from llm_batch.report.sections import Paragraph, Table
+from llm_batch.report.sections import Document, Paragraph, Table, document
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
 
 def format(report: Report) -> str:
     """The report as Markdown with a newline at its end."""
-    blocks = [f"# {_escaped(report.headline)}"]
-    blocks.append("  \n".join(_escaped(line) for line in sections.origin(report)))
-    for section in sections.sections(report):
+    return markdown(document(report))
+
+
+def markdown(document: Document) -> str:
+    """A document as Markdown with a newline at its end."""
+    blocks = [f"# {_escaped(document.headline)}"]
+    blocks.append("  \n".join(_escaped(line) for line in document.origin))
+    for section in document.sections:
         blocks.append(f"## {_escaped(section.title)}")
         blocks += [
             _escaped(part.text) if isinstance(part, Paragraph) else "\n".join(_table(part))
             for part in section.parts
         ]
-    for title, sentences in (("Warnings", report.warnings), ("Next", report.next_steps)):
+    for title, sentences in (("Warnings", document.warnings), ("Next", document.next_steps)):
         if sentences:
             blocks.append(f"## {title}")
             blocks.append("\n".join(f"- {_escaped(sentence)}" for sentence in sentences))

@@ -13,9 +13,8 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.report import sections
 from llm_batch.report.model import Report
-from llm_batch.report.sections import Paragraph, Table
+from llm_batch.report.sections import Document, Paragraph, Table, document
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,17 +27,22 @@ _HELD = "\N{NO-BREAK SPACE}"
 
 def format(report: Report) -> str:
     """The report as plain text, 80 columns wide."""
+    return plain(document(report))
+
+
+def plain(document: Document) -> str:
+    """A document as plain text, 80 columns wide."""
     from rich.console import Console
 
     target = StringIO()
     console = Console(file=target, width=_WIDTH, color_system=None, legacy_windows=False)
-    render(report, console)
+    render(document, console)
     return target.getvalue()
 
 
-def render(report: Report, console: Console) -> None:
-    """Print the report to a console, in its width and colours."""
-    for renderable in _renderables(report, console.width):
+def render(document: Document, console: Console) -> None:
+    """Print a document to a console, in its width and colours."""
+    for renderable in _renderables(document, console.width):
         # Styled blanks fill a table to the width of its cells; nobody needs them in a file.
         with console.capture() as captured:
             console.print(renderable, highlight=False)
@@ -46,20 +50,20 @@ def render(report: Report, console: Console) -> None:
             console.file.write(line.rstrip() + "\n")
 
 
-def _renderables(report: Report, width: int) -> Iterator[RenderableType]:
+def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    yield Text(_wrapped(report.headline, width), style="bold")
-    for line in sections.origin(report):
+    yield Text(_wrapped(document.headline, width), style="bold")
+    for line in document.origin:
         yield Text(_wrapped(line, width))
-    for section in sections.sections(report):
+    for section in document.sections:
         yield Text("")
         yield Text(section.title, style="bold")
         for part in section.parts:
             yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))
-    yield from _list("Warnings", report.warnings, width, "yellow")
-    yield from _list("Next", report.next_steps, width, "")
+    yield from _list("Warnings", document.warnings, width, "yellow")
+    yield from _list("Next", document.next_steps, width, "")
 
 
 def _rendered(part: Paragraph | Table, width: int) -> RenderableType:

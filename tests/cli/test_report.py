@@ -54,3 +54,18 @@ def test_csv_goes_to_a_file_or_to_stdout(tmp_path: Path) -> None:
     assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 3
     llmb("report", str(path), "--format", "csv", "-o", "items.csv", cwd=tmp_path)
     assert (tmp_path / "items.csv").read_text() == done.stdout
+
+
+def test_two_files_are_compared_and_flags_for_one_are_refused(tmp_path: Path) -> None:
+    for name, score in (("one", 5.0), ("two", 1.0)):
+        (tmp_path / name).mkdir()
+        results = [result(number, score) for number in range(12)]
+        write(tmp_path / name, results, full_manifest(planned=12))
+    paths = ["one/results.jsonl", "two/results.jsonl"]
+    done = llmb("report", *paths, "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["against"][0]["rates"]["lost"] == 12
+    refused = llmb("report", *paths, "--reference", "answer", cwd=tmp_path)
+    assert refused.returncode == 2 and "--reference is for the report of one run" in refused.stderr
+    alone = llmb("report", paths[0], "--anyway", cwd=tmp_path)
+    assert alone.returncode == 2 and "--anyway is for comparing runs" in alone.stderr

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from llm_batch.report import FORMATS, Report, build_report
+from llm_batch.report.sections import document
 from llm_batch.report.text import render
 from tests.report.made import full_manifest, manifest, result, write
 
@@ -109,7 +110,10 @@ def test_json_turns_infinities_and_nan_into_null(tmp_path: Path) -> None:
 def test_colour_adds_no_words(tmp_path: Path) -> None:
     report = build_report(write(tmp_path, [result(n) for n in range(3)], full_manifest()))
     target = io.StringIO()
-    render(report, Console(file=target, width=80, force_terminal=True, color_system="truecolor"))
+    render(
+        document(report),
+        Console(file=target, width=80, force_terminal=True, color_system="truecolor"),
+    )
     coloured = target.getvalue()
     assert "\x1b[" in coloured
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
@@ -122,6 +126,6 @@ def test_text_keeps_to_the_width_of_the_console(width: int, tmp_path: Path) -> N
                for n in range(3)]  # fmt: skip
     report = build_report(write(tmp_path, results, full_manifest()))
     target = io.StringIO()
-    render(report, Console(file=target, width=width, color_system=None))
+    render(document(report), Console(file=target, width=width, color_system=None))
     lines = target.getvalue().splitlines()
     assert max(map(len, lines)) <= width

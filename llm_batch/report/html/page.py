@@ -16,7 +16,7 @@ from llm_batch.report.html.charts import charts
 from llm_batch.report.html.embed import ITEM_LIMIT, embed_items, escaped_json
 from llm_batch.report.model import Report
 from llm_batch.report.sentences import method
-from llm_batch.report.settings import read_finished, read_settings
+from llm_batch.report.settings import read_settings
 from llm_batch.stats.interval import ALL_SCORED
 
 
@@ -31,16 +31,11 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> str:
         OutputError: The results file cannot be read a second time.
         ConfigError: The charts' library is not installed.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     settings = read_settings(report)
-    drawn = list(charts(report, read_finished(report)))
+    drawn = list(charts(report))
     items = embed_items(report, settings, limit)
-    library, script, style = _library(), _asset("page.js"), _asset("page.css")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     data = {
         "encoding": items.encoding,
         "total": report.items.read,
@@ -49,25 +44,48 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> str:
         "group": report.groups.field if report.groups else "",
         "pass_at": report.pass_rate.pass_at,
     }
-    return environment.from_string(_asset("page.html")).render(
+    return rendered(
+        "page",
         report=report,
-        version=__version__,
         headline=_headline(report),
         facts=_facts(report),
         origin=sections.origin(report),
         sections=list(sections.sections(report)),
-        is_table=lambda part: isinstance(part, sections.Table),
         charts=drawn,
         specs=Markup(escaped_json({chart.name: chart.spec for chart in drawn})),
         data=Markup(escaped_json(data)),
         items=Markup(items.text),
         items_type="application/json" if items.encoding == "json" else "application/gzip",
         shown=items.n,
+    )
+
+
+def rendered(name: str, **values: Any) -> str:
+    """A page of the assets ``name.html`` and ``name.js``, with the style and the charts' library.
+
+    Raises:
+        ConfigError: The charts' library is not installed.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    library, script, style = _library(), _asset(f"{name}.js"), _asset("page.css")
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.html").render(
+        version=__version__,
+        is_table=lambda part: isinstance(part, sections.Table),
         library=Markup(library),
         script=Markup(script),
         style=Markup(style),
         script_hashes=[_hash(library), _hash(script)],
         style_hash=_hash(style),
+        **values,
     )
 
 

@@ -17,11 +17,22 @@ from llm_batch.report.sections.judge import against_reference
 from llm_batch.report.sections.labels import against_labels, several_judges
 from llm_batch.report.sections.money import tokens_and_cost
 from llm_batch.report.sections.pace import pace
-from llm_batch.report.sections.parts import Paragraph, Section, Table
+from llm_batch.report.sections.parts import Document, Paragraph, Section, Table
 from llm_batch.report.sections.result import distribution, result
 from llm_batch.report.sections.time import time
 
-__all__ = ["Paragraph", "Section", "Table", "origin", "sections"]
+__all__ = ["Document", "Paragraph", "Section", "Table", "document", "origin", "sections"]
+
+
+def document(report: Report) -> Document:
+    """A report as people read it."""
+    return Document(
+        report.headline,
+        origin(report),
+        tuple(sections(report)),
+        report.warnings,
+        report.next_steps,
+    )
 
 
 def origin(report: Report) -> tuple[str, ...]:

@@ -27,3 +27,22 @@ class Section:
 
     title: str
     parts: tuple[Paragraph | Table, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """All that people read of a report or a comparison, in reading order.
+
+    Attributes:
+        headline: The finding in one sentence.
+        origin: What it is about, a line or some.
+        sections: The figures.
+        warnings: What to keep in mind.
+        next_steps: What to do next.
+    """
+
+    headline: str
+    origin: tuple[str, ...]
+    sections: tuple[Section, ...]
+    warnings: tuple[str, ...]
+    next_steps: tuple[str, ...]

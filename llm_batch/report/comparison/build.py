@@ -1,0 +1,193 @@
+"""From several results files to a `Comparison`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llm_batch.errors import ConfigError
+from llm_batch.report.build import build_report
+from llm_batch.report.comparison.model import (
+    COMPARISON_SCHEMA,
+    Against,
+    Comparison,
+    RunFigures,
+)
+from llm_batch.report.comparison.pair import against
+from llm_batch.report.comparison.rows import (
+    Rows,
+    read_rows,
+    shared_fields,
+)
+from llm_batch.report.comparison.sentences import cautions, headline, next_steps
+from llm_batch.report.comparison.settings import SetUp, differing, judged_differently, set_up
+from llm_batch.report.model import Columns, Report
+from llm_batch.stats.interval import wilson
+from llm_batch.stats.multiple import holm
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison, and the reports and items it was made from.
+
+    Attributes:
+        comparison: The figures.
+        reports: Of each run, the baseline's first.
+        rows: The items of each run, in the same order.
+    """
+
+    comparison: Comparison
+    reports: tuple[Report, ...]
+    rows: tuple[Rows, ...]
+
+
+def compare_reports(
+    paths: Sequence[str | Path],
+    by: str | None = None,
+    level: float = 0.95,
+    columns: Columns | None = None,
+    anyway: bool = False,
+) -> Compared:
+    """Compare runs with the first of them, item by item where they share items.
+
+    Args:
+        paths: Two results files or more; the first is the baseline.
+        by: Field of the items to compare by; without it as for a report of one run.
+        level: Confidence level of all intervals, between 0 and 1.
+        columns: How to read files that llmb did not write.
+        anyway: Compare runs of other items or of other judges too.
+
+    Raises:
+        OutputError: A file is missing, is no results file, or a line of it cannot be read.
+        ConfigError: Fewer than two files, the same file twice, or other items or judges without
+            ``anyway``.
+    """
+    _check_paths(paths)
+    reports = tuple(
+        build_report(path, by=by, level=level, columns=columns, calls=False) for path in paths
+    )
+    for report in reports:
+        if not report.items.read:
+            raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
+    made = [set_up(report) for report in reports]
+    if not anyway:
+        _check_judges(reports, made)
+    # What another tool wrote has outputs among its fields, and these may differ.
+    fields = set() if columns else shared_fields(reports)
+    rows = tuple(read_rows(report, fields) for report in reports)
+    names = _names([str(path) for path in paths])
+    differences = tuple(
+        against(name, reports[0], report, rows[0], each, level, anyway)
+        for name, report, each in zip(names[1:], reports[1:], rows[1:], strict=True)
+    )
+    groups = reports[0].groups
+    comparison = Comparison(
+        schema=COMPARISON_SCHEMA,
+        headline="",
+        level=level,
+        baseline=names[0],
+        group_field=groups.field if groups else "",
+        runs=tuple(_figures(name, report) for name, report in zip(names, reports, strict=True)),
+        settings=differing(reports, made),
+        against=_adjusted(differences),
+        warnings=(),
+        next_steps=(),
+    )
+    judges = [judged_differently(made[0], other) for other in made[1:]]
+    comparison = replace(
+        comparison,
+        headline=headline(comparison),
+        warnings=tuple(cautions(comparison, reports, [each.known for each in made], judges)),
+        next_steps=tuple(next_steps(comparison, reports[0].items.population)),
+    )
+    return Compared(comparison, reports, rows)
+
+
+def _check_paths(paths: Sequence[str | Path]) -> None:
+    if len(paths) < 2:
+        raise ConfigError("comparing takes two results files or more")
+    if "-" in map(str, paths):
+        raise ConfigError(
+            "a comparison reads its files twice, which standard input does not allow",
+            "write the results to a file and name it",
+        )
+    seen = Counter(Path(path).resolve() for path in paths)
+    twice = next((path for path in paths if seen[Path(path).resolve()] > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is named twice", "name two files of different runs")
+
+
+def _check_judges(reports: Sequence[Report], made: Sequence[SetUp]) -> None:
+    """Refuse runs that another judge scored: their scores have different meanings."""
+    for report, other in zip(reports[1:], made[1:], strict=True):
+        found = judged_differently(made[0], other)
+        if found:
+            name = found[0]
+            told = ""
+            if name.startswith("model of"):
+                told = f" ({made[0].values.get(name)} and {other.values.get(name)})"
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise ConfigError(
+                f"{report.path} was not judged as {reports[0].path} was: {name} differs{told}"
+                f"{more}",
+                "judge both in the same way, or compare them all the same with --anyway",
+            )
+
+
+def _adjusted(differences: tuple[Against, ...]) -> tuple[Against, ...]:
+    """The same with p-values corrected over the runs that are compared with one baseline."""
+    tested = [(i, a.rates.p_value) for i, a in enumerate(differences) if a.rates]
+    rates = _holm_by_place(tested)
+    scores = _holm_by_place([(i, a.scores.p_value) for i, a in enumerate(differences) if a.scores])
+    return tuple(
+        replace(
+            each,
+            rates=replace(each.rates, p_adjusted=rates.get(i)) if each.rates else None,
+            scores=replace(each.scores, p_adjusted=scores.get(i)) if each.scores else None,
+        )
+        for i, each in enumerate(differences)
+    )
+
+
+def _holm_by_place(tested: list[tuple[int, float | None]]) -> dict[int, float]:
+    known = [(place, p_value) for place, p_value in tested if p_value is not None]
+    adjusted = holm([p_value for _, p_value in known])
+    return {place: p_value for (place, _), p_value in zip(known, adjusted, strict=True)}
+
+
+def _figures(name: str, report: Report) -> RunFigures:
+    total, passed, own = report.total, report.pass_rate, report.items
+    rate = passed.rate
+    return RunFigures(
+        name=name,
+        path=report.path,
+        run_id=report.run.id,
+        created_at=report.run.created_at,
+        models=" + ".join(report.run.models.values()),
+        read=own.read,
+        scored=own.scored,
+        failed=own.read - own.ok,
+        pass_rate=wilson(passed.passed, rate.n, report.level),
+        mean_score=report.scores.future or report.scores.mean,
+        cost=total.cost if report.steps else None,
+        cost_per_item=report.money.per_item,
+        cost_per_passed=report.money.per_passed,
+        input_tokens=total.usage.input_tokens,
+        output_tokens=total.usage.output_tokens,
+        latency_p50=total.latency_p50,
+        latency_p95=total.latency_p95,
+        seconds=report.run.seconds,
+        simulated=report.run.simulated,
+    )
+
+
+def _names(paths: list[str]) -> list[str]:
+    """The shortest ends of the paths that tell them apart: ``a`` and ``b``, or ``x/r``, ``y/r``."""
+    parts = [Path(path).with_suffix("").parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return paths
