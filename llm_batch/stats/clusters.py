@@ -1,0 +1,123 @@
+"""Items that come in groups: several questions on one text, several turns of one conversation.
+
+Items of a cluster resemble each other, so they say less than as many items of their own. Intervals
+that take each item for itself are then too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+from llm_batch.records import Interval
+from llm_batch.stats.interval import z_value
+
+#: With fewer clusters than this the interval is too narrow itself.
+FEW_CLUSTERS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSums:
+    """One cluster: how many values it has, and their sum and sum of squares."""
+
+    n: int
+    total: float
+    squares: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clustered:
+    """A mean of items in clusters.
+
+    Attributes:
+        mean: With its bounds; these are ``None`` for one cluster.
+        clusters: How many clusters there are.
+        design_effect: Its variance by that of as many items on their own; ``None`` where there
+            is no spread.
+    """
+
+    mean: Interval
+    clusters: int
+    design_effect: float | None
+
+
+def clustered_mean(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> Clustered:
+    """Bound a mean, or a rate as the mean of ones and zeros, of items in clusters.
+
+    SE² = G/(G-1) · Σ_c (Σ_i (s - s̄))² / n² over G clusters, and t with G - 1 degrees of freedom.
+
+    Args:
+        clusters: Sums by cluster; empty clusters count for nothing.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Liang and Zeger (1986); Miller (2024, arXiv 2411.00640), eq. 4, with the small-sample factor.
+    Agrees with statsmodels ``OLS(...).fit(cov_type="cluster")``, of which the factor is
+    ``G/(G-1) · (n-1)/(n-1)``.
+    """
+    z_value(level)
+    used = [cluster for cluster in clusters.values() if cluster.n]
+    count = len(used)
+    n = sum(cluster.n for cluster in used)
+    if n == 0:
+        return Clustered(Interval(None, None, None, level, 0, "clustered t"), 0, None)
+    mean = sum(cluster.total for cluster in used) / n
+    if count == 1:
+        return Clustered(Interval(mean, None, None, level, n, "clustered t"), 1, None)
+    between = sum((cluster.total - cluster.n * mean) ** 2 for cluster in used)
+    variance = count / (count - 1) * between / n**2
+    spread = sum(cluster.squares for cluster in used) - n * mean * mean
+    alone = spread / (n - 1) / n if n > 1 else 0.0
+    effect = variance / alone if alone > 0 and spread > 1e-12 * (1 + abs(mean)) else None
+    if variance <= 0 or effect is None:
+        return Clustered(Interval(mean, None, None, level, n, "clustered t"), count, None)
+    from scipy.special import stdtrit
+
+    half = -float(stdtrit(count - 1, (1 - level) / 2)) * sqrt(variance)
+    bounds = Interval(mean, mean - half, mean + half, level, n, "clustered t")
+    return Clustered(bounds, count, effect)
+
+
+def clustered_rate(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> Clustered:
+    """Bound a rate of items in clusters; the bounds lie in [0, 1] and have width.
+
+    The score interval with the effective size ``n / design effect`` and Student's t with G - 1
+    degrees of freedom in place of z, as Korn and Graubard (1998) and Dean and Pagano (2015) do
+    for surveys. Where all items passed or failed there is no design effect to be had: each
+    cluster then counts as one item.
+
+    Args:
+        clusters: Sums by cluster of ones and zeros.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+    """
+    found = clustered_mean(clusters, level)
+    rate, n = found.mean.value, found.mean.n
+    if rate is None or found.clusters < 2:
+        return found
+    from scipy.special import stdtrit
+
+    t = -float(stdtrit(found.clusters - 1, (1 - level) / 2))
+    # A design effect below 1 is nearly always chance: no item counts for more than itself.
+    size = n / max(found.design_effect, 1.0) if found.design_effect else float(found.clusters)
+    low, high = score_bounds(rate, size, t)
+    bounds = Interval(rate, low, high, level, n, "clustered wilson")
+    return Clustered(bounds, found.clusters, found.design_effect)
+
+
+def score_bounds(rate: float, size: float, quantile: float) -> tuple[float, float]:
+    """The score interval of a rate at any effective size, within [0, 1]."""
+    squared = quantile * quantile
+    middle = (rate + squared / (2 * size)) / (1 + squared / size)
+    half = (
+        quantile
+        / (1 + squared / size)
+        * sqrt(rate * (1 - rate) / size + squared / (4 * size * size))
+    )
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return min(low, rate), max(high, rate)
