@@ -7,7 +7,8 @@ Every way runs in a process of its own, the least of the rounds counts, and its 
 printed. What the others do is less: they add up the passes, the scores and the cost of each line,
 while ``llmb report`` also checks every number, looks for repeated ids, adds up tokens, cost and
 latency by step, groups by category, holds verdicts against references and bounds all of it. DuckDB
-is given the columns, as it would otherwise look for them. Peak memory is that of the process.
+is given the columns, as it would otherwise look for them. CPU time and peak memory are those of
+the process and of the one that it may have started, added up.
 """
 
 from __future__ import annotations
@@ -161,8 +162,9 @@ def one(way: str, path: str) -> None:
     start, cpu = time.perf_counter(), time.process_time()
     passed, cost = WAYS[way](path)
     wall = time.perf_counter() - start
-    used = time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    own, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    used = time.process_time() - cpu + others.ru_utime + others.ru_stime
+    peak = (own.ru_maxrss + others.ru_maxrss) / 1024
     print(wall, used, peak, passed, round(cost, 6))
 
 

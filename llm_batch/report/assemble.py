@@ -11,6 +11,7 @@ from llm_batch.records import Interval, Usage
 from llm_batch.report.calibration.figures import calibration, judges_reliability
 from llm_batch.report.calibration.tally import JudgesTally, LabelTally
 from llm_batch.report.calls import CallsTally
+from llm_batch.report.group_tally import GroupTally
 from llm_batch.report.manifest import Manifest
 from llm_batch.report.model import (
     FUTURE,
@@ -30,7 +31,7 @@ from llm_batch.report.model import (
 )
 from llm_batch.report.reference import ReferenceTally
 from llm_batch.report.spending import cost_breakdown
-from llm_batch.report.tally import GroupTally, StepTally, Tally
+from llm_batch.report.tally import StepTally, Tally
 from llm_batch.report.timeline import timeline
 from llm_batch.stats.interval import (
     mean_and_sd,

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from llm_batch.errors import ConfigError
@@ -16,12 +15,13 @@ from llm_batch.report.calibration.tally import JudgesTally, LabelTally
 from llm_batch.report.calls import read_calls
 from llm_batch.report.caveats import caveats
 from llm_batch.report.foreign import ForeignFile
+from llm_batch.report.halves import count_halves
 from llm_batch.report.manifest import Manifest, read_manifest
 from llm_batch.report.model import Columns, Report
-from llm_batch.report.read import Head, Line, ResultsFile
-from llm_batch.report.reference import REFERENCE_NAMES, ReferenceTally
+from llm_batch.report.read import Head, ResultsFile
+from llm_batch.report.reference import REFERENCE_NAMES
 from llm_batch.report.sentences import headline, next_steps
-from llm_batch.report.tally import GroupTally, Tally
+from llm_batch.report.tallies import Wanted, count_lines
 from llm_batch.report.words import clean
 
 _CATEGORY = "category"
@@ -134,34 +134,22 @@ def _count(
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
     field, in_stratum = _grouping(head, manifest, by)
-    batches, fields, outputs = results.batches(
-        [field, match, *(name for check in checks for name in check.fields)],
-        [answer_step, *(name for check in checks for name in check.outputs)],
+    wanted = Wanted(
+        field=field,
+        in_stratum=in_stratum,
+        most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
+        asked_for=by is not None,
+        reference=match,
+        answer_step=answer_step,
     )
-    more_fields, more_outputs = iter(fields[2:]), iter(outputs[1:])
-    for check in checks:
-        check.bind(
-            list(islice(more_fields, len(check.fields))),
-            list(islice(more_outputs, len(check.outputs))),
-        )
-    groups = None
-    if field:
-        groups = GroupTally(
-            field,
-            _stratum if in_stratum else fields[0],
-            _GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
-            asked_for=by is not None,
-        )
-    references = ReferenceTally(match, answer_step, fields[1], outputs[0])
-    tally = Tally()
-    for batch in batches:
-        lines = tally.add(batch)
-        if groups is not None:
-            groups.add(lines)
-        if match and answer_step:
-            references.add(lines)
-        for check in checks:
-            check.add(lines)
+    counted = None
+    if isinstance(results, ResultsFile) and results.path and not checks:
+        counted = count_halves(results.path, wanted)
+    if counted is None:
+        counted = count_lines(results, wanted, checks)
+    else:
+        results.torn = counted.torn
+    tally, groups, references = counted.lines, counted.groups, counted.references
     tally.finish()
     if by and groups is not None and not groups.found and tally.read:
         raise _no_field("--by", by, known)
@@ -177,10 +165,6 @@ def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
         f"{flag} {name}: no item in the results has this field",
         f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
     )
-
-
-def _stratum(line: Line) -> str:
-    return line.stratum
 
 
 def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:

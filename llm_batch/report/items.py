@@ -69,7 +69,7 @@ def category_of(item: ItemLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
-    from llm_batch.report.tally import group_name
+    from llm_batch.report.group_tally import group_name
 
     if item.stratum:
         return item.stratum

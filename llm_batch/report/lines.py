@@ -8,6 +8,7 @@ member for each step of the chain.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -152,7 +153,7 @@ def _members(attribute: str, names: Sequence[str]) -> tuple[Any, list[Getter]]:
             gc=False,
         )
     except ValueError:  # msgspec takes no name with quotes, backslashes or control characters
-        return dict[str, Any], [_from_dict(attribute, name) for name in names]
+        return dict[str, Any], [partial(_from_dict, attribute, name) for name in names]
     return kind, [attrgetter(f"{attribute}.{slots[name]}") if name else _nothing for name in names]
 
 
@@ -160,5 +161,5 @@ def _nothing(line: Line) -> None:
     return None
 
 
-def _from_dict(attribute: str, name: str) -> Getter:
-    return lambda line: getattr(line, attribute).get(name)
+def _from_dict(attribute: str, name: str, line: Line) -> Any:
+    return getattr(line, attribute).get(name)

@@ -39,23 +39,30 @@ _head = msgspec.json.Decoder(Head).decode
 
 
 class ResultsFile:
-    """A results file, read once from its start to its end.
+    """A results file or a part of one, read once from start to end.
 
     Args:
         path: The file, or ``-`` for standard input.
+        start: Byte to begin at, the first one of a line.
+        end: Byte to end before, likewise; ``None`` for the end of the file.
 
     Attributes:
         name: What to call it in messages.
+        path: Where it is; ``None`` for standard input.
         torn: After reading: whether the last line was cut off and left out.
 
     Raises:
         OutputError: The file is missing or cannot be read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, start: int = 0, end: int | None = None) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
+        self.path = None if str(path) == "-" else Path(path)
         self.torn = False
         self._file: IO[bytes] = _open(path)
+        if start:
+            self._file.seek(start)
+        self._left = sys.maxsize if end is None else end - start
         self._buffer = bytearray(_BATCH_BYTES)
         self._cut = b""
         self._steps: dict[str, None] = {}
@@ -151,7 +158,8 @@ class ResultsFile:
                 if held == len(self._buffer):  # a line longer than that
                     self._buffer = self._buffer + bytes(held)
                 with memoryview(self._buffer) as free:
-                    n = self._file.readinto(free[held:])  # type: ignore[attr-defined]
+                    n = self._file.readinto(free[held : held + self._left])  # type: ignore[attr-defined]
+                self._left -= n
                 end = self._buffer.rfind(b"\n", held, held + n) + 1 if n else held
                 held += n
                 if not n:

@@ -135,6 +135,21 @@ class ReferenceTally:
                 self._counts[found, line.passed] += 1
                 checked += 1
 
+    def merge(self, after: ReferenceTally) -> bool:
+        """Add the counts of a later part of the file.
+
+        Returns:
+            Whether that could be done: not where only some of its items were to be checked.
+        """
+        self.seen = self.seen or after.seen
+        if self.checked >= CHECK_LIMIT:
+            self._unchecked += after.checked + after._unchecked
+            return True
+        for cell, n in after._counts.items():
+            self._counts[cell] += n
+        self._unchecked += after._unchecked
+        return self.checked < CHECK_LIMIT
+
     @property
     def checked(self) -> int:
         """How many items had both a verdict and a match or none."""

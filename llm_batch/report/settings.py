@@ -61,16 +61,8 @@ class _Answer(msgspec.Struct):
     model: str = ""
 
 
-class _Attempt(msgspec.Struct):
-    started_at: float = 0.0
-    seconds: float = 0.0
-
-
 class _Call(msgspec.Struct):
-    item: str = ""
     step: str = ""
-    cost: float | None = None
-    attempts: list[_Attempt] = []
     completion: _Answer | None = None
 
 
@@ -142,24 +134,6 @@ def read_settings(report: Report) -> Settings:
             for step in manifest.config.steps
         ),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A call as it ended: seconds since 1970, and USD or ``None``."""
-
-    at: float
-    cost: float | None
-
-
-def read_finished(report: Report) -> list[Finished]:
-    """When each call of a run ended and what it cost, in order of time; empty without journal."""
-    finished = []
-    for call in _calls(report.path):
-        if call.attempts:
-            last = call.attempts[-1]
-            finished.append(Finished(last.started_at + last.seconds, call.cost))
-    return sorted(finished, key=lambda call: call.at)
 
 
 def _answered(path: str) -> dict[str, set[str]]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from math import isfinite
 from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
 
-from llm_batch.errors import ConfigError
 from llm_batch.records import Usage
-from llm_batch.report.lines import Getter, Line, steps_of
+from llm_batch.report.lines import Line, steps_of
 from llm_batch.report.words import clean
 
 T = TypeVar("T")
@@ -50,6 +48,16 @@ class StepTally:
         known = _known(costs)
         self.unpriced += len(costs) - len(known)
         self.known_cost += sum(known)
+
+    def merge(self, after: StepTally) -> None:
+        """Add what the step took over a later part of the file."""
+        self.items += after.items
+        self.attempts += after.attempts
+        for name in _USAGE:
+            self.tokens[name] += after.tokens[name]
+        self.known_cost += after.known_cost
+        self.unpriced += after.unpriced
+        self.latencies.extend(after.latencies)
 
 
 class Tally:
@@ -155,6 +163,41 @@ class Tally:
         self.total.add_costs(totals)
         self.costs.extend(_known(totals))
 
+    def merge(self, after: Tally) -> bool:
+        """Add what was counted over all the rest of the file, before either is finished.
+
+        Returns:
+            Whether that could be done: not where an id is in both, as only its first line counts.
+        """
+        if not self._seen.isdisjoint(after._seen):
+            return False
+        self._seen = after._seen = set()
+        self.read += after.read
+        self.duplicates += after.duplicates
+        self.first_duplicate = self.first_duplicate or after.first_duplicate
+        self.statuses.update(after.statuses)
+        self.examples = {**after.examples, **self.examples}
+        self.scores.extend(after.scores)
+        self.excluded += after.excluded
+        self.verdicts += after.verdicts
+        self.passed += after.passed
+        self.worst_case += after.worst_case
+        self.simulated += after.simulated
+        for name, step in after.steps.items():
+            self.steps.setdefault(name, StepTally()).merge(step)
+        self.total.merge(after.total)
+        self.failed.merge(after.failed)
+        self.costs.extend(after.costs)
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling notes each of a set's texts, which takes more memory than they do.
+        return {**self.__dict__, "_seen": msgspec.msgpack.encode(self._seen)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._seen = msgspec.msgpack.decode(state["_seen"], type=set[str])
+
     def finish(self) -> None:
         """Add up the steps, once all lines are counted."""
         for step in self.steps.values():
@@ -163,82 +206,6 @@ class Tally:
                 self.total.tokens[field] += step.tokens[field]
 
 
-class GroupCount:
-    """Counts of the items that share a value."""
-
-    __slots__ = ("n", "passed", "score_sum", "scored", "verdicts")
-
-    def __init__(self) -> None:
-        self.n = self.scored = self.verdicts = self.passed = 0
-        self.score_sum = 0.0
-
-
-class GroupTally:
-    """Counts by the value of a field.
-
-    Args:
-        field: What to call the field.
-        value: How to get it from a line.
-        limit: More different values than this end the grouping.
-        asked_for: Whether the user named the field: too many values are then an error, and else
-            only mean that the field is no category.
-    """
-
-    def __init__(self, field: str, value: Getter, limit: int, asked_for: bool) -> None:
-        self.field = field
-        self.groups: dict[str, GroupCount] = {}
-        self.found = False
-        self.too_many = False
-        self._value = value
-        self._limit = limit
-        self.asked_for = asked_for
-
-    def add(self, lines: list[Line]) -> None:
-        """Count some lines.
-
-        Raises:
-            ConfigError: The field was asked for and has too many values.
-        """
-        if self.too_many:
-            return
-        groups = self.groups
-        for line in lines:
-            value = self._value(line)
-            if value is not None:
-                self.found = True
-            name = value if type(value) is str else group_name(value)
-            group = groups.get(name)
-            if group is None:
-                group = groups[name] = GroupCount()
-            group.n += 1
-            score = line.score
-            if score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT:
-                group.scored += 1
-                group.score_sum += score
-            if line.passed is not None:
-                group.verdicts += 1
-                group.passed += line.passed
-        if len(groups) > self._limit:
-            self.too_many = True
-            groups.clear()
-            if self.asked_for:
-                raise ConfigError(
-                    f"--by {self.field}: the field has more than {self._limit:,} different values",
-                    "name a field with a few values, such as a category",
-                )
-
-
 def _known(values: Iterable[T | None]) -> list[T]:
     """The values that are not ``None``; ``in`` and ``count`` compare, which takes longer."""
     return [value for value in values if value is not None]
-
-
-def group_name(value: Any) -> str:
-    """How the group of a value is called."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and isfinite(value) and value == int(value):
-        return str(int(value))  # CSV and JSON readers differ in 3 and 3.0
-    return msgspec.json.encode(value).decode()

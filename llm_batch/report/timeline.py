@@ -116,7 +116,7 @@ def _pace(sent: Times, weights: Times, seconds: float, limit: float | None) -> P
     import numpy
 
     mean = float(weights.sum()) * _MINUTE / seconds
-    busiest = mean
+    busiest = float(weights.sum())
     if seconds > _MINUTE:
         before = numpy.concatenate(([0.0], numpy.cumsum(weights)))
         until = numpy.searchsorted(sent, sent + _MINUTE, side="left")

@@ -11,7 +11,7 @@ class Pace:
 
     Attributes:
         mean: Over the whole run, pauses between sessions left out.
-        busiest: Most in any 60 seconds; the mean in a run that was shorter.
+        busiest: Most in any 60 seconds; all of it in a run that was shorter.
         limit: The limit that was set; ``None`` when none is known.
         use: ``busiest / limit``.
     """

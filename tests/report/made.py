@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +121,40 @@ def full_manifest(**changes: Any) -> dict[str, Any]:
         "steps": {"generate": {**step, "cost": cost}, "judge": {**step, "cost": None}},
     }
     return manifest(**{"estimate": estimate, **changes})
+
+
+def attempt(started_at: float, seconds: float = 1.0, error: str = "") -> dict[str, Any]:
+    """One send of a call."""
+    return {"number": 1, "started_at": started_at, "seconds": seconds, "error": error}
+
+
+def call(
+    item: str,
+    step: str = "generate",
+    model: str = "one",
+    *,
+    attempts: Sequence[Mapping[str, Any]] = (),
+    cost: float | None = 0.001,
+    tokens: tuple[int, int] = (40, 10),
+    failed: bool = False,
+    worst_case: bool = False,
+) -> dict[str, Any]:
+    """A line of a journal, as far as a report reads it; without attempts it has one at 0."""
+    usage = {"input_tokens": tokens[0], "output_tokens": tokens[1]}
+    return {
+        "item": item,
+        "step": step,
+        "model": model,
+        "sample": 0,
+        "cost": cost,
+        "worst_case": worst_case,
+        "attempts": list(attempts) or [attempt(0.0)],
+        "completion": None if failed else {"text": "Paris.", "usage": usage},
+    }
+
+
+def journal(folder: Path, *calls: Mapping[str, Any]) -> Path:
+    """A journal of these calls; returns where its results are or would be."""
+    lines = (msgspec.json.encode(call) + b"\n" for call in calls)
+    (folder / "results.calls.jsonl").write_bytes(b"".join(lines))
+    return folder / "results.jsonl"

@@ -264,7 +264,7 @@ def test_every_format_shows_the_corrected_rate(tmp_path: Path) -> None:
         assert figure in FORMATS[name](report), name
     made = json.loads(FORMATS["json"](report))["calibration"]
     assert made["corrected"]["value"] == pytest.approx(corrected.value)
-    assert {chart.name for chart in charts(report, [])} >= {"labels"}
+    assert {chart.name for chart in charts(report)} >= {"labels"}
 
 
 @settings(

@@ -18,7 +18,7 @@ from llm_batch.report import Columns, Report, build_report
 from llm_batch.report.html import charts as drawing
 from llm_batch.report.html import page as pages
 from llm_batch.report.html.embed import embed_items, escaped_json
-from llm_batch.report.settings import Finished, Settings, read_finished, read_settings
+from llm_batch.report.settings import Settings, read_settings
 from tests.report.made import full_manifest, result, write
 
 
@@ -97,21 +97,14 @@ def test_without_its_library_the_error_says_what_to_install(
 
 def test_charts_are_made_where_there_is_data(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    calls = [Finished(1000.0 + i, 0.01) for i in range(10)]
-    assert [chart.name for chart in drawing.charts(report, calls)] == [
-        "distribution",
-        "groups",
-        "cost",
-        "throughput",
-    ]
-    assert [chart.name for chart in drawing.charts(report, [])] == ["distribution", "groups"]
+    assert [chart.name for chart in drawing.charts(report)] == ["distribution", "groups"]
     none = build_report(write(tmp_path, []))
-    assert list(drawing.charts(none, [])) == []
+    assert list(drawing.charts(none)) == []
 
 
 def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    made = {chart.name: chart.spec for chart in drawing.charts(report, [])}
+    made = {chart.name: chart.spec for chart in drawing.charts(report)}
     bars = made["distribution"]["data"]["values"]
     assert [(bar["low"], bar["items"], bar["verdict"]) for bar in bars] == [
         (1.0, 3, "fail"),
@@ -123,34 +116,6 @@ def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
     assert report.groups is not None
     rates = {value["name"]: value["rate"] for value in made["groups"]["data"]["values"]}
     assert rates == {group.name: group.pass_rate.value for group in report.groups.groups}
-
-
-def test_time_between_two_sessions_is_left_out_of_the_charts(tmp_path: Path) -> None:
-    calls = [Finished(at, 0.5) for at in (0.0, 10.0, 20.0, 90_000.0, 90_010.0)]
-    made = {chart.name: chart for chart in drawing.charts(_report(tmp_path), calls)}
-    spent = made["cost"].spec["data"]["values"]
-    assert [(value["time"], value["usd"]) for value in spent] == [
-        (0.0, 0.5),
-        (10.0, 1.0),
-        (20.0, 1.5),
-        (20.0, 2.0),
-        (30.0, 2.5),
-    ]
-    bins = made["throughput"].spec["data"]["values"]
-    assert sum(value["calls"] for value in bins) == 5
-
-
-def test_finished_calls_come_from_the_journal_in_order_of_time(tmp_path: Path) -> None:
-    report = _report(tmp_path)
-    journal = tmp_path / "results.calls.jsonl"
-    journal.write_text(
-        '{"cost":0.2,"attempts":[{"started_at":5.0,"seconds":1.0}]}\n'
-        '{"cost":null,"attempts":[{"started_at":1.0,"seconds":1.0},'
-        '{"started_at":2.0,"seconds":0.5}]}\n'
-        "\nnot json\n"
-        '{"cost":0.1,"attempts":[]}\n{"cost":0.3,"att'
-    )
-    assert read_finished(report) == [Finished(2.5, None), Finished(6.0, 0.2)]
 
 
 def test_a_file_of_another_tool_makes_a_page(tmp_path: Path) -> None:

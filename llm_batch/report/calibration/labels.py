@@ -16,7 +16,7 @@ from typing import Any
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.foreign import foreign_rows, found, score_of
-from llm_batch.report.tally import group_name
+from llm_batch.report.group_tally import group_name
 from llm_batch.report.words import clean
 
 #: What `llmb label` writes, in this order.

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from llm_batch.report import words
 from llm_batch.report.html.confusion import confusions
-from llm_batch.report.html.spec import FIRST, SECOND, Chart, chart
+from llm_batch.report.html.spec import FIRST, GREY, SECOND, Chart, chart
 from llm_batch.report.html.timeline import over_time
 from llm_batch.report.model import Report
-from llm_batch.report.settings import Finished
 
 _MOST_GROUPS = 30
 _NAME = 40
 _MOST_LABELS = 6
 
 
-def charts(report: Report, finished: Sequence[Finished]) -> Iterator[Chart]:
+def charts(report: Report) -> Iterator[Chart]:
     """The charts there is data for, in reading order."""
     if report.scores.distribution:
         yield _distribution(report)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
     yield from confusions(report)
-    yield from over_time(finished)
+    yield from over_time(report.timeline)
 
 
 def _distribution(report: Report) -> Chart:
@@ -146,7 +145,7 @@ def _groups(report: Report) -> Chart:
             0,
             {
                 "data": {"values": [{"rate": overall, "pass rate": words.percent(overall)}]},
-                "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#808080"},
+                "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY},
                 "encoding": {
                     "x": {"field": "rate", "type": "quantitative"},
                     "y": None,

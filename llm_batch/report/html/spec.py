@@ -16,6 +16,13 @@ FIRST = "#0072B2"
 #: The colour of what fails or does not agree.
 SECOND = "#D55E00"
 
+#: For more series than two.
+THIRD = "#009E73"
+FOURTH = "#CC79A7"
+
+#: What is no data: lines to compare with, and what is pointed at.
+GREY = "#808080"
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -55,7 +62,14 @@ def chart(name: str, title: str, note: str, height: int, **spec: Any) -> Chart:
                 "ticks": False,
                 "domain": False,
             },
-            "legend": {"labelFontSize": 12, "orient": "top", "title": None, "offset": 4},
+            # Names are measured in another font than the page draws them in.
+            "legend": {
+                "labelFontSize": 12,
+                "orient": "top",
+                "title": None,
+                "offset": 4,
+                "columnPadding": 28,
+            },
         },
         **spec,
     }

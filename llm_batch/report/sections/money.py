@@ -47,9 +47,11 @@ def _per_item(report: Report) -> Iterator[str]:
         yield f"Per item {words.usd(money.per_item)}{passed}."
     whole = money.whole_dataset
     if whole is not None and whole.low is not None and whole.high is not None and whole.value:
+        between = words.usd_range(whole.low, whole.high)
+        told = f" ({between})" if between != words.usd(whole.value) else ""
         yield (
             f"All {report.items.population or 0:,} items would cost {words.usd(whole.value)} in "
-            f"all ({words.usd_range(whole.low, whole.high)})."
+            f"all{told}."
         )
 
 

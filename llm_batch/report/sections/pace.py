@@ -39,7 +39,7 @@ def _sentences(timeline: Timeline) -> Iterator[str]:
     if timeline.seconds > _MINUTE:
         yield "Busiest: the most in any 60 seconds, and its share of the limit."
     else:
-        yield "The run was shorter than a minute, so its busiest minute is its mean."
+        yield "The run was shorter than a minute, so its busiest minute is all of it."
     if any(model.tokens.limit is not None for model in timeline.models):
         yield (
             "Tokens are those of the answers; many providers count max_tokens instead, so their "
