@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -30,6 +30,19 @@ def report(
         ),
     ] = None,
     level: Annotated[float, typer.Option("--confidence", help="Level of the intervals.")] = 0.95,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", help="Field of items that belong together; intervals allow for it."
+        ),
+    ] = None,
+    interval: Annotated[
+        str, typer.Option("--interval", help="Of rates: wilson, or exact.")
+    ] = "wilson",
+    mean: Annotated[
+        str,
+        typer.Option("--mean", help="Interval of the mean: t, bca, or auto (bca if skewed)."),
+    ] = "auto",
     score: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +96,10 @@ def report(
 
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
+    if interval not in ("wilson", "exact"):
+        raise ConfigError(f"--interval {interval!r} is not known", "use wilson or exact")
+    if mean not in ("auto", "t", "bca"):
+        raise ConfigError(f"--mean {mean!r} is not known", "use auto, t or bca")
     columns = None
     if score is not None:
         columns = Columns(score, id or "", category or "", pass_at)
@@ -98,6 +115,9 @@ def report(
             "--labels": labels,
             "--labels-run": labels_run,
             "--judges": judges,
+            "--cluster": cluster,
+            "--interval": None if interval == "wilson" else interval,
+            "--mean": None if mean == "auto" else mean,
             "--calls": calls or None,
         }
         _refuse([flag for flag, value in given.items() if value is not None])
@@ -123,6 +143,9 @@ def report(
         ),
         judges=label_options.judge_names(judges),
         calls=calls,
+        cluster=cluster,
+        exact=interval == "exact",
+        mean=cast("Literal['auto', 't', 'bca']", mean),
     )
     deliver(write(made), output)
 

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from llm_batch.errors import ConfigError
-from llm_batch.report.assemble import Counted, assemble
+from llm_batch.report.assemble import assemble
 from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.calibration.tally import JudgesTally, LabelTally
 from llm_batch.report.calls import read_calls
 from llm_batch.report.caveats import caveats
+from llm_batch.report.clusters import ClusterTally
+from llm_batch.report.counted import Asked, Counted
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.halves import count_halves
 from llm_batch.report.manifest import Manifest, read_manifest
@@ -38,6 +41,9 @@ def build_report(
     labels: LabelSource | None = None,
     judges: Sequence[str] = (),
     calls: bool | None = None,
+    cluster: str | None = None,
+    exact: bool = False,
+    mean: Literal["auto", "t", "bca"] = "auto",
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
@@ -56,6 +62,10 @@ def build_report(
         calls: Whether to read the journal too, which tells of retries and the pace over time; by
             default where it is small.
         judges: Outputs of several judges to hold against each other: ``step.field``.
+        cluster: Field of the items that says which belong together; intervals are then by
+            clusters.
+        exact: Give rates exact intervals (Clopper-Pearson, hypergeometric) in place of Wilson's.
+        mean: How the mean's interval is made; ``auto`` takes the bootstrap for skewed scores.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
@@ -76,12 +86,15 @@ def build_report(
                 reference,
                 LabelTally(labels, _pass_at(manifest, columns)) if labels else None,
                 judges,
+                ClusterTally(cluster) if cluster else None,
             )
     finally:
         results.close()
     made, unread = (None, "") if columns else read_calls(path, calls)
     counted = replace(counted, calls=made)
-    report = assemble(str(path), manifest or Manifest(), counted, level)
+    report = assemble(
+        str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
+    )
     report = replace(report, headline=headline(report), columns=columns)
     tally = counted.tally
     warnings = caveats(
@@ -126,10 +139,11 @@ def _count(
     reference: str | None,
     labels: LabelTally | None,
     judges: Sequence[str],
+    clusters: ClusterTally | None,
 ) -> Counted:
     head = results.head()
     several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
-    checks = [check for check in (labels, several) if check is not None]
+    checks = [check for check in (labels, several, clusters) if check is not None]
     known = dict.fromkeys(name for line in head for name in line.fields)
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
@@ -155,8 +169,19 @@ def _count(
         raise _no_field("--by", by, known)
     if reference and reference not in known and not references.seen and tally.read:
         raise _no_field("--reference", reference, known)
+    if clusters is not None and tally.read:
+        clusters.check()
     scoring = manifest.config.score is not None or bool(len(tally.scores) or tally.excluded)
-    return Counted(tally, groups, references, judge if scoring else "", scoring, labels, several)
+    return Counted(
+        tally,
+        groups,
+        references,
+        judge if scoring else "",
+        scoring,
+        labels,
+        several,
+        clusters=clusters,
+    )
 
 
 def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:

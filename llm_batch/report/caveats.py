@@ -12,6 +12,9 @@ from llm_batch.report.model import Report
 #: Fewer scored items than this say little.
 FEW_ITEMS = 30
 
+#: With fewer clusters their spread is hardly known (Cameron and Miller 2015).
+FEW_CLUSTERS = 30
+
 #: By this much the share of a stratum may differ from its share of the dataset.
 _OUT_OF_PROPORTION = 0.05
 
@@ -134,6 +137,12 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
             f"Only {words.items(n)} scored: with fewer than {FEW_ITEMS}, intervals are wide and "
             "rough."
         )
+    clusters = report.pass_rate.clusters
+    if clusters is not None and clusters < FEW_CLUSTERS:
+        yield (
+            f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, an interval by clusters is "
+            "too narrow itself."
+        )
     yield from _out_of_proportion(report)
 
 
@@ -152,9 +161,11 @@ def _out_of_proportion(report: Report) -> Iterator[str]:
     if off:
         here = words.percent(off[0].n / played)
         there = words.percent((off[0].population or 0) / total)
+        weighted = report.pass_rate.unweighted or report.scores.unweighted
         yield (
             f"{words.clean(off[0].name, 40)!r} is {here} of the results and {there} of the "
-            "dataset: the overall rate is not weighted for that."
+            f"dataset: {'overall figures are' if weighted else 'the overall rate is not'} "
+            f"weighted for that."
         )
 
 
@@ -174,8 +185,8 @@ def _about_the_scores(report: Report) -> Iterator[str]:
         yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
     if items.scored > 1 and scores.min == scores.max:
         yield (
-            f"Every score is {words.number(scores.min)}: an interval around equal scores has no "
-            "width, and the judge may not tell answers apart."
+            f"Every score is {words.number(scores.min)}: equal scores give no interval, and the "
+            "judge may not tell answers apart."
         )
 
 

@@ -15,11 +15,11 @@ from llm_batch.report.tally import SCORE_LIMIT
 class GroupCount:
     """Counts of the items that share a value."""
 
-    __slots__ = ("n", "passed", "score_sum", "scored", "verdicts")
+    __slots__ = ("n", "passed", "score_squares", "score_sum", "scored", "verdicts")
 
     def __init__(self) -> None:
         self.n = self.scored = self.verdicts = self.passed = 0
-        self.score_sum = 0.0
+        self.score_sum = self.score_squares = 0.0
 
 
 class GroupTally:
@@ -64,6 +64,7 @@ class GroupTally:
             if score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT:
                 group.scored += 1
                 group.score_sum += score
+                group.score_squares += score * score
             if line.passed is not None:
                 group.verdicts += 1
                 group.passed += line.passed
@@ -85,6 +86,7 @@ class GroupTally:
             group.n += counts.n
             group.scored += counts.scored
             group.score_sum += counts.score_sum
+            group.score_squares += counts.score_squares
             group.verdicts += counts.verdicts
             group.passed += counts.passed
         self._check_number()

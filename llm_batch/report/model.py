@@ -118,6 +118,10 @@ class PassRate:
         missing: Items that were played and have no verdict.
         least: The rate if every missing verdict were a fail.
         most: The rate if every missing verdict were a pass.
+        unweighted: The rate without weights, given when ``rate`` is weighted because strata were
+            drawn out of proportion.
+        clusters: How many clusters the items come in, where a field for them was named.
+        design_effect: By how much their likeness multiplies the variance.
     """
 
     pass_at: float | None
@@ -129,6 +133,9 @@ class PassRate:
     missing: int
     least: float | None
     most: float | None
+    unweighted: Interval | None = None
+    clusters: int | None = None
+    design_effect: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +162,8 @@ class Scores:
         max: The greatest score.
         distribution: Every value with its count, or ten bins when there are many values.
         excluded: Scores left out because they are beyond 1e100.
+        unweighted: The mean without weights, given when ``mean`` is weighted because strata were
+            drawn out of proportion.
     """
 
     mean: Interval
@@ -166,6 +175,7 @@ class Scores:
     max: float | None
     distribution: tuple[Bin, ...]
     excluded: int
+    unweighted: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +184,8 @@ class Group:
 
     ``n`` counts the items read and ``population`` those in the dataset, when that is known.
     ``pass_rate`` is over items with a verdict, ``mean_score`` over items with a score.
+    ``difference`` is its pass rate minus that of all other items (Newcombe), ``p_value`` that of
+    no difference and ``p_adjusted`` the same after Holm's correction over the groups.
     """
 
     name: str
@@ -183,6 +195,9 @@ class Group:
     passed: int
     pass_rate: Interval
     mean_score: float | None
+    difference: Interval | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,12 @@ _METHODS = {
     "wilson, finite population": "Wilson with finite population",
     "t": "Student's t",
     "t, finite population": "Student's t with finite population",
+    "clopper-pearson": "Clopper-Pearson",
+    "hypergeometric, exact": "exact hypergeometric",
+    "clustered wilson": "Wilson by clusters",
+    "clustered t": "Student's t by clusters",
+    "wilson, stratified": "Wilson by strata, weighted",
+    "t, stratified": "Student's t by strata, weighted",
     ALL_SCORED: "none needed, all were scored",
 }
 

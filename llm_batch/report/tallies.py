@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_batch.report.calibration.tally import JudgesTally, LabelTally
+from llm_batch.report.clusters import ClusterTally
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.group_tally import GroupTally
 from llm_batch.report.read import Line, ResultsFile
@@ -72,7 +73,7 @@ class Tallies:
 def count_lines(
     results: ResultsFile | ForeignFile,
     wanted: Wanted,
-    checks: Sequence[LabelTally | JudgesTally] = (),
+    checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
 ) -> Tallies:
     """Count all lines of a file or of a part of it.
 

@@ -371,7 +371,7 @@ def test_strata_are_grouped_by_and_bounded_within_their_size(tmp_path: Path) -> 
     first, second = report.groups.groups
     assert first.pass_rate == wilson_finite(4, 8, 10)
     assert second.pass_rate == wilson(4, 8)
-    assert "not weighted" in _said(report)
+    assert "overall figures are weighted for that" in _said(report)
     assert build_report(path, by="topic").groups == report.groups
 
 
@@ -487,7 +487,7 @@ def test_quantiles_are_the_same_however_the_values_were_sorted(
         tmp_path, [result(n, float(n * 7 % 5), seconds=n * 37 % 11 / 3) for n in range(50)]
     )
     few = build_report(path)
-    monkeypatch.setattr("llm_batch.report.assemble._MANY_TO_SORT", 10)
+    monkeypatch.setattr("llm_batch.report.rates._MANY_TO_SORT", 10)
     assert build_report(path) == few
 
 

@@ -164,6 +164,6 @@ def test_bca_agrees_with_scipy_and_says_nothing_without_spread() -> None:
 def test_skewness_decides_on_the_bootstrap() -> None:
     values = [0.1, 0.2, 0.2, 0.4, 0.5, 0.9, 1.8, 3.5]
     assert skewness(values) == pytest.approx(float(oracle.skew(values)))
-    assert wants_bootstrap(100, 2.5) and wants_bootstrap(20, 0.0)
-    assert not wants_bootstrap(200, 2.5) and not wants_bootstrap(3, 1.0)
+    assert wants_bootstrap(100, 2.5) and wants_bootstrap(30, -1.2)
+    assert not wants_bootstrap(200, 2.5) and not wants_bootstrap(20, 3.0)
     assert not wants_bootstrap(1000, None)

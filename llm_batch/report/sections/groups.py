@@ -31,8 +31,29 @@ def by_group(report: Report) -> Section:
             )
         )
     if judged and len(groups.groups) > 1:
-        parts.append(Paragraph("Each interval stands alone: of many groups some differ by chance."))
+        parts.append(Paragraph(_from_the_rest(report)))
     return Section(f"By {words.clean(groups.field, 40)}", tuple(parts))
+
+
+def _from_the_rest(report: Report) -> str:
+    """Which groups differ from all other items, with the correction for looking at many."""
+    groups = report.groups.groups if report.groups else ()
+    tested = [group for group in groups if group.p_adjusted is not None]
+    differing = [group for group in tested if (group.p_adjusted or 0.0) < 1 - report.level]
+    alone = "Each interval stands alone."
+    of = f"{len(tested)} groups"
+    if not differing:
+        return f"{alone} None of {of} differs from the other items after Holm's correction."
+    named = ", ".join(
+        f"{words.clean(group.name, 24) or '(empty)'} by {100 * (group.difference.value or 0):+.1f}"
+        for group in differing[:5]
+        if group.difference is not None
+    )
+    more = " and others" if len(differing) > 5 else ""
+    return (
+        f"{alone} {len(differing)} of {of} differ from the other items after Holm's correction: "
+        f"{named}{more} points."
+    )
 
 
 def _group_row(group: Group, judged: bool, scored: bool) -> tuple[str, ...]:

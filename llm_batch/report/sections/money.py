@@ -46,9 +46,11 @@ def _per_item(report: Report) -> Iterator[str]:
         passed = f", per passed item {words.usd(money.per_passed)}" if money.per_passed else ""
         yield f"Per item {words.usd(money.per_item)}{passed}."
     whole = money.whole_dataset
-    if whole is not None and whole.low is not None and whole.high is not None and whole.value:
-        between = words.usd_range(whole.low, whole.high)
-        told = f" ({between})" if between != words.usd(whole.value) else ""
+    if whole is not None and whole.value:
+        told = ""
+        if whole.low is not None and whole.high is not None:
+            between = words.usd_range(whole.low, whole.high)
+            told = f" ({between})" if between != words.usd(whole.value) else ""
         yield (
             f"All {report.items.population or 0:,} items would cost {words.usd(whole.value)} in "
             f"all{told}."

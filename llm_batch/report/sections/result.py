@@ -25,15 +25,28 @@ def result(report: Report) -> Section:
     if rate.rate.value is not None:
         share = words.percent(rate.rate.value)
         rows.append(("Pass rate", share, words.percent_range(rate.rate), rate.estimand))
+        if rate.unweighted is not None:
+            plain = rate.unweighted
+            row = (words.percent(plain.value), words.percent_range(plain))
+            rows.append(("Pass rate", *row, "unweighted, these items alone"))
         if rate.future is not None:
             rows.append(("Pass rate", share, words.percent_range(rate.future), FUTURE))
     if scores.mean.value is not None:
         score = words.mean(scores.mean.value)
         rows.append(("Mean score", score, words.mean_range(scores.mean), scores.estimand))
+        if scores.unweighted is not None:
+            plain = scores.unweighted
+            row = (words.mean(plain.value), words.mean_range(plain))
+            rows.append(("Mean score", *row, "unweighted, these items alone"))
         if scores.future is not None:
             rows.append(("Mean score", score, words.mean_range(scores.future), FUTURE))
     if rows:
         parts += _intervals(report, rows)
+    if rate.clusters is not None:
+        effect = words.number(rate.design_effect, 2) if rate.design_effect else "not known"
+        parts.append(
+            Paragraph(f"{rate.clusters:,} clusters; the design effect on the rate is {effect}.")
+        )
     if rate.bound is not None:
         parts.append(Paragraph(_bound(report)))
     if scores.mean.n > 1:

@@ -1,0 +1,72 @@
+"""Sums by cluster, counted while the results are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm_batch.errors import ConfigError
+from llm_batch.report.lines import Getter, Line
+from llm_batch.report.tally import SCORE_LIMIT
+from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_mean, clustered_rate
+
+
+class ClusterTally:
+    """Verdicts and scores by the value of the field that names an item's cluster.
+
+    Attributes:
+        field: The field.
+        fields: Fields of the items that are needed.
+        outputs: Steps whose outputs are needed: none.
+    """
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        self.fields: tuple[str, ...] = (field,)
+        self.outputs: tuple[str, ...] = ()
+        self._verdicts: dict[Any, list[float]] = {}
+        self._scores: dict[Any, list[float]] = {}
+        self._found = False
+        self._get: Sequence[Getter] = ()
+
+    def bind(self, fields: Sequence[Getter], outputs: Sequence[Getter]) -> None:
+        """Take the getters of what was asked for."""
+        self._get = fields
+
+    def add(self, lines: list[Line]) -> None:
+        """Count some lines; an item without the field is a cluster of its own."""
+        for line in lines:
+            value = self._get[0](line)
+            self._found = self._found or value is not None
+            cluster = ("", line.id) if value is None else str(value)
+            if line.passed is not None:
+                _add(self._verdicts, cluster, float(line.passed))
+            if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:
+                _add(self._scores, cluster, line.score)
+
+    def check(self) -> None:
+        """Raises: ConfigError: No item has the field."""
+        if not self._found:
+            raise ConfigError(
+                f"--cluster {self.field}: no item in the results has this field",
+                "name the field that says which items belong together, such as document or user",
+            )
+
+    def rate(self, level: float) -> Clustered:
+        """The pass rate."""
+        return clustered_rate(_sums(self._verdicts), level)
+
+    def mean(self, level: float) -> Clustered:
+        """The mean score."""
+        return clustered_mean(_sums(self._scores), level)
+
+
+def _add(sums: dict[Any, list[float]], cluster: Any, value: float) -> None:
+    known = sums.setdefault(cluster, [0, 0.0, 0.0])
+    known[0] += 1
+    known[1] += value
+    known[2] += value * value
+
+
+def _sums(sums: dict[Any, list[float]]) -> dict[Any, ClusterSums]:
+    return {name: ClusterSums(int(n), total, squares) for name, (n, total, squares) in sums.items()}

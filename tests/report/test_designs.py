@@ -1,0 +1,159 @@
+"""Clusters, strata out of proportion, the choice of intervals; and data that says little."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_batch.errors import ConfigError
+from llm_batch.records import Result
+from llm_batch.report import FORMATS, build_report
+from llm_batch.stats.bootstrap import bca_mean
+from llm_batch.stats.interval import clopper_pearson, mean_t, wilson
+from tests.report.made import full_manifest, result, write
+
+
+def test_items_of_a_cluster_count_for_less(tmp_path: Path) -> None:
+    results = [
+        result(number, 5.0 if number // 10 % 2 else 1.0, fields={"text": f"t{number // 10}"})
+        for number in range(400)
+    ]
+    path = write(tmp_path, results, full_manifest(planned=400))
+    alone, clustered = build_report(path), build_report(path, cluster="text")
+    assert clustered.pass_rate.clusters == 40
+    assert clustered.pass_rate.design_effect == pytest.approx(10, rel=0.1)
+    assert clustered.pass_rate.rate.value == alone.pass_rate.rate.value == 0.5
+    by_text = wilson(20, 40)
+    assert clustered.pass_rate.rate.low == pytest.approx(by_text.low, abs=0.01)
+    assert clustered.scores.mean.method == "clustered t"
+    assert "40 clusters" in FORMATS["text"](clustered)
+    assert not any("clusters: with fewer" in warning for warning in clustered.warnings)
+
+
+def test_few_clusters_are_warned_of_and_a_wrong_field_is_named(tmp_path: Path) -> None:
+    results = [result(number, fields={"text": f"t{number % 5}"}) for number in range(40)]
+    path = write(tmp_path, results, full_manifest(planned=40))
+    assert any("Only 5 clusters" in each for each in build_report(path, cluster="text").warnings)
+    with pytest.raises(ConfigError, match="--cluster nothing"):
+        build_report(path, cluster="nothing")
+
+
+def _uneven(folder: Path) -> Path:
+    """900 items of which 10 % of those drawn fail, and 100 of which 90 % do, 50 drawn of each."""
+    results = [result(n, 1.0 if n % 10 == 0 else 5.0, stratum="common") for n in range(50)]
+    results += [result(n, 5.0 if n % 10 == 0 else 1.0, stratum="rare") for n in range(50, 100)]
+    strata = {"common": 900, "rare": 100}
+    manifest = full_manifest(population=1000, planned=100, stratify="kind", strata=strata)
+    return write(folder, results, manifest)
+
+
+def test_strata_out_of_proportion_are_weighted_with_the_plain_rate_beside(tmp_path: Path) -> None:
+    report = build_report(_uneven(tmp_path))
+    assert report.pass_rate.rate.value == pytest.approx(0.9 * 0.9 + 0.1 * 0.1)
+    assert report.pass_rate.unweighted is not None
+    assert report.pass_rate.unweighted.value == pytest.approx(0.5)
+    assert report.scores.mean.value == pytest.approx(0.9 * 4.6 + 0.1 * 1.4)
+    text = FORMATS["text"](report)
+    assert "unweighted" in text and "weighted for that" in text
+    assert "82.0 %" in report.headline
+
+
+def test_proportional_strata_need_no_weights(tmp_path: Path) -> None:
+    results = [result(n, stratum="a" if n < 30 else "b") for n in range(40)]
+    strata = {"a": 300, "b": 100}
+    manifest = full_manifest(population=400, planned=40, stratify="kind", strata=strata)
+    report = build_report(write(tmp_path, results, manifest))
+    assert report.pass_rate.unweighted is None
+
+
+def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
+    results = [result(n, 5.0 if n % 3 else 1.0) for n in range(60)]
+    future = build_report(write(tmp_path, results, full_manifest(planned=60)), exact=True)
+    expected = clopper_pearson(40, 60)
+    assert (future.pass_rate.rate.low, future.pass_rate.rate.high) == (expected.low, expected.high)
+    finite = build_report(
+        write(tmp_path, results, full_manifest(population=100, planned=60)), exact=True
+    )
+    assert finite.pass_rate.rate.method == "hypergeometric, exact"
+    assert "hypergeometric" in FORMATS["text"](finite)
+
+
+def test_skewed_scores_get_the_bootstrap_and_others_students_t(tmp_path: Path) -> None:
+    skewed = [5.0 + (95.0 if n % 20 == 0 else 0.0) for n in range(40)]
+    path = write(tmp_path, [result(n, score) for n, score in enumerate(skewed)], full_manifest())
+    assert build_report(path).scores.mean == bca_mean(sorted(skewed))
+    assert build_report(path, mean="t").scores.mean == mean_t(skewed)
+    even = [float(n % 5) for n in range(40)]
+    path = write(tmp_path, [result(n, score) for n, score in enumerate(even)], full_manifest())
+    assert build_report(path).scores.mean.method == "t"
+    assert build_report(path, mean="bca").scores.mean.method.startswith("BCa")
+
+
+def test_a_category_unlike_the_rest_is_named_with_its_difference(tmp_path: Path) -> None:
+    results = [
+        result(n, 1.0 if n % 3 == 0 else 5.0, fields={"category": "abc"[n % 3]}) for n in range(90)
+    ]
+    report = build_report(write(tmp_path, results, full_manifest(planned=90)))
+    assert report.groups is not None
+    found = {group.name: group for group in report.groups.groups}
+    assert found["a"].difference is not None and found["a"].difference.value == -1
+    assert found["a"].p_adjusted is not None and found["a"].p_adjusted < 1e-6
+    text = " ".join(FORMATS["text"](report).split())
+    assert "differ from the other items after Holm's correction" in text
+
+
+_ANY_SCORE = st.one_of(
+    st.none(), st.sampled_from([1.0, 5.0]), st.sampled_from([0.0, 1e308, -1e200, 1e-300])
+)
+
+
+def _results(scores: Sequence[float | None], statuses: Sequence[str]) -> list[Result]:
+    return [
+        result(n, score, status=status, stratum="a", fields={"category": "x", "answer": "Paris"})
+        for n, (score, status) in enumerate(zip(scores, statuses, strict=False))
+    ]
+
+
+@given(
+    st.lists(_ANY_SCORE, max_size=6),
+    st.lists(st.sampled_from(["ok", "ok", "timeout", "unparsed"]), min_size=6, max_size=6),
+    st.sampled_from([None, "category", "nowhere"]),
+    st.sampled_from([6, 30_000]),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_data_makes_nan_or_an_interval_without_width(
+    tmp_path: Path,
+    scores: list[float | None],
+    statuses: list[str],
+    cluster: str | None,
+    population: int,
+) -> None:
+    made = full_manifest(population=population, planned=6, stratify="kind", strata={"a": 4, "b": 2})
+    path = write(tmp_path, _results(scores, statuses), made)
+    if cluster == "nowhere" or (cluster and not scores):
+        cluster = None
+    report = build_report(path, cluster=cluster)
+    for format in ("text", "md", "latex", "csv"):
+        words = FORMATS[format](report).replace(",", " ").replace("&", " ").split()
+        assert not {"nan", "inf", "-inf", "NaN", "Infinity"} & set(words)
+    for interval in _intervals(json.loads(FORMATS["json"](report))):
+        low, high = interval["low"], interval["high"]
+        if low is not None and not interval["method"].startswith("exact: all"):
+            assert high is not None and high > low, interval
+
+
+def _intervals(tree: Any) -> list[dict[str, Any]]:
+    if isinstance(tree, dict):
+        own = [tree] if {"low", "high", "method"} <= tree.keys() else []
+        return own + [found for value in tree.values() for found in _intervals(value)]
+    if isinstance(tree, list):
+        return [found for value in tree for found in _intervals(value)]
+    return []
