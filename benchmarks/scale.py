@@ -1,12 +1,14 @@
 """Calls per second of a Ray cluster of 1, 2 and 4 actors, beside threads in one process.
 
     python benchmarks/scale.py [--items 4000] [--latency 0.05] [--rounds 3]
+    python benchmarks/scale.py --items 1000000 --latency 0.01 --rounds 1 --only "ray 2" \\
+        --rpm 100000
 
 One fast local server answers; every arm is a whole run (limits, journal, templates, parsing) in a
 process of its own on the same questions, and the arms take turns. Shown are the medians, and the
 ratio to threads. On a machine with 2 cores the server, the driver and the actors share them: what
-this shows is the cost of the machinery, not the gain of more machines. The last lines are the
-constants that docs/scale.md calculates with.
+this shows is the cost of the machinery, not the gain of more machines. Peaks are of resident
+memory: of the driver, of the largest actor and of the ledger.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -35,8 +38,8 @@ config = load_config(folder + "/llmb.toml", Overrides(output=folder + "/results.
 options = config.run.model_copy(update={"engine": engine, "ray_actors": actors or None})
 config = config.model_copy(update={"run": options})
 if engine == "ray":
-    from llm_batch.cluster.engine import _connected
-    _connected(None)
+    from llm_batch.cluster.connect import connected
+    connected(None)
 state = run(config).progress
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({"calls": state.calls, "seconds": state.seconds,
@@ -51,7 +54,7 @@ id = "id"
 size = 0
 [limits]
 workers = {workers}
-[models."openai/m"]
+{pace}[models."openai/m"]
 api_base = "{url}/v1"
 [[steps]]
 name = "generate"
@@ -61,22 +64,61 @@ max_tokens = 40
 """
 
 
-def one_run(url: str, items: int, workers: int, engine: str, actors: int) -> dict[str, float]:
+def one_run(
+    url: str, items: int, workers: int, rpm: int | None, engine: str, actors: int
+) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         rows = (json.dumps({"id": f"q{n}", "question": f"What is {n}?"}) for n in range(items))
         (Path(folder) / "q.jsonl").write_text("\n".join(rows) + "\n")
-        (Path(folder) / "llmb.toml").write_text(CONFIG.format(url=url, workers=workers))
-        done = subprocess.run(
+        pace = f"rpm = {rpm}\n" if rpm else ""
+        (Path(folder) / "llmb.toml").write_text(CONFIG.format(url=url, workers=workers, pace=pace))
+        process = subprocess.Popen(
             [sys.executable, "-c", ONE_RUN, folder, engine, str(actors)],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-benchmark-0123"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        peaks: dict[str, float] = {}
+        threading.Thread(target=_watch, args=(process, peaks), daemon=True).start()
+        said, trouble = process.communicate()
+        if process.returncode:
+            raise SystemExit(trouble)
+        found: dict[str, float] = json.loads(said.splitlines()[-1])
+        return found | peaks
+
+
+def _watch(process: subprocess.Popen[str], peaks: dict[str, float]) -> None:
+    """Keep the peaks of the actors of a run, in KB, while it lasts."""
+    while process.poll() is None:
+        for name, pid in session_of(process.pid):
+            for line in _read(f"/proc/{pid}/status").splitlines():
+                if line.startswith("VmHWM"):
+                    peaks[name] = max(peaks.get(name, 0.0), float(line.split()[1]))
+        time.sleep(0.5)
+
+
+def session_of(leader: int) -> list[tuple[str, int]]:
+    """The processes of a session: name (``ray::Worker``, ``raylet``, …) and id."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (stat := _read(f"{entry}/stat")):
+            # pid (comm) state ppid pgrp session …
+            state, _, _, session = stat.rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                command = _read(f"{entry}/cmdline").replace("\0", " ").split()
+                name = Path(command[0]).name.partition(".")[0] if command else "?"
+                found.append((name, int(entry.name)))
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""  # the process has ended
 
 
 def main() -> None:
@@ -84,27 +126,34 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=4000)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--rpm", type=int, help="a limit that the ledger keeps (none)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="arms whose name contains this")
     options = parser.parse_args()
-    arms = [("threads", 0), ("ray", 1), ("ray", 2), ("ray", 4)]
-    measured: dict[tuple[str, int], list[dict[str, float]]] = {arm: [] for arm in arms}
+    arms = {"threads": 0, "ray 1": 1, "ray 2": 2, "ray 4": 4}
+    arms = {name: actors for name, actors in arms.items() if options.only in name}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     with serve(latency=options.latency, log=0) as server:
         for _ in range(options.rounds):
-            for arm in arms:
-                measured[arm].append(one_run(server.url, options.items, options.workers, *arm))
+            for name, actors in arms.items():
+                engine = name.partition(" ")[0]
+                shape = options.items, options.workers, options.rpm
+                measured[name].append(one_run(server.url, *shape, engine, actors))
                 time.sleep(1)  # let the last cluster go
-    base = 0.0
     print(
-        f"{options.items} calls, {options.workers} workers, {options.latency * 1000:g} ms latency"
+        f"{options.items:,} calls, {options.workers} workers, {options.latency * 1000:g} ms latency"
     )
-    print("arm        calls/s  ratio  driver CPU a call  driver peak")
-    for arm, runs in measured.items():
+    print("arm        calls/s  ratio  driver CPU a call  driver peak  actor peak  ledger peak")
+    base = 0.0
+    for name, runs in measured.items():
         rate = statistics.median(run["calls"] / run["seconds"] for run in runs)
         cpu = statistics.median(run["driver_cpu"] / run["calls"] for run in runs)
-        peak = statistics.median(run["peak_kb"] for run in runs) / 1024
         base = base or rate
-        name = f"{arm[0]} {arm[1] or ''}".strip()
-        print(f"{name:9} {rate:8.0f}  {rate / base:5.2f}  {1000 * cpu:14.2f} ms  {peak:8.0f} MB")
+        line = f"{name:9} {rate:8,.0f}  {rate / base:5.2f}  {1000 * cpu:14.2f} ms"
+        for who, width in (("peak_kb", 8), ("ray::Worker", 7), ("ray::Ledger", 8)):
+            peak = statistics.median(run.get(who, 0.0) for run in runs) / 1024
+            line += f"  {peak:{width}.0f} MB" if peak else ""
+        print(line)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_batch.budget import Budget
+from llm_batch.cluster.connect import connected
 from llm_batch.cluster.leases import Ledger, Pace
 from llm_batch.cluster.worker import News, Worker
 from llm_batch.config import Config
-from llm_batch.errors import ConfigError, Incomplete
+from llm_batch.errors import Incomplete
 from llm_batch.fleet import Fleet, places_of
 from llm_batch.providers.redact import keys_in_environment
 from llm_batch.records import Attempt, Call, Failure, Request
@@ -78,7 +78,7 @@ class RayEngine:
         fleet: Fleet,
         budget: Budget,
     ) -> None:
-        self._ray = ray = _connected(config.run.ray_address)
+        self._ray = ray = connected(config.run.ray_address)
         self._config, self._fleet, self._budget = config, fleet, budget
         self._paces = {
             key: Pace(rpm, tpm, rpm is None and tpm is None and fleet.limiters[key].rpm is not None)
@@ -275,32 +275,6 @@ class RayEngine:
             cost=None if cost is None or call.cost is None else cost + call.cost,
             worst_case=True,
         )
-
-
-def _connected(address: str | None) -> Any:
-    """Ray, connected to the cluster at the address, or to one of its own on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError as error:
-        raise ConfigError("Ray is not installed", "pip install 'llm_batch[ray]'") from error
-    if ray.is_initialized():
-        return ray
-    try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            include_dashboard=False if address is None else None,
-            configure_logging=False,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        shown = address or "this machine"
-        raise ConfigError(
-            f"there is no Ray cluster at {shown}: {str(error).splitlines()[0]}",
-            "start one with: ray start --head, or leave ray_address out for one of its own",
-        ) from error
-    return ray
 
 
 def _nodes(ray: Any) -> list[Any]:
