@@ -11,7 +11,7 @@ from pathlib import Path
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.journal import Journal, Replay
 from llm_batch.journal_line import answer_in, head_of, short
-from llm_batch.manifest import run_paths
+from llm_batch.manifest import jobs_path, run_paths
 from llm_batch.records import Call, Request
 
 
@@ -33,7 +33,7 @@ class Earlier:
 
 
 def set_aside(output: str | os.PathLike[str]) -> Path | None:
-    """Rename the three files of an earlier run, so that a new one begins with nothing.
+    """Rename the files of an earlier run, so that a new one begins with nothing.
 
     They are not deleted: what is in the journal was paid for.
 
@@ -43,14 +43,14 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
     Raises:
         OutputError: They cannot be renamed, or a run is writing them.
     """
-    files = run_paths(output)
+    files = _all_paths(output)
     if not any(path.exists() for path in files):
         return None
     with closing(Journal(files[1])):  # nobody else may be writing it
         number = 1
-        while any(path.exists() for path in run_paths(_numbered(files[0], number))):
+        while any(path.exists() for path in _all_paths(_numbered(files[0], number))):
             number += 1
-        names = run_paths(_numbered(files[0], number))
+        names = _all_paths(_numbered(files[0], number))
         try:
             for path, name in zip(files, names, strict=True):
                 if path.exists():
@@ -60,6 +60,10 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
                 f"cannot rename {error.filename}: {error.strerror}", "choose another --output"
             ) from error
     return names[1]
+
+
+def _all_paths(output: str | os.PathLike[str]) -> list[Path]:
+    return [*run_paths(output), jobs_path(output)]
 
 
 def _numbered(results: Path, number: int) -> Path:

@@ -34,6 +34,12 @@ def run_paths(output: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
     )
 
 
+def jobs_path(output: str | os.PathLike[str]) -> Path:
+    """Where the jobs at a provider's batch API are written down, if there are any."""
+    journal = run_paths(output)[1]
+    return journal.with_name(journal.name.replace(".calls.jsonl", ".batches.jsonl"))
+
+
 def new_run_id() -> str:
     """The UTC time and a few random letters; sorts by time."""
     return time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)

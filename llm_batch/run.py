@@ -110,6 +110,11 @@ def run(
         say = log.noting(say)
         for sentence in risks(config):
             say(sentence)
+        if earlier.overwrite and (n := open_jobs(config.run.output)):
+            raise ConfigError(
+                f"not overwritten: {n} batch {'job' if n == 1 else 'jobs'} of that run still go on",
+                "end them first with llmb run --cancel, or choose another --output",
+            )
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_batch.batches.collect import call_of
-from llm_batch.batches.job_log import JobLog, jobs_path, stub_of
+from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.vendors import connections_of
 from llm_batch.clock import Cancelled, Clock
@@ -16,7 +16,7 @@ from llm_batch.config import Config
 from llm_batch.errors import Incomplete, Interrupted, ProviderError
 from llm_batch.fleet import FleetModel
 from llm_batch.journal import Journal
-from llm_batch.manifest import run_paths
+from llm_batch.manifest import jobs_path, run_paths
 
 
 @dataclass(frozen=True, slots=True)

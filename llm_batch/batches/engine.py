@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llm_batch.batches.collect import Collected, call_of
-from llm_batch.batches.job_log import Entry, JobLog, jobs_path, stub_of
+from llm_batch.batches.job_log import Entry, JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.late import Late
 from llm_batch.batches.pack import pack
@@ -26,6 +26,7 @@ from llm_batch.config import Config
 from llm_batch.errors import ConfigError, OutputError, ProviderError, Refused, Transient
 from llm_batch.fleet import Fleet
 from llm_batch.journal import Journal
+from llm_batch.manifest import jobs_path
 from llm_batch.progress import Stop
 from llm_batch.providers.batching import VENDORS
 from llm_batch.providers.replies import mentions_response_format

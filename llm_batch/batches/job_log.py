@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.manifest import jobs_path
 from llm_batch.records import SCHEMA, Request
 
 _encode = msgspec.json.Encoder().encode
@@ -85,11 +86,6 @@ def stub_of(entry: Entry, model: str) -> Request:
     request = Request(entry.item, entry.step, model, (), {}, entry.sample)
     object.__setattr__(request, "key", entry.key)
     return request
-
-
-def jobs_path(results: Path) -> Path:
-    """Where the jobs of a results file are written down."""
-    return results.with_suffix("").with_name(results.with_suffix("").name + ".batches.jsonl")
 
 
 def open_jobs(output: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_batch.config import Config, Overrides, load_config
+from llm_batch.earlier import Earlier
 from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.run import run
 from tests.batch_server import BatchServer
@@ -110,9 +111,10 @@ class Session:
         self.stop = Stop()
         self.stop.clock = Hurried()  # type: ignore[assignment]  # all that is used of a clock
 
-    def play(self, **flags: Any) -> RunSummary:
+    def play(self, *, earlier: Earlier = Earlier(), **flags: Any) -> RunSummary:  # noqa: B008
         return run(
             load(self.folder, **flags),
+            earlier=earlier,
             say=self.said.append,
             progress=self._show,
             stop=self.stop,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llm_batch.batches.cancel import cancel_jobs
-from llm_batch.errors import EXIT_INTERRUPTED, EXIT_OK, Incomplete
+from llm_batch.earlier import Earlier
+from llm_batch.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, Incomplete
 from tests.batch_server import BatchServer
 from tests.batches.runs import Session, journal, load, results, write_project
 
@@ -66,3 +67,17 @@ def test_a_wrong_key_says_so_and_gives_nothing_up(
         cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, str)
     monkeypatch.setenv("OPENAI_API_KEY", server.key)
     assert cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, str).kept == 3
+
+
+def test_overwriting_sets_the_jobs_aside_and_waits_for_none_of_them(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    interrupted(tmp_path, server)
+    with pytest.raises(ConfigError, match="1 batch job of that run still"):
+        Session(tmp_path).play(earlier=Earlier(overwrite=True))
+    cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, lambda _: None)
+    server.polls = 1
+    assert Session(tmp_path).play(earlier=Earlier(overwrite=True)).exit_code == EXIT_OK
+    assert (tmp_path / "results.1.batches.jsonl").exists()
+    assert len(results(tmp_path)) == 6

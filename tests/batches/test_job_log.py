@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.batches.job_log import Entry, Job, JobLog, jobs_path, stub_of
+from llm_batch.batches.job_log import Entry, Job, JobLog, stub_of
 from llm_batch.errors import OutputError
+from llm_batch.manifest import jobs_path
 from tests.builders import request
 
 ENTRY = Entry("9f" * 16, "q1", "generate", 0, 0.1, 12)
