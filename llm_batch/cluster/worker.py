@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from llm_batch.records import Call, Request
 
 # How often a worker looks whether the run goes on while it waits for an answer about money.
 _ANSWER_SECONDS = 0.2
+
+
+# How often a worker looks whether its node is still there.
+_PARENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,17 @@ class DriversBudget(Budget):
             self._changed.notify_all()
 
 
+def _end_with_parent(parent: int) -> None:
+    """End this process when the one that started it, Ray's node, is gone.
+
+    Ray ends its workers then too, but waits for their threads, and those wait for a driver that
+    never asks again: the process would stay, and could go on to make calls.
+    """
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os._exit(1)
+
+
 class Worker:
     """An actor. The driver has one `exchange` with it at a time.
 
@@ -104,6 +120,7 @@ class Worker:
         self._workers = workers
         self._clock = SystemClock()
         self._engine: ThreadsEngine | None = None
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
     def start(self, config: Config, paces: Mapping[str, Pace], keys: Mapping[str, str]) -> str:
         """Make the clients of the models.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.scale import session_of
 from llm_batch.config import Config
 from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.run import run
+from tests.fire.processes import until
 from tests.fire.runs import journal, load, results, write_project
 from tests.server import Server, serve
 
@@ -23,8 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without room for actors, so that tests may take nodes away."""
-    import os
-
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -128,6 +129,16 @@ def test_a_lost_node_loses_no_finished_call_and_no_item(
     assert server.stats()["duplicates"] <= 4
     again = [call for call in journal(tmp_path) if call["attempts"][0]["error"] == "lost"]
     assert all(call["worst_case"] for call in again)
+    until(lambda: not {"ray::Worker"} & {name for name, _ in _adopted()})
+
+
+def _adopted() -> list[tuple[str, int]]:
+    """Processes of this session whose node is gone: nobody would ever end them."""
+    return [
+        (name, pid)
+        for name, pid in session_of(os.getsid(0))
+        if (status := Path(f"/proc/{pid}/status")).exists() and "\nPPid:\t1\n" in status.read_text()
+    ]
 
 
 def test_a_stop_keeps_what_is_in_flight_and_the_same_command_goes_on(
