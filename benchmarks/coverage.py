@@ -15,7 +15,7 @@ import argparse
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log
 
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable
@@ -36,10 +36,16 @@ from llm_batch.stats.interval import (
     wilson_finite,
     z_value,
 )
-from llm_batch.stats.sequential import beta_binomial, prior_posterior_ratio
+from llm_batch.stats.sequential import (
+    T_OPT,
+    _log_evidence,
+    beta_binomial,
+    prior_posterior_ratio,
+)
 from llm_batch.stats.weighting import Stratum, stratified_mean, stratified_rate
 
 MARK_BELOW = 0.93
+LOG_20 = log(20)  # a level of 95 %
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=2000, help="runs per setting")
     parser.add_argument("--quick", action="store_true", help="200 runs")
+    parser.add_argument("--only-stopping", action="store_true", help="only the last table")
     asked = parser.parse_args()
     runs = 200 if asked.quick else asked.runs
+    if asked.only_stopping:
+        return stopping(runs)
     print(f"{runs:,} runs a setting, level 95 %\n")
     print(f"{'interval':<28}{'setting':<40}{'covers':>8}{'width':>9}")
     worst: dict[str, float] = {}
@@ -79,6 +88,7 @@ def main() -> None:
     for name, share in worst.items():
         print(f"  {name:<28}{share:>7.1%}")
     stopping(runs)
+    return None
 
 
 def settings() -> Iterator[Setting]:
@@ -236,10 +246,9 @@ def stopping(runs: int) -> None:
         wrong, used, most = 0, 0, 2000
         draw = random.Random(f"{rate} {threshold}")
         for _ in range(runs):
-            n, interval = _until_decided(draw, rate, threshold, most)
+            n, side = _until_decided(draw, rate, threshold, most)
             used += n
-            low, high = interval.low or 0.0, 1.0 if interval.high is None else interval.high
-            wrong += (low > threshold >= rate) or (high < threshold <= rate)
+            wrong += side * (rate - threshold) < 0 or (rate == threshold and side != 0)
         fixed = _fixed(rate, threshold) or most
         line = f"decided {threshold:g}, true rate {rate:g}"
         _print(line, wrong / runs, used / runs, fixed)
@@ -278,18 +287,18 @@ def stopping(runs: int) -> None:
 
 def _until_decided(
     draw: random.Random, rate: float, threshold: float, most: int
-) -> tuple[int, Interval]:
-    passed, interval = 0, beta_binomial(0, 0)
+) -> tuple[int, int]:
+    """Items until the sequence leaves the threshold out, looking at every one; and the side."""
+    passed = 0
     for n in range(1, most + 1):
         passed += draw.random() < rate
-        # The sequence may exclude the threshold only where the observed rate has left it.
-        if n % 4 and n > 40:
-            continue
-        interval = beta_binomial(passed, n)
-        low, high = interval.low or 0.0, 1.0 if interval.high is None else interval.high
-        if low > threshold or high < threshold:
-            return n, interval
-    return most, interval
+        # The same as to ask whether the bounds of `beta_binomial` exclude it, without the bounds.
+        if _log_evidence(threshold, passed, n, T_OPT) > LOG_20:
+            interval = beta_binomial(passed, n)
+            assert interval.low is not None and interval.high is not None
+            assert not interval.low <= threshold <= interval.high
+            return n, 1 if interval.low > threshold else -1
+    return most, 0
 
 
 def _fixed(rate: float, threshold: float) -> int | None:
