@@ -169,7 +169,10 @@ class Jobs:
                 api.cancel(job.job)
                 watch.cancelled = True
             watch.saw(api.poll(job.job), self._clock.now())
-            return self._end_of(watch)
+            ended = self._end_of(watch)
+            if ended is not None:
+                self._say(f"batch {job.job} is over: {len(ended.found):,} requests came back")
+            return ended
         except Refused as error:
             if error.status_code == 404:
                 error.hint = (
