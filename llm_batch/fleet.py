@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self
@@ -14,7 +15,7 @@ from llm_batch.clock import Clock
 from llm_batch.config import Config, Model, model_limits
 from llm_batch.limits import Limiter
 from llm_batch.models import model_info
-from llm_batch.pool import Endpoint, Pool
+from llm_batch.pool import Endpoint, Notice, Pool
 from llm_batch.prices import Tariff, tariff_of
 from llm_batch.providers import make_provider
 from llm_batch.providers.base import Provider
@@ -108,6 +109,8 @@ class Fleet:
         self.models: dict[str, FleetModel] = {}
         #: By model, or by model and URL where it has several endpoints; see `places_of`.
         self.limiters: dict[str, Limiter] = {}
+        #: What the pools of this process, and those of others, had to say; see `heard`.
+        self.notices: deque[Notice] = deque()
         self._clients: dict[str, Client] = {}
         self._closing = ExitStack()
         with self._closing:
@@ -124,7 +127,7 @@ class Fleet:
                         limiter_of(key) if limiter_of else _limiter(rpm, tpm, provider, clock)
                     )
                     places.append((provider, limiter))
-                provider, limiter = _one(places, settings, clock)
+                provider, limiter = _one(places, settings, clock, self.notices.append)
                 self._clients[name] = Client(
                     provider,
                     limiter,
@@ -142,6 +145,13 @@ class Fleet:
 
     def counter(self, model: str) -> TokenCounter:
         return self.models[model].counter()
+
+    def heard(self) -> list[Notice]:
+        """What happened to endpoints since this was asked last."""
+        notices = []
+        while self.notices:
+            notices.append(self.notices.popleft())
+        return notices
 
     @property
     def rpm(self) -> float | None:
@@ -176,7 +186,10 @@ def places_of(config: Config, model: str) -> list[Place]:
 
 
 def _one(
-    places: Sequence[tuple[Provider, Limiter]], settings: Model, clock: Clock
+    places: Sequence[tuple[Provider, Limiter]],
+    settings: Model,
+    clock: Clock,
+    tell: Callable[[Notice], None],
 ) -> tuple[Provider, Limiter]:
     """The provider and limiter of a model, whether it has one endpoint or several."""
     if not settings.endpoints:
@@ -187,6 +200,7 @@ def _one(
             for each, place in zip(settings.endpoints, places, strict=True)
         ],
         clock,
+        tell=tell,
     )
     return pool, pool
 

@@ -27,6 +27,21 @@ _LOOK_AGAIN_SECONDS = 0.5
 _PROBE_SECONDS = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An endpoint is left out, or used again.
+
+    Attributes:
+        url: Which.
+        well: Whether it is used again.
+        why: What it failed with when it is left out.
+    """
+
+    url: str
+    well: bool
+    why: str = ""
+
+
 @dataclass(slots=True)
 class Endpoint:
     """One place that serves the model.
@@ -38,8 +53,9 @@ class Endpoint:
         limiter: Its own.
         busy: Requests that wait for it or are under way.
         sent: Requests it has been given.
-        failures: Since its last success.
-        rests: How often it was left out since then.
+        failures: In a row.
+        out: Whether it must be asked whether it is there before it is used.
+        rests: How often it was left out since its last success.
         rest_until: When it is looked at again, in seconds of the clock.
     """
 
@@ -50,6 +66,7 @@ class Endpoint:
     busy: int = 0
     sent: int = 0
     failures: int = 0
+    out: bool = False
     rests: int = 0
     rest_until: float = float("-inf")
 
@@ -67,6 +84,7 @@ class Pool(Limiter):
         endpoints: At least one.
         clock: Where time comes from.
         probe: Whether something answers at an endpoint; tests pass their own.
+        tell: Called when an endpoint is left out or used again, from any thread.
     """
 
     def __init__(
@@ -74,10 +92,12 @@ class Pool(Limiter):
         endpoints: Sequence[Endpoint],
         clock: Clock,
         probe: Callable[[Endpoint], bool] | None = None,
+        tell: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         super().__init__(None, None, clock)
         self.endpoints = list(endpoints)
         self._probe = probe or is_there
+        self._tell = tell
         self._chosen = _Chosen()
         self._choosing = threading.Lock()
         first = self.endpoints[0].provider
@@ -125,10 +145,14 @@ class Pool(Limiter):
         except RateLimited:
             raise  # it is there, and says how long to wait
         except Transient as error:
-            self._failed(endpoint, at_once=error.kind == "unreachable")
+            self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
             raise
         with self._choosing:
-            endpoint.failures = endpoint.rests = 0
+            endpoint.failures = 0
+            # What was under way when it was left out says nothing of now.
+            if endpoint.rests and not endpoint.out:
+                endpoint.rests = 0
+                self._tell(Notice(endpoint.url, well=True))
         return reply
 
     def finish(
@@ -170,7 +194,7 @@ class Pool(Limiter):
                     chosen = min(well, key=Endpoint.load)
                     chosen.busy += 1
                     chosen.sent += 1
-                    if not chosen.rests:
+                    if not chosen.out:
                         return chosen
                     # Nobody else takes it until it is known to be there again.
                     self._rest(chosen, now)
@@ -179,21 +203,28 @@ class Pool(Limiter):
                 continue
             if self._probe(chosen):
                 with self._choosing:
-                    chosen.rest_until, chosen.rests = float("-inf"), 0
+                    chosen.rest_until, chosen.out = float("-inf"), False
+                    # It may answer this question only: one more failure is enough.
+                    chosen.failures = _FAILURES_IN_A_ROW - 1
                 return chosen
             self._let_go(chosen)
 
-    def _failed(self, endpoint: Endpoint, at_once: bool) -> None:
+    def _failed(self, endpoint: Endpoint, why: str, at_once: bool) -> None:
         with self._choosing:
+            now = self._clock.now()
             endpoint.failures += 1
-            if at_once or endpoint.failures >= _FAILURES_IN_A_ROW:
-                self._rest(endpoint, self._clock.now())
+            if not at_once and endpoint.failures < _FAILURES_IN_A_ROW:
+                return
+            if endpoint.rest_until > now:
+                return  # what was under way when it began to rest says nothing new
+            if not endpoint.rests:
+                self._tell(Notice(endpoint.url, well=False, why=why))
+            self._rest(endpoint, now)
 
     def _rest(self, endpoint: Endpoint, now: float) -> None:
-        if endpoint.rest_until > now:
-            return  # what was under way when it began to rest says nothing new
         seconds = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2.0**endpoint.rests)
         endpoint.rests += 1
+        endpoint.out = True
         endpoint.rest_until = now + seconds
 
     def _mine(self) -> Endpoint:

@@ -33,6 +33,7 @@ from llm_batch.fleet import Fleet
 from llm_batch.history import edited_since, new_manifest, what_is_odd, with_seconds, with_totals
 from llm_batch.journal import Journal
 from llm_batch.log_file import LogFile, NoLog
+from llm_batch.outages import Outages
 from llm_batch.play import Event, play
 from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.purse import Purse
@@ -187,6 +188,7 @@ class _Session:
         self._log = log
         self.checkpoint: Callable[[], None] = lambda: None
         self.watch: Watch | None = None
+        self._outages = Outages(config)
         self._circuit = Circuit(config.limits.max_failure_share)
         # Items with a call of this session and no result yet.
         self._asked: set[str] = set()
@@ -221,6 +223,8 @@ class _Session:
             )
             for event in events:
                 self._take_in(event)
+                for sentence in self._outages.sentences(self._fleet.heard()):
+                    self._say(sentence)
                 self.state.in_flight = engine.held
                 self.state.jobs = self._note()
                 self.state.seconds = time.monotonic() - started
@@ -256,7 +260,7 @@ class _Session:
             return ENGINES[config.run.engine](fleet.call, config.limits.workers)
         from llm_batch.cluster.engine import RayEngine
 
-        return RayEngine(config, fleet, self._budget)
+        return RayEngine(config, fleet, self._budget, self._say)
 
     def _take_in(self, event: Event) -> None:
         state = self.state

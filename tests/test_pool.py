@@ -10,7 +10,8 @@ import pytest
 from llm_batch.clock import FakeClock
 from llm_batch.errors import ProviderError, RateLimited, Unavailable
 from llm_batch.limits import Limiter
-from llm_batch.pool import Endpoint, Pool, is_there
+from llm_batch.outages import Outages
+from llm_batch.pool import Endpoint, Notice, Pool, is_there
 from llm_batch.providers.base import Reply
 from llm_batch.records import Request
 from llm_batch.run import run
@@ -48,6 +49,7 @@ class Two:
         self.places = Place("a"), Place("b")
         self.there = True
         self.probed: list[str] = []
+        self.heard: list[tuple[str, bool]] = []
         self.pool = Pool(
             [
                 Endpoint(f"http://{place.name}/v1", weight, place, Limiter(rpm, None, self.clock))
@@ -55,7 +57,11 @@ class Two:
             ],
             self.clock,
             self._probe,
+            tell=self._hear,
         )
+
+    def _hear(self, notice: Notice) -> None:
+        self.heard.append((notice.url[7], notice.well))
 
     def _probe(self, endpoint: Endpoint) -> bool:
         self.probed.append(endpoint.url)
@@ -108,7 +114,64 @@ def test_one_that_was_left_out_is_asked_before_it_is_used_again() -> None:
     assert {two.send() for _ in range(4)} == {"b"} and len(two.probed) == 1  # rests twice as long
     two.there = True
     two.clock.seconds += 3
+    assert two.heard == [("a", False)]
     assert Counter(two.send() for _ in range(20))["a"] >= 10 and len(two.probed) == 2
+    assert two.heard == [("a", False), ("a", True)]
+
+
+def test_one_that_says_it_is_there_and_fails_is_asked_less_and_less_often() -> None:
+    two = Two()
+    two.places[0].error = Unavailable("broken")
+    for _ in range(600):
+        two.send()
+        two.clock.seconds += 1
+    # 3 failures, then one after each rest of 2, 4, 8, … 300 s.
+    assert two.places[0].asked <= 3 + 9
+    assert two.heard == [("a", False)]
+
+
+def test_an_answer_to_what_was_under_way_brings_nobody_back() -> None:
+    two = Two((9, 1))
+    slip = two.pool.acquire()
+    two.pool._failed(two.pool.endpoints[0], "gone", at_once=True)
+    two.pool.complete(request(), 1.0)
+    two.pool.finish(slip)
+    assert two.heard == [("a", False)] and two.send() == "b"
+
+
+def outages(tmp_path: Path, urls: list[str]) -> Outages:
+    (tmp_path / "q.txt").write_text("one\n")
+    places = ", ".join(f'{{ api_base = "{url}" }}' for url in urls)
+    (tmp_path / "llmb.toml").write_text(
+        '[data]\npath = "q.txt"\n[[steps]]\nname = "a"\nmodel = "openai/m"\n'
+        'prompt = "{{ text }}"\n[models."openai/m"]\ninput_price = 0\noutput_price = 0\n'
+        f"endpoints = [{places}]\n"
+    )
+    return Outages(load(tmp_path))
+
+
+def test_what_is_said_of_an_outage_is_said_once(tmp_path: Path) -> None:
+    a, b = "http://gpu-1:8000/v1", "http://gpu-2:8000/v1"
+    said = outages(tmp_path, [a, b])
+    gone = Notice(a, well=False, why="cannot connect")
+    assert list(said.sentences([gone, gone])) == [
+        "http://gpu-1:8000/v1 is left out until it answers again: cannot connect"
+    ]
+    assert list(said.sentences([Notice(b, well=False, why="HTTP 500")])) == [
+        "http://gpu-2:8000/v1 is left out until it answers again: HTTP 500",
+        "no endpoint of openai/m answers; the run waits for one, and asks after 2 s to 5 min. "
+        "Ctrl-C ends the run, and nothing is lost",
+    ]
+    assert list(said.sentences([Notice(a, well=True), Notice(a, well=True)])) == [
+        "http://gpu-1:8000/v1 answers again, and is used again"
+    ]
+
+
+def test_an_endpoint_that_comes_and_goes_does_not_fill_the_screen(tmp_path: Path) -> None:
+    said = outages(tmp_path, ["http://a/v1", "http://b/v1"])
+    flaps = [Notice("http://a/v1", well, "HTTP 500") for well in (False, True)] * 50
+    lines = list(said.sentences(flaps))
+    assert len(lines) == 6 and lines[4].endswith("nothing is said")
 
 
 def test_a_refusal_for_the_rate_moves_requests_to_the_other() -> None:
@@ -160,8 +223,10 @@ def test_a_run_goes_on_when_one_of_two_servers_dies(
                 gone.append(dies.stats()["successes"])
                 dies.process.kill()
 
-        summary = run(load(tmp_path), progress=watch)
+        said: list[str] = []
+        summary = run(load(tmp_path), progress=watch, say=said.append)
         assert gone[0] >= 5
+        assert [line.split(" until")[0] for line in said] == [f"{dies.url}/v1 is left out"]
         assert summary.exit_code == 0
         assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
         assert stays.stats()["successes"] + gone[0] >= 116

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,11 +41,13 @@ class _Actor:
         fresh: Requests for the next exchange.
         sent: Requests it has, by key.
         answers: To its questions, for the next exchange.
+        node: Where it runs, once it has started.
     """
 
     handle: Any
     room: int
     ready: Any
+    node: str = ""
     talk: Any = None
     fresh: list[Request] = field(default_factory=list)
     sent: dict[str, Request] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class RayEngine:
         config: What is run; actors make their own clients from it.
         fleet: The driver's: where the limits of the models begin, and what a request costs.
         budget: Asked before a request is made again.
+        say: Called with sentences a user should read.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.
@@ -77,7 +80,9 @@ class RayEngine:
         config: Config,
         fleet: Fleet,
         budget: Budget,
+        say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
+        self._say = say
         self._ray = ray = connected(config.run.ray_address)
         self._config, self._fleet, self._budget = config, fleet, budget
         self._paces = {
@@ -204,12 +209,13 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         if actor.ready is not None:
-            actor.ready = None
+            actor.ready, actor.node = None, said
             return
         actor.talk = None
         self._take_in(actor, said)
 
     def _take_in(self, actor: _Actor, news: News) -> None:
+        self._fleet.notices.extend(news.notices)
         for call in news.calls:
             del actor.sent[call.request.key]
             self._done.append(self._with_lost(call))
@@ -235,6 +241,8 @@ class RayEngine:
         self._actors.remove(actor)
         again = list(actor.sent.values())
         self._waiting.extendleft(reversed(actor.fresh))
+        if not self._stopping:
+            self._say(_of_a_loss(actor, len(again)))
         for request in again:
             model = self._fleet.models[request.model]
             most = model.most(request) if model.tariff is not None else None
@@ -275,6 +283,18 @@ class RayEngine:
             cost=None if cost is None or call.cost is None else cost + call.cost,
             worst_case=True,
         )
+
+
+def _of_a_loss(actor: _Actor, requests: int) -> str:
+    """What to say of an actor that is gone with so many requests."""
+    where = f" on {actor.node}" if actor.node else ""
+    if not requests:
+        return f"a process of the Ray cluster{where} was lost, with nothing under way"
+    what = "1 request" if requests == 1 else f"{requests} requests"
+    return (
+        f"a process of the Ray cluster{where} was lost with {what} under way; what it was doing "
+        "is done again elsewhere, and charged twice where it may have been billed"
+    )
 
 
 def _nodes(ray: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from llm_batch.config import Config
 from llm_batch.engines.threads import ThreadsEngine
 from llm_batch.fleet import Fleet
 from llm_batch.limits import Limiter
+from llm_batch.pool import Notice
 from llm_batch.providers.redact import remember_key
 from llm_batch.records import Call, Request
 
@@ -46,12 +47,14 @@ class News:
         asks: Questions that wait for an answer.
         returned: Requests that were not begun and will not be.
         held: Requests it still has.
+        notices: Of endpoints that are left out or used again.
     """
 
     calls: Sequence[Call]
     asks: Sequence[Ask]
     returned: Sequence[Request]
     held: int
+    notices: Sequence[Notice] = ()
 
 
 class DriversBudget(Budget):
@@ -162,7 +165,8 @@ class Worker:
             self._clock.cancel()
             returned = engine.give_back()
         calls = engine.wait(seconds)
-        return News(calls, self._budget.open_asks(), returned, engine.held)
+        asks = self._budget.open_asks()
+        return News(calls, asks, returned, engine.held, self._fleet.heard())
 
     def _limiter(self, model: str, pace: Pace) -> Limiter:
         import ray

@@ -120,8 +120,10 @@ def test_a_lost_node_loses_no_finished_call_and_no_item(
             lost.set()
             cluster.remove_node(node, allow_graceful=False)
 
-    summary = play(tmp_path, progress=watch)
+    said: list[str] = []
+    summary = play(tmp_path, progress=watch, say=said.append)
     assert lost.is_set()
+    assert [line[:32] for line in said] == ["a process of the Ray cluster on "]
     assert summary.exit_code == 0
     assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
     assert len(results(tmp_path)) == 150
