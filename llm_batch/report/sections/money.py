@@ -80,7 +80,7 @@ def _estimates(spent: list[Spending]) -> Table:
         )
     return Table(
         ("estimated", "input", "output", "cost (low to high)", "actual cost"),
-        (False, True, True, True, True),
+        (False, True, True, True, False),  # the words wrap where the numbers leave no room
         tuple(rows),
     )
 
