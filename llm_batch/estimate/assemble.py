@@ -90,7 +90,7 @@ def assembled(
         seconds=interval(pace.seconds),
         steps=tuple(_step_estimate(plan, step) for step in load),
         workers=plan.workers,
-        requests_per_minute=pace.requests_per_minute(sum(step.calls for step in load)),
+        requests_per_minute=pace.requests_per_minute,
         bound_by=_bound_by(pace.bound_by, pace.by_limit, cost, batch),
         advice=quoted(needed),
         needed=needed,

@@ -49,11 +49,6 @@ class Situation:
     measured: Measured | None
     today: date
 
-    @property
-    def calls(self) -> float:
-        """Requests of all steps."""
-        return sum(step.calls for step in self.load)
-
 
 def cautions(now: Situation) -> Iterator[Caution]:
     """Yield them, what stands in the way first, then money."""
@@ -143,10 +138,11 @@ def _too_many_items(now: Situation) -> Iterator[Caution]:
 
 
 def _rate(now: Situation) -> Iterator[Caution]:
-    slow, quick = now.pace.requests_per_minute(now.calls)
-    if not now.calls:
+    slow, quick = now.pace.requests_per_minute
+    if not now.pace.live_calls:
         return
-    unlimited = [s.model for s in now.servings.values() if s.rpm_is_assumed]
+    live = [serving for serving in now.servings.values() if not serving.batch]
+    unlimited = [serving.model for serving in live if serving.rpm_is_assumed]
     if unlimited and now.config.limits.workers > MANY_WORKERS:
         yield Caution(
             f"{now.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
@@ -156,12 +152,13 @@ def _rate(now: Situation) -> Iterator[Caution]:
             "--workers 5",
         )
         return
-    for model, serving in now.servings.items():
-        calls = sum(step.calls for step in now.load if step.step.model == model)
-        most = quick * calls / now.calls
+    for serving in live:
+        calls = sum(step.calls for step in now.load if step.step.model == serving.model)
+        most = quick * calls / now.pace.live_calls
         if serving.rpm is not None and most > serving.rpm:
             yield Caution(
-                f"{now.workers:,} workers make up to {most:,.0f} requests a minute at {model}, "
+                f"{now.workers:,} workers make up to {most:,.0f} requests a minute at "
+                f"{serving.model}, "
                 f"whose limit is {serving.rpm:,.0f}: the rest wait.",
                 f"--workers {now.pace.enough_workers} is enough, or raise --rpm or --tier if your "
                 "account allows it",

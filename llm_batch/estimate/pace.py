@@ -27,21 +27,25 @@ class Pace:
         seconds: Wall time; low with quick answers, high with slow and long ones.
         bound_by: What decides in the expected case, as a sentence.
         by_limit: Whether that is a limit of the provider.
-        workers_seconds: Wall time if nothing but the workers decided.
+        live_calls: Calls that the workers make; those of batches are not among them.
+        workers_seconds: Wall time of these if nothing but the workers decided.
         enough_workers: More than this many would not help.
     """
 
     seconds: Span
     bound_by: str
     by_limit: bool
+    live_calls: float
     workers_seconds: Span
     enough_workers: int
 
-    def requests_per_minute(self, calls: float) -> tuple[float, float]:
+    @property
+    def requests_per_minute(self) -> tuple[float, float]:
         """What the workers make without limits, at the slowest and the quickest answers."""
-        if not calls:
+        if not self.live_calls:
             return 0.0, 0.0
-        return 60 * calls / self.workers_seconds.high, 60 * calls / self.workers_seconds.low
+        slowest, quickest = self.workers_seconds.high, self.workers_seconds.low
+        return 60 * self.live_calls / slowest, 60 * self.live_calls / quickest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,24 @@ def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
     """
     bounds = [list(_bounds(load, servings, workers, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
-    by_workers = Span(*(_worker_seconds(load, servings, workers, case) for case in range(3)))
+    live = _live(load, servings)
+    by_workers = Span(*(_worker_seconds(live, servings, workers, case) for case in range(3)))
     slowest = max(bounds[1], key=lambda bound: bound.seconds)
-    work = sum(step.calls * _seconds_of(step, servings).value for step in load)
+    work = sum(step.calls * _seconds_of(step, servings).value for step in live)
     enough = -(-work // seconds.value) if seconds.value else 1
-    return Pace(seconds, slowest.reason, slowest.by_limit, by_workers, max(1, int(enough)))
+    return Pace(
+        seconds,
+        slowest.reason,
+        slowest.by_limit,
+        sum(step.calls for step in live),
+        by_workers,
+        max(1, int(enough)),
+    )
+
+
+def _live(load: Load, servings: Mapping[str, Serving]) -> Load:
+    """The steps whose calls the workers make."""
+    return [step for step in load if not servings[step.step.model].batch]
 
 
 def _bounds(
@@ -82,7 +99,7 @@ def _bounds(
             "Bound by the provider's batches, up to 24 h for each of "
             f"{_count(len(batches), 'step')}.",
         )
-    live = [step for step in load if not servings[step.step.model].batch]
+    live = _live(load, servings)
     if not any(step.calls for step in live):
         return
     yield _Bound(

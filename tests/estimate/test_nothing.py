@@ -296,9 +296,20 @@ def test_the_batch_engine_costs_the_batch_price_and_takes_up_to_a_day_a_step() -
     assert made.batch_cost is None and made.cached_cost is None
     assert high(made.seconds) == 2 * 86_400
     assert made.bound_by == "Bound by the provider's batches, up to 24 h for each of 2 steps."
+    assert made.requests_per_minute == (0, 0)  # no worker makes any of its calls
+    mixed = nothing(config("gpt-4o-mini", "mistral/x", run={"engine": "batch"}), 1000)
+    assert 0 < mixed.requests_per_minute[1] == pytest.approx(live.requests_per_minute[1], rel=0.5)
     own = {"gpt-4o-mini": {"batch_input_price": 1, "batch_output_price": 1}}
     priced = nothing(single("gpt-4o-mini", max_tokens=300, models=own, run={"engine": "batch"}), 10)
     assert value(priced.cost) == pytest.approx(10 * 600e-6)
+
+
+def test_workers_flood_nobody_with_what_goes_by_batch() -> None:
+    many = {"workers": 200}
+    live = nothing(config("gpt-4o-mini", "gpt-4o-mini", limits=many), 1000)
+    made = nothing(config("gpt-4o-mini", "gpt-4o-mini", run={"engine": "batch"}, limits=many), 1000)
+    assert any("flooding" in caution for caution, _ in live.warnings)
+    assert not any("requests a minute" in caution for caution, _ in made.warnings)
 
 
 def test_several_endpoints_have_their_limits_together() -> None:
