@@ -7,18 +7,21 @@ ids in its results: it is taken for ours while it could be, and never submitted 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted, unfinished
+from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of, unfinished
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.replies import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
+#: More than any clock is wrong, in seconds.
+_DAY = 86_400.0
 _STATUS = {
     "invalid_request_error": 400,
     "invalid_request": 400,
@@ -61,8 +64,11 @@ class AnthropicBatches:
         rows = [{"custom_id": name, "params": msgspec.Raw(body)} for name, body in lines]
         return _encode({"requests": rows})
 
+    def is_ready(self, uploaded: bytes) -> bool:
+        return True
+
     def create(self, own_id: str, uploaded: bytes) -> str:
-        return str(self._http.json("POST", self._path, uploaded)["id"])
+        return id_of(self._http.json("POST", self._path, uploaded))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -73,10 +79,11 @@ class AnthropicBatches:
             page = self._http.json("GET", f"{self._path}?limit=100{more}")
             jobs: list[dict[str, Any]] = page.get("data") or []
             for job in jobs:
-                if job.get("id") == marker:
+                if job.get("id") == marker or _is_before(job, since - _DAY):
                     return found  # those that follow are older
                 counts = counted((job.get("request_counts") or {}).values())
-                if sum(counts) == size and job.get("id") not in others:
+                known = job.get("archived_at") or job.get("id") in others
+                if sum(counts) == size and not known:
                     found = str(job["id"])
             if not jobs or not page.get("has_more"):
                 return found
@@ -93,6 +100,7 @@ class AnthropicBatches:
             status,
             ended=status == "ended" and has_results,
             settling=status == "ended" and not has_results,
+            may_have_none=not succeeded,
             cancelled=bool(job.get("cancel_initiated_at")),
             total=waiting + succeeded + errored + cancelled + expired,
             completed=succeeded,
@@ -102,7 +110,8 @@ class AnthropicBatches:
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         # Its address is made here: a key goes to no address that a reply names.
-        yield from map(_outcome, self._http.lines(f"{self._path}/{quote(state.raw['id'])}/results"))
+        path = f"{self._path}/{quote(state.raw['id'])}/results"
+        yield from outcomes_of(self._http.lines(path), _outcome)
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -113,6 +122,15 @@ class AnthropicBatches:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _is_before(job: dict[str, Any], at: float) -> bool:
+    """Whether a job was created before a time, in seconds since 1970, as far as it says."""
+    try:
+        created = datetime.fromisoformat(str(job.get("created_at")))
+    except ValueError:
+        return False
+    return created.tzinfo is not None and created.timestamp() < at
 
 
 def _outcome(line: dict[str, Any]) -> Outcome:
@@ -126,6 +144,10 @@ def _outcome(line: dict[str, Any]) -> Outcome:
         inner = inner.get("error") or inner
         status = _STATUS.get(str(inner.get("type")), 500)
         return Outcome(custom_id, body, error_from_reply(status, body, {}))
-    if kind in ("canceled", "expired"):
-        return Outcome(custom_id, error=unfinished(f"batch_{kind}", f"the batch was {kind}"))
+    if kind == "canceled":
+        error = unfinished("batch_cancelled", "the batch was cancelled before it")
+        return Outcome(custom_id, error=error)
+    if kind == "expired":
+        error = unfinished("batch_expired", "the batch expired before it")
+        return Outcome(custom_id, error=error)
     return Outcome(custom_id, error=Unavailable(f"an outcome of kind {kind}", kind="garbage"))

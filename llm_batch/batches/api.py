@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +14,8 @@ from llm_batch.providers.base import Prepared
 Line = tuple[str, bytes]
 
 _TOKEN_LIMIT = re.compile(r"token_limit_exceeded|enqueued.{0,20}token", re.IGNORECASE)
-_LIMIT = re.compile(r"limit:?\s*([\d,._ ]*\d)", re.IGNORECASE)
+_LIMIT = re.compile(r"limit(?: of|:)?\s*([\d,._ ]*\d)\s*([KM]\b)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1000, "M": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class JobState:
         name: The vendor's word for it.
         ended: Whether nothing more will happen and the outcomes can be read.
         settling: It says that it has ended, and its files are not there yet.
+        may_have_none: Its files need not come, since it ended early.
         cancelled: It was cancelled, by whomever.
         total: Requests in it, as the vendor counts.
         completed: Requests answered.
         failed: Requests that failed.
         error: Why the whole job was turned down; ``None`` when it was not.
+        has_answers: Some of a job that was turned down are there all the same.
         bad_lines: Lines the vendor turned down, from 0, with its words.
         raw: The vendor's own description, for `BatchApi.outcomes`.
     """
@@ -46,11 +49,13 @@ class JobState:
     name: str
     ended: bool = False
     settling: bool = False
+    may_have_none: bool = False
     cancelled: bool = False
     total: int = 0
     completed: int = 0
     failed: int = 0
     error: ProviderError | None = None
+    has_answers: bool = False
     bad_lines: Mapping[int, str] = field(default_factory=dict)
     raw: Any = None
 
@@ -79,8 +84,14 @@ class BatchApi(Protocol):
     def upload(self, own_id: str, lines: Sequence[Line]) -> Any:
         """Bring the requests there, as far as that can be repeated without cost."""
 
+    def is_ready(self, uploaded: Any) -> bool:
+        """Whether a job can be made of what was brought there."""
+
     def create(self, own_id: str, uploaded: Any) -> str:
-        """Start the job, and return the vendor's id of it. Costs money: never to be repeated."""
+        """Start the job, and return the vendor's id of it. Costs money: never to be repeated.
+
+        After `RateLimited` nothing was started: too much waits in the vendor's queue.
+        """
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -114,14 +125,42 @@ def is_token_limit(error: ProviderError) -> bool:
 
 
 def stated_limit(error: ProviderError) -> int | None:
-    """The limit of tokens in the queue that an error names."""
-    found = _LIMIT.search(error.message)
-    return int(re.sub(r"\D", "", found[1])) if found else None
+    """The limit of tokens in the queue that an error names (OpenAI: 90,000; Azure: 30K)."""
+    found = _LIMIT.search(error.message) if is_token_limit(error) else None
+    if found is None:
+        return None
+    return int(re.sub(r"\D", "", found[1])) * _UNITS[(found[2] or "").upper()]
 
 
 def unfinished(kind: str, message: str) -> Unavailable:
     """The outcome of a line that was not worked on, and is not billed."""
     return Unavailable(message, kind=kind)
+
+
+def id_of(value: Mapping[str, Any], name: str = "id") -> str:
+    """The id in a reply.
+
+    Raises:
+        Unavailable: There is none.
+    """
+    found = value.get(name)
+    if not isinstance(found, str) or not found:
+        raise Unavailable(f"the batch API answered without {name!r}", kind="garbage")
+    return found
+
+
+def outcomes_of(
+    lines: Iterable[Any], outcome: Callable[[dict[str, Any]], Outcome]
+) -> Iterator[Outcome]:
+    """The outcomes of lines; one of a shape that no reference knows is passed over.
+
+    Its request then has no outcome, and the answers beside it are kept.
+    """
+    for line in lines:
+        try:
+            yield outcome(line)
+        except (ValueError, TypeError, AttributeError, LookupError):
+            continue
 
 
 def counted(values: Iterable[Any]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted
+from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.providers.base import Prepared
@@ -20,7 +20,10 @@ from llm_batch.providers.replies import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
 #: HTTP statuses of gRPC's codes (google/rpc/code.proto).
-_STATUS = {1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 13: 500, 14: 503, 16: 401}
+_STATUS = {
+    1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501,
+    13: 500, 14: 503, 16: 401,
+}  # fmt: skip
 
 
 class GeminiBatches:
@@ -53,9 +56,12 @@ class GeminiBatches:
         batch = {"displayName": own_id, "inputConfig": {"requests": {"requests": rows}}}
         return _encode({"batch": batch})
 
+    def is_ready(self, uploaded: bytes) -> bool:
+        return True
+
     def create(self, own_id: str, uploaded: bytes) -> str:
         path = self._path(f"{self._model}:batchGenerateContent")
-        return str(self._http.json("POST", path, uploaded)["name"])
+        return id_of(self._http.json("POST", path, uploaded), "name")
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -65,14 +71,16 @@ class GeminiBatches:
             more = "pageSize=100" + (f"&pageToken={quote(token)}" if token else "")
             page = self._http.json("GET", self._path(f"{self._base}/batches", more))
             for job in page.get("operations") or ():
-                if (job.get("metadata") or {}).get("displayName") == own_id:
+                named = (job.get("metadata") or {}).get("displayName") == own_id
+                if named and job["name"] not in others:
                     return str(job["name"])
             token = str(page.get("nextPageToken") or "")
             if not token:
                 return None
 
     def poll(self, job_id: str) -> JobState:
-        job = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"))
+        # The answers come with it.
+        job = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"), large=True)
         about = job.get("metadata") or {}
         # The reference says BATCH_STATE_…, the guide JOB_STATE_….
         status = str(about.get("state")).rpartition("_STATE_")[2].lower()
@@ -83,7 +91,7 @@ class GeminiBatches:
         if status == "failed":
             said = job.get("error") or {}
             message = without_keys(str(said.get("message") or "no reason was given"))
-            code = _STATUS.get(int(said.get("code") or 0), 500)
+            code = _http_status(said.get("code"))
             error = (Unavailable if code >= 429 else Refused)(
                 f"batch {job_id} failed: {message}", kind="batch_failed", status_code=code
             )
@@ -92,6 +100,7 @@ class GeminiBatches:
             status,
             ended=status in ("succeeded", "failed", "cancelled", "expired") and not settling,
             settling=settling,
+            may_have_none=not completed,
             cancelled=status == "cancelled",
             total=total,
             completed=completed,
@@ -101,7 +110,7 @@ class GeminiBatches:
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
-        return map(_outcome, _responses(state.raw))
+        return outcomes_of(_responses(state.raw), _outcome)
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -129,11 +138,17 @@ def _responses(job: dict[str, Any]) -> list[dict[str, Any]]:
     return []
 
 
+def _http_status(code: Any) -> int:
+    """The HTTP status of a gRPC code; some errors have an HTTP status there already."""
+    (number,) = counted([code])
+    return number if 400 <= number < 600 else _STATUS.get(number, 500)
+
+
 def _outcome(line: dict[str, Any]) -> Outcome:
     custom_id = str((line.get("metadata") or {}).get("key"))
     if line.get("response") is not None:
         return Outcome(custom_id, _encode(line["response"]))
     error = line.get("error") or {}
-    status = _STATUS.get(int(error.get("code") or 0), 500)
+    status = _http_status(error.get("code"))
     body = _encode({"error": error})
     return Outcome(custom_id, body, error_from_reply(status, body, {}))

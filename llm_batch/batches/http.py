@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -55,13 +56,15 @@ class Http:
         path: str,
         body: bytes | None = None,
         content_type: str = "application/json",
+        large: bool = False,
     ) -> dict[str, Any]:
-        """Send, and decode the object that comes back.
+        """Send, and decode the object that comes back, which may be ``large``.
 
         Raises:
             ProviderError: There is none, or its status is not one of success.
         """
-        seconds = _SECONDS if body is None or len(body) < 1 << 16 else _FILE_SECONDS
+        large = large or (body is not None and len(body) >= 1 << 16)
+        seconds = _FILE_SECONDS if large else _SECONDS
         raw = self._send(method, path, body, content_type, seconds)
         try:
             value = msgspec.json.decode(raw or b"{}")
@@ -72,20 +75,24 @@ class Http:
         return value
 
     def lines(self, path: str) -> Iterator[dict[str, Any]]:
-        """The objects of a file of JSON lines.
+        """The objects of a file of JSON lines; a line that is none is passed over.
+
+        One bad line must not keep the answers around it from those who paid for them.
 
         Raises:
-            ProviderError: It cannot be read to its end.
+            ProviderError: It cannot be had to its end, or is something else altogether.
         """
         raw = self._send("GET", path, None, "", _FILE_SECONDS)
-        for number, line in enumerate(raw.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                value = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise Unavailable(f"{path}, line {number}: {error}", kind="garbage") from error
-            if isinstance(value, dict):
+        # Not splitlines(): a JSON text may hold other line ends than \n.
+        lines = [line for line in raw.split(b"\n") if line.strip()]
+        if lines and _object(lines[-1]) is None:
+            raise Unavailable(
+                f"{self._shown}{path}: the last of {len(lines):,} lines is not an object",
+                kind="garbage",
+            )
+        for line in lines:
+            value = _object(line)
+            if value is not None:
                 yield value
 
     def close(self) -> None:
@@ -120,6 +127,21 @@ class Http:
                 refusal.hint = "is there a batch API? --engine threads does without"
             raise refusal
         return bytes(reply.data)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; ``None`` when it is not one."""
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Half a surrogate pair, NaN, bytes that are no UTF-8: said anew without them.
+        try:
+            lax = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
+        except ValueError:
+            return None
+        plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
+        value = msgspec.json.decode(plain)
+    return value if isinstance(value, dict) else None
 
 
 def is_over(error: ProviderError) -> bool:

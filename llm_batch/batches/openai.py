@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted, unfinished
+from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of, unfinished
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.providers.base import Prepared
@@ -24,6 +24,10 @@ from llm_batch.providers.replies import error_from_reply
 _encode = msgspec.json.Encoder().encode
 _BOUNDARY = "llmb-boundary-7c1d9e54a2"
 _ENDS = ("completed", "expired", "cancelled")
+#: A file is one of these before a job can be made of it; not all servers say.
+_TAKEN_IN = ("", "none", "processed", "uploaded")
+#: Validation names the first line for these, and means the whole file.
+_OF_THE_FILE = re.compile(r"model|url|endpoint|too_many|empty|duplicate")
 _DAY = 86_400.0
 #: Where a job's own id is kept.
 _NAME = "llmb"
@@ -46,7 +50,8 @@ class OpenAIBatches:
         parts = urlsplit(like.url)
         base = parts.path.removesuffix("/chat/completions")
         self._endpoint = "/v1/chat/completions"
-        if vendor == "azure":
+        self._azure = vendor == "azure"
+        if self._azure:
             base = re.sub(r"/deployments/[^/]+$", "", base)
             if not base.endswith("/v1"):
                 self._endpoint = "/chat/completions"
@@ -62,7 +67,7 @@ class OpenAIBatches:
         head = (
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
-            f'filename="{own_id}.jsonl"\r\nContent-Type: application/jsonl\r\n\r\n'
+            f'filename="{own_id}.jsonl"\r\nContent-Type: application/json\r\n\r\n'
         )
         rows = (
             _encode(
@@ -77,7 +82,18 @@ class OpenAIBatches:
         )
         body = b"%s%s\n\r\n--%s--\r\n" % (head.encode(), b"\n".join(rows), _BOUNDARY.encode())
         kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        return _id_of(self._http.json("POST", self._path("/files"), body, kind))
+        return id_of(self._http.json("POST", self._path("/files"), body, kind))
+
+    def is_ready(self, uploaded: str) -> bool:
+        """Azure takes a file in after it answered the upload, and makes no job of it before."""
+        if not self._azure:
+            return True
+        file = self._http.json("GET", self._path(f"/files/{quote(uploaded)}"))
+        status = str(file.get("status") or "").lower()
+        if status in ("error", "deleted", "deleting"):
+            said = without_keys(str(file.get("status_details") or file.get("error") or status))
+            raise Refused(f"file {uploaded} was turned down: {said}", kind="batch_failed")
+        return status in _TAKEN_IN
 
     def create(self, own_id: str, uploaded: str) -> str:
         body = {
@@ -86,7 +102,7 @@ class OpenAIBatches:
             "completion_window": "24h",
             "metadata": {_NAME: own_id},
         }
-        return _id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
+        return id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -95,19 +111,20 @@ class OpenAIBatches:
         while True:
             more = f"limit=100&after={quote(after)}" if after else "limit=100"
             page = self._http.json("GET", self._path("/batches", more))
-            jobs: list[dict[str, Any]] = page.get("data") or []
+            jobs = _listed(page)
             for job in jobs:
-                if (job.get("metadata") or {}).get(_NAME) == own_id:
-                    return _id_of(job)
-            # The newest come first. A day is more than any clock is wrong.
-            old = jobs and float(jobs[-1].get("created_at") or 0) < since - _DAY
+                if (job.get("metadata") or {}).get(_NAME) == own_id and job["id"] not in others:
+                    return id_of(job)
+            # OpenAI has the newest first. A day is more than any clock is wrong.
+            made = jobs[-1].get("created_at") if jobs and not self._azure else None
+            old = isinstance(made, int | float) and made < since - _DAY
             if not jobs or not page.get("has_more") or old:
                 return None
-            after = _id_of(jobs[-1])
+            after = id_of(jobs[-1])
 
     def poll(self, job_id: str) -> JobState:
         job = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
-        status = str(job.get("status"))
+        status = str(job.get("status")).lower()  # some versions of Azure's write Completed
         counts = job.get("request_counts") or {}
         total, completed, failed = counted(
             counts.get(name) for name in ("total", "completed", "failed")
@@ -115,7 +132,10 @@ class OpenAIBatches:
         state = JobState(status, total=total, completed=completed, failed=failed, raw=job)
         if status == "failed":
             error, bad_lines = _why_failed(job)
-            return replace(state, ended=True, error=error, bad_lines=bad_lines)
+            answered = bool(job.get("output_file_id"))  # what it had done before it failed
+            return replace(
+                state, ended=True, error=error, bad_lines=bad_lines, has_answers=answered
+            )
         # The status may come before the files do.
         missing = (completed and not job.get("output_file_id")) or (
             failed and status == "completed" and not job.get("error_file_id")
@@ -128,6 +148,7 @@ class OpenAIBatches:
             state,
             ended=over and not settling,
             settling=over and settling,
+            may_have_none=status != "completed" or not completed,
             cancelled=status == "cancelled",
         )
 
@@ -136,7 +157,13 @@ class OpenAIBatches:
             file_id = state.raw.get(name)
             if file_id:
                 path = self._path(f"/files/{quote(file_id)}/content")
-                yield from map(_outcome, self._http.lines(path))
+                try:
+                    lines = self._http.lines(path)
+                    yield from outcomes_of(lines, _outcome)
+                except ProviderError as error:
+                    if error.status_code != 404 or name == "output_file_id":
+                        raise
+                    # Without their errors these are requests of which nothing is said.
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -153,11 +180,16 @@ class OpenAIBatches:
         return f"{self._base}{path}" + (f"?{query}" if query else "")
 
 
-def _id_of(value: dict[str, Any]) -> str:
-    found = value.get("id")
-    if not isinstance(found, str) or not found:
-        raise Unavailable("the batch API answered without an id", kind="garbage")
-    return found
+def _listed(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """The jobs on a page of a list; Azure has them under either name.
+
+    Raises:
+        Unavailable: It is no list. To take it for an empty one would start jobs anew.
+    """
+    jobs = page.get("data", page.get("value"))
+    if not isinstance(jobs, list):
+        raise Unavailable("the batch API answered without a list of batches", kind="garbage")
+    return jobs
 
 
 def _why_failed(job: dict[str, Any]) -> tuple[ProviderError, dict[int, str]]:
@@ -169,7 +201,9 @@ def _why_failed(job: dict[str, Any]) -> tuple[ProviderError, dict[int, str]]:
     bad = {
         int(each["line"]) - 1: without_keys(str(each.get("message") or each.get("code")))
         for each in errors
-        if isinstance(each.get("line"), int) and each["line"] > 0
+        if isinstance(each.get("line"), int)
+        and each["line"] > 0
+        and not _OF_THE_FILE.search(f"{each.get('code')} {each.get('param')}")
     }
     kind = "token_limit" if code == "token_limit_exceeded" else "batch_failed"
     said = f"batch {job.get('id')} was turned down: {message}" + (f" ({code})" if code else "")
@@ -187,6 +221,7 @@ def _outcome(line: dict[str, Any]) -> Outcome:
             return Outcome(custom_id, body)
         return Outcome(custom_id, body, error_from_reply(status or 500, body, {}))
     said = error if isinstance(error, dict) else {}
-    code = str(said.get("code") or "failed")
+    code = str(said.get("code"))
+    code = code if code.startswith("batch_") else "failed"  # the vendor's word is shown as kind
     message = without_keys(str(said.get("message") or "it was not worked on"))
     return Outcome(custom_id, error=unfinished(code, message))

@@ -42,6 +42,9 @@ class BatchServer:
         polls: Looks at a job before its end.
         finalizing: Looks at which OpenAI says it writes its files.
         settling: Looks at which the job has ended and its files are not there.
+        taking_in: Looks at which Azure has not processed an uploaded file yet.
+        spoil: Changes the content of a file of answers before it is sent.
+        old_azure: Azure answers as its older versions do: ``Completed``, lists under ``value``.
         most_requests: That a job may have; more is refused.
         most_bytes: Of a file or a creation.
         token_limit: Input tokens that open jobs may have together; ``None`` for any.
@@ -69,6 +72,10 @@ class BatchServer:
         self.most_requests, self.most_bytes = 50_000, 200_000_000
         self.token_limit: int | None = None
         self.lose_creates = self.break_creates = self.limit_creates = self.hidden = 0
+        self.taking_in = 0
+        self.pending: dict[str, int] = {}
+        self.spoil: Callable[[bytes], bytes] = bytes
+        self.old_azure = False
         self.broken: dict[tuple[str, str], int] = {}
         self.ends: deque[tuple[str, float]] = deque()
         self.line_faults: deque[str] = deque()

@@ -43,14 +43,21 @@ def respond(
     if method == "POST" and path.endswith("/chat/completions"):
         return _live(server, body, path, headers)
     if method == "POST" and path == "/files":
-        return _upload(server, headers, body)
+        return _upload(server, headers, body, azure)
     if method == "GET" and (found := re.fullmatch(r"/files/([^/]+)/content", path)):
         if found[1] not in server.files:
             raise WebError(404, "No such File object")
-        return Reply(200, server.files[found[1]], "application/octet-stream")
+        content = server.spoil(server.files[found[1]])
+        return Reply(200, content, "application/octet-stream")
+    if method == "GET" and (found := re.fullmatch(r"/files/([^/]+)", path)):
+        if found[1] not in server.files:
+            raise WebError(404, "No such File object")
+        left = server.pending.get(found[1], 0)
+        server.pending[found[1]] = max(0, left - 1)
+        return json_reply({"id": found[1], "status": "pending" if left else "processed"})
     if path == "/batches":
         if method == "GET":
-            return _list(server, parse_qs(query))
+            return _list(server, parse_qs(query), azure)
         return _create(server, headers, body, azure)
     found = re.fullmatch(r"/batches/([^/]+)(/cancel)?", path)
     job = server.jobs.get(found[1]) if found else None
@@ -62,7 +69,10 @@ def respond(
         job.cancelling = True
         return json_reply(_shown(server, job))
     job.look(server)
-    return json_reply(_shown(server, job))
+    shown = _shown(server, job)
+    if azure and server.old_azure:
+        shown |= {"status": shown["status"].title(), "created_at": "2024-07-19T17:13:57.25+00:00"}
+    return json_reply(shown)
 
 
 def _live(server: BatchServer, body: bytes, path: str, headers: dict[str, str]) -> Reply:
@@ -78,7 +88,7 @@ def _live(server: BatchServer, body: bytes, path: str, headers: dict[str, str]) 
     return Reply(200, openai.write(asked, said))
 
 
-def _upload(server: BatchServer, headers: dict[str, str], body: bytes) -> Reply:
+def _upload(server: BatchServer, headers: dict[str, str], body: bytes, azure: bool) -> Reply:
     kind = re.fullmatch(r"multipart/form-data; boundary=(\S+)", headers.get("content-type", ""))
     if kind is None:
         raise WebError(400, "the content type is not multipart/form-data")
@@ -99,7 +109,9 @@ def _upload(server: BatchServer, headers: dict[str, str], body: bytes) -> Reply:
         raise WebError(400, "Invalid extension; supported formats: jsonl")
     file_id = new_id("file-")
     server.files[file_id] = parts[b"file"][1]
-    return json_reply({"id": file_id, "object": "file", "purpose": "batch", "status": "processed"})
+    server.pending[file_id] = server.taking_in if azure else 0
+    status = "pending" if server.pending[file_id] else "processed"
+    return json_reply({"id": file_id, "object": "file", "purpose": "batch", "status": status})
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -128,6 +140,8 @@ def _create(server: BatchServer, headers: dict[str, str], body: bytes, azure: bo
         raise WebError(400, "Invalid endpoint or completion_window.")
     if asked.input_file_id not in server.files:
         raise WebError(400, f"No such File object: {asked.input_file_id}")
+    if server.pending.get(asked.input_file_id):
+        raise WebError(400, "The input file is not processed yet.", "invalid_file_state")
     lines: list[tuple[str, Ask | ApiError]] = []
     models = set()
     raw = server.files[asked.input_file_id].splitlines()
@@ -155,7 +169,7 @@ def _create(server: BatchServer, headers: dict[str, str], body: bytes, azure: bo
     return json_reply(_shown(server, job) | {"metadata": asked.metadata})
 
 
-def _list(server: BatchServer, query: dict[str, list[str]]) -> Reply:
+def _list(server: BatchServer, query: dict[str, list[str]], azure: bool) -> Reply:
     jobs = [job for job in server.listed() if job.id.startswith("batch_")]
     after, limit = query.get("after", [""])[0], int(query.get("limit", ["20"])[0])
     if not 1 <= limit <= 100:
@@ -165,7 +179,8 @@ def _list(server: BatchServer, query: dict[str, list[str]]) -> Reply:
     page = jobs[start : start + limit]
     more = start + limit < len(jobs)
     data = [_shown(server, job) for job in page]
-    return json_reply({"object": "list", "data": data, "has_more": more})
+    name = "value" if azure and server.old_azure else "data"
+    return json_reply({"object": "list", name: data, "has_more": more})
 
 
 def _shown(server: BatchServer, job: Job) -> dict[str, Any]:
