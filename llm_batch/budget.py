@@ -38,6 +38,13 @@ class Budget:
         with self._lock:
             return self._hold(item_id, self._held.get(item_id, 0.0) + amount)
 
+    def move(self, item_id: str, to: str) -> None:
+        """What is held for the one is held for the other from now on."""
+        with self._lock:
+            amount = self._held.get(item_id, 0.0)
+            self._set(item_id, 0.0)
+            self._set(to, self._held.get(to, 0.0) + amount)
+
     def charge(self, item_id: str, cost: float) -> None:
         """Book what a call cost; the item's hold shrinks by as much."""
         with self._lock:

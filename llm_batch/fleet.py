@@ -65,21 +65,25 @@ class FleetModel:
         """The most output tokens a request can have; 0 when nobody knows."""
         return max_tokens or self._output_cap or 0
 
-    def worst_case(self, input_tokens: float, max_tokens: int | None) -> float:
+    def worst_case(
+        self, input_tokens: float, max_tokens: int | None, batch: bool | None = None
+    ) -> float:
         """The most a request can cost, in USD, where we counted so many input tokens.
 
-        0 for a model whose price is unknown.
+        At the price of the batch API if ``batch``; by default as the model is served. 0 for a
+        model whose price is unknown.
         """
         if self.tariff is None:
             return 0.0
         tokens = int(input_tokens * self.counter().upper_factor) + 1
-        return self.tariff.worst_case(tokens, self.most_output(max_tokens), self.batch)
+        by_batch = self.batch if batch is None else batch
+        return self.tariff.worst_case(tokens, self.most_output(max_tokens), by_batch)
 
-    def most(self, request: Request) -> float:
-        """The most one attempt at a request can cost, in USD."""
+    def most(self, request: Request, batch: bool | None = None) -> float:
+        """The most one attempt at a request can cost, in USD; ``batch`` as in `worst_case`."""
         if self.tariff is None:
             return 0.0
-        return self.worst_case(self.input_tokens(request), request.max_tokens)
+        return self.worst_case(self.input_tokens(request), request.max_tokens, batch)
 
 
 class Fleet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
@@ -23,13 +23,22 @@ class Purse:
         budget: What there is.
         fleet: What the models cost at worst.
         stop: Whether the run goes on at all.
+        held_already: USD held for exactly the request of this key, which is on its way.
     """
 
-    def __init__(self, chain: Chain, budget: Budget, fleet: Fleet, stop: Stop) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        budget: Budget,
+        fleet: Fleet,
+        stop: Stop,
+        held_already: Callable[[str], float] = lambda key: 0.0,
+    ) -> None:
         self._chain = chain
         self._budget = budget
         self._fleet = fleet
         self._stop = stop
+        self._held_already = held_already
 
     @property
     def stopped(self) -> bool:
@@ -38,7 +47,8 @@ class Purse:
     def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         if self._budget.cap is None:
             return True
-        return self._budget.hold(item.id, self._worst_case(item, request, calls))
+        most = self._worst_case(item, request, calls)
+        return self._budget.hold(item.id, max(0.0, most - self._held_already(request.key)))
 
     def forget(self, item: Item) -> None:
         self._budget.release(item.id)

@@ -111,11 +111,7 @@ def run(
         say = log.noting(say)
         for sentence in risks(config):
             say(sentence)
-        if earlier.overwrite and (n := open_jobs(config.run.output)):
-            raise ConfigError(
-                f"not overwritten: {n} batch {'job' if n == 1 else 'jobs'} of that run still go on",
-                "end them first with llmb run --cancel, or choose another --output",
-            )
+        _check_open_jobs(config, earlier)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
@@ -195,6 +191,8 @@ class _Session:
         # Engines whose jobs outlive the process write calls down themselves.
         self._record: Callable[[Call], None] = journal.append
         self._note: Callable[[], str] = str
+        # USD that they hold already for a request, by its key.
+        self._held_already: Callable[[str], float] = lambda key: 0.0
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
@@ -206,7 +204,7 @@ class _Session:
             Incomplete: The disk or the data failed on the way.
         """
         engine = self._engine()
-        purse = Purse(self._chain, self._budget, self._fleet, self._stop)
+        purse = Purse(self._chain, self._budget, self._fleet, self._stop, self._held_already)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         self.checkpoint()
@@ -241,6 +239,7 @@ class _Session:
             raise
         finally:
             engine.close()
+            self.state.spent = self._budget.spent  # its last look may have found more
 
     def _engine(self) -> Engine:
         config, fleet = self._config, self._fleet
@@ -249,13 +248,13 @@ class _Session:
 
             batch = BatchEngine(config, fleet, self._budget, self._journal, self._stop, self._say)
             self._record, self._note = batch.record, lambda: batch.note
+            self._held_already = batch.money.of
+            if self.watch is not None:
+                self._say(
+                    "by batch all items of a step are submitted together, so stopping early saves "
+                    "little; a smaller --sample does, and --engine threads"
+                )
             return batch
-        if count := open_jobs(config.run.output):
-            jobs = "a batch job goes" if count == 1 else f"{count} batch jobs go"
-            self._say(
-                f"{jobs} on at the provider for this output; what they answer is paid for, and "
-                "asked for again here. --engine batch collects it, --cancel ends it"
-            )
         if config.run.engine != "ray":
             return ENGINES[config.run.engine](fleet.call, config.limits.workers)
         from llm_batch.cluster.engine import RayEngine
@@ -303,6 +302,29 @@ class _Session:
                 for call in engine.wait(1.0):
                     with suppress(OutputError):
                         self._record(call)
+
+
+def _check_open_jobs(config: Config, earlier: Earlier) -> None:
+    """Refuse what would pay again for what batch jobs of this output are working on.
+
+    Raises:
+        ConfigError: There are such jobs.
+    """
+    if config.run.engine == "batch" and not earlier.overwrite:
+        return
+    count = open_jobs(config.run.output)
+    if not count:
+        return
+    jobs = (
+        "1 batch job of this output is" if count == 1 else f"{count} batch jobs of this output are"
+    )
+    ways = "--cancel ends them and keeps what they have finished, --forget-job gives one up"
+    if earlier.overwrite:
+        raise ConfigError(f"not overwritten: {jobs} open at the provider", ways)
+    raise ConfigError(
+        f"{jobs} open at the provider, and another engine would pay for the same answers again",
+        f"collect them with --engine batch; {ways}",
+    )
 
 
 def _ask(

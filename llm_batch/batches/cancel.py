@@ -1,4 +1,4 @@
-"""``--cancel``: end the jobs of a run, and keep what they had finished."""
+"""``--cancel`` and ``--forget-job``: end the jobs of a run, or give one up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_batch.batches.collect import call_of
+from llm_batch.batches.collect import call_of, is_collected
 from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.vendors import connections_of
 from llm_batch.clock import Cancelled, Clock
 from llm_batch.config import Config
-from llm_batch.errors import Incomplete, Interrupted, ProviderError
+from llm_batch.errors import ConfigError, Incomplete, Interrupted, ProviderError, Refused
 from llm_batch.fleet import FleetModel
 from llm_batch.journal import Journal
 from llm_batch.manifest import jobs_path, run_paths
@@ -28,12 +28,14 @@ class Ending:
         kept: Answers they had finished, which are in the journal now.
         dropped: Requests they had not finished.
         cost: USD of what was kept; ``None`` when a price is unknown.
+        left: Jobs that go on, since they may be somebody else's.
     """
 
     jobs: int
     kept: int
     dropped: int
     cost: float | None
+    left: int = 0
 
 
 def cancel_jobs(config: Config, clock: Clock, say: Callable[[str], None]) -> Ending:
@@ -45,13 +47,17 @@ def cancel_jobs(config: Config, clock: Clock, say: Callable[[str], None]) -> End
         say: Called with sentences a user should read.
 
     Raises:
+        ConfigError: A model of a job cannot be reached as configured.
         OutputError: A run of this output is going on, or its files cannot be written.
         Incomplete: A provider does not answer; the same call goes on from there.
     """
     _, journal_path, _ = run_paths(config.run.output)
+    log_path = jobs_path(Path(config.run.output))
+    if not log_path.exists():
+        return Ending(0, 0, 0, 0.0)
     with closing(Journal(journal_path)) as journal:
-        log = JobLog(jobs_path(Path(config.run.output)))
-        connections = connections_of(config)
+        log = JobLog(log_path)
+        connections = connections_of(config, {job.model for job in log.open.values()})
         jobs = Jobs(log, connections, config, clock, config.chain().params, say)
         try:
             return _cancelled(jobs, config, journal, clock)
@@ -64,24 +70,67 @@ def cancel_jobs(config: Config, clock: Clock, say: Callable[[str], None]) -> End
                 connection.close()
 
 
+def forget_job(config: Config, own_id: str) -> int:
+    """Give a job up: nothing asks for its answers any more, and its requests may be made again.
+
+    Args:
+        config: That of the run: its output says which jobs.
+        own_id: Ours of the job, or the provider's.
+
+    Returns:
+        How many requests it has.
+
+    Raises:
+        ConfigError: There is no such job.
+        OutputError: A run of this output is going on, or its files cannot be written.
+    """
+    _, journal_path, _ = run_paths(config.run.output)
+    log_path = jobs_path(Path(config.run.output))
+    if log_path.exists():
+        with closing(Journal(journal_path)):  # nobody else may be writing it
+            log = JobLog(log_path)
+            for job in log.open.values():
+                if own_id in (job.id, job.job):
+                    log.ended(job, "given up")
+                    return len(job.entries)
+            known = ", ".join(job.job or job.id for job in log.open.values())
+    else:
+        known = ""
+    raise ConfigError(
+        f"this output has no open batch job {own_id!r}",
+        f"those that are open: {known}" if known else "none is open",
+    )
+
+
 def _cancelled(jobs: Jobs, config: Config, journal: Journal, clock: Clock) -> Ending:
     count = len(jobs.watches)
     kept = dropped = 0
     cost: float | None = 0.0
+    trouble: Refused | None = None
     jobs.cancel()
-    while jobs.watches:
+    # One that may be somebody else's is not cancelled, so its end is not waited for here.
+    while waiting := [watch for watch in jobs.watches.values() if not watch.job.guessed]:
         for watch in jobs.due():
-            ended = jobs.look_at(watch)
+            try:
+                ended = jobs.look_at(watch)
+            except Refused as error:
+                # The others are ended all the same.
+                trouble = trouble or error
+                jobs.watches.pop(watch.job.id, None)
+                continue
             if ended is None:
                 continue
             good, paid = _keep(ended, config, journal, jobs.log)
             kept += good
             dropped += len(ended.job.entries) - good
             cost = None if cost is None or paid is None else cost + paid
-        if jobs.watches:
-            due = min(watch.due for watch in jobs.watches.values())
+        if waiting:
+            due = min((watch.due for watch in jobs.watches.values()), default=clock.now())
             clock.sleep(max(0.001, due - clock.now()))
-    return Ending(count, kept, dropped, cost)
+    if trouble is not None:
+        raise trouble
+    left = len(jobs.watches)
+    return Ending(count - left, kept, dropped, cost, left)
 
 
 def _keep(ended: Ended, config: Config, journal: Journal, log: JobLog) -> tuple[int, float | None]:
@@ -93,10 +142,9 @@ def _keep(ended: Ended, config: Config, journal: Journal, log: JobLog) -> tuple[
         if each.completion is None:
             continue
         good += 1
-        stub = stub_of(each.entry, job.model)
-        if journal.answered(stub) is not None:
+        if is_collected(journal, each.entry, job):
             continue
-        call = call_of(each, stub, [], tariff)
+        call = call_of(each, stub_of(each.entry, job.model), tariff)
         journal.append(call)
         cost = None if cost is None or call.cost is None else cost + call.cost
     journal.sync()

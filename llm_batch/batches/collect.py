@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_batch.batches.api import JobState, unfinished
-from llm_batch.batches.job_log import Entry, Job
+from llm_batch.batches.job_log import Entry, Job, stub_of
 from llm_batch.batches.vendors import Connection
 from llm_batch.client import writable
-from llm_batch.errors import ProviderError, Rejected, Unavailable
+from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable
+from llm_batch.journal import Journal
 from llm_batch.prices import Tariff
 from llm_batch.records import Attempt, Call, Completion, Message, Request
 
+# Seconds; times are rounded when they are written.
+_SAME_MOMENT = 0.002
 _ANY = (Message("user", "."),)
 
 
@@ -47,6 +50,8 @@ def collected(
 ) -> list[Collected] | None:
     """What became of every request of a job; ``None`` when it is the job of somebody else.
 
+    Only a job without a name of ours can be that: one that bears our id is ours.
+
     Args:
         job: The job.
         state: As it was seen at its end.
@@ -56,11 +61,13 @@ def collected(
 
     Raises:
         ProviderError: The outcomes cannot be read.
+        Refused: They do not say which request they answer.
     """
     seconds = max(0.0, now - job.at)
     found: dict[str, Collected] = {}
     strangers = 0
-    for outcome in () if state.error else connection.api.outcomes(state):
+    turned_down = state.error is not None and not state.has_answers
+    for outcome in () if turned_down else connection.api.outcomes(state):
         entry = job.entry(outcome.custom_id)
         if entry is None:
             strangers += 1
@@ -79,7 +86,13 @@ def collected(
             continue
         found[entry.key] = Collected(job, entry, seconds, completion, None, outcome.body)
     if strangers and not found:
-        return None
+        if not connection.api.names_jobs:
+            return None
+        raise Refused(
+            f"what batch {job.job} answered does not carry the ids of its requests",
+            kind="garbage",
+            hint=f"look at it in the provider's console; --forget-job {job.id} gives it up",
+        )
     for position, entry in enumerate(job.entries):
         if entry.key not in found:
             error = _missing(position, state)
@@ -100,15 +113,23 @@ def _missing(position: int, state: JobState) -> ProviderError:
     return Unavailable(f"the batch ended ({state.name}) without an outcome for it", kind="missing")
 
 
-def call_of(
-    found: Collected, request: Request, tries: list[Attempt], tariff: Tariff | None
-) -> Call:
+def is_collected(journal: Journal, entry: Entry, job: Job) -> bool:
+    """Whether the answer that a job gave to an entry is in the journal of calls.
+
+    Another answer to the same request may be there: ``--retry-failed`` asks anew.
+    """
+    call = journal.answered(stub_of(entry, job.model))
+    return call is not None and any(
+        abs(attempt.started_at - job.at) < _SAME_MOMENT for attempt in call.attempts
+    )
+
+
+def call_of(found: Collected, request: Request, tariff: Tariff | None) -> Call:
     """The call that an answer makes, at the price of the batch API.
 
     Args:
         found: The answer.
         request: What it answers.
-        tries: Jobs that the request was in before.
         tariff: Of its model; ``None`` when unknown.
     """
     completion = found.completion
@@ -119,7 +140,5 @@ def call_of(
         cost = found.entry.most if usage is None else tariff.cost(usage, batch=True)
     if (text := writable(completion.text)) is not completion.text:
         completion = replace(completion, text=text)
-    attempt = Attempt(len(tries) + 1, found.job.at, found.seconds)
-    return Call(
-        request, (*tries, attempt), completion=completion, cost=cost, worst_case=usage is None
-    )
+    attempt = Attempt(1, found.job.at, found.seconds)
+    return Call(request, (attempt,), completion=completion, cost=cost, worst_case=usage is None)

@@ -14,26 +14,34 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llm_batch.batches.collect import Collected, call_of
-from llm_batch.batches.job_log import Entry, JobLog, stub_of
+from llm_batch.batches.collect import Collected, call_of, is_collected
+from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.late import Late
-from llm_batch.batches.pack import pack
+from llm_batch.batches.money import JobMoney
+from llm_batch.batches.tries import Tries
 from llm_batch.batches.vendors import connections_of
+from llm_batch.batches.waiting import ROOM, Unfit, Waiting
+from llm_batch.batches.watch import Watch
 from llm_batch.budget import Budget
 from llm_batch.clock import Cancelled
 from llm_batch.config import Config
-from llm_batch.errors import ConfigError, OutputError, ProviderError, Refused, Transient
-from llm_batch.fleet import Fleet
+from llm_batch.errors import (
+    ConfigError,
+    OutputError,
+    ProviderError,
+    Refused,
+    Transient,
+    Unavailable,
+)
+from llm_batch.fleet import Fleet, FleetModel
 from llm_batch.journal import Journal
 from llm_batch.manifest import jobs_path
 from llm_batch.progress import Stop
 from llm_batch.providers.batching import VENDORS
 from llm_batch.providers.replies import mentions_response_format
-from llm_batch.records import Attempt, Call, Failure, Request
+from llm_batch.records import Call, Failure, Request
 
-#: Requests that are held at once: what fits into memory on any machine.
-ROOM = 100_000
 #: Calls that are handed over in one wait.
 _HANDED = 1000
 
@@ -54,6 +62,9 @@ class BatchEngine:
     Raises:
         ConfigError: No model of the config has a batch API.
         OutputError: The journal of jobs cannot be read.
+
+    Attributes:
+        money: What is held for jobs of earlier sessions.
     """
 
     def __init__(
@@ -67,25 +78,33 @@ class BatchEngine:
     ) -> None:
         self._config, self._fleet, self._budget = config, fleet, budget
         self._journal, self._stop, self._say = journal, stop, say
-        self._connections = connections_of(config)
-        if not self._connections:
+        log = JobLog(jobs_path(Path(config.run.output)))
+        self._connections = connections_of(config, {job.model for job in log.open.values()})
+        if not any(step.model in self._connections for step in config.steps):
             raise ConfigError(
                 "no model of this config has a batch API that is spoken here "
                 f"({', '.join(VENDORS)})",
                 "use --engine threads",
             )
-        log = JobLog(jobs_path(Path(config.run.output)))
         params = config.chain().params
         self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)
         self._late = Late(config, fleet, budget, stop.clock, log)
+        self.money = JobMoney(budget)
+        # Models of jobs that are in no step any more have a price all the same.
+        self._priced = {
+            model: fleet.models.get(model) or FleetModel(model, config.model(model))
+            for model in self._connections
+        }
         # Every request held is in one of the four: waiting for a job, in a job, live, or done.
-        self._pending: dict[tuple[str, str], deque[Request]] = {}
+        self._waiting = Waiting(self._jobs, self._connections, self._priced, config, stop)
         self._joined: dict[str, Request] = {}
         self._ready: deque[Call] = deque()
         # What is in a job and was not asked for in this session, and what came of it.
         self._job_of: dict[str, str] = {}
         self._unclaimed: dict[str, Collected] = {}
-        self._tries: dict[str, list[Attempt]] = {}
+        self._tries = Tries()
+        # By job: how laxly it asks for objects.
+        self._levels: dict[str, int] = {}
         # By job that has ended: keys whose calls are not in the journal yet.
         self._left: dict[str, set[str]] = {}
         self._given: dict[str, str] = {}
@@ -97,8 +116,8 @@ class BatchEngine:
 
     @property
     def held(self) -> int:
-        waiting = sum(map(len, self._pending.values()))
-        return waiting + len(self._joined) + self._late.held + len(self._ready)
+        waiting, live = self._waiting.held, self._late.held
+        return waiting + len(self._joined) + live + len(self._ready)
 
     @property
     def note(self) -> str:
@@ -106,12 +125,13 @@ class BatchEngine:
         return self._jobs.note
 
     def submit(self, request: Request) -> None:
+        self.money.give(request.key, request.item_id)
         if request.key in self._unclaimed:
             self._finish(self._unclaimed.pop(request.key), request)
         elif request.key in self._job_of:
             self._joined[request.key] = request
         else:
-            self._put(request)
+            self._put(request, at_batch_price=not self._late.over)
 
     def wait(self, timeout_seconds: float) -> Sequence[Call]:
         if not self._ready and timeout_seconds and not self._stop.reason:
@@ -122,7 +142,7 @@ class BatchEngine:
         if calls:
             return calls
         if self._late.busy:
-            return self._late.wait(timeout_seconds)
+            return [self._tries.before(call) for call in self._late.wait(timeout_seconds)]
         if timeout_seconds and self.held:
             try:
                 self._stop.clock.sleep(min(timeout_seconds, self._next_turn()))
@@ -144,15 +164,14 @@ class BatchEngine:
 
     def give_back(self) -> Sequence[Request]:
         """All that is not answered: what is in a job is left to it."""
-        returned = [*self._late.give_back(), *self._joined.values()]
-        for waiting in self._pending.values():
-            returned += waiting
-            waiting.clear()
+        returned = [*self._late.give_back(), *self._joined.values(), *self._waiting.take_all()]
         self._joined.clear()
         return returned
 
     def close(self) -> None:
         self._late.close()
+        if self._stop.reason not in ("interrupted", "refused", "failed"):
+            self._look_once_more()
         for key, found in list(self._unclaimed.items()):
             # Nobody asked for it any more, and it is paid for.
             call = self._call(found, stub_of(found.entry, found.job.model))
@@ -162,8 +181,7 @@ class BatchEngine:
                 self.record(call)
             except OutputError:
                 break  # its job is not written off, so the next session collects it again
-            self._budget.charge(found.entry.item, call.cost or 0.0)
-            self._budget.release(found.entry.item)
+            self.money.charge(key, call.cost or 0.0)
         for connection in self._connections.values():
             connection.close()
         if self._jobs.watches:
@@ -175,31 +193,27 @@ class BatchEngine:
 
     def _attach(self) -> None:
         """Take up the jobs of an earlier session, and hold the money that they cost."""
-        count, cap = 0, self._budget.cap
-        for watch in self._jobs.watches.values():
-            for entry in watch.job.entries:
-                if self._is_answered(entry, watch.job.model):
+        count = 0
+        for job in self._jobs.log.open.values():
+            for entry in job.entries:
+                if is_collected(self._journal, entry, job):
                     continue
                 count += 1
-                self._job_of[entry.key] = watch.job.id
-                most = entry.most or 0.0
-                if cap is not None and most and not self._budget.hold_more(entry.item, most):
-                    rest = cap - self._budget.spent - self._budget.held
-                    self._budget.hold_more(entry.item, max(0.0, rest))
-        if self._jobs.watches:
-            self._say(
-                f"taken up again: {self._jobs.names()}, with {count:,} requests not answered yet"
-            )
+                self.money.hold(entry)
+                if job.id in self._jobs.watches:
+                    self._job_of[entry.key] = job.id
+        for watch in self._jobs.watches.values():
+            self._levels[watch.job.id] = self._connections[watch.job.model].wire.level
+        if count and self._jobs.watches:
+            requests = "1 request" if count == 1 else f"{count:,} requests"
+            self._say(f"taken up again: {self._jobs.names()}, with {requests} not answered yet")
 
-    def _is_answered(self, entry: Entry, model: str) -> bool:
-        return self._journal.answered(stub_of(entry, model)) is not None
-
-    def _put(self, request: Request) -> None:
+    def _put(self, request: Request, *, at_batch_price: bool = True) -> None:
         """A request that is in no job."""
         if self._late.over or request.model not in self._connections:
-            self._late.put(request)
+            self._late.put(request, at_batch_price=at_batch_price)
         else:
-            self._pending.setdefault((request.model, request.step), deque()).append(request)
+            self._waiting.put(request)
 
     # One turn: what is due at the providers
 
@@ -207,12 +221,9 @@ class BatchEngine:
         try:
             if self._late.is_due():
                 self._go_live()
-            for watch in self._jobs.due():
-                ended = self._jobs.look_at(watch)
-                if ended is not None:
-                    self._take_in(ended)
-                if self._stop.reason:
-                    return
+            self._look(self._jobs.due())
+            if self._stop.reason:
+                return
             # What is being answered live brings more for the same jobs.
             if not self._ready and not self._late.held:
                 self._submit_jobs()
@@ -221,56 +232,49 @@ class BatchEngine:
         except ProviderError as error:
             self._refused(error)
 
+    def _look(self, watches: Sequence[Watch]) -> None:
+        """Look at jobs, at all of them before anything is made of trouble with one.
+
+        Raises:
+            Refused: The first of what the provider said, whose jobs stay as they are.
+        """
+        trouble: Refused | None = None
+        for watch in watches:
+            try:
+                ended = self._jobs.look_at(watch)
+            except Refused as error:
+                trouble = trouble or error
+                continue
+            if ended is not None:
+                self._take_in(ended)
+        if trouble is not None:
+            raise trouble
+
+    def _look_once_more(self) -> None:
+        """Collect what has ended by now of jobs that nobody waits for."""
+        try:
+            self._look(list(self._jobs.watches.values()))
+        except (Cancelled, OutputError):
+            return
+        except ProviderError as error:
+            self._say(f"{error.message} ({error.hint})" if error.hint else error.message)
+
     def _next_turn(self) -> float:
         """Seconds until something is due."""
         now = self._stop.clock.now()
         due = [watch.due for watch in self._jobs.watches.values()]
-        due += [
-            self._jobs.queues[model].blocked_until
-            for (model, _), waiting in self._pending.items()
-            if waiting and self._jobs.queues[model].blocked_until > now
-        ]
+        due += self._waiting.blocked_until(now)
         return max(0.001, min(due, default=now + 1.0) - now)
 
     def _submit_jobs(self) -> None:
-        for (model, _), waiting in self._pending.items():
-            while waiting and not self._stop.reason and self._submit_job(model, waiting):
-                pass
-
-    def _submit_job(self, model: str, waiting: deque[Request]) -> bool:
-        """Submit as many of the waiting requests as one job takes; ``False`` to wait instead."""
-        jobs, connection = self._jobs, self._connections[model]
-        queue = jobs.queues[model]
-        if queue.blocked_until > self._stop.clock.now():
-            return False
-        in_queue = jobs.tokens_of(model)
-        packed = pack(
-            waiting,
-            connection,
-            self._fleet.models[model],
-            most_requests=min(
-                connection.api.most_requests, self._config.batch.job_requests or ROOM
-            ),
-            room=queue.room(in_queue),
-            may_exceed=not in_queue,
-            stopped=lambda: bool(self._stop.reason),
-        )
-        for request, error in packed.unfit:
-            self._fail(request, error)
-        if not packed.requests:
-            return False
-        try:
-            job = jobs.begin(model, packed)
-        except (Cancelled, ProviderError):
-            waiting.extendleft(reversed(packed.requests))
-            raise
-        if job is None:
-            waiting.extendleft(reversed(packed.requests))
-            return False
-        for request in packed.requests:
-            self._joined[request.key] = request
-            self._job_of[request.key] = job.id
-        return True
+        for each in self._waiting.submit():
+            if isinstance(each, Unfit):
+                self._fail(each.request, each.error)
+                continue
+            self._levels[each.job.id] = each.level
+            for request in each.requests:
+                self._joined[request.key] = request
+                self._job_of[request.key] = each.job.id
 
     # The ends of jobs
 
@@ -279,6 +283,7 @@ class BatchEngine:
         if not ended.found:
             for entry in job.entries:
                 self._job_of.pop(entry.key, None)
+                self.money.release(entry.key)
                 if (request := self._joined.pop(entry.key, None)) is not None:
                     self._put(request)
             return
@@ -306,13 +311,19 @@ class BatchEngine:
                 self._unclaimed[key] = each
                 left.add(key)
             return
-        if request is None:
-            return  # it is submitted again when it is asked for
-        tries = self._tries.setdefault(key, [])
-        tries.append(Attempt(len(tries) + 1, each.job.at, each.seconds, error.kind))
-        if self._is_worth_another(each, request, error, len(tries)):
-            self._put(request)
+        times, billed = self._tries.note(each), error.maybe_billed
+        if request is None:  # it is submitted again when it is asked for
+            call = self._failed(stub_of(each.entry, each.job.model), error)
+            if asked and billed:
+                self._journal.append(call)
+                self.money.charge(key, each.entry.most or 0.0)
+            self.money.release(key)
             return
+        if self._is_worth_another(each, request, error, times):
+            if not billed or self._budget.hold_more(request.item_id, each.entry.most or 0.0):
+                self._put(request)
+                return
+            error = Unavailable("the budget has no room for another attempt", kind="budget")
         left.add(key)
         self._given[key] = each.job.id
         self._fail(request, error)
@@ -323,7 +334,8 @@ class BatchEngine:
         if error.kind == "batch_cancelled":
             return True  # it goes live, or back
         if "response_format" in request.params and mentions_response_format(each.body):
-            return self._connections[request.model].wire.relax()
+            level = self._levels[each.job.id]
+            return self._connections[request.model].wire.relax(level)
         return isinstance(error, Transient) and tries < self._config.limits.max_attempts
 
     def _finish(self, found: Collected, request: Request) -> None:
@@ -331,23 +343,18 @@ class BatchEngine:
         self._ready.append(self._call(found, request))
 
     def _call(self, found: Collected, request: Request) -> Call:
-        model = self._fleet.models.get(request.model)
-        tries = self._tries.pop(request.key, [])
-        return call_of(found, request, tries, model.tariff if model else None)
+        return self._tries.before(call_of(found, request, self._priced[request.model].tariff))
 
     def _fail(self, request: Request, error: ProviderError) -> None:
         """A request that is not tried again in this run."""
+        self._ready.append(self._failed(request, error))
+
+    def _failed(self, request: Request, error: ProviderError) -> Call:
         kind = "refused" if isinstance(error, Refused) else error.kind
         message = f"{error.message} ({error.hint})" if error.hint else error.message
-        priced = self._fleet.models[request.model].tariff is not None
-        self._ready.append(
-            Call(
-                request,
-                tuple(self._tries.pop(request.key, ())),
-                failure=Failure(kind, message, error.status_code),
-                cost=0.0 if priced else None,
-            )
-        )
+        priced = self._priced[request.model].tariff is not None
+        failure = Failure(kind, message, error.status_code)
+        return self._tries.before(Call(request, (), failure=failure, cost=0.0 if priced else None))
 
     def _write_off(self, job_id: str) -> None:
         """Close a job when all its answers are in the journal, and the journal is on disk."""
@@ -361,15 +368,13 @@ class BatchEngine:
         """The deadline is over."""
         self._late.begin()
         self._jobs.cancel()
-        for waiting in self._pending.values():
-            for request in waiting:
-                self._late.put(request)
-            waiting.clear()
+        for request in self._waiting.take_all():
+            self._late.put(request, at_batch_price=True)
         count = len(self._jobs.watches)
         self._say(
             f"the deadline of {self._config.batch.deadline} is over: {count} batch "
-            f"{'job is' if count == 1 else 'jobs are'} cancelled, and what is not finished goes "
-            "live"
+            f"{'job is' if count == 1 else 'jobs are'} being cancelled, and what is not finished "
+            "goes live"
         )
 
     def _refused(self, error: ProviderError) -> None:

@@ -3,10 +3,12 @@
 A line of JSON for every turn of a job's life, forced to disk before the next thing is done::
 
     {"schema": 1, "event": "intent", "id": "llmb-3f9c…", "model": "openai/gpt-4o-mini",
-     "at": 1795470050.1, "marker": "", "entries": [{"key": "9f…", "item": "geo-001",
-     "step": "generate", "sample": 0, "most": 0.0003, "tokens": 41}, …]}
-    {"schema": 1, "event": "created", "id": "llmb-3f9c…", "job": "batch_abc"}
-    {"schema": 1, "event": "ended", "id": "llmb-3f9c…", "status": "completed"}
+     "at": 1795470050.1, "origin": "https://api.openai.com", "marker": "",
+     "entries": [{"key": "9f…", "item": "geo-001", "step": "generate", "sample": 0, "most": 0.0003,
+     "tokens": 41}, …]}
+    {"schema": 1, "event": "created", "id": "llmb-3f9c…", "job": "batch_abc", "guessed": false}
+    {"schema": 1, "event": "cancelling", "id": "llmb-3f9c…"}
+    {"schema": 1, "event": "ended", "id": "llmb-3f9c…", "status": "collected"}
 
 The intent is written before the provider is asked to create the job, so that one whose creation
 was interrupted is looked for there. ``ended`` is written when every answer of the job is in the
@@ -16,6 +18,7 @@ journal of calls. No key and no prompt is in this file.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,9 @@ class Job(msgspec.Struct):
         marker: As in `BatchApi.marker`.
         job: The provider's id; empty until it is known.
         others: Jobs of the provider that were taken for it and are not.
+        origin: Scheme, host and port of the provider; empty when not written down.
+        guessed: The provider's job may be that of somebody else.
+        cancelling: This program asked for its end, or was about to.
     """
 
     id: str
@@ -68,6 +74,9 @@ class Job(msgspec.Struct):
     marker: str = ""
     job: str = ""
     others: list[str] = []
+    origin: str = ""
+    guessed: bool = False
+    cancelling: bool = False
 
     def custom_id(self, position: int) -> str:
         """How the entry at a position is called at the provider."""
@@ -109,36 +118,43 @@ class JobLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.open: dict[str, Job] = {}
-        self._whole = True
+        #: Bytes of whole lines; what lies behind them was cut short by a crash.
+        self._end = 0
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror}") from error
-        self._whole = not content or content.endswith(b"\n")
-        for number, line in enumerate(content.splitlines(), 1):
+        self._end = content.rfind(b"\n") + 1
+        for number, line in enumerate(content[: self._end].splitlines(), 1):
             self._load(line, number)
 
     def intent(self, job: Job) -> None:
         """A job is about to be created."""
         entries = [msgspec.structs.asdict(entry) for entry in job.entries]
         self._append(
-            event="intent", id=job.id, model=job.model, at=job.at, marker=job.marker,
-            entries=entries,
+            event="intent", id=job.id, model=job.model, at=job.at, origin=job.origin,
+            marker=job.marker, entries=entries,
         )  # fmt: skip
         self.open[job.id] = job
 
-    def created(self, job: Job, job_id: str) -> None:
-        """The provider has it, by this id."""
-        self._append(event="created", id=job.id, job=job_id)
-        job.job = job_id
+    def created(self, job: Job, job_id: str, guessed: bool = False) -> None:
+        """The provider has it, by this id; or it may be another that only looks like it."""
+        self._append(event="created", id=job.id, job=job_id, guessed=guessed)
+        job.job, job.guessed = job_id, guessed
+
+    def cancelling(self, job: Job) -> None:
+        """Its end is about to be asked for, so it is nobody else's doing."""
+        if not job.cancelling:
+            self._append(event="cancelling", id=job.id)
+            job.cancelling = True
 
     def mistaken(self, job: Job) -> None:
         """The provider's job that was taken for this one is another."""
         self._append(event="mistaken", id=job.id, job=job.job)
         job.others.append(job.job)
-        job.job = ""
+        job.job, job.guessed = "", False
 
     def ended(self, job: Job, status: str) -> None:
         """Nothing of it is left to collect."""
@@ -154,17 +170,18 @@ class JobLog:
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
             with open(self.path, "ab") as file:
-                # A line that a crash cut short is ended, and passed over ever after.
-                file.write(line if self._whole else b"\n" + line)
+                file.truncate(self._end)
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
+            if not self._end:
+                _sync_folder(self.path.parent)
         except OSError as error:
-            self._whole = False
             raise OutputError(
                 f"cannot write {self.path}: {error.strerror}; the run stops here",
                 "free some space and run the same command again",
             ) from error
-        self._whole = True
+        self._end += len(line)
 
     def _load(self, line: bytes, number: int) -> None:
         try:
@@ -180,11 +197,27 @@ class JobLog:
             elif (job := self.open.get(str(own))) is None:
                 return
             elif event == "created":
-                job.job = str(record["job"])
+                job.job, job.guessed = str(record["job"]), bool(record.get("guessed"))
             elif event == "mistaken":
                 job.others.append(str(record["job"]))
-                job.job = ""
+                job.job, job.guessed = "", False
+            elif event == "cancelling":
+                job.cancelling = True
             elif event == "ended":
                 del self.open[str(own)]
-        except (ValueError, TypeError, KeyError):
-            return  # cut short by a crash: what it announced was not begun
+        except (ValueError, TypeError, KeyError) as error:
+            # What it said may be a job that goes on: to pass it over could pay for it twice.
+            raise OutputError(
+                f"{self.path}, line {number} is damaged; it may tell of a batch at the provider",
+                "see in the provider's list whether one goes on, then delete that line",
+            ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file durable; not every system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
-from llm_batch.batches.api import is_token_limit
+from llm_batch.batches.api import is_token_limit, stated_limit
 from llm_batch.batches.collect import Collected, collected
+from llm_batch.batches.creating import Creator
 from llm_batch.batches.job_log import Job, JobLog
 from llm_batch.batches.pack import Pack
 from llm_batch.batches.token_queue import TokenQueue
@@ -21,16 +22,21 @@ from llm_batch.batches.vendors import Connection
 from llm_batch.batches.watch import Watch
 from llm_batch.clock import Clock
 from llm_batch.config import Config
-from llm_batch.errors import ProviderError, RateLimited, Refused, Transient
+from llm_batch.errors import (
+    ConfigError,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Transient,
+)
 
-_FIRST_BACKOFF_SECONDS = 1.0
-_LONGEST_BACKOFF_SECONDS = 60.0
 # A job that says it has ended and whose files are not there is looked at so often.
 _MOST_SETTLING = 60
 # A job whose creation was interrupted is looked for so often: lists may lag behind.
-_LOOKED_FOR = 3
-
-Made = TypeVar("Made")
+_LOOKED_FOR = 5
+# Statuses of a list that a provider does not have.
+_NO_LIST = (404, 405, 501)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,9 @@ class Jobs:
 
     Attributes:
         watches: Jobs that have not ended, by our id.
+
+    Raises:
+        ConfigError: A job is somewhere else than its model is now.
     """
 
     def __init__(
@@ -76,15 +85,19 @@ class Jobs:
         self.log, self._connections = log, connections
         self._poll, self._attempts = config.batch.poll, config.limits.max_attempts
         self._clock, self._params, self._say = clock, params, say
+        self._creator = Creator(log, clock, self._attempts, self._poll)
         self.queues = {
             model: TokenQueue(config.batch.enqueued_tokens, self._poll) for model in connections
         }
         self.watches: dict[str, Watch] = {}
         self._cancelling = False
+        #: Models whose requests could not be brought there when it was tried last.
+        self._put_off: set[str] = set()
         #: Creations in a row that broke off and were not found afterwards.
         self._in_vain = 0
         for job in log.open.values():
             if job.model in connections:
+                _check_place(job, connections[job.model])
                 self.watches[job.id] = Watch(job, clock.now(), self._poll)
             else:
                 say(
@@ -114,35 +127,54 @@ class Jobs:
         jobs = (watch.job for watch in self.watches.values() if watch.job.model == model)
         return sum(entry.tokens for job in jobs for entry in job.entries)
 
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock.now()
+
     def due(self) -> list[Watch]:
         """The jobs to look at now."""
         now = self._clock.now()
         return [watch for watch in self.watches.values() if watch.due <= now]
 
     def begin(self, model: str, packed: Pack) -> Job | None:
-        """Submit requests as a job; ``None`` when the provider's queue has no room for it.
+        """Submit requests as a job; ``None`` when that cannot be done now and nothing is there.
 
         Raises:
             Refused: The provider takes no such job; nothing of it is there.
-            Unavailable: It cannot be brought there; nothing of it is there.
+            Rejected: The same; of a job of one request it is that one's fault.
             Cancelled: The run stopped while it was being created. It is looked for next time.
         """
-        api = self._connections[model].api
+        connection, queue = self._connections[model], self.queues[model]
+        api = connection.api
         job = Job(f"llmb-{secrets.token_hex(8)}", model, 0.0, packed.entries)
+        job.origin = connection.origin
         assert packed.like is not None  # it has a first request
         api.resemble(packed.like)
         lines = [(job.custom_id(position), body) for position, body in enumerate(packed.bodies)]
-        uploaded = self._patiently(lambda: api.upload(job.id, lines))
-        job.marker = self._patiently(api.marker)
+        try:
+            uploaded = self._creator.bring(api, job.id, lines)
+            job.marker = self._creator.mark(api)
+        except Transient as error:
+            queue.put_off(self._clock.now())
+            if model not in self._put_off:
+                self._put_off.add(model)
+                self._say(
+                    f"no batch of {model} can be submitted now, and it is tried until one can: "
+                    f"{error.message}"
+                )
+            return None
+        self._put_off.discard(model)
+        self._clock.check()
         job.at = self._clock.time()
         self.log.intent(job)
         watch = self.watches[job.id] = Watch(job, self._clock.now(), self._poll)
         watch.later(self._clock.now())
         try:
-            self._create(watch, uploaded)
+            self._creator.create(api, job, uploaded)
         except ProviderError as error:
-            if is_token_limit(error):
-                self._turned_away(watch, error)
+            if is_token_limit(error) or isinstance(error, RateLimited):
+                if (rejected := self._turned_away(watch, error)) is not None:
+                    raise rejected from error
                 return None
             if not isinstance(error, Transient):
                 self._forget(watch, "turned down")
@@ -150,6 +182,7 @@ class Jobs:
             # It may be there or not: it is looked for, like one of an earlier session.
             watch.doubt = error.message
             return job
+        self._in_vain = 0
         self._say(f"submitted batch {job.job}: {_count(job)}")
         return job
 
@@ -165,20 +198,19 @@ class Jobs:
                 return ended
             if not job.job:
                 return None
-            if self._cancelling and not watch.cancelled:
-                api.cancel(job.job)
-                watch.cancelled = True
+            if self._cancelling:
+                self._ask_for_its_end(watch)
             watch.saw(api.poll(job.job), self._clock.now())
             ended = self._end_of(watch)
-            if ended is not None:
-                self._say(f"batch {job.job} is over: {len(ended.found):,} requests came back")
-            return ended
         except Refused as error:
-            if error.status_code == 404:
-                error.hint = (
-                    f"use the key of the account that has it, or delete {self.log.path} to give "
-                    "it up"
-                )
+            if error.status_code != 404:
+                raise
+            watch.later(self._clock.now())
+            if not watch.is_missing():
+                return None  # a list or a gateway may lag behind
+            error.hint = (
+                f"use the key of the account that has it, or --forget-job {job.id} to give it up"
+            )
             raise
         except ProviderError as error:
             # It goes on there whatever the network does here.
@@ -186,6 +218,14 @@ class Jobs:
             if watch.troubled():
                 self._say(f"batch {job.job or job.id} cannot be looked at: {error.message}")
             return None
+        watch.was_fine()
+        if ended is not None:
+            answered = sum(each.completion is not None for each in ended.found)
+            self._say(
+                f"batch {job.job} is over: {answered:,} answered, "
+                f"{len(job.entries) - answered:,} not"
+            )
+        return ended
 
     def cancel(self) -> None:
         """Ask for the end of all jobs; they end in the looks that follow."""
@@ -193,15 +233,40 @@ class Jobs:
         for watch in self.watches.values():
             watch.soon(self._clock.now())
 
+    def _ask_for_its_end(self, watch: Watch) -> None:
+        job = watch.job
+        if watch.cancelled:
+            return
+        if job.guessed:
+            # Nothing tells whose it is before its results are there.
+            self._say(
+                f"batch {job.job} may be that of somebody else, for {job.model} gives batches no "
+                "names: it is not cancelled, and its end is waited for"
+            )
+        else:
+            self.log.cancelling(job)
+            self._connections[job.model].api.cancel(job.job)
+        watch.cancelled = True
+
     def _look_for(self, watch: Watch) -> Ended | None:
         """Look for a job whose creation was interrupted; it ends here when it is not there."""
         job = watch.job
         others = {*job.others, *(each.job for each in self.log.open.values() if each.job)}
         api = self._connections[job.model].api
-        found = api.find(job.id, job.at, job.marker, len(job.entries), others)
+        try:
+            found = api.find(job.id, job.at, job.marker, len(job.entries), others)
+        except ProviderError as error:
+            if error.status_code not in _NO_LIST:
+                raise
+            raise Refused(
+                f"whether batch {job.id} was created cannot be known, for the provider has no list "
+                f"of them: {error.message}",
+                hint=f"look for it there; --forget-job {job.id} submits its requests again",
+            ) from error
         if found is not None:
-            self.log.created(job, found)
+            self.log.created(job, found, guessed=not api.names_jobs)
             self._in_vain = 0
+            self._say(f"found batch {found}: {_count(job)}")
             return None
         watch.looked_for += 1
         watch.later(self._clock.now())
@@ -214,42 +279,27 @@ class Jobs:
                 raise Refused(f"a batch of {job.model} could not be created: {watch.doubt}")
         return Ended(job, [])
 
-    def _find(self, watch: Watch) -> str | None:
-        job = watch.job
-        others = {*job.others, *(each.job for each in self.log.open.values() if each.job)}
-        api = self._connections[job.model].api
-        return api.find(job.id, job.at, job.marker, len(job.entries), others)
-
-    def _create(self, watch: Watch, uploaded: object) -> None:
-        """Create a job, and again only where it is certain that nothing was created."""
-        job, api = watch.job, self._connections[watch.job.model].api
-        for attempt in range(1, self._attempts + 1):
-            try:
-                self.log.created(job, api.create(job.id, uploaded))
-                self._in_vain = 0
-                return
-            except Transient as error:
-                certain = isinstance(error, RateLimited) or error.kind == "unreachable"
-                if is_token_limit(error) or not certain or attempt == self._attempts:
-                    raise
-            self._clock.sleep(self._backoff(attempt))
-
     def _end_of(self, watch: Watch) -> Ended | None:
         job, state = watch.job, watch.state
         assert state is not None  # it was just looked at
         if state.settling and watch.settling > _MOST_SETTLING:
-            raise Refused(
-                f"batch {job.job} says {state.name!r} and has no file of its answers",
-                hint="run the same command again later",
-            )
+            if not state.may_have_none:
+                raise Refused(
+                    f"batch {job.job} says {state.name!r} and has no file of its answers",
+                    hint="run the same command again later, or give it up with "
+                    f"--forget-job {job.id}",
+                )
+            state = replace(state, ended=True, settling=False)
         if not state.ended:
             return None
-        if state.error is not None and is_token_limit(state.error):
-            self._turned_away(watch, state.error)
-            return Ended(job, [])
-        if isinstance(state.error, Refused) and not state.bad_lines:
-            self._forget(watch, "turned down")
-            raise state.error
+        if state.error is not None and not state.has_answers:
+            if is_token_limit(state.error):
+                rejected = self._turned_away(watch, state.error)
+                lone = [] if rejected is None else [(job.entries[0], rejected)]
+                return Ended(job, [Collected(job, entry, 0.0, error=why) for entry, why in lone])
+            if isinstance(state.error, Refused) and not state.bad_lines:
+                self._forget(watch, "turned down")
+                raise state.error
         now = self._clock.time()
         found = collected(job, state, self._connections[job.model], self._params, now)
         if found is None:
@@ -259,38 +309,49 @@ class Jobs:
             return None
         del self.watches[job.id]
         self.queues[job.model].worked_off()
-        return Ended(job, found, state.cancelled and not watch.cancelled)
+        return Ended(job, found, state.cancelled and not job.cancelling)
 
-    def _turned_away(self, watch: Watch, error: ProviderError) -> None:
-        """Too many tokens wait in the provider's queue: learn the limit, and come back later."""
+    def _turned_away(self, watch: Watch, error: ProviderError) -> Rejected | None:
+        """Too much waits in the provider's queue: learn the limit, and come back later.
+
+        Returns:
+            Why the only request of the job never gets through; ``None`` when others may.
+
+        Raises:
+            Refused: It is turned away again and again, with nothing else of ours waiting.
+        """
         queue, model = self.queues[watch.job.model], watch.job.model
         own = sum(entry.tokens for entry in watch.job.entries)
+        stated = stated_limit(error)
+        self._forget(watch, "turned away")
+        if len(watch.job.entries) == 1 and stated is not None and own > stated:
+            return Rejected(f"its {own:,} tokens are more than may wait: {error.message}",
+                            kind="too_long")  # fmt: skip
         before = queue.limit
-        queue.turned_away(error, own, self.tokens_of(model) - own, self._clock.now())
+        queue.turned_away(error, own, self.tokens_of(model), self._clock.now())
+        if queue.refused_alone > self._attempts:
+            raise Refused(f"no batch of {model} is taken: {error.message}", kind="queue_full",
+                          hint="run the same command again later")  # fmt: skip
         if queue.limit != before:
             self._say(
                 f"{model}: {error.message}; from now on its jobs have at most {queue.limit:,} "
                 "tokens waiting"
             )
-        self._forget(watch, "over the token limit")
+        return None
 
     def _forget(self, watch: Watch, status: str) -> None:
         """A job of which nothing is at the provider."""
         del self.watches[watch.job.id]
         self.log.ended(watch.job, status)
 
-    def _patiently(self, act: Callable[[], Made]) -> Made:
-        """What may be done again is, until it works or was tried often enough."""
-        for attempt in range(1, self._attempts):
-            try:
-                return act()
-            except Transient:
-                self._clock.sleep(self._backoff(attempt))
-        return act()
 
-    def _backoff(self, attempt: int) -> float:
-        first = min(_FIRST_BACKOFF_SECONDS, self._poll)
-        return min(_LONGEST_BACKOFF_SECONDS, first * 2.0 ** (attempt - 1))
+def _check_place(job: Job, connection: Connection) -> None:
+    if job.origin and connection.origin and job.origin != connection.origin:
+        raise ConfigError(
+            f"batch {job.job or job.id} is at {job.origin}, and {job.model} is now at "
+            f"{connection.origin}",
+            f"put api_base back, or give that batch up with --forget-job {job.id}",
+        )
 
 
 def _count(job: Job) -> str:

@@ -38,8 +38,10 @@ class Late:
         begun = min([clock.time(), *(job.at for job in log.open.values())])
         self._deadline = None if seconds is None else begun + seconds
         self.over = False
-        #: Models whose requests had money held for them at the price of a batch.
+        #: Models that were served by batch until then.
         self._batched: set[str] = set()
+        #: Keys of the requests that had money held for them at the price of a batch.
+        self._cheap: set[str] = set()
 
     @property
     def free(self) -> int:
@@ -66,9 +68,16 @@ class Late:
                 self._batched.add(name)
                 model.batch = False
 
-    def put(self, request: Request) -> None:
-        """Take a request to be sent live."""
+    def put(self, request: Request, *, at_batch_price: bool) -> None:
+        """Take a request to be sent live.
+
+        Args:
+            request: The request.
+            at_batch_price: Whether the money held for it is what it costs by batch.
+        """
         self._queue.append(request)
+        if at_batch_price and request.model in self._batched:
+            self._cheap.add(request.key)
 
     def feed(self) -> Iterator[Call]:
         """Give the threads what they have room for; calls that the budget has no room for."""
@@ -96,11 +105,11 @@ class Late:
 
     def _afford(self, request: Request) -> bool:
         """Hold what the request costs live beyond what a batch of it does."""
-        model = self._fleet.models[request.model]
-        if self._budget.cap is None or model.tariff is None or request.model not in self._batched:
+        if self._budget.cap is None or request.key not in self._cheap:
             return True
-        live = model.most(request)
-        model.batch = True
-        more = live - model.most(request)
-        model.batch = False
-        return more <= 0 or self._budget.hold_more(request.item_id, more)
+        model = self._fleet.models[request.model]
+        more = model.most(request, batch=False) - model.most(request, batch=True)
+        if more > 0 and not self._budget.hold_more(request.item_id, more):
+            return False
+        self._cheap.discard(request.key)
+        return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llm_batch.batches.job_log import Entry
 from llm_batch.batches.vendors import Connection
-from llm_batch.errors import ProviderError
+from llm_batch.errors import ProviderError, Rejected
 from llm_batch.fleet import FleetModel
 from llm_batch.providers.base import Prepared
 from llm_batch.records import Request
@@ -66,17 +66,22 @@ def pack(
             made.unfit.append((waiting.popleft(), error))
             continue
         tokens = priced.input_tokens(request)
-        size += len(prepared.body) + AROUND
+        own = len(prepared.body) + AROUND
+        if own > (most := connection.api.most_bytes):
+            said = f"the request has {own:,} bytes, and a batch at most {most:,}"
+            made.unfit.append((waiting.popleft(), Rejected(said, kind="too_long")))
+            continue
+        size += own
         too_many = room is not None and tokens > room
-        if made.requests and (too_many or size > connection.api.most_bytes):
+        if made.requests and (too_many or size > most):
             break
         if too_many and not may_exceed:
             break
         made.requests.append(waiting.popleft())
         made.bodies.append(prepared.body)
-        most = priced.most(request) if priced.tariff is not None else None
+        cost = priced.most(request) if priced.tariff is not None else None
         made.entries.append(
-            Entry(request.key, request.item_id, request.step, request.sample, most, tokens)
+            Entry(request.key, request.item_id, request.step, request.sample, cost, tokens)
         )
         made.like = made.like or prepared
         room = None if room is None else room - tokens

@@ -1,4 +1,4 @@
-"""How many input tokens the jobs of one model may have waiting at the provider."""
+"""How many input tokens the jobs of one model may have waiting at the provider, and since when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ _GROWTH = 1.5
 _LONGEST = 10.0
 # Our count of tokens is not the provider's: what is near the limit may be above it.
 _SMALLER = 0.8
+# Of a refusal that names no limit.
+_HALF = 0.5
+# What was learned may be too little: it grows with every job that ends.
+_LARGER = 1.25
 
 
 class TokenQueue:
@@ -21,11 +25,14 @@ class TokenQueue:
     Attributes:
         limit: Tokens; ``None`` while nobody knows.
         blocked_until: Nothing is submitted before, in seconds of the clock.
+        refused_alone: Jobs in a row that were turned away while no other of ours was waiting.
     """
 
     def __init__(self, limit: int | None, poll: float) -> None:
         self.limit = limit
+        self._most = limit  # the limit never grows above it
         self.blocked_until = float("-inf")
+        self.refused_alone = 0
         self._poll = self._wait = poll
 
     def room(self, waiting: int) -> int | None:
@@ -33,7 +40,7 @@ class TokenQueue:
         return None if self.limit is None else max(0, self.limit - waiting)
 
     def turned_away(self, error: ProviderError, own: int, waiting: int, now: float) -> None:
-        """A job was refused for its tokens.
+        """A job was refused because too much is waiting.
 
         Args:
             error: The provider's words, which may name the limit.
@@ -42,13 +49,26 @@ class TokenQueue:
             now: Seconds of the clock.
         """
         total = own + waiting
-        most = stated_limit(error) or total
+        stated = stated_limit(error)
+        if stated is not None:
+            self._most = stated
+        most = stated or total
+        smaller = max(1, int(total * (_HALF if stated is None else _SMALLER)))
         # Below half of the limit it is other people's jobs that fill the queue.
-        self.limit = min(most, max(1, int(total * _SMALLER))) if total > most / 2 else most
+        self.limit = min(most, smaller) if total > most / 2 else most
+        self.refused_alone = 0 if waiting else self.refused_alone + 1
+        self.put_off(now)
+
+    def put_off(self, now: float) -> None:
+        """Nothing can be submitted now; the next try comes later each time."""
         self.blocked_until = now + self._wait
         self._wait = min(_LONGEST * self._poll, _GROWTH * self._wait)
 
     def worked_off(self) -> None:
         """A job has ended, so there is room."""
         self.blocked_until = float("-inf")
+        self.refused_alone = 0
         self._wait = self._poll
+        if self.limit is not None:
+            larger = int(self.limit * _LARGER) + 1
+            self.limit = larger if self._most is None else min(self._most, larger)

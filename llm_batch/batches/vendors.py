@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from llm_batch.batches.api import BatchApi
 from llm_batch.config import Config, Model
@@ -20,7 +22,10 @@ class Wire(Protocol):
 
     def read(self, request: Request, body: bytes) -> Completion: ...
 
-    def relax(self) -> bool: ...
+    @property
+    def level(self) -> int: ...
+
+    def relax(self, level: int) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -32,10 +37,12 @@ class Connection:
     Attributes:
         wire: Makes the bodies that would be sent live, and reads the replies.
         api: Carries them.
+        origin: Scheme, host and port of its address.
     """
 
     wire: Wire
     api: BatchApi
+    origin: str = ""
 
     def close(self) -> None:
         """Give back connections."""
@@ -52,28 +59,34 @@ def connect(model: str, settings: Model) -> Connection:
     """
     wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]  # of such vendors
     like = wire.prepared(Request("", "", model, (Message("user", "."),), {"max_tokens": 1}))
+    parts = urlsplit(like.url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     vendor = batch_vendor(model, settings)
     if vendor == "anthropic":
         from llm_batch.batches.anthropic import AnthropicBatches
 
-        return Connection(wire, AnthropicBatches(like))
+        return Connection(wire, AnthropicBatches(like), origin)
     if vendor == "gemini":
         from llm_batch.batches.gemini import GeminiBatches
 
-        return Connection(wire, GeminiBatches(like))
+        return Connection(wire, GeminiBatches(like), origin)
     from llm_batch.batches.openai import OpenAIBatches
 
-    return Connection(wire, OpenAIBatches(like, vendor))
+    return Connection(wire, OpenAIBatches(like, vendor), origin)
 
 
-def connections_of(config: Config) -> dict[str, Connection]:
+def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connection]:
     """The models of a config that have a batch API, connected.
+
+    Args:
+        config: Its steps, and the settings of all models.
+        more: Models of jobs that are open, and that may be in no step any more.
 
     Raises:
         ConfigError: One cannot be served as configured.
         ProviderError: litellm cannot prepare a request to one.
     """
-    models = dict.fromkeys(step.model for step in config.steps)
+    models = dict.fromkeys([*(step.model for step in config.steps), *more])
     return {
         model: connect(model, config.model(model))
         for model in models

@@ -8,8 +8,11 @@ from llm_batch.batches.job_log import Job
 # 30 s grow to 5 minutes: a job takes minutes to hours.
 _GROWTH = 1.5
 _LONGEST = 10.0
-#: So many failures to look at a job are passed over without a word.
+#: So many failures to look at a job are passed over without a word; then it is said at this many
+#: and at every doubling.
 _QUIET = 3
+#: A provider that says so often that it has no such job is believed.
+_BELIEVED = 3
 
 
 class Watch:
@@ -24,7 +27,7 @@ class Watch:
         due: When to look next, in seconds of the clock.
         interval: Seconds between looks.
         state: As it was seen last; ``None`` before.
-        cancelled: Whether we asked for its end.
+        cancelled: Whether the provider has heard from this session that it should end.
         looked_for: How often the provider was asked whether it has it.
         settling: How often it said it had ended without its files.
         doubt: Why it may not have been created; empty for one of an earlier session.
@@ -40,7 +43,7 @@ class Watch:
         self.looked_for = 0
         self.settling = 0
         self.doubt = ""
-        self._troubles = 0
+        self._troubles = self._missed = 0
 
     def later(self, now: float) -> None:
         """Look again after the interval, which grows."""
@@ -55,13 +58,22 @@ class Watch:
         """It was looked at."""
         moved = self.state is None or self.state.name != state.name
         self.state = state
-        self._troubles = 0
         self.settling = self.settling + 1 if state.settling else 0
         if moved:
             self.interval = self._poll
         self.later(now)
 
+    def was_fine(self) -> None:
+        """It could be looked at, and what there was could be read."""
+        self._troubles = self._missed = 0
+
     def troubled(self) -> bool:
         """It could not be looked at; whether to say so, which is done once in a while."""
         self._troubles += 1
-        return self._troubles == _QUIET
+        times, rest = divmod(self._troubles, _QUIET)
+        return not rest and times & (times - 1) == 0
+
+    def is_missing(self) -> bool:
+        """The provider says that it has no such job; whether that is to be believed by now."""
+        self._missed += 1
+        return self._missed >= _BELIEVED

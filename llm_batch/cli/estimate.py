@@ -204,7 +204,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         with make_progress(quiet) as progress:
-            _stop_on_signals(stop)
+            _stop_on_signals(stop, settings.run.engine)
             return pilot(
                 settings,
                 n,

@@ -51,6 +51,13 @@ def run(
             help="End the batch jobs of this output at the provider and keep what they finished.",
         ),
     ] = False,
+    forget_job: Annotated[
+        str | None,
+        typer.Option(
+            "--forget-job", rich_help_panel="Earlier calls", metavar="ID",
+            help="Give one batch job up: its answers are not collected, its requests made again.",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +130,7 @@ def run(
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.config import Overrides, load_config
+    from llm_batch.errors import ConfigError
     from llm_batch.run import Earlier, Stop, Until
     from llm_batch.run import run as run_chain
 
@@ -135,6 +143,17 @@ def run(
     if cancel:
         _cancel(settings)
         return
+    if forget_job is not None:
+        from llm_batch.batches.cancel import forget_job as give_up
+
+        count = give_up(settings, forget_job)
+        say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
+        return
+    if deadline is not None and settings.run.engine != "batch":
+        raise ConfigError(
+            f"--deadline is for batches, and this run goes by {settings.run.engine}",
+            "add --engine batch",
+        )
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
     if settings.source is None:
@@ -182,7 +201,8 @@ def _cancel(settings: Any) -> None:
     _stop_on_signals(stop, "batch")
     ending = cancel_jobs(settings, stop.clock, say)
     if not ending.jobs:
-        say("this output has no batch jobs at a provider")
+        if not ending.left:
+            say("this output has no batch jobs at a provider")
         return
     cost = "" if ending.cost is None else f" (${ending.cost:,.4f})"
     jobs = "1 batch job" if ending.jobs == 1 else f"{ending.jobs:,} batch jobs"

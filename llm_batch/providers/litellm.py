@@ -194,13 +194,18 @@ class LitellmProvider:
             except Exception as error:
                 raise translated(error, seen, _REHEARSAL_SECONDS) from error
 
-    def relax(self) -> bool:
-        """Ask for objects in the next laxer way from now on; ``False`` when there is none."""
+    @property
+    def level(self) -> int:
+        """How laxly objects are asked for; 0 is the strictest way."""
+        return self._structured
+
+    def relax(self, level: int) -> bool:
+        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
+        if level + 1 >= len(STRUCTURED):
+            return False
         with self._lock:
-            if self._structured + 1 == len(STRUCTURED):
-                return False
-            self._structured += 1
-            return True
+            self._structured = max(self._structured, level + 1)
+        return True
 
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""

@@ -127,3 +127,19 @@ class Session:
     @property
     def talk(self) -> str:
         return "\n".join(self.said)
+
+
+def leave(folder: Path, server: BatchServer, **flags: Any) -> Session:
+    """A run that is stopped while its jobs go on; they go on until ``server.polls`` is lowered."""
+    server.polls = 10**6
+    session = Session(folder)
+    session.stop.clock.sleep = lambda seconds: session.stop("interrupted")  # type: ignore[method-assign]
+    session.play(**flags)
+    return session
+
+
+def billed(server: BatchServer) -> float:
+    """USD that the server has charged for."""
+    prices = {"batch": dict(zip(("input", "output"), BATCH, strict=True)),
+              "live": dict(zip(("input", "output"), LIVE, strict=True))}  # fmt: skip
+    return sum(n * prices[kind][way] for (kind, _, way), n in server.tokens.items()) / 1e6

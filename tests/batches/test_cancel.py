@@ -69,12 +69,12 @@ def test_a_wrong_key_says_so_and_gives_nothing_up(
     assert cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, str).kept == 3
 
 
-def test_overwriting_sets_the_jobs_aside_and_waits_for_none_of_them(
+def test_overwriting_is_refused_while_jobs_are_open_and_then_sets_them_aside(
     tmp_path: Path, server: BatchServer
 ) -> None:
     write_project(tmp_path, server, judge=None)
     interrupted(tmp_path, server)
-    with pytest.raises(ConfigError, match="1 batch job of that run still"):
+    with pytest.raises(ConfigError, match="1 batch job of this output is open"):
         Session(tmp_path).play(earlier=Earlier(overwrite=True))
     cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, lambda _: None)
     server.polls = 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_batch.batches.job_log import JobLog
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_REFUSED
 from tests.batch_server import BatchServer
 from tests.batches.runs import Session, journal, load, results, write_project
@@ -278,7 +279,7 @@ def test_a_creation_that_fails_is_repeated(tmp_path: Path, server: BatchServer) 
     server.break_creates = 2
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 2
-    assert server.requests["GET", "batches"] == 6  # each was looked for three times before
+    assert server.requests["GET", "batches"] == 10  # each was looked for five times before
 
 
 def test_a_creation_that_never_works_ends_the_run(tmp_path: Path, server: BatchServer) -> None:
@@ -338,7 +339,7 @@ def test_the_deadline_cancels_the_jobs_and_the_rest_goes_live(
     (job,) = server.jobs.values()
     assert job.end == "cancelled" and job.good == 3
     assert server.paid_twice == 0 and server.requests["POST", "completions"] == 9
-    assert "the deadline of 9s is over: 1 batch job is cancelled" in session.talk
+    assert "the deadline of 9s is over: 1 batch job is being cancelled" in session.talk
     cost = 0.0
     for kind, into, out in (("batch", 0.5, 2.0), ("live", 1.0, 4.0)):
         ways = (server.tokens[kind, "writer", way] for way in ("input", "output"))
@@ -409,19 +410,6 @@ def test_what_nobody_asks_for_any_more_is_paid_for_and_written_down(
     assert len({line["key"] for line in journal(tmp_path)}) == len(journal(tmp_path)) == 6
 
 
-def test_another_engine_says_that_jobs_go_on_at_the_provider(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    write_project(tmp_path, server, judge=None)
-    server.polls = 10**6
-    session = Session(tmp_path)
-    session.stop.clock.sleep = lambda seconds: session.stop("interrupted")  # type: ignore[method-assign]
-    session.play()
-    live = Session(tmp_path)
-    assert live.play(engine="threads").exit_code == EXIT_OK
-    assert "a batch job goes on at the provider for this output" in live.talk
-
-
 def test_a_job_the_account_does_not_have_is_said_with_a_way_out(
     tmp_path: Path, server: BatchServer
 ) -> None:
@@ -433,7 +421,9 @@ def test_a_job_the_account_does_not_have_is_said_with_a_way_out(
     server.jobs.clear()
     summary = Session(tmp_path).play()
     assert summary.exit_code == EXIT_REFUSED
-    assert "No batch found" in summary.message and "results.batches.jsonl" in summary.message
+    assert "No batch found" in summary.message
+    own = JobLog(tmp_path / "results.batches.jsonl").open
+    assert f"--forget-job {next(iter(own))}" in summary.message
 
 
 def test_no_key_is_in_any_file(tmp_path: Path, server: BatchServer) -> None:

@@ -124,6 +124,17 @@ def test_a_job_is_cancelled_by_the_vendors_own_way_and_its_answers_are_kept(
     assert server.paid_twice == 2 - kept
 
 
+def test_every_vendor_has_the_same_word_for_a_line_that_was_cancelled() -> None:
+    from llm_batch.batches import anthropic, openai
+
+    line = {"custom_id": "a-0", "result": {"type": "canceled"}}
+    error = anthropic._outcome(line).error
+    assert error is not None and error.kind == "batch_cancelled"
+    said = {"code": "batch_cancelled", "message": "This request could not be executed."}
+    error = openai._outcome({"custom_id": "a-0", "response": None, "error": said}).error
+    assert error is not None and error.kind == "batch_cancelled"
+
+
 def test_a_wrong_key_ends_the_run_at_once(
     tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
