@@ -3,12 +3,14 @@
     python benchmarks/scale.py [--items 4000] [--latency 0.05] [--rounds 3]
     python benchmarks/scale.py --items 1000000 --latency 0.01 --rounds 1 --only "ray 2" \\
         --rpm 100000
+    python benchmarks/scale.py --fake --items 1000000 --rounds 1 --only "ray 2"
 
-One fast local server answers; every arm is a whole run (limits, journal, templates, parsing) in a
-process of its own on the same questions, and the arms take turns. Shown are the medians, and the
-ratio to threads. On a machine with 2 cores the server, the driver and the actors share them: what
-this shows is the cost of the machinery, not the gain of more machines. Peaks are of resident
-memory: of the driver, of the largest actor and of the ledger.
+One fast local server answers, or with ``--fake`` the rehearsal model in the actors' own threads, so
+that no server takes its share of the cores. Every arm is a whole run (limits, journal, templates,
+parsing) in a process of its own on the same questions, and the arms take turns. Shown are the
+medians, and the ratio to threads. On a machine with 2 cores the server, the driver and the actors
+share them: what this shows is the cost of the machinery, not the gain of more machines. Peaks are
+of resident memory: of the driver, of the largest actor and of the ledger.
 """
 
 from __future__ import annotations
@@ -54,24 +56,30 @@ id = "id"
 size = 0
 [limits]
 workers = {workers}
-{pace}[models."openai/m"]
-api_base = "{url}/v1"
-[[steps]]
+{pace}[[steps]]
 name = "generate"
-model = "openai/m"
+model = "{model}"
 prompt = "{{{{ question }}}}"
 max_tokens = 40
 """
 
+SERVER = """
+[models."openai/m"]
+api_base = "{url}/v1"
+"""
+
 
 def one_run(
-    url: str, items: int, workers: int, rpm: int | None, engine: str, actors: int
+    url: str | None, items: int, workers: int, rpm: int | None, engine: str, actors: int
 ) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         rows = (json.dumps({"id": f"q{n}", "question": f"What is {n}?"}) for n in range(items))
         (Path(folder) / "q.jsonl").write_text("\n".join(rows) + "\n")
         pace = f"rpm = {rpm}\n" if rpm else ""
-        (Path(folder) / "llmb.toml").write_text(CONFIG.format(url=url, workers=workers, pace=pace))
+        model = "openai/m" if url else "fake/m"
+        config = CONFIG.format(model=model, workers=workers, pace=pace)
+        config += SERVER.format(url=url) if url else ""
+        (Path(folder) / "llmb.toml").write_text(config)
         process = subprocess.Popen(
             [sys.executable, "-c", ONE_RUN, folder, engine, str(actors)],
             cwd=ROOT,
@@ -128,6 +136,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=64)
     parser.add_argument("--rpm", type=int, help="a limit that the ledger keeps (none)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fake", action="store_true", help="no server: the rehearsal model")
     parser.add_argument("--only", default="", help="arms whose name contains this")
     options = parser.parse_args()
     arms = {"threads": 0, "ray 1": 1, "ray 2": 2, "ray 4": 4}
@@ -138,11 +147,11 @@ def main() -> None:
             for name, actors in arms.items():
                 engine = name.partition(" ")[0]
                 shape = options.items, options.workers, options.rpm
-                measured[name].append(one_run(server.url, *shape, engine, actors))
+                url = None if options.fake else server.url
+                measured[name].append(one_run(url, *shape, engine, actors))
                 time.sleep(1)  # let the last cluster go
-    print(
-        f"{options.items:,} calls, {options.workers} workers, {options.latency * 1000:g} ms latency"
-    )
+    latency = "no server" if options.fake else f"{options.latency * 1000:g} ms latency"
+    print(f"{options.items:,} calls, {options.workers} workers, {latency}")
     print("arm        calls/s  ratio  driver CPU a call  driver peak  actor peak  ledger peak")
     base = 0.0
     for name, runs in measured.items():

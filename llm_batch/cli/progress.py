@@ -98,7 +98,7 @@ def _facts(state: Progress) -> list[str]:
     """What there is to say, most wanted first."""
     facts = [state.jobs] if state.jobs else []
     seconds = max(state.seconds, 1e-9)
-    if state.calls:
+    if state.calls and not state.jobs:  # answers of a job come all at once
         per_minute = state.calls / seconds * 60
         limit = f" of {state.rpm:,.0f}" if state.rpm else ""
         facts.append(f"{per_minute:,.0f}{limit} calls/min")
@@ -119,12 +119,14 @@ def _facts(state: Progress) -> list[str]:
 
 
 def _money(state: Progress) -> str:
+    from llm_batch.estimate.words import usd
+
     of = []
     if state.expected_cost is not None:
-        of.append(f"${state.expected_cost:,.2f} estimated")
+        of.append(f"{usd(state.expected_cost)} estimated")
     if state.budget is not None:
-        of.append(f"${state.budget:,.2f} budget")
-    return f"${state.spent:,.3f}" + (f" of {', '.join(of)}" if of else "")
+        of.append(f"{usd(state.budget)} budget")
+    return usd(state.spent) + (f" of {', '.join(of)}" if of else "")
 
 
 def _score(state: Progress) -> str:

@@ -55,8 +55,12 @@ def test_the_display_shows_the_providers_own_counts() -> None:
     from llm_batch.cli.progress import _facts
     from llm_batch.progress import Progress
 
-    state = Progress(planned=6, jobs="1 job at the provider: 3/6")
-    assert _facts(state)[0] == "1 job at the provider: 3/6"
+    state = Progress(planned=6, calls=6, seconds=9.0, jobs="1 job at the provider: 3/6")
+    state.spent, state.budget, state.expected_cost = 0.00031, 1.0, 0.0016
+    assert _facts(state) == [
+        "1 job at the provider: 3/6",
+        "$0.00031 of $0.0016 estimated, $1.00 budget",
+    ]
 
 
 def test_the_settings_in_the_guide_load(tmp_path: Path) -> None:
