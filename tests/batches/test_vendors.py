@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from llm_batch.batches.cancel import cancel_jobs
+from llm_batch.config import Model
 from llm_batch.errors import EXIT_OK, EXIT_REFUSED
+from llm_batch.providers.batching import batch_vendor
 from tests.batch_server import BatchServer
 from tests.batches.runs import Session, load, results, write_project
 
@@ -152,3 +154,19 @@ def test_a_job_has_the_beta_headers_of_its_step(tmp_path: Path, server: BatchSer
     assert "anthropic-beta" not in generate
     assert "structured-outputs" in judge["anthropic-beta"]
     assert all(headers["x-api-key"] == server.key for headers in server.log)
+
+
+@pytest.mark.parametrize(
+    ("model", "vendor"),
+    [
+        ("gpt-4o-mini", "openai"),
+        ("openai/my-own", "openai"),
+        ("azure/my-deployment", "azure"),
+        (CLAUDE, "anthropic"),
+        (GEMINI, "gemini"),
+        ("openai/o3-pro", ""),  # of the responses API
+        ("mistral/mistral-small-latest", ""),
+    ],
+)
+def test_a_model_goes_by_the_batch_api_of_its_vendor_if_it_chats(model: str, vendor: str) -> None:
+    assert batch_vendor(model, Model()) == vendor
