@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from llm_batch.cluster.actor import reason
 from llm_batch.cluster.leases import Ledger, Pace
-from llm_batch.errors import Incomplete
+from llm_batch.errors import ConfigError, Incomplete
 
 # How often it is asked what the limits are by now.
 _RATES_SECONDS = 1.0
@@ -45,11 +46,13 @@ class LedgerActor:
         self.handle = made.remote(paces, took_over)
         self._asked: Any = None
         self._heard = float("-inf")
+        self._started = False
 
     def rates(self) -> dict[str, float | None]:
         """Requests a minute now in force, by place; empty when there is nothing new.
 
         Raises:
+            ConfigError: It could not be started.
             Incomplete: It is gone for good.
         """
         exceptions, now = self._ray.exceptions, time.monotonic()
@@ -62,10 +65,17 @@ class LedgerActor:
         asked, self._asked = self._asked, None
         try:
             rates: dict[str, float | None] = self._ray.get(asked)
+            self._started = True
             return rates
         except exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         except exceptions.ActorDiedError as error:
+            if not self._started:
+                raise ConfigError(
+                    "no process that keeps the limits starts on the Ray cluster's node of this "
+                    f"machine: {reason(error)}",
+                    "start the node with the Python that has the same llm_batch as this one",
+                ) from error
             raise Incomplete(
                 "the process of the Ray cluster that keeps the limits is gone and is not started "
                 "again",
