@@ -178,8 +178,9 @@ class Model(Table):
 class RunOptions(Table):
     """``[run]``: how and where to.
 
-    ``ray_address`` is that of a Ray cluster, ``auto`` for the one this machine is part of; without
-    it a cluster of this machine alone is started. ``ray_actors`` processes share the workers.
+    ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
+    ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
+    the workers.
     """
 
     engine: EngineName = "threads"

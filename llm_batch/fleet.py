@@ -115,6 +115,8 @@ class Fleet:
         self.limiters: dict[str, Limiter] = {}
         #: What the pools of this process, and those of others, had to say; see `heard`.
         self.notices: deque[Notice] = deque()
+        #: Requests a minute in force by place, where another process keeps the pace.
+        self.told: dict[str, float | None] = {}
         self._clients: dict[str, Client] = {}
         self._closing = ExitStack()
         with self._closing:
@@ -160,7 +162,8 @@ class Fleet:
     @property
     def rpm(self) -> float | None:
         """Requests a minute that all models together may get; ``None`` without a limit."""
-        limits = [client.limiter.rpm for client in self._clients.values()]
+        own = (client.limiter.rpm for client in self._clients.values())
+        limits = list(self.told.values() or own)
         known = [rpm for rpm in limits if rpm is not None]
         return sum(known) if known and len(known) == len(limits) else None
 

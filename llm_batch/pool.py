@@ -1,9 +1,10 @@
 """Several endpoints that serve one model: weights, limits of each, health, failover.
 
 A request goes to the endpoint with the fewest requests for its weight among those that are well.
-One that cannot be reached, or fails three times in a row, is left out for a while that doubles up
-to five minutes; before it is used again it is asked whether it is there. The client sees one
-provider and one limiter, so its retries are what moves a request to another endpoint.
+One that cannot be reached, refuses its key or the model, or fails three times in a row, is left out
+for a while that doubles up to five minutes; before it is used again it is asked whether it is
+there. The client sees one provider and one limiter, so its retries are what moves a request to
+another endpoint. When all endpoints refuse, the run is refused.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from llm_batch.clock import Clock
-from llm_batch.errors import RateLimited, Transient
+from llm_batch.errors import ConfigError, RateLimited, Refused, Transient, Unavailable
 from llm_batch.headers import StatedLimits
 from llm_batch.limits import Limiter, Slip
 from llm_batch.providers.base import Provider, Reply
@@ -55,6 +57,7 @@ class Endpoint:
         sent: Requests it has been given.
         failures: In a row.
         out: Whether it must be asked whether it is there before it is used.
+        refuses: Whether it was left out because it refuses every request.
         rests: How often it was left out since its last success.
         rest_until: When it is looked at again, in seconds of the clock.
     """
@@ -67,6 +70,7 @@ class Endpoint:
     sent: int = 0
     failures: int = 0
     out: bool = False
+    refuses: bool = False
     rests: int = 0
     rest_until: float = float("-inf")
 
@@ -138,7 +142,12 @@ class Pool(Limiter):
         return slip
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        """Send to the endpoint this thread was given."""
+        """Send to the endpoint this thread was given.
+
+        Raises:
+            Refused: By all endpoints; when others are left, the error is one to try again at.
+            ProviderError: Whatever else the endpoint's provider raises.
+        """
         endpoint = self._mine()
         try:
             reply = endpoint.provider.complete(request, timeout_seconds)
@@ -147,8 +156,21 @@ class Pool(Limiter):
         except Transient as error:
             self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
             raise
+        except Refused as error:
+            with self._choosing:
+                endpoint.refuses = True
+                if all(each.refuses for each in self.endpoints):
+                    raise
+            self._failed(endpoint, str(error), at_once=True)
+            raise Unavailable(
+                error.message,
+                kind=error.kind,
+                status_code=error.status_code,
+                maybe_billed=error.maybe_billed,
+                headers=error.headers,
+            ) from error
         with self._choosing:
-            endpoint.failures = 0
+            endpoint.failures, endpoint.refuses = 0, False
             # What was under way when it was left out says nothing of now.
             if endpoint.rests and not endpoint.out:
                 endpoint.rests = 0
@@ -244,13 +266,22 @@ class _Chosen(threading.local):
 
 
 def is_there(endpoint: Endpoint) -> bool:
-    """Whether an HTTP server answers at an endpoint, whatever it answers short of a failure."""
+    """Whether an HTTP server answers at an endpoint, whatever it answers short of a failure.
+
+    It is asked by the proxy, and with the authorities, that requests take as well.
+    """
     import urllib3
 
+    from llm_batch.providers.direct import open_pool
+
+    parts = urlsplit(endpoint.url)
+    url = parts._replace(path=f"{parts.path.rstrip('/')}/models").geturl()
     try:
-        reply = urllib3.request(
-            "GET", f"{endpoint.url.rstrip('/')}/models", timeout=_PROBE_SECONDS, retries=False
-        )
-    except urllib3.exceptions.HTTPError:
+        manager, _ = open_pool(endpoint.url, 1)
+        with manager:
+            reply = manager.request(
+                "GET", url, timeout=_PROBE_SECONDS, retries=False, redirect=False
+            )
+            return reply.status < 500
+    except (urllib3.exceptions.HTTPError, ConfigError):
         return False
-    return reply.status < 500

@@ -106,6 +106,10 @@ def run(
             )
         )
         check_before_spending(config, chain, next(iter(drawn.items())))
+        if config.run.engine == "ray":  # before anything is set aside, asked or written
+            from llm_batch.cluster.connect import connected
+
+            connected(config.run.ray_address)
         log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)

@@ -105,3 +105,11 @@ def test_all_providers_are_closed_in_the_end_and_when_one_cannot_be_made() -> No
     with pytest.raises(ConfigError, match="no key"):
         Fleet(config({}, {}, "abc"), Budget(None), FakeClock(), make)
     assert [provider.closed for provider in made] == [True, True]
+
+
+def test_limits_kept_by_another_process_are_those_shown() -> None:
+    with Fleet(config({}, {}), Budget(None), FakeClock(), lambda *_: Remote()) as fleet:
+        fleet.told = {"openai/a": 100.0, "openai/b": 50.0}
+        assert fleet.rpm == 150
+        fleet.told["openai/b"] = None
+        assert fleet.rpm is None

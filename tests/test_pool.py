@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from llm_batch.clock import FakeClock
-from llm_batch.errors import ProviderError, RateLimited, Unavailable
+from llm_batch.errors import ProviderError, RateLimited, Refused, Unavailable
 from llm_batch.limits import Limiter
 from llm_batch.outages import Outages
 from llm_batch.pool import Endpoint, Notice, Pool, is_there
 from llm_batch.providers.base import Reply
 from llm_batch.records import Request
-from llm_batch.run import run
+from llm_batch.run import Earlier, run
 from tests.builders import completion, request
 from tests.fire.runs import load, results, write_project
 from tests.server import serve
@@ -183,6 +185,32 @@ def test_a_refusal_for_the_rate_moves_requests_to_the_other() -> None:
     assert two.send() == "a" and two.probed == []
 
 
+def test_one_that_refuses_everything_is_left_out_and_the_others_go_on() -> None:
+    two = Two()
+    two.places[0].error = Refused("no such key", kind="key", status_code=401)
+    assert Counter(two.send() for _ in range(10)) == {"key": 1, "b": 9}
+    assert two.heard == [("a", False)]
+    two.clock.seconds += 3
+    # It is there, so it is tried again; once more, and then after twice the time.
+    assert Counter(two.send() for _ in range(10)) == {"key": 1, "b": 9}
+    assert two.heard == [("a", False)]
+    two.places[0].error = None
+    two.clock.seconds += 9
+    assert "a" in {two.send() for _ in range(10)} and two.heard[-1] == ("a", True)
+
+
+def test_when_all_refuse_everything_so_does_the_pool() -> None:
+    two = Two()
+    for place in two.places:
+        place.error = Refused("no such model", kind="model", status_code=404)
+    two.send()
+    slip = two.pool.acquire()
+    with pytest.raises(Refused, match="no such model"):
+        two.pool.complete(request(), 1.0)
+    two.pool.finish(slip)
+    assert len(two.heard) == 1  # nobody is waited for
+
+
 def test_when_none_is_well_they_are_waited_for() -> None:
     two = Two()
     for place in two.places:
@@ -230,6 +258,67 @@ def test_a_run_goes_on_when_one_of_two_servers_dies(
         assert summary.exit_code == 0
         assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
         assert stays.stats()["successes"] + gone[0] >= 116
+
+
+def with_two_keys(folder: Path, one: str, other: str) -> None:
+    """A project whose models are served by two servers, each with a key of its own."""
+    with serve() as some:
+        config = write_project(folder, some, [f"What is {n}?" for n in range(20)])
+        text = config.read_text().replace(
+            f'api_base = "{some.url}/v1"\n',
+            f'endpoints = [{{ api_base = "{one}/v1", api_key_env = "ONE" }}, '
+            f'{{ api_base = "{other}/v1", api_key_env = "OTHER" }}]\n',
+        )
+        config.write_text(text)
+
+
+def test_a_run_goes_on_when_one_of_two_servers_has_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONE", "sk-one-0123456789")
+    monkeypatch.setenv("OTHER", "sk-other-0123456789")
+    with serve(key="sk-one-0123456789") as one, serve(key="sk-another-one") as other:
+        with_two_keys(tmp_path, one.url, other.url)
+        said: list[str] = []
+        summary = run(load(tmp_path), say=said.append)
+        assert summary.exit_code == 0
+        assert {line.split(" until")[0] for line in said} == {f"{other.url}/v1 is left out"}
+        other.control(key="sk-yet-another")
+        one.control(key="sk-yet-another")
+        again = run(load(tmp_path), earlier=Earlier(overwrite=True))
+        assert (again.status, again.exit_code) == ("refused", 3)
+
+
+@pytest.mark.parametrize("base", ["/v1", "/v1/", "/v1?version=1"])
+def test_the_probe_asks_for_the_models(base: str) -> None:
+    with serve() as server:
+        endpoint = Endpoint(server.url + base, 1, Place("a"), Limiter(None, None, FakeClock()))
+        assert is_there(endpoint)
+
+
+def test_the_probe_goes_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        serving = threading.Thread(target=proxy.handle_request)
+        serving.start()
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        url = "http://models.example/v1?version=1"
+        assert is_there(Endpoint(url, 1, Place("a"), Limiter(None, None, FakeClock())))
+        serving.join()
+    assert asked == ["http://models.example/v1/models?version=1"]
 
 
 def test_the_probe_takes_any_answer_short_of_a_failure() -> None:

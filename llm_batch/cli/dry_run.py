@@ -36,6 +36,10 @@ def dry_run(config: Config) -> str:
     ) as drawn:
         item = next(iter(drawn.items()))
         check_before_spending(config, chain, item)
+        if config.run.engine == "ray":
+            from llm_batch.cluster.connect import check_reachable
+
+            check_reachable(config.run.ray_address)
         for request in rendered(chain, item):
             url = where(request.model, config.model(request.model))
             lines.append(f"── {request.step}: {request.model} at {url}, item {item.id!r}")

@@ -15,7 +15,7 @@ from itertools import islice
 
 from llm_batch.clock import Clock, SystemClock
 from llm_batch.headers import StatedLimits
-from llm_batch.limits import Limiter, Slip
+from llm_batch.limits import BURST_SECONDS, Limiter, Slip
 
 #: A slice is what is admitted within this time: long enough that a lease costs little, short
 #: enough that the requests of a slice are no burst.
@@ -59,18 +59,29 @@ class Lease:
 class Ledger:
     """The limiters of all models, asked from many processes.
 
+    Should its process be lost, another one takes its place, on the same machine. It begins with
+    the limits of the config and learns again what replies state.
+
     Args:
         paces: By model.
+        another: Whether this one takes the place of a lost one. What that one admitted last is
+            not known: so for a moment nothing is, and then everything at its pace.
     """
 
-    def __init__(self, paces: Mapping[str, Pace]) -> None:
+    def __init__(
+        self, paces: Mapping[str, Pace], another: Callable[[], bool] = lambda: False
+    ) -> None:
         clock = SystemClock()
+        self._began = clock.now()
         self._limiters = {
             model: Limiter.with_default(clock)
             if pace.assumed
             else Limiter(pace.rpm, pace.tpm, clock)
             for model, pace in paces.items()
         }
+        if another():
+            for limiter in self._limiters.values():
+                limiter.pause(BURST_SECONDS)
 
     def lease(self, model: str, wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
         """Wait until the first of some requests may be sent.
@@ -82,7 +93,11 @@ class Ledger:
         """
         limiter = self._limiters[model]
         for slip, stated, correction, refused in ended:
-            limiter.finish(slip, stated, correction, refused=refused)
+            if slip.at >= self._began:
+                limiter.finish(slip, stated, correction, refused=refused)
+            elif stated is not None:
+                # Of a lost ledger, whose counts mean nothing here.
+                limiter.adopt(stated.rpm, stated.tpm)
         slips: list[Slip] = []
         until = 0.0
         for tokens in wants:

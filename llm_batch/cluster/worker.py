@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,16 +16,14 @@ from llm_batch.clock import SystemClock
 from llm_batch.cluster.leases import Ended, Lease, LeasedLimiter, Pace
 from llm_batch.config import Config
 from llm_batch.engines.threads import ThreadsEngine
+from llm_batch.errors import ConfigError, LlmbError
 from llm_batch.fleet import Fleet
 from llm_batch.limits import Limiter
 from llm_batch.pool import Notice
-from llm_batch.providers.redact import remember_key
 from llm_batch.records import Call, Request
 
 # How often a worker looks whether the run goes on while it waits for an answer about money.
 _ANSWER_SECONDS = 0.2
-
-
 # How often a worker looks whether its node is still there.
 _PARENT_SECONDS = 1.0
 
@@ -47,14 +46,36 @@ class News:
         asks: Questions that wait for an answer.
         returned: Requests that were not begun and will not be.
         held: Requests it still has.
+        stopped: Whether it was told to stop before this.
         notices: Of endpoints that are left out or used again.
+        bug: What a call raised, which is no outcome of a call.
     """
 
     calls: Sequence[Call]
     asks: Sequence[Ask]
     returned: Sequence[Request]
     held: int
+    stopped: bool = False
     notices: Sequence[Notice] = ()
+    bug: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What an actor makes its clients of.
+
+    Attributes:
+        config: The driver's.
+        paces: The ledger's.
+        variables: Of the driver's environment: keys and addresses of the models. They travel in
+            memory only.
+        folder: Where the driver runs; relative paths begin there.
+    """
+
+    config: Config
+    paces: Mapping[str, Pace]
+    variables: Mapping[str, str]
+    folder: str
 
 
 class DriversBudget(Budget):
@@ -111,7 +132,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 class Worker:
-    """An actor. The driver has one `exchange` with it at a time.
+    """What an actor does. The driver has one `exchange` with it at a time.
 
     Args:
         ledger: The handle of the ledger's actor.
@@ -123,40 +144,55 @@ class Worker:
         self._workers = workers
         self._clock = SystemClock()
         self._engine: ThreadsEngine | None = None
+        self._stopped = False
+        self._number, self._news = 0, News((), (), (), 0)
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
-    def start(self, config: Config, paces: Mapping[str, Pace], keys: Mapping[str, str]) -> str:
+    def start(self, kit: Kit) -> None:
         """Make the clients of the models.
 
-        Args:
-            config: The driver's.
-            paces: The ledger's.
-            keys: Environment variables of the driver that hold keys, with their values. They
-                travel in memory only.
-
-        Returns:
-            The node this runs on, for messages.
+        Raises:
+            ConfigError: A model cannot be served here as configured.
         """
-        os.environ.update(keys)
-        for key in keys.values():
-            remember_key(key)
+        os.environ.update(kit.variables)
+        with suppress(OSError):  # a node of its own files may have all it needs
+            os.chdir(kit.folder)
         self._budget = DriversBudget(self._clock)
-        self._fleet = Fleet(
-            config,
-            self._budget,
-            self._clock,
-            limiter_of=lambda model: self._limiter(model, paces[model]),
-            connections=self._workers,
-        )
+        try:
+            self._fleet = Fleet(
+                kit.config,
+                self._budget,
+                self._clock,
+                limiter_of=lambda model: self._limiter(model, kit.paces[model]),
+                connections=self._workers,
+            )
+        except LlmbError as error:
+            where = f"on {os.uname().nodename} of the Ray cluster"
+            raise ConfigError(f"{where}: {error.message}", error.hint) from error
         self._engine = ThreadsEngine(self._fleet.call, self._workers)
-        return os.uname().nodename
 
     def exchange(
-        self, requests: Sequence[Request], answers: Mapping[int, bool], stop: bool, seconds: float
+        self,
+        number: int,
+        requests: Sequence[Request],
+        answers: Mapping[int, bool],
+        stop: bool,
+        seconds: float,
     ) -> News:
-        """Take requests, and say what has finished; at most ``seconds`` are waited for that."""
+        """Take requests, and say what has finished.
+
+        Args:
+            number: Of this exchange, from 1. The same once more means that the driver did not
+                hear what was said: it is said again, and nothing else is done.
+            requests: To be made.
+            answers: To questions about money.
+            stop: Whether to begin nothing more.
+            seconds: How long to wait for something to say.
+        """
         engine = self._engine
         assert engine is not None  # start() came first
+        if number == self._number:
+            return self._news
         self._budget.answer(answers)
         for request in requests:
             engine.submit(request)
@@ -164,26 +200,98 @@ class Worker:
         if stop:
             self._clock.cancel()
             returned = engine.give_back()
-        calls = engine.wait(seconds)
-        asks = self._budget.open_asks()
-        return News(calls, asks, returned, engine.held, self._fleet.heard())
+            self._stopped = True
+        calls: Sequence[Call] = ()
+        bug: Exception | None = None
+        try:
+            calls = engine.wait(seconds)
+        except BaseException as error:
+            bug = _that_travels(error)
+        self._number, self._news = (
+            number,
+            News(
+                calls,
+                self._budget.open_asks(),
+                returned,
+                engine.held,
+                self._stopped,
+                self._fleet.heard(),
+                bug,
+            ),
+        )
+        return self._news
 
     def _limiter(self, model: str, pace: Pace) -> Limiter:
         import ray
 
-        if pace == Pace(None, None):
-            return Limiter(None, None, self._clock)
         ledger = self._ledger
 
         def lease(wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
-            asked = ledger.lease.remote(model, wants, ended)
             while True:
-                self._clock.check()  # a pause may be long
-                with suppress(ray.exceptions.GetTimeoutError):
-                    given: Lease = ray.get(asked, timeout=_ANSWER_SECONDS)
-                    return given
+                asked = ledger.lease.remote(model, wants, ended)
+                try:
+                    while True:
+                        self._clock.check()  # a pause may be long
+                        with suppress(ray.exceptions.GetTimeoutError):
+                            given: Lease = ray.get(asked, timeout=_ANSWER_SECONDS)
+                            return given
+                except ray.exceptions.RayTaskError:
+                    raise
+                except ray.exceptions.RayError:
+                    # The ledger is gone, and another will be there in a moment. Whether it heard
+                    # of what has ended is not known, and saying so twice would count it twice.
+                    ended = ()
+                    self._clock.sleep(_ANSWER_SECONDS)
 
         def tell(what: str, *arguments: Any) -> None:
             getattr(ledger, what).remote(model, *arguments)
 
         return LeasedLimiter(pace, self._clock, lease, tell)
+
+
+def _that_travels(error: BaseException) -> Exception:
+    """An exception as it can be sent, with where it was raised; not all can be pickled."""
+    if isinstance(error, LlmbError):
+        return error
+    where = "".join(traceback.format_exception(error))
+    return RuntimeError(f"in an actor of the Ray cluster:\n{where}")
+
+
+def actor_class() -> type:
+    """The class of the actors: a `Worker` behind a question that any node can answer.
+
+    A class inside a function travels by value, so that a node with another version of this
+    package, or without it, says so instead of failing to find what it is told to run.
+    """
+
+    class Worker:
+        def here(self, version: str) -> tuple[str, str]:
+            """Where this is: the name of the machine, and Ray's of the node.
+
+            Args:
+                version: The driver's.
+            """
+            import os
+
+            import ray
+
+            import llm_batch
+
+            node = os.uname().nodename
+            if version != llm_batch.__version__:
+                raise ImportError(
+                    f"llm_batch {llm_batch.__version__} is installed on {node} of the Ray "
+                    f"cluster, and {version} on this machine"
+                )
+            return node, ray.get_runtime_context().get_node_id()
+
+        def start(self, ledger: Any, workers: int, kit: Any) -> None:
+            from llm_batch.cluster.worker import Worker
+
+            self._worker = Worker(ledger, workers)
+            self._worker.start(kit)
+
+        def exchange(self, *words: Any) -> Any:
+            return self._worker.exchange(*words)
+
+    return Worker

@@ -96,3 +96,14 @@ def test_a_stopped_run_admits_nothing() -> None:
     with pytest.raises(Cancelled):
         office.limiters[0].acquire()
     assert office.leases == []
+
+
+def test_a_ledger_that_takes_over_lets_no_burst_through_and_knows_only_its_own() -> None:
+    before = Ledger({"m": Pace(6_000, None)})
+    slips = before.lease("m", [0.0] * 5, []).slips
+    ledger = Ledger({"m": Pace(6_000, None)}, another=lambda: True)
+    began = time.monotonic()
+    stated = StatedLimits(rpm=3_000.0, requests_left=2_999.0)
+    assert len(ledger.lease("m", [0.0] * 30, [(slips[0], stated, 0.0, False)]).slips) <= 2
+    assert time.monotonic() - began >= 0.4
+    assert ledger.rpm() == {"m": 3_000.0}

@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.scale import session_of
-from llm_batch.config import Config
-from llm_batch.progress import Progress, RunSummary, Stop
+from llm_batch.progress import Stop
 from llm_batch.run import run
-from tests.fire.processes import until
-from tests.fire.runs import journal, load, results, write_project
-from tests.server import Server, serve
+from tests.cluster.runs import play, questions
+from tests.fire.runs import load, results, write_project
+from tests.server import Server
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without room for actors, so that tests may take nodes away."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["OPENAI_API_KEY"] = "sk-cluster-0123456789"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.add_node(num_cpus=1)
-    ray.init(address=made.address, log_to_driver=False, configure_logging=False)
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-        del os.environ["OPENAI_API_KEY"]
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[Server]:
-    with serve(log=20_000, input_price=1.0, output_price=4.0) as server:
-        yield server
-
-
-@pytest.fixture
-def server(one_server: Server) -> Server:
-    one_server.control(rpm=None, latency=0.0, faults={}, limiter="sliding")
-    one_server.reset()
-    return one_server
-
-
-def on_ray(config: Config, actors: int = 2) -> Config:
-    options = config.run.model_copy(update={"engine": "ray", "ray_actors": actors})
-    return config.model_copy(update={"run": options})
-
-
-def play(folder: Path, **more: Any) -> RunSummary:
-    return run(on_ray(load(folder)), stop=more.pop("stop", None), **more)
-
-
-def questions(count: int) -> list[str]:
-    return [f"What is {number}?" for number in range(count)]
 
 
 def test_a_run_on_a_cluster_gives_what_threads_give(
@@ -91,7 +42,7 @@ def test_all_actors_together_stay_within_one_limit(
 ) -> None:
     server.control(rpm=3000, limiter="bucket1")
     write_project(tmp_path, server, questions(60), workers=12, rpm=3000)
-    assert play(tmp_path, ).exit_code == 0  # fmt: skip
+    assert play(tmp_path).exit_code == 0
     stats = server.stats()
     assert stats["refused"] == 0
     assert stats["successes"] == 120
@@ -107,50 +58,57 @@ def test_the_budget_holds_for_the_whole_cluster(
     assert 0.005 < server.stats()["billed"]["usd"] <= 0.01
 
 
-def test_a_lost_node_loses_no_finished_call_and_no_item(
-    cluster: Any, server: Server, tmp_path: Path
-) -> None:
-    node = cluster.add_node(num_cpus=1)
-    server.control(latency=0.05)
-    write_project(tmp_path, server, questions(150), workers=8)
-    lost = threading.Event()
-
-    def watch(state: Progress) -> None:
-        if state.calls >= 60 and not lost.is_set():
-            lost.set()
-            cluster.remove_node(node, allow_graceful=False)
-
-    said: list[str] = []
-    summary = play(tmp_path, progress=watch, say=said.append)
-    assert lost.is_set()
-    assert [line[:32] for line in said] == ["a process of the Ray cluster on "]
-    assert summary.exit_code == 0
-    assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
-    assert len(results(tmp_path)) == 150
-    # What was in flight on the node may be billed twice; what had finished is not.
-    assert server.stats()["duplicates"] <= 4
-    again = [call for call in journal(tmp_path) if call["attempts"][0]["error"] == "lost"]
-    assert all(call["worst_case"] for call in again)
-    until(lambda: not {"ray::Worker"} & {name for name, _ in _adopted()})
-
-
-def _adopted() -> list[tuple[str, int]]:
-    """Processes of this session whose node is gone: nobody would ever end them."""
-    return [
-        (name, pid)
-        for name, pid in session_of(os.getsid(0))
-        if (status := Path(f"/proc/{pid}/status")).exists() and "\nPPid:\t1\n" in status.read_text()
-    ]
-
-
 def test_a_stop_keeps_what_is_in_flight_and_the_same_command_goes_on(
     cluster: Any, server: Server, tmp_path: Path
 ) -> None:
     server.control(latency=0.05)
-    write_project(tmp_path, server, questions(60), workers=8)
+    write_project(tmp_path, server, questions(60), workers=3)  # of 8 actors, 5 have no worker
     stop = Stop()
-    summary = play(tmp_path, stop=stop, progress=lambda state: state.calls > 20 and stop())
+    summary = play(tmp_path, 8, stop=stop, progress=lambda state: state.calls > 20 and stop())
     assert (summary.status, summary.exit_code) == ("interrupted", 130)
     assert play(tmp_path).exit_code == 0
     assert len(results(tmp_path)) == 60
     assert server.stats()["duplicates"] == 0
+
+
+def test_a_limit_that_replies_state_holds_for_all_actors_and_is_shown(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    server.control(rpm=1200, limiter="bucket1", headers=True, latency=0.02)
+    write_project(tmp_path, server, questions(60), workers=16)
+    shown = set()
+    summary = play(tmp_path, progress=lambda state: shown.add(state.rpm))
+    stats = server.stats()
+    assert summary.exit_code == 0
+    # What was under way before the first reply came is all that may be too much: a second's worth
+    # is 20 requests.
+    assert stats["refused"] <= 16
+    assert 2400 in shown  # of two models
+
+
+def test_a_refusal_by_one_model_on_one_node_holds_all_actors_back(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    told = '[[server: {"model": "writer", "fault": "429", "times": 1, "retry_after": "2"}]]'
+    asked = {f"q{n}": f"What is {n}?" + (told if n == 8 else "") for n in range(40)}
+    server.control(latency=0.1, trace=True)
+    write_project(tmp_path, server, asked, workers=4, models=("writer", "writer"))
+    assert play(tmp_path).exit_code == 0
+    at = [arrival[0] for arrival in server.stats()["arrivals"]]
+    gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    assert max(gaps) > 1.8
+
+
+def test_paths_begin_where_the_command_was_typed(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llmb.toml").write_text(
+        '[data]\npath = "q.csv"\n[models."fake/writer"]\nscript = "answers.jsonl"\n'
+        '[[steps]]\nname = "generate"\nmodel = "fake/writer"\nprompt = "{{ text }}"\n'
+    )
+    (tmp_path / "q.csv").write_text("text\none\ntwo\n")
+    (tmp_path / "answers.jsonl").write_text('"as scripted"\n')
+    monkeypatch.chdir(tmp_path)
+    assert play(tmp_path, 1).exit_code == 0
+    found = [row["outputs"]["generate"] for row in results(tmp_path).values()]
+    assert found == ["as scripted"] * 2

@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[2]
 KEY = "sk-fire-0123456789abcdef"
 
 
-def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, key: str = KEY, **more: Any) -> subprocess.Popen[str]:
     """Start ``llmb run`` in a folder; see `started` for the same with a clean end."""
     return subprocess.Popen(
         [sys.executable, "-m", "llm_batch", "run", "--yes", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "OPENAI_API_KEY": KEY},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "OPENAI_API_KEY": key},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
