@@ -77,7 +77,10 @@ class AnthropicBatches:
         while True:
             more = f"&after_id={quote(after)}" if after else ""
             page = self._http.json("GET", f"{self._path}?limit=100{more}")
-            jobs: list[dict[str, Any]] = page.get("data") or []
+            jobs: list[dict[str, Any]] = page.get("data")  # type: ignore[assignment]
+            if not isinstance(jobs, list):  # to take it for an empty list would start jobs anew
+                said = "the batch API answered without a list of batches"
+                raise Unavailable(said, kind="garbage")
             for job in jobs:
                 if job.get("id") == marker or _is_before(job, since - _DAY):
                     return found  # those that follow are older

@@ -129,7 +129,13 @@ def stated_limit(error: ProviderError) -> int | None:
     found = _LIMIT.search(error.message) if is_token_limit(error) else None
     if found is None:
         return None
-    return int(re.sub(r"\D", "", found[1])) * _UNITS[(found[2] or "").upper()]
+    unit = _UNITS[(found[2] or "").upper()]
+    # Behind a unit a point is a decimal point: 2.5M.
+    return (
+        int(float(found[1]) * unit)
+        if unit > 1 and re.fullmatch(r"[\d.]+", found[1])
+        else (int(re.sub(r"\D", "", found[1])) * unit)
+    )
 
 
 def unfinished(kind: str, message: str) -> Unavailable:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_batch.batches.collect import call_of, is_collected
+from llm_batch.batches.collect import call_of, is_collected, lost_call
 from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.vendors import connections_of
@@ -108,8 +108,7 @@ def _cancelled(jobs: Jobs, config: Config, journal: Journal, clock: Clock) -> En
     cost: float | None = 0.0
     trouble: Refused | None = None
     jobs.cancel()
-    # One that may be somebody else's is not cancelled, so its end is not waited for here.
-    while waiting := [watch for watch in jobs.watches.values() if not watch.job.guessed]:
+    while jobs.watches:
         for watch in jobs.due():
             try:
                 ended = jobs.look_at(watch)
@@ -124,9 +123,11 @@ def _cancelled(jobs: Jobs, config: Config, journal: Journal, clock: Clock) -> En
             kept += good
             dropped += len(ended.job.entries) - good
             cost = None if cost is None or paid is None else cost + paid
-        if waiting:
-            due = min((watch.due for watch in jobs.watches.values()), default=clock.now())
-            clock.sleep(max(0.001, due - clock.now()))
+        # One that may be somebody else's is not cancelled, so its end is not waited for here.
+        if all(watch.job.guessed for watch in jobs.watches.values()):
+            break
+        due = min(watch.due for watch in jobs.watches.values())
+        clock.sleep(max(0.001, due - clock.now()))
     if trouble is not None:
         raise trouble
     left = len(jobs.watches)
@@ -139,12 +140,16 @@ def _keep(ended: Ended, config: Config, journal: Journal, log: JobLog) -> tuple[
     tariff = FleetModel(job.model, config.model(job.model)).tariff
     good, cost = 0, 0.0 if tariff is not None else None
     for each in ended.found:
-        if each.completion is None:
+        stub = stub_of(each.entry, job.model)
+        if each.completion is not None:
+            good += 1
+            if is_collected(journal, each.entry, job):
+                continue
+            call = call_of(each, stub, tariff)
+        elif each.error is not None and each.error.maybe_billed:
+            call = lost_call(each, stub, tariff is not None)
+        else:
             continue
-        good += 1
-        if is_collected(journal, each.entry, job):
-            continue
-        call = call_of(each, stub_of(each.entry, job.model), tariff)
         journal.append(call)
         cost = None if cost is None or call.cost is None else cost + call.cost
     journal.sync()

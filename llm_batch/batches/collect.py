@@ -13,9 +13,9 @@ from llm_batch.client import writable
 from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable
 from llm_batch.journal import Journal
 from llm_batch.prices import Tariff
-from llm_batch.records import Attempt, Call, Completion, Message, Request
+from llm_batch.records import Attempt, Call, Completion, Failure, Message, Request
 
-# Seconds; times are rounded when they are written.
+# Seconds: a job takes longer than that to be made.
 _SAME_MOMENT = 0.002
 _ANY = (Message("user", "."),)
 
@@ -121,6 +121,20 @@ def is_collected(journal: Journal, entry: Entry, job: Job) -> bool:
     call = journal.answered(stub_of(entry, job.model))
     return call is not None and any(
         abs(attempt.started_at - job.at) < _SAME_MOMENT for attempt in call.attempts
+    )
+
+
+def lost_call(found: Collected, request: Request, priced: bool) -> Call:
+    """The failed call of an outcome that is no answer and may have been billed, at its worst."""
+    error = found.error
+    assert error is not None  # or it would be an answer
+    attempt = Attempt(1, found.job.at, found.seconds, error.kind, maybe_billed=True)
+    return Call(
+        request,
+        (attempt,),
+        failure=Failure(error.kind, error.message, error.status_code),
+        cost=(found.entry.most or 0.0) if priced else None,
+        worst_case=True,
     )
 
 

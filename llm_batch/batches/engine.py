@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llm_batch.batches.collect import Collected, call_of, is_collected
+from llm_batch.batches.collect import Collected, call_of, is_collected, lost_call
 from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.late import Late
@@ -282,51 +282,73 @@ class BatchEngine:
         job = ended.job
         if not ended.found:
             for entry in job.entries:
-                self._job_of.pop(entry.key, None)
+                if self._job_of.get(entry.key) != job.id:
+                    continue  # it is in another job by now, or answered
+                del self._job_of[entry.key]
                 self.money.release(entry.key)
                 if (request := self._joined.pop(entry.key, None)) is not None:
                     self._put(request)
             return
         left = self._left[job.id] = set()
+        missed = any(
+            each.completion is None and each.entry.key in self._joined for each in ended.found
+        )
         for each in ended.found:
             self._settle(each, left)
         if ended.cancelled_by_others:
-            self._stop(
-                "refused",
-                f"batch {job.job} was cancelled at the provider; the same command submits again "
-                "what it had not finished",
-            )
+            said = f"batch {job.job} was cancelled at the provider"
+            if missed:
+                again = "the same command submits again what it had not finished"
+                self._stop("refused", f"{said}; {again}")
+            else:
+                self._say(said)
         self._write_off(job.id)
 
     def _settle(self, each: Collected, left: set[str]) -> None:
         """One request of a job that has ended."""
-        key, error = each.entry.key, each.error
-        asked = self._job_of.pop(key, None) is not None
+        key, error, most = each.entry.key, each.error, each.entry.most or 0.0
+        if self._job_of.get(key) != each.job.id:
+            # Its request is in another job by now, or answered; it is paid all the same.
+            if error is None and not is_collected(self._journal, each.entry, each.job):
+                call = self._call(each, stub_of(each.entry, each.job.model))
+                self._journal.append(call)
+                self._budget.charge("", call.cost or 0.0)
+            return
+        del self._job_of[key]
         request = self._joined.pop(key, None)
         if error is None:
+            left.add(key)
             if request is not None:
                 self._finish(each, request)
-                left.add(key)
-            elif asked:
+            else:
                 self._unclaimed[key] = each
-                left.add(key)
             return
-        times, billed = self._tries.note(each), error.maybe_billed
+        times = self._tries.note(each)
         if request is None:  # it is submitted again when it is asked for
-            call = self._failed(stub_of(each.entry, each.job.model), error)
-            if asked and billed:
-                self._journal.append(call)
-                self.money.charge(key, each.entry.most or 0.0)
+            self._tries.forget(key)
+            if error.maybe_billed:
+                self._book(each, stub_of(each.entry, each.job.model))
+                self.money.charge(key, most)
             self.money.release(key)
             return
         if self._is_worth_another(each, request, error, times):
-            if not billed or self._budget.hold_more(request.item_id, each.entry.most or 0.0):
+            if not error.maybe_billed:
+                self._put(request)
+                return
+            self._book(each, request)
+            self._budget.charge(request.item_id, most)
+            if self._budget.hold_more(request.item_id, most):
                 self._put(request)
                 return
             error = Unavailable("the budget has no room for another attempt", kind="budget")
         left.add(key)
         self._given[key] = each.job.id
-        self._fail(request, error)
+        self._fail(request, error, most if error.maybe_billed else 0.0)
+
+    def _book(self, each: Collected, request: Request) -> None:
+        """Write down what an answer that cannot be read may have cost, before it is asked again."""
+        priced = self._priced[request.model].tariff is not None
+        self._journal.append(lost_call(each, request, priced))
 
     def _is_worth_another(
         self, each: Collected, request: Request, error: ProviderError, tries: int
@@ -345,16 +367,16 @@ class BatchEngine:
     def _call(self, found: Collected, request: Request) -> Call:
         return self._tries.before(call_of(found, request, self._priced[request.model].tariff))
 
-    def _fail(self, request: Request, error: ProviderError) -> None:
-        """A request that is not tried again in this run."""
-        self._ready.append(self._failed(request, error))
-
-    def _failed(self, request: Request, error: ProviderError) -> Call:
+    def _fail(self, request: Request, error: ProviderError, cost: float = 0.0) -> None:
+        """A request that is not tried again in this run, and may have cost so many USD."""
         kind = "refused" if isinstance(error, Refused) else error.kind
         message = f"{error.message} ({error.hint})" if error.hint else error.message
         priced = self._priced[request.model].tariff is not None
         failure = Failure(kind, message, error.status_code)
-        return self._tries.before(Call(request, (), failure=failure, cost=0.0 if priced else None))
+        call = Call(
+            request, (), failure=failure, cost=cost if priced else None, worst_case=cost > 0
+        )
+        self._ready.append(self._tries.before(call))
 
     def _write_off(self, job_id: str) -> None:
         """Close a job when all its answers are in the journal, and the journal is on disk."""

@@ -85,10 +85,10 @@ class Http:
         raw = self._send("GET", path, None, "", _FILE_SECONDS)
         # Not splitlines(): a JSON text may hold other line ends than \n.
         lines = [line for line in raw.split(b"\n") if line.strip()]
-        if lines and _object(lines[-1]) is None:
+        cut = lines and not raw.endswith(b"\n") and _object(lines[-1]) is None
+        if cut or (lines and all(_object(line) is None for line in lines)):
             raise Unavailable(
-                f"{self._shown}{path}: the last of {len(lines):,} lines is not an object",
-                kind="garbage",
+                f"{self._shown}{path} is not a whole file of JSON lines", kind="garbage"
             )
         for line in lines:
             value = _object(line)
@@ -132,15 +132,15 @@ class Http:
 def _object(line: bytes) -> dict[str, Any] | None:
     """The object of a line; ``None`` when it is not one."""
     try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # Half a surrogate pair, NaN, bytes that are no UTF-8: said anew without them.
         try:
-            lax = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
+            value = msgspec.json.decode(line)
         except ValueError:
-            return None
-        plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
-        value = msgspec.json.decode(plain)
+            # Half a surrogate pair, NaN, bytes that are no UTF-8: said anew without them.
+            lax = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
+            plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
+            value = msgspec.json.decode(plain)
+    except (ValueError, RecursionError):
+        return None
     return value if isinstance(value, dict) else None
 
 

@@ -170,6 +170,11 @@ class JobLog:
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
             with open(self.path, "ab") as file:
+                if file.seek(0, os.SEEK_END) < self._end:
+                    raise OutputError(
+                        f"{self.path} was changed by somebody else while the run was going on",
+                        "put it back, then run the same command again",
+                    )
                 file.truncate(self._end)
                 file.write(line)
                 file.flush()

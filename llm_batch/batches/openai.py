@@ -148,7 +148,7 @@ class OpenAIBatches:
             state,
             ended=over and not settling,
             settling=over and settling,
-            may_have_none=status != "completed" or not completed,
+            may_have_none=bool(status != "completed" or not completed or job.get("output_file_id")),
             cancelled=status == "cancelled",
         )
 

@@ -29,7 +29,7 @@ class TokenQueue:
     """
 
     def __init__(self, limit: int | None, poll: float) -> None:
-        self.limit = limit
+        self.limit = self._configured = limit
         self._most = limit  # the limit never grows above it
         self.blocked_until = float("-inf")
         self.refused_alone = 0
@@ -51,7 +51,7 @@ class TokenQueue:
         total = own + waiting
         stated = stated_limit(error)
         if stated is not None:
-            self._most = stated
+            stated = self._most = min(stated, self._configured or stated)
         most = stated or total
         smaller = max(1, int(total * (_HALF if stated is None else _SMALLER)))
         # Below half of the limit it is other people's jobs that fill the queue.

@@ -60,7 +60,8 @@ def connect(model: str, settings: Model) -> Connection:
     wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]  # of such vendors
     like = wire.prepared(Request("", "", model, (Message("user", "."),), {"max_tokens": 1}))
     parts = urlsplit(like.url)
-    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
+    origin = f"{parts.scheme}://{parts.hostname}{port}"
     vendor = batch_vendor(model, settings)
     if vendor == "anthropic":
         from llm_batch.batches.anthropic import AnthropicBatches

@@ -200,6 +200,8 @@ def _cancel(settings: Any) -> None:
     stop = Stop()
     _stop_on_signals(stop, "batch")
     ending = cancel_jobs(settings, stop.clock, say)
+    if ending.left:
+        say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
     if not ending.jobs:
         if not ending.left:
             say("this output has no batch jobs at a provider")

@@ -229,6 +229,7 @@ def test_ctrl_c_while_cancelling_is_gone_on_from_by_a_run(
     session = Session(tmp_path)
     session.stop.clock.sleep = lambda seconds: session.stop.clock.check()  # type: ignore[method-assign]
     server.watch = lambda number, after: session.stop("interrupted")
+    server.broken["GET", "/batches/"] = 1
     with pytest.raises(Interrupted):
         cancel_jobs(load(tmp_path), session.stop.clock, str)
     server.watch = lambda number, after: None
@@ -337,3 +338,106 @@ def test_azure_takes_a_file_in_before_a_job_is_made_of_it_and_writes_statuses_as
     server.taking_in, server.old_azure, server.lose_creates = 4, True, 1
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and len(results(tmp_path)) == 6
+
+
+def test_a_request_that_is_in_a_second_job_is_the_second_jobs(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    leave(tmp_path, server)
+    first = next(iter(server.jobs.values()))
+    server.line_faults.append("500")  # of the first line, which is q0 or another
+    log, calls = tmp_path / "results.batches.jsonl", tmp_path / "results.calls.jsonl"
+    # The smaller sample asks for some, so that answers nobody asks for keep the first job open.
+    server.polls = 1
+    first.look(server)
+    session = Session(tmp_path)
+
+    def stop_in_second(number: int, after: bool) -> None:
+        if len(server.jobs) == 2 and not session.stop.reason:
+            server.polls = 10**6
+            session.stop("interrupted")
+            kept.update({path: path.read_bytes() for path in (log, calls) if path.exists()})
+
+    kept: dict[Path, bytes] = {}
+    server.watch = stop_in_second
+    session.play()
+    server.watch = lambda number, after: None
+    if not kept:
+        pytest.skip("the line that failed was asked for by nobody")
+    for path, content in kept.items():
+        path.write_bytes(content)  # as a kill at that moment leaves them
+    server.polls = 1
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 0 and spent(tmp_path) == pytest.approx(billed(server))
+    assert open_jobs(tmp_path) == 0
+
+
+def test_a_lost_answer_is_booked_before_it_is_asked_for_again(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 4, judge=None)
+    bad = [True]
+
+    def spoil(content: bytes) -> bytes:
+        if bad and bad.pop():
+            return content.replace(b'"choices"', b'"chance"', 1).replace(b'"usage"', b'"use"', 1)
+        return content
+
+    server.spoil = spoil
+    session = Session(tmp_path)
+
+    def stop_in_second(number: int, after: bool) -> None:
+        if len(server.jobs) == 2:
+            server.polls = 10**6
+            session.stop("interrupted")
+
+    server.watch = stop_in_second
+    assert session.play().exit_code == EXIT_INTERRUPTED
+    assert spent(tmp_path) >= billed(server)
+    assert [line["worst_case"] for line in journal(tmp_path) if not line["ok"]] == [True]
+
+
+def test_cancelling_books_an_answer_that_cannot_be_read(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 4, judge=None)
+    leave(tmp_path, server)
+    server.spoil = lambda content: content.replace(b'"choices"', b'"chance"', 1).replace(
+        b'"usage"', b'"use"', 1
+    )
+    ending = cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, str)
+    assert (ending.kept, ending.dropped) == (1, 3)
+    assert ending.cost == pytest.approx(spent(tmp_path)) and spent(tmp_path) >= billed(server)
+
+
+def test_a_job_of_a_larger_sample_that_was_cancelled_is_no_refusal(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, judge=None, batch="job_requests = 3")
+    leave(tmp_path, server)
+    first, second = server.jobs.values()
+    first.looks = 10**7
+    second.cancelling = True
+    server.polls = 1
+    again = Session(tmp_path)
+    assert again.play(sample=3).exit_code == EXIT_OK
+    assert "was cancelled at the provider" in again.talk
+
+
+def test_a_journal_of_jobs_that_is_taken_away_meanwhile_is_said(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    from llm_batch.errors import Incomplete
+
+    write_project(tmp_path, server, judge=None)
+
+    def take_away(number: int, after: bool) -> None:
+        if server.jobs:
+            (tmp_path / "results.batches.jsonl").unlink(missing_ok=True)
+
+    server.watch = take_away
+    with pytest.raises(Incomplete, match="changed by somebody else"):
+        Session(tmp_path).play()
+    log = tmp_path / "results.batches.jsonl"
+    assert not log.exists() or b"\0" not in log.read_bytes()

@@ -54,3 +54,19 @@ def test_room_is_what_the_limit_leaves() -> None:
     assert TokenQueue(None, 1.0).room(10) is None
     assert TokenQueue(100, 1.0).room(30) == 70
     assert TokenQueue(100, 1.0).room(130) == 0
+
+
+def test_a_configured_limit_is_not_raised_by_what_a_provider_states() -> None:
+    queue = TokenQueue(2000, 30.0)
+    queue.turned_away(refusal(SAID.replace("2,000,000", "90,000")), 1500, 0, 0.0)
+    assert queue.limit is not None and queue.limit <= 2000
+    for _ in range(20):
+        queue.worked_off()
+    assert queue.limit == 2000
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"), [("limit of 30K", 30_000), ("Limit: 2.5M", 2_500_000), ("Limit: 90", 90)]
+)
+def test_limits_are_written_in_several_ways(words: str, limit: int) -> None:
+    assert stated_limit(refusal(f"enqueued token {words} for the deployment")) == limit

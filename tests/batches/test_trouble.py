@@ -32,13 +32,25 @@ def cut(lines: list[bytes]) -> None:
     lines[1] = lines[1][:40]
 
 
+def no_number(lines: list[bytes]) -> None:
+    lines[1] = lines[1].replace(b"200", b"1e999", 1)
+
+
+def too_deep(lines: list[bytes]) -> None:
+    lines[1] = b"[" * 5000 + b"]" * 5000
+
+
+def nothing_at_the_end(lines: list[bytes]) -> None:
+    lines[-1] = b"null"
+
+
 def other_types(lines: list[bytes]) -> None:
     line = json.loads(lines[1])
     line["response"]["status_code"] = "OK"
     lines[1] = json.dumps(line).encode()
 
 
-@pytest.mark.parametrize("change", [cut, other_types])
+@pytest.mark.parametrize("change", [cut, other_types, no_number, too_deep, nothing_at_the_end])
 def test_a_bad_line_costs_its_own_answer_and_no_other(
     tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]
 ) -> None:
@@ -66,7 +78,7 @@ def test_a_file_that_is_something_else_is_fetched_again(
     tmp_path: Path, server: BatchServer
 ) -> None:
     write_project(tmp_path, server, judge=None)
-    pages = [b"<html>\n<body>a proxy's error\n", b'{"custom_id": "llm']
+    pages = [b"<html>\n<body>a proxy's error\n", b'{"custom_id": "a"}\n{"custom_id": "llm']
     server.spoil = lambda content: pages.pop() if pages else content
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and server.paid_twice == 0
@@ -324,3 +336,24 @@ def test_a_model_that_is_not_known_ends_the_run_and_fails_no_line(
     summary = Session(tmp_path).play()
     assert summary.exit_code == EXIT_REFUSED and "does not exist" in summary.message
     assert not journal(tmp_path)
+
+
+def test_answers_are_had_although_no_file_of_errors_ever_comes(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    server.line_faults.append("500")
+    kept = server.respond
+
+    def without(method: str, target: str, headers: dict[str, str], body: bytes) -> object:
+        reply = kept(method, target, headers, body)
+        if b'"error_file_id":"' in reply.body:
+            job = json.loads(reply.body)
+            job["error_file_id"] = None
+            return type(reply)(200, json.dumps(job).encode())
+        return reply
+
+    server.respond = without  # type: ignore[method-assign,assignment]
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
+    assert server.paid_twice == 0

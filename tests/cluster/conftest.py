@@ -24,7 +24,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    assert "OPENAI_API_KEY" not in os.environ
+    before = os.environ.pop("OPENAI_API_KEY", None)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.add_node(num_cpus=1)
     ray.init(address=made.address, log_to_driver=False, configure_logging=False)
@@ -33,6 +33,8 @@ def cluster() -> Iterator[Any]:
         yield made
     finally:
         del os.environ["OPENAI_API_KEY"]
+        if before is not None:
+            os.environ["OPENAI_API_KEY"] = before
         ray.shutdown()
         made.shutdown()
 
