@@ -117,6 +117,14 @@ class Limiter:
         """Whether `acquire` needs to know a request's tokens."""
         return self._tokens is not None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be sent: no limit is known, nothing was refused, no pause holds."""
+        with self._state:
+            unlimited = self._requests is None and self._tokens is None
+            calm = not self._sharing.in_a_row and self._paused_until <= self._clock.now()
+            return unlimited and calm
+
     def acquire(self, tokens: float = 0.0) -> Slip:
         """Wait until one request of ``tokens`` tokens may be sent, and count it.
 
@@ -216,6 +224,16 @@ class Limiter:
                 self._tokens = self._tokens or self._rate(tpm, given=False)
                 self._tokens.adopt(tpm, now)
 
+    def sent(self, count: int) -> None:
+        """So many requests were sent without asking, while it was open."""
+        with self._state:
+            self._count_unmetered(count, self._clock.now())
+
+    def _count_unmetered(self, count: int, now: float) -> None:
+        if now - self._unmetered_since >= self._minute:
+            self._unmetered, self._unmetered_since = 0, now
+        self._unmetered += count
+
     def _slow_down(self, slip: Slip, now: float) -> None:
         for rate in filter(None, (self._requests, self._tokens)):
             rate.stop_ahead(now)
@@ -241,10 +259,8 @@ class Limiter:
         requests_mark = tokens_mark = None
         if self._requests is not None:
             requests_mark = self._requests.take(1.0, now, slowed)
-        elif now - self._unmetered_since < self._minute:
-            self._unmetered += 1
         else:
-            self._unmetered, self._unmetered_since = 1, now
+            self._count_unmetered(1, now)
         if self._tokens is not None and tokens:
             tokens_mark = self._tokens.take(tokens, now, slowed)
         return Slip(now, tokens, requests_mark, tokens_mark)

@@ -22,6 +22,8 @@ from llm_batch.limits import BURST_SECONDS, Limiter, Slip
 SLICE_SECONDS = 0.02
 # Requests asked for at once, however many wait.
 _MOST = 64
+#: Where nothing limits a model its actors ask so seldom, and hear of a refusal so late.
+OPEN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class Lease:
         slips: One for each.
         counts_tokens: As of the limiter.
         refusals_in_a_row: As of the limiter.
+        is_open: As of the limiter: for `OPEN_SECONDS` nobody needs to ask.
     """
 
     slips: Sequence[Slip]
     counts_tokens: bool
     refusals_in_a_row: int
+    is_open: bool = False
 
 
 class Ledger:
@@ -83,15 +87,20 @@ class Ledger:
             for limiter in self._limiters.values():
                 limiter.pause(BURST_SECONDS)
 
-    def lease(self, model: str, wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
+    def lease(
+        self, model: str, wants: Sequence[float], ended: Sequence[Ended], unasked: int = 0
+    ) -> Lease:
         """Wait until the first of some requests may be sent.
 
         Args:
             model: Whose limit.
             wants: Tokens of each request that waits, in order.
             ended: Attempts that have ended since the last time.
+            unasked: Requests that were sent since then without asking.
         """
         limiter = self._limiters[model]
+        if unasked:
+            limiter.sent(unasked)
         for slip, stated, correction, refused in ended:
             if slip.at >= self._began:
                 limiter.finish(slip, stated, correction, refused=refused)
@@ -106,7 +115,8 @@ class Ledger:
             slips.append(limiter.acquire(tokens))
             if not until:
                 until = time.monotonic() + SLICE_SECONDS
-        return Lease(slips, limiter.counts_tokens, limiter.refusals_in_a_row)
+        counts, refusals = limiter.counts_tokens, limiter.refusals_in_a_row
+        return Lease(slips, counts, refusals, limiter.is_open)
 
     def pause(self, model: str, seconds: float) -> None:
         """Hold all processes back."""
@@ -126,7 +136,8 @@ class LeasedLimiter(Limiter):
     Args:
         pace: As the ledger began with it.
         clock: Where time comes from.
-        lease: Asks the ledger: tokens of the requests that wait, and attempts that ended.
+        lease: Asks the ledger: tokens of the requests that wait, attempts that ended, and how
+            many requests were sent without asking.
         tell: Passes ``pause`` on to the ledger, with its argument.
     """
 
@@ -134,7 +145,7 @@ class LeasedLimiter(Limiter):
         self,
         pace: Pace,
         clock: Clock,
-        lease: Callable[[Sequence[float], Sequence[Ended]], Lease],
+        lease: Callable[[Sequence[float], Sequence[Ended], int], Lease],
         tell: Callable[..., None],
     ) -> None:
         super().__init__(pace.rpm, pace.tpm, clock)
@@ -144,6 +155,7 @@ class LeasedLimiter(Limiter):
         self._refusals = 0
         self._queue: deque[_Waiter] = deque()
         self._ended: list[Ended] = []
+        self._open_until, self._unasked = float("-inf"), 0
         self._guard = threading.Lock()
         self._asking = threading.Lock()
 
@@ -161,6 +173,10 @@ class LeasedLimiter(Limiter):
         self._clock.check()
         mine = _Waiter(tokens)
         with self._guard:
+            now = self._clock.now()
+            if now < self._open_until:
+                self._unasked += 1
+                return Slip(now, tokens, None, None)
             self._queue.append(mine)
         while mine.slip is None:
             self._clock.check()
@@ -179,7 +195,12 @@ class LeasedLimiter(Limiter):
         refused: bool = False,
     ) -> None:
         """Note that an attempt has ended; the ledger hears of it with the next question."""
+        tells = stated is not None and bool(stated.rpm or stated.tpm)
         with self._guard:
+            if tells or refused:
+                self._open_until = float("-inf")
+            elif self._clock.now() < self._open_until:
+                return  # nothing that would limit anybody
             self._ended.append((slip, stated, correction, refused))
 
     @property
@@ -189,15 +210,20 @@ class LeasedLimiter(Limiter):
 
     def pause(self, seconds: float) -> None:
         """Hold all processes back."""
+        with self._guard:
+            self._open_until = float("-inf")
         self._tell("pause", seconds)
 
     def _ask(self) -> None:
         with self._guard:
             asking = list(islice(self._queue, _MOST))
             ended, self._ended = self._ended, []
-        lease = self._lease([waiter.tokens for waiter in asking], ended)
+            unasked, self._unasked = self._unasked, 0
+        lease = self._lease([waiter.tokens for waiter in asking], ended, unasked)
         self._counts_tokens, self._refusals = lease.counts_tokens, lease.refusals_in_a_row
         with self._guard:
+            if lease.is_open:
+                self._open_until = self._clock.now() + OPEN_SECONDS
             for slip in lease.slips:
                 self._queue.popleft().slip = slip
 

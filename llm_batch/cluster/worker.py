@@ -226,9 +226,9 @@ class Worker:
 
         ledger = self._ledger
 
-        def lease(wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
+        def lease(wants: Sequence[float], ended: Sequence[Ended], unasked: int) -> Lease:
             while True:
-                asked = ledger.lease.remote(model, wants, ended)
+                asked = ledger.lease.remote(model, wants, ended, unasked)
                 try:
                     while True:
                         self._clock.check()  # a pause may be long
@@ -240,7 +240,7 @@ class Worker:
                 except ray.exceptions.RayError:
                     # The ledger is gone, and another will be there in a moment. Whether it heard
                     # of what has ended is not known, and saying so twice would count it twice.
-                    ended = ()
+                    ended, unasked = (), 0
                     self._clock.sleep(_ANSWER_SECONDS)
 
         def tell(what: str, *arguments: Any) -> None:

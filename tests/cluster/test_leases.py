@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_batch.clock import Cancelled, SystemClock
-from llm_batch.cluster.leases import Ended, Lease, LeasedLimiter, Ledger, Pace
+from llm_batch.cluster.leases import OPEN_SECONDS, Ended, Lease, LeasedLimiter, Ledger, Pace
 from llm_batch.headers import StatedLimits
 
 
@@ -25,8 +25,8 @@ class Office:
             LeasedLimiter(pace, self.clock, self._lease, self._tell) for _ in range(limiters)
         ]
 
-    def _lease(self, wants: Sequence[float], ended: Sequence[Ended]) -> Lease:
-        lease = self.ledger.lease("m", wants, ended)
+    def _lease(self, wants: Sequence[float], ended: Sequence[Ended], unasked: int) -> Lease:
+        lease = self.ledger.lease("m", wants, ended, unasked)
         self.leases.append(len(lease.slips))
         return lease
 
@@ -104,6 +104,37 @@ def test_a_ledger_that_takes_over_lets_no_burst_through_and_knows_only_its_own()
     ledger = Ledger({"m": Pace(6_000, None)}, another=lambda: True)
     began = time.monotonic()
     stated = StatedLimits(rpm=3_000.0, requests_left=2_999.0)
-    assert len(ledger.lease("m", [0.0] * 30, [(slips[0], stated, 0.0, False)]).slips) <= 2
+    assert len(ledger.lease("m", [0.0] * 30, [(slips[0], stated, 0.0, False)]).slips) <= 5
     assert time.monotonic() - began >= 0.4
     assert ledger.rpm() == {"m": 3_000.0}
+
+
+def test_where_nothing_is_limited_hardly_anybody_asks() -> None:
+    office = Office(Pace(None, None), 2)
+    began = time.monotonic()
+    assert len(in_threads(office, 8, 500)) == 4000
+    windows = (time.monotonic() - began) / OPEN_SECONDS
+    assert sum(office.leases) <= 8 * 2 * (windows + 1)
+
+
+def test_what_was_sent_without_asking_is_known_where_a_limit_begins() -> None:
+    office = Office(Pace(None, None), 2)
+    in_threads(office, 2, 300)
+    time.sleep(OPEN_SECONDS)
+    for limiter in office.limiters:
+        slip = limiter.acquire()
+    assert office.ledger._limiters["m"]._unmetered == 602
+    limiter.finish(slip, StatedLimits(rpm=600.0))
+    limiter.acquire()
+    assert office.ledger.rpm() == {"m": 600.0}
+
+
+def test_a_refusal_ends_the_freedom_of_all() -> None:
+    office = Office(Pace(None, None), 2)
+    slips = [limiter.acquire() for limiter in office.limiters]
+    office.limiters[0].finish(slips[0], refused=True)
+    office.limiters[0].pause(0.4)
+    time.sleep(OPEN_SECONDS)
+    began = time.monotonic()
+    office.limiters[1].acquire()
+    assert time.monotonic() - began >= 0.2
