@@ -128,8 +128,10 @@ class _Terminal:
 def _own_terminal() -> None:
     """Make the standard input the terminal of the new session, so that Ctrl-C works."""
     import fcntl
+    import signal
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits that it is not
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
