@@ -13,7 +13,16 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of, unfinished
+from llm_batch.batches.api import (
+    JobState,
+    Line,
+    Outcome,
+    counted,
+    id_of,
+    listed,
+    outcomes_of,
+    unfinished,
+)
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.base import Prepared
@@ -77,10 +86,7 @@ class AnthropicBatches:
         while True:
             more = f"&after_id={quote(after)}" if after else ""
             page = self._http.json("GET", f"{self._path}?limit=100{more}")
-            jobs: list[dict[str, Any]] = page.get("data")  # type: ignore[assignment]
-            if not isinstance(jobs, list):  # to take it for an empty list would start jobs anew
-                said = "the batch API answered without a list of batches"
-                raise Unavailable(said, kind="garbage")
+            jobs = listed(page, "data")
             for job in jobs:
                 if job.get("id") == marker or _is_before(job, since - _DAY):
                     return found  # those that follow are older

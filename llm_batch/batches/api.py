@@ -155,6 +155,18 @@ def id_of(value: Mapping[str, Any], name: str = "id") -> str:
     return found
 
 
+def listed(page: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    """The jobs on a page of a list, under the first of some names that it has.
+
+    Raises:
+        Unavailable: It is no list. To take it for an empty one would start jobs anew.
+    """
+    jobs = next((page[name] for name in names if name in page), None)
+    if not isinstance(jobs, list):
+        raise Unavailable("the batch API answered without a list of batches", kind="garbage")
+    return jobs
+
+
 def outcomes_of(
     lines: Iterable[Any], outcome: Callable[[dict[str, Any]], Outcome]
 ) -> Iterator[Outcome]:

@@ -14,7 +14,16 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of, unfinished
+from llm_batch.batches.api import (
+    JobState,
+    Line,
+    Outcome,
+    counted,
+    id_of,
+    listed,
+    outcomes_of,
+    unfinished,
+)
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.providers.base import Prepared
@@ -111,7 +120,7 @@ class OpenAIBatches:
         while True:
             more = f"limit=100&after={quote(after)}" if after else "limit=100"
             page = self._http.json("GET", self._path("/batches", more))
-            jobs = _listed(page)
+            jobs = listed(page, "data", "value")  # Azure has them under either name
             for job in jobs:
                 if (job.get("metadata") or {}).get(_NAME) == own_id and job["id"] not in others:
                     return id_of(job)
@@ -178,18 +187,6 @@ class OpenAIBatches:
     def _path(self, path: str, more: str = "") -> str:
         query = "&".join(filter(None, (self._query, more)))
         return f"{self._base}{path}" + (f"?{query}" if query else "")
-
-
-def _listed(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """The jobs on a page of a list; Azure has them under either name.
-
-    Raises:
-        Unavailable: It is no list. To take it for an empty one would start jobs anew.
-    """
-    jobs = page.get("data", page.get("value"))
-    if not isinstance(jobs, list):
-        raise Unavailable("the batch API answered without a list of batches", kind="garbage")
-    return jobs
 
 
 def _why_failed(job: dict[str, Any]) -> tuple[ProviderError, dict[int, str]]:
