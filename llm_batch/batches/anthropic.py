@@ -26,7 +26,7 @@ from llm_batch.batches.api import (
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.base import Prepared
-from llm_batch.providers.replies import error_from_reply
+from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
 #: More than any clock is wrong, in seconds.

@@ -39,7 +39,7 @@ from llm_batch.journal import Journal
 from llm_batch.manifest import jobs_path
 from llm_batch.progress import Stop
 from llm_batch.providers.batching import VENDORS
-from llm_batch.providers.replies import mentions_response_format
+from llm_batch.providers.refusals import mentions_response_format
 from llm_batch.records import Call, Failure, Request
 
 #: Calls that are handed over in one wait.

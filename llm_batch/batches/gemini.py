@@ -16,7 +16,7 @@ from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.replies import error_from_reply
+from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
 #: HTTP statuses of gRPC's codes (google/rpc/code.proto).

@@ -16,7 +16,7 @@ from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.address import shown
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.direct import not_received, open_pool
-from llm_batch.providers.replies import error_from_reply
+from llm_batch.providers.refusals import error_from_reply
 
 # Questions are answered at once; files of up to 256 MB go up and down.
 _SECONDS = 60.0

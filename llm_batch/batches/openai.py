@@ -28,7 +28,7 @@ from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.replies import error_from_reply
+from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
 _BOUNDARY = "llmb-boundary-7c1d9e54a2"

@@ -37,12 +37,8 @@ from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
 from llm_batch.providers.address import is_loopback, proxy_for, shown
 from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.replies import (
-    completion_from_reply,
-    error_from_reply,
-    limit_headers,
-    mentions_response_format,
-)
+from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.replies import completion_from_reply
 from llm_batch.records import Completion, Request
 
 __all__ = ["DirectProvider", "is_loopback", "not_received", "open_pool"]

@@ -27,15 +27,8 @@ from llm_batch.providers.address import is_loopback, shown
 from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.replies import (
-    completion_from_reply,
-    error_from_reply,
-    finish_reason,
-    limit_headers,
-    mentions_response_format,
-    unreadable,
-    usage_from,
-)
+from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.replies import completion_from_reply, finish_reason, unreadable, usage_from
 from llm_batch.records import Completion, Request, Usage
 
 # Keys that litellm needs and its own check does not know of.

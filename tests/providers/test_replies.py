@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
-from llm_batch.providers.replies import (
-    completion_from_reply,
-    error_from_reply,
-    limit_headers,
-    mentions_response_format,
-    usage_from,
-)
+from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.replies import completion_from_reply, usage_from
 from llm_batch.records import Usage
 
 
