@@ -21,6 +21,7 @@ _ADVICE = {
     "garbage": "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
     "reset": "look at the network on the way to the provider, or use fewer workers",
     "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
+    "oversized": "look at what the server sends; max_reply under [limits] allows more",
     "empty": "the model sends no text for these prompts; change the prompt or the model",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }

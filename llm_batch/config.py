@@ -78,7 +78,8 @@ class Limits(Table):
     ``timeout`` is in seconds and covers one attempt from connecting to the last byte; ``budget``
     is in USD and covers everything ever journalled for the output file. ``tier`` (``openai-1``)
     fills in published limits where ``rpm`` and ``tpm`` are not set. The run stops when more
-    than ``max_failure_share`` of a step's last calls failed; 1 never stops it.
+    than ``max_failure_share`` of a step's last calls failed; 1 never stops it. A reply may have
+    ``max_reply`` MB; without it 1 MB and 4 kB for each of ``max_tokens``, at most 32 MB.
     """
 
     workers: int = Field(default=5, ge=1, le=1000)
@@ -89,6 +90,7 @@ class Limits(Table):
     timeout: Positive = 60.0
     max_attempts: int = Field(default=6, ge=1)
     max_failure_share: float = Field(default=0.5, gt=0, le=1)
+    max_reply: Positive | None = None
 
     @model_validator(mode="after")
     def _known_tier(self) -> Limits:
@@ -140,6 +142,7 @@ class Model(Table):
     transport: Literal["auto", "direct", "litellm"] = "auto"
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
     script: str | None = None
+    max_reply: Positive | None = None
     latency: NotNegative = 0.0
     error_rate: float = Field(default=0.0, ge=0, le=1)
     endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
@@ -153,6 +156,11 @@ class Model(Table):
             if isinstance(first, dict) and "api_base" not in values:
                 return {**values, "api_base": first.get("api_base")}
         return values
+
+    @property
+    def max_reply_bytes(self) -> int | None:
+        """How large a reply may be; ``None`` where nobody has said."""
+        return None if self.max_reply is None else int(self.max_reply * (1 << 20))
 
     def at(self, endpoint: EndpointOptions) -> Model:
         """The settings of the model as one of its endpoints serves it."""
@@ -272,7 +280,10 @@ class Config(Table):
 
     def model(self, name: str) -> Model:
         """Settings of a model, defaults where the file has none."""
-        return self.models.get(name, _NO_SETTINGS)
+        own = self.models.get(name, _NO_SETTINGS)
+        if self.limits.max_reply is None or own.max_reply is not None:
+            return own
+        return own.model_copy(update={"max_reply": self.limits.max_reply})
 
     def chain(self) -> Chain:
         """The chain these steps make.

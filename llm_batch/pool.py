@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from llm_batch.clock import Clock
-from llm_batch.errors import ConfigError, RateLimited, Refused, Transient, Unavailable
+from llm_batch.errors import (
+    ConfigError,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Transient,
+    Unavailable,
+)
 from llm_batch.headers import StatedLimits
 from llm_batch.limits import Limiter, Slip
 from llm_batch.providers.base import Provider, Reply
@@ -270,18 +277,19 @@ def is_there(endpoint: Endpoint) -> bool:
 
     It is asked by the proxy, and with the authorities, that requests take as well.
     """
-    import urllib3
-
-    from llm_batch.providers.direct import open_pool
+    from llm_batch.providers.wire import Wire
 
     parts = urlsplit(endpoint.url)
-    url = parts._replace(path=f"{parts.path.rstrip('/')}/models").geturl()
+    target = f"{parts.path.rstrip('/')}/models"
+    if parts.query:
+        target += f"?{parts.query}"
     try:
-        manager, _ = open_pool(endpoint.url, 1)
-        with manager:
-            reply = manager.request(
-                "GET", url, timeout=_PROBE_SECONDS, retries=False, redirect=False
-            )
-            return reply.status < 500
-    except (urllib3.exceptions.HTTPError, ConfigError):
+        wire = Wire(endpoint.url, 1)
+    except ConfigError:
         return False
+    try:
+        return wire.send("GET", target, {}, seconds=_PROBE_SECONDS).status < 500
+    except ProviderError:
+        return False
+    finally:
+        wire.close()

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.address import shown
 from llm_batch.providers.base import Prepared
-from llm_batch.providers.direct import not_received, open_pool
 from llm_batch.providers.refusals import error_from_reply
+from llm_batch.providers.wire import ENCODINGS, MOST_BYTES, Wire
 
 # Questions are answered at once; files of up to 256 MB go up and down.
 _SECONDS = 60.0
 _FILE_SECONDS = 900.0
+_MOST_OF_A_FILE = 1 << 30
 #: Of the headers of a live request, those that belong to its body or its client and not to us.
 _OF_THE_BODY = frozenset(
     {"host", "content-length", "content-type", "accept", "accept-encoding", "connection"}
@@ -38,8 +36,7 @@ class Http:
         self._origin = urlsplit(like.url)._replace(query="", fragment="", path="").geturl()
         self._shown = shown(self._origin)
         self.resemble(like)
-        self._manager, self._pool = open_pool(self._origin, 1)
-        self._by_proxy = self._pool.proxy is not None and self._origin.startswith("http://")
+        self._wire = Wire(self._origin, 1)
 
     def resemble(self, like: Prepared) -> None:
         """Send the headers of this request, but for those that belong to its body."""
@@ -48,7 +45,7 @@ class Http:
             for name, value in like.headers.items()
             if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
         }
-        self._headers |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        self._headers |= {"Accept": "application/json", "Accept-Encoding": ENCODINGS}
 
     def json(
         self,
@@ -97,7 +94,7 @@ class Http:
 
     def close(self) -> None:
         """Give back the connections."""
-        self._manager.clear()
+        self._wire.close()
 
     def _send(
         self, method: str, path: str, body: bytes | None, content_type: str, seconds: float
@@ -105,28 +102,15 @@ class Http:
         headers: Mapping[str, str] = self._headers
         if body is not None:
             headers = {**headers, "Content-Type": content_type}
-        started = time.monotonic()
-        try:
-            reply = self._pool.urlopen(
-                method,
-                self._origin + path if self._by_proxy else path,
-                body=body,
-                headers=headers,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=urllib3.Timeout(total=seconds, connect=seconds),
-            )
-        except (HTTPError, OSError) as error:
-            took = time.monotonic() - started
-            raise not_received(error, self._shown, seconds, took) from error
+        most = _MOST_OF_A_FILE if seconds == _FILE_SECONDS else MOST_BYTES
+        reply = self._wire.send(method, path, headers, body, seconds=seconds, most=most)
         if not 200 <= reply.status < 300:
-            refusal = error_from_reply(reply.status, reply.data, reply.headers)
+            refusal = error_from_reply(reply.status, reply.body, reply.headers)
             if reply.status == 404:
                 refusal.message = f"{self._shown}{path.partition('?')[0]}: {refusal.message}"
                 refusal.hint = "is there a batch API? --engine threads does without"
             raise refusal
-        return bytes(reply.data)
+        return reply.body
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -147,6 +147,7 @@ def _direct(model: str, settings: Model, workers: int) -> Provider:
         structured=structured_mode(way, settings, model_info(model)),
         renamed=renamed_for(way.vendor, way.name),
         extra=endpoint.extra if endpoint else {},
+        max_reply=settings.max_reply_bytes,
     )
 
 

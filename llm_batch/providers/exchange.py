@@ -2,8 +2,8 @@
 
 litellm's own timeout starts anew with every read, so a reply that comes in drops has no end; its
 pool queues silently above 100 connections; and its exceptions say little of what was received.
-Here a call has one deadline, from connecting to the last byte, and what came over the wire can be
-looked at when litellm made nothing of it.
+Here a call has one deadline, from connecting to the last byte, a reply has one size, no redirect is
+followed, and what came over the wire can be looked at when litellm made nothing of it.
 
 Not covered: the look-up of a host's name, and what some vendors' own libraries send (Google's and
 Amazon's, to sign in).
@@ -21,8 +21,18 @@ from typing import Any
 import httpcore
 import httpx
 
+from llm_batch.errors import ProviderError
 from llm_batch.providers.address import proxy_for
 from llm_batch.providers.base import CONNECT_SECONDS
+from llm_batch.providers.wire import (
+    ENCODINGS,
+    MOST_BYTES,
+    TooLarge,
+    Undecodable,
+    gathered,
+    too_large,
+    undecodable,
+)
 
 _CHUNK = 65536
 # litellm asks Ollama what a model can do, up to five times per call and some of them in threads of
@@ -40,11 +50,14 @@ class Exchange:
         failure: Why there was no whole reply.
         status: Of the reply; 0 without one.
         headers: Of the reply.
+        body: Of the reply, unpacked; empty without one.
+        most: Bytes that a reply may have.
         rehearsed: Answers in the place of the network; ``None`` to send.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, most: int = MOST_BYTES) -> None:
         self.deadline = time.monotonic() + timeout_seconds
+        self.most = most
         self.rehearsed: Callable[[httpx.Request], httpx.Response] | None = None
         self.begin("")
 
@@ -54,24 +67,32 @@ class Exchange:
         self.failure: httpx.TransportError | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
-        self._reply: httpx.Response | None = None
+        self.body = b""
 
     def received(self, reply: httpx.Response) -> None:
         """A whole reply has come."""
         self.status = reply.status_code
         self.headers = reply.headers
-        self._reply = reply
+        self.body = reply.content
 
-    @property
-    def body(self) -> bytes:
-        """Of the reply, decoded; empty without one."""
-        return self._reply.content if self._reply is not None else b""
+
+class UnusableReply(httpx.TransportError):
+    """A reply of status 200 that is too large or cannot be unpacked; ``error`` says it our way."""
+
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @contextmanager
-def exchange(timeout_seconds: float) -> Iterator[Exchange]:
-    """Everything this thread sends through `WatchedTransport` in the block has one deadline."""
-    _local.exchange = Exchange(timeout_seconds)
+def exchange(timeout_seconds: float, most: int = MOST_BYTES) -> Iterator[Exchange]:
+    """Everything this thread sends through `WatchedTransport` in the block has one deadline.
+
+    Args:
+        timeout_seconds: From now to the last byte.
+        most: Bytes that a reply may have.
+    """
+    _local.exchange = Exchange(timeout_seconds, most)
     try:
         yield _local.exchange
     finally:
@@ -102,27 +123,22 @@ class WatchedTransport(httpx.BaseTransport):
         seen = _current()
         transport = self._transport(request.url)
         if seen is None:
-            return transport.handle_request(request)
+            response = transport.handle_request(request)
+            response.headers.pop("location", None)
+            return response
         seen.begin(str(request.url))
+        request.headers["accept-encoding"] = ENCODINGS
         if seen.rehearsed is not None:
             reply = seen.rehearsed(request)
             seen.received(reply)
-            return httpx.Response(
-                reply.status_code, headers=reply.headers, stream=httpx.ByteStream(reply.content)
-            )
+            return _handed_on(reply)
         try:
-            response = transport.handle_request(request)
-            try:
-                raw = b"".join(response.stream)  # type: ignore[arg-type]
-            finally:
-                response.close()
+            reply = _whole(transport.handle_request(request), seen.most)
         except httpx.TransportError as error:
             seen.failure = error
             raise
-        seen.received(httpx.Response(response.status_code, headers=response.headers, content=raw))
-        return httpx.Response(
-            response.status_code, headers=response.headers, stream=httpx.ByteStream(raw)
-        )
+        seen.received(reply)
+        return _handed_on(reply)
 
     def close(self) -> None:
         """Nothing: litellm drops its clients now and then, and the transport is theirs together."""
@@ -137,6 +153,38 @@ class WatchedTransport(httpx.BaseTransport):
                 made._pool._network_backend = _Backend()
                 self._by_origin[origin] = made
             return self._by_origin[origin]
+
+
+def _whole(response: httpx.Response, most: int) -> httpx.Response:
+    """The reply with its body, unpacked and within its size; an error is cut there."""
+    headers = httpx.Headers(response.headers)
+    encoding = headers.pop("content-encoding", "")
+    stream: Any = response.stream
+    try:
+        body = gathered(stream, encoding, most)
+    except TooLarge as error:
+        if response.is_success:
+            raise UnusableReply(too_large(most, response.status_code)) from None
+        body = error.start
+    except Undecodable as error:
+        if response.is_success:
+            raise UnusableReply(undecodable(error, response.status_code)) from error
+        body = b""
+    finally:
+        response.close()
+    return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _handed_on(reply: httpx.Response) -> httpx.Response:
+    """The reply as litellm gets it.
+
+    Without the address a redirect names: some of its clients would follow it, with the key.
+    """
+    headers = httpx.Headers(reply.headers)
+    headers.pop("location", None)
+    return httpx.Response(
+        reply.status_code, headers=headers, stream=httpx.ByteStream(reply.content)
+    )
 
 
 def _left(timeout: float | None, too_late: type[Exception]) -> float | None:

@@ -25,10 +25,11 @@ from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
 from llm_batch.providers.address import is_loopback, shown
 from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
-from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
+from llm_batch.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
 from llm_batch.providers.replies import completion_from_reply, finish_reason, unreadable, usage_from
+from llm_batch.providers.wire import most_bytes
 from llm_batch.records import Completion, Request, Usage
 
 # Keys that litellm needs and its own check does not know of.
@@ -67,7 +68,7 @@ def _import_litellm(connections: int) -> Any:
         # Two ways lead out of litellm: the openai package's client, and litellm's own.
         litellm.sync_transport = transport
         if litellm.client_session is None:
-            litellm.client_session = httpx.Client(transport=transport, follow_redirects=True)
+            litellm.client_session = httpx.Client(transport=transport)
         litellm.in_memory_llm_clients_cache.flush_cache()
         # What was imported stays; walking it at every collection took a third of a call's time.
         gc.collect()
@@ -121,6 +122,7 @@ class LitellmProvider:
         self.on_this_machine = is_loopback(settings.api_base or _default_url(route.vendor))
         self._structured = STRUCTURED.index(structured)
         self._lock = threading.Lock()
+        self._max_reply = settings.max_reply_bytes
         # Both are needed, else the openai package makes 3 attempts of its own.
         self._fixed: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
         if settings.api_base is not None:
@@ -134,7 +136,7 @@ class LitellmProvider:
             self._fixed["api_key"] = "none"
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        with exchange(timeout_seconds) as seen:
+        with exchange(timeout_seconds, most_bytes(request.max_tokens, self._max_reply)) as seen:
             while True:
                 level = self._structured
                 try:
@@ -331,6 +333,8 @@ def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> Prov
 def _not_received(
     failure: httpx.TransportError, seen: Exchange, timeout_seconds: float
 ) -> ProviderError:
+    if isinstance(failure, UnusableReply):
+        return failure.error
     said = without_keys(str(failure) or type(failure).__name__)
     if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         if "CERTIFICATE_VERIFY_FAILED" in said:
