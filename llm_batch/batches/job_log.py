@@ -85,9 +85,9 @@ class Job(msgspec.Struct):
     def entry(self, custom_id: str) -> Entry | None:
         """The entry that is called so; ``None`` when it is none of this job."""
         own, _, position = custom_id.rpartition("-")
-        if own != self.id or not position.isdecimal() or int(position) >= len(self.entries):
+        if own != self.id or not position.isdecimal() or len(position) > 9:
             return None
-        return self.entries[int(position)]
+        return self.entries[int(position)] if int(position) < len(self.entries) else None
 
 
 def stub_of(entry: Entry, model: str) -> Request:

@@ -135,6 +135,9 @@ class Job:
             fault = server.line_faults.popleft() if server.line_faults else ""
             if fault == "missing":
                 continue
+            if isinstance(fault, ApiError):
+                self.done.append(Done(custom_id, error=fault))
+                continue
             if isinstance(asked, ApiError):
                 self.done.append(Done(custom_id, error=asked))
                 continue
