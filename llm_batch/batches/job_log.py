@@ -17,6 +17,7 @@ journal of calls. No key and no prompt is in this file.
 
 from __future__ import annotations
 
+import codecs
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -127,7 +128,8 @@ class JobLog:
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror}") from error
         self._end = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[: self._end].splitlines(), 1):
+        lines = content[: self._end].removeprefix(codecs.BOM_UTF8).splitlines()
+        for number, line in enumerate(lines, 1):
             self._load(line, number)
 
     def intent(self, job: Job) -> None:

@@ -332,7 +332,8 @@ class Jobs:
             if isinstance(state.error, Refused) and not state.bad_lines:
                 self._forget(watch, "turned down")
                 raise state.error
-            self._say(state.error.message)
+            hint = f"; {state.error.hint}" if state.error.hint else ""
+            self._say(f"{state.error.message}{hint}")
         now = self._clock.time()
         found = collected(job, state, self._connections[job.model], self._params, now)
         if found is None:

@@ -29,6 +29,8 @@ class Reply:
     status: int
     body: bytes
     content_type: str = "application/json"
+    location: str = ""
+    cut: bool = False  # its end is lost on the way
 
 
 def json_reply(value: Any) -> Reply:

@@ -51,7 +51,43 @@ def counted(change: Callable[[Any], Any]) -> Shape:
     return each(lambda job: job | {"request_counts": change(job["request_counts"])})
 
 
-#: An endless list is the last page again and again.
+def about(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Shape:
+    """Jobs of Gemini's whose metadata are otherwise."""
+    return each(lambda job: job | {"metadata": change(dict(job["metadata"]))})
+
+
+def _without_state(job: dict[str, Any]) -> dict[str, Any]:
+    """Only whether it is done tells, as of any long-running operation of Google's."""
+    ended = job["done"] and not job["metadata"]["state"].endswith("RUNNING")
+    return job | {"metadata": {"displayName": job["metadata"]["displayName"]}} if ended else job
+
+
+#: Of Anthropic's batches and Gemini's.
+OTHERS: dict[str, dict[str, Shape]] = {
+    "anthropic": {
+        "counts_null": having(request_counts=None),
+        "counts_text": having(request_counts="4 of 4"),
+        "no_address": having(results_url=None),
+        "address_elsewhere": each(
+            lambda job: job | {"results_url": job["results_url"] and "https://example.com/x"}
+        ),
+        "upper_case": spelled(str.upper, "processing_status"),
+        "in_batch": lambda value: {"batch": value} if "processing_status" in value else value,
+    },
+    "gemini": {
+        "job_state": about(lambda job: job | {"state": job["state"].replace("BATCH", "JOB")}),
+        "lower_case": about(lambda job: job | {"state": job["state"].lower()}),
+        "in_part": about(
+            lambda job: job | {"state": job["state"].replace("SUCC", "PARTIALLY_SUCC")}
+        ),
+        "stats_null": about(lambda job: job | {"batchStats": None}),
+        "no_state": each(_without_state),
+        "error_empty": having(error={}),
+        "in_list": lambda value: [value] if "done" in value else value,
+    },
+}
+
+#: Of OpenAI's batches.
 SHAPES: dict[str, Shape] = {
     # What is to be read all the same.
     "counts_null": counted(lambda counts: None),

@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ProviderErr
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.replies import completion_from_reply
 from tests.batch_server import BatchServer
-from tests.batch_server.shapes import SHAPES, WORDS, failing
+from tests.batch_server.jobs import Reply
+from tests.batch_server.shapes import OTHERS, SHAPES, WORDS, Shape, about, failing, having
 from tests.batches.runs import Session, journal, leave, results, write_project
 from tests.server.answers import ApiError
 
@@ -42,6 +44,45 @@ def test_a_job_is_read_in_any_shape_and_found_when_its_creation_was_lost(
     server.lose_creates = 1
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and server.paid_twice == 0
+
+
+MODELS = {"anthropic": "anthropic/claude-sonnet-4-5", "gemini": "gemini/gemini-2.5-flash"}
+
+
+@pytest.mark.litellm
+@pytest.mark.parametrize(
+    ("vendor", "shape"), [(vendor, shape) for vendor in OTHERS for shape in OTHERS[vendor]]
+)
+def test_a_job_of_any_vendor_is_read_in_any_shape(
+    tmp_path: Path, server: BatchServer, vendor: str, shape: str
+) -> None:
+    write_project(tmp_path, server, 3, judge=None, model=MODELS[vendor])
+    server.shape = OTHERS[vendor][shape]
+    server.lose_creates = 1
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 1 and server.paid_twice == 0
+
+
+@pytest.mark.litellm
+@pytest.mark.parametrize(
+    ("vendor", "shape"),
+    [
+        ("anthropic", having(processing_status="failed", error={"type": "x", "message": WORDS})),
+        ("anthropic", having(processing_status="errored", errors=[WORDS])),
+        ("gemini", about(lambda job: job | {"state": "BATCH_STATE_FAILED", "error": WORDS})),
+        ("gemini", having(metadata=None, done=True, response=None, error={"message": WORDS})),
+        ("gemini", having(metadata="?", done=True, response=[], error={"code": 3, "msg": WORDS})),
+    ],
+)  # fmt: skip
+def test_a_job_of_any_vendor_that_failed_fails_its_items_in_the_vendors_words(
+    tmp_path: Path, server: BatchServer, vendor: str, shape: Shape
+) -> None:
+    write_project(tmp_path, server, 3, judge=None, model=MODELS[vendor])
+    server.shape = shape
+    session = Session(tmp_path)
+    assert session.play().exit_code == EXIT_INCOMPLETE
+    assert WORDS in session.talk
+    assert all(WORDS in row["error"] for row in results(tmp_path).values())
 
 
 @pytest.mark.parametrize("shape", FAILING)
@@ -254,6 +295,75 @@ def test_an_empty_file_or_a_page_of_a_gateway_is_not_a_file_of_answers(
     server.spoil = lambda content: page if times and times.pop() else content
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and server.paid_twice == 0
+
+
+def instead(server: BatchServer, part: str, change: Callable[[Reply], Reply], times: int) -> None:
+    """Change the first replies to paths with this part."""
+    kept, left = server.respond, [None] * times
+
+    def respond(method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
+        reply = kept(method, target, headers, body)
+        if method == "GET" and part in target and left:
+            left.pop()
+            return change(reply)
+        return reply
+
+    server.respond = respond  # type: ignore[method-assign]
+
+
+def test_a_download_that_breaks_off_is_had_again(tmp_path: Path, server: BatchServer) -> None:
+    write_project(tmp_path, server, judge=None)
+    instead(server, "/content", lambda reply: replace(reply, cut=True), 3)
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 1 and server.paid_twice == 0
+
+
+PAGE = b"<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda reply: Reply(200, PAGE, "text/html"),
+        lambda reply: Reply(200, b""),
+        lambda reply: Reply(200, b"[]"),
+        lambda reply: Reply(200, b"null"),
+        lambda reply: Reply(200, b'{"error":{"message":"upstream"}}'),
+        lambda reply: Reply(403, b"<html>Request blocked</html>", "text/html"),
+        lambda reply: Reply(404, b"<html>No route</html>", "text/html"),
+        lambda reply: Reply(200, b"[" * 100_000 + b"]" * 100_000),
+    ],
+    ids=["a page", "nothing", "a list", "null", "an error", "403", "404", "too deep"],
+)
+def test_what_a_gateway_says_in_passing_instead_of_a_job_is_waited_out(
+    tmp_path: Path, server: BatchServer, change: Callable[[Reply], Reply]
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    instead(server, "/batches/", change, 2)
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 1 and server.paid_twice == 0
+
+
+def test_a_key_is_not_taken_to_where_a_reply_points(tmp_path: Path, server: BatchServer) -> None:
+    write_project(tmp_path, server, judge=None)
+    with BatchServer() as other:
+        location = f"{other.url}/v1/files/f/content"
+        instead(server, "/content", lambda reply: replace(reply, status=302, location=location), 9)
+        summary = Session(tmp_path).play()
+        assert summary.exit_code == EXIT_REFUSED and "redirected to" in summary.message
+        assert not other.requests
+    assert len(JobLog(tmp_path / "results.batches.jsonl").open) == 1
+
+
+def test_a_reply_of_any_size_is_not_held_in_memory(
+    tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    monkeypatch.setattr("llm_batch.batches.http._BYTES", 50_000)
+    instead(server, "/batches/", lambda reply: Reply(200, b" " * 200_000 + reply.body), 3)
+    session = Session(tmp_path)
+    assert session.play().exit_code == EXIT_OK
+    assert "answered with more than 50,000 bytes" in session.talk
 
 
 # Lists without an end
