@@ -7,28 +7,36 @@ ids in its results: it is taken for ours while it could be, and never submitted 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from llm_batch.batches.api import (
+    Fields,
     JobState,
     Line,
     Outcome,
-    counted,
+    body_of,
+    error_in_line,
     id_of,
     listed,
+    object_of,
     outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
     unfinished,
 )
 from llm_batch.batches.http import Http, is_over
 from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers.base import Prepared
+from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
+#: Where the state of a batch is; gateways call it as OpenAI does.
+_STATE = ("processing_status", "status")
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 #: More than any clock is wrong, in seconds.
 _DAY = 86_400.0
 _STATUS = {
@@ -64,9 +72,8 @@ class AnthropicBatches:
         self._http.resemble(like)
 
     def marker(self) -> str:
-        page = self._http.json("GET", f"{self._path}?limit=1")
-        newest = page.get("data") or []
-        return str(newest[0]["id"]) if newest else ""
+        newest = listed(self._http.json("GET", f"{self._path}?limit=1"), "data")
+        return newest[0].text("id") if newest else ""
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
         """There is nothing to bring ahead: the requests go with the creation."""
@@ -82,45 +89,57 @@ class AnthropicBatches:
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
-        after, found = "", None
-        while True:
+        def get(after: str) -> object:
             more = f"&after_id={quote(after)}" if after else ""
-            page = self._http.json("GET", f"{self._path}?limit=100{more}")
-            jobs = listed(page, "data")
-            for job in jobs:
-                if job.get("id") == marker or _is_before(job, since - _DAY):
+            return self._http.json("GET", f"{self._path}?limit=100{more}")
+
+        def cursor(page: object) -> str | None:
+            jobs, fields = listed(page, "data"), Fields(page)
+            if not jobs or not fields.flag("has_more"):
+                return None
+            return fields.text("last_id") or jobs[-1].text("id")
+
+        found = None
+        for page in pages(get, cursor):
+            for job in listed(page, "data"):
+                made, job_id = job.time("created_at"), job.text("id")
+                if (marker and job_id == marker) or (made is not None and made < since - _DAY):
                     return found  # those that follow are older
-                counts = counted((job.get("request_counts") or {}).values())
-                known = job.get("archived_at") or job.get("id") in others
-                if sum(counts) == size and not known:
-                    found = str(job["id"])
-            if not jobs or not page.get("has_more"):
-                return found
-            after = str(page.get("last_id") or jobs[-1]["id"])
+                counts = job.fields("request_counts")
+                known = not job_id or job.all.get("archived_at") or job_id in others
+                # One that says no counts may be it: its results will tell.
+                if not known and (not counts.all or sum(map(counts.count, _COUNTS)) == size):
+                    found = job_id
+        return found
 
     def poll(self, job_id: str) -> JobState:
-        job = self._http.json("GET", f"{self._path}/{quote(job_id)}")
-        status = str(job.get("processing_status"))
-        counts = job.get("request_counts") or {}
-        names = ("processing", "succeeded", "errored", "canceled", "expired")
-        waiting, succeeded, errored, cancelled, expired = counted(map(counts.get, names))
-        has_results = bool(job.get("results_url"))
+        job = object_of(self._http.json("GET", f"{self._path}/{quote(job_id)}"), *_STATE)
+        word, counts = job.text(*_STATE), job.fields("request_counts")
+        waiting, succeeded, errored, cancelled, expired = map(counts.count, _COUNTS)
+        phase = phase_of(word)
+        over, has_results = phase in ("done", "cancelled", "expired"), bool(job.text("results_url"))
+        error = None
+        if phase == "failed":
+            error = refusal_of(job_id, job.words("error", "errors", "message"), "")
         return JobState(
-            status,
-            ended=status == "ended" and has_results,
-            settling=status == "ended" and not has_results,
-            may_have_none=not succeeded,
-            cancelled=bool(job.get("cancel_initiated_at")),
+            word,
+            phase,
+            ended=error is not None or (over and has_results),
+            settling=over and not has_results,
+            may_have_none=True,  # where they are is known all the same
+            cancelled=phase == "cancelled" or bool(job.text("cancel_initiated_at")),
             total=waiting + succeeded + errored + cancelled + expired,
             completed=succeeded,
             failed=errored + cancelled + expired,
-            raw=job,
+            error=error,
+            has_answers=has_results,
+            raw=job_id,
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         # Its address is made here: a key goes to no address that a reply names.
-        path = f"{self._path}/{quote(state.raw['id'])}/results"
-        yield from outcomes_of(self._http.lines(path), _outcome)
+        lines = self._http.lines(f"{self._path}/{quote(state.raw)}/results")
+        yield from outcomes_of(lines, _outcome)
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -133,30 +152,25 @@ class AnthropicBatches:
         self._http.close()
 
 
-def _is_before(job: dict[str, Any], at: float) -> bool:
-    """Whether a job was created before a time, in seconds since 1970, as far as it says."""
-    try:
-        created = datetime.fromisoformat(str(job.get("created_at")))
-    except ValueError:
-        return False
-    return created.tzinfo is not None and created.timestamp() < at
-
-
-def _outcome(line: dict[str, Any]) -> Outcome:
-    custom_id, result = str(line.get("custom_id")), line.get("result") or {}
-    kind = str(result.get("type"))
-    if kind == "succeeded":
-        return Outcome(custom_id, _encode(result.get("message")))
-    if kind == "errored":
-        body = _encode(result.get("error"))
-        inner = result.get("error") or {}
-        inner = inner.get("error") or inner
-        status = _STATUS.get(str(inner.get("type")), 500)
+def _outcome(line: Fields) -> Outcome:
+    custom_id, result = line.text("custom_id"), line.fields("result")
+    kind = phase_of(result.text("type"))
+    if kind == "done":
+        return Outcome(custom_id, body_of(result.all.get("message")))
+    if kind == "failed":
+        error = result.all.get("error")
+        inner = result.fields("error")
+        inner = inner.fields("error") if inner.fields("error").all else inner
+        if not inner.text("type"):
+            return Outcome(custom_id, *error_in_line(error))
+        body = _encode(error)
+        status = _STATUS.get(inner.text("type"), 500)
         return Outcome(custom_id, body, error_from_reply(status, body, {}))
-    if kind == "canceled":
-        error = unfinished("batch_cancelled", "the batch was cancelled before it")
-        return Outcome(custom_id, error=error)
+    if kind == "cancelled":
+        told = unfinished("batch_cancelled", "the batch was cancelled before it")
+        return Outcome(custom_id, error=told)
     if kind == "expired":
-        error = unfinished("batch_expired", "the batch expired before it")
-        return Outcome(custom_id, error=error)
-    return Outcome(custom_id, error=Unavailable(f"an outcome of kind {kind}", kind="garbage"))
+        told = unfinished("batch_expired", "the batch expired before it")
+        return Outcome(custom_id, error=told)
+    said = f"an outcome of kind {without_keys(result.text('type'), 40)!r}"
+    return Outcome(custom_id, error=Unavailable(said, kind="garbage"))

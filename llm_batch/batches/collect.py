@@ -100,15 +100,43 @@ def collected(
     return list(found.values())
 
 
+def spared(found: list[Collected], proven: bool) -> list[Collected]:
+    """What became of the requests of a job, where a refusal of one is no refusal of the run.
+
+    A job is taken with the same key and model as its lines. So a line that is refused beside one
+    that was answered fails alone, whatever its status; only what is said of every line is said of
+    the key, the model or the config. A quota that is used up is one however much was answered.
+
+    Args:
+        found: Of one job.
+        proven: Whether its model has answered before.
+    """
+    kinds = {each.error.kind for each in found if isinstance(each.error, Refused)}
+    refused = sum(isinstance(each.error, Refused) for each in found)
+    alone = proven or refused < len(found) or len(kinds) > 1
+    return [
+        replace(each, error=_of_the_line(each.error))
+        if alone and isinstance(each.error, Refused) and each.error.kind != "quota"
+        else each
+        for each in found
+    ]
+
+
+def _of_the_line(error: Refused) -> Rejected:
+    return Rejected(error.message, status_code=error.status_code)
+
+
 def _missing(position: int, state: JobState) -> ProviderError:
     """Why a line has no outcome."""
     if position in state.bad_lines:
         return Rejected(state.bad_lines[position])
+    if isinstance(state.error, Rejected) and not (state.bad_lines or state.has_answers):
+        return state.error
     if state.error is not None:
         return unfinished("batch_failed", state.error.message)
     if state.cancelled:
         return unfinished("batch_cancelled", "the batch was cancelled before it")
-    if state.name == "expired":
+    if state.phase == "expired":
         return unfinished("batch_expired", "the batch expired before it")
     return Unavailable(f"the batch ended ({state.name}) without an outcome for it", kind="missing")
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llm_batch.batches.collect import Collected, call_of, is_collected, lost_call
+from llm_batch.batches.collect import Collected, call_of, is_collected, lost_call, spared
 from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.late import Late
@@ -31,6 +31,7 @@ from llm_batch.errors import (
     OutputError,
     ProviderError,
     Refused,
+    Rejected,
     Transient,
     Unavailable,
 )
@@ -105,6 +106,9 @@ class BatchEngine:
         self._tries = Tries()
         # By job: how laxly it asks for objects.
         self._levels: dict[str, int] = {}
+        # Models that have answered, and steps with how laxly they were asked when they were.
+        self._proven: set[str] = set()
+        self._asked_well: set[tuple[str, str, int]] = set()
         # By job that has ended: keys whose calls are not in the journal yet.
         self._left: dict[str, set[str]] = {}
         self._given: dict[str, str] = {}
@@ -290,10 +294,12 @@ class BatchEngine:
                     self._put(request)
             return
         left = self._left[job.id] = set()
-        missed = any(
-            each.completion is None and each.entry.key in self._joined for each in ended.found
-        )
-        for each in ended.found:
+        found = spared(ended.found, job.model in self._proven)
+        if any(each.completion is not None for each in found):
+            self._proven.add(job.model)
+            self._asked_well.add((job.model, job.entries[0].step, self._levels.get(job.id, 0)))
+        missed = any(each.completion is None and each.entry.key in self._joined for each in found)
+        for each in found:
             self._settle(each, left)
         if ended.cancelled_by_others:
             said = f"batch {job.job} was cancelled at the provider"
@@ -355,10 +361,19 @@ class BatchEngine:
     ) -> bool:
         if error.kind == "batch_cancelled":
             return True  # it goes live, or back
-        if "response_format" in request.params and mentions_response_format(each.body):
-            level = self._levels[each.job.id]
-            return self._connections[request.model].wire.relax(level)
+        level = self._levels[each.job.id]
+        may_be = "response_format" in request.params and self._may_be_the_format(each, error, level)
+        if may_be and self._connections[request.model].wire.relax(level):
+            return True
         return isinstance(error, Transient) and tries < self._config.limits.max_attempts
+
+    def _may_be_the_format(self, each: Collected, error: ProviderError, level: int) -> bool:
+        """Whether a line failed for the way it asks for an object, whatever the words."""
+        if mentions_response_format(each.body):
+            return True
+        worked = (each.job.model, each.entry.step, level) in self._asked_well
+        kind = error.kind in (Rejected.kind, Unavailable.kind)
+        return not worked and kind and error.status_code in (400, 422, 500)
 
     def _finish(self, found: Collected, request: Request) -> None:
         self._given[request.key] = found.job.id

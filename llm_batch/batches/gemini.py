@@ -11,14 +11,30 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from llm_batch.batches.api import JobState, Line, Outcome, counted, id_of, outcomes_of
+from llm_batch.batches.api import (
+    Fields,
+    JobState,
+    Line,
+    Outcome,
+    body_of,
+    error_in_line,
+    id_of,
+    listed,
+    object_of,
+    outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
+    words_of,
+)
 from llm_batch.batches.http import Http, is_over
-from llm_batch.errors import ProviderError, Refused, Unavailable
+from llm_batch.errors import ProviderError
 from llm_batch.providers.base import Prepared
-from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
+#: Where a job may have its name for display.
+_ABOUT = ("metadata", "displayName")
 #: HTTP statuses of gRPC's codes (google/rpc/code.proto).
 _STATUS = {
     1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501,
@@ -66,51 +82,60 @@ class GeminiBatches:
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
-        token = ""
-        while True:
+        def get(token: str) -> object:
             more = "pageSize=100" + (f"&pageToken={quote(token)}" if token else "")
-            page = self._http.json("GET", self._path(f"{self._base}/batches", more))
-            for job in page.get("operations") or ():
-                named = (job.get("metadata") or {}).get("displayName") == own_id
-                if named and job["name"] not in others:
-                    return str(job["name"])
-            token = str(page.get("nextPageToken") or "")
-            if not token:
-                return None
+            return self._http.json("GET", self._path(f"{self._base}/batches", more))
+
+        def cursor(page: object) -> str | None:
+            return Fields(page).text("nextPageToken") or None
+
+        for page in pages(get, cursor):
+            if not set(Fields(page).all) - {"nextPageToken"} and isinstance(page, dict):
+                continue  # Google leaves out what is empty
+            for job in listed(page, "operations", "batches"):
+                # Wherever they keep it: nothing else has our id in it.
+                is_ours = own_id.encode() in _encode([job.all.get(name) for name in _ABOUT])
+                if is_ours and job.text("name") and job.text("name") not in others:
+                    return job.text("name")
+        return None
 
     def poll(self, job_id: str) -> JobState:
         # The answers come with it.
-        job = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"), large=True)
-        about = job.get("metadata") or {}
-        # The reference says BATCH_STATE_…, the guide JOB_STATE_….
-        status = str(about.get("state")).rpartition("_STATE_")[2].lower()
-        stats = about.get("batchStats") or {}
-        names = ("requestCount", "successfulRequestCount", "failedRequestCount")
-        total, completed, failed = counted(map(stats.get, names))
+        reply = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"), large=True)
+        job = object_of(reply, "metadata", "state", "done")
+        about = job.fields("metadata")
+        word = about.text("state") or job.text("state")
+        phase, responses = phase_of(word), _responses(job)
+        if not phase and job.flag("done"):
+            # As of any long-running operation of Google's.
+            phase = "done" if responses or not job.words("error") else "failed"
+        stats = about.fields("batchStats")
+        completed, failed = map(stats.count, ("successfulRequestCount", "failedRequestCount"))
         error = None
-        if status == "failed":
-            said = job.get("error") or {}
-            message = without_keys(str(said.get("message") or "no reason was given"))
-            code = _http_status(said.get("code"))
-            error = (Unavailable if code >= 429 else Refused)(
-                f"batch {job_id} failed: {message}", kind="batch_failed", status_code=code
+        if phase == "failed":
+            said = job.fields("error") if job.words("error") else about.fields("error")
+            message = job.words("error") or about.words("error")
+            error = refusal_of(
+                job_id, message, said.text("status"), _http_status(said.count("code"))
             )
-        settling = status == "succeeded" and not _responses(job)
+        settling = phase == "done" and not responses
         return JobState(
-            status,
-            ended=status in ("succeeded", "failed", "cancelled", "expired") and not settling,
+            word,
+            phase,
+            ended=phase in ("done", "failed", "cancelled", "expired") and not settling,
             settling=settling,
             may_have_none=not completed,
-            cancelled=status == "cancelled",
-            total=total,
+            cancelled=phase == "cancelled",
+            total=stats.count("requestCount"),
             completed=completed,
             failed=failed,
             error=error,
-            raw=job,
+            has_answers=bool(responses),
+            raw=responses,
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
-        return outcomes_of(_responses(state.raw), _outcome)
+        return outcomes_of(state.raw, _outcome)
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -127,28 +152,27 @@ class GeminiBatches:
         return path + (f"?{query}" if query else "")
 
 
-def _responses(job: dict[str, Any]) -> list[dict[str, Any]]:
+def _responses(job: Fields) -> list[Any]:
     """The answers, which the reference has in a list within an object, in either of two places."""
-    for place in (job.get("response"), (job.get("metadata") or {}).get("output")):
-        found = (place or {}).get("inlinedResponses") or ()
-        if isinstance(found, dict):
-            found = found.get("inlinedResponses") or ()
-        if found:
-            return list(found)
+    for place in (job.fields("response"), job.fields("metadata").fields("output")):
+        inner = place.fields("inlinedResponses")
+        if found := inner.rows("inlinedResponses") or place.rows("inlinedResponses"):
+            return found
     return []
 
 
-def _http_status(code: Any) -> int:
+def _http_status(number: int) -> int:
     """The HTTP status of a gRPC code; some errors have an HTTP status there already."""
-    (number,) = counted([code])
     return number if 400 <= number < 600 else _STATUS.get(number, 500)
 
 
-def _outcome(line: dict[str, Any]) -> Outcome:
-    custom_id = str((line.get("metadata") or {}).get("key"))
-    if line.get("response") is not None:
-        return Outcome(custom_id, _encode(line["response"]))
-    error = line.get("error") or {}
-    status = _http_status(error.get("code"))
-    body = _encode({"error": error})
-    return Outcome(custom_id, body, error_from_reply(status, body, {}))
+def _outcome(line: Fields) -> Outcome:
+    custom_id = line.fields("metadata").text("key") or line.text("key")
+    error, answer = line.all.get("error"), line.all.get("response")
+    if not words_of(error) and answer:
+        return Outcome(custom_id, body_of(answer))
+    body, told = error_in_line(error)
+    if code := line.fields("error").count("code"):
+        told = error_from_reply(_http_status(code), body, {})
+    told.maybe_billed |= bool(answer)
+    return Outcome(custom_id, body, told)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_batch.errors import ProviderError, Unavailable
+from llm_batch.batches.api import Fields
+from llm_batch.errors import ProviderError, Rejected, Unavailable
 from llm_batch.providers.address import shown
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.refusals import error_from_reply
-from llm_batch.providers.wire import ENCODINGS, MOST_BYTES, Wire
+from llm_batch.providers.wire import ENCODINGS, Wire
 
 # Questions are answered at once; files of up to 256 MB go up and down.
 _SECONDS = 60.0
 _FILE_SECONDS = 900.0
-_MOST_OF_A_FILE = 1 << 30
+# Above that it is no reply to what was asked.
+_BYTES, _FILE_BYTES = 64_000_000, 4_000_000_000
 #: Of the headers of a live request, those that belong to its body or its client and not to us.
 _OF_THE_BODY = frozenset(
     {"host", "content-length", "content-type", "accept", "accept-encoding", "connection"}
@@ -54,24 +58,21 @@ class Http:
         body: bytes | None = None,
         content_type: str = "application/json",
         large: bool = False,
-    ) -> dict[str, Any]:
-        """Send, and decode the object that comes back, which may be ``large``.
+    ) -> Any:
+        """Send, and decode what comes back, which may be ``large``; nothing counts as ``{}``.
 
         Raises:
-            ProviderError: There is none, or its status is not one of success.
+            ProviderError: It is no JSON, or its status is not one of success.
         """
         large = large or (body is not None and len(body) >= 1 << 16)
-        seconds = _FILE_SECONDS if large else _SECONDS
-        raw = self._send(method, path, body, content_type, seconds)
+        raw = self._send(method, path, body, content_type, large)
         try:
-            value = msgspec.json.decode(raw or b"{}")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Unavailable(f"{self._shown}{path} did not answer in JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise Unavailable(f"{self._shown}{path} did not answer with an object")
-        return value
+            return decoded(raw) if raw.strip() else {}
+        except ValueError as error:
+            said = f"{self._shown}{path.partition('?')[0]} did not answer in JSON: {error}"
+            raise Unavailable(said, kind="garbage") from error
 
-    def lines(self, path: str) -> Iterator[dict[str, Any]]:
+    def lines(self, path: str, *, may_be_empty: bool = False) -> Iterator[Fields]:
         """The objects of a file of JSON lines; a line that is none is passed over.
 
         One bad line must not keep the answers around it from those who paid for them.
@@ -79,31 +80,37 @@ class Http:
         Raises:
             ProviderError: It cannot be had to its end, or is something else altogether.
         """
-        raw = self._send("GET", path, None, "", _FILE_SECONDS)
+        raw = self._send("GET", path, None, "", True).removeprefix(codecs.BOM_UTF8)
         # Not splitlines(): a JSON text may hold other line ends than \n.
         lines = [line for line in raw.split(b"\n") if line.strip()]
         cut = lines and not raw.endswith(b"\n") and _object(lines[-1]) is None
-        if cut or (lines and all(_object(line) is None for line in lines)):
+        none = all(_object(line) is None for line in lines)
+        if cut or (none and (lines or not may_be_empty)):
             raise Unavailable(
-                f"{self._shown}{path} is not a whole file of JSON lines", kind="garbage"
+                f"{self._shown}{path.partition('?')[0]} is not a whole file of JSON lines",
+                kind="garbage",
             )
         for line in lines:
             value = _object(line)
             if value is not None:
-                yield value
+                yield Fields(value)
 
     def close(self) -> None:
         """Give back the connections."""
         self._wire.close()
 
     def _send(
-        self, method: str, path: str, body: bytes | None, content_type: str, seconds: float
+        self, method: str, path: str, body: bytes | None, content_type: str, large: bool
     ) -> bytes:
         headers: Mapping[str, str] = self._headers
         if body is not None:
             headers = {**headers, "Content-Type": content_type}
-        most = _MOST_OF_A_FILE if seconds == _FILE_SECONDS else MOST_BYTES
-        reply = self._wire.send(method, path, headers, body, seconds=seconds, most=most)
+        seconds, most = (_FILE_SECONDS, _FILE_BYTES) if large else (_SECONDS, _BYTES)
+        try:
+            reply = self._wire.send(method, path, headers, body, seconds=seconds, most=most)
+        except Rejected as error:
+            where = f"{self._shown}{path.partition('?')[0]}"
+            raise Unavailable(f"{where}: {error.message}", kind="garbage") from error
         if not 200 <= reply.status < 300:
             refusal = error_from_reply(reply.status, reply.body, reply.headers)
             if reply.status == 404:
@@ -113,17 +120,42 @@ class Http:
         return reply.body
 
 
+def decoded(raw: bytes) -> Any:
+    """The value of a JSON text, with what no JSON may hold left out of it.
+
+    Half a surrogate pair, bytes that are no UTF-8, NaN and numbers beyond all bounds cost the place
+    where they stand and not the text around it.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deep.
+    """
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as error:
+        try:
+            lax = json.loads(
+                raw.decode("utf-8", "replace"),
+                parse_constant=lambda _: None,
+                parse_float=_finite,
+                parse_int=lambda text: int(text) if len(text) < 19 else _finite(text),
+            )
+            plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
+            return msgspec.json.decode(plain)
+        except (ValueError, RecursionError):
+            raise ValueError(str(error)) from None
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
 def _object(line: bytes) -> dict[str, Any] | None:
     """The object of a line; ``None`` when it is not one."""
     try:
-        try:
-            value = msgspec.json.decode(line)
-        except ValueError:
-            # Half a surrogate pair, NaN, bytes that are no UTF-8: said anew without them.
-            lax = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None)
-            plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
-            value = msgspec.json.decode(plain)
-    except (ValueError, RecursionError):
+        value = decoded(line)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

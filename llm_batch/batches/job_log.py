@@ -17,6 +17,7 @@ journal of calls. No key and no prompt is in this file.
 
 from __future__ import annotations
 
+import codecs
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -85,9 +86,9 @@ class Job(msgspec.Struct):
     def entry(self, custom_id: str) -> Entry | None:
         """The entry that is called so; ``None`` when it is none of this job."""
         own, _, position = custom_id.rpartition("-")
-        if own != self.id or not position.isdecimal() or int(position) >= len(self.entries):
+        if own != self.id or not position.isdecimal() or len(position) > 9:
             return None
-        return self.entries[int(position)]
+        return self.entries[int(position)] if int(position) < len(self.entries) else None
 
 
 def stub_of(entry: Entry, model: str) -> Request:
@@ -127,7 +128,8 @@ class JobLog:
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror}") from error
         self._end = content.rfind(b"\n") + 1
-        for number, line in enumerate(content[: self._end].splitlines(), 1):
+        lines = content[: self._end].removeprefix(codecs.BOM_UTF8).splitlines()
+        for number, line in enumerate(lines, 1):
             self._load(line, number)
 
     def intent(self, job: Job) -> None:

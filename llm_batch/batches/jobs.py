@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llm_batch.batches.api import is_token_limit, stated_limit
+from llm_batch.batches.api import EndlessList, is_token_limit, stated_limit
 from llm_batch.batches.collect import Collected, collected
 from llm_batch.batches.creating import Creator
 from llm_batch.batches.job_log import Job, JobLog
@@ -30,6 +30,7 @@ from llm_batch.errors import (
     Rejected,
     Transient,
 )
+from llm_batch.providers.redact import without_keys
 
 # A job that says it has ended and whose files are not there is looked at so often.
 _MOST_SETTLING = 60
@@ -37,6 +38,8 @@ _MOST_SETTLING = 60
 _LOOKED_FOR = 5
 # Statuses of a list that a provider does not have.
 _NO_LIST = (404, 405, 501)
+# What gateways say of a job now and then although it is there and may be seen.
+_MAYBE_IN_PASSING = (403, 404)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class Jobs:
             watch.saw(api.poll(job.job), self._clock.now())
             ended = self._end_of(watch)
         except Refused as error:
-            if error.status_code != 404:
+            if error.status_code not in _MAYBE_IN_PASSING:
                 raise
             watch.later(self._clock.now())
             if not watch.is_missing():
@@ -215,8 +218,13 @@ class Jobs:
         except ProviderError as error:
             # It goes on there whatever the network does here.
             watch.later(self._clock.now())
+            said = f"batch {job.job or job.id} cannot be looked at: {error.message}"
+            self._check_patience(watch, said)
             if watch.troubled():
-                self._say(f"batch {job.job or job.id} cannot be looked at: {error.message}")
+                self._say(said)
+            return None
+        if ended is None and watch.state is not None and not watch.state.phase:
+            self._wait_for_the_unknown(watch, watch.state.name)
             return None
         watch.was_fine()
         if ended is not None:
@@ -226,6 +234,30 @@ class Jobs:
                 f"{len(job.entries) - answered:,} not"
             )
         return ended
+
+    def _wait_for_the_unknown(self, watch: Watch, word: str) -> None:
+        """It is in a state that means nothing here: say so, and wait for another for a while."""
+        state = f"in the state {without_keys(word, 60)!r}" if word else "in no state it names"
+        said = f"batch {watch.job.job} is {state}, which is not known here"
+        self._check_patience(watch, said)
+        if watch.is_new_word(word):
+            self._say(
+                f"{said}; it is looked at for two days to come, and "
+                f"--forget-job {watch.job.id} gives it up"
+            )
+
+    def _check_patience(self, watch: Watch, said: str) -> None:
+        """Nobody can tell how a job stands.
+
+        Raises:
+            Refused: It has been so for too long.
+        """
+        if watch.is_given_up(self._clock.now()):
+            raise Refused(
+                f"{said}, and this for two days",
+                hint="see in the provider's console how it stands; the same command waits again, "
+                f"and --forget-job {watch.job.id} gives it up",
+            )
 
     def cancel(self) -> None:
         """Ask for the end of all jobs; they end in the looks that follow."""
@@ -256,11 +288,11 @@ class Jobs:
         try:
             found = api.find(job.id, job.at, job.marker, len(job.entries), others)
         except ProviderError as error:
-            if error.status_code not in _NO_LIST:
+            if error.status_code not in _NO_LIST and not isinstance(error, EndlessList):
                 raise
             raise Refused(
                 f"whether batch {job.id} was created cannot be known, for the provider has no list "
-                f"of them: {error.message}",
+                f"of them that can be read: {error.message}",
                 hint=f"look for it there; --forget-job {job.id} submits its requests again",
             ) from error
         if found is not None:
@@ -300,6 +332,8 @@ class Jobs:
             if isinstance(state.error, Refused) and not state.bad_lines:
                 self._forget(watch, "turned down")
                 raise state.error
+            hint = f"; {state.error.hint}" if state.error.hint else ""
+            self._say(f"{state.error.message}{hint}")
         now = self._clock.time()
         found = collected(job, state, self._connections[job.model], self._params, now)
         if found is None:
@@ -307,6 +341,10 @@ class Jobs:
             self.log.mistaken(job)
             watch.cancelled = False
             return None
+        lost = any(each.error is not None and each.error.kind == "missing" for each in found)
+        answered = sum(each.completion is not None for each in found)
+        if lost and answered < state.completed and watch.is_short():
+            return None  # what was cut off on the way is there the next time
         del self.watches[job.id]
         self.queues[job.model].worked_off()
         return Ended(job, found, state.cancelled and not job.cancelling)

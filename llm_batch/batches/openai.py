@@ -9,35 +9,44 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from llm_batch.batches.api import (
+    Fields,
     JobState,
     Line,
     Outcome,
-    counted,
+    body_of,
+    error_in_line,
     id_of,
     listed,
+    object_of,
     outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
     unfinished,
+    words_of,
 )
 from llm_batch.batches.http import Http, is_over
-from llm_batch.errors import ProviderError, Refused, Unavailable
+from llm_batch.errors import ProviderError, Refused
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
 _BOUNDARY = "llmb-boundary-7c1d9e54a2"
-_ENDS = ("completed", "expired", "cancelled")
 #: A file is one of these before a job can be made of it; not all servers say.
 _TAKEN_IN = ("", "none", "processed", "uploaded")
 #: Validation names the first line for these, and means the whole file.
 _OF_THE_FILE = re.compile(r"model|url|endpoint|too_many|empty|duplicate")
 _DAY = 86_400.0
+#: Where lists are: Azure has them under either name.
+_LISTS = ("data", "value")
+#: Where an error within a job's has its words.
+_SAID = ("message", "detail", "msg", "code")
 #: Where a job's own id is kept.
 _NAME = "llmb"
 
@@ -97,10 +106,10 @@ class OpenAIBatches:
         """Azure takes a file in after it answered the upload, and makes no job of it before."""
         if not self._azure:
             return True
-        file = self._http.json("GET", self._path(f"/files/{quote(uploaded)}"))
-        status = str(file.get("status") or "").lower()
+        file = object_of(self._http.json("GET", self._path(f"/files/{quote(uploaded)}")), "id")
+        status = file.text("status").lower()
         if status in ("error", "deleted", "deleting"):
-            said = without_keys(str(file.get("status_details") or file.get("error") or status))
+            said = file.words("status_details", "error", "status")
             raise Refused(f"file {uploaded} was turned down: {said}", kind="batch_failed")
         return status in _TAKEN_IN
 
@@ -116,63 +125,69 @@ class OpenAIBatches:
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
-        after = ""
-        while True:
+        def get(after: str) -> object:
             more = f"limit=100&after={quote(after)}" if after else "limit=100"
-            page = self._http.json("GET", self._path("/batches", more))
-            jobs = listed(page, "data", "value")  # Azure has them under either name
-            for job in jobs:
-                if (job.get("metadata") or {}).get(_NAME) == own_id and job["id"] not in others:
-                    return id_of(job)
-            # OpenAI has the newest first. A day is more than any clock is wrong.
-            made = jobs[-1].get("created_at") if jobs and not self._azure else None
-            old = isinstance(made, int | float) and made < since - _DAY
-            if not jobs or not page.get("has_more") or old:
+            return self._http.json("GET", self._path("/batches", more))
+
+        def cursor(page: object) -> str | None:
+            jobs, fields = listed(page, *_LISTS), Fields(page)
+            if not jobs or not fields.flag("has_more"):
                 return None
-            after = id_of(jobs[-1])
+            # OpenAI has the newest first. A day is more than any clock is wrong.
+            made = None if self._azure else jobs[-1].time("created_at")
+            if made is not None and made < since - _DAY:
+                return None
+            return fields.text("last_id") or jobs[-1].text("id")
+
+        for page in pages(get, cursor):
+            for job in listed(page, *_LISTS):
+                # Wherever they keep it: nothing else has our id in it.
+                is_ours = own_id.encode() in _encode(job.all.get("metadata"))
+                if is_ours and job.text("id") and job.text("id") not in others:
+                    return job.text("id")
+        return None
 
     def poll(self, job_id: str) -> JobState:
-        job = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
-        status = str(job.get("status")).lower()  # some versions of Azure's write Completed
-        counts = job.get("request_counts") or {}
-        total, completed, failed = counted(
-            counts.get(name) for name in ("total", "completed", "failed")
-        )
-        state = JobState(status, total=total, completed=completed, failed=failed, raw=job)
-        if status == "failed":
-            error, bad_lines = _why_failed(job)
-            answered = bool(job.get("output_file_id"))  # what it had done before it failed
+        reply = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
+        job = object_of(reply, "status")
+        phase, counts = phase_of(job.text("status")), job.fields("request_counts")
+        completed, failed = counts.count("completed"), counts.count("failed")
+        output, errors = job.id("output_file_id"), job.id("error_file_id")
+        state = JobState(
+            job.text("status"), phase, total=counts.count("total"), completed=completed,
+            failed=failed, raw=(output, errors),
+        )  # fmt: skip
+        if phase == "failed":
+            error, bad_lines = _why_failed(job, job_id)
+            # It may have done something before it failed.
             return replace(
-                state, ended=True, error=error, bad_lines=bad_lines, has_answers=answered
+                state, ended=True, error=error, bad_lines=bad_lines, has_answers=bool(output)
             )
         # The status may come before the files do.
-        missing = (completed and not job.get("output_file_id")) or (
-            failed and status == "completed" and not job.get("error_file_id")
-        )
-        nothing = status == "completed" and not (
-            job.get("output_file_id") or job.get("error_file_id")
-        )
-        over, settling = status in _ENDS, bool(missing or nothing)
+        missing = (completed and not output) or (failed and phase == "done" and not errors)
+        nothing = phase == "done" and not (output or errors)
+        over, settling = phase in ("done", "expired", "cancelled"), bool(missing or nothing)
         return replace(
             state,
             ended=over and not settling,
             settling=over and settling,
-            may_have_none=bool(status != "completed" or not completed or job.get("output_file_id")),
-            cancelled=status == "cancelled",
+            may_have_none=bool(phase != "done" or not completed or output),
+            cancelled=phase == "cancelled",
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
-        for name in ("output_file_id", "error_file_id"):
-            file_id = state.raw.get(name)
-            if file_id:
-                path = self._path(f"/files/{quote(file_id)}/content")
-                try:
-                    lines = self._http.lines(path)
-                    yield from outcomes_of(lines, _outcome)
-                except ProviderError as error:
-                    if error.status_code != 404 or name == "output_file_id":
-                        raise
-                    # Without their errors these are requests of which nothing is said.
+        output, errors = state.raw
+        if output:
+            lines = self._http.lines(self._content(output), may_be_empty=not state.completed)
+            yield from outcomes_of(lines, _outcome)
+        if errors:
+            try:
+                lines = self._http.lines(self._content(errors), may_be_empty=True)
+                yield from outcomes_of(lines, _outcome)
+            except ProviderError as error:
+                if error.status_code != 404:
+                    raise
+                # Without their errors these are requests of which nothing is said.
 
     def cancel(self, job_id: str) -> None:
         try:
@@ -184,41 +199,46 @@ class OpenAIBatches:
     def close(self) -> None:
         self._http.close()
 
+    def _content(self, file_id: str) -> str:
+        return self._path(f"/files/{quote(file_id)}/content")
+
     def _path(self, path: str, more: str = "") -> str:
         query = "&".join(filter(None, (self._query, more)))
         return f"{self._base}{path}" + (f"?{query}" if query else "")
 
 
-def _why_failed(job: dict[str, Any]) -> tuple[ProviderError, dict[int, str]]:
+def _why_failed(job: Fields, job_id: str) -> tuple[ProviderError, dict[int, str]]:
     """Why a job was turned down, and which of its lines were, from 0."""
-    errors = (job.get("errors") or {}).get("data") or []
-    first = errors[0] if errors else {}
-    message = without_keys(str(first.get("message") or "no reason was given"))
-    code = str(first.get("code") or "")
+    errors = job.fields("errors")
+    rows = [Fields(row) for row in errors.rows("data") or job.rows("errors") or (errors.all,)]
+    first = next((row for row in rows if row.words(*_SAID)), rows[0])
+    message = first.words(*_SAID) or job.words("errors", "error", "message", "status_details")
+    code = without_keys(first.text("code"))
     bad = {
-        int(each["line"]) - 1: without_keys(str(each.get("message") or each.get("code")))
-        for each in errors
-        if isinstance(each.get("line"), int)
-        and each["line"] > 0
-        and not _OF_THE_FILE.search(f"{each.get('code')} {each.get('param')}")
+        row.count("line") - 1: row.words("message", "code")
+        for row in rows
+        if row.count("line") and not _OF_THE_FILE.search(f"{row.text('code')} {row.text('param')}")
     }
-    kind = "token_limit" if code == "token_limit_exceeded" else "batch_failed"
-    said = f"batch {job.get('id')} was turned down: {message}" + (f" ({code})" if code else "")
-    if kind == "token_limit":
-        return Unavailable(said, kind=kind), {}
-    return Refused(said, kind=kind, hint="correct the config, then run again"), bad
+    error = refusal_of(job_id, message, code)
+    return error, {} if error.kind == "token_limit" else bad
 
 
-def _outcome(line: dict[str, Any]) -> Outcome:
-    custom_id = str(line.get("custom_id"))
-    response, error = line.get("response"), line.get("error")
-    if isinstance(response, dict):
-        status, body = int(response.get("status_code") or 0), _encode(response.get("body"))
-        if 200 <= status < 300:
+def _outcome(line: Fields) -> Outcome:
+    custom_id, error = line.text("custom_id"), line.all.get("error")
+    reply, said = line.fields("response"), words_of(error)
+    if reply.all:
+        body = body_of(reply.all.get("body"))
+        # Without a status there is still an answer to read, or an error in its place.
+        status = reply.count("status_code") or (500 if said else 200)
+        if 200 <= status < 300 and not said:
             return Outcome(custom_id, body)
-        return Outcome(custom_id, body, error_from_reply(status or 500, body, {}))
-    said = error if isinstance(error, dict) else {}
-    code = str(said.get("code"))
-    code = code if code.startswith("batch_") else "failed"  # the vendor's word is shown as kind
-    message = without_keys(str(said.get("message") or "it was not worked on"))
-    return Outcome(custom_id, error=unfinished(code, message))
+        if said and not words_of(reply.all.get("body")):
+            body = _encode({"error": error})
+        told = error_from_reply(status if status >= 300 else 502, body, {})
+        told.maybe_billed |= status < 300
+        return Outcome(custom_id, body, told)
+    code = line.fields("error").text("code")
+    if code.startswith("batch_"):
+        code = {"batch_canceled": "batch_cancelled"}.get(code, code)
+        return Outcome(custom_id, error=unfinished(code, without_keys(said or code)))
+    return Outcome(custom_id, *error_in_line(error))

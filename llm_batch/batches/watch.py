@@ -11,8 +11,12 @@ _LONGEST = 10.0
 #: So many failures to look at a job are passed over without a word; then it is said at this many
 #: and at every doubling.
 _QUIET = 3
-#: A provider that says so often that it has no such job is believed.
+#: A provider that says so often that it has no such job, or that we may not see it, is believed;
+#: and so is a file that is had so often without lines that the job says it has.
 _BELIEVED = 3
+#: Seconds that a job whose state means nothing here, or that cannot be looked at, is waited for:
+#: the 24 hours that vendors give themselves, and as much again.
+_PATIENCE = 48 * 3600.0
 
 
 class Watch:
@@ -43,7 +47,9 @@ class Watch:
         self.looked_for = 0
         self.settling = 0
         self.doubt = ""
-        self._troubles = self._missed = 0
+        self._troubles = self._missed = self._short = 0
+        self._dark_since: float | None = None
+        self._unknown: set[str] = set()
 
     def later(self, now: float) -> None:
         """Look again after the interval, which grows."""
@@ -64,14 +70,33 @@ class Watch:
         self.later(now)
 
     def was_fine(self) -> None:
-        """It could be looked at, and what there was could be read."""
+        """It could be looked at, and what there was could be read and understood."""
         self._troubles = self._missed = 0
+        self._dark_since = None
 
     def troubled(self) -> bool:
         """It could not be looked at; whether to say so, which is done once in a while."""
         self._troubles += 1
         times, rest = divmod(self._troubles, _QUIET)
         return not rest and times & (times - 1) == 0
+
+    def is_new_word(self, word: str) -> bool:
+        """It is in a state that means nothing here; whether that was not said yet."""
+        self._troubles = self._missed = 0
+        new = word not in self._unknown
+        self._unknown.add(word)
+        return new
+
+    def is_given_up(self, now: float) -> bool:
+        """How it stands is not known now; whether it has been so for too long."""
+        if self._dark_since is None:
+            self._dark_since = now
+        return now - self._dark_since >= _PATIENCE
+
+    def is_short(self) -> bool:
+        """Its files lack lines that it says it has; whether to fetch them again."""
+        self._short += 1
+        return self._short < _BELIEVED
 
     def is_missing(self) -> bool:
         """The provider says that it has no such job; whether that is to be believed by now."""

@@ -27,7 +27,7 @@ _FILTERED = re.compile(
     r"content[_ ](filter|policy|management)|safety system|moderation", re.IGNORECASE
 )
 _NO_QUOTA = re.compile(
-    r"insufficient_quota|billing_hard_limit|credit balance is too low"
+    r"insufficient_quota|billing[_ ]hard[_ ]limit|credit balance is too low"
     r"|insufficient (balance|credit)",
     re.IGNORECASE,
 )

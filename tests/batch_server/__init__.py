@@ -24,9 +24,11 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+import msgspec
+
 from tests.batch_server import anthropic, gemini, openai
-from tests.batch_server.jobs import Job, Reply, WebError
-from tests.server.answers import Answer, Ask
+from tests.batch_server.jobs import Job, Reply, WebError, encode
+from tests.server.answers import Answer, ApiError, Ask
 
 
 class Dropped(Exception):
@@ -44,6 +46,7 @@ class BatchServer:
         settling: Looks at which the job has ended and its files are not there.
         taking_in: Looks at which Azure has not processed an uploaded file yet.
         spoil: Changes the content of a file of answers before it is sent.
+        shape: Changes what is said of jobs and lists of them; see `tests.batch_server.shapes`.
         old_azure: Azure answers as its older versions do: ``Completed``, lists under ``value``.
         most_requests: That a job may have; more is refused.
         most_bytes: Of a file or a creation.
@@ -54,7 +57,7 @@ class BatchServer:
         hidden: So many lists leave out what is newest, as lists that lag behind do.
         broken: (method, part of a path) to how often such a request ends in a 503.
         ends: How the next jobs end, and the share of their lines worked on before.
-        line_faults: Faults that strike the next lines: names of `tests.server.faults`, or
+        line_faults: Faults that strike the next lines: names of `tests.server.faults`, errors, or
             ``missing`` for a line of which nothing is said.
         invalid: Messages that the next jobs are turned down with, as OpenAI's validation does.
         jobs: All jobs, by id.
@@ -75,10 +78,11 @@ class BatchServer:
         self.taking_in = 0
         self.pending: dict[str, int] = {}
         self.spoil: Callable[[bytes], bytes] = bytes
+        self.shape: Callable[[Any], Any] = lambda value: value
         self.old_azure = False
         self.broken: dict[tuple[str, str], int] = {}
         self.ends: deque[tuple[str, float]] = deque()
-        self.line_faults: deque[str] = deque()
+        self.line_faults: deque[str | ApiError] = deque()
         self.invalid: deque[str] = deque()
         self.jobs: dict[str, Job] = {}
         self.files: dict[str, bytes] = {}
@@ -176,7 +180,11 @@ class BatchServer:
                 raise WebError(503, "Service unavailable.")
         for vendor in (anthropic, gemini, openai):
             if vendor.is_for(path, headers):
-                return vendor.respond(self, method, path, query, headers, body)
+                reply = vendor.respond(self, method, path, query, headers, body)
+                if "batch" in path and reply.content_type == "application/json":
+                    shaped = self.shape(msgspec.json.decode(reply.body))
+                    return Reply(reply.status, encode(shaped))
+                return reply
         raise WebError(404, f"Invalid URL ({method} {path})")
 
 
@@ -208,8 +216,11 @@ def _handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
+            if reply.location:
+                self.send_header("Location", reply.location)
             self.end_headers()
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut else reply.body)
+            self.close_connection |= reply.cut
 
         do_GET = do_POST = answer
 

@@ -6,15 +6,18 @@ import argparse
 import threading
 
 from tests.batch_server import BatchServer
+from tests.batch_server.shapes import SHAPES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A local server of the batch APIs.")
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--polls", type=int, default=3, help="looks at a job before it ends")
+    parser.add_argument("--shape", choices=SHAPES, help="how jobs are shown")
     flags = parser.parse_args()
     with BatchServer(flags.port) as server:
         server.polls = flags.polls
+        server.shape = SHAPES.get(flags.shape, server.shape)
         print(f"listening on {server.url}; the key is {server.key}", flush=True)
         threading.Event().wait()
 

@@ -29,6 +29,8 @@ class Reply:
     status: int
     body: bytes
     content_type: str = "application/json"
+    location: str = ""
+    cut: bool = False  # its end is lost on the way
 
 
 def json_reply(value: Any) -> Reply:
@@ -134,6 +136,9 @@ class Job:
         for custom_id, asked in self.lines[: int(len(self.lines) * share)]:
             fault = server.line_faults.popleft() if server.line_faults else ""
             if fault == "missing":
+                continue
+            if isinstance(fault, ApiError):
+                self.done.append(Done(custom_id, error=fault))
                 continue
             if isinstance(asked, ApiError):
                 self.done.append(Done(custom_id, error=asked))

@@ -50,7 +50,7 @@ def other_types(lines: list[bytes]) -> None:
     lines[1] = json.dumps(line).encode()
 
 
-@pytest.mark.parametrize("change", [cut, other_types, no_number, too_deep, nothing_at_the_end])
+@pytest.mark.parametrize("change", [cut, too_deep, nothing_at_the_end])
 def test_a_bad_line_costs_its_own_answer_and_no_other(
     tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]
 ) -> None:
@@ -61,15 +61,41 @@ def test_a_bad_line_costs_its_own_answer_and_no_other(
     assert len(results(tmp_path)) == 6 and server.paid_twice == 1
 
 
-def test_half_a_surrogate_pair_does_not_make_a_line_unreadable(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    def break_text(lines: list[bytes]) -> None:
-        lines[1] = lines[1].replace(b'"content":"', b'"content":"\\ud83d', 1)
-        assert b"\\ud83d" in lines[1]
+def half_an_emoji(lines: list[bytes]) -> None:
+    lines[1] = lines[1].replace(b'"content":"', b'"content":"\\ud83d', 1)
+    assert b"\\ud83d" in lines[1]
 
+
+def no_status(lines: list[bytes]) -> None:
+    line = json.loads(lines[1])
+    del line["response"]["status_code"]
+    lines[1] = json.dumps(line).encode()
+
+
+def body_as_text(lines: list[bytes]) -> None:
+    line = json.loads(lines[1])
+    line["response"]["body"] = json.dumps(line["response"]["body"])
+    lines[1] = json.dumps(line).encode()
+
+
+def not_a_number(lines: list[bytes]) -> None:
+    lines[1] = lines[1].replace(b"{", b'{"time":NaN,"so":-Infinity,', 1)
+
+
+def marks_and_returns(lines: list[bytes]) -> None:
+    lines[:] = [b"\xef\xbb\xbf" + line + b"\r" for line in lines]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [half_an_emoji, other_types, no_number, no_status, body_as_text, not_a_number,
+     marks_and_returns],
+)  # fmt: skip
+def test_a_line_that_can_be_read_is_read(
+    tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]
+) -> None:
     write_project(tmp_path, server, judge=None)
-    server.spoil = spoilt(break_text)
+    server.spoil = spoilt(change)
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and len(results(tmp_path)) == 6
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_batch.batches.api import Fields
 from llm_batch.batches.cancel import cancel_jobs
 from llm_batch.config import Model
 from llm_batch.errors import EXIT_OK, EXIT_REFUSED
@@ -130,10 +131,11 @@ def test_every_vendor_has_the_same_word_for_a_line_that_was_cancelled() -> None:
     from llm_batch.batches import anthropic, openai
 
     line = {"custom_id": "a-0", "result": {"type": "canceled"}}
-    error = anthropic._outcome(line).error
+    error = anthropic._outcome(Fields(line)).error
     assert error is not None and error.kind == "batch_cancelled"
     said = {"code": "batch_cancelled", "message": "This request could not be executed."}
-    error = openai._outcome({"custom_id": "a-0", "response": None, "error": said}).error
+    row = {"custom_id": "a-0", "response": None, "error": said}
+    error = openai._outcome(Fields(row)).error
     assert error is not None and error.kind == "batch_cancelled"
 
 
