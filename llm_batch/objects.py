@@ -15,16 +15,20 @@ _QUOTE = "[\"'`“”‘’]"
 _MOST_UNCLOSED = 10
 _MOST_LOOKED_AT = 4_000_000
 _MOST_OBJECTS = 10_000
+_MOST_INSIDE = 1_000
 # A guess at what a broken text means is dear, and vain where it is long.
 _LONGEST_REPAIR = 10_000
 _MOST_REPAIRS = 20
 _MOST_NESTED = 100
 _LONGEST_NUMBER = 400
+# Deeper than any reader of JSON goes.
+_DEEPEST_BRACES = 1_000
 _BEGINS_OBJECT = re.compile(rf"\{{\s*\\?{_QUOTE}")
 # A string without the quotes around it.
 _ESCAPED = re.compile(r'\{\s*\\"')
-_SIGNS = re.compile(r'["{}]')
-_SIGNS_IN_STRING = re.compile(r'["\\]')
+_BRACES = re.compile("[{}]")
+# And strings, whose group is empty when they do not end; what is read is not given back.
+_SIGNS = re.compile(r'[{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+("?)', re.DOTALL)
 _BEFORE_KEY = re.compile(rf"[{{,\n]\s*{_QUOTE}?\Z")
 _COLON = re.compile(rf"{_QUOTE}?\s*[:=]\s*")
 _AFTER_VALUE = rf"{_QUOTE}?\s*(?:[}}\n]|,\s*(?:{_QUOTE}|[^\W\d]|[}}/#])|//|#)"
@@ -116,19 +120,18 @@ def _closing(text: str, start: int, quoted: bool = True) -> int | None:
 
     Braces in strings do not count where texts are ``quoted``. Every character is seen once.
     """
-    depth, at = 0, start
-    while found := _SIGNS.search(text, at):
-        at = found.end()
-        if found[0] != '"':
-            depth += 1 if found[0] == "{" else -1
-            if not depth:
-                return at
-        elif quoted:
-            while (inside := _SIGNS_IN_STRING.search(text, at)) and inside[0] == "\\":
-                at = inside.end() + 1
-            if inside is None:
-                return None
-            at = inside.end()
+    depth = 0
+    for sign in (_SIGNS if quoted else _BRACES).finditer(text, start):
+        if sign[0] == "{":
+            depth += 1
+        elif sign[0] == "}":
+            depth -= 1
+        elif not sign[1]:
+            return None
+        if not depth:
+            return sign.end()
+        if depth > _DEEPEST_BRACES:
+            return None
     return None
 
 
@@ -195,6 +198,8 @@ def _answering(
     graded = {name: field for name, field in fields.items() if not field.is_free_text} or fields
     if depth and not keys_of(value, graded):
         inner = [each for one in value.values() for each in _objects_of(one, fields)]
+        if len(inner) > _MOST_INSIDE:
+            raise Unreadable("the reply has too many objects")
         answers = [each for one in inner for each in _answering(one, fields, depth - 1)]
         answers = [each for each in answers if keys_of(each, graded)]
         if answers:
