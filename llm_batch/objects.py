@@ -237,4 +237,4 @@ def keys_of(found: Mapping[str, Any], fields: Fields) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).casefold()
+    return re.sub(r"[\W_]+", "", name).casefold()
