@@ -132,7 +132,12 @@ class Numbers:
         if begins is None:
             return False
         words = rest[begins.end() :]
-        return not (_HEDGES.match(words) or _OTHER_SCALE.search(words) or self.mentioned_in(words))
+        return not (
+            words[:1].isdigit()
+            or _HEDGES.match(words)
+            or _OTHER_SCALE.search(words)
+            or self.mentioned_in(words)
+        )
 
     def mentioned_in(self, text: str) -> bool:
         known = self.low is not None and self.high is not None

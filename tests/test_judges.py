@@ -117,6 +117,14 @@ STATED: list[tuple[str, float]] = [
 ]
 
 NOT_STATED = [
+    "4 - 1648",
+    "Score: 4 - 1648",
+    "Score: 4 [out of 10]",
+    "2 + 2 = 4",
+    "The score is 4, not 5.",
+    "Score: 5 would be for a perfect answer. Score: 3",
+    "Year: 4",
+    "Result: 4",
     "The score for this is\n4",
     "Wrong; the treaty was signed in 1648.",
     "1. It names Sydney, which is wrong.",
