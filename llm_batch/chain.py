@@ -165,7 +165,7 @@ class Chain:
         if name and isinstance(value, Mapping):
             reason = str(value.get("reason", ""))
             value = value.get(name)
-        return score_of(value, self.score.labels, reason)
+        return score_of(value, self.score.labels, reason, self.score.min, self.score.max)
 
 
 class _StepTemplates:

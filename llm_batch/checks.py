@@ -13,6 +13,7 @@ from llm_batch.manifest import run_paths
 from llm_batch.models import model_info
 from llm_batch.prices import price_of
 from llm_batch.records import Item
+from llm_batch.steps import SCALE_HINT, without_scale
 from llm_batch.tokens import counter
 
 # A call takes 3 to 5 seconds, so a worker makes 12 to 20 requests a minute.
@@ -54,6 +55,8 @@ def risks(config: Config) -> list[str]:
                 f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
                 "read on the way; use https:// unless this network is yours"
             )
+    if caution := without_scale(config.score, config.steps):
+        notes.append(f"{caution}; {SCALE_HINT}")
     return notes
 
 

@@ -11,37 +11,91 @@ from typing import Any
 from llm_batch.outputs import Fields, OutputField, Unreadable
 
 _QUOTE = "[\"'`“”‘’]"
-# Braces that never close are each looked for to the end of the text.
+# Braces that never close, or not outside of strings, are each looked for to the end of the text.
 _MOST_UNCLOSED = 10
+_MOST_LOOKED_AT = 4_000_000
+_MOST_OBJECTS = 10_000
+_MOST_INSIDE = 1_000
+# A guess at what a broken text means is dear, and vain where it is long.
+_LONGEST_REPAIR = 10_000
+_MOST_REPAIRS = 20
+_MOST_NESTED = 100
 _LONGEST_NUMBER = 400
+# Deeper than any reader of JSON goes.
+_DEEPEST_BRACES = 1_000
+_BEGINS_OBJECT = re.compile(rf"\{{\s*\\?{_QUOTE}")
+# A string without the quotes around it.
+_ESCAPED = re.compile(r'\{\s*\\"')
+_BRACES = re.compile("[{}]")
+# And strings, whose group is empty when they do not end; what is read is not given back.
+_SIGNS = re.compile(r'[{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+("?)', re.DOTALL)
+_BEFORE_KEY = re.compile(rf"[{{,\n]\s*{_QUOTE}?\Z")
+_COLON = re.compile(rf"{_QUOTE}?\s*[:=]\s*")
+_AFTER_VALUE = rf"{_QUOTE}?\s*(?:[}}\n]|,\s*(?:{_QUOTE}|[^\W\d]|[}}/#])|//|#)"
+# Characters around a value that are looked at.
+_NEAR = 200
+# Objects, and texts of objects, inside one another.
+_DEEPEST = 3
 
 
 def objects_in(text: str, fields: Fields) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a text that is not inside another one.
+    """Every JSON object in a text that is not inside another one, or those inside that answer.
 
     Raises:
         Unreadable: One is cut off, names a key twice or cannot be repaired without guessing.
     """
-    at, unclosed = text.find("{"), 0
-    while at >= 0:
-        value: Any = None
+    yield from _objects_in(_unquoted(text), fields)
+
+
+def _unquoted(text: str) -> str:
+    """A text that is one JSON string is what the string says."""
+    for _ in range(_DEEPEST):
+        if not (text.startswith('"') and text.endswith('"') and "{" in text):
+            break
         try:
-            value, end = _decoder.raw_decode(text, at)
-        except RecursionError:
-            raise Unreadable("the JSON in the reply is nested too deeply") from None
-        except json.JSONDecodeError:
-            closing = _closing(text, at)
-            if closing is not None:
-                value = _repaired(text[at:closing], fields)
-            elif re.compile(rf"\{{\s*{_QUOTE}").match(text, at) or unclosed == _MOST_UNCLOSED:
-                # Its last value may be cut too: 1 of 10.
-                raise Unreadable("the JSON object in the reply is not complete") from None
-            else:
-                unclosed += 1
-            end = closing or at + 1
-        if isinstance(value, dict):
-            yield _unwrapped(value, fields)
-        at = text.find("{", end)
+            inner = json.loads(text, strict=False)
+        except ValueError:
+            break
+        text = inner.strip() if isinstance(inner, str) else text
+    return text
+
+
+def _objects_in(text: str, fields: Fields) -> Iterator[dict[str, Any]]:
+    at, unclosed, repairs = text.find("{"), 0, 0
+    for _ in range(_MOST_OBJECTS):
+        if at < 0:
+            return
+        # First where it ends: the decoder's complaints look through all that stands before.
+        end = _closing(text, at)
+        if end is None:
+            unclosed += 1
+            end = _closing(text, at, quoted=False)  # for a stray quote
+        if unclosed > max(1, min(_MOST_UNCLOSED, _MOST_LOOKED_AT // len(text))) or (
+            end is None and _BEGINS_OBJECT.match(text, at)
+        ):
+            # Its last value may be cut too: 1 of 10.
+            raise Unreadable("the JSON object in the reply is not complete")
+        if end is not None:
+            value = _decoded(text[at:end])
+            if value is None and _mentions(text[at:end], fields):
+                repairs += 1
+                if repairs > _MOST_REPAIRS:
+                    raise Unreadable("the reply has too many malformed objects")
+                value = _repaired(text[at:end], fields)
+            if value is not None:
+                yield from _answering(value, fields)
+        at = text.find("{", end or at + 1)
+    raise Unreadable("the reply has too many braces")
+
+
+def _decoded(body: str) -> dict[str, Any] | None:
+    try:
+        value = _decoder.decode(body)
+    except RecursionError:
+        raise Unreadable("the JSON in the reply is nested too deeply") from None
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,18 +115,32 @@ def _whole_number(digits: str) -> int | float:
 _decoder = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=_whole_number, strict=False)
 
 
-def _closing(text: str, start: int) -> int | None:
-    """Where the object that opens at ``start`` ends; ``None`` when it does not."""
-    for tokens in (r'"(?:\\.|[^"\\])*"|[{}]', "[{}]"):  # the second for a stray quote
-        depth = 0
-        for token in re.compile(tokens, re.DOTALL).finditer(text, start):
-            depth += {"{": 1, "}": -1}.get(token[0], 0)
-            if not depth:
-                return token.end()
+def _closing(text: str, start: int, quoted: bool = True) -> int | None:
+    """Where the object that opens at ``start`` ends; ``None`` when it does not.
+
+    Braces in strings do not count where texts are ``quoted``. Every character is seen once.
+    """
+    depth = 0
+    for sign in (_SIGNS if quoted else _BRACES).finditer(text, start):
+        if sign[0] == "{":
+            depth += 1
+        elif sign[0] == "}":
+            depth -= 1
+        elif not sign[1]:
+            return None
+        if not depth:
+            return sign.end()
+        if depth > _DEEPEST_BRACES:
+            return None
     return None
 
 
-def _repaired(body: str, fields: Fields) -> Any:
+def _mentions(body: str, fields: Fields) -> bool:
+    words = _plain(body)
+    return any(_plain(name) in words for name in fields)
+
+
+def _repaired(body: str, fields: Fields) -> dict[str, Any] | None:
     """What a malformed object says.
 
     The repair drops what it does not understand, so ``4 or 5`` becomes 4: values that are checked
@@ -81,8 +149,13 @@ def _repaired(body: str, fields: Fields) -> Any:
     Raises:
         Unreadable: One of them does not.
     """
-    if not any(_plain(name) in _plain(body) for name in fields):
-        return None
+    if len(body) > _LONGEST_REPAIR or body.count("{") + body.count("[") > _MOST_NESTED:
+        raise Unreadable("the JSON object in the reply is malformed")
+    if _ESCAPED.match(body):
+        try:
+            return _decoded(json.loads(f'"{body}"', strict=False))
+        except json.JSONDecodeError:
+            return None
     from json_repair import repair_json
 
     try:
@@ -91,7 +164,7 @@ def _repaired(body: str, fields: Fields) -> Any:
         return None
     if not isinstance(value, dict):
         return None
-    value = _unwrapped(value, fields)
+    value = next(_answering(value, fields))
     for key, name in keys_of(value, fields).items():
         if not fields[name].is_free_text:
             value[key] = _stated(body, key, name, fields[name])
@@ -100,36 +173,68 @@ def _repaired(body: str, fields: Fields) -> Any:
 
 def _stated(body: str, key: str, name: str, field: OutputField) -> str:
     """The text of a value in a malformed object."""
-    begins = rf"[{{,\n]\s*{_QUOTE}?{re.escape(key)}{_QUOTE}?\s*[:=]\s*"
-    ends = rf"{_QUOTE}?\s*(?:[}}\n]|,\s*(?:{_QUOTE}|[^\W\d]|[}}/#])|//|#)"
-    places = list(re.finditer(begins, body))
+    places = [
+        begins.end()
+        for found in re.finditer(re.escape(key), body)
+        if (begins := _COLON.match(body, found.end(), found.end() + _NEAR))
+        and _BEFORE_KEY.search(body[max(0, found.start() - _NEAR) : found.start()])
+    ]
     if len(places) == 1:
-        whole = re.compile(rf"{_QUOTE}?({field.pattern()}){ends}", re.IGNORECASE)
-        value = whole.match(body, places[0].end())
+        whole = re.compile(rf"{_QUOTE}?({field.pattern()}){_AFTER_VALUE}", re.IGNORECASE)
+        value = whole.match(body, places[0], places[0] + _NEAR)
         if value:
             return value[1]
     raise Unreadable(f"field {name!r} cannot be read with certainty; the JSON is malformed")
 
 
-def _unwrapped(value: dict[str, Any], fields: Fields) -> dict[str, Any]:
-    """``{"result": {"score": 4}}`` is the inner object."""
-    inner = next(iter(value.values()), None)
-    if len(value) == 1 and isinstance(inner, dict) and not keys_of(value, fields):
-        return inner
-    return value
+def _answering(
+    value: dict[str, Any], fields: Fields, depth: int = _DEEPEST
+) -> Iterator[dict[str, Any]]:
+    """The object, or those inside it that have the fields it lacks.
+
+    ``{"result": {"score": 4}}`` is the inner object; so it is as a text or alone in a list, and
+    beside others. Free texts may stand outside.
+    """
+    graded = {name: field for name, field in fields.items() if not field.is_free_text} or fields
+    if depth and not keys_of(value, graded):
+        inner = [each for one in value.values() for each in _objects_of(one, fields)]
+        if len(inner) > _MOST_INSIDE:
+            raise Unreadable("the reply has too many objects")
+        answers = [each for one in inner for each in _answering(one, fields, depth - 1)]
+        answers = [each for each in answers if keys_of(each, graded)]
+        if answers:
+            outside = {key: value[key] for key in keys_of(value, fields)}
+            yield from ({**outside, **answer} for answer in answers)
+            return
+    yield value
+
+
+def _objects_of(value: Any, fields: Fields) -> list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [each for each in value if isinstance(each, dict)]
+    if isinstance(value, str) and value.lstrip()[:1] == "{" and _mentions(value, fields):
+        try:
+            value = _decoder.decode(value.strip())
+        except json.JSONDecodeError:
+            return []
+        except RecursionError:
+            raise Unreadable("the JSON in the reply is nested too deeply") from None
+    return [value] if isinstance(value, dict) else []
 
 
 def keys_of(found: Mapping[str, Any], fields: Fields) -> dict[str, str]:
     """Which key holds which field; ``Score`` holds ``score`` when nothing else does."""
-    keys = {}
-    for name in fields:
-        alike = [key for key in found if _plain(key) == _plain(name)]
-        if name in found:
-            keys[name] = name
-        elif len(alike) == 1 and alike[0] not in fields:
-            keys[alike[0]] = name
+    keys = {name: name for name in fields if name in found}
+    if len(keys) < len(fields):
+        alike: dict[str, list[str]] = {}
+        for key in found:
+            alike.setdefault(_plain(key), []).append(key)
+        for name in fields:
+            like = alike.get(_plain(name), [])
+            if name not in found and len(like) == 1 and like[0] not in fields:
+                keys[like[0]] = name
     return keys
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).casefold()
+    return re.sub(r"[\W_]+", "", name).casefold()

@@ -6,20 +6,36 @@ type, range and choices, however it was read.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: How a boolean may be written.
+YES_OR_NO = ("true", "false", "yes", "no")
+
 FieldType = Literal["string", "integer", "number", "boolean"]
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 
-#: A number as models write it.
-NUMBER = r"[-+]?\d+(?:\.\d+)?"
-#: A number that may name the end of its scale: ``4/5``, ``4 out of 5``.
-ON_SCALE = rf"{NUMBER}(?:\s*(?:/|out\s+of)\s*{NUMBER})?"
+_NUMBER = r"[-+]?\d{1,15}(?:\.\d{1,15})?"
+_UNIT = r"(?: (?:point|star|mark)s?\b)"
+_OUT_OF = rf"(?: ?/ ?| \(?out of )({_NUMBER})\)?"
+_ON_SCALE = (
+    rf" on (?:a|the) (?:scale (?:of|from) )?{_NUMBER}(?: to | ?[-–] ?)({_NUMBER})(?:[ -]scale)?"
+)
+# No part of a longer number, a word, a share, a range, a date or a time.
+_ALONE = r"(?![\w%°‰]|[.,:/–-]\d| ?[%°‰])"
+_RATED = re.compile(
+    rf"({_NUMBER})(?:{_OUT_OF}{_UNIT}?|{_UNIT}(?:{_OUT_OF})?)?(?:{_ON_SCALE})?{_ALONE}",
+    re.IGNORECASE,
+)
+_EXPLAINED = re.compile(r" ?\([^()\d]*\)\.?| ?[–—] ?[^\d]+| - [^\d]+")
+# Longer texts are no value with a word of explanation.
+_LONGEST_VALUE = 200
 
 # Beyond this a float does not hold every whole number, and JSON readers differ.
 _LARGEST = 2**53
@@ -106,7 +122,9 @@ class OutputField(Table):
         """A regular expression for the values, as they may be written and before any check."""
         if self.choices is not None:
             return any_of(self.choices)
-        return "true|false|yes|no" if self.type == "boolean" else ON_SCALE
+        if self.type == "boolean":
+            return any_of(YES_OR_NO)
+        return rf"{_NUMBER}(?: ?/ ?{_NUMBER}| out of {_NUMBER})?"
 
     def schema_of(self) -> dict[str, Any]:
         """This field as JSON Schema."""
@@ -177,10 +195,35 @@ def instruction(fields: Fields) -> str:
 def checked_object(candidate: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """The fields of a candidate in their declared order and types, and nothing else.
 
+    Where others are graded, a free text that is missing, null or a list is no reason to doubt
+    them: it becomes text.
+
     Raises:
         Unreadable: A field is missing, of another type, out of range or not among the choices.
     """
-    return {name: _checked(name, candidate, field) for name, field in fields.items()}
+    graded = any(not field.is_free_text for field in fields.values())
+    return {
+        name: _as_text(candidate.get(name))
+        if graded and field.is_free_text
+        else _checked(name, candidate, field)
+        for name, field in fields.items()
+    }
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(_as_text(each) for each in value if not isinstance(each, list))
+    if isinstance(value, str):
+        return printable(value)
+    try:
+        return "" if value is None else printable(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return ""
+
+
+def printable(text: str) -> str:
+    """A text without half characters (of two escapes, one), which no file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _checked(name: str, candidate: Mapping[str, Any], field: OutputField) -> Any:
@@ -205,8 +248,7 @@ def _checked_string(name: str, value: Any, field: OutputField) -> str:
     if not isinstance(value, str):
         raise Unreadable(f"field {name!r} is {_shown(value)}, not a string")
     if field.choices is None:
-        # Half of a character that takes two escapes cannot be written to a file.
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return printable(value)
     for choice in field.choices:
         if _folded(value) == _folded(choice):
             return choice
@@ -237,16 +279,33 @@ def number_in(text: str, top: float | None = None) -> float | None:
     """The number a text consists of; ``None`` when it is not one.
 
     Args:
-        text: ``4``, ``4.0``, ``4/5`` or ``4 out of 5``.
-        top: Where the scale ends, if it is known. Then a text must not name another end: 4/10 is
-            no 4 on a scale to 5. No number lies beyond the end it names itself.
+        text: ``4``, ``4.0``, ``4/5``, ``4 out of 5``, ``4 points``; ``4 (good)`` on a known scale.
+        top: Where the scale ends, if it is known; NaN where none may be named. Then a text must
+            not name another end: 4/10 is no 4 on a scale to 5.
     """
-    if not re.fullmatch(ON_SCALE, text.strip(), re.IGNORECASE):
+    if len(text) > _LONGEST_VALUE:
         return None
-    number, *named = map(float, re.findall(NUMBER, text))
+    found = leading_number(" ".join(text.split()), top)
+    if found is None:
+        return None
+    number, rest, _ = found
+    known = top is not None and not math.isnan(top)
+    return number if not rest or (known and _EXPLAINED.fullmatch(rest)) else None
+
+
+def leading_number(text: str, top: float | None = None) -> tuple[float, str, float | None] | None:
+    """The number a text of single spaces begins with, what follows it, and the end it names.
+
+    ``None`` when there is none, or when it is not on the scale to ``top``; no number lies beyond
+    the end it names itself.
+    """
+    match = _RATED.match(text)
+    if match is None:
+        return None
+    number, *named = (float(group) for group in match.groups() if group is not None)
     if any(number > end or (top is not None and end != top) for end in named):
         return None
-    return number
+    return number, text[match.end() :], named[0] if named else None
 
 
 def _folded(text: str) -> str:
@@ -255,5 +314,8 @@ def _folded(text: str) -> str:
 
 def _shown(value: Any) -> str:
     """A value for a message, and for the model that is asked again: short, however long it is."""
-    text = repr(value)
+    if isinstance(value, dict | list):  # in a few levels, since they may be nested deeply
+        text = reprlib.repr(value)
+    else:
+        text = repr(value[: 2 * _SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,7 +1,7 @@
 """From a model's words to a checked object, and from that to a Score.
 
 A reply is read as JSON, or as JSON after repair (code fences, prose around it, trailing commas,
-single quotes), or, when it has no object, by pattern (``Score: 4/5`` on a line of its own). Every
+single quotes), or, when it has no object, by what it states in words (see `verdicts`). Every
 value must then pass its field's checks. Two rules keep a verdict the model's own: an object with
 a wrong value is an answer, and no other number is looked for in its place; and when a reply says
 two things, it says nothing. What cannot be read is said so; there is no default value.
@@ -9,24 +9,22 @@ two things, it says nothing. What cannot be read is said so; there is no default
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm_batch.objects import keys_of, objects_in
 from llm_batch.outputs import (
-    ON_SCALE,
     Fields,
     OutputField,
     Unreadable,
-    any_of,
     checked_object,
     instruction,
     json_schema,
-    number_in,
+    printable,
 )
 from llm_batch.records import Score
+from llm_batch.verdicts import Numbers, Words, named, reader_of, stated, within
 
 __all__ = [
     "Fields",
@@ -38,10 +36,11 @@ __all__ = [
     "score_of",
 ]
 
-_SOFT = r"[\s\"'`*_]"
-_MARKUP = r"[\s\"'`*_#>•-]"
-# What a score is called where the config gives it no name.
-_CALLED = "score|rating|grade|verdict|label|mark|judge?ment"
+# What it is called in an object; the first that is there counts.
+_KEYS = ("final_score", "overall_score", "score", "rating", "grade", "verdict", "label", "judgment")
+_ANY_NUMBER = OutputField(type="number")
+# Beyond this a mean means nothing.
+_LARGEST = 1e300
 
 
 def parse_object(text: str, fields: Fields) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def parse_object(text: str, fields: Fields) -> dict[str, Any]:
         named = _named_values(text, graded)
         if named is None:
             raise Unreadable("no JSON object in the reply")
-        return checked_object(dict.fromkeys(fields, "") | named, fields)
+        return checked_object(named, fields)
     # A model that repeats the schema before it answers has not answered twice.
     spoken = [a for a in answers if not any(isinstance(a.get(n), dict | list) for n in asked)]
     checked = [checked_object(answer, fields) for answer in spoken or answers]
@@ -83,58 +82,35 @@ def _renamed(found: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return {name: found[key] for key, name in keys_of(found, fields).items()}
 
 
-def _named_values(text: str, graded: Fields) -> dict[str, str] | None:
-    """Values that have a line of their own, or the whole reply when there is only one field.
+def _named_values(text: str, graded: Fields) -> dict[str, Any] | None:
+    """Values that are named, or the whole reply when there is only one field.
 
     ``None`` unless every field has one value.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name, field in graded.items():
-        words = r"[\s_-]*".join(map(re.escape, re.split(r"[\s_-]+", name)))
-        values = _said(text, words, field.pattern(), field.is_number, len(graded) == 1)
-        if len(values) != 1:
+        claim = named(text, name, reader_of(field), alone=len(graded) == 1)
+        if claim is None:
             return None
-        found[name] = values.pop()
+        found[name] = claim.line if claim.value is None else claim.value
     return found or None
 
 
-def _said(text: str, name: str, value: str, explained: bool, alone: bool) -> set[str]:
-    """Values that a text gives on lines like ``Score: 4`` or, if ``alone``, as all it says.
-
-    A line that begins with the name and a colon and goes on otherwise (``Score: 4 or 5``) counts
-    as a value too, one that no check accepts. Where ``explained``, words without digits may
-    follow the value; not where values are words, since ``correct, but late`` is neither.
-    """
-    start = (
-        rf"{_MARKUP}*(?:(?:the|my|your|final|overall|total)\s+)*(?:{name})"
-        rf"{_SOFT}*(?:\([^()\n]*\))?{_SOFT}*"
-    )
-    after = r"(?:\s*[-–—(,.;:][^\d\n]*)?" if explained else r"[\s.!]*"
-    line_of_its_own = re.compile(
-        rf"{start}(?:is\b|[:=])?{_SOFT}*({value}){_SOFT}*{after}", re.IGNORECASE
-    )
-    begins = re.compile(rf"{start}[:=]", re.IGNORECASE)
-    found = set()
-    for line in text.splitlines():
-        match = line_of_its_own.fullmatch(line)
-        if match:
-            found.add(match[1].casefold())
-        elif begins.match(line):
-            found.add(line)
-    if not found and alone:
-        match = re.fullmatch(rf"{_MARKUP}*?({value})[\s\"'`*_.!]*", text, re.IGNORECASE)
-        return {match[1].casefold()} if match else set()
-    return found
-
-
-def score_of(value: Any, labels: Mapping[str, float], reason: str = "") -> Score:
+def score_of(
+    value: Any,
+    labels: Mapping[str, float],
+    reason: str = "",
+    low: float | None = None,
+    high: float | None = None,
+) -> Score:
     """The score an output value stands for.
 
     Args:
-        value: A number, a boolean (1 or 0), or text: a label, or else a line such as
-            ``Score: 4/5``, or words with one number in them that begin or end with it.
+        value: A number, a boolean (1 or 0), or text that states a number, or a label, once.
         labels: The number each label stands for; with labels, numbers in a text mean nothing.
         reason: The judge's own words, kept with the score.
+        low: The least that a score may be, where it is known.
+        high: The most. ``4/10`` is no 4 on a scale to 5.
 
     Returns:
         A score whose ``value`` is ``None`` when nothing certain can be read.
@@ -142,25 +118,39 @@ def score_of(value: Any, labels: Mapping[str, float], reason: str = "") -> Score
     if isinstance(value, bool):
         return Score(float(value), reason=reason)
     if isinstance(value, int | float):
-        return Score(float(value) if math.isfinite(value) else None, reason=reason)
+        sound = abs(value) <= _LARGEST and within(value, low, high)  # NaN is not
+        return Score(float(value) if sound else None, reason=reason)
     if not isinstance(value, str):
         return Score(None, reason=reason)
-    text = _without_thought(value)
-    if labels:
-        words = _said(text, _CALLED, any_of(labels), explained=False, alone=True)
-        for label, number in labels.items():
-            if words == {label.strip().casefold()}:
-                return Score(number, label=label, reason=reason)
-        return Score(None, label=text, reason=reason)
-    numbers = _said(text, _CALLED, ON_SCALE, explained=True, alone=True) or _only_number(text)
-    found = number_in(numbers.pop()) if len(numbers) == 1 else None
-    return Score(found, label=text, reason=reason)
+    text = printable(_without_thought(value))
+    reader = Words(labels) if labels else Numbers(low, high)
+    claim = stated(text, reader, _in_object(text, labels))
+    found = None if claim is None else claim.value
+    for label, number in labels.items():
+        if found == label.strip().casefold():
+            return Score(number, label=label, reason=reason)
+    sure = found if isinstance(found, float) and within(found, low, high) else None
+    return Score(sure, label=text, reason=reason)
 
 
-def _only_number(text: str) -> set[str]:
-    """The number a text begins or ends with, when it has no other."""
-    alone = rf"(?<![\w.,$€£-])({ON_SCALE})(?![\w%°]|[.,]\d)"
-    first = re.match(rf"{_MARKUP}*?{alone}", text, re.IGNORECASE)
-    match = first or re.search(rf"{alone}[\s\"'`*_.!)]*\Z", text, re.IGNORECASE)
-    others = text[: match.start(1)] + text[match.end(1) :] if match else ""
-    return {match[1].casefold()} if match and not re.search(r"\d", others) else set()
+def _in_object(text: str, labels: Mapping[str, float]) -> str | None:
+    """The score of a JSON object in a text that was to be words; ``None`` without one.
+
+    Judges' prompts ask for ``{"score": 8, "reason": "…"}`` where the config knows no fields.
+    """
+    if "{" not in text:
+        return None
+    kind = _ANY_NUMBER.model_copy(update={"type": "string", "choices": tuple(labels)})
+    kind = kind if labels else _ANY_NUMBER
+    fields = dict.fromkeys(_KEYS, kind)
+    try:
+        found = [_renamed(one, fields) for one in objects_in(text, fields)]
+    except Unreadable:
+        return None
+    values = [next(one[name] for name in _KEYS if name in one) for one in found if one]
+    if not values:
+        return None
+    first = values[0]
+    # Neither true nor null is a place on a scale.
+    sure = isinstance(first, str | int | float) and not isinstance(first, bool)
+    return str(first) if sure and all(each == first for each in values) else ""

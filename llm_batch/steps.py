@@ -84,17 +84,38 @@ class ScoreRule(Table):
     """Where the score is and when it passes, as written under ``[score]``.
 
     ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
-    number each label stands for.
+    number each label stands for. ``min`` and ``max`` are the ends of the scale, for a judge that
+    answers in words; a number beyond them is no score, and neither is ``4/10`` with a max of 5.
     """
 
     field: str
     pass_at: float | None = None
+    min: float | None = None
+    max: float | None = None
     labels: dict[str, float] = Field(default_factory=dict)
 
     @property
     def step(self) -> str:
         """The name of the step the score comes from."""
         return self.field.partition(".")[0]
+
+    @model_validator(mode="after")
+    def _sound(self) -> ScoreRule:
+        for key, bound in (("min", self.min), ("max", self.max)):
+            if bound is not None and self.labels:
+                raise Wrong((key,), "does not go with labels, whose numbers are all there are")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Wrong(("min",), f"is {self.min:g}, above the max of {self.max:g}")
+        if self.pass_at is not None and self.min is not None and self.pass_at < self.min:
+            raise Wrong(
+                ("pass_at",), f"is {self.pass_at:g}, below the min of {self.min:g}: all would pass"
+            )
+        if self.pass_at is not None and self.max is not None and self.pass_at > self.max:
+            raise Wrong(
+                ("pass_at",),
+                f"is {self.pass_at:g}, above the max of {self.max:g}, so nothing could pass",
+            )
+        return self
 
 
 def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
@@ -112,6 +133,8 @@ def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
     output = fields[field] if fields else None
     if output is not None and score.labels and not output.type == "string":
         raise Wrong(("score", "labels"), f"are for words, and {score.field} is {output.in_words()}")
+    if output is not None:
+        _check_bounds(score, output)
     if output is not None and output.choices is not None:
         _check_labels(score, output.choices)
     top = output.max if output is not None else None
@@ -124,6 +147,39 @@ def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
             ("score", "pass_at"),
             f"is {score.pass_at:g}, but {score.field} is {top:g} at most, so nothing could pass",
         )
+
+
+def _check_bounds(score: ScoreRule, output: OutputField) -> None:
+    """The ends of a scale are said once, or the same twice."""
+    own = (0.0, 1.0) if output.type == "boolean" else (output.min, output.max)
+    for key, bound, other in (("min", score.min, own[0]), ("max", score.max, own[1])):
+        if bound is not None and other is not None and bound != other:
+            raise Wrong(
+                ("score", key),
+                f"is {bound:g}, but {score.field} has {other:g}",
+                f"leave {key} out under [score]; the field has its own",
+            )
+
+
+def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
+    """What to say of a score that is read from words while nobody said what it may be.
+
+    Empty for every other score.
+    """
+    if score is None or score.labels or (score.min is not None and score.max is not None):
+        return ""
+    step = next((step for step in steps if step.name == score.step), None)
+    field = (step.output or {}).get(score.field.partition(".")[2]) if step else None
+    if field is not None and not field.is_free_text:
+        return ""
+    return (
+        f"The score is read from the words of {score.field}, and nothing says from where to where "
+        "it goes: a number that is none may be taken for one"
+    )
+
+
+#: What to type against it.
+SCALE_HINT = "under [score], write the ends of your scale: min = 1 and max = 5; or labels = { … }"
 
 
 def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:

@@ -357,6 +357,33 @@ def test_a_text_without_a_certain_score_is_unparsed() -> None:
     assert result.error == "judge: no score in 'between 3 and 4'"
 
 
+# The judge of P7 has no schema: only one of these is a score.
+SAID = [
+    ("Wrong; the treaty was signed in 1648.", None),
+    ("1. It names Sydney, which is wrong.", None),
+    ("Please call 911", None),
+    ("Wrong: the right answer is 42", None),
+    ("Score: 2", 2.0),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), SAID, ids=[text for text, _ in SAID])
+@pytest.mark.parametrize("bounds", [{}, {"min": 1, "max": 5}], ids=["no scale", "1 to 5"])
+def test_a_number_in_a_judges_prose_is_no_score(
+    text: str, value: float | None, bounds: dict[str, float]
+) -> None:
+    result = scored(ScoreRule(field="judge", pass_at=2, **bounds), None, text)
+    assert (result.score and result.score.value) == value
+    assert (result.status, result.passed) == (("ok", True) if value else ("unparsed", None))
+
+
+def test_a_score_beyond_its_bounds_is_none() -> None:
+    rule = ScoreRule(field="judge", pass_at=4, min=1, max=5)
+    assert scored(rule, None, "Score: 8").status == "unparsed"
+    assert scored(rule, None, "Score: 4/10").status == "unparsed"
+    assert scored(rule, None, "Score: 4/5").passed
+
+
 # Sums and marks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.checks import check_before_spending
+from llm_batch.checks import check_before_spending, risks
 from llm_batch.config import Config, Overrides, load_config
 from llm_batch.errors import EXIT_USAGE, ConfigError
 from llm_batch.providers import embedded
@@ -34,6 +34,32 @@ def no_keys_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def config(*steps: dict[str, Any], **sections: Any) -> Config:
     made = Config.model_validate({"steps": list(steps or (GENERATE, JUDGE)), **sections})
     return made.model_copy(update={"source": Path("llmb.toml")})
+
+
+@pytest.mark.parametrize(
+    ("score", "warned"),
+    [
+        ({}, True),
+        ({"max": 5}, True),
+        ({"min": 1, "max": 5}, False),
+        ({"labels": {"right": 1, "wrong": 0}}, False),
+    ],
+    ids=["no scale", "half a scale", "a scale", "labels"],
+)
+def test_a_score_in_words_without_a_scale_is_said_before_a_run(
+    score: dict[str, Any], warned: bool
+) -> None:
+    judge = {key: value for key, value in JUDGE.items() if key != "output"}
+    said = risks(config(GENERATE, judge, score={"field": "judge", **score}))
+    assert bool(said) is warned
+    assert all("min = 1 and max = 5" in sentence for sentence in said)
+
+
+def test_a_free_text_of_an_object_is_words_too_and_the_built_in_chain_is_not() -> None:
+    judge = {**JUDGE, "output": {"text": {"type": "string"}}}
+    assert risks(config(GENERATE, judge, score={"field": "judge.text"}))
+    assert not risks(config(score={"field": "judge.score"}))
+    assert not risks(load_config())
 
 
 def passes(made: Config, first: Item = ITEM) -> None:

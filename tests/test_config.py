@@ -406,6 +406,37 @@ WRONG = [
         "line 27: score.labels are for words, and judge.score is an integer from 1 to 5",
     ),
     (
+        "pass_at = 4",
+        "min = 5\nmax = 1",
+        "line 27: score.min is 5, above the max of 1",
+    ),
+    (
+        "pass_at = 4",
+        "pass_at = 6\nmax = 5",
+        "line 27: score.pass_at is 6, above the max of 5, so nothing could pass",
+    ),
+    (
+        "pass_at = 4",
+        "pass_at = 0\nmin = 1",
+        "line 27: score.pass_at is 0, below the min of 1: all would pass",
+    ),
+    (
+        "pass_at = 4",
+        "max = 10",
+        "line 27: score.max is 10, but judge.score has 5",
+    ),
+    (
+        "pass_at = 4",
+        "min = 0",
+        "line 27: score.min is 0, but judge.score has 1",
+    ),
+    (
+        "pass_at = 4",
+        "labels = { good = 1 }\nmax = 1",
+        "line 28: score.max does not go with labels, whose numbers are all there are",
+    ),
+    ("pass_at = 4", "max = inf", "line 27: score.max must be a finite number, not inf"),
+    (
         "[score]",
         '[run]\nengine = "rya"\n[score]',
         "line 26: run.engine must be 'threads', 'serial', 'ray' or 'batch', not 'rya'",
@@ -492,6 +523,16 @@ def test_every_choice_needs_a_number_and_every_label_a_choice() -> None:
     assert "judge.score is 1 at most" in refused(boolean).message
     error = refused(verdict("labels = { good = 1, bad = 0 }\npass_at = 2"))
     assert "judge.verdict is 1 at most" in error.message
+
+
+def test_the_ends_of_a_scale_may_be_said_once_or_the_same_twice() -> None:
+    config = loaded(changed("pass_at = 4", "pass_at = 4\nmin = 1\nmax = 5"))
+    assert config.score and (config.score.min, config.score.max) == (1.0, 5.0)
+    open_field = changed("min = 1, max = 5", "min = 1").replace("pass_at = 4", "max = 5")
+    assert loaded(open_field).score
+    boolean = changed('{ type = "integer", min = 1, max = 5 }', '"boolean"')
+    error = refused(boolean.replace("pass_at = 4", "max = 5"))
+    assert "score.max is 5, but judge.score has 1" in error.message
 
 
 @pytest.mark.parametrize(

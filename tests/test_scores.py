@@ -25,6 +25,8 @@ VERDICT: Fields = {
 }
 SHARE: Fields = {"share": OutputField(type="number", min=0, max=1)}
 OPEN: Fields = {"count": OutputField(type="integer")}
+WORDS: Fields = {"answer": OutputField(type="string")}
+BOTH = {"reason": 'a "b"', "score": 4}
 TWO: Fields = {"score": SCORE, "is_correct": OutputField(type="boolean")}
 
 READABLE: list[tuple[str, Fields, dict[str, Any]]] = [
@@ -47,7 +49,30 @@ READABLE: list[tuple[str, Fields, dict[str, Any]]] = [
     ('{"reason": "a\nb", "score": 4}', WITH_REASON, {"reason": "a\nb", "score": 4}),
     ('{"reason": "é 東京 🙂", "score": 4}', WITH_REASON, {"reason": "é 東京 🙂", "score": 4}),
     ('{"reason": "\\ud83d", "score": 4}', WITH_REASON, {"reason": "\ufffd", "score": 4}),
+    ('\ufeff{"score": 4}', ONLY, {"score": 4}),
+    ('{"score": 4, "loss": NaN, "other": -Infinity}', ONLY, {"score": 4}),
+    # an object in a text, in a list or in another object
+    (json.dumps('{"score": 4}'), ONLY, {"score": 4}),
+    (json.dumps(json.dumps({"score": 4, "reason": 'a "b"'})), WITH_REASON, BOTH),
+    ('{\\"reason\\": \\"x\\", \\"score\\": 4}', WITH_REASON, {"reason": "x", "score": 4}),
+    ('{"result": "{\\"score\\": 4}"}', ONLY, {"score": 4}),
+    ('{"evaluation": {"score": 4}, "model": "x"}', ONLY, {"score": 4}),
+    ('{"reason": "x", "evaluation": {"score": 4}}', WITH_REASON, {"reason": "x", "score": 4}),
+    ('{"response": {"evaluation": {"score": 4}}}', ONLY, {"score": 4}),
+    ('{"results": [{"score": 4}]}', ONLY, {"score": 4}),
+    ('{"a": {"score": 4}, "b": {"score": 4}}', ONLY, {"score": 4}),
+    ('{"evaluation": {"Score": "4/5"}}', ONLY, {"score": 4}),
+    # a free text that is not there costs no verdict
+    ('{"score": 4}', WITH_REASON, {"reason": "", "score": 4}),
+    ('{"score": 4, "reason": null}', WITH_REASON, {"reason": "", "score": 4}),
+    ('{"score": 4, "reason": ["a", "b"]}', WITH_REASON, {"reason": "a\nb", "score": 4}),
+    ('{"score": 4, "reason": {"a": 1}}', WITH_REASON, {"reason": '{"a": 1}', "score": 4}),
+    ('{"score": 4, "reason": ["\\ud83d", null]}', WITH_REASON, {"reason": "\ufffd\n", "score": 4}),
     # values in another type that can mean one thing only
+    ('{"score": "5 (excellent)"}', ONLY, {"score": 5}),
+    ('{"score": "4 - good"}', ONLY, {"score": 4}),
+    ('{"score": "4 points"}', ONLY, {"score": 4}),
+    ('{"score": "4 out of 5"}', ONLY, {"score": 4}),
     ('{"score": "4"}', ONLY, {"score": 4}),
     ('{"score": " 4 "}', ONLY, {"score": 4}),
     ('{"score": 4.0}', ONLY, {"score": 4}),
@@ -134,9 +159,23 @@ UNREADABLE: list[tuple[str, Fields]] = [
     ('{"count": "4/5"}', OPEN),
     ('{"share": 40}', SHARE),
     ('{"share": "40%"}', SHARE),
-    ('{"score": 4}', WITH_REASON),
-    ('{"score": 4, "reason": null}', WITH_REASON),
-    ('{"score": 4, "reason": ["a"]}', WITH_REASON),
+    ('{"reason": "good"}', WITH_REASON),
+    ('{"reason": null, "score": null}', WITH_REASON),
+    ('{"answer": null}', WORDS),
+    ('{"answer": ["a"]}', WORDS),
+    ("{}", WORDS),
+    ('{"score": "5 (excellent) or 4"}', ONLY),
+    ('{"score": "5 (4 would do)"}', ONLY),
+    ('{"score": "6 (excellent)"}', ONLY),
+    ('{"count": "5 (excellent)"}', OPEN),
+    ('{"good": {"score": 5}, "bad": {"score": 1}}', ONLY),
+    ('{"results": [{"score": 4}, {"score": 3}]}', ONLY),
+    ('{"a": {"b": {"c": {"d": {"score": 4}}}}}', ONLY),
+    ('"score: 4 {"', TWO),
+    (json.dumps('{"score": 7}'), ONLY),
+    ('{"result": "{\\"score\\": 4"}', ONLY),
+    ('{"score": ' + '{"a":' * 900 + "1" + "}" * 901, ONLY),
+    ('{"a":' * 900 + "1" + "}" * 900 + '{"score": 7}', ONLY),
     ('{"ok": 1}', OK),
     ('{"ok": "maybe"}', OK),
     ('{"verdict": "wrong"}', VERDICT),

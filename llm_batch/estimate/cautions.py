@@ -18,6 +18,7 @@ from llm_batch.estimate.sample import Counted
 from llm_batch.estimate.serving import Serving
 from llm_batch.estimate.span import Load, cost_of, priced_cost_of
 from llm_batch.estimate.step_cautions import measured_cautions, step_cautions
+from llm_batch.steps import SCALE_HINT, without_scale
 
 #: USD above which `run` asks, and above which an estimate points at cheaper ways.
 ASK_ABOVE = 1.0
@@ -55,6 +56,8 @@ def cautions(now: Situation) -> Iterator[Caution]:
     for serving in now.servings.values():
         if serving.problem:
             yield Caution(f"This cannot be run yet: {serving.problem}.", serving.hint)
+    if caution := without_scale(now.config.score, now.config.steps):
+        yield Caution(f"{caution}.", SCALE_HINT)
     yield from _unpriced(now)
     yield from _money(now)
     yield from _too_many_items(now)

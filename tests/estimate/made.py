@@ -55,6 +55,7 @@ def config(
 def single(model: str, prompt: str = "{{ question }}", **more: Any) -> Config:
     """A chain of one step."""
     tables = {name: more.pop(name, {}) for name in ("limits", "models", "run")}
+    tables["score"] = more.pop("score", None)
     step = {"name": "generate", "model": model, "prompt": prompt, **more}
     return Config.model_validate({**tables, "steps": [step]})
 

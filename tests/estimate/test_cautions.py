@@ -104,6 +104,19 @@ def test_a_deprecation_that_is_near_is_announced() -> None:
     assert "--judge" in caution.hint
 
 
+def judged_in_words(**score: Any) -> Config:
+    return single("gpt-4o-mini", max_tokens=300, score={"field": "generate", **score})
+
+
+def test_a_score_in_words_without_a_scale_is_named_with_the_line_to_add() -> None:
+    (caution,) = about(nothing(judged_in_words()), "nothing says from where to where")
+    assert caution.message.startswith("The score is read from the words of generate")
+    assert "min = 1 and max = 5" in caution.hint
+    assert about(nothing(judged_in_words(max=5)), "nothing says from where to where")
+    for scale in ({"min": 1, "max": 5}, {"labels": {"right": 1, "wrong": 0}}):
+        assert not nothing(judged_in_words(**scale)).warnings
+
+
 def test_no_max_tokens_means_no_bound() -> None:
     made = nothing(config())
     assert about(made, "Step generate has no max_tokens") and about(made, "up to 16,384")

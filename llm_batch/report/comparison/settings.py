@@ -69,6 +69,8 @@ def _values(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     score = _dict(config, "score")
     yield "score field", score.get("field")
     yield "pass at", score.get("pass_at")
+    yield "least score", score.get("min")
+    yield "greatest score", score.get("max")
     yield "score labels", score.get("labels")
     yield "engine", manifest.get("engine")
     for name, value in _dict(manifest, "versions").items():
