@@ -39,6 +39,7 @@ from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Repl
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
 from llm_batch.providers.replies import completion_from_reply
+from llm_batch.providers.variables import headers_of
 from llm_batch.records import Completion, Request
 
 __all__ = ["DirectProvider", "is_loopback", "not_received", "open_pool"]
@@ -114,7 +115,7 @@ class DirectProvider:
         left = timeout_seconds
         while left > 0:
             level = self._structured
-            status, headers, body = self._send(self._body(request, level), left)
+            status, headers, body = self._send(request, self._body(request, level), left)
             if 200 <= status < 300:
                 return Reply(completion_from_reply(body), limit_headers(headers))
             asked = "response_format" in request.params and level < len(STRUCTURED) - 1
@@ -129,7 +130,7 @@ class DirectProvider:
         """What `complete` would send, for those who send it by another way."""
         parts = urlsplit(self._base_url)
         url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers, self._body(request, self._structured))
+        return Prepared(url, self._headers_for(request), self._body(request, self._structured))
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
@@ -158,11 +159,21 @@ class DirectProvider:
                 if STRUCTURED[level] == "json_object":
                     body[name] = {"type": "json_object"}
                 continue
-            body[self._renamed.get(name, name)] = value
+            if name not in ("extra_body", "extra_headers"):
+                body[self._renamed.get(name, name)] = value
         body.update(self._extra)
+        body.update(request.params.get("extra_body") or {})
         return _encoder.encode(body)
 
-    def _send(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+    def _headers_for(self, request: Request) -> dict[str, str]:
+        """Ours, and those of the step in their place; names differ in no case."""
+        own = headers_of(request.params)
+        names = {name.lower() for name in own}
+        return {n: v for n, v in self._headers.items() if n.lower() not in names} | own
+
+    def _send(
+        self, request: Request, body: bytes, seconds: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """One POST; status, headers and the whole body, or an error of ours."""
         started = time.monotonic()
         try:
@@ -170,7 +181,7 @@ class DirectProvider:
                 "POST",
                 self._target,
                 body=body,
-                headers=self._headers,
+                headers=self._headers_for(request),
                 retries=False,
                 redirect=False,
                 assert_same_host=False,  # a proxy's host is another
