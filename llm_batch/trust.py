@@ -177,14 +177,14 @@ def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
     return [concern for concern in found if concern.what not in agreed]
 
 
-def require_trust(config: Config) -> None:
-    """Refuse a config with concerns that nobody has agreed to.
+def require_trust(config: Config, jobs: bool = False) -> None:
+    """Refuse a config with concerns that nobody has agreed to; ``jobs`` as in `concerns`.
 
     Raises:
         ConfigError: There are some; it says what to type.
     """
-    if found := not_agreed(config):
-        raise refusal(config, found, "llm_batch.run(config, trusted=True)")
+    if found := not_agreed(config, jobs):
+        raise refusal(config, found, "call it with trusted=True")
 
 
 def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigError:

@@ -206,7 +206,7 @@ def _cancel(settings: Any) -> None:
 
     stop = Stop()
     _stop_on_signals(stop, "batch")
-    ending = cancel_jobs(settings, stop.clock, say)
+    ending = cancel_jobs(settings, stop.clock, say, trusted=True)
     if ending.left:
         say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
     if not ending.jobs:

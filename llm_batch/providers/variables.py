@@ -143,7 +143,8 @@ def headers_of(params: Mapping[str, Any]) -> dict[str, str]:
                     f"the header {name} is read from {variable}, which is not set",
                     f"export {variable}=…",
                 )
-        headers[name] = value
+        # In any other case the openai package would send its own beside it.
+        headers["User-Agent" if name.lower() == "user-agent" else name] = value
     return headers
 
 
