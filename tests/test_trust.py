@@ -51,7 +51,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(home, str(tmp_path / "home"))
     project = tmp_path / "project"
     project.mkdir()
-    (project / "q.jsonl").write_text('{"id": "q1", "question": "one?"}\n')
+    (project / "q.jsonl").write_text('{"id": "q1", "question": "one?", "answer": "1"}\n')
     monkeypatch.chdir(project)
 
 
@@ -63,14 +63,15 @@ def config(
     data = "" if "[data]" in more else '[data]\npath = "q.jsonl"\nid = "id"\n'
     Path("llmb.toml").write_text(
         f"{data}{more}\n{models}\n[[steps]]\n"
-        f'name = "generate"\nmodel = "{model}"\nmax_tokens = 5\n{prompt}{step}\n'
+        f'name = "generate"\nmodel = "{model}"\nmax_tokens = 40\n{prompt}{step}\n'
     )
     return load_config(None, Overrides(**flags))
 
 
 def served(url: str, key_env: str = "", model: str = "openai/m") -> str:
     named = f'api_key_env = "{key_env}"\n' if key_env else ""
-    return f'[models."{model}"]\napi_base = "{url}/v1"\n{named}'
+    priced = "input_price = 1.0\noutput_price = 1.0\n"
+    return f'[models."{model}"]\napi_base = "{url}/v1"\n{named}{priced}'
 
 
 def found(made: Config) -> list[str]:
@@ -369,8 +370,8 @@ def llmb(*words: str) -> subprocess.CompletedProcess[str]:
     ids=" ".join,
 )  # fmt: skip
 def test_a_strangers_folder_sends_nothing_and_says_what_to_type(words: tuple[str, ...]) -> None:
-    prices = "input_price = 0\noutput_price = 0\n"
-    config(served(EVIL, "AWS_SECRET_ACCESS_KEY") + prices, step=f'prompt_file = "{SYSTEM_FILE}"')
+    free = served(EVIL, "AWS_SECRET_ACCESS_KEY").replace("= 1.0", "= 0")
+    config(free, step=f'prompt_file = "{SYSTEM_FILE}"')
     ended = llmb(*words)
     assert ended.returncode == 2
     assert f"AWS_SECRET_ACCESS_KEY to {EVIL}" in ended.stderr
@@ -421,7 +422,7 @@ def test_a_terminal_is_asked_once_and_a_yes_is_remembered(one_server: Server) ->
     config(served(one_server.url, "GITHUB_TOKEN"))
     code, said = answered(("run", "--quiet"), "n\n")
     assert code == 2 and one_server.stats()["requests"] == 0
-    assert said.count("GITHUB_TOKEN to http://127.0.0.1") >= 2 and "Go on?" in said
+    assert "GITHUB_TOKEN to http://127.0.0.1" in said and "Go on?" in said
     code, said = answered(("run", "--quiet"), "y\n")
     assert code == 0 and "remembered for this folder in" in said
     sent = [entry["headers"]["authorization"] for entry in one_server.log()]
@@ -442,9 +443,9 @@ def test_yes_agrees_for_one_command_and_names_what_goes_where(one_server: Server
 def test_ordinary_commands_ask_nothing(one_server: Server) -> None:
     url = f"{one_server.url}/v1"
     Path("llmb.toml").unlink(missing_ok=True)
-    ended = llmb("run", "--model", "openai/my-model", "--api-base", url, "--data", "q.jsonl")
+    ended = llmb("run", "--model", "openai/gpt-4o-mini", "--api-base", url, "--data", "q.jsonl")
     assert (ended.returncode, ended.stderr.count("sends")) == (0, 0)
     config(served(one_server.url))
     assert llmb("run", "-o", "a.jsonl").returncode == 0
-    config()
+    config(model="openai/gpt-4o-mini")
     assert llmb("run", "-o", "b.jsonl", "--api-base", url).returncode == 0

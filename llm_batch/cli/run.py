@@ -260,6 +260,7 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
         ConfigError: Nobody agrees.
     """
     from llm_batch.cli.console import say
+    from llm_batch.errors import ConfigError
     from llm_batch.trust import not_agreed, refusal, remember
 
     found = not_agreed(settings, jobs)
@@ -273,7 +274,7 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
         return
     say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
     if not _goes_on():
-        raise refusal(settings, found, "answer yes, or add --yes")
+        raise ConfigError("not run: what the config sends was not agreed to; nothing was sent")
     if (path := remember(settings, found)) is not None:
         say(f"remembered for this folder in {path}")
 
