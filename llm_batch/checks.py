@@ -11,7 +11,7 @@ from llm_batch.fleet import places_of
 from llm_batch.forecast import forecast
 from llm_batch.manifest import run_paths
 from llm_batch.models import model_info
-from llm_batch.prices import price_of
+from llm_batch.prices import price_of, tariff_of
 from llm_batch.records import Item
 from llm_batch.steps import SCALE_HINT, without_scale
 from llm_batch.tokens import counter
@@ -55,9 +55,50 @@ def risks(config: Config) -> list[str]:
                 f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
                 "read on the way; use https:// unless this network is yours"
             )
+        free = settings.input_price == 0 and settings.output_price == 0
+        real = route(name, settings).provider not in ("embedded", "fake")
+        if free and real and not is_loopback(url):
+            where = shown(url) if url else "its vendor"
+            notes.append(
+                f"the config says that {name} costs nothing; what {where} bills for it is not "
+                "known here, and neither the budget nor the report counts it"
+            )
     if caution := without_scale(config.score, config.steps):
         notes.append(f"{caution}; {SCALE_HINT}")
     return notes
+
+
+def with_list_prices(config: Config) -> Config:
+    """The config with the vendor's prices where its own are below them; else the config itself.
+
+    A server on this machine costs what the user says.
+    """
+    from llm_batch.providers import route
+    from llm_batch.providers.address import is_loopback
+
+    models = dict(config.models)
+    for name in {step.model for step in config.steps} & set(models):
+        own = models[name]
+        listed = tariff_of(name)
+        url = route(name, own).base_url or own.api_base or ""
+        if listed is None or (url and is_loopback(url)):
+            continue
+        batch = listed.at_batch().price
+        prices = {
+            "input_price": listed.price.input,
+            "output_price": listed.price.output,
+            "batch_input_price": batch.input,
+            "batch_output_price": batch.output,
+        }
+        lower = {
+            key: float(price)
+            for key, price in prices.items()
+            if (said := getattr(own, key)) is not None and said < price
+        }
+        if lower:
+            # What the cache costs follows from the input again.
+            models[name] = own.model_copy(update={**lower, "cache_read_price": None})
+    return config if models == config.models else config.model_copy(update={"models": models})
 
 
 def _check_output(config: Config) -> None:
@@ -105,7 +146,10 @@ def _is_certain(error: PromptError, config: Config) -> bool:
 
 def _check_models(config: Config) -> None:
     from llm_batch.providers import check_servable
+    from llm_batch.providers.variables import headers_of
 
+    for step in config.steps:
+        headers_of(step.params)
     for name in dict.fromkeys(step.model for step in config.steps):
         check_servable(name, config.model(name))
 

@@ -21,6 +21,7 @@ from llm_batch.headers import StatedLimits, stated_limits
 from llm_batch.limits import Limiter, counted_tokens
 from llm_batch.prices import Tariff
 from llm_batch.providers.base import Provider, Reply
+from llm_batch.providers.redact import without_echoes, without_own_keys
 from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage
 
 _FIRST_BACKOFF_SECONDS = 0.5
@@ -239,6 +240,7 @@ class Client:
             cost += progress.may_have_cost
         if (text := writable(completion.text)) is not completion.text:
             completion = replace(completion, text=text)
+        completion = without_echoes(completion)
         return Call(
             request,
             tuple(progress.attempts),
@@ -249,7 +251,7 @@ class Client:
         )
 
     def _failed(self, progress: _Progress, error: ProviderError) -> Call:
-        kind, message = error.kind, error.message
+        kind, message = error.kind, without_own_keys(error.message)
         if kind == "unreachable" and not self._answered:
             # It never answered anything: this is a wrong address or a server that is not up.
             kind = "refused"

@@ -11,12 +11,13 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
 from llm_batch.chain import Chain
 from llm_batch.config_errors import Place, Written
+from llm_batch.credentials import hides_key, query_is_secret
 from llm_batch.errors import ConfigError
 from llm_batch.flags import Overrides, with_flags
 from llm_batch.outputs import Table, TextList, Wrong
@@ -46,8 +47,7 @@ DEMO_CONFIG = DEMO / "llmb.toml"
 #: More workers than this need an explicit limit, unless the endpoint is on this machine.
 MANY_WORKERS = 10
 
-# The manifest copies the config, so no key may be in it.
-_SECRET_IN_QUERY = re.compile(r"(?:key|token|secret|password)=", re.IGNORECASE)
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::\d*)?")
 
 EngineName = Literal["threads", "serial", "ray", "batch"]
 Positive = Annotated[float, Field(gt=0)]
@@ -244,7 +244,8 @@ class Batch(Table):
 class Config(Table):
     """Everything the user wrote, with defaults filled in.
 
-    ``source`` is the file it came from, ``None`` for the built-in default.
+    ``source`` is the file it came from, ``None`` for the built-in default, and ``typed`` are the
+    places whose values the user gave by flags: those of a file may be a stranger's.
     """
 
     data: Data = Data()
@@ -256,6 +257,7 @@ class Config(Table):
     run: RunOptions = RunOptions()
     batch: Batch = Batch()
     source: Path | None = Field(default=None, exclude=True)
+    typed: frozenset[Place] = Field(default=frozenset(), exclude=True)
 
     @model_validator(mode="after")
     def _references(self) -> Config:
@@ -299,7 +301,11 @@ class Config(Table):
             return DEMO_DATA
         if self.data.path == "-":
             return "-"
-        return _beside(self.source, self.data.path)
+        return self.beside(self.data.path)
+
+    def beside(self, name: str) -> Path:
+        """A path as the config means it: relative ones are relative to its file."""
+        return _beside(self.source, name)
 
 
 _NO_SETTINGS = Model()
@@ -324,13 +330,23 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # Libraries differ in where a host ends that has other characters in it.
+        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
+        sound = sound and url.isprintable() and " " not in url and "\\" not in url
     except ValueError:  # not an address, or not a port
         sound = False
     # Neither is shown, since the part that is wrong may be a password.
     if not sound:
         raise Wrong(("api_base",), "must be a URL with http:// or https://", example)
-    if parts.username or parts.password or _SECRET_IN_QUERY.search(parts.query):
-        raise Wrong(("api_base",), "must not hold a key or a password", "use api_key_env")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = any(query_is_secret(name, value) for name, value in query)
+    if parts.username or parts.password or secret or hides_key(url):
+        raise Wrong(
+            ("api_base",),
+            "must not hold a key or a password",
+            "use api_key_env; what a gateway wants beside it goes into a header: "
+            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
+        )
     if "/chat/completions" in parts.path:
         raise Wrong(("api_base",), f"goes too far: {url!r}", example)
 
@@ -357,8 +373,9 @@ def load_config(
         raise ConfigError(f"{where} is not valid TOML: {error}", _toml_hint(text)) from error
     raw, by_flag = with_flags(raw, flags or Overrides(), built_in=source is None)
     written = Written(where, text, raw, by_flag, Config)
-    if "source" in raw:
-        raise written.unknown_key(("source",), raw["source"])
+    for ours in ("source", "typed"):
+        if ours in raw:
+            raise written.unknown_key((ours,), raw[ours])
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -370,7 +387,9 @@ def load_config(
     steps = tuple(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )
-    return config.model_copy(update={"source": source, "data": data, "steps": steps})
+    return config.model_copy(
+        update={"source": source, "typed": frozenset(by_flag), "data": data, "steps": steps}
+    )
 
 
 def _find(path: str | os.PathLike[str] | None) -> Path | None:
@@ -385,6 +404,8 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no file")  # a device or a pipe may have no end
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

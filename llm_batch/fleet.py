@@ -20,8 +20,14 @@ from llm_batch.prices import Tariff, tariff_of
 from llm_batch.providers import make_provider
 from llm_batch.providers.base import Provider
 from llm_batch.providers.batching import batch_vendor
+from llm_batch.providers.redact import heard_echo
 from llm_batch.records import Call, Request
 from llm_batch.tokens import TokenCounter, counter
+
+_ECHO = (
+    "a server repeated a key of this run in an answer; it was struck out. Whoever reads that "
+    "server's logs may have it too: look at who runs it"
+)
 
 
 class FleetModel:
@@ -153,10 +159,12 @@ class Fleet:
         return self.models[model].counter()
 
     def heard(self) -> list[Notice]:
-        """What happened to endpoints since this was asked last."""
+        """What happened at endpoints since this was asked last."""
         notices = []
         while self.notices:
             notices.append(self.notices.popleft())
+        if heard_echo():
+            notices.append(Notice("", True, _ECHO))
         return notices
 
     @property

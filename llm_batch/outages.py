@@ -25,11 +25,15 @@ class Outages:
             name: [each.api_base for each in config.model(name).endpoints] for name in models
         }
         self._out: set[str] = set()
+        self._said: set[str] = set()
         self._times: Counter[str] = Counter()
 
     def sentences(self, notices: Iterable[Notice]) -> Iterator[str]:
         """What is new in some notices."""
         for notice in notices:
+            if not notice.url and notice.why not in self._said:
+                self._said.add(notice.why)
+                yield notice.why
             if notice.well != (notice.url in self._out):
                 continue  # another pool, or another process, has said so already
             if notice.well:

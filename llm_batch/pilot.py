@@ -24,6 +24,7 @@ def pilot(
     config: Config,
     n: int,
     *,
+    trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
     progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
@@ -37,6 +38,7 @@ def pilot(
     Args:
         config: What is to be run.
         n: Items to play.
+        trusted: As in `run`.
         confirm: As in `run`: asked when these items are expected to cost more than a dollar and
             there is no budget; ``None`` means yes.
         progress: As in `run`.
@@ -58,7 +60,7 @@ def pilot(
     first = config.model_copy(
         update={"sample": config.sample.model_copy(update={"size": n})}, deep=False
     )
-    summary = run(first, confirm=confirm, progress=progress, say=say, stop=stop)
+    summary = run(first, trusted=trusted, confirm=confirm, progress=progress, say=say, stop=stop)
     if not summary.progress.done:
         raise _nothing_played(summary)
     if summary.status != "done":

@@ -38,12 +38,12 @@ _PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An endpoint is left out, or used again.
+    """An endpoint is left out, or used again; without a URL, a sentence on all of them.
 
     Attributes:
         url: Which.
         well: Whether it is used again.
-        why: What it failed with when it is left out.
+        why: What it failed with when it is left out; the sentence without a URL.
     """
 
     url: str

@@ -12,7 +12,7 @@ from llm_batch import manifest as manifests
 from llm_batch.batches.job_log import open_jobs
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
-from llm_batch.checks import check_before_spending, risks
+from llm_batch.checks import check_before_spending, risks, with_list_prices
 from llm_batch.circuit import Circuit
 from llm_batch.config import Config
 from llm_batch.dataset import Drawn, draw
@@ -39,6 +39,7 @@ from llm_batch.progress import Progress, RunSummary, Stop
 from llm_batch.purse import Purse
 from llm_batch.records import Call, Result
 from llm_batch.results import ResultsFile
+from llm_batch.trust import require_trust
 from llm_batch.until import Until, Watch
 
 __all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "Until", "run"]
@@ -62,6 +63,7 @@ _EXIT_CODES = {
 def run(
     config: Config,
     *,
+    trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
     progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
@@ -74,6 +76,8 @@ def run(
 
     Args:
         config: What to run; see `load_config`.
+        trusted: Whether the user knows which keys and files the config's file sends where. Without
+            it a file that sends a key to a stranger's host is refused; see `llm_batch.trust`.
         confirm: Asked when the rest of the run is expected to cost more than a dollar and there
             is no budget; ``None`` means yes.
         progress: Called after every event with the state so far.
@@ -92,6 +96,8 @@ def run(
         Incomplete: The disk or the data failed on the way. What was answered until then is in
             the journal, and the same call goes on from there.
     """
+    if not trusted:
+        require_trust(config)
     chain = config.chain()
     stop = stop or Stop()
     results_path, journal_path, manifest_path = manifests.run_paths(config.run.output)
@@ -129,7 +135,7 @@ def run(
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, answers, estimate, confirm)
+            _ask(config, drawn, answers, estimate, confirm, say)
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock))
         results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
@@ -337,11 +343,17 @@ def _ask(
     answers: Answers,
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
+    say: Callable[[str], None],
 ) -> None:
-    """Ask whether to spend what the rest of the run costs, if that is more than a dollar."""
-    if answers.unused:
+    """Ask whether to spend what the rest of the run costs, if that is more than a dollar.
+
+    A price of one's own that is below the vendor's does not count here: it may be a mistake, or
+    a stranger's.
+    """
+    priced = with_list_prices(config)
+    if answers.unused or priced is not config:
         estimate = estimate_from_items(
-            config,
+            priced,
             drawn.items(),
             drawn.size,
             drawn.population,
@@ -350,9 +362,11 @@ def _ask(
         )
     if not estimate.calls.value:
         return
-    if (estimate.cost is None or (estimate.cost.value or 0.0) > ASK_ABOVE_USD) and not confirm(
-        estimate
-    ):
+    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ASK_ABOVE_USD:
+        return
+    if priced is not config:
+        say("the config's prices are below the vendor's; the question counts the vendor's")
+    if not confirm(estimate):
         raise ConfigError("not run: the cost was not agreed to", "set a cap with --budget USD")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.checks import check_before_spending, risks
+from llm_batch.checks import check_before_spending, risks, with_list_prices
 from llm_batch.config import Config, Overrides, load_config
 from llm_batch.errors import EXIT_USAGE, ConfigError
 from llm_batch.providers import embedded
@@ -319,3 +319,41 @@ def test_a_model_file_without_llama_cpp_is_refused(monkeypatch: pytest.MonkeyPat
     error = refused(config({**GENERATE, "model": "local/here.gguf"}))
     assert error.message == "llama.cpp for Python is not installed"
     assert error.hint == embedded.INSTALL_HINT
+
+
+# Prices of one's own
+
+
+def own_prices(model: str, **settings: Any) -> Config:
+    return config({**GENERATE, "model": model}, models={model: settings})
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "counted"),
+    [
+        ("gpt-4", {"input_price": 0.0, "output_price": 0.0}, (30.0, 60.0)),
+        ("openai/gpt-4", {"input_price": 0.01, "output_price": 99.0}, (30.0, 99.0)),
+        ("gpt-4", {"input_price": 0.0, "output_price": 0.0, "api_base": "http://h/v1"}, (30, 60)),
+        ("gpt-4", {"input_price": 31.0, "output_price": 61.0}, (31.0, 61.0)),
+        ("gpt-4", {"input_price": 0.0, "output_price": 0.0, "api_base": HERE}, (0.0, 0.0)),
+        ("openai/mine", {"input_price": 0.0, "output_price": 0.0}, (0.0, 0.0)),
+        ("fake/a", {"input_price": 0.5, "output_price": 0.0}, (0.5, 0.0)),
+    ],
+)
+def test_the_question_counts_the_larger_of_ones_own_and_the_vendors_price(
+    model: str, settings: dict[str, Any], counted: tuple[float, float]
+) -> None:
+    made = own_prices(model, **settings)
+    asked = with_list_prices(made)
+    assert (asked.model(model).input_price, asked.model(model).output_price) == counted
+    assert (asked is made) is (made.model(model).input_price == counted[0])
+
+
+def test_a_price_of_nothing_that_nobody_can_check_is_said() -> None:
+    free = {"input_price": 0.0, "output_price": 0.0}
+    assert "costs nothing" in " ".join(risks(own_prices("openai/mine", **free)))
+    assert "costs nothing" in " ".join(
+        risks(own_prices("openai/mine", api_base="https://h/v1", **free))
+    )
+    assert risks(own_prices("openai/mine", api_base=HERE, **free)) == []
+    assert risks(own_prices("fake/a", **free)) == []

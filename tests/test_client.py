@@ -16,6 +16,7 @@ from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Time
 from llm_batch.fleet import FleetModel
 from llm_batch.limits import DEFAULT_RPM, SHARE, Limiter
 from llm_batch.providers.fake import Answer, FakeProvider
+from llm_batch.providers.redact import remember_key
 from llm_batch.records import Call, Completion, Request, Usage
 from tests.builders import completion, request
 
@@ -575,3 +576,16 @@ def test_calls_of_many_threads_do_not_mix_their_attempts() -> None:
         assert isinstance(call.completion, Completion)
         assert call.completion.text == call.request.item_id
         assert len(call.attempts) == 1 + int(call.request.item_id) % 4
+
+
+KEY = "client-key-0123456789"
+
+
+def test_a_key_that_a_server_repeats_is_in_no_call() -> None:
+    remember_key(KEY)
+    echo = Completion(f"You sent {KEY}.", f"m {KEY}", "stop", USAGE, KEY)
+    call = Rig([echo]).client.call(request())
+    assert call.completion is not None and KEY not in repr(call)
+    assert call.completion.text == "You sent [key]."
+    call = Rig([Rejected(f"wrong key {KEY}")]).client.call(request())
+    assert call.failure is not None and call.failure.message == "wrong key [key]"

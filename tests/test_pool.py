@@ -266,8 +266,8 @@ def with_two_keys(folder: Path, one: str, other: str) -> None:
         config = write_project(folder, some, [f"What is {n}?" for n in range(20)])
         text = config.read_text().replace(
             f'api_base = "{some.url}/v1"\n',
-            f'endpoints = [{{ api_base = "{one}/v1", api_key_env = "ONE" }}, '
-            f'{{ api_base = "{other}/v1", api_key_env = "OTHER" }}]\n',
+            f'endpoints = [{{ api_base = "{one}/v1", api_key_env = "MY_KEY" }}, '
+            f'{{ api_base = "{other}/v1", api_key_env = "LOCAL_KEY" }}]\n',
         )
         config.write_text(text)
 
@@ -275,8 +275,8 @@ def with_two_keys(folder: Path, one: str, other: str) -> None:
 def test_a_run_goes_on_when_one_of_two_servers_has_another_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ONE", "sk-one-0123456789")
-    monkeypatch.setenv("OTHER", "sk-other-0123456789")
+    monkeypatch.setenv("MY_KEY", "sk-one-0123456789")
+    monkeypatch.setenv("LOCAL_KEY", "sk-other-0123456789")
     with serve(key="sk-one-0123456789") as one, serve(key="sk-another-one") as other:
         with_two_keys(tmp_path, one.url, other.url)
         said: list[str] = []
@@ -327,3 +327,9 @@ def test_the_probe_takes_any_answer_short_of_a_failure() -> None:
         there = Endpoint(server.url + "/v1", 1, Place("a"), Limiter(None, None, clock))
         assert is_there(there)
     assert not is_there(there)
+
+
+def test_what_concerns_all_endpoints_is_said_once(tmp_path: Path) -> None:
+    heard = outages(tmp_path, ["http://127.0.0.1:1/v1"])
+    said = [*heard.sentences([Notice("", True, "a key came back")] * 2)]
+    assert [*said, *heard.sentences([Notice("", True, "a key came back")])] == ["a key came back"]

@@ -17,6 +17,7 @@ from llm_batch.errors import ConfigError, Incomplete, Interrupted, ProviderError
 from llm_batch.fleet import FleetModel
 from llm_batch.journal import Journal
 from llm_batch.manifest import jobs_path, run_paths
+from llm_batch.trust import require_trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,24 @@ class Ending:
     left: int = 0
 
 
-def cancel_jobs(config: Config, clock: Clock, say: Callable[[str], None]) -> Ending:
+def cancel_jobs(
+    config: Config, clock: Clock, say: Callable[[str], None], *, trusted: bool = False
+) -> Ending:
     """Cancel the jobs of a run and wait for their ends.
 
     Args:
         config: That of the run: its output says which jobs, its models where they are.
         clock: Where time comes from; when it is cancelled, the rest is left as it is.
         say: Called with sentences a user should read.
+        trusted: As in `llm_batch.run.run`.
 
     Raises:
         ConfigError: A model of a job cannot be reached as configured.
         OutputError: A run of this output is going on, or its files cannot be written.
         Incomplete: A provider does not answer; the same call goes on from there.
     """
+    if not trusted:
+        require_trust(config, jobs=True)
     _, journal_path, _ = run_paths(config.run.output)
     log_path = jobs_path(Path(config.run.output))
     if not log_path.exists():

@@ -13,6 +13,7 @@ from llm_batch.client import writable
 from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable
 from llm_batch.journal import Journal
 from llm_batch.prices import Tariff
+from llm_batch.providers.redact import without_echoes
 from llm_batch.records import Attempt, Call, Completion, Failure, Message, Request
 
 # Seconds: a job takes longer than that to be made.
@@ -182,5 +183,6 @@ def call_of(found: Collected, request: Request, tariff: Tariff | None) -> Call:
         cost = found.entry.most if usage is None else tariff.cost(usage, batch=True)
     if (text := writable(completion.text)) is not completion.text:
         completion = replace(completion, text=text)
+    completion = without_echoes(completion)
     attempt = Attempt(1, found.job.at, found.seconds)
     return Call(request, (attempt,), completion=completion, cost=cost, worst_case=usage is None)

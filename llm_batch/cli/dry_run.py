@@ -23,9 +23,11 @@ def dry_run(config: Config) -> str:
     from llm_batch.estimate import estimate as estimate_run
     from llm_batch.forecast import rendered
     from llm_batch.providers import where
+    from llm_batch.trust import not_agreed
 
     chain = config.chain()
     lines = [f"note: {sentence}" for sentence in risks(config)]
+    lines += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
     sample = config.sample
     with draw(
         config.data,

@@ -98,7 +98,8 @@ def estimate(
     yes: Annotated[
         bool,
         typer.Option(
-            "--yes", "-y", rich_help_panel="Output", help="Do not ask about the pilot's cost."
+            "--yes", "-y", rich_help_panel="Output",
+            help="Do not ask about the pilot's cost, nor about what the config sends where.",
         ),
     ] = False,
     quiet: Annotated[
@@ -196,10 +197,11 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     import signal
 
     from llm_batch.cli.progress import make_progress
-    from llm_batch.cli.run import _confirm, _stop_on_signals
+    from llm_batch.cli.run import _confirm, _stop_on_signals, agree
     from llm_batch.pilot import pilot
     from llm_batch.run import Stop
 
+    agree(settings, yes)
     stop = Stop()
     before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -208,6 +210,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
             return pilot(
                 settings,
                 n,
+                trusted=True,
                 confirm=None if yes else progress.aside(_confirm),
                 progress=progress.update,
                 say=progress.say,

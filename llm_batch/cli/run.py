@@ -12,6 +12,7 @@ import typer
 from llm_batch.cli import options
 
 if TYPE_CHECKING:
+    from llm_batch.config import Config
     from llm_batch.estimate import Estimate
     from llm_batch.run import RunSummary, Stop
 
@@ -117,7 +118,10 @@ def run(
     ] = None,
     yes: Annotated[
         bool,
-        typer.Option("--yes", "-y", rich_help_panel="Output", help="Do not ask about the cost."),
+        typer.Option(
+            "--yes", "-y", rich_help_panel="Output",
+            help="Do not ask about the cost, nor about what the config sends where.",
+        ),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", rich_help_panel="Output", help="No progress.")
@@ -141,6 +145,7 @@ def run(
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:
+        agree(settings, yes, jobs=True)
         _cancel(settings)
         return
     if forget_job is not None:
@@ -163,11 +168,13 @@ def run(
 
         put(printable(rehearse(settings)))
         return
+    agree(settings, yes)
     stop = Stop()
     with make_progress(quiet) as progress:
         _stop_on_signals(stop, settings.run.engine)
         summary = run_chain(
             settings,
+            trusted=True,
             confirm=None if yes else progress.aside(_confirm),
             progress=progress.update,
             say=progress.say,
@@ -199,7 +206,7 @@ def _cancel(settings: Any) -> None:
 
     stop = Stop()
     _stop_on_signals(stop, "batch")
-    ending = cancel_jobs(settings, stop.clock, say)
+    ending = cancel_jobs(settings, stop.clock, say, trusted=True)
     if ending.left:
         say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
     if not ending.jobs:
@@ -224,7 +231,7 @@ def _say_what_runs(settings: Any) -> None:
 
 def _confirm(estimate: Estimate) -> bool:
     from llm_batch.cli.console import say
-    from llm_batch.errors import ConfigError, Interrupted
+    from llm_batch.errors import ConfigError
 
     if estimate.cost is None:
         unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
@@ -241,6 +248,41 @@ def _confirm(estimate: Estimate) -> bool:
             "add --yes to agree, or --budget USD to cap it",
         )
     say(f"This run makes {estimate.calls.value:,.0f} calls and {shown}.")
+    return _goes_on()
+
+
+def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
+    """Name what the config's file sends where, and ask whether that is meant, if it is strange.
+
+    A yes at the terminal is remembered; so is nothing else, and ``yes`` holds for this command.
+
+    Raises:
+        ConfigError: Nobody agrees.
+    """
+    from llm_batch.cli.console import say
+    from llm_batch.errors import ConfigError
+    from llm_batch.trust import not_agreed, refusal, remember
+
+    found = not_agreed(settings, jobs)
+    if not found:
+        return
+    if not yes and not sys.stdin.isatty():
+        raise refusal(settings, found, "add --yes to agree")
+    for concern in found:
+        say(f"{settings.source} sends {concern}", style="yellow")
+    if yes:
+        return
+    say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+    if not _goes_on():
+        raise ConfigError("not run: what the config sends was not agreed to; nothing was sent")
+    if (path := remember(settings, found)) is not None:
+        say(f"remembered for this folder in {path}")
+
+
+def _goes_on() -> bool:
+    """The answer to a question on the terminal."""
+    from llm_batch.errors import Interrupted
+
     # Nothing is in flight yet: Ctrl-C here means no.
     stopping = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

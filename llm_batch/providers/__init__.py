@@ -206,17 +206,22 @@ def no_key(model: str, variable: str) -> ConfigError:
 def _key(settings: Model, endpoint: Endpoint | None) -> str | None:
     """The key for an endpoint; never that of another vendor."""
     if settings.api_key_env is not None:
-        key = _read_key(settings.api_key_env)
+        key = read_key(settings.api_key_env)
         if not key:
             raise ConfigError(
                 f"api_key_env names {settings.api_key_env}, which is not set",
                 f"export {settings.api_key_env}=…",
             )
         return key
-    return next(filter(None, map(_read_key, endpoint.key_envs)), None) if endpoint else None
+    return next(filter(None, map(read_key, endpoint.key_envs)), None) if endpoint else None
 
 
-def _read_key(variable: str) -> str | None:
+def read_key(variable: str) -> str | None:
+    """The key in a variable, which is kept out of all texts from now on; ``None`` without one.
+
+    Raises:
+        ConfigError: The value cannot be a key.
+    """
     # Files of keys end in a newline, and on Windows in two characters.
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:

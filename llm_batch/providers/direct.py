@@ -19,6 +19,7 @@ from llm_batch.providers.address import is_loopback
 from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
 from llm_batch.providers.replies import completion_from_reply
+from llm_batch.providers.variables import headers_of
 from llm_batch.providers.wire import ENCODINGS, Wire, most_bytes
 from llm_batch.records import Completion, Request
 
@@ -93,7 +94,7 @@ class DirectProvider:
             status, headers, body = self._wire.send(
                 "POST",
                 self._target,
-                self._headers,
+                self._headers_for(request),
                 self._body(request, level),
                 seconds=left,
                 most=most_bytes(request.max_tokens, self._max_reply),
@@ -112,7 +113,7 @@ class DirectProvider:
         """What `complete` would send, for those who send it by another way."""
         parts = urlsplit(self._base_url)
         url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers, self._body(request, self._structured))
+        return Prepared(url, self._headers_for(request), self._body(request, self._structured))
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
@@ -141,6 +142,14 @@ class DirectProvider:
                 if STRUCTURED[level] == "json_object":
                     body[name] = {"type": "json_object"}
                 continue
-            body[self._renamed.get(name, name)] = value
+            if name not in ("extra_body", "extra_headers"):
+                body[self._renamed.get(name, name)] = value
         body.update(self._extra)
+        body.update(request.params.get("extra_body") or {})
         return _encoder.encode(body)
+
+    def _headers_for(self, request: Request) -> dict[str, str]:
+        """Ours, and those of the step in their place; names differ in no case."""
+        own = headers_of(request.params)
+        names = {name.lower() for name in own}
+        return {n: v for n, v in self._headers.items() if n.lower() not in names} | own

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,50 @@ OWN_SERVERS: Mapping[str, Endpoint] = {
     ),
     "custom_openai": Endpoint("", ("OPENAI_API_KEY",), ()),
 }
+#: Hosts of vendors: those and their subdomains belong to nobody else, so a key of the vendor may
+#: go there. Hosts on which customers run what they like (API gateways, cloud functions) are not
+#: among them.
+VENDOR_HOSTS: Mapping[str, tuple[str, ...]] = {
+    **{name: (str(urlsplit(each.base_url).hostname),) for name, each in ENDPOINTS.items()},
+    "together_ai": ("api.together.ai", "api.together.xyz"),
+    "mistral": ("api.mistral.ai", "codestral.mistral.ai"),
+    "ai21": ("api.ai21.com",),
+    "anthropic": ("api.anthropic.com",),
+    "azure": ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"),
+    "azure_ai": ("services.ai.azure.com", "models.ai.azure.com", "openai.azure.com"),
+    "bytez": ("api.bytez.com",),
+    "cohere": ("api.cohere.ai", "api.cohere.com"),
+    "dashscope": ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com"),
+    "deepinfra": ("api.deepinfra.com",),
+    "featherless_ai": ("api.featherless.ai",),
+    "fireworks_ai": ("api.fireworks.ai",),
+    "gemini": ("generativelanguage.googleapis.com",),
+    "github": ("models.inference.ai.azure.com", "models.github.ai"),
+    "huggingface": ("router.huggingface.co",),
+    "hyperbolic": ("api.hyperbolic.xyz",),
+    "lambda_ai": ("api.lambda.ai",),
+    "meta_llama": ("api.llama.com",),
+    "minimax": ("api.minimax.io", "api.minimaxi.com"),
+    "moonshot": ("api.moonshot.ai", "api.moonshot.cn"),
+    "nebius": ("api.studio.nebius.ai",),
+    "novita": ("api.novita.ai",),
+    "perplexity": ("api.perplexity.ai",),
+    "replicate": ("api.replicate.com",),
+    "sambanova": ("api.sambanova.ai",),
+    "volcengine": ("volces.com",),
+    "zai": ("api.z.ai",),
+}
 # Models that refuse max_tokens. The chat variants of gpt-5 do not reason and take it.
 _REASONING = re.compile(r"(?:ft:)?o\d|.*gpt-(?!5-chat)[5-9]")
+
+
+def is_vendors_own(vendor: str, url: str) -> bool:
+    """Whether a URL leads to a host of the vendor itself, and by TLS."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return parts.scheme == "https" and any(
+        host == own or host.endswith(f".{own}") for own in VENDOR_HOSTS.get(vendor, ())
+    )
 
 
 def renamed_for(vendor: str, name: str) -> Mapping[str, str]:

@@ -29,11 +29,14 @@ from llm_batch.providers.exchange import Exchange, UnusableReply, WatchedTranspo
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
 from llm_batch.providers.replies import completion_from_reply, finish_reason, unreadable, usage_from
+from llm_batch.providers.variables import headers_of
 from llm_batch.providers.wire import most_bytes
 from llm_batch.records import Completion, Request, Usage
 
 # Keys that litellm needs and its own check does not know of.
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
+# litellm sends extra_body to these as a field of that name; strange parameters reach the body.
+_KEEPS_EXTRA_BODY = ("anthropic",)
 # For what litellm prepares or reads without anything being sent.
 _REHEARSAL_SECONDS = 60.0
 _OLLAMA_URL = "http://localhost:11434"
@@ -48,7 +51,9 @@ _setting_up = threading.Lock()
 
 def _import_litellm(connections: int) -> Any:
     """The library, set up to stay offline, quiet and out of our retries."""
-    # Both are read at import; "1" does not work for the first.
+    # Read at import. A file .env beside the project would set keys and addresses for us.
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    # "1" does not work for the first.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
     import litellm
@@ -212,8 +217,20 @@ class LitellmProvider:
                 messages=[{"role": m.role, "content": m.content} for m in request.messages],
                 timeout=timeout_seconds,
                 **self._fixed,
-                **_params(request.params, level),
+                **self._params(request.params, level),
             )
+
+    def _params(self, params: Mapping[str, Any], level: int) -> dict[str, Any]:
+        sent = dict(params)
+        if "response_format" in sent and STRUCTURED[level] == "json_object":
+            sent["response_format"] = {"type": "json_object"}
+        elif STRUCTURED[level] == "prompt":
+            sent.pop("response_format", None)
+        if "extra_headers" in sent:
+            sent["extra_headers"] = headers_of(params)
+        if self.vendor in _KEEPS_EXTRA_BODY:
+            sent.update(sent.pop("extra_body", {}))
+        return sent
 
     def _missing_keys(self) -> list[str]:
         if self.vendor in _KEY_ENVS:
@@ -232,15 +249,6 @@ def _default_url(vendor: str) -> str:
     if vendor in ("ollama", "ollama_chat"):
         return os.environ.get("OLLAMA_API_BASE") or _OLLAMA_URL
     return ""
-
-
-def _params(params: Mapping[str, Any], level: int) -> dict[str, Any]:
-    sent = dict(params)
-    if "response_format" in sent and STRUCTURED[level] == "json_object":
-        sent["response_format"] = {"type": "json_object"}
-    elif STRUCTURED[level] == "prompt":
-        sent.pop("response_format", None)
-    return sent
 
 
 def _completion(response: Any, model: str, seen: Exchange) -> Completion:

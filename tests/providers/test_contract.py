@@ -50,6 +50,26 @@ REQUESTS = {
     "conversation": TALK,
     "schema": ask("Reply as JSON.", max_tokens=40, response_format=SCHEMA),
     "seed": ask(seed=7),
+    "body": ask(extra_body={"top_k": 3, "chat_template_kwargs": {"enable_thinking": False}}),
+    "body over ours": ask(top_p=0.5, extra_body={"top_p": 0.9, "usage": {"include": False}}),
+    "headers": ask(extra_headers={"X-Team": "evals", "user-agent": "mine/1"}),
+    "secret header": ask(extra_headers={"X-Gateway-Key": "env:GATEWAY_KEY"}),
+    "both": ask(extra_headers={"X-Team": "evals"}, extra_body={"min_p": 0.1}, max_tokens=40),
+}
+#: What OpenAI's models take besides; other vendors' do not all, in litellm's view.
+OPENAIS_OWN = {
+    "stop": ask(stop=["END"]),
+    "sampling": ask(presence_penalty=0.5, frequency_penalty=0.25, logit_bias={"50256": -100}),
+    "user": ask(user="team-1"),
+    "tier": ask(service_tier="flex"),
+    "effort": ask(reasoning_effort="low"),
+    "logprobs": ask(logprobs=True, top_logprobs=2),
+    "store": ask(store=True),
+    "cache": ask(prompt_cache_key="judge-1"),
+    "safety": ask(safety_identifier="u1"),
+    "verbosity": ask(verbosity="low"),
+    "strange": ask(top_k=3, repetition_penalty=1.1, guided_choice=["yes", "no"]),
+    "metadata": ask(extra_body={"metadata": {"run": "1"}}),
 }
 
 
@@ -58,6 +78,7 @@ def both_ways(
 ) -> list[tuple[dict[str, Any], Any]]:
     """What was sent and what came back, directly and through litellm."""
     monkeypatch.setenv("THE_KEY", "k1")
+    monkeypatch.setenv("GATEWAY_KEY", "gateway-key-1")
     seen = []
     for transport in ("direct", "litellm"):
         settings = Model(
@@ -83,7 +104,11 @@ def what_matters(sent: Mapping[str, Any]) -> dict[str, Any]:
     """All of a request but the headers by which clients introduce themselves."""
     return {
         **{name: sent[name] for name in ("method", "path", "query", "body")},
-        "authorization": sent["headers"].get("authorization"),
+        **{
+            name: sent["headers"].get(name)
+            for name in ("authorization", "x-team", "x-gateway-key", "extra_headers")
+        },
+        "own agent": sent["headers"].get("user-agent") == "mine/1",
         # With or without a charset.
         "content-type": sent["headers"]["content-type"].partition(";")[0],
     }
@@ -102,6 +127,24 @@ def test_both_ways_send_the_same_and_read_the_same(
     else:
         assert one.completion == other.completion
         assert one.completion.text
+
+
+@pytest.mark.parametrize("asked", OPENAIS_OWN)
+def test_parameters_mean_the_same_both_ways(
+    asked: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = f"openai/{'gpt-5-mini' if asked in ('effort', 'verbosity') else 'gpt-4o-mini'}"
+    (direct, _), (through, _) = both_ways(model, server, OPENAIS_OWN[asked], monkeypatch)
+    assert what_matters(direct) == what_matters(through)
+
+
+def test_extras_are_where_they_belong(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for sent, _ in both_ways("openai/gpt-4o-mini", server, REQUESTS["both"], monkeypatch):
+        assert sent["headers"]["x-team"] == "evals"
+        assert sent["body"]["min_p"] == 0.1
+        assert not {"extra_body", "extra_headers"} & set(sent["body"])
+    for sent, _ in both_ways("openai/gpt-4o-mini", server, REQUESTS["secret header"], monkeypatch):
+        assert sent["headers"]["x-gateway-key"] == "gateway-key-1"
 
 
 @pytest.mark.parametrize(

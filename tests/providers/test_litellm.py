@@ -332,6 +332,21 @@ def test_a_key_is_in_no_error(
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_extras_reach_the_wire_of_every_vendor(
+    vendor: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_KEY", "gateway-key-1")
+    provider: Any = make(vendor)
+    extras = {"X-Team": "evals", "X-Gateway-Key": "env:GATEWAY_KEY"}
+    sent = provider.prepared(ask(extra_headers=extras, extra_body={"own": {"deep": 1}}))
+    headers = {name.lower(): value for name, value in sent.headers.items()}
+    assert (headers["x-team"], headers["x-gateway-key"]) == ("evals", "gateway-key-1")
+    body = msgspec.json.decode(sent.body)
+    assert body["own"] == {"deep": 1}
+    assert not {"extra_body", "extra_headers"} & set(body)
+
+
 def test_ollama_is_not_asked_about_its_models_aside(make: Make, server: Server) -> None:
     make("ollama").complete(ask(), 30)
     assert [sent["path"] for sent in server.log()] == ["/api/generate"]
@@ -357,3 +372,16 @@ def test_importing_it_is_quiet_and_looks_nothing_up(server: Server) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert (ran.stdout.strip(), ran.stderr) == ("['127.0.0.1'] True", "")
+
+
+def test_a_file_of_settings_in_a_project_is_not_read(server: Server) -> None:
+    # litellm looks for it beside itself and above, where a project may be.
+    check = (
+        "import dotenv\n"
+        "dotenv.load_dotenv = lambda *a, **k: print('read')\n"
+        "from llm_batch.config import Model\n"
+        "from llm_batch.providers import make_provider\n"
+        f"make_provider('openai/m1', Model(api_base='{server.url}/v1', transport='litellm'), 1)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert ran.stdout == ""

@@ -1,0 +1,123 @@
+"""What a key looks like: by the name of its place, by its vendor's sign, by its randomness.
+
+Everything here is linear in the length of a text, whoever wrote it: patterns have no two repeats
+side by side, and what follows a sign is looked at once.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: What stands where a key was.
+MARK = "[key]"
+#: A shorter value is a placeholder ("test", "none"), and would be struck out of ordinary words.
+_SHORTEST = 8
+#: A value of letters alone is taken for a word ("lm-studio") unless it is as long as this.
+_SHORTEST_WITHOUT_DIGIT = 16
+
+# A vendor's sign; what follows it, in one run of characters, is the key when a digit or a star is
+# in it: sk-proj-…, gsk_…, ghp_…, AIza…, AKIA…, eyJ… (a JWT).
+_SIGN = re.compile(
+    r"(?<![A-Za-z])(?:(?:sk|pk|rk|gsk|xai|nvapi|hf|csk|fw|pplx|key|r8|glpat|npm|gh[oprsu]"
+    r"|github_pat|xox[abeprs]|dapi|tgp)[-_]|AIza|AKIA|ASIA|eyJ|ya29\.)"
+)
+_RUN = re.compile(r"[\w*.-]{10,}")
+_LEAST_BEHIND_SIGN = 8
+_DIGIT_OR_STAR = re.compile(r"[\d*]")
+_SCHEME = re.compile(r"((?:Bearer|Basic) )(\S{6,})")
+_USERINFO = re.compile(r"(?<=://)[^/?#\s@]+(?=@)")
+_QUERY = re.compile(r"([?&]([\w.~-]{1,64})=)([^\s&\"'<>#]+)")
+_SET = re.compile(r"((?:key|token|secret|password|sig|signature)=)([^\s&\"']+)", re.I)
+_HEADER = re.compile(
+    r"((?:authorization|api[-_]?key|-key|[-_]secret|[-_]token|cookie|password)[\"']? ?[:=] ?"
+    r"[\"']?)([^\s\"',;&<>]{6,})",
+    re.I,
+)
+_PRIVATE = "PRIVATE KEY-----"
+_RANDOM = re.compile(r"[A-Za-z0-9]{16,}")
+
+_PARAMETER_NAMES = re.compile(
+    r"api[-_]?key|authorization|passw(?:or)?d|passphrase|secret|credential|cookie|\bjwt\b"
+    r"|(?:access|auth|bearer|id|refresh|session|security|api|identity)[-_]?token|^token$"
+    r"|(?:private|access|subscription|signing|account)[-_]?key",
+    re.I,
+)
+_HEADER_NAMES = re.compile(
+    r"key|token|auth|secret|cookie|passw|credential|signature|jwt|bearer|\bsas\b", re.I
+)
+_QUERY_NAMES = re.compile(
+    r"key|token|secret|passw|signature|credential|auth|^(?:code|sig|sas|pwd|jwt)$", re.I
+)
+# Ids that are long and random, and no secrets.
+_PUBLIC_HEADERS = ("openai-organization", "openai-project", "traceparent", "user-agent")
+
+
+def is_whole_secret(value: str) -> bool:
+    """Whether a key is long enough to be one, and is struck out of texts wherever it stands."""
+    least = _SHORTEST if re.search(r"\d", value) else _SHORTEST_WITHOUT_DIGIT
+    return len(value) >= least
+
+
+def without_shapes(text: str) -> str:
+    """The text with everything replaced that looks like a key."""
+    if (begins := text.find(_PRIVATE)) >= 0:
+        text = text[:begins] + MARK
+    if _SIGN.search(text):
+        text = _RUN.sub(_behind_sign, text)
+    text = _SCHEME.sub(_if_no_word, text)
+    text = _USERINFO.sub(MARK, text)
+    text = _QUERY.sub(_in_query, text)
+    text = _SET.sub(rf"\1{MARK}", text)
+    return _HEADER.sub(_if_no_word, text)
+
+
+def _behind_sign(run: re.Match[str]) -> str:
+    sign = _SIGN.search(run[0])
+    if sign is None or len(run[0]) - sign.end() < _LEAST_BEHIND_SIGN:
+        return run[0]
+    # A later sign in the same run has less behind it, so the first decides.
+    found = _DIGIT_OR_STAR.search(run[0], sign.start())
+    return run[0][: sign.start()] + MARK if found else run[0]
+
+
+def _if_no_word(found: re.Match[str]) -> str:
+    """Struck out unless it is a word: "Basic authentication", "api_key: missing."."""
+    value = found[2]
+    word = value.rstrip(".,;:!)")
+    is_word = len(word) < _SHORTEST_WITHOUT_DIGIT and word.isalpha() and word[1:].islower()
+    return found[0] if is_word or value.startswith(MARK) else found[1] + MARK
+
+
+def _in_query(found: re.Match[str]) -> str:
+    secret = _QUERY_NAMES.search(found[2]) or looks_random(found[3])
+    return found[1] + MARK if secret else found[0]
+
+
+def looks_random(value: str) -> bool:
+    """Whether letters and digits stand mixed in it as in a key or a hash, and in no word."""
+    return any(
+        sum(map(str.isdigit, run)) >= 2 and sum(map(str.isalpha, run)) >= 2
+        for run in _RANDOM.findall(value)
+    )
+
+
+def hides_key(value: str) -> bool:
+    """Whether there is what looks like a key in a text of the config."""
+    return without_shapes(value) != value
+
+
+def parameter_is_secret(name: str) -> bool:
+    """Whether a parameter of this name holds a key, whatever it looks like."""
+    return bool(_PARAMETER_NAMES.search(name))
+
+
+def header_is_secret(name: str, value: str) -> bool:
+    """Whether a header holds a key, by its name or by its value."""
+    if name.lower() in _PUBLIC_HEADERS:
+        return hides_key(value)
+    return bool(_HEADER_NAMES.search(name)) or hides_key(value) or looks_random(value)
+
+
+def query_is_secret(name: str, value: str) -> bool:
+    """Whether a part of a URL's query holds a key, by its name or by its value."""
+    return bool(_QUERY_NAMES.search(name)) or hides_key(value) or looks_random(value)
