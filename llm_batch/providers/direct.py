@@ -12,7 +12,6 @@ import os
 import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -33,11 +32,12 @@ from urllib3.exceptions import (
 )
 
 from llm_batch import __version__
-from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
-from llm_batch.providers.address import is_loopback, proxy_for, shown
-from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
+from llm_batch.errors import ConfigError, ProviderError, Refused, Timeout, Unavailable
+from llm_batch.providers.address import how_to_look, is_loopback, proxy_for, shown
+from llm_batch.providers.base import CONNECT_SECONDS, Prepared, Reply, too_slow
+from llm_batch.providers.dialect import Dialect, Form
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.refusals import error_from_reply, limit_headers
 from llm_batch.providers.replies import completion_from_reply
 from llm_batch.records import Completion, Request
 
@@ -59,8 +59,7 @@ class DirectProvider:
         key: The API key, or ``None`` to send no Authorization header.
         vendor: Whose rules of counting apply.
         connections: How many are kept open; as many as there are workers.
-        structured: How to ask for objects to begin with (see ``STRUCTURED``); an endpoint that
-            turns it down is asked the next laxer way from then on.
+        structured: How to ask for objects to begin with, as in `Dialect`.
         renamed: Parameters this endpoint calls otherwise (``max_tokens`` →
             ``max_completion_tokens``).
         extra: What every body has besides.
@@ -90,8 +89,7 @@ class DirectProvider:
         self._model = model
         self._renamed = dict(renamed or {})
         self._extra = dict(extra or {})
-        self._structured = STRUCTURED.index(structured)
-        self._lock = threading.Lock()
+        self.dialect = Dialect(structured, self._renamed)
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -111,25 +109,26 @@ class DirectProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         deadline = time.monotonic() + timeout_seconds
-        left = timeout_seconds
-        while left > 0:
-            level = self._structured
-            status, headers, body = self._send(self._body(request, level), left)
+
+        def send(form: Form) -> Reply:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise too_slow(timeout_seconds)
+            try:
+                status, headers, body = self._send(self._body(request, form), left)
+            except Timeout as error:
+                raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
                 return Reply(completion_from_reply(body), limit_headers(headers))
-            asked = "response_format" in request.params and level < len(STRUCTURED) - 1
-            if not (asked and status < 500 and mentions_response_format(body)):
-                raise error_from_reply(status, body, headers)
-            with self._lock:
-                self._structured = max(self._structured, level + 1)
-            left = deadline - time.monotonic()
-        raise too_slow(timeout_seconds)
+            raise error_from_reply(status, body, headers)
+
+        return self.dialect.ask(request, send)
 
     def prepared(self, request: Request) -> Prepared:
         """What `complete` would send, for those who send it by another way."""
         parts = urlsplit(self._base_url)
         url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers, self._body(request, self._structured))
+        return Prepared(url, self._headers, self._body(request, self.dialect.form))
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
@@ -138,27 +137,19 @@ class DirectProvider:
     @property
     def level(self) -> int:
         """How laxly objects are asked for; 0 is the strictest way."""
-        return self._structured
+        return self.dialect.form.level
 
     def relax(self, level: int) -> bool:
-        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
-        if level + 1 >= len(STRUCTURED):
-            return False
-        with self._lock:
-            self._structured = max(self._structured, level + 1)
-        return True
+        """As `Dialect.relax`."""
+        return self.dialect.relax(level)
 
     def close(self) -> None:
         self._manager.clear()
 
-    def _body(self, request: Request, level: int) -> bytes:
-        body: dict[str, Any] = {"model": self._model, "messages": request.messages}
-        for name, value in request.params.items():
-            if name == "response_format" and STRUCTURED[level] != "json_schema":
-                if STRUCTURED[level] == "json_object":
-                    body[name] = {"type": "json_object"}
-                continue
-            body[self._renamed.get(name, name)] = value
+    def _body(self, request: Request, form: Form) -> bytes:
+        body: dict[str, Any] = {"model": self._model, "messages": form.messages(request)}
+        for name, value in form.params(request).items():
+            body[form.renamed.get(name) or self._renamed.get(name, name)] = value
         body.update(self._extra)
         return _encoder.encode(body)
 
@@ -201,7 +192,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
         isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
     ):
         by = " by its proxy" if isinstance(error, ProxyError) else ""
-        return Unavailable(f"cannot connect to {where}{by}: {said}", kind="unreachable")
+        message = f"cannot connect to {where}{by}: {said}"
+        return Unavailable(message, kind="unreachable", hint=how_to_look(where))
     if isinstance(error, ReadTimeoutError) or took >= seconds:
         return too_slow(seconds)
     if isinstance(error, DecodeError):

@@ -97,4 +97,5 @@ def test_objects_are_asked_for_more_and_more_laxly(
     wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]
     assert wire.level == 0
     assert [wire.relax(0) for _ in range(3)] == [True] * 3  # once for all that saw level 0
-    assert wire.level == 1 and wire.relax(1) and not wire.relax(2) and wire.level == 2
+    assert wire.level == 1 and wire.relax(1) and wire.relax(2)
+    assert wire.level == 3 and not wire.relax(3) and wire.level == 3
