@@ -1,4 +1,4 @@
-"""What a user should hear of endpoints that are left out and come back."""
+"""What a user should hear of endpoints: left out, back again, or taking less than was sent."""
 
 from __future__ import annotations
 
@@ -26,10 +26,16 @@ class Outages:
         }
         self._out: set[str] = set()
         self._times: Counter[str] = Counter()
+        self._said: set[str] = set()
 
-    def sentences(self, notices: Iterable[Notice]) -> Iterator[str]:
-        """What is new in some notices."""
+    def sentences(self, notices: Iterable[Notice | str]) -> Iterator[str]:
+        """What is new in some notices; those that are sentences are said once."""
         for notice in notices:
+            if isinstance(notice, str):
+                if notice not in self._said:
+                    self._said.add(notice)
+                    yield notice
+                continue
             if notice.well != (notice.url in self._out):
                 continue  # another pool, or another process, has said so already
             if notice.well:
