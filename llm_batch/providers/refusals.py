@@ -90,7 +90,7 @@ _NO_QUOTA = _any(
     r"(?:run|ran) out of credit|payment required|base_resp 1008|余额不足|欠费",
 )
 _WRONG_KEY = _any(
-    r"api[_ -]?key (?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
+    r"api[_ -]?key[_ ](?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
     r"|disabled|revoked|incorrect|wrong)",
     r"(?:incorrect|invalid|wrong|bad|missing|expired|unknown|no)[_ ]?(?:x-)?api[_ -]?key",
     r"(?:incorrect|invalid|wrong|expired) (?:\w+ )?(?:credentials|authorization)",
