@@ -99,6 +99,12 @@ class Form:
     left_out: frozenset[str] = frozenset()
     system: str = "system"
 
+    def differs_in(self, before: Form) -> list[str]:
+        """What was changed from another form: names of parameters, ``level`` and ``system``."""
+        names = [*self.renamed.keys() - before.renamed.keys(), *self.left_out - before.left_out]
+        names += ["level"] * (self.level != before.level)
+        return names + ["system"] * (self.system != before.system)
+
     def params(self, request: Request) -> Mapping[str, Any]:
         """The parameters to send, by the names the config has for them."""
         params = request.params
@@ -167,7 +173,7 @@ class Dialect:
         Raises:
             ProviderError: As the first form was refused, where no other one was answered.
         """
-        form, began = self.form, ""
+        form, why = self.form, dict[str, str]()
         first: ProviderError | None = None
         for tried in range(1, _MOST_FORMS + 1):
             try:
@@ -179,12 +185,12 @@ class Dialect:
                         raise
                     self._remember_not_helped(request)
                     raise first from error
-                began = began or error.message
+                why |= dict.fromkeys(other.differs_in(form), error.message)
                 if other.left_out == form.left_out and other.system == form.system:
                     first = first or error  # another format, or another name: it may not help
                 form = other
             else:
-                self._keep(form, request, began)
+                self._keep(form, request, why)
                 return answer
         raise AssertionError("the last form was answered or refused")
 
@@ -243,37 +249,46 @@ class Dialect:
         other = _MAX_TOKENS[1 - _MAX_TOKENS.index(self._known.get(name, name))]
         return replace(form, renamed={**form.renamed, name: other})
 
-    def _keep(self, form: Form, request: Request, refusal: str) -> None:
-        formatted = "response_format" in request.params
-        if formatted and (key := (request.step, form.level)) not in self._worked:
+    def _keep(self, form: Form, request: Request, why: Mapping[str, str]) -> None:
+        """Keep a form that was answered, and say what is new in it.
+
+        Args:
+            form: It.
+            request: What was answered.
+            why: By what was changed for it, how it was refused before.
+        """
+        key = (request.step, form.level)
+        if "response_format" in request.params and key not in self._worked:
             with self._lock:
                 self._worked.add(key)
-        if not refusal:
+        if not why:
             return
-        news = []
         with self._lock:
             now = self.form
             # Where a stricter format was answered, it was this request that could not have it.
-            lower = any((request.step, level) in self._worked for level in range(form.level))
-            level = now.level if lower else max(now.level, form.level)
-            if level > now.level:
-                news.append(f"how objects are asked for; it is {_FORMATS[level]} from now on")
-            for name, other in form.renamed.items():
-                if name not in now.renamed:
-                    news.append(f"{self._known.get(name, name)}; it is sent as {other} from now on")
-            for name in sorted(form.left_out - now.left_out):
-                news.append(f"{name}; it is left out from now on")
-            if form.system != now.system:
-                role = "as 'developer'" if form.system == "developer" else "in the user's message"
-                news.append(f"the system role; instructions are sent {role} from now on")
-            self.form = Form(
-                level,
+            only_here = any((request.step, level) in self._worked for level in range(form.level))
+            kept = Form(
+                now.level if only_here else max(now.level, form.level),
                 {**now.renamed, **form.renamed},
                 now.left_out | form.left_out,
                 now.system if form.system == "system" else form.system,
             )
-        for each in news:
-            self.tell(f"does not take {each} ({without_keys(refusal, longest=160)})")
+            self.form = kept
+        for name in kept.differs_in(now):
+            what, instead = self._said_of(name, kept)
+            quoted = without_keys(why.get(name, ""), longest=160)
+            self.tell(f"does not take {what}; {instead} from now on ({quoted})")
+
+    def _said_of(self, name: str, form: Form) -> tuple[str, str]:
+        """What is not taken, and what is done instead."""
+        if name == "level":
+            return "objects asked for as they were", f"they are asked for {_FORMATS[form.level]}"
+        if name == "system":
+            role = "as 'developer'" if form.system == "developer" else "in the user's message"
+            return "the system role", f"instructions are sent {role}"
+        if name in form.left_out:
+            return name, "it is left out"
+        return self._known.get(name, name), f"it is sent as {form.renamed[name]}"
 
     def _remember_not_helped(self, request: Request) -> None:
         with self._lock:

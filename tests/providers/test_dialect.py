@@ -154,7 +154,7 @@ def test_a_format_is_asked_for_more_laxly_whatever_the_words_and_what_works_is_r
     formats = [(body.get("response_format") or {}).get("type") for body in one.bodies()]
     assert formats == [*FORMATS[refused], FORMATS[refused][-1]]
     [sentence] = one.heard
-    assert "how objects are asked for" in sentence
+    assert sentence.startswith("does not take objects asked for as they were; they are asked for ")
 
 
 def test_both_ways_send_the_same_plain_schema(server: Server) -> None:
@@ -220,6 +220,20 @@ def test_a_reasoning_model_gets_what_the_built_in_chain_asks_for(
     assert {name for name in last if name not in ("model", "messages")} == {"max_completion_tokens"}
     [sentence] = one.heard
     assert sentence.startswith("does not take temperature; it is left out from now on")
+
+
+def test_of_several_things_each_is_said_with_its_own_refusal(
+    way: Callable[..., Way], server: Server
+) -> None:
+    server.control(refuses=["max_tokens", "temperature", "system"])
+    one = way()
+    assert one.ask(talk(max_tokens=40, temperature=0.0)).text
+    assert len(one.bodies()) == 4
+    words = {"max_tokens": "use max_completion_tokens", "temperature": "'temperature' is not"}
+    words["the system role"] = "System role not supported"
+    for what, said in words.items():
+        assert [s for s in one.heard if s.startswith(f"does not take {what};") and said in s]
+    assert len(one.heard) == 3
 
 
 def test_threads_that_are_refused_together_say_it_once(
