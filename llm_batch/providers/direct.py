@@ -115,7 +115,7 @@ class DirectProvider:
             if left <= 0:
                 raise too_slow(timeout_seconds)
             try:
-                status, headers, body = self._send(self._body(request, form), left)
+                status, headers, body = self._send(self._body(request, form, stream=False), left)
             except Timeout as error:
                 raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
@@ -125,7 +125,7 @@ class DirectProvider:
         return self.dialect.ask(request, send)
 
     def prepared(self, request: Request) -> Prepared:
-        """What `complete` would send, for those who send it by another way."""
+        """What `complete` would send, but for ``stream``, for those who send it by another way."""
         parts = urlsplit(self._base_url)
         url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
         return Prepared(url, self._headers, self._body(request, self.dialect.form))
@@ -146,8 +146,8 @@ class DirectProvider:
     def close(self) -> None:
         self._manager.clear()
 
-    def _body(self, request: Request, form: Form) -> bytes:
-        body: dict[str, Any] = {"model": self._model, "messages": form.messages(request)}
+    def _body(self, request: Request, form: Form, **more: Any) -> bytes:
+        body: dict[str, Any] = {"model": self._model, "messages": form.messages(request), **more}
         for name, value in form.params(request).items():
             body[form.renamed.get(name) or self._renamed.get(name, name)] = value
         body.update(self._extra)

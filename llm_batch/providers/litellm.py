@@ -16,6 +16,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -26,7 +27,7 @@ from llm_batch.providers import Route, no_key
 from llm_batch.providers.address import how_to_look, is_loopback, shown
 from llm_batch.providers.base import Prepared, Reply, too_slow
 from llm_batch.providers.dialect import Dialect, Form
-from llm_batch.providers.endpoints import renamed_for
+from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import Words, error_from_reply, limit_headers
@@ -124,6 +125,11 @@ class LitellmProvider:
         self.dialect = Dialect(structured, renamed_for(route.vendor, model.rpartition("/")[2]))
         # Both are needed, else the openai package makes 3 attempts of its own.
         self._fixed: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
+        endpoint = ENDPOINTS.get(route.vendor)
+        self._named = dict(endpoint.renamed) if endpoint else {}
+        # As the direct way says to such endpoints; litellm itself does not say it.
+        speaks_openai = plain or endpoint is not None or route.vendor in OWN_SERVERS
+        self._live: dict[str, Any] = {"stream": False} if speaks_openai else {}
         if settings.api_base is not None:
             self._fixed["api_base"] = settings.api_base
         if route.key is not None:
@@ -139,7 +145,7 @@ class LitellmProvider:
 
             def send(form: Form) -> Reply:
                 try:
-                    response = self._ask(request, form, timeout_seconds)
+                    response = self._ask(request, form, timeout_seconds, self._live)
                     completion = _completion(response, self._model, seen)
                     return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
                 except ProviderError:
@@ -198,15 +204,32 @@ class LitellmProvider:
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
 
-    def _ask(self, request: Request, form: Form, timeout_seconds: float) -> Any:
+    def _ask(
+        self,
+        request: Request,
+        form: Form,
+        timeout_seconds: float,
+        beside: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
+        """Ask litellm; ``beside`` goes into the body past its own parameters."""
         with _unlogged():
             return self._litellm.completion(
                 model=self._model,
                 messages=[{"role": m.role, "content": m.content} for m in form.messages(request)],
                 timeout=timeout_seconds,
                 **self._fixed,
-                **_params(request, form),
+                **self._params(request, form, beside),
             )
+
+    def _params(self, request: Request, form: Form, beside: Mapping[str, Any]) -> dict[str, Any]:
+        sent = dict(form.params(request))
+        # Past litellm's own names for the model, as the deployment wants them. It has an
+        # ``extra_body`` of its own for those of the vendor, and ours would replace it.
+        names = {**self._named, **form.renamed}
+        past = {other: sent.pop(name) for name, other in names.items() if name in sent}
+        if past or beside:
+            sent["extra_body"] = {**beside, **past, **sent.get("extra_body", {})}
+        return sent
 
     def _missing_keys(self) -> list[str]:
         if self.vendor in _KEY_ENVS:
@@ -225,15 +248,6 @@ def _default_url(vendor: str) -> str:
     if vendor in ("ollama", "ollama_chat"):
         return os.environ.get("OLLAMA_API_BASE") or _OLLAMA_URL
     return ""
-
-
-def _params(request: Request, form: Form) -> dict[str, Any]:
-    sent = dict(form.params(request))
-    renamed = {other: sent.pop(name) for name, other in form.renamed.items() if name in sent}
-    if renamed:
-        # Past litellm's own names for the model, as the deployment wants them.
-        sent["extra_body"] = {**sent.get("extra_body", {}), **renamed}
-    return sent
 
 
 def _completion(response: Any, model: str, seen: Exchange) -> Completion:

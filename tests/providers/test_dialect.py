@@ -55,6 +55,8 @@ def way(request: pytest.FixtureRequest, server: Server) -> Iterator[Callable[...
         each.provider.close()
 
 
+#: What every body has.
+FIXED = {"model", "messages", "stream"}
 TALK = (Message("system", "Be brief."), Message("user", "Reply as JSON."))
 
 
@@ -85,8 +87,7 @@ def test_a_parameter_that_is_not_taken_is_renamed_or_left_out_and_that_is_rememb
     assert one.ask(talk(**params)).text
     assert one.ask(talk("q2", **params)).text
     shapes = [
-        {name: value for name, value in body.items() if name not in ("model", "messages")}
-        for body in one.bodies()
+        {name: value for name, value in body.items() if name not in FIXED} for body in one.bodies()
     ]
     assert shapes == [params, then, then]
     [sentence] = one.heard
@@ -217,7 +218,7 @@ def test_a_reasoning_model_gets_what_the_built_in_chain_asks_for(
     for item in ("q1", "q2"):
         assert one.ask(talk(item, max_tokens=300, temperature=0.0)).text
     [*_, last] = one.bodies()
-    assert {name for name in last if name not in ("model", "messages")} == {"max_completion_tokens"}
+    assert last.keys() - FIXED == {"max_completion_tokens"}
     [sentence] = one.heard
     assert sentence.startswith("does not take temperature; it is left out from now on")
 

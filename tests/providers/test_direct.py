@@ -70,6 +70,7 @@ def test_the_body_holds_model_messages_and_parameters_and_nothing_else(
         "messages": [{"role": "user", "content": "Où ? 東京 🗼"}],
         "max_tokens": 5,
         "temperature": 0.0,
+        "stream": False,
     }
 
 

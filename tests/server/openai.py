@@ -82,6 +82,7 @@ def read(body: bytes, _path: str, _headers: Mapping[str, str]) -> Ask:
         raise _invalid(str(error)) from None
     except ValueError as error:
         raise ApiError(400, f"We could not parse the JSON body of your request: {error}") from None
+    request.stream = None  # the same request, whether it says so or not
     response_format = request.response_format
     if request.max_tokens is not None or response_format is not None:
         _check_combinations(request)
