@@ -106,7 +106,7 @@ class Fire:
                 workers=30,
                 max_attempts=TRIES,
                 # litellm takes its time when 30 threads share a busy machine.
-                timeout=0.7 if transport == "direct" else 8,
+                timeout=0.7 if transport == "direct" else 5,
                 transport=transport,
             )
             self.summary = play(folder)
