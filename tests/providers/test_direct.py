@@ -293,6 +293,8 @@ def test_a_server_that_is_not_there_is_unreachable_and_bills_nothing(make: Make)
     assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
     assert caught.value.message.startswith(f"cannot connect to http://127.0.0.1:{port}/v1: ")
     assert "refused" in caught.value.message
+    # And how to look, where no provider's status page would help.
+    assert caught.value.hint.endswith(f"see with: curl http://127.0.0.1:{port}/v1/models")
 
 
 def test_a_host_that_has_no_address_is_unreachable(make: Make) -> None:
