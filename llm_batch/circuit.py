@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 
 from llm_batch.records import Result
 
@@ -23,8 +24,11 @@ _ADVICE = {
     "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
     "oversized": "look at what the server sends; max_reply under [limits] allows more",
     "empty": "the model sends no text for these prompts; change the prompt or the model",
+    "forbidden": "look at the message: the key may not ask for these items",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }
+# Where a server of one's own answers, nobody shows an account or a status page.
+_OF_THE_SERVER = frozenset({"unavailable", "unreachable", "reset", "error"})
 # Stands beside the steps, and is no name that a step can have.
 _PROMPTS = ""
 
@@ -34,10 +38,12 @@ class Circuit:
 
     Args:
         share: The share of failures, above 0 and up to 1, beyond which the run should stop.
+        servers: By step, the address of its server where that is one of the user's own.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, servers: Mapping[str, str] | None = None) -> None:
         self._share = share
+        self._servers = dict(servers or {})
         self._outcomes: dict[str, deque[str]] = {}
 
     def note(self, result: Result) -> str:
@@ -60,10 +66,19 @@ class Circuit:
         if len(outcomes) < AT_LEAST or failures.total() <= self._share * len(outcomes):
             return ""
         kind, count = failures.most_common(1)[0]
-        advice = _ADVICE.get(kind, "look at the provider's status page, then run the same command")
+        advice = self._advice(step, kind)
         last = f" (last: {error})" if error else ""
         where = "prompts" if step == _PROMPTS else f"step {step!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
             f"{count} as {kind!r}{last}; {advice}"
         )
+
+    def _advice(self, step: str, kind: str) -> str:
+        server = self._servers.get(step)
+        if server and kind in _OF_THE_SERVER:
+            look = f"curl {server.rstrip('/')}/models"
+            return f"look at the log of the server at {server}, and whether it is up: {look}"
+        if server and kind == "rate_limited":
+            return f"use fewer workers, or set rpm to what the server at {server} can do"
+        return _ADVICE.get(kind, "look at the provider's status page, then run the same command")

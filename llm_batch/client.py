@@ -29,6 +29,9 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 #: The first pause of the whole client where the provider does not say how long. It doubles like
 #: the backoff, so that six attempts outlast a minute: what most limits are counted in.
 _FIRST_PAUSE_SECONDS = 2.0
+#: A key that has answered in this run and is refused for as many items in a row, with no answer
+#: between them, is refused for good; fewer are a matter of those items.
+FORBIDDEN_IN_A_ROW = 5
 #: A provider that asks for a longer pause than this is not waited for: the run ends instead.
 LONGEST_PAUSE_SECONDS = 600.0
 # The spread added to a pause that was asked for, so that clients do not return in one instant.
@@ -72,6 +75,8 @@ class Client:
         timeout_seconds: For one attempt, from connecting to the last byte.
         max_attempts: Sends per call.
         jitter: Uniform numbers from 0 to 1.
+        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
+            then, though a 401 still is.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Client:
         timeout_seconds: float = 60.0,
         max_attempts: int = 6,
         jitter: Callable[[], float] = random.random,
+        resumed: bool = False,
     ) -> None:
         self.provider = provider
         self.limiter = limiter
@@ -95,6 +101,10 @@ class Client:
         self._max_attempts = max_attempts
         self._jitter = jitter
         self._answered = False
+        self._key_answered = False
+        self._resumed = resumed
+        # Items that the key was refused for since the last answer.
+        self._forbidden: set[str] = set()
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
         self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
@@ -158,7 +168,8 @@ class Client:
             limiter.finish(slip)
             raise
         note()
-        self._answered = True
+        self._answered = self._key_answered = True
+        self._forbidden = set()
         correction = 0
         usage = reply.completion.usage
         if counted is not None and usage is not None:
@@ -255,6 +266,8 @@ class Client:
         if kind == "unreachable" and not self._answered:
             # It never answered anything: this is a wrong address or a server that is not up.
             kind = "refused"
+        elif kind == "key" and self._is_about_one_item(progress.request.item_id, error):
+            kind = "forbidden"
         elif isinstance(error, Refused) and kind != "budget":
             kind = "refused"
         if error.hint and kind == "refused":
@@ -267,6 +280,13 @@ class Client:
             worst_case=progress.may_have_cost > 0,
             simulated=self.provider.simulated,
         )
+
+    def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
+        """Whether a key that is refused has answered others, so that the item is at fault."""
+        forbidden = self._forbidden
+        forbidden.add(item_id)
+        answered = self._key_answered or (self._resumed and error.status_code == 403)
+        return answered and len(forbidden) < FORBIDDEN_IN_A_ROW
 
 
 def writable(text: str) -> str:

@@ -22,6 +22,7 @@ Anything else that is raised is a bug and ends in a traceback (exit 1).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 EXIT_OK = 0
 EXIT_BUG = 1
@@ -102,6 +103,9 @@ class ProviderError(LlmbError):
         self.status_code = status_code
         self.maybe_billed = maybe_billed
         self.headers: Mapping[str, str] = headers or {}
+        #: All that the provider said (`llm_batch.providers.refusals.Words`), for what adapts to
+        #: it. It is never shown or written: it may quote a prompt, or a key.
+        self.words: Any = None
 
 
 class Transient(ProviderError):

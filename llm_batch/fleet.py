@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Self
 
 import msgspec
@@ -18,7 +19,7 @@ from llm_batch.models import model_info
 from llm_batch.pool import Endpoint, Notice, Pool
 from llm_batch.prices import Tariff, tariff_of
 from llm_batch.providers import make_provider
-from llm_batch.providers.base import Provider
+from llm_batch.providers.base import Adapting, Provider
 from llm_batch.providers.batching import batch_vendor
 from llm_batch.providers.redact import heard_echo
 from llm_batch.records import Call, Request
@@ -102,6 +103,7 @@ class Fleet:
         make: How to make a provider; tests pass their own.
         limiter_of: The limiter of a model; by default a new one from the config.
         connections: Threads that will call; those of the config by default.
+        resumed: Whether an earlier session of the run was answered.
 
     Raises:
         ConfigError: A model cannot be served as configured.
@@ -115,12 +117,13 @@ class Fleet:
         make: Callable[[str, Model, int], Provider] = make_provider,
         limiter_of: Callable[[str], Limiter] | None = None,
         connections: int | None = None,
+        resumed: bool = False,
     ) -> None:
         self.models: dict[str, FleetModel] = {}
         #: By model, or by model and URL where it has several endpoints; see `places_of`.
         self.limiters: dict[str, Limiter] = {}
-        #: What the pools of this process, and those of others, had to say; see `heard`.
-        self.notices: deque[Notice] = deque()
+        #: What the pools and providers of this process, and of others, had to say; see `heard`.
+        self.notices: deque[Notice | str] = deque()
         #: Requests a minute in force by place, where another process keeps the pace.
         self.told: dict[str, float | None] = {}
         self._clients: dict[str, Client] = {}
@@ -135,6 +138,8 @@ class Fleet:
                 for key, place, rpm, tpm in places_of(config, name):
                     provider = make(name, place, threads)
                     self._closing.callback(provider.close)
+                    if isinstance(provider, Adapting):
+                        provider.dialect.tell = partial(self._adapted, name)
                     limiter = self.limiters[key] = (
                         limiter_of(key) if limiter_of else _limiter(rpm, tpm, provider, clock)
                     )
@@ -148,6 +153,7 @@ class Fleet:
                     model,
                     timeout_seconds=config.limits.timeout,
                     max_attempts=config.limits.max_attempts,
+                    resumed=resumed,
                 )
             self._closing = self._closing.pop_all()
 
@@ -158,13 +164,16 @@ class Fleet:
     def counter(self, model: str) -> TokenCounter:
         return self.models[model].counter()
 
-    def heard(self) -> list[Notice]:
-        """What happened at endpoints since this was asked last."""
+    def _adapted(self, model: str, what: str) -> None:
+        self.notices.append(f"{model} {what}")
+
+    def heard(self) -> list[Notice | str]:
+        """What happened to endpoints, and what was found of them, since this was asked last."""
         notices = []
         while self.notices:
             notices.append(self.notices.popleft())
         if heard_echo():
-            notices.append(Notice("", True, _ECHO))
+            notices.append(_ECHO)
         return notices
 
     @property

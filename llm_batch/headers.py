@@ -69,8 +69,9 @@ def stated_limits(headers: Mapping[str, str], now: float = 0.0) -> StatedLimits:
 
     Args:
         headers: Of one reply.
-        now: Seconds since 1970 UTC, for resets that are a time.
+        now: Seconds since 1970 UTC, for resets that are a time, where there is no ``date``.
     """
+    now = _time_there(headers, now)
     rpm, requests_left = _quantity(headers, _REQUESTS, now)
     tpm, tokens_left = _quantity(headers, _TOKENS, now)
     return StatedLimits(rpm, tpm, requests_left, tokens_left)
@@ -119,7 +120,8 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
     Args:
         headers: With lower-cased names.
-        now: Seconds since 1970 UTC, for the form of the header that is a date.
+        now: Seconds since 1970 UTC, for the form of the header that is a date, where there is no
+            ``date``: clocks differ, and a date is one of the server's.
 
     Returns:
         At least 0 (a date in the past is 0); ``None`` without a readable header.
@@ -130,7 +132,21 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     value = headers.get("retry-after", "").strip()
     if (seconds := _number(value)) is not None:
         return seconds
+    for name in ("retry-after-ms", "retry-after"):
+        if (at := _date(headers.get(name))) is not None:
+            return max(0.0, at - _time_there(headers, now))
+    return None
+
+
+def _time_there(headers: Mapping[str, str], now: float) -> float:
+    """What time it was for the server when it replied; ``now`` when it does not say."""
+    at = _date(headers.get("date"))
+    return now if at is None else at
+
+
+def _date(value: str | None) -> float | None:
+    """A date of HTTP in seconds since 1970 UTC."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return parsedate_to_datetime(value.strip()).timestamp() if value else None
     except (TypeError, ValueError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""What a user should hear of endpoints that are left out and come back."""
+"""What a user should hear of endpoints: left out, back again, or taking less than was sent."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class Outages:
         self._said: set[str] = set()
         self._times: Counter[str] = Counter()
 
-    def sentences(self, notices: Iterable[Notice]) -> Iterator[str]:
-        """What is new in some notices."""
+    def sentences(self, notices: Iterable[Notice | str]) -> Iterator[str]:
+        """What is new in some notices; those that are sentences are said once."""
         for notice in notices:
-            if not notice.url and notice.why not in self._said:
-                self._said.add(notice.why)
-                yield notice.why
+            if isinstance(notice, str):
+                if notice not in self._said:
+                    self._said.add(notice)
+                    yield notice
+                continue
             if notice.well != (notice.url in self._out):
                 continue  # another pool, or another process, has said so already
             if notice.well:

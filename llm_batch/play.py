@@ -24,6 +24,10 @@ _REFUSALS = 3
 #: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
 UNFINISHED = frozenset({"cancelled", "budget", "refused"})
 
+# The key was refused for an item, and has answered others: it is the item's failure once the key
+# has answered again, and else the key's.
+_DOUBTFUL = "forbidden"
+
 #: Statuses of an item whose last answer came, was paid for, and is of no use.
 UNUSABLE = frozenset({"truncated", "reasoning", "unparsed", "filtered", "empty"})
 
@@ -130,7 +134,7 @@ def play(
 
 
 class _Play:
-    """The state of the loop. Every open item is in exactly one of the four places."""
+    """The state of the loop. Every open item is in exactly one of the five places."""
 
     def __init__(
         self,
@@ -153,6 +157,8 @@ class _Play:
         # new item that was asked for last.
         self._starved: deque[_Open] = deque()
         self._blocked: _Open | None = None
+        # By model: items whose last call is `_DOUBTFUL`, until there is an answer or nothing else.
+        self._doubtful: dict[str, list[_Open]] = {}
 
     def events(self, items: Iterable[Item]) -> Iterator[Event]:
         waiting = iter(items)
@@ -167,6 +173,9 @@ class _Play:
                 # Nothing is in flight that could make room, so the first one gives up its share:
                 # a follow-up has outgrown what was held back for it when its item began.
                 self._gate.forget(self._starved.popleft().item)
+            elif self._doubtful:
+                for model in list(self._doubtful):
+                    yield from self._settle(model)
             else:
                 break
             self._following.extendleft(reversed(self._starved))
@@ -217,6 +226,11 @@ class _Play:
                     self._following.append(begun)
                 continue
             begun.calls.append(call)
+            if call.failure is not None and call.failure.kind == _DOUBTFUL:
+                self._doubtful.setdefault(call.request.model, []).append(begun)
+                continue
+            if call.completion is not None and self._doubtful:
+                yield from self._settle(call.request.model)
             result = self._advance(begun)
             if result is not None:
                 yield result
@@ -224,6 +238,14 @@ class _Play:
                 self._following.append(begun)
         if not calls and timeout_seconds:
             yield Tick()
+
+    def _settle(self, model: str) -> Iterator[Event]:
+        """Results of the items that a key was refused for; none once the run has stopped."""
+        for begun in self._doubtful.pop(model, ()):
+            if self._gate.stopped:
+                self._gate.forget(begun.item)
+            elif (result := self._advance(begun)) is not None:
+                yield result
 
     def _known(self, waiting: Iterator[Item]) -> Iterator[Event]:
         """Results of the items that were not begun and need nothing to be sent."""

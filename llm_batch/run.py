@@ -36,6 +36,7 @@ from llm_batch.log_file import LogFile, NoLog
 from llm_batch.outages import Outages
 from llm_batch.play import Event, play
 from llm_batch.progress import Progress, RunSummary, Stop
+from llm_batch.providers import own_server
 from llm_batch.purse import Purse
 from llm_batch.records import Call, Result
 from llm_batch.results import ResultsFile
@@ -137,7 +138,7 @@ def run(
         if confirm is not None and config.limits.budget is None:
             _ask(config, drawn, answers, estimate, confirm, say)
         budget = Budget(config.limits.budget, journal.spent)
-        fleet = stack.enter_context(Fleet(config, budget, stop.clock))
+        fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
         results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
         if results.kept:
             say(
@@ -195,7 +196,8 @@ class _Session:
         self.checkpoint: Callable[[], None] = lambda: None
         self.watch: Watch | None = None
         self._outages = Outages(config)
-        self._circuit = Circuit(config.limits.max_failure_share)
+        servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.steps}
+        self._circuit = Circuit(config.limits.max_failure_share, servers)
         # Items with a call of this session and no result yet.
         self._asked: set[str] = set()
         # Engines whose jobs outlive the process write calls down themselves.

@@ -106,3 +106,20 @@ def test_it_stops_exactly_when_more_than_the_share_of_the_window_failed(
         window = statuses[max(0, count - WINDOW) : count]
         stops = len(window) >= AT_LEAST and window.count("timeout") > share * len(window)
         assert bool(circuit.note(result(status, "generate"))) is stops
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "unreachable", "reset", "error"])
+def test_a_server_of_ones_own_has_no_status_page(kind: str) -> None:
+    url = "http://127.0.0.1:8000/v1"
+    circuit = Circuit(0.5, {"generate": url})
+    said = noted(circuit, *[kind] * AT_LEAST)
+    assert said.endswith(
+        f"look at the log of the server at {url}, and whether it is up: curl {url}/models"
+    )
+    assert "provider" not in said
+
+
+def test_a_limit_of_a_server_of_ones_own_is_not_looked_up_at_an_account() -> None:
+    circuit = Circuit(0.5, {"generate": "http://127.0.0.1:8000/v1"})
+    said = noted(circuit, *["rate_limited"] * AT_LEAST)
+    assert "fewer workers" in said and "account" not in said

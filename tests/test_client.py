@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_batch.budget import Budget
-from llm_batch.client import LONGEST_PAUSE_SECONDS, Client
+from llm_batch.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Client
 from llm_batch.clock import Cancelled, FakeClock
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
@@ -186,6 +186,41 @@ def test_a_refusal_says_what_to_do() -> None:
     call = Rig([Refused("no credit", kind="quota", hint="add credit")]).call()
     assert call.failure is not None
     assert call.failure.message == "no credit (add credit)"
+
+
+def forbidden(status: int = 403) -> Refused:
+    return Refused("not allowed", kind="key", status_code=status)
+
+
+def failures(rig: Rig, items: str) -> list[str]:
+    """The kinds of failure of calls for items, one letter each."""
+    calls = [rig.call(request(item_id=item, max_tokens=100)) for item in items]
+    return [call.failure.kind if call.failure else "" for call in calls]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_key_that_has_answered_and_is_refused_fails_the_item_only(status: int) -> None:
+    rig = Rig([completion(), forbidden(status), completion(), forbidden(status), completion()])
+    assert failures(rig, "abcde") == ["", "forbidden", "", "forbidden", ""]
+
+
+def test_a_key_that_is_refused_for_items_in_a_row_is_refused_for_good() -> None:
+    rig = Rig([completion(), forbidden()])
+    kinds = failures(rig, "abcdefg")
+    assert kinds == ["", *["forbidden"] * (FORBIDDEN_IN_A_ROW - 1), "refused", "refused"]
+
+
+def test_one_item_that_is_refused_again_and_again_is_no_row() -> None:
+    rig = Rig([completion(), forbidden()])
+    assert set(failures(rig, "a" + "b" * 20)) == {"", "forbidden"}
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, "forbidden"), (401, "refused")])
+def test_what_an_earlier_session_was_answered_speaks_for_a_key_that_is_not_called_wrong(
+    status: int, kind: str
+) -> None:
+    assert failures(Rig([forbidden(status)], resumed=True), "a") == [kind]
+    assert failures(Rig([forbidden(status)]), "a") == ["refused"]
 
 
 def test_a_bug_in_a_provider_is_not_dressed_as_a_failure() -> None:

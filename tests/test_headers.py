@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -147,3 +148,29 @@ def test_anthropic_says_the_time_at_which_a_limit_is_whole_again(reset: str, kno
         "anthropic-ratelimit-input-tokens-reset": reset,
     }
     assert stated_limits(headers, NOW).tpm == 40_000
+
+
+@pytest.mark.parametrize("skew", [-3600, -5, 0, 5, 3600])
+@pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
+def test_a_date_counts_from_the_date_of_the_reply_and_not_from_our_clock(
+    name: str, skew: float
+) -> None:
+    there = NOW + skew
+    headers = {name: formatdate(there + 30, usegmt=True), "date": formatdate(there, usegmt=True)}
+    assert retry_after_seconds(headers, NOW) == 30.0
+
+
+def test_a_date_that_is_none_leaves_our_clock() -> None:
+    headers = {"retry-after": formatdate(NOW + 30, usegmt=True), "date": "today"}
+    assert retry_after_seconds(headers, NOW) == 30.0
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+def test_a_reset_at_a_time_counts_from_the_date_of_the_reply(skew: float) -> None:
+    there = NOW + skew
+    headers = {
+        "anthropic-ratelimit-requests-remaining": "3",
+        "anthropic-ratelimit-requests-reset": f"{datetime.fromtimestamp(there + 20, UTC):%FT%TZ}",
+        "date": formatdate(there, usegmt=True),
+    }
+    assert stated_limits(headers, NOW).requests_left == 3.0

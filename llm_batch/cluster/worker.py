@@ -47,7 +47,7 @@ class News:
         returned: Requests that were not begun and will not be.
         held: Requests it still has.
         stopped: Whether it was told to stop before this.
-        notices: Of endpoints that are left out or used again.
+        notices: Of endpoints that are left out or used again, and what they do not take.
         bug: What a call raised, which is no outcome of a call.
     """
 
@@ -56,7 +56,7 @@ class News:
     returned: Sequence[Request]
     held: int
     stopped: bool = False
-    notices: Sequence[Notice] = ()
+    notices: Sequence[Notice | str] = ()
     bug: Exception | None = None
 
 

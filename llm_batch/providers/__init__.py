@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from llm_batch.config import Model
 from llm_batch.errors import ConfigError
@@ -116,6 +117,20 @@ def where(model: str, settings: Model) -> str:
         return "this machine"
     url = way.base_url or settings.api_base
     return shown(url) if url else f"{way.vendor} (by litellm)"
+
+
+def own_server(model: str, settings: Model) -> str:
+    """The address of a model that no vendor serves; empty where one does, or nobody is asked."""
+    way = route(model, settings)
+    if way.provider in ("embedded", "fake"):
+        return ""
+    places = [each.api_base for each in settings.endpoints or ()]
+    url = settings.api_base or way.base_url or next(iter(places), "")
+    if not url and way.vendor in _OLLAMA:
+        url = os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
+    host = urlsplit(url).hostname
+    vendors_own = {urlsplit(each.base_url).hostname for each in ENDPOINTS.values()}
+    return "" if host in vendors_own else shown(url)
 
 
 def make_provider(model: str, settings: Model, workers: int) -> Provider:

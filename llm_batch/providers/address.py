@@ -19,6 +19,14 @@ def is_loopback(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def how_to_look(url: str) -> str:
+    """What to type to see whether the server behind an address is up."""
+    base = shown(url).removesuffix("/chat/completions").rstrip("/")
+    if is_loopback(url):
+        return f"is the server on this machine up? see with: curl {base}/models"
+    return f"check api_base and the network; see with: curl {base}/models"
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for a URL; ``None`` to go straight there.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from llm_batch.errors import Timeout
 from llm_batch.records import Completion, Request
 
-#: How a step's output schema can be asked for, strictest first.
-STRUCTURED = ("json_schema", "json_object", "prompt")
+if TYPE_CHECKING:
+    from llm_batch.providers.dialect import Dialect
+
 #: A host that does not take a connection within this many seconds is not there.
 CONNECT_SECONDS = 10.0
 
@@ -58,6 +59,13 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Give back connections and processes. May be called again."""
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A provider that learns what its deployment takes, and has to say so."""
+
+    dialect: Dialect
 
 
 def too_slow(timeout_seconds: float) -> Timeout:

@@ -6,7 +6,6 @@ two. Without litellm's overhead a call costs less than a tenth of the CPU time.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +14,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from llm_batch import __version__
+from llm_batch.errors import Timeout
 from llm_batch.providers.address import is_loopback
-from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
-from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.base import Prepared, Reply, too_slow
+from llm_batch.providers.dialect import Dialect, Form
+from llm_batch.providers.refusals import error_from_reply, limit_headers
 from llm_batch.providers.replies import completion_from_reply
 from llm_batch.providers.variables import headers_of
 from llm_batch.providers.wire import ENCODINGS, Wire, most_bytes
@@ -37,8 +38,7 @@ class DirectProvider:
         key: The API key, or ``None`` to send no Authorization header.
         vendor: Whose rules of counting apply.
         connections: How many are kept open; as many as there are workers.
-        structured: How to ask for objects to begin with (see ``STRUCTURED``); an endpoint that
-            turns it down is asked the next laxer way from then on.
+        structured: How to ask for objects to begin with, as in `Dialect`.
         renamed: Parameters this endpoint calls otherwise (``max_tokens`` →
             ``max_completion_tokens``).
         extra: What every body has besides.
@@ -70,8 +70,7 @@ class DirectProvider:
         self._renamed = dict(renamed or {})
         self._extra = dict(extra or {})
         self._max_reply = max_reply
-        self._structured = STRUCTURED.index(structured)
-        self._lock = threading.Lock()
+        self.dialect = Dialect(structured, self._renamed)
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -88,32 +87,33 @@ class DirectProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         deadline = time.monotonic() + timeout_seconds
-        left = timeout_seconds
-        while left > 0:
-            level = self._structured
-            status, headers, body = self._wire.send(
-                "POST",
-                self._target,
-                self._headers_for(request),
-                self._body(request, level),
-                seconds=left,
-                most=most_bytes(request.max_tokens, self._max_reply),
-            )
+
+        def send(form: Form) -> Reply:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise too_slow(timeout_seconds)
+            try:
+                status, headers, body = self._wire.send(
+                    "POST",
+                    self._target,
+                    self._headers_for(request),
+                    self._body(request, form, stream=False),
+                    seconds=left,
+                    most=most_bytes(request.max_tokens, self._max_reply),
+                )
+            except Timeout as error:
+                raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
                 return Reply(completion_from_reply(body), limit_headers(headers))
-            asked = "response_format" in request.params and level < len(STRUCTURED) - 1
-            if not (asked and status < 500 and mentions_response_format(body)):
-                raise error_from_reply(status, body, headers)
-            with self._lock:
-                self._structured = max(self._structured, level + 1)
-            left = deadline - time.monotonic()
-        raise too_slow(timeout_seconds)
+            raise error_from_reply(status, body, headers)
+
+        return self.dialect.ask(request, send)
 
     def prepared(self, request: Request) -> Prepared:
-        """What `complete` would send, for those who send it by another way."""
+        """What `complete` would send, but for ``stream``, for those who send it by another way."""
         parts = urlsplit(self._base_url)
         url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers_for(request), self._body(request, self._structured))
+        return Prepared(url, self._headers_for(request), self._body(request, self.dialect.form))
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
@@ -122,28 +122,20 @@ class DirectProvider:
     @property
     def level(self) -> int:
         """How laxly objects are asked for; 0 is the strictest way."""
-        return self._structured
+        return self.dialect.form.level
 
     def relax(self, level: int) -> bool:
-        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
-        if level + 1 >= len(STRUCTURED):
-            return False
-        with self._lock:
-            self._structured = max(self._structured, level + 1)
-        return True
+        """As `Dialect.relax`."""
+        return self.dialect.relax(level)
 
     def close(self) -> None:
         self._wire.close()
 
-    def _body(self, request: Request, level: int) -> bytes:
-        body: dict[str, Any] = {"model": self._model, "messages": request.messages}
-        for name, value in request.params.items():
-            if name == "response_format" and STRUCTURED[level] != "json_schema":
-                if STRUCTURED[level] == "json_object":
-                    body[name] = {"type": "json_object"}
-                continue
+    def _body(self, request: Request, form: Form, **more: Any) -> bytes:
+        body: dict[str, Any] = {"model": self._model, "messages": form.messages(request), **more}
+        for name, value in form.params(request).items():
             if name not in ("extra_body", "extra_headers"):
-                body[self._renamed.get(name, name)] = value
+                body[form.renamed.get(name) or self._renamed.get(name, name)] = value
         body.update(self._extra)
         body.update(request.params.get("extra_body") or {})
         return _encoder.encode(body)

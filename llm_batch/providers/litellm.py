@@ -16,6 +16,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -23,11 +24,13 @@ import httpx
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
-from llm_batch.providers.address import is_loopback, shown
-from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
+from llm_batch.providers.address import how_to_look, is_loopback, shown
+from llm_batch.providers.base import Prepared, Reply, too_slow
+from llm_batch.providers.dialect import Dialect, Form
+from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from llm_batch.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.refusals import Words, error_from_reply, limit_headers
 from llm_batch.providers.replies import completion_from_reply, finish_reason, unreadable, usage_from
 from llm_batch.providers.variables import headers_of
 from llm_batch.providers.wire import most_bytes
@@ -125,11 +128,15 @@ class LitellmProvider:
         self._model = f"openai/{model}" if plain else model
         self.vendor = route.vendor
         self.on_this_machine = is_loopback(settings.api_base or _default_url(route.vendor))
-        self._structured = STRUCTURED.index(structured)
-        self._lock = threading.Lock()
         self._max_reply = settings.max_reply_bytes
+        self.dialect = Dialect(structured, renamed_for(route.vendor, model.rpartition("/")[2]))
         # Both are needed, else the openai package makes 3 attempts of its own.
         self._fixed: dict[str, Any] = {"max_retries": 0, "num_retries": 0}
+        endpoint = ENDPOINTS.get(route.vendor)
+        self._named = dict(endpoint.renamed) if endpoint else {}
+        # As the direct way says to such endpoints; litellm itself does not say it.
+        speaks_openai = plain or endpoint is not None or route.vendor in OWN_SERVERS
+        self._live: dict[str, Any] = {"stream": False} if speaks_openai else {}
         if settings.api_base is not None:
             self._fixed["api_base"] = settings.api_base
         if route.key is not None:
@@ -142,10 +149,10 @@ class LitellmProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         with exchange(timeout_seconds, most_bytes(request.max_tokens, self._max_reply)) as seen:
-            while True:
-                level = self._structured
+
+            def send(form: Form) -> Reply:
                 try:
-                    response = self._ask(request, level, timeout_seconds)
+                    response = self._ask(request, form, timeout_seconds, self._live)
                     completion = _completion(response, self._model, seen)
                     return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
                 except ProviderError:
@@ -153,11 +160,9 @@ class LitellmProvider:
                 except Exception as error:
                     if (whole := _whole_answer(seen)) is not None:
                         return Reply(whole, limit_headers(seen.headers))
-                    asked = "response_format" in request.params and level < len(STRUCTURED) - 1
-                    if not (asked and _is_about_format(error, seen)):
-                        raise translated(error, seen, timeout_seconds) from error
-                with self._lock:
-                    self._structured = max(self._structured, level + 1)
+                    raise translated(error, seen, timeout_seconds) from error
+
+            return self.dialect.ask(request, send)
 
     def prepared(self, request: Request) -> Prepared:
         """What `complete` would send, for those who send it by another way.
@@ -175,7 +180,7 @@ class LitellmProvider:
         with exchange(_REHEARSAL_SECONDS) as seen:
             seen.rehearsed = keep
             try:
-                self._ask(request, self._structured, _REHEARSAL_SECONDS)
+                self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
             except Exception as error:
                 if not sent:
                     raise translated(error, seen, _REHEARSAL_SECONDS) from error
@@ -187,7 +192,7 @@ class LitellmProvider:
         with exchange(_REHEARSAL_SECONDS) as seen:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
             try:
-                response = self._ask(request, self._structured, _REHEARSAL_SECONDS)
+                response = self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
                 return _completion(response, self._model, seen)
             except ProviderError:
                 raise
@@ -197,37 +202,42 @@ class LitellmProvider:
     @property
     def level(self) -> int:
         """How laxly objects are asked for; 0 is the strictest way."""
-        return self._structured
+        return self.dialect.form.level
 
     def relax(self, level: int) -> bool:
-        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
-        if level + 1 >= len(STRUCTURED):
-            return False
-        with self._lock:
-            self._structured = max(self._structured, level + 1)
-        return True
+        """As `Dialect.relax`."""
+        return self.dialect.relax(level)
 
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
 
-    def _ask(self, request: Request, level: int, timeout_seconds: float) -> Any:
+    def _ask(
+        self,
+        request: Request,
+        form: Form,
+        timeout_seconds: float,
+        beside: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
+        """Ask litellm; ``beside`` goes into the body past its own parameters."""
         with _unlogged():
             return self._litellm.completion(
                 model=self._model,
-                messages=[{"role": m.role, "content": m.content} for m in request.messages],
+                messages=[{"role": m.role, "content": m.content} for m in form.messages(request)],
                 timeout=timeout_seconds,
                 **self._fixed,
-                **self._params(request.params, level),
+                **self._params(request, form, beside),
             )
 
-    def _params(self, params: Mapping[str, Any], level: int) -> dict[str, Any]:
-        sent = dict(params)
-        if "response_format" in sent and STRUCTURED[level] == "json_object":
-            sent["response_format"] = {"type": "json_object"}
-        elif STRUCTURED[level] == "prompt":
-            sent.pop("response_format", None)
+    def _params(self, request: Request, form: Form, beside: Mapping[str, Any]) -> dict[str, Any]:
+        sent = dict(form.params(request))
+        # Past litellm's own names for the model, as the deployment wants them. It has an
+        # ``extra_body`` of its own for those of the vendor, and ours would replace it.
+        names = {**self._named, **form.renamed}
+        past = {other: sent.pop(name) for name, other in names.items() if name in sent}
+        if past or beside:
+            sent["extra_body"] = {**beside, **past, **sent.get("extra_body", {})}
         if "extra_headers" in sent:
-            sent["extra_headers"] = headers_of(params)
+            sent["extra_headers"] = headers_of(request.params)
         if self.vendor in _KEEPS_EXTRA_BODY:
             sent.update(sent.pop("extra_body", {}))
         return sent
@@ -317,12 +327,6 @@ def _said(error: Exception) -> str:
     return text.removeprefix(f"litellm.{name}: ")
 
 
-def _is_about_format(error: Exception, seen: Exchange) -> bool:
-    if seen.status >= 500:
-        return False
-    return mentions_response_format(seen.body if seen.status >= 300 else _said(error))
-
-
 def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> ProviderError:
     """One of our errors for whatever ``litellm.completion`` raised.
 
@@ -350,7 +354,8 @@ def _not_received(
                 f"the certificate of {shown(seen.url)} is not trusted here: {said}",
                 hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
             )
-        return Unavailable(f"cannot connect to {shown(seen.url)}: {said}", kind="unreachable")
+        message = f"cannot connect to {shown(seen.url)}: {said}"
+        return Unavailable(message, kind="unreachable", hint=how_to_look(seen.url))
     if isinstance(failure, httpx.TimeoutException):
         return too_slow(timeout_seconds)
     if isinstance(failure, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
@@ -378,7 +383,9 @@ def _not_sent(error: Exception, text: str, timeout_seconds: float) -> ProviderEr
     if any(isinstance(cause, OSError) for cause in _causes(error)):
         return Unavailable(text, kind="reset", maybe_billed=True)
     # A parameter it does not map, or a message that the model does not take.
-    return Refused(text, kind="setting", hint="change the step in the config")
+    refused = Refused(text, kind="setting", hint="change the step in the config")
+    refused.words = Words(text)
+    return refused
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -31,7 +31,7 @@ from urllib3.exceptions import (
 )
 
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.providers.address import proxy_for, shown
+from llm_batch.providers.address import how_to_look, proxy_for, shown
 from llm_batch.providers.base import CONNECT_SECONDS, too_slow
 from llm_batch.providers.redact import without_keys
 
@@ -266,7 +266,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
         isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
     ):
         by = " by its proxy" if isinstance(error, ProxyError) else ""
-        return Unavailable(f"cannot connect to {where}{by}: {said}", kind="unreachable")
+        message = f"cannot connect to {where}{by}: {said}"
+        return Unavailable(message, kind="unreachable", hint=how_to_look(where))
     if isinstance(error, ReadTimeoutError) or took >= seconds:
         return too_slow(seconds)
     return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)

@@ -28,7 +28,10 @@ _MARGINS = (0.05, 0.03, 0.02, 0.01)
 
 #: Failures that the same run would meet again; all others are tried again by the next run.
 _SETTLED = frozenset(
-    ("truncated", "reasoning", "unparsed", "empty", "filtered", "prompt", "too_long", "rejected")
+    (
+        *("truncated", "reasoning", "unparsed", "empty", "filtered", "prompt", "too_long"),
+        *("rejected", "forbidden"),
+    )
 )
 _CHANGE = {
     "truncated": "raise max_tokens of the step named in the example",

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError
-from tests.fire.runs import GENERATE, hurried, journal, play, results, script, write_project
+from llm_batch.progress import Progress
+from llm_batch.run import run
+from tests.fire.runs import (
+    GENERATE,
+    hurried,
+    journal,
+    load,
+    play,
+    results,
+    script,
+    write_project,
+)
 from tests.server import Server, serve
 
 TRIES = 3
@@ -18,6 +29,16 @@ TRIES = 3
 #: Faults that pass, and what an item comes to when they do not.
 TRANSIENT = {
     "408": "unavailable",
+    "409": "unavailable",
+    "421": "unavailable",
+    "424": "unavailable",
+    "425": "unavailable",
+    "498": "unavailable",
+    "499": "unavailable",
+    "520": "unavailable",
+    "retry_later": "unavailable",
+    "loading": "unavailable",
+    "bad_draw": "unparsed",
     "429": "rate_limited",
     "500": "unavailable",
     "502": "unavailable",
@@ -43,6 +64,8 @@ LASTING = {
     "413": "too_long",
     "context_length": "too_long",
     "content_policy": "filtered",
+    "content_403": "filtered",
+    "firewall": "filtered",
     "empty_choices": "empty",
     "null_content": "empty",
     "content_filter": "filtered",
@@ -56,19 +79,19 @@ HARMLESS = ("chunked", "gzip", "close", "close_silently")
 #: Whole answers whose bill cannot be told.
 UNBILLED = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
 
-#: Faults of key, account and model.
-REFUSING = {
-    "insufficient_quota": "quota",
-    "401": "API key",
-    "403": "access",
-    "404": "does not exist",
-}
+#: Faults of account and model.
+REFUSING = {"insufficient_quota": "quota", "404": "does not exist"}
+
+#: Faults of the key; once it has answered, they are those of an item.
+REFUSING_KEY = {"401": "API key", "403": "access", "key_400": "API key"}
 
 
 class Fire:
     """One run in which every fault strikes an item of its own."""
 
     def __init__(self, folder: Path, transport: str) -> None:
+        if transport == "litellm":
+            import litellm  # noqa: F401  (its seconds are not those of the first requests)
         questions = {}
         for fault in TRANSIENT:
             questions[f"{fault} twice"] = f"{fault}? " + script(fault=fault, times=2)
@@ -83,7 +106,7 @@ class Fire:
                 workers=30,
                 max_attempts=TRIES,
                 # litellm takes its time when 30 threads share a busy machine.
-                timeout=0.7 if transport == "direct" else 3,
+                timeout=0.7 if transport == "direct" else 5,
                 transport=transport,
             )
             self.summary = play(folder)
@@ -232,7 +255,76 @@ def test_a_refusal_stops_the_run_and_keeps_everything_in_flight(
     assert server.stats()["duplicates"] == 0
 
 
-@pytest.mark.parametrize("fault", REFUSING)
+@pytest.mark.parametrize(("fault", "says"), REFUSING_KEY.items())
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_a_key_that_is_refused_for_one_item_costs_that_item_and_no_other(
+    tmp_path: Path, server: Server, fault: str, says: str, transport: str
+) -> None:
+    asked = {f"q{n}": f"{n}? " + script(latency=0.02) for n in range(12)}
+    asked["q7"] = "7? " + script(fault=fault, times=1, latency=0.1)
+    write_project(tmp_path, server, asked, workers=3, transport=transport)
+    summary = play(tmp_path)
+    assert (summary.status, summary.exit_code) == ("done", EXIT_INCOMPLETE)
+    statuses = {name: item["status"] for name, item in results(tmp_path).items()}
+    assert statuses == {**dict.fromkeys(asked, "ok"), "q7": "forbidden"}
+    assert says in results(tmp_path)["q7"]["error"]
+    before = server.stats()["requests"]
+    assert play(tmp_path).exit_code == EXIT_OK
+    assert server.stats()["requests"] == before + 2  # its answer, and the judge's
+
+
+def test_an_item_that_the_key_is_always_refused_for_holds_up_no_later_session(
+    tmp_path: Path, server: Server
+) -> None:
+    asked = {f"q{n}": f"{n}? " for n in range(12)}
+    asked["q7"] = "7? " + script(fault="403", latency=0.1)
+    write_project(tmp_path, server, asked, workers=3)
+    for _ in range(2):
+        assert play(tmp_path).exit_code == EXIT_INCOMPLETE
+        statuses = [item["status"] for item in results(tmp_path).values()]
+        assert sorted(statuses) == ["forbidden", *["ok"] * 11]
+
+
+@pytest.mark.parametrize("fault", REFUSING_KEY)
+def test_a_key_that_is_revoked_on_the_way_ends_the_run_and_fails_no_item(
+    tmp_path: Path, server: Server, fault: str
+) -> None:
+    write_project(tmp_path, server, [f"{n}?" for n in range(300)], workers=4)
+
+    def revoke(state: Progress) -> None:
+        if state.done == 10:
+            server.control(faults={fault: 1.0})
+
+    summary = run(load(tmp_path), stop=hurried(), progress=revoke)
+    assert (summary.status, summary.exit_code) == ("refused", EXIT_REFUSED)
+    assert "check the key" in summary.message
+    assert {item["status"] for item in results(tmp_path).values()} == {"ok"}
+    # Of each of the two models five in a row, and what the workers took up meanwhile.
+    assert server.stats()["faults"][fault] <= 2 * 5 + 3 * 4
+    server.control(faults={})
+    assert play(tmp_path).exit_code == EXIT_OK
+    assert len(results(tmp_path)) == 300
+    assert server.stats()["duplicates"] == 0
+
+
+@pytest.mark.parametrize("fault", ["content_403", "firewall", "content_policy"])
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_one_refused_prompt_is_one_filtered_item_from_the_first_request_on(
+    tmp_path: Path, server: Server, fault: str, transport: str
+) -> None:
+    asked = {f"q{n}": f"{n}? " for n in range(12)}
+    asked["q5"] = "5? " + script(fault=fault)
+    write_project(tmp_path, server, asked, workers=1, transport=transport)
+    for sent in (12 + 11, 1):
+        server.reset()
+        summary = play(tmp_path)
+        assert (summary.status, summary.exit_code) == ("done", EXIT_INCOMPLETE)
+        statuses = {name: item["status"] for name, item in results(tmp_path).items()}
+        assert statuses == {**dict.fromkeys(asked, "ok"), "q5": "filtered"}
+        assert server.stats()["requests"] == sent
+
+
+@pytest.mark.parametrize("fault", [*REFUSING, *REFUSING_KEY])
 def test_after_a_refusal_nothing_more_is_sent(tmp_path: Path, server: Server, fault: str) -> None:
     server.control(faults={fault: 1.0})
     write_project(tmp_path, server, [f"{n}?" for n in range(200)], workers=4)
@@ -271,7 +363,7 @@ def test_a_budget_refuses_a_model_whose_price_is_not_known(tmp_path: Path, serve
         ("reasoning_only", "raise the step's max_tokens, or lower its reasoning effort"),
         ("content_filter", "use another model"),
         ("context_length", "shorten the prompt"),
-        ("500", "look at the provider's status page"),
+        ("500", "look at the log of the server at http://127.0.0.1:"),
         ("html", "api_base"),
         ("hang", "raise timeout under [limits]"),
     ],

@@ -34,6 +34,8 @@ def shared_server() -> Iterator[Server]:
 @pytest.fixture
 def server(shared_server: Server) -> Server:
     """A strict server that has seen nothing yet."""
-    shared_server.control(key=None, headers=False, latency=0, keep_alive=0, drip_seconds=0.05)
+    shared_server.control(
+        key=None, headers=False, latency=0, keep_alive=0, drip_seconds=0.05, refuses=[]
+    )
     shared_server.reset()
     return shared_server

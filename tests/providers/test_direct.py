@@ -70,6 +70,7 @@ def test_the_body_holds_model_messages_and_parameters_and_nothing_else(
         "messages": [{"role": "user", "content": "Où ? 東京 🗼"}],
         "max_tokens": 5,
         "temperature": 0.0,
+        "stream": False,
     }
 
 
@@ -200,14 +201,13 @@ def _format(server: Server) -> list[Any]:
 def test_an_endpoint_without_schemas_is_asked_more_laxly_and_that_is_remembered(
     make: Make, server: Server
 ) -> None:
+    server.control(refuses=["json_schema"])
     provider = make()
-    # The server turns down a schema that is not closed, naming response_format.
-    open_schema = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {
-        "type": "object", "properties": {"a": {"type": "string"}}}}}  # fmt: skip
     for item in ("q1", "q2"):
-        reply = provider.complete(ask("Reply as JSON.", item, response_format=open_schema), 10)
+        reply = provider.complete(ask("Reply as JSON.", item, response_format=SCHEMA), 10)
         assert reply.completion.text.startswith("{")
-    assert _format(server) == ["json_schema", "json_object", "json_object"]
+    # As it is, with plain keywords, and then as any object.
+    assert _format(server) == ["json_schema", "json_schema", "json_object", "json_object"]
 
 
 def test_an_endpoint_that_knows_no_format_is_asked_in_words(make: Make, server: Server) -> None:
@@ -220,6 +220,7 @@ def test_an_endpoint_that_knows_no_format_is_asked_in_words(make: Make, server: 
 
 def test_other_errors_change_nothing_about_the_format(make: Make, server: Server) -> None:
     provider = make()
+    provider.complete(ask("Reply as JSON.", response_format=SCHEMA), 10)
     for fault in ("400", "500", "context_length"):
         with pytest.raises(ProviderError):
             provider.complete(faulty(fault, response_format=SCHEMA), 10)
@@ -292,6 +293,8 @@ def test_a_server_that_is_not_there_is_unreachable_and_bills_nothing(make: Make)
     assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
     assert caught.value.message.startswith(f"cannot connect to http://127.0.0.1:{port}/v1: ")
     assert "refused" in caught.value.message
+    # And how to look, where no provider's status page would help.
+    assert caught.value.hint.endswith(f"see with: curl http://127.0.0.1:{port}/v1/models")
 
 
 def test_a_host_that_has_no_address_is_unreachable(make: Make) -> None:

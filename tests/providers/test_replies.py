@@ -139,6 +139,23 @@ def test_a_redirect_names_where_to_without_what_is_secret_there() -> None:
 def test_only_headers_that_speak_of_limits_are_kept() -> None:
     sent = {"X-RateLimit-Limit-Requests": "60", "Retry-After": "1", "Set-Cookie": "a=b"}
     assert limit_headers(sent) == {"x-ratelimit-limit-requests": "60", "retry-after": "1"}
+    # The date goes with them where one of them is a time.
+    date = {"date": "Sat, 28 Nov 2026 20:00:00 GMT"}
+    later = {"retry-after": "Sat, 28 Nov 2026 20:00:30 GMT"}
+    assert limit_headers({**sent, "Date": date["date"]}) == limit_headers(sent)
+    assert (
+        limit_headers({"Retry-After": later["retry-after"], "Date": date["date"]}) == later | date
+    )
+
+
+def test_a_date_to_wait_for_counts_from_the_replys_own() -> None:
+    headers = {
+        "Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT",
+        "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+    }
+    error = error_from_reply(429, b"", headers)
+    assert isinstance(error, RateLimited)
+    assert error.retry_after_seconds == 30.0
 
 
 @pytest.mark.parametrize(

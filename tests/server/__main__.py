@@ -72,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PARAMETER",
         help="take this parameter too, and ignore it (repeatable; OpenRouter's: usage)",
     )
+    add(
+        "--refuse",
+        dest="refuses",
+        action="append",
+        metavar="WHAT",
+        help="400 for this parameter, or for: system (the role), json_schema, minimum (in a "
+        "schema), grammar (500 for any response_format) (repeatable; OpenAI's format)",
+    )
     add("--rpm", type=float, help="requests per minute, for each model by itself")
     add("--tpm", type=float, help="tokens per minute, for each model by itself")
     add("--limiter", choices=list(KINDS), help="how the limits count (sliding)")

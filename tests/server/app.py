@@ -13,6 +13,7 @@ import msgspec
 from tests.server.answers import ApiError, Ask, Directive, answer, directive
 from tests.server.delivery import Connection
 from tests.server.faults import FAULTS, Fault
+from tests.server.openai import refuse
 from tests.server.settings import Settings, make_settings
 from tests.server.shapes import OPENAI, Shape, shape_of
 from tests.server.stats import Bill, Stats
@@ -95,6 +96,8 @@ class App:
         body = _without(request.body, settings.allow) if settings.allow else request.body
         try:
             ask = shape.read(body, request.path, request.headers)
+            if settings.refuses and shape is OPENAI:
+                refuse(body, settings.refuses)
         except ApiError as error:
             # A request that fails counts all the same, as far as its model can be told.
             ask, bad = Ask(_model_of(request.body), [], ""), error
@@ -128,7 +131,10 @@ class App:
         delay = self._delay(ask, script, attempt, fault)
         if fault is not None and (error := fault.raises()) is not None:
             header = self._busy_header(error.status, script)
-            return Reply(error.status, shape.write_error(error), headers=header, delay=delay)
+            reply = Reply(error.status, shape.write_error(error), headers=header, delay=delay)
+            if fault.page:
+                reply.body, reply.content_type = fault.page, fault.content_type
+            return reply
         result = answer(ask, settings.words, script)
         reply = Reply(200, b"", delay=delay, usable=result.finish == "stop")
         if fault is not None:

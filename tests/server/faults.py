@@ -24,6 +24,7 @@ class Fault:
         alter: Changes the answer before it is written.
         spoil: Changes the bytes of the body.
         content_type: Of the reply, when it is not JSON.
+        page: Sent in place of the body of an error, as a page of HTML.
         delivery: The name of a function in `tests.server.delivery`.
         latency_factor: Times the latency.
         usable: Whether the reply, once it is complete, holds a whole answer.
@@ -34,6 +35,7 @@ class Fault:
     alter: Callable[[Answer], None] | None = None
     spoil: Callable[[bytes], bytes] | None = None
     content_type: str = "application/json"
+    page: bytes = b""
     delivery: str = "plain"
     latency_factor: float = 1.0
     usable: bool = False
@@ -105,6 +107,10 @@ FAULTS: dict[str, Fault] = {
         "wrong key",
         (401, "Incorrect API key provided: sk-****.", _INVALID, "invalid_api_key"),
     ),
+    "key_400": Fault(
+        "wrong key, Google's way",
+        (400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", None),
+    ),
     "403": Fault(
         "country, project or model not allowed",
         (403, "Your project has no access to this model.", _INVALID, "unsupported_country"),
@@ -118,6 +124,29 @@ FAULTS: dict[str, Fault] = {
     "429": Fault(
         "too many requests, whatever the limits say",
         (429, "Rate limit reached.", "requests", "rate_limit_exceeded"),
+    ),
+    "409": Fault("conflict", (409, "The request conflicts with another.", _SERVER, None)),
+    "421": Fault("misdirected", (421, "Misdirected request.", _SERVER, None)),
+    "424": Fault("failed dependency", (424, "The generation failed.", _SERVER, None)),
+    "425": Fault("too early", (425, "Too early.", _SERVER, None)),
+    "498": Fault(
+        "no capacity, Groq's way",
+        (498, "Flex tier capacity was exceeded.", _SERVER, "capacity_exceeded"),
+    ),
+    "499": Fault("a gateway stopped waiting", (499, "Client closed request.", _SERVER, None)),
+    "520": Fault("a web server that says nothing", (520, "Unknown error.", _SERVER, None)),
+    "retry_later": Fault("400 that passes", (400, "Please retry later.", _INVALID, None)),
+    "loading": Fault(
+        "404 while a model is loaded", (404, "Model m1 is still loading.", _INVALID, None)
+    ),
+    "bad_draw": Fault(
+        "400, the model wrote no valid JSON, Groq's way",
+        (
+            400,
+            "Failed to generate JSON. Please adjust your prompt.",
+            _INVALID,
+            "json_validate_failed",
+        ),
     ),
     "500": Fault("internal error", (500, _FAILED, _SERVER, None)),
     "502": Fault("bad gateway", (502, "Bad gateway.", _SERVER, None)),
@@ -135,6 +164,17 @@ FAULTS: dict[str, Fault] = {
             _INVALID,
             "context_length_exceeded",
         ),
+    ),
+    "content_403": Fault(
+        "403, prompt refused for its content",
+        (403, "This content violates our usage guidelines.", _INVALID, None),
+    ),
+    "firewall": Fault(
+        "403, a firewall's page for a prompt it does not like",
+        (403, "Blocked.", _INVALID, None),
+        page=b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head>"
+        b"<body><h1>Sorry, you have been blocked</h1></body></html>\n",
+        content_type="text/html; charset=utf-8",
     ),
     "content_policy": Fault(
         "400, prompt refused by a filter",

@@ -82,9 +82,18 @@ def read(body: bytes, _path: str, _headers: Mapping[str, str]) -> Ask:
         raise _invalid(str(error)) from None
     except ValueError as error:
         raise ApiError(400, f"We could not parse the JSON body of your request: {error}") from None
+    request.stream = None  # the same request, whether it says so or not
     response_format = request.response_format
     if request.max_tokens is not None or response_format is not None:
         _check_combinations(request)
+    if request.temperature not in (None, 1.0) and _reasoning_model.match(request.model):
+        raise ApiError(
+            400,
+            f"Unsupported value: 'temperature' does not support {request.temperature} with this "
+            "model. Only the default (1) value is supported.",
+            code="unsupported_value",
+            param="temperature",
+        )
     schema = None
     if response_format is not None and response_format.json_schema is not None:
         schema = response_format.json_schema.schema
@@ -178,6 +187,40 @@ def _check_strict(schema: Any, where: str) -> None:
             _check_strict(part, f"('{name}', '{key}')")
     for name in ("items", "anyOf"):
         _check_strict(schema.get(name), f"('{name}')")
+
+
+def refuse(body: bytes, names: list[str]) -> None:
+    """Turn a request down as deployments do that do not take all that OpenAI does.
+
+    Raises:
+        ApiError: It has something that is named, in words of one that does not take it.
+    """
+    sent: dict[str, Any] = msgspec.json.decode(body)
+    wanted = sent.get("response_format") or {}
+    has = {
+        **dict.fromkeys(sent, True),
+        "system": any(each["role"] == "system" for each in sent["messages"]),
+        "json_schema": wanted.get("type") == "json_schema",
+        "minimum": b'"minimum"' in body,
+        "grammar": bool(wanted),
+    }
+    for name in names:
+        if has.get(name):
+            status, message = _REFUSALS.get(
+                name, (400, f"Unsupported parameter: '{name}' is not supported with this model.")
+            )
+            raise ApiError(status, message)
+
+
+_REFUSALS = {
+    "max_tokens": (400, "max_tokens is not supported with this model, use max_completion_tokens"),
+    "max_completion_tokens": (400, "max_completion_tokens: Extra inputs are not permitted"),
+    "system": (400, "System role not supported"),
+    "json_schema": (400, "This model does not support json_schema."),
+    "response_format": (400, "Something about this request is not right."),
+    "minimum": (400, "The grammar compiler does not support minimum for integer"),
+    "grammar": (500, "failed to parse grammar"),
+}
 
 
 def write(ask: Ask, answer: Answer) -> bytes:

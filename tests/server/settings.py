@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     models: dict[str, ModelSettings] = {}
     only_models: bool = False
     allow: list[str] = []
+    refuses: list[str] = []
     rpm: Positive | None = None
     tpm: Positive | None = None
     limiter: Literal["sliding", "bucket60", "bucket10", "bucket1"] = "sliding"
