@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.journal import Journal, Replay
-from llm_batch.journal_line import answer_in, head_of, short
+from llm_batch.journal_line import Places, head_of
 from llm_batch.manifest import jobs_path, run_paths
 from llm_batch.records import Call, Request
 
@@ -130,7 +130,7 @@ class _Index:
     """Where the answers of a journal lie in its file."""
 
     def __init__(self, path: Path) -> None:
-        self._where: dict[int, int] = {}
+        self._where = Places()
         lines = 0
         try:
             self._file = open(path, "rb", buffering=1 << 20)  # noqa: SIM115  (kept for reading)
@@ -140,7 +140,7 @@ class _Index:
                 if head is not None:
                     lines += 1
                     if head.ok:
-                        self._where[short(head.key)] = offset
+                        self._where.put(head.key, head.step, offset)
                 offset += len(line)
         except OSError as error:
             raise ConfigError(
@@ -159,11 +159,11 @@ class _Index:
         return len(self._where)
 
     def answered(self, request: Request) -> Call | None:
-        offset = self._where.get(short(request.key))
-        if offset is None:
-            return None
+        return self._where.answer(request, self._line_at)
+
+    def _line_at(self, offset: int) -> bytes:
         self._file.seek(offset)
-        return answer_in(self._file.readline(), request)
+        return self._file.readline()
 
     def close(self) -> None:
         self._file.close()
