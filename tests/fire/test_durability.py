@@ -9,8 +9,10 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
-from tests.fire.processes import llmb_run, started, until
+from tests.fire.processes import llmb_run, started, terminal, until
 from tests.fire.runs import journal, results, write_project
 from tests.server import Server
 
@@ -79,6 +81,42 @@ def test_the_second_signal_ends_the_run_at_once_and_it_resumes_all_the_same(
     server.control(latency=0.0)
     assert llmb_run(tmp_path)[0] == EXIT_OK
     assert server.stats()["duplicates"] == 0
+    everything_is_there_once(tmp_path)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "passed on by a shell"])
+def test_a_closed_terminal_finishes_what_is_in_flight_and_keeps_it(
+    tmp_path: Path, server: Server, again: bool
+) -> None:
+    project(tmp_path, server)
+    server.control(latency=0.3)
+    with terminal(tmp_path) as window:
+        until(lambda: bool(window.read()) and server.stats()["successes"] >= 6)
+        until(lambda: server.stats()["in_flight"] == WORKERS)
+        window.close()
+        if again:
+            window.process.send_signal(signal.SIGHUP)
+        assert window.process.wait(timeout=30) == EXIT_INTERRUPTED
+    assert "calls/min" in window.shown
+    stats = server.stats()
+    assert stats["requests"] < 60 and "abandoned" not in stats["by_status"]
+    assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"]
+    manifest = json.loads((tmp_path / "results.manifest.json").read_bytes())
+    assert manifest["totals"]["status"] == "interrupted"
+    assert llmb_run(tmp_path)[0] == EXIT_OK
+    assert server.stats()["duplicates"] == 0
+    everything_is_there_once(tmp_path)
+
+
+def test_a_run_that_was_told_to_outlive_its_terminal_does(tmp_path: Path, server: Server) -> None:
+    project(tmp_path, server)
+    server.control(latency=0.1)
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731  (as nohup does)
+    with started(tmp_path, preexec_fn=ignoring) as process:
+        until(lambda: server.stats()["successes"] >= 6)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == EXIT_OK
     everything_is_there_once(tmp_path)
 
 
