@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -54,12 +55,24 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
         try:
             for path, name in zip(files, names, strict=True):
                 if path.exists():
-                    path.rename(name)
+                    _rename(path, name)
         except OSError as error:
             raise OutputError(
                 f"cannot rename {error.filename}: {error.strerror}", "choose another --output"
             ) from error
     return names[1]
+
+
+def _rename(path: Path, name: Path) -> None:
+    """Rename a file; of a link, what it leads to, with another link to that."""
+    if not path.is_symlink():
+        path.rename(name)
+        return
+    real = Path(os.path.realpath(path))
+    names = (real.with_name(f"{real.stem}.{n}{real.suffix}") for n in itertools.count(1))
+    aside = next(free for free in names if not free.exists())
+    real.rename(aside)
+    name.symlink_to(aside)
 
 
 def _all_paths(output: str | os.PathLike[str]) -> list[Path]:

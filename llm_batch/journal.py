@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llm_batch.errors import OutputError
 from llm_batch.journal_line import Places, encode_call, head_of
-from llm_batch.records import SCHEMA, Call, Request
+from llm_batch.records import SCHEMA, Call, Request, without_mark
 
 #: A crash of the machine (not of the process) can lose at most this much.
 SYNC_CALLS = 64
@@ -158,7 +158,7 @@ class Journal:
                     if head.ok:
                         self._where.put(head.key, head.step, offset)
                     self._count(head.cost, head.worst_case)
-                elif line.endswith(b"\n") and line != b"\n":
+                elif line.endswith(b"\n") and without_mark(line).strip():
                     damaged.append(number)
                 offset += len(line)
         if not line.endswith(b"\n"):

@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from llm_batch.records import SCHEMA, Attempt, Call, Completion, Request, is_key_before
+from llm_batch.records import (
+    SCHEMA,
+    Attempt,
+    Call,
+    Completion,
+    Request,
+    is_key_before,
+    without_mark,
+)
 
 _encoder = msgspec.json.Encoder()
 
@@ -72,7 +80,7 @@ def encode_call(call: Call) -> bytes:
 def head_of(line: bytes) -> Head | None:
     """The head of a line; ``None`` when the line is damaged."""
     try:
-        head = _head_decoder.decode(line)
+        head = _head_decoder.decode(without_mark(line))
         short(head.key)
     except ValueError:  # that of msgspec, of a wrong encoding and of a key that is no number
         return None
@@ -82,7 +90,7 @@ def head_of(line: bytes) -> Head | None:
 def answer_in(line: bytes, request: Request, key: str) -> Call | None:
     """The call in a line, if it is the answer to this request, which has this key there."""
     try:
-        found = _line_decoder.decode(line)
+        found = _line_decoder.decode(without_mark(line))
     except ValueError:
         return None  # edited by hand: its head could be read and the rest cannot
     if found.key != key or found.completion is None:

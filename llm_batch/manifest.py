@@ -19,7 +19,7 @@ from llm_batch import __version__
 from llm_batch.config import Config
 from llm_batch.errors import OutputError
 from llm_batch.models import table_version
-from llm_batch.records import SCHEMA, Price
+from llm_batch.records import SCHEMA, Price, without_mark
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
@@ -92,7 +92,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         OutputError: It is damaged, or written by a newer version.
     """
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        manifest = msgspec.json.decode(without_mark(path.read_bytes()), type=dict[str, Any])
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -114,14 +114,15 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    beside = path.with_name(path.name + ".tmp")
+    real = Path(os.path.realpath(path))  # where a link leads, so that it stays one
+    beside = real.with_name(real.name + ".tmp")
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     try:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(beside, real)
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)

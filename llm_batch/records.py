@@ -24,6 +24,14 @@ SCHEMA = 2
 SCHEMA_NAME = "answer"
 
 
+_MARK = b"\xef\xbb\xbf"
+
+
+def without_mark(line: bytes) -> bytes:
+    """A line, or a file, without the mark that some editors begin UTF-8 with."""
+    return line.removeprefix(_MARK)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One row of the dataset.

@@ -153,7 +153,7 @@ def run(
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifest["stopping"] = session.watch.record() if session.watch else None
-        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal))
+        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal, results))
         log.end(summary)
         return summary
 
