@@ -15,7 +15,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -35,6 +35,7 @@ from llm_batch.records import Completion, Request, Usage
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
 # For what litellm prepares or reads without anything being sent.
 _REHEARSAL_SECONDS = 60.0
+_BYTEZ_PATH = "/models/v2"
 _OLLAMA_URL = "http://localhost:11434"
 
 _NO_KEY = ("api_key client option must be set", "missing api", "missing credentials")
@@ -55,7 +56,10 @@ def _import_litellm(connections: int) -> Any:
     with _setting_up:
         if getattr(litellm, "sync_transport", None) is not None:
             return litellm
+        from litellm.llms.bytez.chat.transformation import BytezChatConfig
         from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+        BytezChatConfig.get_complete_url = _bytez_url(BytezChatConfig.get_complete_url)
 
         litellm.suppress_debug_info = True
         litellm.disable_hf_tokenizer_download = True
@@ -73,6 +77,19 @@ def _import_litellm(connections: int) -> Any:
         gc.collect()
         gc.freeze()
     return litellm
+
+
+def _bytez_url(stated: Callable[..., str]) -> Callable[..., str]:
+    """Where Bytez is called: litellm has one address in its code, and passes api_base over."""
+
+    def url(self: Any, api_base: str | None, *args: Any, **more: Any) -> str:
+        whole = stated(self, api_base, *args, **more)
+        if not api_base:
+            return whole
+        base = api_base.rstrip("/").removesuffix(_BYTEZ_PATH)
+        return base + _BYTEZ_PATH + whole.partition(_BYTEZ_PATH)[2]
+
+    return url
 
 
 @contextlib.contextmanager
