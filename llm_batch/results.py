@@ -115,7 +115,7 @@ class ResultsFile:
         self.path = path
         self._keep = keep
         # Where a link leads, so that it stays one.
-        self._real = Path(os.path.realpath(path))
+        self._real = Path(os.path.realpath(path)) if path.is_symlink() else path
         self._beside = self._real.with_name(self._real.name + ".tmp")
         self._published = False
         self._flushed_at = time.monotonic()

@@ -32,7 +32,7 @@ def start(folder: Path, *words: str, key: str = KEY, **more: Any) -> subprocess.
 def llmb_run(folder: Path, *words: str, **more: Any) -> tuple[int, str]:
     """Run to the end; exit code and what was said on stderr."""
     process = start(folder, *words, **more)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     return process.returncode, said
 
 
@@ -109,8 +109,8 @@ def _control(terminal: int) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    give_up = time.monotonic() + 30
+    """Wait for something that another process does, however busy the machine is."""
+    give_up = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.005)
