@@ -34,7 +34,7 @@ from urllib3.exceptions import (
 
 from llm_batch import __version__
 from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
-from llm_batch.providers.address import is_loopback, proxy_for, shown
+from llm_batch.providers.address import is_loopback, plain_http, proxy_for, shown
 from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
@@ -197,6 +197,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
             f"the certificate of {where} is not trusted here: {said}",
             hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
         )
+    if (wrong := plain_http(where, said)) is not None and not isinstance(error, ProxyError):
+        return wrong
     if isinstance(error, _UNREACHABLE) or (
         isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
     ):

@@ -23,7 +23,7 @@ import httpx
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
-from llm_batch.providers.address import is_loopback, shown
+from llm_batch.providers.address import is_loopback, plain_http, shown
 from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
@@ -355,6 +355,8 @@ def _not_received(
                 f"the certificate of {shown(seen.url)} is not trusted here: {said}",
                 hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
             )
+        if (wrong := plain_http(shown(seen.url), said)) is not None:
+            return wrong
         return Unavailable(f"cannot connect to {shown(seen.url)}: {said}", kind="unreachable")
     if isinstance(failure, httpx.TimeoutException):
         return too_slow(timeout_seconds)
