@@ -13,7 +13,17 @@ from functools import cached_property
 from typing import Any
 
 from llm_batch.errors import ConfigError
-from llm_batch.records import Call, Item, Message, Request, Result, Score, StepTotals, Usage
+from llm_batch.records import (
+    SCHEMA_NAME,
+    Call,
+    Item,
+    Message,
+    Request,
+    Result,
+    Score,
+    StepTotals,
+    Usage,
+)
 from llm_batch.scores import (
     Unreadable,
     instruction,
@@ -79,10 +89,10 @@ class Chain:
         for step in self.steps:
             own = [call for call in calls if call.request.step == step.name]
             if not own:
-                return self._request(step, item, outputs)
+                return self._request(step, item, outputs, calls)
             outcome = _outcome(step, own)
             if outcome.reask:
-                return _reask(own[-1], outcome.reask, step)
+                return _reask(own[-1], outcome.reask, step, calls)
             if outcome.status != "ok":
                 return None
             outputs[step.name] = outcome.value
@@ -145,16 +155,12 @@ class Chain:
         found = self._rendered.get(step)
         return found.params if found else {}
 
-    def _request(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Request:
-        return Request(
-            item_id=item.id,
-            step=step.name,
-            model=step.model,
-            messages=self._rendered[step.name].render(
-                {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
-            ),
-            params=self._rendered[step.name].params,
-        )
+    def _request(
+        self, step: Step, item: Item, outputs: Mapping[str, Any], calls: Sequence[Call]
+    ) -> Request:
+        rendered = self._rendered[step.name]
+        messages = rendered.render({_WHOLE_ITEM: item.fields, **item.fields, **outputs})
+        return _next_sample(item.id, step, messages, rendered.params, calls)
 
     def _score(self, outputs: Mapping[str, Any]) -> Score | None:
         if self.score is None:
@@ -189,7 +195,7 @@ class _StepTemplates:
             params["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {
-                    "name": step.name,
+                    "name": SCHEMA_NAME,
                     "strict": True,
                     "schema": json_schema(step.output),
                 },
@@ -238,23 +244,31 @@ def _cap(step: Step) -> str:
     return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
 
 
-def _reask(call: Call, problem: str, step: Step) -> Request:
+def _reask(call: Call, problem: str, step: Step, calls: Sequence[Call]) -> Request:
     """The same conversation, its unreadable answer and what was wrong with it."""
     request, completion = call.request, call.completion
     assert completion is not None and step.output is not None  # only a reply is asked for again
     complaint = f"That reply cannot be used: {problem}. {instruction(step.output)}"
-    return Request(
-        item_id=request.item_id,
-        step=request.step,
-        model=request.model,
-        messages=(
-            *request.messages,
-            Message("assistant", completion.text),
-            Message("user", complaint),
-        ),
-        params=request.params,
-        sample=request.sample,
+    messages = (
+        *request.messages,
+        Message("assistant", completion.text),
+        Message("user", complaint),
     )
+    return _next_sample(request.item_id, step, messages, request.params, calls)
+
+
+def _next_sample(
+    item_id: str,
+    step: Step,
+    messages: tuple[Message, ...],
+    params: Mapping[str, Any],
+    calls: Sequence[Call],
+) -> Request:
+    """A request after these calls: steps that send the same are each to answer for themselves."""
+    asked = (step.model, messages, params)
+    before = (call.request for call in calls)
+    same = sum((each.model, each.messages, each.params) == asked for each in before)
+    return Request(item_id, step.name, step.model, messages, params, same)
 
 
 def _totals(calls: Sequence[Call]) -> StepTotals:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import Protocol
+
+#: The terminal was closed; 0 where a system has no such signal.
+HANG_UP: int = getattr(signal, "SIGHUP", 0)
+
+#: Signals that ask a run to stop: Ctrl-C, ``kill``, a closed terminal, Ctrl-Break on Windows.
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
 
 
 class Cancelled(Exception):

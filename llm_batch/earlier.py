@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.journal import Journal, Replay
-from llm_batch.journal_line import answer_in, head_of, short
+from llm_batch.journal_line import Places, head_of
 from llm_batch.manifest import jobs_path, run_paths
 from llm_batch.records import Call, Request
 
@@ -54,12 +55,24 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
         try:
             for path, name in zip(files, names, strict=True):
                 if path.exists():
-                    path.rename(name)
+                    _rename(path, name)
         except OSError as error:
             raise OutputError(
                 f"cannot rename {error.filename}: {error.strerror}", "choose another --output"
             ) from error
     return names[1]
+
+
+def _rename(path: Path, name: Path) -> None:
+    """Rename a file; of a link, what it leads to, with another link to that."""
+    if not path.is_symlink():
+        path.rename(name)
+        return
+    real = Path(os.path.realpath(path))
+    names = (real.with_name(f"{real.stem}.{n}{real.suffix}") for n in itertools.count(1))
+    aside = next(free for free in names if not free.exists())
+    real.rename(aside)
+    name.symlink_to(aside)
 
 
 def _all_paths(output: str | os.PathLike[str]) -> list[Path]:
@@ -130,7 +143,7 @@ class _Index:
     """Where the answers of a journal lie in its file."""
 
     def __init__(self, path: Path) -> None:
-        self._where: dict[int, int] = {}
+        self._where = Places()
         lines = 0
         try:
             self._file = open(path, "rb", buffering=1 << 20)  # noqa: SIM115  (kept for reading)
@@ -140,7 +153,7 @@ class _Index:
                 if head is not None:
                     lines += 1
                     if head.ok:
-                        self._where[short(head.key)] = offset
+                        self._where.put(head.key, head.step, offset)
                 offset += len(line)
         except OSError as error:
             raise ConfigError(
@@ -159,11 +172,11 @@ class _Index:
         return len(self._where)
 
     def answered(self, request: Request) -> Call | None:
-        offset = self._where.get(short(request.key))
-        if offset is None:
-            return None
+        return self._where.answer(request, self._line_at)
+
+    def _line_at(self, offset: int) -> bytes:
         self._file.seek(offset)
-        return answer_in(self._file.readline(), request)
+        return self._file.readline()
 
     def close(self) -> None:
         self._file.close()

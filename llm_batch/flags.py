@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +75,10 @@ def with_flags(
 def _with_models(
     raw: Mapping[str, Any], flags: Overrides, built_in: bool, by_flag: dict[Place, str]
 ) -> list[dict[str, Any]]:
-    """The steps with the models that flags name: --judge the judge's, --model all others'."""
+    """The steps with the models that flags name: --judge those of judges, --model all others'."""
     steps = [dict(step) for step in raw["steps"]]
-    score = raw.get("score")
-    named = str(score.get("field", "")).partition(".")[0] if isinstance(score, dict) else "judge"
-    judge = next((s for s in steps if len(steps) > 1 and s.get("name") == named), None)
-    if flags.judge is not None and judge is None:
+    judges = _judges(steps, raw.get("score"))
+    if flags.judge is not None and not judges:
         raise ConfigError(
             "--judge was given, but the config has no judge step",
             "add a second [[steps]] and point [score] field at it; llmb init shows how",
@@ -87,12 +86,56 @@ def _with_models(
     for position, step in enumerate(steps):
         model, flag = flags.model, "--model"
         # Without a config nobody chose the embedded judge, so it follows --model.
-        if step is judge and (flags.judge is not None or not built_in):
+        if step.get("name") in judges and (flags.judge is not None or not built_in):
             model, flag = flags.judge, "--judge"
         if model is not None:
             step["model"] = model
             by_flag["steps", position, "model"] = flag
     return steps
+
+
+def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
+    """Names of the steps that judge.
+
+    That is the step the score comes from, and beside it a panel: steps that are named judge, give
+    the field that is the score, or stand in its step's prompt, two or more of them, each with a
+    verdict on an earlier step. A step that reads none before it judges nothing.
+    """
+    if len(steps) < 2:
+        return set()
+    field = str(score.get("field", "")) if isinstance(score, Mapping) else ""
+    last, _, name = field.partition(".")
+    names = [step.get("name") for step in steps]
+    reads = {
+        step.get("name"): {other for other in names[:position] if _names(step, other)}
+        for position, step in enumerate(steps)
+    }
+    outputs = {
+        step.get("name"): step["output"]
+        for step in steps
+        if isinstance(step.get("output"), Mapping)
+    }
+    panel = {each for each in reads.get(last, ()) if each in outputs and reads[each]}
+    return {
+        each
+        for each in names
+        if each == (last or "judge")
+        or (
+            reads[each]
+            and (
+                re.match(r"judge(?![a-z])", str(each))
+                or (name and name in outputs.get(each, ()))
+                or (each in panel and len(panel) > 1)
+            )
+        )
+    }
+
+
+def _names(step: Mapping[str, Any], other: Any) -> bool:
+    """Whether a step's templates name another step."""
+    texts = [str(step.get(key) or "") for key in ("prompt", "system")]
+    word = re.compile(rf"\{{[{{%][^{{}}]*\b{re.escape(str(other))}\b")
+    return any(word.search(text) for text in texts) or "prompt_file" in step
 
 
 def _with_api_base(

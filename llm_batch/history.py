@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from llm_batch.prices import tariff_of
 from llm_batch.progress import RunSummary
 from llm_batch.providers.batching import batch_vendor
 from llm_batch.records import SCHEMA
+from llm_batch.results import ResultsFile, is_edited
 
 
 def new_manifest(
@@ -76,7 +76,7 @@ def with_seconds(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def with_totals(
-    manifest: Mapping[str, Any], summary: RunSummary, journal: Journal
+    manifest: Mapping[str, Any], summary: RunSummary, journal: Journal, results: ResultsFile
 ) -> dict[str, Any]:
     """The manifest of a run that has ended."""
     state = summary.progress
@@ -91,7 +91,7 @@ def with_totals(
             "worst_case_calls": journal.worst_case,
             "seconds": manifest["totals"]["seconds"] + state.seconds,
             "simulated": state.simulated,
-            "results_file": _stamp(summary.path),
+            "results_file": results.stamp(),
         },
     }
 
@@ -125,18 +125,9 @@ def what_is_odd(
 def edited_since(before: Mapping[str, Any] | None, path: Path) -> bool:
     """Whether someone else changed the results file after the last run finished it."""
     written = _totals_of(before).get("results_file")
-    return written is not None and _stamp(path) not in (None, written)
+    return written is not None and is_edited(path, written)
 
 
 def _totals_of(manifest: Mapping[str, Any] | None) -> Mapping[str, Any]:
     totals: Mapping[str, Any] = (manifest or {}).get("totals") or {}
     return totals
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Size and time of a file; ``None`` when there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return [found.st_size, found.st_mtime_ns]

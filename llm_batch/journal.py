@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from llm_batch.errors import OutputError
-from llm_batch.journal_line import answer_in, encode_call, head_of, short
-from llm_batch.records import SCHEMA, Call, Request
+from llm_batch.journal_line import Places, encode_call, head_of
+from llm_batch.records import SCHEMA, Call, Request, without_mark
 
 #: A crash of the machine (not of the process) can lose at most this much.
 SYNC_CALLS = 64
@@ -49,7 +49,7 @@ class Journal:
         self.calls = self.unpriced = self.worst_case = 0
         self.spent = 0.0
         self.notes: list[str] = []
-        self._where: dict[int, int] = {}
+        self._where = Places()
         self._unsynced = 0
         self._synced_at = time.monotonic()
         try:
@@ -72,8 +72,7 @@ class Journal:
 
     def answered(self, request: Request) -> Call | None:
         """The call that answered this request before; ``None`` if none did. Failures do not."""
-        offset = self._where.get(short(request.key))
-        return None if offset is None else answer_in(self._line_at(offset), request)
+        return self._where.answer(request, self._line_at)
 
     def append(self, call: Call) -> None:
         """Write a call; it survives a crash of this process at once, of the machine soon.
@@ -92,9 +91,10 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._file.truncate(offset)
             raise self._failed(error) from error
-        key = call.request.key
-        found = call.completion is not None and (self._find_new or short(key) in self._where)
-        self._count(key, found, call.cost, call.worst_case, offset)
+        request = call.request
+        if call.completion is not None and (self._find_new or request.key in self._where):
+            self._where.put(request.key, request.step, offset)
+        self._count(call.cost, call.worst_case)
         self._unsynced += 1
         self.sync_if_due()
 
@@ -133,10 +133,8 @@ class Journal:
             "free some space and run the same command again",
         )
 
-    def _count(self, key: str, ok: bool, cost: float | None, worst: bool, offset: int) -> None:
+    def _count(self, cost: float | None, worst: bool) -> None:
         self.calls += 1
-        if ok:
-            self._where[short(key)] = offset
         if cost is None:
             self.unpriced += 1
         else:
@@ -157,8 +155,10 @@ class Journal:
                             f"(schema {head.schema}, this one knows {SCHEMA})",
                             "pip install --upgrade llm_batch",
                         )
-                    self._count(head.key, head.ok, head.cost, head.worst_case, offset)
-                elif line.endswith(b"\n") and line != b"\n":
+                    if head.ok:
+                        self._where.put(head.key, head.step, offset)
+                    self._count(head.cost, head.worst_case)
+                elif line.endswith(b"\n") and without_mark(line).strip():
                     damaged.append(number)
                 offset += len(line)
         if not line.endswith(b"\n"):

@@ -2,7 +2,7 @@
 
 Every key it has::
 
-    {"schema": 1, "key": "9f…", "item": "geo-001", "step": "generate", "model": "gpt-4",
+    {"schema": 2, "key": "9f…", "item": "geo-001", "step": "generate", "model": "gpt-4",
      "sample": 0, "ok": true, "cost": 0.0012, "worst_case": false, "simulated": false,
      "attempts": [{"number": 1, "started_at": 1795470050.1, "seconds": 0.8, "error": "",
                    "maybe_billed": false}],
@@ -13,9 +13,19 @@ Every key it has::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import msgspec
 
-from llm_batch.records import SCHEMA, Attempt, Call, Completion, Request
+from llm_batch.records import (
+    SCHEMA,
+    Attempt,
+    Call,
+    Completion,
+    Request,
+    is_key_before,
+    without_mark,
+)
 
 _encoder = msgspec.json.Encoder()
 
@@ -26,6 +36,7 @@ class Head(msgspec.Struct):
     schema: int
     key: str
     ok: bool
+    step: str = ""
     cost: float | None = None
     worst_case: bool = False
 
@@ -69,20 +80,20 @@ def encode_call(call: Call) -> bytes:
 def head_of(line: bytes) -> Head | None:
     """The head of a line; ``None`` when the line is damaged."""
     try:
-        head = _head_decoder.decode(line)
+        head = _head_decoder.decode(without_mark(line))
         short(head.key)
     except ValueError:  # that of msgspec, of a wrong encoding and of a key that is no number
         return None
     return head
 
 
-def answer_in(line: bytes, request: Request) -> Call | None:
-    """The call in a line, if it is the answer to this request."""
+def answer_in(line: bytes, request: Request, key: str) -> Call | None:
+    """The call in a line, if it is the answer to this request, which has this key there."""
     try:
-        found = _line_decoder.decode(line)
+        found = _line_decoder.decode(without_mark(line))
     except ValueError:
         return None  # edited by hand: its head could be read and the rest cannot
-    if found.key != request.key or found.completion is None:
+    if found.key != key or found.completion is None:
         return None
     return Call(
         request,
@@ -101,3 +112,44 @@ def short(key: str) -> int:
         ValueError: It is not a key.
     """
     return int(key[:15], 16)
+
+
+class Places:
+    """Where in a journal each answered request lies.
+
+    In schema 1 the name of the step was part of a key, so such keys are tried under every name
+    the journal has.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[int, int] = {}
+        self._names: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __contains__(self, key: str) -> bool:
+        return short(key) in self._offsets
+
+    def put(self, key: str, step: str, offset: int) -> None:
+        """The newest answer to a request lies here."""
+        self._offsets[short(key)] = offset
+        if is_key_before(key):
+            self._names[step] = None
+
+    def answer(self, request: Request, line_at: Callable[[int], bytes]) -> Call | None:
+        """The call that answered a request, read from its line; ``None`` if none did."""
+        for key in self._keys(request):
+            line = line_at(self._offsets[short(key)])
+            if (call := answer_in(line, request, key)) is not None:
+                return call
+        return None
+
+    def _keys(self, request: Request) -> Iterator[str]:
+        if request.key in self:
+            yield request.key
+        if not self._names:
+            return
+        # Steps that send the same were told apart by their names, which are in the chain's order.
+        found = [key for key in map(request.key_before, self._names) if key in self]
+        yield from found[request.sample : request.sample + 1]

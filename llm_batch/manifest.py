@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from llm_batch import __version__
 from llm_batch.config import Config
 from llm_batch.errors import OutputError
 from llm_batch.models import table_version
-from llm_batch.records import SCHEMA, Price
+from llm_batch.records import SCHEMA, Price, without_mark
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+_TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
 
 
 def run_paths(output: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
@@ -90,7 +92,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         OutputError: It is damaged, or written by a newer version.
     """
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        manifest = msgspec.json.decode(without_mark(path.read_bytes()), type=dict[str, Any])
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -112,14 +114,15 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    beside = path.with_name(path.name + ".tmp")
+    real = Path(os.path.realpath(path))  # where a link leads, so that it stays one
+    beside = real.with_name(real.name + ".tmp")
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     try:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(beside, real)
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -149,8 +152,14 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         then, now = (_part(part, "sample").get(key) for part in (old, new))
         if then != now:
             found.append(f"the {words} was {_named(then)}, now {_named(now)}")
-    configs = _part(old, "config"), _part(new, "config")
-    steps = [{step["name"]: step for step in config.get("steps", ())} for config in configs]
+    then, now = _part(old, "config"), _part(new, "config")
+    names = _new_names(then.get("steps") or (), now.get("steps") or ())
+    found.extend(
+        f"step {name!r} is called {other!r} now; its answers are kept"
+        for name, other in names.items()
+    )
+    configs = _with_names(then, names), now
+    steps = [{step["name"]: step for step in config.get("steps") or ()} for config in configs]
     found.extend(_step_changes(*steps))
     models = [_part(config, "models") for config in configs]
     for name, settings in models[1].items():
@@ -174,6 +183,55 @@ def _named(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def _new_names(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """What steps are called now that were called otherwise, and are the same apart from that."""
+    if len(before) != len(after):
+        return {}
+    known = [{step["name"] for step in steps} for steps in (before, after)]
+    pairs = {
+        old["name"]: new["name"]
+        for old, new in zip(before, after, strict=True)
+        if old["name"] not in known[1] and new["name"] not in known[0]
+    }
+    renamed = _with_names({"steps": before}, pairs)["steps"]
+    same = {
+        new["name"] for old, new in zip(renamed, after, strict=True) if not _changed_keys(old, new)
+    }
+    return {old: new for old, new in pairs.items() if new in same}
+
+
+def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The config with steps called so, in templates and the score too."""
+    if not names:
+        return dict(config)
+    old = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
+
+    def put(found: re.Match[str]) -> str:
+        return old.sub(lambda name: names[name[0]], found[0])
+
+    def renamed(step: Mapping[str, Any]) -> dict[str, Any]:
+        texts = {key: step[key] for key in ("prompt", "system") if isinstance(step.get(key), str)}
+        texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
+        return {**step, **texts, "name": names.get(step["name"], step["name"])}
+
+    score = config.get("score")
+    if isinstance(score, Mapping) and isinstance(score.get("field"), str):
+        step, dot, name = score["field"].partition(".")
+        score = {**score, "field": names.get(step, step) + dot + name}
+    return {
+        **config,
+        "steps": [renamed(step) for step in config.get("steps") or ()],
+        "score": score,
+    }
+
+
+def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    # A key that the last run did not know yet was not changed by anyone.
+    return [key for key in before if before[key] != after.get(key)]
+
+
 def _step_changes(
     before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[str]:
@@ -183,7 +241,5 @@ def _step_changes(
         elif name not in after:
             yield f"step {name!r} is gone"
         else:
-            # A key that the last run did not know yet was not changed by anyone.
-            keys = [key for key in before[name] if before[name][key] != after[name].get(key)]
-            if keys:
+            if keys := _changed_keys(before[name], after[name]):
                 yield f"step {name!r} changed: {', '.join(keys)}"

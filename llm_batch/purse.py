@@ -39,6 +39,8 @@ class Purse:
         self._fleet = fleet
         self._stop = stop
         self._held_already = held_already
+        #: The item that was turned away last, and USD that it may cost to the end of the chain.
+        self.refused: tuple[str, float] | None = None
 
     @property
     def stopped(self) -> bool:
@@ -48,7 +50,10 @@ class Purse:
         if self._budget.cap is None:
             return True
         most = self._worst_case(item, request, calls)
-        return self._budget.hold(item.id, max(0.0, most - self._held_already(request.key)))
+        if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
+            return True
+        self.refused = item.id, most
+        return False
 
     def forget(self, item: Item) -> None:
         self._budget.release(item.id)

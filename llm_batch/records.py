@@ -16,8 +16,20 @@ from typing import Any
 import msgspec
 
 #: Version of the layout of results, journal and manifest lines; named in the CHANGELOG when it
-#: changes. Readers accept every version up to this one.
-SCHEMA = 1
+#: changes. Readers accept every version up to this one. Since 2 no key has the step's name in it.
+SCHEMA = 2
+
+#: What a schema is called when it is sent. Some vendors want a name; that of the step would make
+#: a renamed step another request.
+SCHEMA_NAME = "answer"
+
+
+_MARK = b"\xef\xbb\xbf"
+
+
+def without_mark(line: bytes) -> bytes:
+    """A line, or a file, without the mark that some editors begin UTF-8 with."""
+    return line.removeprefix(_MARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,8 @@ class Request:
         messages: In order, system first.
         params: ``max_tokens``, ``temperature``, ``response_format`` and whatever the step adds.
         sample: Which repeat of the same request this is, from 0.
-        key: Hash of all of the above: what the journal is looked up by.
+        key: Hash of all of the above but the name of the step, which is not sent: what the
+            journal is looked up by.
     """
 
     item_id: str
@@ -67,15 +80,34 @@ class Request:
 
     def __post_init__(self) -> None:
         content = _key_encoder.encode(
-            (self.item_id, self.step, self.model, self.messages, self.params, self.sample)
+            (self.item_id, self.model, self.messages, self.params, self.sample)
         )
-        object.__setattr__(self, "key", blake2b(content, digest_size=16).hexdigest())
+        object.__setattr__(self, "key", blake2b(content, digest_size=_KEY_BYTES).hexdigest())
+
+    def key_before(self, step: str) -> str:
+        """The key this request had in schema 1, as one of a step of that name."""
+        params = dict(self.params)
+        form = params.get("response_format")
+        if isinstance(form, Mapping) and isinstance(schema := form.get("json_schema"), Mapping):
+            named = schema.get("name") == SCHEMA_NAME
+            schema = {**schema, "name": step} if named else schema
+            params["response_format"] = {**form, "json_schema": schema}
+        content = _key_encoder.encode((self.item_id, step, self.model, self.messages, params, 0))
+        return blake2b(content, digest_size=_KEY_BYTES_BEFORE).hexdigest()
 
     @property
     def max_tokens(self) -> int | None:
         """The cap on output tokens, or ``None`` where the step sets none."""
         value = self.params.get("max_tokens")
         return int(value) if value is not None else None
+
+
+_KEY_BYTES, _KEY_BYTES_BEFORE = 20, 16
+
+
+def is_key_before(key: str) -> bool:
+    """Whether a key is one of schema 1, whatever the schema of the line it stands in."""
+    return len(key) == 2 * _KEY_BYTES_BEFORE
 
 
 # Sorted, so that the order of keys in a config file never changes a request's key.

@@ -23,14 +23,15 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA, Result, StepTotals, Usage
+from llm_batch.records import SCHEMA, Result, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -113,14 +114,26 @@ class ResultsFile:
     def __init__(self, path: Path, keep: Collection[str] | None, edited: bool) -> None:
         self.path = path
         self._keep = keep
-        self._beside = path.with_name(path.name + ".tmp")
+        # Where a link leads, so that it stays one.
+        self._real = Path(os.path.realpath(path)) if path.is_symlink() else path
+        self._beside = self._real.with_name(self._real.name + ".tmp")
         self._published = False
         self._flushed_at = time.monotonic()
-        self.kept = _free_name(path) if edited or not _is_results(path) else None
+        self._hash = text_hash(())
+        self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         try:
             self._file = open(self._beside, "wb")  # noqa: SIM115  (closed by __exit__)
         except OSError as error:
             raise OutputError(f"cannot write {self._beside}: {error.strerror}") from error
+
+    def stamp(self) -> dict[str, Any]:
+        """What tells later whether somebody changed the file; see `is_edited`."""
+        found = os.stat(self.path)
+        return {
+            "size": found.st_size,
+            "mtime_ns": found.st_mtime_ns,
+            "hash": self._hash.hexdigest(),
+        }
 
     def write(self, result: Result) -> None:
         """Add a line.
@@ -128,8 +141,10 @@ class ResultsFile:
         Raises:
             OutputError: The disk is full or failing; the journal has what was paid for.
         """
+        line = encode_result(result, self._keep)
+        self._hash.update(line)
         try:
-            self._file.write(encode_result(result, self._keep))
+            self._file.write(line)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -142,8 +157,8 @@ class ResultsFile:
         self.flush()
         try:
             if self.kept is not None:
-                self.path.rename(self.kept)
-            os.replace(self._beside, self.path)
+                self._real.rename(self.kept)
+            os.replace(self._beside, self._real)
         except OSError as error:
             raise self._failed(error) from error
         self._published = True
@@ -181,6 +196,36 @@ class ResultsFile:
         )
 
 
+def is_edited(path: Path, stamp: Any) -> bool:
+    """Whether a file says something else than it did when a run wrote it.
+
+    A copy has another time, and one that was transferred as text has other ends of lines.
+
+    Args:
+        path: The file.
+        stamp: `ResultsFile.stamp` then, or size and time alone as older versions wrote them.
+    """
+    try:
+        found = os.stat(path)
+        if isinstance(stamp, list):
+            return stamp != [found.st_size, found.st_mtime_ns]
+        if (found.st_size, found.st_mtime_ns) == (stamp.get("size"), stamp.get("mtime_ns")):
+            return False
+        with open(path, "rb") as file:
+            return bool(text_hash(file).hexdigest() != stamp.get("hash"))
+    except OSError:
+        return False  # there is none, or opening it will say what is wrong
+
+
+def text_hash(lines: Iterable[bytes]) -> Any:
+    """The hash of lines, whatever marks their ends and the beginning of the file."""
+    made = blake2b(digest_size=16)
+    for line in map(without_mark, lines):
+        if line.strip():
+            made.update(line.rstrip(b"\r\n") + b"\n")
+    return made
+
+
 def _is_results(path: Path) -> bool:
     """Whether a run wrote this file, as far as its first line tells; True when there is none."""
     try:
@@ -193,7 +238,9 @@ def _is_results(path: Path) -> bool:
             f"cannot write {path}: {error.strerror}", "choose another place with --output"
         ) from error
     try:
-        return not first or "schema" in msgspec.json.decode(first, type=dict[str, Any])
+        return not first or "schema" in msgspec.json.decode(
+            without_mark(first), type=dict[str, Any]
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def run(
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifest["stopping"] = session.watch.record() if session.watch else None
-        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal))
+        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal, results))
         log.end(summary)
         return summary
 
@@ -252,6 +253,8 @@ class _Session:
         finally:
             engine.close()
             self.state.spent = self._budget.spent  # its last look may have found more
+        if purse.refused and not self._stop.reason and not self._journal.calls:
+            _check_budget(self._budget.cap or 0.0, *purse.refused)
 
     def _engine(self) -> Engine:
         config, fleet = self._config, self._fleet
@@ -314,6 +317,23 @@ class _Session:
                 for call in engine.wait(1.0):
                     with suppress(OutputError):
                         self._record(call)
+
+
+def _check_budget(budget: float, item_id: str, most: float) -> None:
+    """Refuse a budget that not even the first item fits into, of which nothing was sent.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if most <= budget:
+        return
+    digits = max(2, 2 - math.floor(math.log10(most)))
+    enough = math.ceil(most * 10**digits) / 10**digits
+    raise ConfigError(
+        f"the budget of ${budget:,.6g} is less than one item may cost: up to ${most:,.6g} for "
+        f"item {item_id!r}; nothing was sent",
+        f"use --budget {enough:.{digits}f} or more, or a lower max_tokens",
+    )
 
 
 def _check_open_jobs(config: Config, earlier: Earlier) -> None:

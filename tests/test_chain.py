@@ -111,7 +111,7 @@ def test_params_are_those_of_the_step_and_the_schema_of_its_output() -> None:
         "temperature": 0.5,
         "response_format": {
             "type": "json_schema",
-            "json_schema": {"name": "generate", "strict": True, "schema": schema},
+            "json_schema": {"name": "answer", "strict": True, "schema": schema},
         },
         "top_p": 0.9,
         "logit_bias": {"1": 2},

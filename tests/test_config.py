@@ -602,6 +602,50 @@ def test_the_judge_is_found_by_the_score_whatever_its_name() -> None:
     assert models(Overrides(judge="c/d"), text) == ["openai/x", "c/d"]
 
 
+def chained(*steps: str, score: str) -> str:
+    """A config of steps ``name[.field]: prompt``, all of one model."""
+    text = ""
+    for step in steps:
+        named, _, prompt = step.partition(": ")
+        name, _, field = named.partition(".")
+        text += f'[[steps]]\nname = "{name}"\nmodel = "m/0"\nprompt = "{prompt}"\n'
+        text += f'output = {{ {field} = "number" }}\n' if field else ""
+    return f'{text}[score]\nfield = "{score}"\n'
+
+
+PANELS = {
+    "named": (["judge_a: {{ write }}", "judge_b.score: {{ write }}"], "judge_b.score"),
+    "same field": (["strict.grade: {{ write }}", "kind.grade: {{ write }}"], "kind.grade"),
+    "put together": (
+        ["a.x: {{ write }}", "b.y: {{ write }}", "sum.score: {{ a.x }} {{ b.y }}"],
+        "sum.score",
+    ),
+}
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_model_is_none_of_a_panel_of_judges_and_judge_is_all_of_them(panel: str) -> None:
+    judges, score = PANELS[panel]
+    text = chained("write: {{ question }}", *judges, score=score)
+    assert models(Overrides(model="a/b"), text) == ["a/b", *["m/0"] * len(judges)]
+    assert models(Overrides(judge="c/d"), text) == ["m/0", *["c/d"] * len(judges)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["write: {{ q }}", "revise: {{ write }}", "grade.score: {{ revise }}"],
+        ["score: {{ q }}", "write.score: {{ q }}", "grade.score: {{ write.score }}"],
+        ["write: {{ q }}", "facts.list: {{ write }}", "grade.score: {{ write }} {{ facts.list }}"],
+        ["judges: {{ q }}", "adjudge: {{ judges }}", "grade.score: {{ adjudge }}"],
+    ],
+    ids=["revised", "with that field", "prepared", "named alike"],
+)
+def test_steps_that_make_what_is_judged_are_no_judges(steps: list[str]) -> None:
+    text = chained(*steps, score="grade.score")
+    assert models(Overrides(model="a/b", judge="c/d"), text) == ["a/b", "a/b", "c/d"]
+
+
 def test_without_a_config_the_judge_follows_the_model() -> None:
     def built_in(**flags: str) -> list[str]:
         return [step.model for step in load_config(flags=Overrides(**flags)).steps]  # type: ignore[arg-type]

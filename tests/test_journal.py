@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from llm_batch import journal as journals
+from llm_batch import journal_line
 from llm_batch.errors import OutputError
 from llm_batch.journal import SYNC_CALLS, Journal, Replay
 from llm_batch.records import Attempt, Call, Completion, Failure, Usage
@@ -92,7 +93,7 @@ def test_only_the_very_same_request_is_answered(path: Path) -> None:
 def test_requests_whose_keys_begin_alike_are_told_apart(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journals, "short", lambda key: 7)
+    monkeypatch.setattr(journal_line, "short", lambda key: 7)
     write(path, answer(request("q1")))
     with opened(path) as journal:
         assert journal.answered(request("q1")) is not None
@@ -237,7 +238,7 @@ def test_an_empty_file_is_an_empty_journal(path: Path) -> None:
 
 def test_a_journal_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     write(path, answer(request("q1")), answer(request("q2")))
-    newer = path.read_bytes().replace(b'"schema":1', b'"schema":99')
+    newer = path.read_bytes().replace(b'"schema":2', b'"schema":99')
     path.write_bytes(newer)
     with pytest.raises(OutputError, match=r"line 1: written by a newer version \(schema 99"):
         Journal(path)

@@ -67,7 +67,7 @@ def test_a_manifest_is_read_by_people_too(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     write_manifest(path, {"schema": SCHEMA, "dataset": {"path": "fragen-ä.csv"}})
     text = path.read_text(encoding="utf-8")
-    assert text == '{\n  "schema": 1,\n  "dataset": {\n    "path": "fragen-ä.csv"\n  }\n}\n'
+    assert text == '{\n  "schema": 2,\n  "dataset": {\n    "path": "fragen-ä.csv"\n  }\n}\n'
 
 
 def test_no_manifest_is_none(tmp_path: Path) -> None:

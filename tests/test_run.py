@@ -360,6 +360,24 @@ def test_a_budget_that_admits_nothing_leaves_the_results_there_were(project: Pro
     assert project.statuses() == {f"q{number}": "ok" for number in range(12) if number != 7}
 
 
+@pytest.mark.parametrize("engine", ["serial", "threads"])
+def test_a_budget_below_one_item_says_what_one_may_cost_and_nothing_is_sent(
+    project: Project, engine: str
+) -> None:
+    worst, _ = worst_and_real(project)
+    for path in project.folder.glob("results*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match=r"less than one item may cost: up to \$") as refusal:
+        project.run(project.config(budget=f"{worst * 0.9:.9f}", engine=engine))
+    assert refusal.value.exit_code == 2
+    assert project.model.requests == [] and not project.results.exists()
+    # What it says is enough is enough, and little more.
+    said = float(refusal.value.hint.split()[2])
+    assert worst <= said < worst * 1.1
+    summary = project.run(project.config(budget=f"{said:.9f}", engine=engine, sample=1))
+    assert summary.exit_code == 0
+
+
 def test_an_attempt_the_budget_has_no_room_for_leaves_the_item_for_later(project: Project) -> None:
     """The first attempt may have been billed, and there is no second worst case to hold."""
     worst, _ = worst_and_real(project)

@@ -41,7 +41,7 @@ from llm_batch.manifest import jobs_path
 from llm_batch.progress import Stop
 from llm_batch.providers.batching import VENDORS
 from llm_batch.providers.refusals import mentions_response_format
-from llm_batch.records import Call, Failure, Request
+from llm_batch.records import Call, Failure, Request, is_key_before
 
 #: Calls that are handed over in one wait.
 _HANDED = 1000
@@ -103,6 +103,9 @@ class BatchEngine:
         # What is in a job and was not asked for in this session, and what came of it.
         self._job_of: dict[str, str] = {}
         self._unclaimed: dict[str, Collected] = {}
+        # Steps whose names are in keys of jobs, in their order; and those keys, by today's.
+        self._names_before: dict[str, None] = {}
+        self._keys_before: dict[str, str] = {}
         self._tries = Tries()
         # By job: how laxly it asks for objects.
         self._levels: dict[str, int] = {}
@@ -129,11 +132,12 @@ class BatchEngine:
         return self._jobs.note
 
     def submit(self, request: Request) -> None:
-        self.money.give(request.key, request.item_id)
-        if request.key in self._unclaimed:
-            self._finish(self._unclaimed.pop(request.key), request)
-        elif request.key in self._job_of:
-            self._joined[request.key] = request
+        key = self._key_in_jobs(request)
+        self.money.give(key, request.item_id)
+        if key in self._unclaimed:
+            self._finish(self._unclaimed.pop(key), request)
+        elif key in self._job_of:
+            self._joined[key] = request
         else:
             self._put(request, at_batch_price=not self._late.over)
 
@@ -161,9 +165,12 @@ class BatchEngine:
             OutputError: The disk is full or failing.
         """
         self._journal.append(call)
-        job_id = self._given.pop(call.request.key, None)
+        key = call.request.key
+        if key not in self._given:
+            key = self._keys_before.get(key, key)
+        job_id = self._given.pop(key, None)
         if job_id is not None:
-            self._left[job_id].discard(call.request.key)
+            self._left[job_id].discard(key)
             self._write_off(job_id)
 
     def give_back(self) -> Sequence[Request]:
@@ -203,6 +210,8 @@ class BatchEngine:
                 if is_collected(self._journal, entry, job):
                     continue
                 count += 1
+                if is_key_before(entry.key):
+                    self._names_before[entry.step] = None
                 self.money.hold(entry)
                 if job.id in self._jobs.watches:
                     self._job_of[entry.key] = job.id
@@ -211,6 +220,18 @@ class BatchEngine:
         if count and self._jobs.watches:
             requests = "1 request" if count == 1 else f"{count:,} requests"
             self._say(f"taken up again: {self._jobs.names()}, with {requests} not answered yet")
+
+    def _key_in_jobs(self, request: Request) -> str:
+        """The key of a request, or that of schema 1 if it is in a job by that."""
+        keys = [
+            key
+            for key in map(request.key_before, self._names_before)
+            if key in self._job_of or key in self._unclaimed
+        ]
+        for key in keys[request.sample : request.sample + 1]:
+            self._keys_before[request.key] = key
+            return key
+        return request.key
 
     def _put(self, request: Request, *, at_batch_price: bool = True) -> None:
         """A request that is in no job."""
@@ -376,7 +397,7 @@ class BatchEngine:
         return not worked and kind and error.status_code in (400, 422, 500)
 
     def _finish(self, found: Collected, request: Request) -> None:
-        self._given[request.key] = found.job.id
+        self._given[found.entry.key] = found.job.id
         self._ready.append(self._call(found, request))
 
     def _call(self, found: Collected, request: Request) -> Call:

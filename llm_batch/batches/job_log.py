@@ -27,7 +27,7 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.manifest import jobs_path
-from llm_batch.records import SCHEMA, Request
+from llm_batch.records import SCHEMA, Request, without_mark
 
 _encode = msgspec.json.Encoder().encode
 
@@ -192,7 +192,7 @@ class JobLog:
 
     def _load(self, line: bytes, number: int) -> None:
         try:
-            record = msgspec.json.decode(line, type=dict[str, Any])
+            record = msgspec.json.decode(without_mark(line), type=dict[str, Any])
             if record.get("schema", 0) > SCHEMA:
                 raise OutputError(
                     f"{self.path}, line {number}: written by a newer version",

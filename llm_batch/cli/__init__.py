@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -47,8 +46,14 @@ def root(
 
 def main() -> None:
     """Entry point: errors a user can meet become one sentence and an exit code."""
+    from llm_batch.cli.console import guard_streams
+
+    guard_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except LlmbError as error:
         from llm_batch.cli.console import say
 
@@ -56,9 +61,5 @@ def main() -> None:
         if error.hint:
             say(f"  try: {error.hint}")
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output (head, less) is gone; that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import re
 import sys
+from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from llm_batch.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +38,72 @@ def put(text: str) -> None:
     """Data for stdout, as it is."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def guard_streams() -> None:
+    """From now on nothing that is printed fails for want of a reader.
+
+    What goes to stderr where nobody listens (a closed terminal) is dropped, and so is what goes to
+    a pipe whose reader has had enough. Anything else that keeps stdout from being written, such
+    as a full disk, is an `OutputError`.
+    """
+    if os.name == "nt":  # a console there is no file
+        return
+    for number in range(3):
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        # Else the next file that is opened gets its number, and what is printed.
+        os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _stream(sys.stdout, io.BufferedWriter(_Data(sys.stdout is None)))
+    if sys.stderr is sys.__stderr__:
+        # Without a buffer: a signal may come, and speak, in the middle of a sentence.
+        sys.stderr = _stream(sys.stderr, _Talk(2, "wb", closefd=False))
+
+
+def _stream(before: Any, file: Any) -> io.TextIOWrapper:
+    encoding, errors = ("utf-8", "backslashreplace")
+    if before is not None:
+        before.flush()
+        encoding, errors = before.encoding, before.errors
+    alone = isinstance(file, _Talk)
+    return io.TextIOWrapper(file, encoding, errors, line_buffering=not alone, write_through=alone)
+
+
+class _Talk(io.FileIO):
+    """Standard error; what cannot be written is dropped."""
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        with suppress(OSError):
+            while left:
+                left = left[super().write(left) or 0 :]
+        return len(data)
+
+
+class _Data(io.FileIO):
+    """Standard output."""
+
+    def __init__(self, closed: bool) -> None:
+        super().__init__(1, "wb", closefd=False)
+        self._closed = closed
+
+    def write(self, data: Any) -> int:
+        try:
+            if self._closed:
+                raise OSError(errno.EBADF, "it is closed")
+            return super().write(data)
+        except OSError as error:
+            self._closed = False
+            # What is still to come is for nobody, and must not fail again at the very end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if error.errno in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, is gone
+                return len(data)
+            raise OutputError(
+                f"cannot write to standard output: {error.strerror}",
+                "print to a file with room, or to a terminal",
+            ) from error
 
 
 def printable(text: str) -> str:

@@ -198,12 +198,13 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
 
     from llm_batch.cli.progress import make_progress
     from llm_batch.cli.run import _confirm, _stop_on_signals, agree
+    from llm_batch.clock import STOP_SIGNALS
     from llm_batch.pilot import pilot
     from llm_batch.run import Stop
 
     agree(settings, yes)
     stop = Stop()
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.getsignal(name) for name in STOP_SIGNALS}
     try:
         with make_progress(quiet) as progress:
             _stop_on_signals(stop, settings.run.engine)

@@ -37,12 +37,17 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         rich_help_panel=_WHAT,
-        help="Model of every step but the judge: openai/gpt-4o-mini.",
+        help="Model of every step but the judges: openai/gpt-4o-mini.",
     ),
 ]
 JudgeName = Annotated[
-    str | None, typer.Option("--judge", rich_help_panel=_WHAT, help="Model of the judge.")
-]
+    str | None,
+    typer.Option(
+        "--judge", rich_help_panel=_WHAT,
+        help="Model of the judges: the step the score comes from, and the others of a panel "
+        "(named judge_…, with the same field, or read by that step).",
+    ),
+]  # fmt: skip
 ApiBase = Annotated[
     str | None,
     typer.Option(

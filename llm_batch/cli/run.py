@@ -134,7 +134,7 @@ def run(
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.config import Overrides, load_config
-    from llm_batch.errors import ConfigError
+    from llm_batch.errors import ConfigError, Incomplete, OutputError
     from llm_batch.run import Earlier, Stop, Until
     from llm_batch.run import run as run_chain
 
@@ -184,7 +184,10 @@ def run(
             until=Until(until_margin, until_decided),
         )
     _conclude(summary, say)
-    put(str(summary.path))
+    try:
+        put(str(summary.path))
+    except OutputError as error:  # much was spent, and all of it is kept
+        raise Incomplete(error.message, f"the results are in {summary.path}") from error
     raise typer.Exit(summary.exit_code)
 
 
@@ -294,27 +297,34 @@ def _goes_on() -> bool:
 
 
 def _stop_on_signals(stop: Stop, engine: str = "") -> None:
-    """The first Ctrl-C or SIGTERM finishes what is in flight; the second stops now."""
+    """The first Ctrl-C, SIGTERM or closed terminal finishes what is in flight.
+
+    The second stops now, but never that of a terminal: shells pass it on, so it comes twice.
+    """
     from llm_batch.cli.console import say
+    from llm_batch.clock import HANG_UP, STOP_SIGNALS
     from llm_batch.errors import EXIT_INTERRUPTED
 
-    asked = 0
+    heard: list[int] = []
 
     def handle(number: int, frame: object) -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        first = not heard
+        heard.append(number)
+        if len(heard) - heard.count(HANG_UP) > 1:
             # Every finished call is in the journal; threads in the middle of one would keep
             # a plain exit waiting for them.
             os._exit(EXIT_INTERRUPTED)
+        if not first:
+            return
         stop("interrupted")
         if engine == "batch":
             say("stopping: the jobs at the provider go on without this; once more to stop now")
         else:
             say("stopping: what is in flight is finished and kept; once more to stop now")
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, handle)
+    for signum in STOP_SIGNALS:
+        if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
+            signal.signal(signum, handle)
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:

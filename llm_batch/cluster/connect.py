@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from llm_batch.clock import STOP_SIGNALS
 from llm_batch.errors import ConfigError
 
 # Ray itself tries an address for minutes at which nobody listens, or something else does.
@@ -156,7 +157,7 @@ def _signals_as_before() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # nobody can replace them here
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA, Attempt, Completion, Usage
+from llm_batch.records import SCHEMA, Attempt, Completion, Usage, without_mark
 
 #: Items that are measured; the order is random, so the first of very many are enough.
 MEASURED = 20_000
@@ -233,7 +233,7 @@ def _lines(path: Path, kind: Any, torn: bool = False) -> Iterator[Any]:
     decoder = msgspec.json.Decoder(kind)
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(map(without_mark, file), 1):
                 if not line.strip():
                     continue
                 try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.records import without_mark
 from llm_batch.stats.interval import mean_and_sd, wilson
 
 #: Items that are read; the order is random, so the first of very many are enough.
@@ -101,7 +102,7 @@ def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None
     items = []
     try:
         with open(Path(path), "rb") as file:
-            for raw in islice(file, _READ):
+            for raw in map(without_mark, islice(file, _READ)):
                 try:
                     line = decoder.decode(raw)
                 except ValueError:

@@ -118,13 +118,14 @@ class LabelFile:
         writer.writerow(LABEL_COLUMNS)
         writer.writerows((item, label, at, self.seed) for item, (label, at) in rows.items())
         content = text.getvalue().encode()
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        real = Path(os.path.realpath(self.path))  # where a link leads, so that it stays one
+        beside = real.with_name(f".{real.name}.{os.getpid()}.tmp")
         try:
             with open(beside, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, self.path)
+            os.replace(beside, real)
         except OSError as error:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import msgspec
 
 from llm_batch.dataset.sampling import order_key
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.records import without_mark
 from llm_batch.report.items import ItemLine
 from llm_batch.report.manifest import read_manifest
 from llm_batch.report.reference import REFERENCE_NAMES
@@ -126,7 +127,7 @@ class Subset:
                 place = 0
                 for line in file:
                     try:
-                        head = decode(line)
+                        head = decode(without_mark(line))
                     except _UNREADABLE as error:
                         if place == 0:
                             raise OutputError(
@@ -148,7 +149,7 @@ class Subset:
     def _line(self, item: str) -> ItemLine:
         with open(self._path, "rb") as file:
             file.seek(self._places[item])
-            return msgspec.json.decode(file.readline(), type=ItemLine)
+            return msgspec.json.decode(without_mark(file.readline()), type=ItemLine)
 
     def _check_fields(self) -> None:
         there = self._line(self.ids[0]).fields

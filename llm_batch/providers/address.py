@@ -6,6 +6,11 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from llm_batch.errors import Refused
+
+# What OpenSSL says of an answer in plain text, by its versions.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+
 
 def is_loopback(url: str) -> bool:
     """Whether a URL points at this machine."""
@@ -45,3 +50,19 @@ def shown(url: str) -> str:
     """A URL as it may be shown: without user, password, query and fragment."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def plain_http(where: str, said: str) -> Refused | None:
+    """The refusal where https met a port without TLS; ``None`` where words tell of anything else.
+
+    Args:
+        where: The address, as it may be shown.
+        said: Why there was no connection.
+    """
+    if not where.startswith("https://") or not any(sign in said for sign in _NO_TLS):
+        return None
+    return Refused(
+        f"{where} speaks plain http, not https",
+        kind="setting",
+        hint=f"write http{where.removeprefix('https')}",
+    )

@@ -15,7 +15,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +24,7 @@ import httpx
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
-from llm_batch.providers.address import how_to_look, is_loopback, shown
+from llm_batch.providers.address import how_to_look, is_loopback, plain_http, shown
 from llm_batch.providers.base import Prepared, Reply, too_slow
 from llm_batch.providers.dialect import Dialect, Form
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
@@ -42,6 +42,7 @@ _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
 _KEEPS_EXTRA_BODY = ("anthropic",)
 # For what litellm prepares or reads without anything being sent.
 _REHEARSAL_SECONDS = 60.0
+_BYTEZ_PATH = "/models/v2"
 _OLLAMA_URL = "http://localhost:11434"
 
 _NO_KEY = ("api_key client option must be set", "missing api", "missing credentials")
@@ -64,7 +65,10 @@ def _import_litellm(connections: int) -> Any:
     with _setting_up:
         if getattr(litellm, "sync_transport", None) is not None:
             return litellm
+        from litellm.llms.bytez.chat.transformation import BytezChatConfig
         from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+        BytezChatConfig.get_complete_url = _bytez_url(BytezChatConfig.get_complete_url)
 
         litellm.suppress_debug_info = True
         litellm.disable_hf_tokenizer_download = True
@@ -82,6 +86,19 @@ def _import_litellm(connections: int) -> Any:
         gc.collect()
         gc.freeze()
     return litellm
+
+
+def _bytez_url(stated: Callable[..., str]) -> Callable[..., str]:
+    """Where Bytez is called: litellm has one address in its code, and passes api_base over."""
+
+    def url(self: Any, api_base: str | None, *args: Any, **more: Any) -> str:
+        whole = stated(self, api_base, *args, **more)
+        if not api_base:
+            return whole
+        base = api_base.rstrip("/").removesuffix(_BYTEZ_PATH)
+        return base + _BYTEZ_PATH + whole.partition(_BYTEZ_PATH)[2]
+
+    return url
 
 
 @contextlib.contextmanager
@@ -354,6 +371,8 @@ def _not_received(
                 f"the certificate of {shown(seen.url)} is not trusted here: {said}",
                 hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
             )
+        if (wrong := plain_http(shown(seen.url), said)) is not None:
+            return wrong
         message = f"cannot connect to {shown(seen.url)}: {said}"
         return Unavailable(message, kind="unreachable", hint=how_to_look(seen.url))
     if isinstance(failure, httpx.TimeoutException):

@@ -31,7 +31,7 @@ from urllib3.exceptions import (
 )
 
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.providers.address import how_to_look, proxy_for, shown
+from llm_batch.providers.address import how_to_look, plain_http, proxy_for, shown
 from llm_batch.providers.base import CONNECT_SECONDS, too_slow
 from llm_batch.providers.redact import without_keys
 
@@ -262,6 +262,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
             f"the certificate of {where} is not trusted here: {said}",
             hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
         )
+    if (wrong := plain_http(where, said)) is not None and not isinstance(error, ProxyError):
+        return wrong
     if isinstance(error, _UNREACHABLE) or (
         isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
     ):

@@ -15,7 +15,7 @@ from typing import IO, Annotated
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import Usage
+from llm_batch.records import Usage, without_mark
 from llm_batch.report.lines import Amount, StepUsage
 
 #: Journals up to so many bytes are read without being asked for: it takes about half a second.
@@ -217,7 +217,7 @@ def _batches(file: IO[bytes], tally: CallsTally) -> Iterator[list[_Call]]:
             yield decoder.decode_lines(raw)
         except _UNREADABLE:
             calls = []
-            for line in raw.splitlines():
+            for line in map(without_mark, raw.splitlines()):
                 try:
                     calls.append(decoder.decode(line))
                 except _UNREADABLE:  # blank, cut off, or written by something else

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.records import without_mark
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.model import Report
 
@@ -87,7 +88,7 @@ def _own(path: str) -> Iterator[ItemLine]:
     decode = msgspec.json.Decoder(ItemLine).decode
     try:
         with open(path, "rb") as file:
-            for line in file:
+            for line in map(without_mark, file):
                 try:
                     yield decode(line)
                 except _UNREADABLE:

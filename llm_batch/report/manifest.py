@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA
+from llm_batch.records import SCHEMA, without_mark
 from llm_batch.report.model import Estimate, Range
 
 
@@ -206,7 +206,7 @@ def read_manifest(results: str | Path) -> tuple[Manifest | None, str]:
         return None, "Results from standard input have no manifest"
     path = manifest_path(results)
     try:
-        raw = path.read_bytes()
+        raw = without_mark(path.read_bytes())
     except FileNotFoundError:
         return None, f"There is no {path.name} beside the results"
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA
+from llm_batch.records import SCHEMA, without_mark
 from llm_batch.report.lines import Getter, Line, line_type
 
 __all__ = ["Getter", "Head", "Line", "ResultsFile"]
@@ -68,6 +68,8 @@ class ResultsFile:
         self._steps: dict[str, None] = {}
         self._decoder: msgspec.json.Decoder[Any]
         self._first = self._read()
+        if mark := len(self._first) - len(without_mark(bytes(self._first))):
+            self._first[:mark] = b" " * mark  # offsets and line numbers stay as they are
 
     def close(self) -> None:
         """Close the file; standard input stays open."""

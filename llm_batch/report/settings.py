@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.records import without_mark
 from llm_batch.report.manifest import manifest_path
 from llm_batch.report.model import Report
 
@@ -108,7 +109,7 @@ def read_settings(report: Report) -> Settings:
     if report.path == "-" or report.columns is not None:
         return Settings()
     try:
-        raw = manifest_path(report.path).read_bytes()
+        raw = without_mark(manifest_path(report.path).read_bytes())
         manifest = msgspec.json.decode(raw, type=_Manifest)
     except _UNREADABLE:
         return Settings()
@@ -149,7 +150,7 @@ def _calls(path: str) -> Any:
     decode = msgspec.json.Decoder(_Call).decode
     try:
         with open(Path(path).with_suffix(".calls.jsonl"), "rb") as journal:
-            for line in journal:
+            for line in map(without_mark, journal):
                 try:
                     yield decode(line)
                 except _UNREADABLE:

@@ -24,7 +24,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back_or_to_end_it(
     with started(tmp_path) as process:
         until(lambda: any(job.looks > 2 for job in server.jobs.values()))
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     (job,) = server.jobs.values()
     assert process.returncode == EXIT_INTERRUPTED
     assert job.end is None and not job.cancelling

@@ -9,6 +9,7 @@ import pytest
 
 from llm_batch.batches.cancel import cancel_jobs
 from llm_batch.batches.job_log import JobLog
+from llm_batch.dataset import draw
 from llm_batch.earlier import Earlier
 from llm_batch.errors import (
     EXIT_INCOMPLETE,
@@ -441,3 +442,28 @@ def test_a_journal_of_jobs_that_is_taken_away_meanwhile_is_said(
         Session(tmp_path).play()
     log = tmp_path / "results.batches.jsonl"
     assert not log.exists() or b"\0" not in log.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["generate", "write"])
+def test_a_job_that_an_older_version_began_is_collected_whatever_its_step_is_called_now(
+    tmp_path: Path, server: BatchServer, name: str
+) -> None:
+    """In schema 1 keys had the step's name in them."""
+    path = write_project(tmp_path, server, judge=None)
+    leave(tmp_path, server)
+    config = load(tmp_path)
+    with draw(config.data, config.data_path(), size=0, seed=42) as drawn:
+        firsts = [config.chain().next_request(item, ()) for item in drawn.items()]
+    asked = {one.key: one.key_before("generate") for one in firsts if one is not None}
+    assert len(asked) == 6
+    log = tmp_path / "results.batches.jsonl"
+    text = log.read_text().replace('"schema":2', '"schema":1')
+    for key, before in asked.items():
+        text = text.replace(key, before)
+    log.write_text(text)
+    path.write_text(path.read_text().replace('"generate"', f'"{name}"'))
+    server.polls = 1
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 0 and len(journal(tmp_path)) == 6
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 0 and len(server.jobs) == 1

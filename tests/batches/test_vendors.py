@@ -103,7 +103,7 @@ def test_a_batch_of_others_that_looks_like_ours_is_waited_for_and_let_go(
     events = [
         json.loads(line) for line in (own / "results.batches.jsonl").read_bytes().splitlines()
     ]
-    assert {"event": "mistaken", "schema": 1, "id": intent["id"], "job": foreign.id} in events
+    assert {"event": "mistaken", "schema": 2, "id": intent["id"], "job": foreign.id} in events
     assert len(server.jobs) == 3
 
 

@@ -68,7 +68,14 @@ def one_server() -> Iterator[Server]:
 @pytest.fixture
 def server(one_server: Server) -> Server:
     one_server.control(
-        rpm=None, latency=0.0, faults={}, limiter="sliding", headers=False, trace=False, words=12
+        rpm=None,
+        latency=0.0,
+        hold=False,
+        faults={},
+        limiter="sliding",
+        headers=False,
+        trace=False,
+        words=12,
     )
     one_server.reset()
     return one_server

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_a_lost_node_loses_no_finished_call_and_no_item(
     assert stats["duplicates"] <= under_way
     assert stats["billed"]["usd"] <= cost(tmp_path) + 1e-9
     first = min(call["attempts"][0]["started_at"] for call in journal(tmp_path))
-    assert all(0 <= call["attempts"][0]["started_at"] - first < 20 for call in again)
+    assert all(first <= call["attempts"][0]["started_at"] <= time.time() for call in again)
     assert all(
         call["attempts"][0]["started_at"] < call["attempts"][1]["started_at"] for call in again
     )
@@ -113,7 +114,7 @@ def test_a_lost_ledger_is_replaced_and_nobody_notices(
 def test_what_was_lost_before_a_stop_is_charged(
     cluster: Any, server: Server, tmp_path: Path
 ) -> None:
-    server.control(latency=2.0)
+    server.control(hold=True)
     write_project(tmp_path, server, questions(20), workers=4)
     stop = Stop()
 
@@ -122,6 +123,7 @@ def test_what_was_lost_before_a_stop_is_charged(
         kill("Worker")
         until(lambda: len(said) == 1)
         stop()
+        server.control(hold=False)
 
     said: list[str] = []
     losing = threading.Thread(target=lose_and_stop)
@@ -129,6 +131,8 @@ def test_what_was_lost_before_a_stop_is_charged(
     summary = play(tmp_path, stop=stop, say=said.append)
     losing.join()
     assert summary.exit_code == 130
+    # No answer came before the stop, so there are these four calls and no other; two were lost,
+    # whether they were sent once more by then or not.
     charged = lost(tmp_path)
     assert len(charged) == 2
     assert all(call["cost"] > 0 for call in charged)
@@ -140,13 +144,14 @@ def test_what_was_lost_before_a_stop_is_charged(
 def test_a_retry_that_is_lost_is_charged_with_the_attempt_before(
     cluster: Any, server: Server, tmp_path: Path
 ) -> None:
-    server.control(latency=1.0)
+    server.control(hold=True)  # answers, and not the reset of the first
     asked = ["tell " + script(fault="reset", times=1)]
     write_project(tmp_path, server, asked, workers=1, budget=0.01)
 
     def lose_the_second() -> None:
         until(lambda: server.stats()["requests"] == 2)
         kill("Worker")
+        server.control(hold=False)
 
     losing = threading.Thread(target=lose_the_second)
     losing.start()
@@ -170,7 +175,7 @@ def test_sigterm_ends_a_run_on_ray_as_ctrl_c_does(
         kill("Worker")  # what Ray has to say of that is for nobody
         until(lambda: server.stats()["successes"] >= 6)
         driver.send_signal(signal.SIGTERM)
-        out, said = driver.communicate(timeout=30)
+        out, said = driver.communicate(timeout=120)
     assert driver.returncode == 130
     assert out == "results.jsonl\n"
     assert "interrupted" in said and "next: llmb report" in said

@@ -21,6 +21,7 @@ def server(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fire-0123456789abcdef")
     one_server.control(
         key=None, models={}, only_models=False, rpm=None, tpm=None, latency=0.0, faults={},
+        hold=False,
         bursts=[], drip_seconds=0.05, words=12, seed=0,
         input_price=1.0, output_price=4.0, fault_retry_after=None, retry_after="right",
         minute=60.0, limiter="sliding", headers=False, jitter=0.0, count_rejected=False,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def start(folder: Path, *words: str, key: str = KEY, **more: Any) -> subprocess.
 def llmb_run(folder: Path, *words: str, **more: Any) -> tuple[int, str]:
     """Run to the end; exit code and what was said on stderr."""
     process = start(folder, *words, **more)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     return process.returncode, said
 
 
@@ -48,9 +48,69 @@ def started(folder: Path, *words: str, **more: Any) -> Iterator[subprocess.Popen
         process.communicate()
 
 
+class Terminal:
+    """A terminal with ``llmb run`` in it.
+
+    Attributes:
+        process: The run, which leads the terminal's session as a shell does.
+        shown: What was printed so far.
+    """
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self._master, slave = os.openpty()
+        os.set_blocking(self._master, False)
+        self.shown = ""
+        own = {"start_new_session": True, "preexec_fn": lambda: _control(slave)}
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "llm_batch", "run", "--yes", *words],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "OPENAI_API_KEY": KEY},
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                **own,  # type: ignore[call-overload]
+            )
+        finally:
+            os.close(slave)
+
+    def read(self) -> str:
+        """All that was printed so far."""
+        with suppress(BlockingIOError):
+            while part := os.read(self._master, 65536):
+                self.shown += part.decode(errors="replace")
+        return self.shown
+
+    def close(self) -> None:
+        """Close its window: the kernel tells the run, and nothing can be printed any more."""
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+
+@contextmanager
+def terminal(folder: Path, *words: str) -> Iterator[Terminal]:
+    """A run in a terminal that is open while the block is executed, if not closed within it."""
+    made = Terminal(folder, *words)
+    try:
+        yield made
+    finally:
+        made.close()
+        if made.process.poll() is None:
+            made.process.kill()
+        made.process.wait()
+
+
+def _control(terminal: int) -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    give_up = time.monotonic() + 30
+    """Wait for something that another process does, however busy the machine is."""
+    give_up = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.005)

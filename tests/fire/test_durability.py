@@ -6,11 +6,12 @@ import json
 import os
 import resource
 import signal
-import time
 from pathlib import Path
 
+import pytest
+
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
-from tests.fire.processes import llmb_run, started, until
+from tests.fire.processes import llmb_run, started, terminal, until
 from tests.fire.runs import journal, results, write_project
 from tests.server import Server
 
@@ -27,12 +28,11 @@ def everything_is_there_once(folder: Path, count: int = 30) -> None:
     assert {item["status"] for item in found.values()} == {"ok"}
 
 
-def everyone_hangs(server: Server) -> bool:
-    """Whether every worker waits for an answer, and none has come for ten times its latency."""
-    before = server.stats()["successes"]
-    time.sleep(0.2)
-    stats = server.stats()
-    return bool(stats["in_flight"] == WORKERS and stats["successes"] == before)
+def stuck(folder: Path, server: Server) -> None:
+    """Wait until every worker waits for an answer that is held back, and all others are kept."""
+    server.control(hold=True)
+    until(lambda: server.stats()["in_flight"] == WORKERS)
+    until(lambda: len(journal(folder)) == server.stats()["successes"])
 
 
 # --- signals
@@ -42,17 +42,19 @@ def test_the_first_signal_finishes_what_is_in_flight_and_resuming_pays_for_nothi
     tmp_path: Path, server: Server
 ) -> None:
     project(tmp_path, server)
-    server.control(latency=0.1)
+    server.control(hold=True)
     with started(tmp_path) as process:
-        until(lambda: server.stats()["successes"] >= 6)
+        stuck(tmp_path, server)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        assert process.stderr is not None
+        until(lambda: "what is in flight is finished and kept" in process.stderr.readline())  # type: ignore[union-attr]
+        server.control(hold=False)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == EXIT_INTERRUPTED
-    assert "what is in flight is finished and kept" in said
     assert "the same command goes on from here" in said
     stats = server.stats()
-    assert stats["requests"] < 60 and "abandoned" not in stats["by_status"]
-    assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"]
+    assert stats["requests"] == WORKERS and "abandoned" not in stats["by_status"]
+    assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"] == WORKERS
     code, said = llmb_run(tmp_path)
     assert code == EXIT_OK
     assert "is not paid again" in said
@@ -64,21 +66,56 @@ def test_the_second_signal_ends_the_run_at_once_and_it_resumes_all_the_same(
     tmp_path: Path, server: Server
 ) -> None:
     project(tmp_path, server)
-    server.control(latency=0.02)
+    server.control(hold=True)
     with started(tmp_path) as process:
-        until(lambda: server.stats()["successes"] >= 6)
-        server.control(latency=1000.0)
-        until(lambda: everyone_hangs(server))
-        until(lambda: len(journal(tmp_path)) == server.stats()["successes"])
+        stuck(tmp_path, server)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         # The first is answered with a sentence, and with patience: the calls hang.
         until(lambda: "once more to stop now" in process.stderr.readline())  # type: ignore[union-attr]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == EXIT_INTERRUPTED
-    server.control(latency=0.0)
+        assert process.wait(timeout=120) == EXIT_INTERRUPTED
+    server.control(hold=False)
     assert llmb_run(tmp_path)[0] == EXIT_OK
     assert server.stats()["duplicates"] == 0
+    everything_is_there_once(tmp_path)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "passed on by a shell"])
+def test_a_closed_terminal_finishes_what_is_in_flight_and_keeps_it(
+    tmp_path: Path, server: Server, again: bool
+) -> None:
+    project(tmp_path, server)
+    server.control(latency=0.1)
+    with terminal(tmp_path) as window:
+        # Everything is shown in it, so all that comes to be said later finds no terminal.
+        until(lambda: "calls/min" in window.read())
+        stuck(tmp_path, server)
+        window.close()
+        if again:
+            window.process.send_signal(signal.SIGHUP)
+        server.control(hold=False)
+        assert window.process.wait(timeout=120) == EXIT_INTERRUPTED
+    stats = server.stats()
+    assert stats["requests"] < 60 and "abandoned" not in stats["by_status"]
+    assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"]
+    manifest = json.loads((tmp_path / "results.manifest.json").read_bytes())
+    assert manifest["totals"]["status"] == "interrupted"
+    assert llmb_run(tmp_path)[0] == EXIT_OK
+    assert server.stats()["duplicates"] == 0
+    everything_is_there_once(tmp_path)
+
+
+def test_a_run_that_was_told_to_outlive_its_terminal_does(tmp_path: Path, server: Server) -> None:
+    project(tmp_path, server)
+    server.control(hold=True)
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731  (as nohup does)
+    with started(tmp_path, preexec_fn=ignoring) as process:
+        stuck(tmp_path, server)
+        process.send_signal(signal.SIGHUP)
+        server.control(hold=False)
+        process.communicate(timeout=120)
+    assert process.returncode == EXIT_OK
     everything_is_there_once(tmp_path)
 
 
@@ -126,14 +163,14 @@ def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(
     tmp_path: Path, server: Server
 ) -> None:
     project(tmp_path, server)
-    server.control(latency=0.5)
+    server.control(hold=True)
     with started(tmp_path) as first:
-        until(lambda: server.stats()["successes"] >= 2)
+        stuck(tmp_path, server)
         code, said = llmb_run(tmp_path)
         assert code == EXIT_USAGE
         assert "another run is writing" in said and "choose another --output" in said
-        server.control(latency=0.0)
-        first.communicate(timeout=30)
+        server.control(hold=False)
+        first.communicate(timeout=120)
     assert first.returncode == EXIT_OK
     assert server.stats()["duplicates"] == 0
     everything_is_there_once(tmp_path)

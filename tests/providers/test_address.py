@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_batch.providers.address import is_loopback, proxy_for, shown
+from llm_batch.providers.address import is_loopback, plain_http, proxy_for, shown
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,10 @@ def test_proxies_are_read_from_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert proxy_for(url) == expected
+
+
+def test_https_that_met_plain_text_is_told_to_write_http() -> None:
+    found = plain_http("https://h:8000/v1", "[SSL: WRONG_VERSION_NUMBER] wrong version number")
+    assert found is not None and found.hint == "write http://h:8000/v1"
+    assert plain_http("http://h/v1", "[SSL: WRONG_VERSION_NUMBER]") is None
+    assert plain_http("https://h/v1", "connection refused") is None

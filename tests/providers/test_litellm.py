@@ -55,12 +55,7 @@ def make(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     def build(vendor: str = "openai", workers: int = 4, **settings: Any) -> Provider:
         model, suffix, _ = VENDORS[vendor]
-        if vendor == "bytez":  # has its address in the code
-            from litellm.llms.bytez.chat import transformation
-
-            monkeypatch.setattr(transformation, "API_BASE", f"{server.url}/models/v2")
-        else:
-            settings = {"api_base": server.url + suffix, **settings}
+        settings = {"api_base": server.url + suffix, **settings}
         settings = {"api_key_env": "THE_KEY", "transport": "litellm", **settings}
         made.append(make_provider(model, Model(**settings), workers))
         return made[-1]
@@ -288,6 +283,20 @@ def test_a_vendor_without_its_key_is_refused_before_anything_is_sent(
 ) -> None:
     with pytest.raises(ConfigError, match=variable):
         make_provider(model, Model(), 1)
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/models/v2", "/models/v2/"])
+def test_bytez_is_called_where_api_base_says_with_its_own_key(
+    suffix: str, make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BYTEZ_API_KEY", "k-bytez")
+    server.control(key="k-bytez")
+    try:
+        provider = make("bytez", api_base=server.url + suffix, api_key_env="BYTEZ_API_KEY")
+        assert provider.complete(ask(), 30).completion.text
+    finally:
+        server.control(key=None)
+    assert [sent["path"] for sent in server.log()] == ["/models/v2/org/m1"]
 
 
 @pytest.mark.parametrize("model", ["openai/m1", "anthropic/claude-sonnet-4-5", "ollama/m1"])

@@ -96,14 +96,14 @@ def test_a_bad_line_far_down_is_named_by_its_number(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    for newer in (LINE.replace(b'"schema":1', b'"schema":2'), b'{"schema":2,"item":"a"}\n'):
+    for newer in (LINE.replace(b'"schema":2', b'"schema":99'), b'{"schema":99,"item":"a"}\n'):
         path.write_bytes(_lines(LINE, newer))
         with pytest.raises(OutputError, match="written by a newer llm_batch"):
             build_report(path)
 
 
 def test_a_manifest_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, [result(0)], {**manifest(), "schema": 2})
+    path = write(tmp_path, [result(0)], {**manifest(), "schema": 99})
     with pytest.raises(OutputError, match=r"results\.manifest\.json was written by a newer"):
         build_report(path)
 
@@ -133,7 +133,7 @@ def test_blank_lines_and_windows_line_ends_are_no_lines(tmp_path: Path) -> None:
 
 def test_fields_added_later_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    path.write_bytes(LINE.replace(b'{"schema":1', b'{"new":{"a":[1]},"schema":1'))
+    path.write_bytes(LINE.replace(b'{"schema":2', b'{"new":{"a":[1]},"schema":2'))
     assert build_report(path).items.read == 1
 
 

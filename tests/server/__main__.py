@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--headers", action="store_true", help="send x-ratelimit-* headers")
     add("--latency", type=float, metavar="SECONDS", help="seconds until an answer (0)")
+    add("--hold", action="store_true", help="answer only once /control says hold is false")
     add("--jitter", type=float, metavar="FRACTION", help="latency varies by this part of it (0)")
     add("--words", type=int, help="words in an answer (12)")
     add("--input-price", type=float, metavar="USD", help="per million input tokens (0)")

@@ -44,6 +44,11 @@ class App:
         self._stats = Stats(self._settings.trace)
 
     @property
+    def holds(self) -> bool:
+        """Whether answers are held back now."""
+        return self._settings.hold
+
+    @property
     def keep_alive(self) -> float:
         """Seconds an idle connection is kept; 0 for ever."""
         return self._settings.keep_alive
@@ -147,6 +152,7 @@ class App:
             # Without the header any coding is welcome (RFC 9110, 12.5.3).
             reply.gzip = "gzip" in request.headers.get("accept-encoding", "gzip")
         reply.bill = Bill(ask.body_hash, ask.model, result.input_tokens, result.output_tokens)
+        reply.may_be_held = fault is None
         reply.body = shape.write(ask, result)
         if fault is not None and fault.spoil is not None:
             reply.body = fault.spoil(reply.body)

@@ -13,12 +13,18 @@ from tests.server.wire import Parser, Reply, Request, WireError, head
 
 #: Seconds between half a body and the end of its connection, so that the half arrives.
 _GAP = 0.02
+#: Seconds until a reply that is held back looks again.
+_LOOK_AGAIN = 0.005
 
 
 class Server(Protocol):
     """What a connection needs of the application."""
 
     connections: set[Connection]
+
+    @property
+    def holds(self) -> bool:
+        """Whether answers are held back now."""
 
     @property
     def keep_alive(self) -> float:
@@ -78,7 +84,13 @@ class Connection(asyncio.Protocol):
         reply = self._reply = self._server.respond(request)
         reply.close = request.close
         if reply.delay > 0:
-            self.later(reply.delay, DELIVERIES[reply.delivery], self, reply)
+            self.later(reply.delay, self._deliver, reply)
+        else:
+            self._deliver(reply)
+
+    def _deliver(self, reply: Reply) -> None:
+        if reply.may_be_held and self._server.holds:
+            self.later(_LOOK_AGAIN, self._deliver, reply)
         else:
             DELIVERIES[reply.delivery](self, reply)
 

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     retry_after: Literal["right", "none", "wrong", "past", "ms", "date", "huge"] = "right"
     headers: bool = False
     latency: NotNegative = 0.0
+    hold: bool = False
     jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     words: Annotated[int, msgspec.Meta(ge=1)] = 12
     input_price: NotNegative = 0.0

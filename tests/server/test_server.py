@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "retry_after": "right",
     "headers": False,
     "latency": 0,
+    "hold": False,
     "faults": {},
     "bursts": [],
     "fault_retry_after": None,
@@ -517,6 +519,17 @@ def test_a_hanging_request_never_answers_and_a_slow_one_may_be_abandoned(server:
     stats = server.stats()
     assert stats["by_status"] == {"hang": 1, "abandoned": 2}
     assert stats["billed_unseen"]["replies"] == 3
+
+
+def test_answers_that_are_held_back_come_when_they_are_let_go(server: Server) -> None:
+    server.control(hold=True)
+    with ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(send, server, chat(f"{n}?"), timeout=60) for n in (1, 2, 3)]
+        while server.stats()["in_flight"] < 3:
+            assert not any(each.done() for each in sent)
+        assert server.stats()["successes"] == 0 and not any(each.done() for each in sent)
+        server.control(hold=False)
+        assert [each.result().status for each in sent] == [200] * 3
 
 
 @pytest.mark.parametrize("name", ["drip", "drip_headers"])

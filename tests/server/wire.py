@@ -47,6 +47,7 @@ class Reply(msgspec.Struct):
         stats: Where its end is counted; ``None`` for the server's own endpoints.
         bill: What is charged for it.
         usable: Whether it holds a whole answer.
+        may_be_held: Whether it waits while the server holds answers back.
     """
 
     status: int
@@ -61,6 +62,7 @@ class Reply(msgspec.Struct):
     stats: Stats | None = None
     bill: Bill | None = None
     usable: bool = False
+    may_be_held: bool = False
 
     def end(self, label: str, whole: bool) -> None:
         """Count the end of this reply."""

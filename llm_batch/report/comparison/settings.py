@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.records import without_mark
 from llm_batch.report.comparison.model import Setting
 from llm_batch.report.manifest import manifest_path
 from llm_batch.report.model import Report
@@ -37,7 +38,8 @@ def set_up(report: Report) -> SetUp:
     if report.path == "-" or report.columns is not None:
         return SetUp(False, {}, frozenset())
     try:
-        manifest = msgspec.json.decode(manifest_path(report.path).read_bytes(), type=dict[str, Any])
+        raw = without_mark(manifest_path(report.path).read_bytes())
+        manifest = msgspec.json.decode(raw, type=dict[str, Any])
     except _UNREADABLE:
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))

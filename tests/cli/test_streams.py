@@ -1,0 +1,89 @@
+"""Where nobody reads, or there is no room: one sentence or silence, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE
+
+ROOT = Path(__file__).parents[2]
+CONFIG = '[sample]\nsize = 8\n[[steps]]\nname = "a"\nmodel = "fake/a"\nprompt = "{{ question }}"\n'
+
+pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("streams")
+    (made / "llmb.toml").write_text(CONFIG)
+    shell(made, "$L run --yes -q")
+    return made
+
+
+def shell(folder: Path, command: str) -> tuple[int, str]:
+    """What a command in bash ends with, and all that it said, errors included."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "L": f"{sys.executable} -m llm_batch"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-"], ids=["full", "closed"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("report", EXIT_USAGE),
+        ("report --format json", EXIT_USAGE),
+        ("estimate", EXIT_USAGE),
+        ("--help", EXIT_USAGE),
+        ("run --dry-run", EXIT_USAGE),
+        ("run --yes -q", EXIT_INCOMPLETE),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    folder: Path, words: str, code: int, where: str
+) -> None:
+    found, said = shell(folder, f"$L {words} {where}")
+    assert found == code
+    assert said.count("error: cannot write to standard output: ") == 1
+    assert ("the results are in results.jsonl" in said) == words.startswith("run --yes")
+
+
+@pytest.mark.parametrize("words", ["report", "estimate", "run --help", "run --dry-run"])
+def test_a_reader_who_has_had_enough_is_no_error(folder: Path, words: str) -> None:
+    code, said = shell(folder, f"$L {words} | head -1; exit ${{PIPESTATUS[0]}}")
+    assert code == EXIT_OK and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["2> /dev/full", "2>&-"], ids=["full", "closed"])
+@pytest.mark.parametrize(
+    ("words", "code"), [("run --yes", EXIT_OK), ("report nowhere.jsonl", EXIT_USAGE)]
+)
+def test_talk_that_nobody_hears_changes_nothing(
+    folder: Path, words: str, code: int, where: str
+) -> None:
+    found, said = shell(folder, f"$L {words} {where}")
+    assert (found, said) == (code, "results.jsonl\n" if code == EXIT_OK else "")
+
+
+def test_no_file_of_a_run_takes_the_place_of_a_stream_that_is_closed(folder: Path) -> None:
+    """With 0, 1 and 2 free, the next three files get them, and what a library prints."""
+    loud = "import os; os.write(1, b'noise'); os.write(2, b'noise')"
+    script = f"import llm_batch.run as r; f = r.run\ndef run(*a, **k):\n  s = f(*a, **k); {loud}\n"
+    script += "  return s\nr.run = run\nfrom llm_batch.cli import main; main()\n"
+    (folder / "loud.py").write_text(script)
+    shell(folder, f"{sys.executable} loud.py run --yes --overwrite <&- >&- 2>&-")
+    for path in folder.glob("results*"):
+        assert b"noise" not in path.read_bytes()
