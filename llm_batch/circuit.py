@@ -22,6 +22,8 @@ _ADVICE = {
     "reset": "look at the network on the way to the provider, or use fewer workers",
     "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
     "empty": "the model sends no text for these prompts; change the prompt or the model",
+    "tool_call": "take tools out of the step's params, or use another model",
+    "incomplete": "the provider's word for how answers end is not known here: look at the message",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }
 # Stands beside the steps, and is no name that a step can have.

@@ -25,7 +25,9 @@ _REFUSALS = 3
 UNFINISHED = frozenset({"cancelled", "budget", "refused"})
 
 #: Statuses of an item whose last answer came, was paid for, and is of no use.
-UNUSABLE = frozenset({"truncated", "reasoning", "unparsed", "filtered", "empty"})
+UNUSABLE = frozenset(
+    {"truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete"}
+)
 
 
 class Gate(Protocol):
