@@ -104,6 +104,8 @@ def ending(word: str) -> str:
     folded = _folded(word)
     if folded in _WHOLE or folded in _UNSAID:
         return WHOLE
+    if "malformed" in folded:  # Gemini, of a call or an answer: neither is what it was to be
+        return word
     for meaning, fragments in _FRAGMENTS:
         if any(fragment in folded for fragment in fragments):
             return meaning

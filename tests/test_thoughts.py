@@ -132,5 +132,5 @@ def test_any_text_becomes_a_part_of_itself_or_nothing(text: str) -> None:
 def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
     for start in ("", "<think>", "analysis", "{"):
         begun = time.process_time()
-        without_thoughts(start + piece * (1_000_000 // len(piece)))
+        without_thoughts(start + piece * (200_000 // len(piece)))
         assert time.process_time() - begun < 5

@@ -29,14 +29,28 @@ def value_in(body: bytes) -> Any:
         ValueError: There is none.
     """
     text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff \t\r\n")
-    while text.startswith(":"):  # a gateway's sign of life, before the reply itself
-        text = text.partition("\n")[2].lstrip()
+    if text.startswith(":"):
+        text = text[_after_comments(text) :]
     if text.startswith(_FIELDS):
         return _reply_of_events(text)
     values = list(_values(text))
     if not values:
         raise ValueError("it is no JSON")
     return _joined(values, False) if len(values) > 1 and _is_stream(values) else values[0]
+
+
+def _after_comments(text: str) -> int:
+    """Where a reply begins after a gateway's signs of life: lines that begin with a colon."""
+    at = 0
+    while text.startswith(":", at) and (end := text.find("\n", at)) >= 0:
+        at = _after_space(text, end)
+    return at
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -50,8 +64,7 @@ def _values(text: str) -> Iterator[Any]:
         except ValueError:
             return
         yield value
-        while at < len(text) and text[at] in " \t\r\n":
-            at += 1
+        at = _after_space(text, at)
 
 
 def _whole_number(digits: str) -> int | float:

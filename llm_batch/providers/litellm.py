@@ -148,7 +148,7 @@ class LitellmProvider:
                 level = self._structured
                 try:
                     response = self._ask(request, level, timeout_seconds)
-                    completion = _completion(response, self._model, seen)
+                    completion = _completion(response, self._model, seen, request)
                     return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
                 except ProviderError:
                     raise
@@ -190,7 +190,7 @@ class LitellmProvider:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
             try:
                 response = self._ask(request, self._structured, _REHEARSAL_SECONDS)
-                return _completion(response, self._model, seen)
+                return _completion(response, self._model, seen, request)
             except ProviderError:
                 raise
             except Exception as error:
@@ -252,14 +252,14 @@ def _params(params: Mapping[str, Any], level: int) -> dict[str, Any]:
     return sent
 
 
-def _completion(response: Any, model: str, seen: Exchange) -> Completion:
+def _completion(response: Any, model: str, seen: Exchange, request: Request) -> Completion:
     """What litellm read, with the ending that came over the wire.
 
     litellm takes words that it does not know for a whole answer, and errors for an empty one.
     """
     if (read := _read_on_the_wire(seen.body)) is not None:
-        return _with_tools_for_schemas(read, response)
-    failed_or_ended = _ending_on_the_wire(seen.body)
+        return _with_tools_for_schemas(read, response, request)
+    on_the_wire = _ending_on_the_wire(seen.body)
     named = str(response.model or "").removeprefix(f"{model.partition('/')[0]}/")
     response_id = str(response.id or "")
     usage = _usage(getattr(response, "usage", None), seen)
@@ -267,13 +267,13 @@ def _completion(response: Any, model: str, seen: Exchange) -> Completion:
     if not response.choices:
         return came
     choice = response.choices[0]
-    word = failed_or_ended or word_of(choice.finish_reason)
+    word = on_the_wire or word_of(choice.finish_reason)
     reason = ending(word)
     if reason == BROKEN:
         raise broke_off(word, came)
     text = choice.message.content or ""
-    if reason == TOOL_CALL and text and not choice.message.tool_calls:
-        reason = WHOLE  # litellm's own way to have a schema kept
+    if reason == TOOL_CALL and _is_made_of_tool(choice.message, request):
+        reason = WHOLE
     if not text.strip() and reason == WHOLE:
         thought = getattr(choice.message, "reasoning_content", None)
         reason = TOOL_CALL if choice.message.tool_calls else REASONING if thought else EMPTY
@@ -286,17 +286,23 @@ def _read_on_the_wire(body: bytes) -> Completion | None:
     Raises:
         ProviderError: The reply holds an error, or half an answer.
     """
-    return completion_from_reply(body) if b'"choices"' in body else None
+    found = b'"choices"' in body.replace(b"\0", b"")  # in UTF-16 too
+    return completion_from_reply(body) if found else None
 
 
-def _with_tools_for_schemas(read: Completion, response: Any) -> Completion:
+def _with_tools_for_schemas(read: Completion, response: Any, request: Request) -> Completion:
     """The completion, with the text that litellm made of the call of a tool it had sent itself."""
-    if read.finish_reason != TOOL_CALL or not response.choices:
-        return read
-    message = response.choices[0].message
-    if not message.content or message.tool_calls:
-        return read
-    return replace(read, text=message.content, finish_reason=WHOLE)
+    message: Any = response.choices[0].message if response.choices else None
+    if read.finish_reason == TOOL_CALL and _is_made_of_tool(message, request):
+        return replace(read, text=message.content, finish_reason=WHOLE)
+    return read
+
+
+def _is_made_of_tool(message: Any, request: Request) -> bool:
+    """Whether a text is the call of a tool that stood for the schema: litellm's way at some."""
+    if message is None or not message.content or message.tool_calls:
+        return False
+    return "response_format" in request.params
 
 
 def _ending_on_the_wire(body: bytes) -> str:

@@ -17,7 +17,18 @@ from llm_batch.providers import make_provider
 from llm_batch.providers.base import Provider
 from llm_batch.records import Usage
 from tests.providers.asking import SCHEMA, ask, at_once, faulty, scripted
-from tests.providers.faults import ENDLESS, ERRORS, NO_USAGE, ODD_ANSWERS, WHOLE_ANSWERS
+from tests.providers.faults import (
+    ENDLESS,
+    ERRORS,
+    NO_USAGE,
+    ODD_ACCOUNTS,
+    ODD_ANSWERS,
+    ODD_SHAPES,
+    OPENAI_ANSWERS,
+    OPENAI_ERRORS,
+    THOUGHTS,
+    WHOLE_ANSWERS,
+)
 from tests.providers.servers import CERTIFICATE, answering, closed_port, tunnelling
 from tests.server import Server
 
@@ -113,7 +124,11 @@ def test_a_vendor_without_schemas_is_asked_in_words(make: Make, server: Server) 
     assert "response_format" not in repr(server.log()[0]["body"])
 
 
-@pytest.mark.parametrize("fault", [*ERRORS, *WHOLE_ANSWERS, *ODD_ANSWERS, *NO_USAGE])
+@pytest.mark.parametrize(
+    "fault",
+    [*ERRORS, *OPENAI_ERRORS, *WHOLE_ANSWERS, *ODD_ANSWERS, *OPENAI_ANSWERS, *NO_USAGE]
+    + [*ODD_SHAPES, *ODD_ACCOUNTS, *THOUGHTS],
+)
 def test_an_openai_server_is_read_as_the_direct_provider_reads_it(
     fault: str, make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
