@@ -371,6 +371,23 @@ def test_an_unfinished_item_has_no_result() -> None:
         chain().result(item(), played(chain(), item(), "One."))
 
 
+def test_what_providers_report_adds_up_by_step_beside_ours() -> None:
+    calls = played(chain(), item(), "One.", "fine", '{"score": 4}')
+    calls = [
+        replace(
+            call,
+            completion=replace(call.completion, reported_cost=0.5),
+            list_cost=0.25,
+            # As of an answer that another run paid for.
+            cost=0.0 if number == 1 else 0.5,
+        )
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
+    steps = chain().result(item(), calls).steps
+    told = {name: (totals.reported_cost, totals.list_cost) for name, totals in steps.items()}
+    assert told == {"generate": (0.5, 0.25), "judge": (0.5, 0.25)}
+
+
 # Scores
 
 

@@ -13,6 +13,7 @@ from llm_batch.records import Usage
 _MOST_TOKENS = 100_000_000
 #: USD that no single call costs.
 _MOST_USD = 100_000.0
+_COSTS = frozenset(("cost", "total_cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"))
 # xAI's; https://docs.x.ai/developers/cost-tracking
 _TICKS = 1e10
 
@@ -23,18 +24,24 @@ def usage_from(value: Any) -> Usage | None:
         return None
     read = _table(value.get("prompt_tokens_details"))
     made = _table(value.get("completion_tokens_details"))
-    counts = (
-        _count(value.get("prompt_tokens", value.get("input_tokens"))),
-        _count(value.get("completion_tokens", value.get("output_tokens"))),
-        _count(read.get("cached_tokens") or 0),
-        _count(read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0),
-        _count(made.get("reasoning_tokens") or 0),
+    counts: tuple[Any, ...] = (
+        value.get("prompt_tokens", value.get("input_tokens")),
+        value.get("completion_tokens", value.get("output_tokens")),
+        read.get("cached_tokens") or 0,
+        read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
+        made.get("reasoning_tokens") or 0,
     )
-    if None in counts:
-        return None
-    usage = Usage(*counts)  # type: ignore[arg-type]  # each was just seen to be an int
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
+            whole = tuple(map(_count, counts))
+            if None in whole:
+                return None
+            counts = whole
+            break
+    usage = Usage(*counts)
     cached = usage.cache_read_tokens + usage.cache_write_tokens
-    total = _count(value.get("total_tokens")) or 0
+    total = value.get("total_tokens")
+    total = total if type(total) is int and total <= _MOST_TOKENS else _count(total) or 0
     beside = total - usage.input_tokens - usage.output_tokens
     if cached > usage.input_tokens and beside == cached:
         # A gateway that counts cached input beside the rest.
@@ -71,6 +78,8 @@ def nothing_used(value: Any) -> bool:
 def cost_from(value: Any) -> float | None:
     """What a provider says a call cost, in USD, from the usage it sends; ``None`` if nothing."""
     usage = _table(value)
+    if _COSTS.isdisjoint(usage):
+        return None
     said = usage.get("cost")
     if isinstance(said, dict):  # Perplexity
         said = said.get("total_cost")
