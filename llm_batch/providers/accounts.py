@@ -14,6 +14,8 @@ _MOST_TOKENS = 100_000_000
 #: USD that no single call costs.
 _MOST_USD = 100_000.0
 _COSTS = frozenset(("cost", "total_cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"))
+#: Where LiteLLM's proxy says what a call cost.
+COST_HEADER = "x-litellm-response-cost"
 # xAI's; https://docs.x.ai/developers/cost-tracking
 _TICKS = 1e10
 
@@ -75,28 +77,34 @@ def nothing_used(value: Any) -> bool:
     return bool(counts) and not any(counts)
 
 
-def cost_from(value: Any) -> float | None:
-    """What a provider says a call cost, in USD, from the usage it sends; ``None`` if nothing."""
+def cost_from(value: Any, header: str | None = None) -> float | None:
+    """What a provider says a call cost, in USD; ``None`` if it says nothing that can be true.
+
+    Args:
+        value: The usage it sends.
+        header: What stands under ``COST_HEADER``, which counts where the usage says nothing.
+    """
     usage = _table(value)
     if _COSTS.isdisjoint(usage):
-        return None
+        return None if header is None else dollars(header)
     said = usage.get("cost")
     if isinstance(said, dict):  # Perplexity
         said = said.get("total_cost")
     if said is None:
         said = usage.get("total_cost", usage.get("estimated_cost"))  # DeepInfra
-    cost = _dollars(said)
+    cost = dollars(said)
     if cost is None and (ticks := usage.get("cost_in_usd_ticks")) is not None:
-        cost = _dollars(ticks, _TICKS)
+        cost = dollars(ticks, _TICKS)
     details = _table(usage.get("cost_details"))
-    upstream = _dollars(details.get("upstream_inference_cost"))
+    upstream = dollars(details.get("upstream_inference_cost"))
     if upstream is None or cost is None:
         return cost if upstream is None else upstream
     # OpenRouter: with a key of one's own its fee stands beside what the vendor takes.
     return cost + upstream if usage.get("is_byok") is True else max(cost, upstream)
 
 
-def _dollars(said: Any, divided_by: float = 1.0) -> float | None:
+def dollars(said: Any, divided_by: float = 1.0) -> float | None:
+    """An amount as a provider writes it; ``None`` when it cannot be one."""
     if isinstance(said, bool) or not isinstance(said, int | float | str):
         return None
     try:

@@ -34,6 +34,7 @@ from urllib3.exceptions import (
 
 from llm_batch import __version__
 from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
+from llm_batch.providers.accounts import COST_HEADER
 from llm_batch.providers.address import is_loopback, proxy_for, shown
 from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.redact import without_keys
@@ -116,7 +117,8 @@ class DirectProvider:
             level = self._structured
             status, headers, body = self._send(self._body(request, level), left)
             if 200 <= status < 300:
-                return Reply(completion_from_reply(body), limit_headers(headers))
+                completion = completion_from_reply(body, headers.get(COST_HEADER))
+                return Reply(completion, limit_headers(headers))
             asked = "response_format" in request.params and level < len(STRUCTURED) - 1
             if not (asked and status < 500 and mentions_response_format(body)):
                 raise error_from_reply(status, body, headers)

@@ -18,6 +18,7 @@ _OF_FINE = """
     finished done
 """
 _FINE = frozenset(("", "no error", *_OF_FINE.split()))
+_WELL = re.compile(r"^(?!.*(not|un)).*success|成功")
 _CODES = ("code", "error_code", "errcode", "err_code", "errorCode", "status_code", "statusCode")
 _WORDS = (
     *("message", "msg", "error_msg", "errmsg", "error_message", "errorMessage", "status_msg"),
@@ -97,7 +98,8 @@ def _is_fine(said: Any) -> bool:
         return not said
     if isinstance(said, float) and said.is_integer():
         said = int(said)
-    return str(said).strip().rstrip(".!").casefold() in _FINE
+    word = str(said)[:_LONGEST].strip().rstrip(".!。").casefold()
+    return word in _FINE or (len(word) < 40 and _WELL.search(word) is not None)
 
 
 def _words_in(holder: Mapping[str, Any]) -> list[Any]:

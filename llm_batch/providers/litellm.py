@@ -25,7 +25,7 @@ from llm_batch.config import Model
 from llm_batch.endings import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
-from llm_batch.providers.accounts import usage_from
+from llm_batch.providers.accounts import COST_HEADER, usage_from
 from llm_batch.providers.address import is_loopback, shown
 from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
 from llm_batch.providers.bodies import value_in
@@ -257,7 +257,7 @@ def _completion(response: Any, model: str, seen: Exchange, request: Request) -> 
 
     litellm takes words that it does not know for a whole answer, and errors for an empty one.
     """
-    if (read := _read_on_the_wire(seen.body)) is not None:
+    if (read := _read_on_the_wire(seen)) is not None:
         return _with_tools_for_schemas(read, response, request)
     on_the_wire = _ending_on_the_wire(seen.body)
     named = str(response.model or "").removeprefix(f"{model.partition('/')[0]}/")
@@ -280,14 +280,15 @@ def _completion(response: Any, model: str, seen: Exchange, request: Request) -> 
     return replace(came, text=text, finish_reason=reason)
 
 
-def _read_on_the_wire(body: bytes) -> Completion | None:
+def _read_on_the_wire(seen: Exchange) -> Completion | None:
     """What the direct provider would read; ``None`` when the layout is another than OpenAI's.
 
     Raises:
         ProviderError: The reply holds an error, or half an answer.
     """
+    body = seen.body
     found = b'"choices"' in body.replace(b"\0", b"")  # in UTF-16 too
-    return completion_from_reply(body) if found else None
+    return completion_from_reply(body, seen.headers.get(COST_HEADER)) if found else None
 
 
 def _with_tools_for_schemas(read: Completion, response: Any, request: Request) -> Completion:
@@ -340,7 +341,7 @@ def _whole_answer(seen: Exchange) -> Completion | None:
     """
     if seen.status != 200:
         return None
-    if (read := _read_on_the_wire(seen.body)) is not None:
+    if (read := _read_on_the_wire(seen)) is not None:
         return read
     word = _ending_on_the_wire(seen.body)
     reason = ending(word) if word else WHOLE

@@ -73,11 +73,15 @@ _decoder = msgspec.json.Decoder(_Reply)
 _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def completion_from_reply(body: bytes) -> Completion:
+def completion_from_reply(body: bytes, cost: str | None = None) -> Completion:
     """The completion in the body of a 200, in OpenAI's layout.
 
     No choice or no content is a completion with an empty text and the finish reason ``empty``
     (or ``length`` and ``content_filter`` as given); it is never taken for an answer.
+
+    Args:
+        body: As received.
+        cost: What a gateway's header says it cost, in USD; ``None`` without one.
 
     Raises:
         Unavailable: The body is not such a reply, or the answer in it broke off; it may have been
@@ -87,9 +91,9 @@ def completion_from_reply(body: bytes) -> Completion:
     try:
         reply = _decoder.decode(body)
     except _NOT_PLAIN:
-        return _read(body)
+        return _read(body, cost)
     if not reply.choices or not _is_plain(reply, reply.choices[0]):
-        return _read(body)
+        return _read(body, cost)
     usage = reply.usage
     return Completion(
         reply.choices[0].message.content,
@@ -97,7 +101,7 @@ def completion_from_reply(body: bytes) -> Completion:
         WHOLE,
         usage_from(usage),
         reply.id,
-        cost_from(usage) if usage else None,
+        cost_from(usage, cost),
     )
 
 
@@ -114,22 +118,23 @@ def _is_plain(reply: _Reply, choice: _Choice) -> bool:
     )
 
 
-def _read(body: bytes) -> Completion:
+def _read(body: bytes, cost: str | None = None) -> Completion:
     """The same for whatever is no plain answer."""
     try:
-        return _of_value(value_in(body), body)
+        return _of_value(value_in(body), body, cost)
     except ValueError as error:
         raise unreadable(body, str(error)) from error
     except RecursionError:
         raise unreadable(body, "it is nested too deeply") from None
 
 
-def _of_value(value: Any, body: bytes) -> Completion:
+def _of_value(value: Any, body: bytes, cost: str | None) -> Completion:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):
         raise unreadable(body, "no object")
-    came = _whatever_came(value)
+    value = _unwrapped(value)
+    came = _whatever_came(value, cost)
     choices = value.get("choices")
     if isinstance(choices, dict):
         choices = [choices]
@@ -156,12 +161,21 @@ def _of_value(value: Any, body: bytes) -> Completion:
     return replace(came, text=writable(text), finish_reason=writable(reason))
 
 
-def _whatever_came(value: Mapping[str, Any]) -> Completion:
+def _unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``{"code": 0, "data": {"choices": …}}`` with all of its keys on one level."""
+    for name in () if "choices" in value else ("data", "result", "response", "output"):
+        inner = value.get(name)
+        if isinstance(inner, dict) and "choices" in inner:
+            return {**value, **inner}
+    return value
+
+
+def _whatever_came(value: Mapping[str, Any], cost: str | None) -> Completion:
     """The accounts of a reply, whether or not there is an answer in it."""
     said = value.get("usage")
     usage = Usage() if nothing_used(said) else usage_from(said)
     model, response_id = (writable(str(value.get(name) or "")) for name in ("model", "id"))
-    return Completion("", model, BROKEN, usage, response_id, cost_from(said))
+    return Completion("", model, BROKEN, usage, response_id, cost_from(said, cost))
 
 
 def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:

@@ -312,6 +312,8 @@ def test_an_answer_that_broke_off_is_tried_again_and_says_what_it_took(word: str
         {"code": 0, "message": "success"},
         {"code": "0", "msg": ""},
         {"code": 10000, "msg": "Success."},
+        {"code": 1, "msg": "Request successful"},
+        {"code": 1, "msg": "成功"},
         {"code": "42"},
         {"success": True},
         {"status": "completed"},
@@ -347,6 +349,7 @@ def base_resp(code: int, message: str) -> dict[str, Any]:
         ({"code": 1302, "msg": "too many concurrent requests"}, RateLimited, "rate_limited"),
         ({"code": 50001, "msg": "internal"}, Unavailable, "unavailable"),
         ({"code": 50001, "msg": "internal", "choices": [choice()]}, Unavailable, "unavailable"),
+        ({"code": 7, "msg": "not successful", "choices": [choice()]}, Unavailable, "unavailable"),
         ({"code": 500, "message": "oops", "choices": []}, Unavailable, "unavailable"),
         ({"error_code": 18, "error_msg": "qps request limit reached"}, RateLimited, ""),
         ({"error_code": 110, "error_msg": "Access token invalid"}, Refused, "key"),
@@ -438,6 +441,7 @@ PLAIN = body(id="r1", model="m1", choices=[choice()], usage=USED)
         PLAIN.replace(b'"Paris"', b'{"type": "text", "text": "Paris"}'),
         PLAIN.replace(b'"Paris"', b'{"parts": [{"text": "Paris"}]}'),
         PLAIN.replace(b'"Paris"', b'[{"type": "text", "text": {"value": "Paris"}}]'),
+        b'{"code": 0, "data": ' + PLAIN + b"}",
         PLAIN.replace(b'[{"message"', b'{"message"').replace(b"}],", b"},"),
     ],
 )
@@ -542,6 +546,18 @@ def test_the_cost_that_a_provider_reports_is_read_where_it_can_be_true(
     sent: Any, cost: float | None
 ) -> None:
     assert cost_from(sent) == pytest.approx(cost)
+
+
+def test_the_cost_in_a_gateways_header_counts_where_the_usage_has_none() -> None:
+    told = body(choices=[choice()], usage=USED | {"cost": 0.5})
+    for sent, header, cost in (
+        (PLAIN, "0.25", 0.25),
+        (PLAIN, "None", None),
+        (PLAIN, "nan", None),
+        (told, "0.25", 0.5),
+        (PLAIN.replace(b"stop", b"STOP"), "0.25", 0.25),
+    ):
+        assert completion_from_reply(sent, header).reported_cost == cost
 
 
 @given(
