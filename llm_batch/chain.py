@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from llm_batch.endings import CUT, EMPTY, FILTERED, REASONING, TOOL_CALL, WHOLE, ending
 from llm_batch.errors import ConfigError
 from llm_batch.records import (
     SCHEMA_NAME,
     Call,
+    Completion,
     Item,
     Message,
     Request,
@@ -33,6 +35,7 @@ from llm_batch.scores import (
 )
 from llm_batch.steps import ScoreRule, Step
 from llm_batch.templates import PromptError, Template
+from llm_batch.thoughts import without_thoughts
 
 __all__ = ["Chain", "PromptError", "ScoreRule", "Step"]
 
@@ -42,12 +45,20 @@ _WHOLE_ITEM = "item"
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What the calls of one step came to; ``reask`` is the problem a re-ask should name."""
+    """What the calls of one step came to, and what should be asked because of it.
+
+    Attributes:
+        reask: The problem that a re-ask should name; empty for none.
+        answer: What the last call said, without thoughts.
+        repeat: Whether the same should be asked once more.
+    """
 
     status: str
     value: Any = None
     error: str = ""
     reask: str = ""
+    answer: str = ""
+    repeat: bool = False
 
 
 class Chain:
@@ -92,7 +103,10 @@ class Chain:
                 return self._request(step, item, outputs, calls)
             outcome = _outcome(step, own)
             if outcome.reask:
-                return _reask(own[-1], outcome.reask, step, calls)
+                return _reask(own[-1], outcome, step, calls)
+            if outcome.repeat:
+                last = own[-1].request
+                return _next_sample(item.id, step, last.messages, last.params, calls)
             if outcome.status != "ok":
                 return None
             outputs[step.name] = outcome.value
@@ -216,42 +230,85 @@ def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
         return _Outcome(call.failure.kind, error=call.failure.message)
     completion = call.completion
     assert completion is not None  # a call has exactly one of the two
-    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
-    if completion.finish_reason == "content_filter":
+    reason = ending(completion.finish_reason)
+    text = without_thoughts(completion.text) if completion.text else ""
+    if reason != WHOLE or not text or text.isspace():
+        lacking = _lacking(step, calls, completion, reason, text)
+        if lacking is not None:
+            return lacking
+    assert text is not None  # or it would be lacking
+    if step.output is None:
+        return _Outcome("ok", text)
+    try:
+        return _Outcome("ok", parse_object(text, step.output))
+    except Unreadable as error:
+        problem = str(error)
+        asked_again = sum(not _is_empty(earlier) for earlier in calls) > 1
+        reask = "" if asked_again else problem
+        return _Outcome("unparsed", error=problem, reask=reask, answer=text)
+
+
+def _lacking(
+    step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
+) -> _Outcome | None:
+    """What is wrong with an answer that is not whole; ``None`` when it may be kept as it is."""
+    if reason == FILTERED:
         return _Outcome("filtered", error="the provider's content filter stopped the answer")
-    if not completion.text.strip():
-        if reasoning and completion.finish_reason == "length":
+    if reason == TOOL_CALL:
+        return _Outcome("tool_call", error="the model called a tool instead of answering")
+    if reason not in (WHOLE, CUT, EMPTY, REASONING):
+        said = repr(completion.finish_reason)
+        return _Outcome("incomplete", error=f"the answer ended as {said}, which may be half of it")
+    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
+    if text is None or reason == REASONING:
+        return _Outcome("reasoning", error=_only_thoughts(step, completion, reason))
+    if not text.strip():
+        if reasoning and reason == CUT:
             return _Outcome(
                 "reasoning",
                 error=f"all {reasoning} output tokens went into reasoning; raise max_tokens",
             )
-        if completion.finish_reason == "length":
+        if reason == CUT:
             return _Outcome("truncated", error=f"no text within {_cap(step)}")
-        return _Outcome("empty", error="the provider sent no text")
-    cut = completion.finish_reason == "length"
-    if cut and (step.on_truncated == "fail" or step.output is not None):
+        # Most servers that send nothing send something the next time.
+        first = sum(map(_is_empty, calls)) == 1
+        return _Outcome("empty", error="the provider sent no text", repeat=first)
+    if reason == CUT and (step.on_truncated == "fail" or step.output is not None):
         return _Outcome("truncated", error=f"the answer was cut at {_cap(step)}; raise max_tokens")
-    if step.output is None:
-        return _Outcome("ok", completion.text)
-    try:
-        return _Outcome("ok", parse_object(completion.text, step.output))
-    except Unreadable as error:
-        asked_again = len(calls) > 1
-        return _Outcome("unparsed", error=str(error), reask="" if asked_again else str(error))
+    return None
+
+
+def _only_thoughts(step: Step, completion: Completion, reason: str) -> str:
+    """In words, for an answer that is all thoughts."""
+    if reason == REASONING:
+        return (
+            "all text is in the reply's field for reasoning and none in its content; lower the "
+            "reasoning effort, or correct how the server parts the two"
+        )
+    if reason == CUT:
+        return f"the answer was cut at {_cap(step)} in the middle of thoughts; raise max_tokens"
+    return "the answer is thoughts and nothing after them"
+
+
+def _is_empty(call: Call) -> bool:
+    completion = call.completion
+    if completion is None or completion.text.strip():
+        return False
+    return ending(completion.finish_reason) in (WHOLE, EMPTY)
 
 
 def _cap(step: Step) -> str:
     return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
 
 
-def _reask(call: Call, problem: str, step: Step, calls: Sequence[Call]) -> Request:
+def _reask(call: Call, outcome: _Outcome, step: Step, calls: Sequence[Call]) -> Request:
     """The same conversation, its unreadable answer and what was wrong with it."""
-    request, completion = call.request, call.completion
-    assert completion is not None and step.output is not None  # only a reply is asked for again
-    complaint = f"That reply cannot be used: {problem}. {instruction(step.output)}"
+    request = call.request
+    assert step.output is not None  # only an object is asked for again
+    complaint = f"That reply cannot be used: {outcome.reask}. {instruction(step.output)}"
     messages = (
         *request.messages,
-        Message("assistant", completion.text),
+        Message("assistant", outcome.answer),
         Message("user", complaint),
     )
     return _next_sample(request.item_id, step, messages, request.params, calls)
@@ -273,6 +330,7 @@ def _next_sample(
 
 def _totals(calls: Sequence[Call]) -> StepTotals:
     costs = [call.cost for call in calls]
+    reported, listed = _reported(calls)
     return StepTotals(
         usage=sum(
             (c.completion.usage for c in calls if c.completion and c.completion.usage), Usage()
@@ -280,4 +338,23 @@ def _totals(calls: Sequence[Call]) -> StepTotals:
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         latency_seconds=sum(call.latency_seconds for call in calls),
         attempts=sum(len(call.attempts) for call in calls),
+        reported_cost=reported,
+        list_cost=listed,
     )
+
+
+def _reported(calls: Sequence[Call]) -> tuple[float | None, float | None]:
+    """What the provider says its answers cost, and what we say of the same ones.
+
+    An answer that was paid for in another run costs nothing here.
+    """
+    said = [
+        (call.completion.reported_cost, call.list_cost)
+        for call in calls
+        if call.completion and call.completion.reported_cost is not None and call.cost
+    ]
+    if not said:
+        return None, None
+    ours = [cost for _, cost in said if cost is not None]
+    reported = sum(cost for cost, _ in said if cost is not None)
+    return reported, sum(ours) if len(ours) == len(said) else None

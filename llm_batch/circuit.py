@@ -25,6 +25,8 @@ _ADVICE = {
     "oversized": "look at what the server sends; max_reply under [limits] allows more",
     "empty": "the model sends no text for these prompts; change the prompt or the model",
     "forbidden": "look at the message: the key may not ask for these items",
+    "tool_call": "take tools out of the step's params, or use another model",
+    "incomplete": "the provider's word for how answers end is not known here: look at the message",
     "prompt": "correct the prompt, or the rows it cannot be rendered for",
 }
 # Where a server of one's own answers, nobody shows an account or a status page.

@@ -22,7 +22,16 @@ from llm_batch.limits import Limiter, counted_tokens
 from llm_batch.prices import Tariff
 from llm_batch.providers.base import Provider, Reply
 from llm_batch.providers.redact import without_echoes, without_own_keys
-from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage
+from llm_batch.records import (
+    Attempt,
+    Call,
+    Completion,
+    Failure,
+    Request,
+    Usage,
+    larger,
+    writable,
+)
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -60,6 +69,7 @@ class _Progress:
     attempts: list[Attempt] = field(default_factory=list)
     first_sent: float = 0.0
     may_have_cost: float = 0.0
+    guessed: bool = False
     held_more: float = 0.0
 
 
@@ -157,7 +167,7 @@ class Client:
         except ProviderError as error:
             note(error.kind, error.maybe_billed)
             if error.maybe_billed:
-                progress.may_have_cost += self._meter.most(request)
+                self._charge(progress, error.partial)
             if error.status_code is not None:
                 self._answered = True
             stated = self._stated(error.headers)
@@ -173,7 +183,7 @@ class Client:
         correction = 0
         usage = reply.completion.usage
         if counted is not None and usage is not None:
-            correction = self._counted(request, self._limited_input(usage)) - counted
+            correction = self._counted_of(request, usage) - counted
         limiter.finish(slip, self._stated(reply.headers), correction)
         return reply
 
@@ -187,6 +197,13 @@ class Client:
 
     def _counted(self, request: Request, input_tokens: int) -> int:
         return counted_tokens(self.provider.vendor, input_tokens, request.max_tokens)
+
+    def _counted_of(self, request: Request, usage: Usage) -> int:
+        """Tokens that count towards the limit, now that the provider has counted."""
+        counted = self._counted(request, self._limited_input(usage))
+        if request.max_tokens and usage.output_tokens > request.max_tokens:
+            return max(counted, usage.input_tokens + usage.output_tokens)  # thoughts beyond the cap
+        return counted
 
     def _limited_input(self, usage: Usage) -> int:
         """Input tokens that count towards the limit; for Anthropic, cached ones do not."""
@@ -243,12 +260,24 @@ class Client:
     def _exponential(self, attempt: int, first: float = _FIRST_BACKOFF_SECONDS) -> float:
         return min(_LONGEST_BACKOFF_SECONDS, first * 2.0 ** (attempt - 1))
 
+    def _list_cost(self, request: Request, usage: Usage | None) -> float | None:
+        """USD at our prices, at worst where the usage is not known; ``None`` without a price."""
+        if (tariff := self._meter.tariff) is None:
+            return None
+        return self._meter.most(request) if usage is None else tariff.cost(usage)
+
+    def _charge(self, progress: _Progress, partial: Completion | None) -> None:
+        """Note what an attempt that failed may cost: what its reply says, or else the most."""
+        usage = partial.usage if partial is not None else None
+        ours = self._list_cost(progress.request, usage)
+        cost = larger(ours, partial.reported_cost if partial is not None else None)
+        progress.may_have_cost += cost or 0.0
+        progress.guessed = progress.guessed or usage is None
+
     def _answered_call(self, progress: _Progress, completion: Completion) -> Call:
-        request, tariff, usage = progress.request, self._meter.tariff, completion.usage
-        cost: float | None = None
-        if tariff is not None:
-            cost = self._meter.most(request) if usage is None else tariff.cost(usage)
-            cost += progress.may_have_cost
+        request, usage, reported = progress.request, completion.usage, completion.reported_cost
+        ours = self._list_cost(request, usage)
+        cost = larger(ours, reported)
         if (text := writable(completion.text)) is not completion.text:
             completion = replace(completion, text=text)
         completion = without_echoes(completion)
@@ -256,9 +285,10 @@ class Client:
             request,
             tuple(progress.attempts),
             completion=completion,
-            cost=cost,
-            worst_case=usage is None or progress.may_have_cost > 0,
+            cost=None if cost is None else cost + progress.may_have_cost,
+            worst_case=usage is None or progress.guessed,
             simulated=self.provider.simulated,
+            list_cost=None if reported is None else ours,
         )
 
     def _failed(self, progress: _Progress, error: ProviderError) -> Call:
@@ -272,12 +302,13 @@ class Client:
             kind = "refused"
         if error.hint and kind == "refused":
             message = f"{message} ({error.hint})"
+        priced = self._meter.tariff is not None or progress.may_have_cost > 0
         return Call(
             progress.request,
             tuple(progress.attempts),
             failure=Failure(kind, writable(message), error.status_code),
-            cost=progress.may_have_cost if self._meter.tariff is not None else None,
-            worst_case=progress.may_have_cost > 0,
+            cost=progress.may_have_cost if priced else None,
+            worst_case=progress.guessed,
             simulated=self.provider.simulated,
         )
 
@@ -287,15 +318,3 @@ class Client:
         forbidden.add(item_id)
         answered = self._key_answered or (self._resumed and error.status_code == 403)
         return answered and len(forbidden) < FORBIDDEN_IN_A_ROW
-
-
-def writable(text: str) -> str:
-    """The text itself, or without halves of a character that no file can hold.
-
-    Such halves come from an emoji that was cut in two at ``max_tokens``.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

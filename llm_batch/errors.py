@@ -83,9 +83,14 @@ class ProviderError(LlmbError):
             arrived (a timeout or a reset after the request was sent).
         headers: Lower-cased response headers that speak of limits; may be empty.
         hint: What the user can do about it.
+
+    Attributes:
+        partial: What came all the same (a `Completion`), when the reply could be read: its usage
+            and reported cost are then what the attempt is charged. Otherwise ``None``.
     """
 
     kind = "error"
+    partial: Any = None
 
     def __init__(
         self,

@@ -7,8 +7,12 @@ Every key it has::
      "attempts": [{"number": 1, "started_at": 1795470050.1, "seconds": 0.8, "error": "",
                    "maybe_billed": false}],
      "completion": {"text": "…", "model": "gpt-4-0613", "finish_reason": "stop",
-                    "usage": {"input_tokens": 40, …}, "response_id": "…"},
-     "failure": null}
+                    "usage": {"input_tokens": 40, …}, "response_id": "…",
+                    "reported_cost": null},
+     "failure": null, "list_cost": null}
+
+``cost`` is what is booked: where the provider reports a cost, the larger of that and
+``list_cost``. Older lines have neither of the two.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ class _Line(msgspec.Struct):
     cost: float | None = None
     worst_case: bool = False
     simulated: bool = False
+    list_cost: float | None = None
 
 
 _head_decoder = msgspec.json.Decoder(Head)
@@ -73,6 +78,7 @@ def encode_call(call: Call) -> bytes:
         "attempts": call.attempts,
         "completion": call.completion,
         "failure": call.failure,
+        "list_cost": call.list_cost,
     }
     return _encoder.encode(record) + b"\n"
 
@@ -102,6 +108,7 @@ def answer_in(line: bytes, request: Request, key: str) -> Call | None:
         cost=found.cost,
         worst_case=found.worst_case,
         simulated=found.simulated,
+        list_cost=found.list_cost,
     )
 
 

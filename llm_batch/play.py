@@ -29,7 +29,9 @@ UNFINISHED = frozenset({"cancelled", "budget", "refused"})
 _DOUBTFUL = "forbidden"
 
 #: Statuses of an item whose last answer came, was paid for, and is of no use.
-UNUSABLE = frozenset({"truncated", "reasoning", "unparsed", "filtered", "empty"})
+UNUSABLE = frozenset(
+    {"truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete"}
+)
 
 
 class Gate(Protocol):

@@ -145,10 +145,12 @@ class Completion:
     Attributes:
         text: The answer; empty when there was none (see ``finish_reason``).
         model: The model as the provider named it in its answer.
-        finish_reason: ``stop``, ``length``, ``content_filter``, ``empty`` (no choice or no
-            content came back) or the provider's own word.
+        finish_reason: ``stop``, ``length``, ``content_filter``, ``tool_calls``, ``empty`` (no
+            choice or no content came back), ``reasoning`` (nothing but thoughts did) or the
+            provider's own word, of which `llm_batch.endings` knows nothing.
         usage: ``None`` when the provider did not say; such a call is charged at its worst case.
         response_id: The provider's id of the answer; may be empty.
+        reported_cost: What the provider says it costs, in USD; ``None`` when it does not say.
     """
 
     text: str
@@ -156,6 +158,7 @@ class Completion:
     finish_reason: str
     usage: Usage | None
     response_id: str = ""
+    reported_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +202,12 @@ class Call:
 
     Attributes:
         cost: USD for the whole call, what may have been billed for failed attempts included;
-            ``None`` when the model has no known price.
+            ``None`` when the model has no known price. Where the provider reports a cost, the
+            larger of its and ours counts.
         worst_case: True when ``cost`` contains a guess at the upper end, because the usage was
             missing or an attempt that failed may have been billed.
         simulated: True when the fake provider answered.
+        list_cost: USD of the answer at our prices, where the provider reported its own cost.
     """
 
     request: Request
@@ -212,6 +217,7 @@ class Call:
     cost: float | None = None
     worst_case: bool = False
     simulated: bool = False
+    list_cost: float | None = None
 
     def __post_init__(self) -> None:
         if (self.completion is None) == (self.failure is None):
@@ -258,12 +264,16 @@ class StepTotals:
         cost: USD; ``None`` when unknown.
         latency_seconds: Of the answering attempts, added up.
         attempts: Sends, re-asks and retries included.
+        reported_cost: USD that the provider said its answers cost; ``None`` where it said nothing.
+        list_cost: USD of those same answers at our prices; ``None`` also when these are unknown.
     """
 
     usage: Usage
     cost: float | None
     latency_seconds: float
     attempts: int
+    reported_cost: float | None = None
+    list_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +283,7 @@ class Result:
     Attributes:
         item: The item.
         status: ``ok``, or the kind of failure: ``unparsed``, ``truncated``, ``filtered``,
-            ``empty``, ``reasoning``, ``prompt`` or a `Failure` kind.
+            ``empty``, ``reasoning``, ``tool_call``, ``incomplete``, ``prompt`` or a `Failure` kind.
         outputs: By step name: the text, or the checked object of a step with an output schema.
         score: ``None`` when no score is configured or the item failed before it.
         passed: Whether the score reaches ``pass_at``; ``None`` without either.
@@ -313,3 +323,20 @@ class Interval:
     level: float
     n: int
     method: str
+
+
+def writable(text: str) -> str:
+    """The text itself, or without halves of a character that no file can hold.
+
+    Such halves come from an emoji that was cut in two at ``max_tokens``.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def larger(ours: float | None, theirs: float | None) -> float | None:
+    """The cost to book where two are known, or one, or none."""
+    return max((cost for cost in (ours, theirs) if cost is not None), default=None)

@@ -14,7 +14,9 @@ A line, with every key it has (``null`` where there is nothing to say)::
      "attempts": {"total": 2, "steps": {"generate": 1, "judge": 1}},
      "worst_case": false, "simulated": false}
 
-Costs are USD, ``null`` when a price is unknown. ``usage`` counts as `records.Usage` says.
+Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
+``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
+our prices. ``usage`` counts as `records.Usage` says.
 """
 
 from __future__ import annotations
@@ -74,11 +76,23 @@ def result_record(result: Result, keep: Collection[str] | None = None) -> dict[s
         "cost": {
             "total": None if None in costs else sum(cost for cost in costs if cost is not None),
             "steps": {name: totals.cost for name, totals in steps.items()},
+            **_reported(steps.values()),
         },
         "latency_seconds": _of_steps(steps, "latency_seconds"),
         "attempts": _of_steps(steps, "attempts"),
         "worst_case": result.worst_case,
         "simulated": result.simulated,
+    }
+
+
+def _reported(steps: Collection[StepTotals]) -> dict[str, float | None]:
+    told = [totals for totals in steps if totals.reported_cost is not None]
+    if not told:
+        return {}
+    listed = [totals.list_cost for totals in told]
+    return {
+        "reported": sum(totals.reported_cost or 0.0 for totals in told),
+        "listed": None if None in listed else sum(cost or 0.0 for cost in listed),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,7 +149,8 @@ def test_the_chain_is_a_pure_function_of_history_and_ends(
         if request is None:
             break
         calls.append(done(request, text, finish_reason=reason, cost=0.1))
-    assert len(calls) <= 3  # generate, judge, and judge asked again
+    # Each step twice where nothing comes, and the judge once more where it cannot be read.
+    assert len(calls) <= 5
     assert len({call.request.key for call in calls}) == len(calls)
     result = chain().result(item(), calls)
     assert result == chain().result(item(), calls)
@@ -200,13 +202,71 @@ def test_text_steps_are_never_asked_again() -> None:
 
 # Statuses
 
+STOPPED = "the provider's content filter stopped the answer"
+CUT_AT_20 = "the answer was cut at 20 output tokens; raise max_tokens"
+CUT_IN_THOUGHT = (
+    "the answer was cut at 20 output tokens in the middle of thoughts; raise max_tokens"
+)
+THOUGHTS = "the answer is thoughts and nothing after them"
+ELSEWHERE = (
+    "all text is in the reply's field for reasoning and none in its content; lower the reasoning "
+    "effort, or correct how the server parts the two"
+)
+CALLED = "the model called a tool instead of answering"
+
+
+def ended(word: str) -> str:
+    return f"the answer ended as {word!r}, which may be half of it"
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "stop"), (" \n", "stop"), ("", "empty")])
+def test_an_empty_answer_is_asked_for_once_more_and_then_the_item_is_empty(
+    text: str, reason: str
+) -> None:
+    calls = [done(chain().next_request(item(), []), text, finish_reason=reason, cost=0.1)]
+    again = chain().next_request(item(), calls)
+    assert again == replace(calls[0].request, sample=1)
+    calls.append(done(again, text, finish_reason=reason, cost=0.1))
+    assert chain().next_request(item(), calls) is None
+    result = chain().result(item(), calls)
+    assert (result.status, result.error) == ("empty", "generate: the provider sent no text")
+    assert result.steps["generate"].cost == 0.2
+
+
+def test_what_comes_after_an_empty_answer_counts_and_may_be_asked_for_again() -> None:
+    calls = played(chain(), item(), "", "One.", "", "fine", '{"score": 4}')
+    assert chain().next_request(item(), calls) is None
+    assert [call.request.sample for call in calls] == [0, 1, 0, 1, 1]
+    result = chain().result(item(), calls)
+    assert (result.status, result.score.value if result.score else None) == ("ok", 4.0)
+
+
+@pytest.mark.parametrize("reason", ["stop", "STOP", "end_turn", "COMPLETE", "eos_token", ""])
+def test_only_a_word_that_is_known_to_mean_whole_makes_an_answer(reason: str) -> None:
+    calls = [done(one_step().next_request(item(), []), "One.", finish_reason=reason)]
+    assert one_step().result(item(), calls).status == "ok"
+
+
+def test_later_steps_and_a_re_ask_never_see_thoughts_and_the_call_keeps_them() -> None:
+    calls = played(chain(), item(), "<think>Two?</think>One.", "<think>4</think>I like it.")
+    assert prompts(calls[1].request)[0][1].startswith("What is 1? 1 One.\n")
+    again = chain().next_request(item(), calls)
+    assert prompts(again)[1] == ("assistant", "I like it.")
+    assert chain().result(item(), calls[:1], "stopped").outputs == {"generate": "One."}
+    assert calls[0].completion is not None
+    assert calls[0].completion.text == "<think>Two?</think>One."
+
+
+def test_a_score_is_never_read_from_a_draft_in_the_thoughts() -> None:
+    draft = 'Let me see. The draft says {"reason":"draft","score":2} … </think>\n{"score": 5}'
+    result = chain().result(item(), played(chain(), item(), "One.", draft))
+    assert result.score is not None
+    assert result.score.value == 5.0
+
 
 @pytest.mark.parametrize(
     ("text", "finish_reason", "reasoning", "status", "error"),
     [
-        ("", "stop", 0, "empty", "generate: the provider sent no text"),
-        (" \n", "stop", 0, "empty", "generate: the provider sent no text"),
-        ("", "empty", 0, "empty", "generate: the provider sent no text"),
         ("", "length", 0, "truncated", "generate: no text within 20 output tokens"),
         (
             "",
@@ -236,6 +296,17 @@ def test_text_steps_are_never_asked_again() -> None:
             "filtered",
             "generate: the provider's content filter stopped the answer",
         ),
+        ("Well,", "SAFETY", 0, "filtered", f"generate: {STOPPED}"),
+        ("Well,", "MAX_TOKENS", 0, "truncated", f"generate: {CUT_AT_20}"),
+        ("", "tool_calls", 0, "tool_call", f"generate: {CALLED}"),
+        ("Let me look.", "tool_use", 0, "tool_call", f"generate: {CALLED}"),
+        ("Well,", "something_new", 0, "incomplete", f"generate: {ended('something_new')}"),
+        ("", "something_new", 0, "incomplete", f"generate: {ended('something_new')}"),
+        ("Well,", "abort", 0, "incomplete", f"generate: {ended('abort')}"),
+        ("", "reasoning", 0, "reasoning", f"generate: {ELSEWHERE}"),
+        ("<think>So", "stop", 0, "reasoning", f"generate: {THOUGHTS}"),
+        ("<think>So</think>\n", "stop", 0, "reasoning", f"generate: {THOUGHTS}"),
+        ("<think>So", "length", 0, "reasoning", f"generate: {CUT_IN_THOUGHT}"),
     ],
 )
 def test_an_answer_that_is_none_has_its_own_status_and_ends_the_item(
@@ -298,6 +369,23 @@ def test_a_bad_system_prompt_is_named_as_such() -> None:
 def test_an_unfinished_item_has_no_result() -> None:
     with pytest.raises(ValueError, match="'q1' is not finished: judge is to come"):
         chain().result(item(), played(chain(), item(), "One."))
+
+
+def test_what_providers_report_adds_up_by_step_beside_ours() -> None:
+    calls = played(chain(), item(), "One.", "fine", '{"score": 4}')
+    calls = [
+        replace(
+            call,
+            completion=replace(call.completion, reported_cost=0.5),
+            list_cost=0.25,
+            # As of an answer that another run paid for.
+            cost=0.0 if number == 1 else 0.5,
+        )
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
+    steps = chain().result(item(), calls).steps
+    told = {name: (totals.reported_cost, totals.list_cost) for name, totals in steps.items()}
+    assert told == {"generate": (0.5, 0.25), "judge": (0.5, 0.25)}
 
 
 # Scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -474,6 +475,70 @@ def test_attempts_that_may_have_been_billed_are_charged() -> None:
     assert call.cost == pytest.approx(2 * worst(asked) + COST)
     assert call.worst_case
     assert [attempt.maybe_billed for attempt in call.attempts] == [True, False, True, False]
+
+
+def broken(usage: Usage | None, reported: float | None = None) -> Unavailable:
+    error = Unavailable("the answer broke off", maybe_billed=True)
+    error.partial = replace(completion(usage=usage), reported_cost=reported)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("errors", "cost", "guessed"),
+    [
+        ([broken(USAGE), broken(USAGE)], 2 * COST, False),
+        ([broken(Usage())], 0.0, False),
+        ([broken(USAGE, reported=1.0)], 1.0, False),
+        ([broken(USAGE, reported=0.0)], COST, False),
+    ],
+    ids=["usage", "nothing used", "dearer", "cheaper"],
+)
+def test_an_attempt_whose_reply_says_what_it_took_is_charged_that(
+    errors: list[Answer], cost: float, guessed: bool
+) -> None:
+    call = Rig([*errors, completion(usage=USAGE)]).call()
+    assert call.cost == pytest.approx(cost + COST)
+    assert call.worst_case is guessed
+    call = Rig([*errors, Rejected("no")]).call()
+    assert (call.cost, call.worst_case) == (pytest.approx(cost), guessed)
+
+
+def test_an_attempt_whose_reply_says_nothing_is_charged_the_worst() -> None:
+    asked = request(max_tokens=100)
+    call = Rig([broken(None), completion(usage=USAGE)]).call(asked)
+    assert call.cost == pytest.approx(worst(asked) + COST)
+    assert call.worst_case
+
+
+@pytest.mark.parametrize(
+    ("reported", "settings", "cost", "ours"),
+    [
+        (None, PRICED, COST, None),
+        (COST / 2, PRICED, COST, COST),
+        (COST * 2, PRICED, COST * 2, COST),
+        (0.5, Model(), 0.5, None),
+        (None, Model(), None, None),
+    ],
+    ids=["nothing said", "cheaper", "dearer", "no price of ours", "no price at all"],
+)
+def test_the_larger_of_our_cost_and_the_providers_is_booked_and_both_are_kept(
+    reported: float | None, settings: Model, cost: float | None, ours: float | None
+) -> None:
+    said = replace(completion(usage=USAGE), reported_cost=reported)
+    call = Rig([said], settings=settings).call()
+    assert (call.cost, call.list_cost) == (pytest.approx(cost), pytest.approx(ours))
+    assert call.completion is not None
+    assert call.completion.reported_cost == reported
+    assert not call.worst_case
+
+
+def test_thoughts_beyond_the_cap_count_towards_the_limit_of_tokens() -> None:
+    clock = FakeClock()
+    limiter = Limiter(None, 1000, clock)
+    rig = Rig([completion(usage=Usage(10, 600)), completion()], limiter=limiter, clock=clock)
+    rig.call(request("q1", max_tokens=20))
+    rig.call(request("q2", max_tokens=500))
+    assert clock.now() > 1  # 600 of the minute's 1,000 tokens are gone, not 30
 
 
 def test_a_failed_call_is_charged_what_may_have_been_billed_and_no_more() -> None:

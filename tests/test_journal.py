@@ -68,7 +68,7 @@ def test_a_line_has_the_documented_keys_and_no_others(path: Path) -> None:
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     keys = [
         "schema", "key", "item", "step", "model", "sample", "ok", "cost", "worst_case",
-        "simulated", "attempts", "completion", "failure",
+        "simulated", "attempts", "completion", "failure", "list_cost",
     ]  # fmt: skip
     assert [list(line) for line in lines] == [keys, keys]
     assert lines[0]["attempts"][0] == {

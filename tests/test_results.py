@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_an_unknown_cost_is_null_and_never_zero() -> None:
     unknown = StepTotals(Usage(1, 1), None, 0.1, 1)
     record = json.loads(encode_result(result(steps={"generate": GENERATE, "judge": unknown})))
     assert record["cost"] == {"total": None, "steps": {"generate": 0.0004, "judge": None}}
+
+
+def test_what_the_provider_says_its_answers_cost_stands_beside_ours() -> None:
+    told = replace(GENERATE, reported_cost=0.0005, list_cost=0.0004)
+    record = result_record(result(steps={"generate": told, "judge": JUDGE}))
+    assert record["cost"] == {
+        "total": 0.0012000000000000001,
+        "steps": {"generate": 0.0004, "judge": 0.0008},
+        "reported": 0.0005,
+        "listed": 0.0004,
+    }
+    unpriced = replace(JUDGE, reported_cost=0.25)
+    record = result_record(result(steps={"generate": told, "judge": unpriced}))
+    assert (record["cost"]["reported"], record["cost"]["listed"]) == (0.2505, None)
 
 
 def test_only_the_fields_to_keep_are_copied_in_their_order() -> None:

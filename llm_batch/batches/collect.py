@@ -9,12 +9,20 @@ from typing import Any
 from llm_batch.batches.api import JobState, unfinished
 from llm_batch.batches.job_log import Entry, Job, stub_of
 from llm_batch.batches.vendors import Connection
-from llm_batch.client import writable
 from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable
 from llm_batch.journal import Journal
 from llm_batch.prices import Tariff
 from llm_batch.providers.redact import without_echoes
-from llm_batch.records import Attempt, Call, Completion, Failure, Message, Request
+from llm_batch.records import (
+    Attempt,
+    Call,
+    Completion,
+    Failure,
+    Message,
+    Request,
+    larger,
+    writable,
+)
 
 # Seconds: a job takes longer than that to be made.
 _SAME_MOMENT = 0.002
@@ -178,11 +186,19 @@ def call_of(found: Collected, request: Request, tariff: Tariff | None) -> Call:
     completion = found.completion
     assert completion is not None  # errors do not come here
     usage = completion.usage
-    cost: float | None = None
+    ours: float | None = None
     if tariff is not None:
-        cost = found.entry.most if usage is None else tariff.cost(usage, batch=True)
+        ours = found.entry.most if usage is None else tariff.cost(usage, batch=True)
+    reported = completion.reported_cost
     if (text := writable(completion.text)) is not completion.text:
         completion = replace(completion, text=text)
     completion = without_echoes(completion)
     attempt = Attempt(1, found.job.at, found.seconds)
-    return Call(request, (attempt,), completion=completion, cost=cost, worst_case=usage is None)
+    return Call(
+        request,
+        (attempt,),
+        completion=completion,
+        cost=larger(ours, reported),
+        worst_case=usage is None,
+        list_cost=None if reported is None else ours,
+    )

@@ -23,7 +23,7 @@ from llm_batch.manifest import config_record, read_manifest, run_paths
 
 _CALLS = ".calls.jsonl"
 #: Items that a run does not play again: their answers came, usable or not.
-_KEPT = ("ok", "unparsed", "truncated", "empty", "reasoning")
+_KEPT = ("ok", "unparsed", "truncated", "empty", "reasoning", "tool_call", "incomplete")
 
 
 def estimate(

@@ -15,6 +15,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import Timeout
+from llm_batch.providers.accounts import COST_HEADER
 from llm_batch.providers.address import is_loopback
 from llm_batch.providers.base import Prepared, Reply, too_slow
 from llm_batch.providers.dialect import Dialect, Form
@@ -104,7 +105,8 @@ class DirectProvider:
             except Timeout as error:
                 raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
-                return Reply(completion_from_reply(body), limit_headers(headers))
+                completion = completion_from_reply(body, headers.get(COST_HEADER))
+                return Reply(completion, limit_headers(headers))
             raise error_from_reply(status, body, headers)
 
         return self.dialect.ask(request, send)

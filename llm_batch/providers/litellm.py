@@ -16,22 +16,27 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from llm_batch.config import Model
+from llm_batch.endings import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
+from llm_batch.providers.accounts import COST_HEADER, usage_from
 from llm_batch.providers.address import how_to_look, is_loopback, plain_http, shown
 from llm_batch.providers.base import Prepared, Reply, too_slow
+from llm_batch.providers.bodies import value_in
 from llm_batch.providers.dialect import Dialect, Form
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
+from llm_batch.providers.envelopes import failure_in
 from llm_batch.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import Words, error_from_reply, limit_headers
-from llm_batch.providers.replies import completion_from_reply, finish_reason, unreadable, usage_from
+from llm_batch.providers.replies import broke_off, completion_from_reply, unreadable
 from llm_batch.providers.variables import headers_of
 from llm_batch.providers.wire import most_bytes
 from llm_batch.records import Completion, Request, Usage
@@ -47,8 +52,12 @@ _OLLAMA_URL = "http://localhost:11434"
 
 _NO_KEY = ("api_key client option must be set", "missing api", "missing credentials")
 _UNREACHABLE = ("connection refused", "name or service not known", "cannot connect", "getaddrinfo")
+# Anthropic's and Cohere's, Bedrock's, Gemini's, Ollama's, Titan's, and that of the Responses API.
+_ENDINGS = (
+    *("stop_reason", "stopReason", "finishReason", "finish_reason", "done_reason"),
+    *("completionReason", "blockReason", "reason"),
+)
 _SAYS_USAGE = re.compile(rb'"\w*(usage|tokens?|token_?count|eval_count)\w*"\s*:', re.IGNORECASE)
-_CUT_BY_OLLAMA = re.compile(rb'"done_reason"\s*:\s*"length"')
 
 _setting_up = threading.Lock()
 
@@ -170,7 +179,7 @@ class LitellmProvider:
             def send(form: Form) -> Reply:
                 try:
                     response = self._ask(request, form, timeout_seconds, self._live)
-                    completion = _completion(response, self._model, seen)
+                    completion = _completion(response, self._model, seen, request)
                     return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
                 except ProviderError:
                     raise
@@ -210,10 +219,12 @@ class LitellmProvider:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
             try:
                 response = self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
-                return _completion(response, self._model, seen)
+                return _completion(response, self._model, seen, request)
             except ProviderError:
                 raise
             except Exception as error:
+                if (whole := _whole_answer(seen)) is not None:
+                    return whole
                 raise translated(error, seen, _REHEARSAL_SECONDS) from error
 
     @property
@@ -278,34 +289,103 @@ def _default_url(vendor: str) -> str:
     return ""
 
 
-def _completion(response: Any, model: str, seen: Exchange) -> Completion:
+def _completion(response: Any, model: str, seen: Exchange, request: Request) -> Completion:
+    """What litellm read, with the ending that came over the wire.
+
+    litellm takes words that it does not know for a whole answer, and errors for an empty one.
+    """
+    if (read := _read_on_the_wire(seen)) is not None:
+        return _with_tools_for_schemas(read, response, request)
+    on_the_wire = _ending_on_the_wire(seen.body)
     named = str(response.model or "").removeprefix(f"{model.partition('/')[0]}/")
     response_id = str(response.id or "")
     usage = _usage(getattr(response, "usage", None), seen)
+    came = Completion("", named, EMPTY, usage, response_id)
     if not response.choices:
-        return Completion("", named, "empty", usage, response_id)
+        return came
     choice = response.choices[0]
+    word = on_the_wire or word_of(choice.finish_reason)
+    reason = ending(word)
+    if reason == BROKEN:
+        raise broke_off(word, came)
     text = choice.message.content or ""
-    if not text and re.match(rb'\s*\{\s*"error"\s*:\s*[{"]', seen.body):
-        raise unreadable(seen.body, "an error")  # Ollama's becomes an empty answer
-    reason = finish_reason(choice.finish_reason, text)
-    if _CUT_BY_OLLAMA.search(seen.body):
-        reason = "length"  # litellm says "stop" of /api/generate
-    return Completion(text, named, reason, usage, response_id)
+    if reason == TOOL_CALL and _is_made_of_tool(choice.message, request):
+        reason = WHOLE
+    if not text.strip() and reason == WHOLE:
+        thought = getattr(choice.message, "reasoning_content", None)
+        reason = TOOL_CALL if choice.message.tool_calls else REASONING if thought else EMPTY
+    return replace(came, text=text, finish_reason=reason)
+
+
+def _read_on_the_wire(seen: Exchange) -> Completion | None:
+    """What the direct provider would read; ``None`` when the layout is another than OpenAI's.
+
+    Raises:
+        ProviderError: The reply holds an error, or half an answer.
+    """
+    body = seen.body
+    found = b'"choices"' in body.replace(b"\0", b"")  # in UTF-16 too
+    return completion_from_reply(body, seen.headers.get(COST_HEADER)) if found else None
+
+
+def _with_tools_for_schemas(read: Completion, response: Any, request: Request) -> Completion:
+    """The completion, with the text that litellm made of the call of a tool it had sent itself."""
+    message: Any = response.choices[0].message if response.choices else None
+    if read.finish_reason == TOOL_CALL and _is_made_of_tool(message, request):
+        return replace(read, text=message.content, finish_reason=WHOLE)
+    return read
+
+
+def _is_made_of_tool(message: Any, request: Request) -> bool:
+    """Whether a text is the call of a tool that stood for the schema: litellm's way at some."""
+    if message is None or not message.content or message.tool_calls:
+        return False
+    return "response_format" in request.params
+
+
+def _ending_on_the_wire(body: bytes) -> str:
+    """The word for the end of an answer in another layout than OpenAI's; empty without one.
+
+    Raises:
+        ProviderError: The reply holds an error.
+    """
+    try:
+        value = value_in(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return ""
+    if (failure := failure_in(value, {})) is not None:
+        raise failure
+    places = [value]
+    for name in ("candidates", "results", "generations", "promptFeedback", "incomplete_details"):
+        inner = value.get(name)
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        places += [inner] if isinstance(inner, dict) else []
+    words = (word_of(place.get(name)) for place in places for name in _ENDINGS)
+    return next(filter(None, words), "")
 
 
 def _whole_answer(seen: Exchange) -> Completion | None:
     """What litellm stumbled over although it holds an answer, which is paid for by now.
 
     It turns a reply down for a count of tokens that is a text, say.
+
+    Raises:
+        ProviderError: What it stumbled over is an error in a 200.
     """
     if seen.status != 200:
         return None
-    try:
-        completion = completion_from_reply(seen.body)
-    except ProviderError:
-        return None
-    return completion if completion.text else None
+    if (read := _read_on_the_wire(seen)) is not None:
+        return read
+    word = _ending_on_the_wire(seen.body)
+    reason = ending(word) if word else WHOLE
+    if reason == BROKEN:
+        raise broke_off(word, Completion("", "", BROKEN, None))
+    # A filter that lets nothing through leaves a shape that litellm does not take.
+    return None if reason == WHOLE else Completion("", "", reason, None)
 
 
 def _usage(said: Any, seen: Exchange) -> Usage | None:

@@ -6,143 +6,274 @@ proxy or a vendor's error in a 200 is never taken for an answer.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from llm_batch.errors import ProviderError, Unavailable
+from llm_batch.endings import (
+    BROKEN,
+    CUT,
+    EMPTY,
+    FILTERED,
+    REASONING,
+    TOOL_CALL,
+    WHOLE,
+    ending,
+    word_of,
+)
+from llm_batch.errors import Unavailable
+from llm_batch.providers.accounts import cost_from, nothing_used, usage_from
+from llm_batch.providers.bodies import value_in
+from llm_batch.providers.envelopes import failure_in
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.refusals import error_from_reply
-from llm_batch.records import Completion, Usage
+from llm_batch.records import Completion, Usage, writable
+
+_THOUGHTS = (
+    *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"),
+    "thoughts",
+)
+_THOUGHT = re.compile("think|reason|thought", re.IGNORECASE)
+#: OpenRouter gives a model's own word beside OpenAI's; of these nothing more is to be said.
+_PLAIN = (None, "stop", "STOP", "end_turn", "completed")
 
 
-# Only what is used is decoded: the rest of a reply is skipped at full speed.
+# Only what is used is decoded: the rest of a reply is skipped at full speed. What is anything but
+# a plain answer, or cannot be decoded so, is read once more, slowly and tolerantly.
 class _Message(msgspec.Struct):
-    content: str | list[Any] | None = None
-    refusal: Any = None
+    content: str
+    tool_calls: Any = None
 
 
 class _Choice(msgspec.Struct):
-    message: _Message | None = None
-    finish_reason: str | None = None
+    message: _Message
+    finish_reason: str
+    native_finish_reason: Any = None
     error: Any = None
 
 
 class _Reply(msgspec.Struct):
-    id: Any = ""
-    model: Any = ""
-    choices: list[_Choice] | None = None
+    choices: list[_Choice]
+    id: str = ""
+    model: str = ""
     usage: Any = None
     error: Any = None
+    errors: Any = None
+    code: Any = None
+    status: Any = None
+    success: Any = None
+    base_resp: Any = None
+    error_code: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
+_NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def completion_from_reply(body: bytes) -> Completion:
+def completion_from_reply(body: bytes, cost: str | None = None) -> Completion:
     """The completion in the body of a 200, in OpenAI's layout.
 
     No choice or no content is a completion with an empty text and the finish reason ``empty``
     (or ``length`` and ``content_filter`` as given); it is never taken for an answer.
 
+    Args:
+        body: As received.
+        cost: What a gateway's header says it cost, in USD; ``None`` without one.
+
     Raises:
-        Unavailable: The body is not such a reply; it may have been billed all the same.
+        Unavailable: The body is not such a reply, or the answer in it broke off; it may have been
+            billed all the same.
         ProviderError: The body holds an error in spite of its status.
     """
     try:
         reply = _decoder.decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except _NOT_PLAIN:
+        return _read(body, cost)
+    if not reply.choices or not _is_plain(reply, reply.choices[0]):
+        return _read(body, cost)
+    usage = reply.usage
+    return Completion(
+        reply.choices[0].message.content,
+        reply.model,
+        WHOLE,
+        usage_from(usage),
+        reply.id,
+        cost_from(usage, cost),
+    )
+
+
+def _is_plain(reply: _Reply, choice: _Choice) -> bool:
+    text = choice.message.content
+    return (
+        choice.finish_reason == WHOLE
+        and choice.native_finish_reason in _PLAIN
+        and text != ""
+        and not text.isspace()
+        and not (choice.error or choice.message.tool_calls)
+        and not (reply.error or reply.errors or reply.code or reply.status or reply.base_resp)
+        and not (reply.error_code or reply.success is False)
+    )
+
+
+def _read(body: bytes, cost: str | None = None) -> Completion:
+    """The same for whatever is no plain answer."""
+    try:
+        return _of_value(value_in(body), body, cost)
+    except ValueError as error:
         raise unreadable(body, str(error)) from error
-    if not reply.choices:
-        # Without any of the three it is the reply of something else.
-        if reply.error or (reply.choices is None and reply.usage is None):
-            raise unreadable(body, "no choices")
-        choice = _Choice(_Message(), "empty")
-    else:
-        choice = reply.choices[0]
-    if choice.error and choice.finish_reason == "error":  # OpenRouter, halfway through an answer
-        raise unreadable(msgspec.json.encode({"error": choice.error}), "an error")
-    text = _text_of(choice.message)
-    reason = finish_reason(choice.finish_reason, text)
-    if choice.message is not None and choice.message.refusal and not text:
-        reason = "content_filter"
-    usage = usage_from(reply.usage)
-    return Completion(text, str(reply.model or ""), reason, usage, str(reply.id or ""))
+    except RecursionError:
+        raise unreadable(body, "it is nested too deeply") from None
 
 
-def unreadable(body: bytes, why: str) -> ProviderError:
-    """The error that a reply with status 200 stands for when there is no completion in it.
+def _of_value(value: Any, body: bytes, cost: str | None) -> Completion:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        raise unreadable(body, "no object")
+    value = _unwrapped(value)
+    came = _whatever_came(value, cost)
+    choices = value.get("choices")
+    if isinstance(choices, dict):
+        choices = [choices]
+    elif not isinstance(choices, list):
+        choices = None
+    first = choices[0] if choices else {}
+    choice = first if isinstance(first, dict) else None
+    if (failure := failure_in(value, choice or {})) is not None:
+        failure.partial = came
+        raise failure
+    text, thought = _said_in(choice) if choice is not None else (None, False)
+    if choices is None or choice is None or text is None:
+        raise unreadable(body, "no choices" if choices is None else "no answer in it", came)
+    word = _word_in(value, choice)
+    reason = ending(word)
+    if reason == BROKEN:
+        raise broke_off(word, came)
+    if not text.strip():
+        reason = _reason_of_nothing(reason, choice, thought)
+        usage = came.usage
+        if thought and usage is not None and not usage.reasoning_tokens:
+            # Where nothing else was said, all of it was thought.
+            came = replace(came, usage=replace(usage, reasoning_tokens=usage.output_tokens))
+    return replace(came, text=writable(text), finish_reason=writable(reason))
+
+
+def _unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``{"code": 0, "data": {"choices": …}}`` with all of its keys on one level."""
+    for name in () if "choices" in value else ("data", "result", "response", "output"):
+        inner = value.get(name)
+        if isinstance(inner, dict) and "choices" in inner:
+            return {**value, **inner}
+    return value
+
+
+def _whatever_came(value: Mapping[str, Any], cost: str | None) -> Completion:
+    """The accounts of a reply, whether or not there is an answer in it."""
+    said = value.get("usage")
+    usage = Usage() if nothing_used(said) else usage_from(said)
+    model, response_id = (writable(str(value.get(name) or "")) for name in ("model", "id"))
+    return Completion("", model, BROKEN, usage, response_id, cost_from(said, cost))
+
+
+def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+    """The word for why an answer ended; a gateway's own word gives way to a worse one beneath."""
+    names = ("finish_reason", "finishReason", "stop_reason", "done_reason")
+    word = word_of(next((choice[name] for name in names if name in choice), None))
+    native = word_of(choice.get("native_finish_reason"))
+    if native and ending(word) == WHOLE and ending(native) in (CUT, FILTERED, BROKEN):
+        return native  # OpenRouter
+    if value.get("output_sensitive") is True or value.get("input_sensitive") is True:
+        return "sensitive"  # MiniMax
+    return word
+
+
+def _reason_of_nothing(reason: str, choice: Mapping[str, Any], thought: bool) -> str:
+    """Why an answer without text ended."""
+    said = choice.get("message")
+    message = said if isinstance(said, dict) else {}
+    if message.get("refusal"):
+        return FILTERED
+    if reason != WHOLE:
+        return reason
+    if message.get("tool_calls") or message.get("function_call"):
+        return TOOL_CALL
+    return REASONING if thought else EMPTY
+
+
+def _said_in(choice: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """The text of a choice, ``None`` when it is none, and whether thoughts stand beside it."""
+    message = choice.get("message") or choice.get("delta")
+    if not isinstance(message, dict):
+        return _text_of(choice.get("text") if message is None else message)
+    text, thought = _text_of(message.get("content"))
+    return text, thought or any(message.get(name) for name in _THOUGHTS)
+
+
+def _text_of(content: Any) -> tuple[str | None, bool]:
+    """The text of a content, and whether thoughts are among its parts."""
+    if content is None or isinstance(content, str):
+        return content or "", False
+    parts = content if isinstance(content, list) else [content]
+    texts, thought = [], False
+    for part in parts:
+        if isinstance(part, dict) and _is_thought(part):
+            thought = True
+        elif (text := _text_of_part(part)) is None:
+            return None, thought
+        else:
+            texts.append(text)
+    return "".join(texts), thought
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    kind = part.get("type")
+    return part.get("thought") is True or (isinstance(kind, str) and bool(_THOUGHT.search(kind)))
+
+
+def _text_of_part(part: Any) -> str | None:
+    if part is None or isinstance(part, str):
+        return part or ""
+    if not isinstance(part, dict):
+        return None
+    inner = part.get("text")
+    if inner is None and ("type" in part or "role" in part or len(part) == 1):
+        inner = part.get("content", part.get("parts"))
+    if isinstance(inner, dict):
+        inner = inner.get("value")
+    if isinstance(inner, str):
+        return inner
+    if isinstance(inner, list):
+        texts = (one.get("text") if isinstance(one, dict) else one for one in inner)
+        return "".join(text for text in texts if isinstance(text, str))
+    if "type" in part:
+        return ""  # a picture, a call of a tool, a source
+    # A server that has read the JSON it was asked for.
+    return json.dumps(part, ensure_ascii=False)
+
+
+def unreadable(body: bytes, why: str, came: Completion | None = None) -> Unavailable:
+    """The error for a reply with status 200 that is no completion.
 
     The provider may have worked for it, so it may be billed.
     """
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        value = None
-    inner = value.get("error") if isinstance(value, dict) else None
-    if inner:
-        code = str(inner.get("code") if isinstance(inner, dict) else None)
-        status = int(code) if re.fullmatch(r"[45]\d\d", code) else 502
-        error = error_from_reply(status, body, {})
-        error.maybe_billed = True
-        return error
     start = without_keys(body[:2000].decode("utf-8", "replace"), longest=80)
-    return Unavailable(
+    error = Unavailable(
         f"the reply is not a chat completion ({without_keys(why)}): {start}",
         kind="garbage",
         status_code=200,
         maybe_billed=True,
     )
+    error.partial = came
+    return error
 
 
-def finish_reason(said: str | None, text: str) -> str:
-    """Why an answer ended, in the words of `Completion`."""
-    if said in ("model_length", "max_tokens"):  # Mistral's and others' for a cut answer
-        return "length"
-    if not text and said in (None, "", "stop"):
-        return "empty"
-    return said or "stop"
-
-
-def _text_of(message: _Message | None) -> str:
-    if message is None or message.content is None:
-        return ""
-    if isinstance(message.content, str):
-        return message.content
-    parts = (part.get("text") for part in message.content if isinstance(part, dict))
-    return "".join(part for part in parts if isinstance(part, str))
-
-
-#: No single call of any model has this many tokens; a larger count is noise.
-_MOST_TOKENS = 100_000_000
-
-
-def usage_from(value: Any) -> Usage | None:
-    """Usage in OpenAI's layout; ``None`` when it is missing or cannot be true."""
-    if not isinstance(value, dict):
-        return None
-    details_in = value.get("prompt_tokens_details") or {}
-    details_out = value.get("completion_tokens_details") or {}
-    read = details_in if isinstance(details_in, dict) else {}
-    made = details_out if isinstance(details_out, dict) else {}
-    counts = (
-        value.get("prompt_tokens"),
-        value.get("completion_tokens"),
-        read.get("cached_tokens") or 0,
-        read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
-        made.get("reasoning_tokens") or 0,
+def broke_off(word: str, came: Completion) -> Unavailable:
+    """The error for an answer that the server itself did not bring to its end."""
+    error = Unavailable(
+        f"the answer broke off: {without_keys(word)}", status_code=200, maybe_billed=True
     )
-    if not all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts):
-        return None
-    usage = Usage(*counts)  # type: ignore[arg-type]  # each was just seen to be an int
-    cached = usage.cache_read_tokens + usage.cache_write_tokens
-    if usage.input_tokens == 0 or cached > usage.input_tokens:
-        return None  # no prompt has no tokens
-    beside = usage.input_tokens + usage.output_tokens + usage.reasoning_tokens
-    if usage.reasoning_tokens and (
-        usage.reasoning_tokens > usage.output_tokens or value.get("total_tokens") == beside
-    ):
-        # Some (xAI) count reasoning beside the output instead of inside it.
-        return Usage(*counts[:1], usage.output_tokens + usage.reasoning_tokens, *counts[2:])  # type: ignore[arg-type]
-    return usage
+    error.partial = came
+    return error

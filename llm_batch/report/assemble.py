@@ -144,4 +144,6 @@ def _money(tally: Tally, population: int | None, level: float) -> Money:
         per_passed=cost / tally.passed if cost is not None and tally.passed else None,
         whole_dataset=whole,
         worst_case_items=tally.worst_case,
+        reported=tally.reported,
+        listed=None if tally.reported is None else tally.listed.cost,
     )

@@ -42,9 +42,11 @@ class BySteps(msgspec.Struct, gc=False):
 
 
 class CostBySteps(msgspec.Struct, gc=False):
-    """``cost`` of a line; ``None`` where a price is unknown."""
+    """``cost`` of a line; ``None`` where a price is unknown, or nothing was reported."""
 
     total: Amount | None = None
+    reported: Amount | None = None
+    listed: Amount | None = None
     steps: Any = NoSteps()
 
 

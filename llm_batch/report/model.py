@@ -270,12 +270,17 @@ class Money:
         whole_dataset: What all items of the dataset would cost in all, from the items read
             (t interval, finite population); ``None`` when the size or a price is unknown.
         worst_case_items: Items whose cost includes an upper bound in place of a bill.
+        reported: What the provider said its answers cost; ``None`` when it said nothing. For each
+            answer the larger of that and ours is booked.
+        listed: Those same answers at our prices; ``None`` also when one of these is unknown.
     """
 
     per_item: float | None
     per_passed: float | None
     whole_dataset: Interval | None
     worst_case_items: int
+    reported: float | None = None
+    listed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,15 @@ _METHODS = {
 #: Half widths a larger sample may aim at, as fractions of one.
 _MARGINS = (0.05, 0.03, 0.02, 0.01)
 
+_OF_ANSWERS = ("truncated", "reasoning", "unparsed", "empty", "filtered", "tool_call", "incomplete")
 #: Failures that the same run would meet again; all others are tried again by the next run.
-_SETTLED = frozenset(
-    (
-        *("truncated", "reasoning", "unparsed", "empty", "filtered", "prompt", "too_long"),
-        *("rejected", "forbidden"),
-    )
-)
+_SETTLED = frozenset((*_OF_ANSWERS, "prompt", "too_long", "rejected", "forbidden", "oversized"))
 _CHANGE = {
     "truncated": "raise max_tokens of the step named in the example",
-    "reasoning": "raise max_tokens: reasoning took all output tokens",
+    "reasoning": "raise max_tokens, or lower the reasoning effort: there was no answer after it",
     "unparsed": "read the replies that gave no score, and make the judge's prompt plainer",
+    "tool_call": "take tools out of params of the step named in the example",
+    "incomplete": "look at the word in the example: it does not say that answers were whole",
     "prompt": "mend the prompt or the data of the item in the example",
     "too_long": "shorten the prompt, or choose a model with a larger context",
 }

@@ -80,6 +80,10 @@ class Tally:
         #: Items without a result; only their number and cost are kept.
         self.failed = StepTally()
         self.costs = array("d")
+        #: USD that the provider says its answers cost, and what they cost at our prices; of those
+        #: alone of which it says something.
+        self.reported: float | None = None
+        self.listed = StepTally()
         self._seen: set[str] = set()
 
     def add(self, batch: list[Line]) -> list[Line]:
@@ -162,6 +166,10 @@ class Tally:
         totals = [cost.total for cost in costs]
         self.total.add_costs(totals)
         self.costs.extend(_known(totals))
+        told = [cost for cost in costs if cost.reported is not None]
+        if told:
+            self.reported = (self.reported or 0.0) + sum([cost.reported or 0.0 for cost in told])
+            self.listed.add_costs([cost.listed for cost in told])
 
     def merge(self, after: Tally) -> bool:
         """Add what was counted over all the rest of the file, before either is finished.
@@ -188,6 +196,9 @@ class Tally:
         self.total.merge(after.total)
         self.failed.merge(after.failed)
         self.costs.extend(after.costs)
+        if after.reported is not None:
+            self.reported = (self.reported or 0.0) + after.reported
+        self.listed.merge(after.listed)
         return True
 
     def __getstate__(self) -> dict[str, Any]:

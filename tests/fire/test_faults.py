@@ -22,6 +22,7 @@ from tests.fire.runs import (
     script,
     write_project,
 )
+from tests.providers.faults import ODD_SHAPES
 from tests.server import Server, serve
 
 TRIES = 3
@@ -56,6 +57,14 @@ TRANSIENT = {
     "truncated_json": "garbage",
     "html": "garbage",
     "error_in_200": "unavailable",
+    **dict.fromkeys(
+        ("ended_as_error", "aborted", "network_error", "no_resource", "error_in_choice")
+        + ("half_of_events",),
+        "unavailable",
+    ),
+    "busy_in_envelope": "rate_limited",
+    "busy_by_code": "rate_limited",
+    "null_choices": "garbage",
 }
 
 #: Faults of one request, for which another attempt would be wasted.
@@ -66,15 +75,24 @@ LASTING = {
     "content_policy": "filtered",
     "content_403": "filtered",
     "firewall": "filtered",
-    "empty_choices": "empty",
-    "null_content": "empty",
     "content_filter": "filtered",
     "length": "truncated",
     "reasoning_only": "reasoning",
+    **dict.fromkeys(("safety", "recitation", "sensitive"), "filtered"),
+    **dict.fromkeys(("max_tokens", "context_full"), "truncated"),
+    "strange_ending": "incomplete",
+    "tool_call": "tool_call",
+    **dict.fromkeys(("only_reasoning", "endless_thought"), "reasoning"),
 }
 
+#: Answers without text that ended as whole: most servers send some the next time.
+NOTHING = {"empty_choices": "empty", "null_content": "empty"}
+
 #: Whole answers in an unusual shape.
-HARMLESS = ("chunked", "gzip", "close", "close_silently")
+HARMLESS = ("chunked", "gzip", "close", "close_silently", *ODD_SHAPES, "thoughts")
+
+#: Whole answers that cost more than the counts of their tokens say.
+DEARER = ("thoughts_beside", "cost_reported")
 
 #: Whole answers whose bill cannot be told.
 UNBILLED = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
@@ -96,7 +114,9 @@ class Fire:
         for fault in TRANSIENT:
             questions[f"{fault} twice"] = f"{fault}? " + script(fault=fault, times=2)
             questions[f"{fault} always"] = f"{fault}! " + script(fault=fault)
-        for fault in (*LASTING, *HARMLESS, *UNBILLED):
+        for fault in NOTHING:
+            questions[f"{fault} once"] = f"{fault}? " + script(fault=fault, times=1)
+        for fault in (*LASTING, *NOTHING, *HARMLESS, *UNBILLED, *DEARER):
             questions[fault] = f"{fault}! " + script(fault=fault)
         with serve(input_price=1.0, output_price=4.0, log=0) as server:
             write_project(
@@ -159,11 +179,41 @@ def test_a_request_that_never_works_is_sent_once(fire: Fire, fault: str, status:
     assert item["score"] is None  # never an empty answer scored 0
 
 
+@pytest.mark.parametrize(("fault", "status"), NOTHING.items())
+def test_an_empty_answer_is_asked_for_once_more_and_not_again(
+    fire: Fire, fault: str, status: str
+) -> None:
+    once, always = fire.items[f"{fault} once"], fire.items[fault]
+    assert (once["status"], attempts(once)) == ("ok", 2), once["error"]
+    assert (always["status"], attempts(always)) == (status, 2), always["error"]
+
+
 @pytest.mark.parametrize("fault", HARMLESS)
 def test_a_whole_answer_counts_however_it_was_sent(fire: Fire, fault: str) -> None:
     item = fire.items[fault]
-    assert item["status"] == "ok", item["error"]
+    assert (item["status"], attempts(item)) == ("ok", 1), item["error"]
     assert not item["worst_case"]
+    assert "think" not in item["outputs"]["generate"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "at_least"), [("thoughts_beside", 0.0012), ("cost_reported", 0.5)]
+)
+def test_an_answer_costs_what_its_total_or_its_provider_says(
+    fire: Fire, fault: str, at_least: float
+) -> None:
+    item = fire.items[fault]
+    assert item["status"] == "ok"
+    assert item["cost"]["steps"]["generate"] >= at_least
+    assert not item["worst_case"]
+
+
+def test_an_answer_that_broke_off_is_charged_what_it_says_it_took(fire: Fire) -> None:
+    item = fire.items["aborted always"]
+    # Three answers of some 20 tokens, where three times the cap of 40 would be the worst.
+    assert 0 < item["cost"]["total"] < 3 * 40 * 4.0 / 1e6
+    assert not item["worst_case"]
+    assert not fire.items["busy_in_envelope twice"]["worst_case"]
 
 
 @pytest.mark.parametrize("fault", UNBILLED)
@@ -395,7 +445,9 @@ def test_a_judge_that_cannot_be_read_stops_the_run_at_the_judge(
 # --- what the documentation says
 
 
-@pytest.mark.parametrize(("fault", "status"), [*TRANSIENT.items(), *LASTING.items()])
+@pytest.mark.parametrize(
+    ("fault", "status"), [*TRANSIENT.items(), *LASTING.items(), *NOTHING.items()]
+)
 def test_the_table_of_faults_in_the_docs_is_what_happens(fault: str, status: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("|") and f"`{fault}`" in line]

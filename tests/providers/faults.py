@@ -49,6 +49,16 @@ ERRORS: dict[str, tuple[type[ProviderError], str, bool]] = {
     "close_mid_body": (Unavailable, "reset", True),
     "close_before": (Unavailable, "reset", True),
 }
+#: The same for what only a server that speaks OpenAI's format is made to send.
+OPENAI_ERRORS: dict[str, tuple[type[ProviderError], str, bool]] = {
+    **dict.fromkeys(
+        ("ended_as_error", "aborted", "network_error", "no_resource", "error_in_choice")
+        + ("half_of_events",),
+        (Unavailable, "unavailable", True),
+    ),
+    **dict.fromkeys(("busy_in_envelope", "busy_by_code"), (RateLimited, "rate_limited", True)),
+    "null_choices": (Unavailable, "garbage", True),
+}
 #: Faults that only a deadline ends.
 ENDLESS = ("hang", "drip", "drip_headers")
 #: By fault: the finish reason, and whether there is text.
@@ -59,5 +69,21 @@ ODD_ANSWERS = {
     "length": ("length", True),
     "reasoning_only": ("length", False),
 }
+OPENAI_ANSWERS = {
+    **dict.fromkeys(("safety", "recitation", "sensitive"), ("content_filter", True)),
+    **dict.fromkeys(("max_tokens", "context_full"), ("length", True)),
+    "strange_ending": ("something_new", True),
+    "tool_call": ("tool_calls", False),
+    "only_reasoning": ("reasoning", False),
+}
 NO_USAGE = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
+#: Answers that are read whole, whatever their bytes and types.
+ODD_SHAPES = (
+    *("half_emoji", "nan", "bom", "utf16", "tail", "content_parts", "content_strings"),
+    *("content_object", "ending_list", "events", "lines"),
+)
+#: Accounts that say more than the counts of tokens do.
+ODD_ACCOUNTS = ("thoughts_beside", "cost_reported")
+#: What the chain has to take off.
+THOUGHTS = ("thoughts", "endless_thought")
 WHOLE_ANSWERS = ("slow", "chunked", "gzip", "close", "close_silently")

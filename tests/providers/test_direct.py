@@ -19,7 +19,18 @@ from llm_batch.errors import (
 from llm_batch.providers.direct import DirectProvider
 from llm_batch.records import Usage
 from tests.providers.asking import SCHEMA, ask, at_once, faulty, scripted
-from tests.providers.faults import ENDLESS, ERRORS, NO_USAGE, ODD_ANSWERS, WHOLE_ANSWERS
+from tests.providers.faults import (
+    ENDLESS,
+    ERRORS,
+    NO_USAGE,
+    ODD_ACCOUNTS,
+    ODD_ANSWERS,
+    ODD_SHAPES,
+    OPENAI_ANSWERS,
+    OPENAI_ERRORS,
+    THOUGHTS,
+    WHOLE_ANSWERS,
+)
 from tests.providers.servers import CERTIFICATE, answering, closed_port, tunnelling
 from tests.server import Server, serve
 from tests.server.faults import FAULTS
@@ -106,16 +117,18 @@ def test_headers_that_speak_of_limits_come_with_the_answer(make: Make, server: S
     assert all(name.startswith("x-ratelimit") for name in reply.headers)
 
 
-@pytest.mark.parametrize("fault", WHOLE_ANSWERS)
+@pytest.mark.parametrize("fault", [*WHOLE_ANSWERS, *ODD_SHAPES, *ODD_ACCOUNTS])
 def test_an_answer_is_whole_however_it_was_sent(fault: str, make: Make) -> None:
     completion = make().complete(faulty(fault), 10).completion
-    assert len(completion.text.split()) == 12
+    words = completion.text.removesuffix(" \ufffd")  # of an emoji, nobody can write the half
+    assert len(words.split()) == 12
+    assert completion.usage is not None
     assert completion.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("fault", ERRORS)
+@pytest.mark.parametrize("fault", [*ERRORS, *OPENAI_ERRORS])
 def test_a_fault_becomes_the_error_of_its_kind(fault: str, make: Make) -> None:
-    error, kind, billed = ERRORS[fault]
+    error, kind, billed = (ERRORS | OPENAI_ERRORS)[fault]
     with pytest.raises(error) as caught:
         make().complete(faulty(fault), 10)
     assert type(caught.value) is error
@@ -125,7 +138,8 @@ def test_a_fault_becomes_the_error_of_its_kind(fault: str, make: Make) -> None:
 
 def test_every_fault_the_server_knows_is_tried() -> None:
     # What is wrong with words is for the chain to find; tests/fire does.
-    tried = {*ERRORS, *ENDLESS, *ODD_ANSWERS, *NO_USAGE, *WHOLE_ANSWERS, "prose"}
+    tried = {*ERRORS, *OPENAI_ERRORS, *ENDLESS, *ODD_ANSWERS, *OPENAI_ANSWERS, *NO_USAGE}
+    tried |= {*WHOLE_ANSWERS, *ODD_SHAPES, *ODD_ACCOUNTS, *THOUGHTS, "prose"}
     assert tried == set(FAULTS)
 
 
@@ -135,9 +149,9 @@ def test_a_429_says_how_long_to_wait(make: Make) -> None:
     assert caught.value.retry_after_seconds == 7.0
 
 
-@pytest.mark.parametrize("fault", ODD_ANSWERS)
+@pytest.mark.parametrize("fault", [*ODD_ANSWERS, *OPENAI_ANSWERS])
 def test_an_answer_that_is_none_says_why(fault: str, make: Make) -> None:
-    reason, has_text = ODD_ANSWERS[fault]
+    reason, has_text = (ODD_ANSWERS | OPENAI_ANSWERS)[fault]
     completion = make().complete(faulty(fault), 10).completion
     assert completion.finish_reason == reason
     assert bool(completion.text) is has_text
@@ -156,6 +170,23 @@ def test_usage_that_is_missing_or_absurd_is_none_and_the_answer_stays(
     completion = make().complete(faulty(fault), 10).completion
     assert completion.usage is None
     assert completion.text
+
+
+def test_what_broke_off_says_what_it_took(make: Make, server: Server) -> None:
+    with pytest.raises(Unavailable) as caught:
+        make().complete(faulty("aborted"), 10)
+    billed = server.stats()["billed"]
+    assert caught.value.partial.usage == Usage(billed["input_tokens"], billed["output_tokens"])
+
+
+def test_thoughts_that_only_the_total_has_are_output_and_a_cost_is_told(
+    make: Make, server: Server
+) -> None:
+    usage = make().complete(faulty("thoughts_beside"), 10).completion.usage
+    assert usage is not None
+    assert usage.output_tokens == server.stats()["billed"]["output_tokens"]
+    assert usage.reasoning_tokens == 300
+    assert make().complete(faulty("cost_reported"), 10).completion.reported_cost == 0.5
 
 
 # The deadline

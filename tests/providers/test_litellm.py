@@ -17,7 +17,18 @@ from llm_batch.providers import make_provider
 from llm_batch.providers.base import Provider
 from llm_batch.records import Usage
 from tests.providers.asking import SCHEMA, ask, at_once, faulty, scripted
-from tests.providers.faults import ENDLESS, ERRORS, NO_USAGE, ODD_ANSWERS, WHOLE_ANSWERS
+from tests.providers.faults import (
+    ENDLESS,
+    ERRORS,
+    NO_USAGE,
+    ODD_ACCOUNTS,
+    ODD_ANSWERS,
+    ODD_SHAPES,
+    OPENAI_ANSWERS,
+    OPENAI_ERRORS,
+    THOUGHTS,
+    WHOLE_ANSWERS,
+)
 from tests.providers.servers import CERTIFICATE, answering, closed_port, tunnelling
 from tests.server import Server
 
@@ -108,7 +119,11 @@ def test_a_vendor_without_schemas_is_asked_in_words(make: Make, server: Server) 
     assert "response_format" not in repr(server.log()[0]["body"])
 
 
-@pytest.mark.parametrize("fault", [*ERRORS, *WHOLE_ANSWERS, *ODD_ANSWERS, *NO_USAGE])
+@pytest.mark.parametrize(
+    "fault",
+    [*ERRORS, *OPENAI_ERRORS, *WHOLE_ANSWERS, *ODD_ANSWERS, *OPENAI_ANSWERS, *NO_USAGE]
+    + [*ODD_SHAPES, *ODD_ACCOUNTS, *THOUGHTS],
+)
 def test_an_openai_server_is_read_as_the_direct_provider_reads_it(
     fault: str, make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +143,79 @@ def test_an_answer_that_litellm_stumbles_over_is_kept_without_its_bill(
 ) -> None:
     completion = make(vendor).complete(faulty("usage_strings"), 30).completion
     assert completion.text and completion.usage is None
+
+
+def of_anthropic(word: str, text: str | None) -> dict[str, Any]:
+    return {
+        "id": "m1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m1",
+        "content": [] if text is None else [{"type": "text", "text": text}],
+        "stop_reason": word,
+        "usage": {"input_tokens": 10, "output_tokens": 5},
+    }
+
+
+def of_gemini(word: str, text: str | None) -> dict[str, Any]:
+    content = {} if text is None else {"content": {"role": "model", "parts": [{"text": text}]}}
+    return {
+        "candidates": [{"index": 0, "finishReason": word, **content}],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+    }
+
+
+def of_ollama(word: str, text: str | None) -> dict[str, Any]:
+    counts = {"prompt_eval_count": 10, "eval_count": 5}
+    said = {"model": "m1", "created_at": "2026-01-01T00:00:00Z", "response": text or ""}
+    return said | {"done": True, "done_reason": word} | counts
+
+
+LAYOUTS = {"anthropic": of_anthropic, "gemini": of_gemini, "ollama": of_ollama}
+
+
+@pytest.mark.parametrize("text", ["The capital of Austr", None], ids=["half", "nothing"])
+@pytest.mark.parametrize(
+    ("vendor", "word", "reason"),
+    [
+        ("anthropic", "end_turn", "stop"),
+        ("anthropic", "refusal", "content_filter"),
+        ("anthropic", "max_tokens", "length"),
+        ("anthropic", "model_context_window_exceeded", "length"),
+        ("anthropic", "pause_turn", "pause_turn"),
+        ("anthropic", "tool_use", "tool_calls"),
+        ("anthropic", "something_new", "something_new"),
+        ("gemini", "STOP", "stop"),
+        ("gemini", "SAFETY", "content_filter"),
+        ("gemini", "RECITATION", "content_filter"),
+        ("gemini", "MAX_TOKENS", "length"),
+        ("gemini", "OTHER", "OTHER"),
+        ("gemini", "MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL"),
+        ("gemini", "SOMETHING_NEW", "SOMETHING_NEW"),
+        ("ollama", "stop", "stop"),
+        ("ollama", "length", "length"),
+        ("ollama", "something_new", "something_new"),
+    ],
+)
+def test_the_word_that_came_over_the_wire_says_why_an_answer_of_any_vendor_ended(
+    vendor: str, word: str, reason: str, text: str | None, make: Make
+) -> None:
+    provider: Any = make(vendor)
+    body = msgspec.json.encode(LAYOUTS[vendor](word, text))
+    made = provider.read(ask(max_tokens=50), body)
+    assert made.finish_reason == ("empty" if text is None and reason == "stop" else reason)
+    assert made.usage == Usage(10, 5)
+
+
+@pytest.mark.parametrize("vendor", LAYOUTS)
+def test_an_answer_of_any_vendor_that_broke_off_is_tried_again_at_what_it_took(
+    vendor: str, make: Make
+) -> None:
+    provider: Any = make(vendor)
+    body = msgspec.json.encode(LAYOUTS[vendor]("aborted", "The capital of Austr"))
+    with pytest.raises(Unavailable, match="broke off") as caught:
+        provider.read(ask(max_tokens=50), body)
+    assert caught.value.partial.usage == Usage(10, 5)
 
 
 @pytest.mark.parametrize("vendor", ["gemini", "ollama"])

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
+from llm_batch.providers import replies
+from llm_batch.providers.accounts import cost_from, usage_from
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
-from llm_batch.providers.replies import completion_from_reply, usage_from
-from llm_batch.records import Usage
+from llm_batch.providers.replies import completion_from_reply
+from llm_batch.records import Completion, Usage
 
 
 def body(**fields: Any) -> bytes:
@@ -239,6 +241,365 @@ def test_an_error_inside_a_200_is_that_error_and_may_be_billed(
     assert (caught.value.kind, caught.value.maybe_billed) == (kind, True)
 
 
+PART = "The capital of Austr"
+USED = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            "stop STOP Stop stop_sequence end_turn endTurn COMPLETE complete completed eos "
+            "eos_token finished done FINISH FinishReason.STOP normal",
+            "stop",
+        ),
+        (
+            "length MAX_TOKENS max_tokens maxTokens max_output_tokens max_completion_tokens "
+            "max-tokens model_length model_context_window_exceeded context_length_exceeded "
+            "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated",
+            "length",
+        ),
+        (
+            "content_filter SAFETY sensitive RECITATION PROHIBITED_CONTENT BLOCKLIST SPII refusal "
+            "guardrail_intervened content_filtered ERROR_TOXIC safety_filter content-policy",
+            "content_filter",
+        ),
+        ("tool_calls function_call tool_use TOOL_CALL", "tool_calls"),
+        ("something_new", "something_new"),
+        ("pause_turn", "pause_turn"),
+        ("OTHER", "OTHER"),
+        ("MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL"),
+    ],
+)
+def test_only_words_that_are_known_to_mean_whole_do(words: str, reason: str) -> None:
+    for word in words.split():
+        made = completion_from_reply(body(choices=[choice(PART, word)], usage=USED))
+        assert (made.text, made.finish_reason) == (PART, reason), word
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (["stop"], "stop"),
+        ({"type": "stop"}, "stop"),
+        ({"reason": "MAX_TOKENS"}, "length"),
+        (1, "stop"),
+        (2, "length"),
+        (3, "content_filter"),
+        (77, "77"),
+        (True, "stop"),
+        (False, "false"),
+        ("", "stop"),
+        ("null", "stop"),
+        ([], "stop"),
+    ],
+)
+def test_a_reason_that_is_no_word_is_read_as_far_as_it_can_be(said: Any, reason: str) -> None:
+    sent = body(choices=[{"message": {"content": PART}, "finish_reason": said}], usage=USED)
+    assert completion_from_reply(sent).finish_reason == reason
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["error", "ERROR", "abort", "aborted", "network_error", "insufficient_system_resource"]
+    + ["timeout", "cancelled", "engine_overloaded", "rate_limit", "internal_error"],
+)
+def test_an_answer_that_broke_off_is_tried_again_and_says_what_it_took(word: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        completion_from_reply(body(choices=[choice(PART, word)], usage=USED | {"cost": 0.25}))
+    assert word in caught.value.message
+    assert caught.value.maybe_billed
+    assert caught.value.partial.usage == Usage(10, 9)
+    assert caught.value.partial.reported_cost == 0.25
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"error": None},
+        {"error": ""},
+        {"error": {}},
+        {"error": False},
+        {"error": []},
+        {"error": {"code": 0, "message": ""}},
+        {"error": {"code": 0, "message": "success"}},
+        {"error": {"code": None, "message": None}},
+        {"errors": []},
+        {"code": 200, "msg": "ok"},
+        {"code": 0, "message": "success"},
+        {"code": "0", "msg": ""},
+        {"code": 10000, "msg": "Success."},
+        {"code": 1, "msg": "Request successful"},
+        {"code": 1, "msg": "成功"},
+        {"code": "42"},
+        {"success": True},
+        {"status": "completed"},
+        {"status": 200},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"detail": "extra"},
+    ],
+)
+def test_an_error_that_is_none_does_not_cost_the_answer(sent: dict[str, Any]) -> None:
+    made = completion_from_reply(body(choices=[choice()], usage=USED, **sent))
+    assert (made.text, made.finish_reason) == ("Paris", "stop")
+
+
+def base_resp(code: int, message: str) -> dict[str, Any]:
+    return {"base_resp": {"status_code": code, "status_msg": message}, "choices": None}
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "kind"),
+    [
+        ({"error": "broken", "choices": [choice()]}, Unavailable, "unavailable"),
+        ({"error": {"message": "x", "code": 429}, "choices": [choice()]}, RateLimited, ""),
+        ({"choices": [{**choice(PART, None), "error": {"code": 502}}]}, Unavailable, ""),
+        ({"choices": [choice(PART, None, error={"message": "x"})]}, Unavailable, ""),
+        ({"errors": [{"message": "no capacity"}], "choices": [choice()]}, Unavailable, ""),
+        (base_resp(1002, "rate limit") | {"usage": USED}, RateLimited, "rate_limited"),
+        (base_resp(1039, "TPM"), RateLimited, "rate_limited"),
+        (base_resp(1004, "not authorized"), Refused, "key"),
+        (base_resp(1008, "no balance"), Refused, "quota"),
+        (base_resp(1027, "output new"), Rejected, "filtered"),
+        (base_resp(1000, "unknown error"), Unavailable, "unavailable"),
+        (base_resp(1002, "rate limit") | {"choices": [choice()]}, RateLimited, "rate_limited"),
+        ({"code": 1302, "msg": "too many concurrent requests"}, RateLimited, "rate_limited"),
+        ({"code": 50001, "msg": "internal"}, Unavailable, "unavailable"),
+        ({"code": 50001, "msg": "internal", "choices": [choice()]}, Unavailable, "unavailable"),
+        ({"code": 7, "msg": "not successful", "choices": [choice()]}, Unavailable, "unavailable"),
+        ({"code": 500, "message": "oops", "choices": []}, Unavailable, "unavailable"),
+        ({"error_code": 18, "error_msg": "qps request limit reached"}, RateLimited, ""),
+        ({"error_code": 110, "error_msg": "Access token invalid"}, Refused, "key"),
+        ({"success": False, "message": "Insufficient balance"}, Refused, "quota"),
+        ({"status": "error", "message": "Invalid API key"}, Refused, "key"),
+        ({"detail": "Rate limit exceeded"}, RateLimited, "rate_limited"),
+        ({"object": "error", "message": "the prompt is too long", "code": 40303}, Rejected, ""),
+        ({"error": {"type": "rate_limit_error", "message": "slow"}}, RateLimited, ""),
+        ({"error": {"type": "invalid_request_error", "message": "no"}}, Rejected, "rejected"),
+        ({"choices": None, "usage": USED}, Unavailable, "garbage"),
+        ({"usage": USED}, Unavailable, "garbage"),
+    ],
+)
+def test_an_error_in_whatever_envelope_is_that_error_whatever_stands_beside_it(
+    sent: dict[str, Any], error: type[ProviderError], kind: str
+) -> None:
+    with pytest.raises(error) as caught:
+        completion_from_reply(body(**sent))
+    assert type(caught.value) is error
+    assert caught.value.kind == (kind or caught.value.kind)
+    assert caught.value.maybe_billed
+    assert caught.value.partial.usage == (Usage(10, 9) if "usage" in sent else None)
+
+
+def test_an_error_that_says_that_nothing_was_used_costs_nothing() -> None:
+    used = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    with pytest.raises(RateLimited) as caught:
+        completion_from_reply(body(**base_resp(1002, "rate limit"), usage=used))
+    assert caught.value.partial.usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"content": None, "tool_calls": [{"id": "1"}]}, "tool_calls"),
+        ({"content": "", "tool_calls": []}, "empty"),
+        ({"content": "", "function_call": {"name": "f"}}, "tool_calls"),
+        ({"content": None, "reasoning_content": "Hm."}, "reasoning"),
+        ({"content": " ", "reasoning": "Hm."}, "reasoning"),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}]}, "reasoning"),
+        ({"content": [{"type": "reasoning", "text": "Hm."}]}, "reasoning"),
+        ({"content": "", "reasoning_content": None}, "empty"),
+    ],
+)
+def test_an_answer_without_text_says_what_came_instead(
+    message: dict[str, Any], reason: str
+) -> None:
+    made = completion_from_reply(
+        body(choices=[{"message": message, "finish_reason": "stop"}], usage=USED)
+    )
+    assert (made.text.strip(), made.finish_reason) == ("", reason)
+
+
+def test_what_was_all_thought_is_reasoning_where_it_was_cut_as_well() -> None:
+    sent = choice("", "length", reasoning_content="Hm.")
+    made = completion_from_reply(body(choices=[sent], usage=USED))
+    assert (made.finish_reason, made.usage) == ("length", Usage(10, 9, reasoning_tokens=9))
+
+
+def test_a_gateways_word_gives_way_to_the_models_own() -> None:
+    for native, reason in (("STOP", "stop"), ("MAX_TOKENS", "length"), ("new", "stop")):
+        sent = choice() | {"native_finish_reason": native}
+        assert completion_from_reply(body(choices=[sent])).finish_reason == reason
+
+
+PLAIN = body(id="r1", model="m1", choices=[choice()], usage=USED)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        PLAIN,
+        b"\xef\xbb\xbf" + PLAIN,
+        PLAIN.decode().encode("utf-16"),
+        PLAIN.decode().encode("utf-16-le"),
+        b"\n\n  " + PLAIN + b"\n\n",
+        PLAIN + b"\0\0garbage",
+        PLAIN + b"</html>",
+        PLAIN[:-1] + b', "logprobs": NaN, "x": [Infinity, -Infinity]}',
+        PLAIN[:-1] + b', "created": "soon", "object": 5}',
+        PLAIN[:-1] + b', "x": ' + b"9" * 5000 + b"}",
+        PLAIN[:-1] + b', "x": "\xff\xfe"}',
+        PLAIN[:-1] + b', "x": "\\ud83d"}',
+        b": OPENROUTER PROCESSING\n\n" * 3 + PLAIN,
+        b"[" + PLAIN + b"]",
+        PLAIN.replace(b'"stop"', b'["stop"]'),
+        PLAIN.replace(b'"Paris"', b'["Pa", "ris"]'),
+        PLAIN.replace(b'"Paris"', b'[{"type": "text", "text": "Pa"}, "ris"]'),
+        PLAIN.replace(b'"Paris"', b'{"type": "text", "text": "Paris"}'),
+        PLAIN.replace(b'"Paris"', b'{"parts": [{"text": "Paris"}]}'),
+        PLAIN.replace(b'"Paris"', b'[{"type": "text", "text": {"value": "Paris"}}]'),
+        b'{"code": 0, "data": ' + PLAIN + b"}",
+        PLAIN.replace(b'[{"message"', b'{"message"').replace(b"}],", b"},"),
+    ],
+)
+def test_a_paid_answer_that_can_be_read_is_read(sent: bytes) -> None:
+    made = completion_from_reply(sent)
+    assert (made.text, made.finish_reason, made.usage) == ("Paris", "stop", Usage(10, 9))
+
+
+def test_half_an_emoji_is_written_as_one_that_cannot_be_shown() -> None:
+    sent = rb'{"id": "\ud83d", "model": "\ud83d", "choices": [{"message": {"content": "a\ud83d"}}]}'
+    assert completion_from_reply(sent) == Completion("a\ufffd", "\ufffd", "stop", None, "\ufffd")
+
+
+def test_json_that_the_server_has_read_already_is_written_again() -> None:
+    made = completion_from_reply(body(choices=[choice({"score": 4, "reason": "é"})]))
+    assert made.text == '{"score": 4, "reason": "é"}'
+
+
+@pytest.mark.parametrize(
+    "deep", [b"[" * 200_000, b'{"a":' * 200_000, b'{"choices": ' + b"[" * 200_000]
+)
+def test_json_without_a_floor_is_a_failed_call(deep: bytes) -> None:
+    for sent in (deep, PLAIN[:-1] + b', "x": ' + deep):
+        with pytest.raises(Unavailable, match="deep"):
+            completion_from_reply(sent)
+
+
+def event(content: str | None = None, **more: Any) -> bytes:
+    delta = {} if content is None else {"content": content}
+    return body(id="r1", model="m1", choices=[{"index": 0, "delta": delta, **more}])
+
+
+LAST = event(finish_reason="stop")
+BILL = body(choices=[], usage=USED)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [event("Pa"), event("ris"), LAST, BILL, b"[DONE]"],
+        [event("Pa"), event("ris"), LAST, BILL],
+        [event("Pa"), event("ris"), BILL, b"[DONE]"],
+        [event("Paris", finish_reason="STOP"), BILL],
+        [event("Pa"), event("ris"), PLAIN],
+        [PLAIN],
+    ],
+)
+@pytest.mark.parametrize("between", ["\n\n", "\r\n\r\n", "\n"])
+def test_a_stream_that_nobody_asked_for_is_read(sent: list[bytes], between: str) -> None:
+    stream = b"".join(b"data: " + one + between.encode() for one in sent)
+    made = completion_from_reply(b": hello\n\n" + stream)
+    assert (made.text, made.finish_reason, made.usage) == ("Paris", "stop", Usage(10, 9))
+    lines = b"\n".join(one for one in sent if one != b"[DONE]")
+    if sent[-1] != b"[DONE]":
+        assert completion_from_reply(lines) == made
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"data: " + event("Pa") + b"\n\n", "unavailable"),
+        (b"data: " + event("Pa") + b"\n\ndata: " + event("ris")[:20], "unavailable"),
+        (event("Pa") + b"\n" + event("ris"), "unavailable"),
+        (b"data: " + event("Pa") + b'\n\ndata: {"error": {"code": 429}}\n\n', "rate_limited"),
+        (b"data: " + event("Pa") + b'\n\nevent: error\ndata: {"code": 503}\n\n', "unavailable"),
+        (b"event: error\ndata: overloaded\n\n", "unavailable"),
+        (b"data: " + event("Pa", finish_reason="abort") + b"\n\n", "unavailable"),
+        (b"data: [DONE]\n\n", "garbage"),
+    ],
+)
+def test_a_stream_without_its_end_or_with_an_error_is_no_answer(sent: bytes, kind: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        completion_from_reply(sent)
+    assert (caught.value.kind, caught.value.maybe_billed) == (kind, True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "cost"),
+    [
+        ({"cost": 0.25}, 0.25),
+        ({"cost": "0.25"}, 0.25),
+        ({"cost": 0}, 0.0),
+        ({"cost": {"total_cost": 0.25, "request_cost": 0.1}}, 0.25),
+        ({"estimated_cost": 0.25}, 0.25),
+        ({"cost_in_usd_ticks": 2_500_000_000}, 0.25),
+        ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.24}}, 0.25),
+        ({"cost": 0.2, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.2}}, 0.2),
+        ({"cost": 0.2, "cost_details": {"upstream_inference_cost": None}}, 0.2),
+        ({"cost": -1}, None),
+        ({"cost": float("nan")}, None),
+        ({"cost": float("inf")}, None),
+        ({"cost": 1e9}, None),
+        ({"cost": 10**390}, None),
+        ({"cost": True}, None),
+        ({"cost": "much"}, None),
+        ({"cost": []}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_cost_that_a_provider_reports_is_read_where_it_can_be_true(
+    sent: Any, cost: float | None
+) -> None:
+    assert cost_from(sent) == pytest.approx(cost)
+
+
+def test_the_cost_in_a_gateways_header_counts_where_the_usage_has_none() -> None:
+    told = body(choices=[choice()], usage=USED | {"cost": 0.5})
+    for sent, header, cost in (
+        (PLAIN, "0.25", 0.25),
+        (PLAIN, "None", None),
+        (PLAIN, "nan", None),
+        (told, "0.25", 0.5),
+        (PLAIN.replace(b"stop", b"STOP"), "0.25", 0.25),
+    ):
+        assert completion_from_reply(sent, header).reported_cost == cost
+
+
+@given(
+    st.text(max_size=8),
+    st.sampled_from(["stop", "STOP", "length", "SAFETY", "new", "tool_calls", "", None]),
+    st.sampled_from([None, USED, USED | {"cost": 1}, {"prompt_tokens": "x"}]),
+    st.dictionaries(
+        st.sampled_from(["code", "status", "success", "error", "native_finish_reason", "x"]),
+        st.sampled_from([None, "", 0, 200, "ok", False, {}]),
+    ),
+)
+def test_the_fast_way_to_read_says_what_the_slow_one_says(
+    text: str, word: str | None, usage: Any, more: dict[str, Any]
+) -> None:
+    sent = body(id="r", model="m", choices=[choice(text, word) | more], usage=usage, **more)
+
+    def outcome(read: Any) -> Any:
+        try:
+            return read(sent)
+        except ProviderError as error:
+            return type(error), error.kind, error.message
+
+    assert outcome(completion_from_reply) == outcome(replies._read)
+
+
 def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
     return {"completion_tokens_details": {"reasoning_tokens": reasoning}, **more}
 
@@ -269,6 +630,30 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
             Usage(9, 14, reasoning_tokens=10),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": None}, Usage(9, 4)),
+        # Thoughts that only the total has; Gemini's endpoint for OpenAI's clients.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 319},
+            Usage(10, 309, reasoning_tokens=300),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 319, **details(7)},
+            Usage(10, 309, reasoning_tokens=7),
+        ),
+        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 5}, Usage(10, 9)),
+        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 10**12}, Usage(10, 9)),
+        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "319"}, Usage(10, 9)),
+        ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
+        ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
+        # Cached input that a gateway counts beside the rest.
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "total_tokens": 113,
+                "prompt_tokens_details": {"cached_tokens": 100},
+            },
+            Usage(109, 4, cache_read_tokens=100),
+        ),
     ],
 )
 def test_usage_includes_what_was_cached_and_what_was_thought(

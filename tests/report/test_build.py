@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,20 @@ def test_costs_tokens_and_times_add_up_by_step(tmp_path: Path) -> None:
     assert whole is not None
     assert whole.value == pytest.approx(0.18)
     assert whole.low is not None and whole.low >= 0.009
+
+
+def test_what_the_provider_says_it_cost_stands_beside_our_prices(tmp_path: Path) -> None:
+    plain = result(0)
+    told = replace(plain.steps["judge"], reported_cost=0.5, list_cost=0.25)
+    results = [plain, replace(result(1), steps={**plain.steps, "judge": told})]
+    report = build_report(write(tmp_path, results))
+    assert (report.money.reported, report.money.listed) == (0.5, 0.25)
+    text = " ".join(FORMATS["text"](report).split())
+    assert "The provider said that its answers cost $0.50; by their tokens and our prices" in text
+    assert "they cost $0.25." in text
+    nothing = build_report(write(tmp_path, [plain]))
+    assert (nothing.money.reported, nothing.money.listed) == (None, None)
+    assert "The provider said" not in FORMATS["text"](nothing)
 
 
 def test_the_estimate_stands_beside_what_it_came_to(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ sees it, as providers do; ``usable`` says whether the client ends up with a whol
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,89 @@ def _html(_: bytes) -> bytes:
 
 def _error_in_200(_: bytes) -> bytes:
     return b'{"error":{"message":"Provider returned error","code":502}}'
+
+
+def _thoughts_beside(answer: Answer) -> None:
+    """Thoughts that are billed, and stand in the total alone."""
+    answer.count()
+    answer.output_tokens += 300
+    if answer.usage is not None:
+        answer.usage["total_tokens"] += 300
+
+
+def _cost_reported(answer: Answer) -> None:
+    if answer.usage is not None:
+        answer.usage |= {"cost": 0.5, "is_byok": False}
+
+
+def _edited(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    """Changes the reply and its choice; the text is in its message."""
+
+    def spoil(body: bytes) -> bytes:
+        reply = json.loads(body)
+        made = change(reply, reply["choices"][0])
+        return json.dumps(reply if made is None else made).encode()
+
+    return spoil
+
+
+def _half(choice: dict[str, Any]) -> str:
+    text: str = choice["message"]["content"]
+    return text[: len(text) // 2]
+
+
+def _ended(word: Any, whole: bool = False) -> Callable[[bytes], bytes]:
+    def change(_: dict[str, Any], choice: dict[str, Any]) -> None:
+        choice["finish_reason"] = word
+        if not whole:
+            choice["message"]["content"] = _half(choice)
+
+    return _edited(change)
+
+
+def _message(**fields: Any) -> Callable[[bytes], bytes]:
+    return _edited(lambda _, choice: choice["message"].update(fields))
+
+
+def _said(write: Callable[[str], Any]) -> Callable[[bytes], bytes]:
+    def change(_: dict[str, Any], choice: dict[str, Any]) -> None:
+        choice["message"]["content"] = write(choice["message"]["content"])
+
+    return _edited(change)
+
+
+def _envelope(**fields: Any) -> Callable[[bytes], bytes]:
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    return _edited(lambda reply, _: {"id": reply["id"], "usage": nothing, **fields})
+
+
+def _error_in_choice(_: dict[str, Any], choice: dict[str, Any]) -> None:
+    choice["message"]["content"] = _half(choice)
+    choice["finish_reason"] = None
+    choice["error"] = {"message": "Provider returned error", "code": 502}
+
+
+def _pieces(body: bytes, whole: bool = True) -> list[str]:
+    """A reply as a stream would have sent it."""
+    reply = json.loads(body)
+    choice = reply.pop("choices")[0]
+    usage, text = reply.pop("usage", None), choice["message"]["content"]
+    deltas = [{"content": text[at : at + 7]} for at in range(0, len(text), 7)]
+    events = [reply | {"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    if not whole:
+        return [json.dumps(event) for event in events[: len(events) // 2]]
+    end = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    events += [reply | {"choices": [end]}, reply | {"choices": [], "usage": usage}]
+    return [json.dumps(event) for event in events]
+
+
+def _events(body: bytes) -> bytes:
+    pieces = [": PROCESSING", *(f"data: {piece}" for piece in _pieces(body)), "data: [DONE]"]
+    return "\n\n".join(pieces).encode()
+
+
+def _half_of_events(body: bytes) -> bytes:
+    return "\n\n".join(f"data: {piece}" for piece in _pieces(body, whole=False)).encode()
 
 
 _FAILED = "The server had an error while processing your request."
@@ -209,9 +293,100 @@ FAULTS: dict[str, Fault] = {
     "content_filter": Fault("200, finish_reason content_filter", alter=_content_filter),
     "length": Fault("200, finish_reason length, half the text", alter=_length),
     "reasoning_only": Fault("200, all output was reasoning", alter=_reasoning_only),
+    # Replies with status 200 and half an answer, an error or no answer beside something else.
+    "ended_as_error": Fault("200, finish_reason error, half the text", spoil=_ended("error")),
+    "aborted": Fault("200, finish_reason abort, half the text", spoil=_ended("abort")),
+    "network_error": Fault("200, finish_reason network_error", spoil=_ended("network_error")),
+    "no_resource": Fault(
+        "200, finish_reason insufficient_system_resource",
+        spoil=_ended("insufficient_system_resource"),
+    ),
+    "error_in_choice": Fault("200, an error beside half the text", spoil=_edited(_error_in_choice)),
+    "busy_in_envelope": Fault(
+        "200, a rate limit in MiniMax's envelope",
+        spoil=_envelope(base_resp={"status_code": 1002, "status_msg": "rate limit"}, choices=None),
+    ),
+    "busy_by_code": Fault(
+        "200, a rate limit by code and words",
+        spoil=_envelope(error_code=18, error_msg="Open api qps request limit reached"),
+    ),
+    "null_choices": Fault("200, choices are null, beside a usage", spoil=_envelope(choices=None)),
+    "half_of_events": Fault("200, a stream without its end", spoil=_half_of_events),
+    "safety": Fault("200, finish_reason SAFETY, half the text", spoil=_ended("SAFETY")),
+    "recitation": Fault("200, finish_reason RECITATION", spoil=_ended("RECITATION")),
+    "sensitive": Fault("200, finish_reason sensitive", spoil=_ended("sensitive")),
+    "max_tokens": Fault("200, finish_reason MAX_TOKENS, half the text", spoil=_ended("MAX_TOKENS")),
+    "context_full": Fault(
+        "200, finish_reason model_context_window_exceeded",
+        spoil=_ended("model_context_window_exceeded"),
+    ),
+    "strange_ending": Fault("200, finish_reason something_new", spoil=_ended("something_new")),
+    "tool_call": Fault(
+        "200, a call of a tool and no text",
+        spoil=_message(
+            content=None,
+            tool_calls=[
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}
+            ],
+        ),
+    ),
+    "only_reasoning": Fault(
+        "200, all text in reasoning_content", spoil=_message(content="", reasoning_content="Hm.")
+    ),
+    "endless_thought": Fault(
+        "200, thoughts that never end", spoil=_said(lambda text: f"<think>Hm. {text}")
+    ),
+    # Whole answers in bytes or types that few readers expect.
+    "thoughts": Fault(
+        "thoughts before the answer",
+        spoil=_said(lambda text: f"<think>\nIs it 2? {text}\n</think>\n\n{text}"),
+        usable=True,
+    ),
+    "half_emoji": Fault(
+        "half an emoji after the text", spoil=_said(lambda text: f"{text} \ud83d"), usable=True
+    ),
+    "nan": Fault(
+        "NaN and Infinity in fields nobody uses",
+        spoil=_edited(lambda reply, choice: choice.update(logprobs=[float("nan"), float("inf")])),
+        usable=True,
+    ),
+    "bom": Fault("a byte order mark", spoil=lambda body: b"\xef\xbb\xbf" + body, usable=True),
+    "utf16": Fault("UTF-16", spoil=lambda body: body.decode().encode("utf-16"), usable=True),
+    "tail": Fault("something after the JSON", spoil=lambda body: body + b"\n\x00OK", usable=True),
+    "content_parts": Fault(
+        "content as parts, one of them a thought",
+        spoil=_said(
+            lambda text: [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+                {"type": "text", "text": text},
+            ]
+        ),
+        usable=True,
+    ),
+    "content_strings": Fault(
+        "content as a list of texts", spoil=_said(lambda text: [text[:5], text[5:]]), usable=True
+    ),
+    "content_object": Fault(
+        "content as an object",
+        spoil=_said(lambda text: {"type": "text", "text": text}),
+        usable=True,
+    ),
+    "ending_list": Fault(
+        "finish_reason as a list", spoil=_ended(["STOP"], whole=True), usable=True
+    ),
+    "events": Fault("the events of a stream", spoil=_events, usable=True),
+    "lines": Fault(
+        "a stream, one JSON a line",
+        spoil=lambda body: "\n".join(_pieces(body)).encode(),
+        usable=True,
+    ),
     # Whole answers that are not what was asked for, or have strange accounts.
     "prose": Fault("words, whatever schema was asked for", alter=_prose, usable=True),
     "usage_missing": Fault("no usage", alter=_usage(None), usable=True),
+    "thoughts_beside": Fault(
+        "300 tokens of thoughts, billed and in the total alone", alter=_thoughts_beside, usable=True
+    ),
+    "cost_reported": Fault("usage with a cost of $0.50", alter=_cost_reported, usable=True),
     "usage_huge": Fault("usage of 1e12 tokens", alter=_usage(_absurd(10**12)), usable=True),
     "usage_negative": Fault("usage of -5 tokens", alter=_usage(_absurd(-5)), usable=True),
     "usage_strings": Fault('usage of "many" tokens', alter=_usage(_absurd("many")), usable=True),

@@ -45,6 +45,14 @@ def _per_item(report: Report) -> Iterator[str]:
     if money.per_item:
         passed = f", per passed item {words.usd(money.per_passed)}" if money.per_passed else ""
         yield f"Per item {words.usd(money.per_item)}{passed}."
+    if money.reported is not None:
+        ours = ""
+        if money.listed is not None:
+            ours = f"; by their tokens and our prices they cost {words.usd(money.listed)}"
+        yield (
+            f"The provider said that its answers cost {words.usd(money.reported)}{ours}. Of the "
+            "two, the larger is booked for each."
+        )
     whole = money.whole_dataset
     if whole is not None and whole.value:
         told = ""

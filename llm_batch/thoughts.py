@@ -1,0 +1,181 @@
+"""What a model thinks before it answers, taken off its text.
+
+Servers that do not part the two send the thoughts in front of the answer, in marks that differ
+from model to model. Thoughts are taken off only where they are certain to stand: at the beginning
+of the text, or before a closing mark that nothing opened (chat templates often open the thoughts
+inside the prompt). An answer that speaks of such marks keeps them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect
+
+# DeepSeek, Qwen and most others; Claude-like and EXAONE's tags; Seed; Magistral; Kimi; LongCat,
+# MiniMax, Cohere, OpenThoughts, Apertus, Gemma.
+_NAMES = "think thinking thought thoughts reasoning reflection seed:think longcat_think mm:think"
+_OPENING = (
+    *(f"<{name}>" for name in _NAMES.split()),
+    *("[think]", "[thinking]", "◁think▷", "<|think|>", "<|start_thinking|>"),
+    *("<|begin_of_thought|>", "<|inner_prefix|>", "<|channel>thought"),
+)
+_CLOSING = (
+    *(f"</{name}>" for name in _NAMES.split()),
+    *("[/think]", "[/thinking]", "◁/think▷", "<|/think|>", "<|end_thinking|>"),
+    *("<|end_of_thought|>", "<|inner_suffix|>", "<channel|>"),
+)
+_MARK = re.compile(
+    r"[<\[◁](?i:" + "|".join(re.escape(mark[1:]) for mark in (*_OPENING, *_CLOSING)) + ")"
+)
+#: What such models put around the answer that follows.
+_WRAPPED = (
+    ("<|start_response|>", "<|end_response|>"),
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+)
+# Templates' own marks that a server may leave in front.
+_BEFORE = re.compile(r"\ufeff?\s*(?:<\|(?:im_start|start)\|>\s*assistant\s*)?")
+_SPACE = re.compile(r"\s*")
+# A mark in quotes, or in the middle of a sentence, is spoken of.
+_QUOTES = "`'\"“‘«„"
+_SPOKEN_OF = re.compile(r"[`'\"”’»,.;:!?)]|[ \t]+[a-z(]")
+
+# Harmony, gpt-oss's: <|start|>assistant<|channel|>analysis<|message|>…<|end|>…, and what is left
+# of it where the special tokens were dropped.
+_CHANNEL = "<|channel|>"
+_HARMONY = re.compile(
+    r"<\|channel\|>([^<]{0,40})(?:<\|constrain\|>[^<]{0,40})?<\|message\|>", re.IGNORECASE
+)
+_ENDS = re.compile(r"<\|(?:end|return|call|start)\|>")
+_BARE_FINAL = "assistantfinal"
+# Granite's.
+_PROCESS = re.compile(r"\s*Here(?:'s| is) my thought process:")
+_RESPONSE = re.compile(r"Here(?:'s| is) my response:")
+
+
+def without_thoughts(text: str) -> str | None:
+    """The answer in a model's words; the text itself when there are no thoughts in it.
+
+    Returns:
+        ``None`` when there is no answer: the thoughts never end, or nothing follows them.
+    """
+    if "<" not in text and "[" not in text and "◁" not in text:
+        return _after_bare_words(text)
+    if _CHANNEL in text and (found := _of_harmony(text)) is not text:
+        return found
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        return _after_bare_words(text)
+    begin = _BEFORE.match(text)
+    start = begin.end() if begin else 0
+    if marks[0].start() == start and not _closes(marks[0]):
+        return _after_blocks(text, marks, start)
+    return _after_lone_closing(text, marks)
+
+
+def _closes(mark: re.Match[str]) -> bool:
+    return mark[0].lower() in _CLOSING
+
+
+def _after_blocks(text: str, marks: list[re.Match[str]], at: int) -> str | None:
+    """What follows the blocks of thoughts at the beginning."""
+    position = 0
+    while position < len(marks) and marks[position].start() == at and not _closes(marks[position]):
+        depth, last = 1, None
+        for later in range(position + 1, len(marks)):
+            depth += -1 if _closes(marks[later]) else 1
+            if _closes(marks[later]):
+                last = later
+            if not depth:
+                break
+        if last is None:
+            return None
+        # Thoughts that speak of a mark leave one open: what follows the last end is no thought.
+        at = _after_space(text, marks[last].end())
+        position = last + 1
+    return _unwrapped(text[at:])
+
+
+def _after_lone_closing(text: str, marks: list[re.Match[str]]) -> str | None:
+    """What follows the last closing mark that nothing opened; the text when there is none."""
+    end, depth = None, 0
+    whole = _end_of_json(text)
+    fences = [fence.start() for fence in re.finditer("```", text)]
+    for mark in marks:
+        if mark.end() <= whole or _is_spoken_of(text, mark) or _in_code(fences, mark.start()):
+            continue
+        if not _closes(mark):
+            depth += 1
+        elif depth:
+            depth -= 1
+        else:
+            end = mark.end()
+    return text if end is None else _unwrapped(text[end:])
+
+
+def _is_spoken_of(text: str, mark: re.Match[str]) -> bool:
+    before = text[mark.start() - 1 : mark.start()]
+    return bool(before) and (before in _QUOTES or _SPOKEN_OF.match(text, mark.end()) is not None)
+
+
+def _in_code(fences: list[int], at: int) -> bool:
+    """Whether a place is inside a block of code; one that never closes is none."""
+    return bisect(fences, at) % 2 == 1 and len(fences) % 2 == 0
+
+
+def _end_of_json(text: str) -> int:
+    """Where the JSON ends that the text begins with; a mark in it is a value's."""
+    start = _after_space(text, 0)
+    if text[start : start + 1] not in ("{", "["):
+        return 0
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text, start)[1]
+    except (ValueError, RecursionError):
+        return 0
+
+
+def _of_harmony(text: str) -> str | None:
+    """The final channel; the text itself when it only speaks of channels."""
+    channels = list(_HARMONY.finditer(text))
+    begin = _BEFORE.match(text)
+    at_start = text.startswith(_CHANNEL, begin.end() if begin else 0)
+    finals = (one for one in channels if one[1].strip().lower().startswith("final"))
+    final = next(finals, None)
+    if final is not None and (at_start or text[final.start() - 1] not in _QUOTES):
+        return _unwrapped(text[final.end() :])
+    if not at_start:
+        return text
+    ends = list(_ENDS.finditer(text))
+    # Some servers drop the head of the final channel alone.
+    rest = text[ends[-1].end() :] if ends and ends[-1][0] == "<|end|>" else ""
+    return _unwrapped(rest)
+
+
+def _after_bare_words(text: str) -> str | None:
+    """For models whose thoughts are marked by words alone."""
+    if text.startswith("analysis") and _BARE_FINAL in text:
+        return _unwrapped(text.partition(_BARE_FINAL)[2])
+    if "my thought process:" in text[:80] and _PROCESS.match(text):
+        response = _RESPONSE.search(text)
+        return _unwrapped(text[response.end() :]) if response else None
+    return text
+
+
+def _unwrapped(rest: str) -> str | None:
+    """What stands after thoughts, without the marks around it; ``None`` when there is nothing."""
+    rest = rest.strip()
+    low = rest[:40].lower()
+    for opening, closing in _WRAPPED:
+        if low.startswith(opening):
+            rest = rest[len(opening) :].strip()
+            if rest.lower().endswith(closing):
+                rest = rest[: -len(closing)].strip()
+    end = _ENDS.search(rest, max(0, len(rest) - 12))
+    if end is not None and end.end() == len(rest):
+        rest = rest[: end.start()].strip()
+    return rest or None
+
+
+def _after_space(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
