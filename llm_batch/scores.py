@@ -9,7 +9,6 @@ two things, it says nothing. What cannot be read is said so; there is no default
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +46,7 @@ def parse_object(text: str, fields: Fields) -> dict[str, Any]:
     """Read a reply as the object that ``fields`` describe.
 
     Args:
-        text: The model's reply. What stands in ``<think>`` before the answer is not read.
+        text: The model's reply, without its thoughts.
         fields: Type, range and choices of each field.
 
     Returns:
@@ -56,7 +55,6 @@ def parse_object(text: str, fields: Fields) -> dict[str, Any]:
     Raises:
         Unreadable: No reading passes every check, or two readings differ.
     """
-    text = _without_thought(text)
     graded = {name: field for name, field in fields.items() if not field.is_free_text}
     asked = graded or fields
     found = [_renamed(one, fields) for one in objects_in(text, fields)]
@@ -72,10 +70,6 @@ def parse_object(text: str, fields: Fields) -> dict[str, Any]:
     if any(one[name] != checked[0][name] for one in checked for name in asked):
         raise Unreadable("the reply has more than one object, and they differ")
     return checked[-1]
-
-
-def _without_thought(text: str) -> str:
-    return re.sub(r"\A\s*<think>.*?</think>", "", text, count=1, flags=re.DOTALL).strip()
 
 
 def _renamed(found: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
@@ -122,7 +116,7 @@ def score_of(
         return Score(float(value) if sound else None, reason=reason)
     if not isinstance(value, str):
         return Score(None, reason=reason)
-    text = printable(_without_thought(value))
+    text = printable(value.strip())
     reader = Words(labels) if labels else Numbers(low, high)
     claim = stated(text, reader, _in_object(text, labels))
     found = None if claim is None else claim.value

@@ -44,7 +44,6 @@ READABLE: list[tuple[str, Fields, dict[str, Any]]] = [
     ('{"score": 4} and to repeat: {"score": 4}', ONLY, {"score": 4}),
     ('{"result": {"score": 4, "reason": "x"}}', WITH_REASON, {"reason": "x", "score": 4}),
     ('[{"score": 4}]', ONLY, {"score": 4}),
-    ('<think>{"score": 1}?</think>\n{"score": 4}', ONLY, {"score": 4}),
     ('{"score": {"type": "integer"}}\n{"score": 4}', ONLY, {"score": 4}),
     ('{"reason": "a\nb", "score": 4}', WITH_REASON, {"reason": "a\nb", "score": 4}),
     ('{"reason": "é 東京 🙂", "score": 4}', WITH_REASON, {"reason": "é 東京 🙂", "score": 4}),
@@ -371,7 +370,7 @@ def test_whatever_text_comes_only_objects_that_pass_every_check_are_returned(
 
 
 @given(data=st.data(), fields=shapes, ascii_only=st.booleans(), around=st.sampled_from(
-    ["{}", "```json\n{}\n```", "Here it is: {} Bye.", "<think>hm { 5</think>{}", "[{}]"]
+    ["{}", "```json\n{}\n```", "Here it is: {} Bye.", "[{}]"]
 ))  # fmt: skip
 def test_valid_objects_come_back_as_they_were(
     data: st.DataObject, fields: Fields, ascii_only: bool, around: str
@@ -408,7 +407,6 @@ def test_a_score_out_of_range_is_never_replaced_by_another_number(text: str, num
         ("4 - good", 4.0),
         ("There are 3 errors.\nScore: 4", 4.0),
         ("Reason: bad\nScore: 2", 2.0),
-        ("<think>maybe 3</think>4", 4.0),
         (None, None),
         (float("nan"), None),
         (float("inf"), None),
