@@ -6,10 +6,7 @@ comes through fails a test and not the machine.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,9 +24,11 @@ TEMPLATES = {
     "indent": "{{ question | indent(10**9, true) }}",
     "nested loops": "{% for a in range(9999) %}" * 6 + "x" + "{% endfor %}" * 6,
     "macros": "{% macro m(n) %}{{ m(n - 1) * 2 if n }}x{% endmacro %}{{ m(900) }}",
-    "doubling": "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}x{% endmacro %}{{ m(40) }}",
+    "doubling": "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}x{% endmacro %}"
+    "{{ m(40) }}",
     "recursive loop": "{% for a in [[1]] recursive %}{{ loop([a]) }}{% endfor %}",
-    "set": "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s * 2 %}{% endfor %}{{ ns.s }}",
+    "set": "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s * 2 %}"
+    "{% endfor %}{{ ns.s }}",
     "deep": "{{ " + "(" * 100_000 + "1" + ")" * 100_000 + " }}",
     "deep blocks": "{% if 1 %}" * 5000 + "{% endif %}" * 5000,
     "opened": "{{" * 1_000_000,
