@@ -13,7 +13,15 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.report.foreign import ForeignFile
-from llm_batch.report.lines import UNREADABLE, Amount, Count, bounded_lines, too_deep
+from llm_batch.report.lines import (
+    LONGEST_LINE,
+    TOO_LONG,
+    UNREADABLE,
+    Amount,
+    Count,
+    bounded_lines,
+    too_deep,
+)
 from llm_batch.report.model import Report
 
 
@@ -110,6 +118,8 @@ def decoded_item(line: bytes, where: str) -> ItemLine:
         item = _decode(line)
     except UNREADABLE as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if line == TOO_LONG:
+            reason = f"it is longer than {LONGEST_LINE >> 20} MB"
     else:
         if not too_deep(*item.fields.values(), *item.outputs.values()):
             return item

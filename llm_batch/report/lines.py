@@ -19,6 +19,9 @@ from llm_batch.records import SCHEMA
 #: A line longer than so many bytes is damaged: no answer that a run keeps is as long.
 LONGEST_LINE = 64 << 20
 
+#: What stands for such a line.
+TOO_LONG = b"a line that was too long\n"
+
 #: What is nested deeper is damaged too; a value that was read can be written and compared.
 DEEPEST = 100
 
@@ -32,12 +35,12 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long a note stands in its place, which is no JSON."""
+    """The lines of a file, with `TOO_LONG` in place of each that is; it is no JSON."""
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = file.readline(LONGEST_LINE)
-            line = b"a line that was too long\n"
+            line = TOO_LONG
         yield line
 
 

@@ -156,7 +156,7 @@ class ResultsFile:
         try:
             while not end:
                 if held == len(self._buffer):  # a line longer than that
-                    if held > LONGEST_LINE:
+                    if held >= LONGEST_LINE:
                         self.close()
                         raise OutputError(
                             f"{self.name}, line {self._before + 1} is longer than "
