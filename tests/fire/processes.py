@@ -59,14 +59,12 @@ class Ended:
         out: What it wrote to stdout.
         said: And to stderr.
         seconds: From its start to its end.
-        megabytes: The most that was resident at a time.
     """
 
     code: int
     out: str
     said: str
     seconds: float
-    megabytes: float
 
 
 def bounded(
@@ -74,8 +72,8 @@ def bounded(
 ) -> Ended:
     """``llmb`` with any words, in a process that can take neither the machine nor the day.
 
-    It fails the test that called it when it takes more than it may; the limit on memory is one of
-    its own address space, so that an allocation fails there and not here.
+    It fails the test that called it when it takes more than it may, or ends with a traceback. The
+    limit on memory is one of its own, so that an allocation fails there and not here.
     """
 
     def limit() -> None:
@@ -83,7 +81,6 @@ def bounded(
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "llm_batch", *words],
@@ -102,10 +99,9 @@ def bounded(
         process.communicate()
         raise AssertionError(f"{words} did not end in {2 * seconds:g} s") from None
     took = time.monotonic() - began
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert process.returncode >= 0, f"{words} was ended by signal {-process.returncode}: {said}"
     assert "Traceback" not in said, said[-2000:]
-    return Ended(process.returncode, out, said, took, max(most, before) / 1024)
+    return Ended(process.returncode, out, said, took)
 
 
 def until(condition: Callable[[], bool]) -> None:
