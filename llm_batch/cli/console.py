@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-# All but tab and line feed; the codes from 80 to 9f are obeyed by some terminals too.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# All but tab and line feed; the codes from 80 to 9f are obeyed by some terminals too. Marks that
+# turn the direction of writing make a text look like another one, and halves of characters cannot
+# be written.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @cache
@@ -26,16 +28,18 @@ def talk() -> Console:
     """Where messages, warnings and progress go. NO_COLOR is honoured."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def say(sentence: str, style: str = "") -> None:
     """A sentence for the user; never interpreted as markup."""
-    talk().print(printable(sentence), style=style, markup=False)
+    talk().print(printable(sentence), style=style)
 
 
 def put(text: str) -> None:
-    """Data for stdout, as it is."""
+    """Data for stdout, as it is; a terminal is shown what it would obey."""
+    if sys.stdout.isatty():
+        text = printable(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 

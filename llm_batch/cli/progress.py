@@ -79,12 +79,12 @@ class Live(Quiet):
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task("", total=state.planned, facts="")
-        facts = " · ".join(_facts(state))
+        facts = printable(" · ".join(_facts(state)))
         self._progress.update(self._task, completed=state.done, facts=facts)
         self._progress.refresh()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(printable(sentence), markup=False)
+        say(sentence)
 
 
 def make_progress(quiet: bool) -> Quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_batch import __version__
@@ -74,7 +74,10 @@ class Actor:
         )
         self._handle = made.remote()
         self._here = self._handle.here.remote(__version__)
-        self._start = self._handle.start.remote(ledger, room, kit)
+        # Alone they are short enough to be part of a message. Ray keeps what is longer beside it,
+        # and puts that on disk when it is short of room.
+        without = replace(kit, variables={})
+        self._start = self._handle.start.remote(ledger, room, without, kit.variables)
         self.room = room
         self.since = time.monotonic()
         self.spot: Spot | None = None

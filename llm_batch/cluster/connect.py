@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,6 +53,8 @@ def connected(address: str | None) -> Any:
         ray = _imported()
         if ray.is_initialized():
             return ray
+        if address is None:
+            _want_a_token()
         if not imported_before:
             # Stderr is for what the run has to say, and stdout for its results; a program with
             # Ray of its own decides itself.
@@ -118,6 +123,29 @@ def _imported() -> Any:
     except ImportError as error:
         raise ConfigError("Ray is not installed", "pip install 'llm_batch[ray]'") from error
     return ray
+
+
+def _want_a_token() -> None:
+    """Let nobody into the cluster of this machine who has not its token.
+
+    Its ports are open to every user of the machine, and often to its network. Ray would keep a
+    token of its own in the home folder, for good; this one is in the memory of the cluster alone.
+    A user who set either of the two has decided himself.
+    """
+    if os.environ.setdefault("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    theirs = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if not any(map(os.environ.get, theirs)) and not Path("~/.ray/auth_token").expanduser().exists():
+        os.environ["RAY_AUTH_TOKEN"] = _token()
+    from ray._raylet import Config  # type: ignore[attr-defined]  # of Cython
+
+    Config.initialize("")  # it has read the mode when it was imported
+
+
+@cache
+def _token() -> str:
+    """Of every cluster that this process starts: Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def _reach(address: str) -> None:

@@ -285,11 +285,13 @@ def actor_class() -> type:
                 )
             return node, ray.get_runtime_context().get_node_id()
 
-        def start(self, ledger: Any, workers: int, kit: Any) -> None:
+        def start(self, ledger: Any, workers: int, kit: Any, variables: Any) -> None:
+            from dataclasses import replace
+
             from llm_batch.cluster.worker import Worker
 
             self._worker = Worker(ledger, workers)
-            self._worker.start(kit)
+            self._worker.start(replace(kit, variables=variables))
 
         def exchange(self, *words: Any) -> Any:
             return self._worker.exchange(*words)

@@ -6,14 +6,17 @@ import contextlib
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.report.calibration.labels import LABEL_COLUMNS, SKIP
+from llm_batch.report.csv import guarded, unguarded
 
 PASS, FAIL = "1", "0"
+_SEED = re.compile(r"-?[0-9]{1,1000}")
 
 
 class LabelFile:
@@ -93,9 +96,9 @@ class LabelFile:
             raise self._foreign()
         if any(label not in (PASS, FAIL, SKIP) for _, label, *_ in rows[1:]):
             raise self._foreign()
-        self._rows = {item: (label, at) for item, label, at, _ in rows[1:]}
+        self._rows = {unguarded(item): (label, at) for item, label, at, _ in rows[1:]}
         seeds = {seed for *_, seed in rows[1:]}
-        if len(seeds) > 1 or not all(seed.lstrip("-").isdecimal() for seed in seeds):
+        if len(seeds) > 1 or not all(map(_SEED.fullmatch, seeds)):
             raise self._foreign()
         return seeds
 
@@ -116,7 +119,9 @@ class LabelFile:
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(LABEL_COLUMNS)
-        writer.writerows((item, label, at, self.seed) for item, (label, at) in rows.items())
+        writer.writerows(
+            (guarded(item), label, at, self.seed) for item, (label, at) in rows.items()
+        )
         content = text.getvalue().encode()
         real = Path(os.path.realpath(self.path))  # where a link leads, so that it stays one
         beside = real.with_name(f".{real.name}.{os.getpid()}.tmp")

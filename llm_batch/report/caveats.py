@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from llm_batch.report import words
 from llm_batch.report.calibration.sentences import cautions
+from llm_batch.report.calls import CallsTally
 from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
 
@@ -36,6 +37,7 @@ def caveats(
     torn: bool,
     first_duplicate: str,
     simulated: int,
+    calls: CallsTally | None,
 ) -> tuple[str, ...]:
     """The warnings that apply, most serious first.
 
@@ -46,9 +48,11 @@ def caveats(
         torn: Whether the last line of the results was cut off.
         first_duplicate: The first id that was seen twice; empty without.
         simulated: How many items the fake provider answered.
+        calls: What the journal holds, where it was read.
     """
     found = [
         *_about_the_file(report, manifest, problem, torn, first_duplicate, simulated),
+        *_about_the_journal(calls),
         *_about_the_sample(report, manifest),
         *_about_the_scores(report),
         *_about_the_judge(report),
@@ -96,9 +100,19 @@ def _about_the_file(
             )
 
 
+def _about_the_journal(calls: CallsTally | None) -> Iterator[str]:
+    if calls is not None and calls.unreadable:
+        lines = "line of the journal is" if calls.unreadable == 1 else "lines of the journal are"
+        yield (
+            f"{calls.unreadable:,} {lines} damaged or cut off and left out; the first is line "
+            f"{calls.first_unreadable:,}."
+        )
+
+
 def _how_it_was_stopped(rule: Stopping) -> str:
     low, high = (100 * (bound or 0.0) for bound in (rule.low, rule.high))
-    found = f"after {rule.n:,} verdicts: {low:.1f} to {high:.1f} % ({rule.method})"
+    method = words.clean(rule.method or "", 60)
+    found = f"after {rule.n:,} verdicts: {low:.1f} to {high:.1f} % ({method})"
     if rule.decided is not None and rule.method and "sequence" in rule.method:
         return (
             f"Its rule: stop when the pass rate is certainly above or below {100 * rule.decided:g} "

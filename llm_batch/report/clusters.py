@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_batch.errors import ConfigError
+from llm_batch.report.group_tally import group_name
 from llm_batch.report.lines import Getter, Line
 from llm_batch.report.tally import SCORE_LIMIT
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_mean, clustered_rate
@@ -38,7 +39,7 @@ class ClusterTally:
         for line in lines:
             value = self._get[0](line)
             self._found = self._found or value is not None
-            cluster = ("", line.id) if value is None else str(value)
+            cluster = ("", line.id) if value is None else group_name(value)
             if line.passed is not None:
                 _add(self._verdicts, cluster, float(line.passed))
             if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:

@@ -6,7 +6,10 @@ Unknown values are empty cells.
 
 A spreadsheet takes a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return
 for a formula, which may run commands or send data away. Such text gets an apostrophe in front
-(OWASP, CSV Injection); numbers stay numbers, so that ``-1.5`` can be summed.
+(OWASP, CSV Injection); numbers stay numbers, so that ``-1.5`` can be summed. Where commas are
+decimal points, spreadsheets part cells at semicolons, and others at tabs, and neither heeds a quote
+within a cell: for them a cell begins after each semicolon, tab and line break of a text, so these
+get their apostrophe too. `unguarded` takes all of them away again.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,7 +43,12 @@ COLUMNS = (
     "error",
     "simulated",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# What may begin a formula, past what readers take away before it: blanks, quotes, marks of order.
+_FORMULA = tuple("=+-@＝＋－＠﹢﹣﹦﹫−")
+_TAKEN_AWAY = " \xa0\u2002\u2003\u2009\u200b\u200e\u200f\u3000\ufeff\v\f\"'“”‘’"
+_BEGINS = re.compile(r"([;\t\r\n])")  # a cell, in one of the readers
+_RISKY = re.compile(f"[{re.escape(''.join(_FORMULA))}\t\r\n]")
+_LONG_NUMBER = 40
 
 
 def format(report: Report) -> str:
@@ -106,14 +115,43 @@ def _cell(value: Any) -> str:
         return f"{value:.12g}" if isinstance(value, float) else str(value)
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # many readers stop at it
-    if text.startswith(_FORMULA) and not _is_number(text):
-        return f"'{text}"
-    return text
+    return guarded(text)
+
+
+def guarded(text: str) -> str:
+    """The text with an apostrophe before whatever a spreadsheet would compute."""
+    if not _RISKY.search(text):
+        return text
+    pieces = _BEGINS.split(text)
+    opened = len(pieces) > 1 and not pieces[0].strip(_TAKEN_AWAY) and pieces[1] != ";"
+    for place in range(0, len(pieces), 2):
+        if _computed(pieces[place]) or (opened and not place):
+            pieces[place] = f"'{pieces[place]}"
+    return "".join(pieces)
+
+
+def unguarded(text: str) -> str:
+    """The text that `guarded` made this of."""
+    if "'" not in text:
+        return text
+    pieces = _BEGINS.split(text)
+    opened = len(pieces) > 1 and not pieces[0].strip(_TAKEN_AWAY) and pieces[1] != ";"
+    for place in range(0, len(pieces), 2):
+        rest = pieces[place][1:]
+        if pieces[place].startswith("'") and (_computed(rest) or (opened and not place)):
+            pieces[place] = rest
+    return "".join(pieces)
+
+
+def _computed(piece: str) -> bool:
+    """Whether a spreadsheet takes a cell that begins so for a formula."""
+    return piece.lstrip(_TAKEN_AWAY).startswith(_FORMULA) and not _is_number(piece)
 
 
 def _is_number(text: str) -> bool:
     """Whether text is a plain number, as it stands in cells of a CSV that was read."""
     try:
-        return math.isfinite(float(text)) and text.strip() == text and text.isascii()
+        number = float(text) if len(text) <= _LONG_NUMBER else math.nan
     except ValueError:
         return False
+    return math.isfinite(number) and text.strip() == text and text.isascii()

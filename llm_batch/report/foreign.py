@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm_batch.errors import ConfigError, DataError, OutputError
-from llm_batch.report.lines import Getter, Line
+from llm_batch.report.lines import Getter, Line, too_deep
 from llm_batch.report.model import Columns
 from llm_batch.report.read import Head
 from llm_batch.report.words import clean
@@ -142,6 +142,8 @@ def foreign_rows(path: str | Path) -> Iterator[dict[str, Any]]:
     try:
         with Source(place, "jsonl" if place == "-" else None) as source:
             for number, row, *_ in source.rows():
+                if too_deep(row):
+                    row = "nested too deeply"
                 if isinstance(row, str):
                     raise OutputError(f"{source.name}, {source.reader.place} {number}: {row}")
                 yield row

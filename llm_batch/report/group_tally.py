@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import ConfigError
-from llm_batch.report.lines import Getter, Line
+from llm_batch.report.lines import Getter, Line, too_deep
 from llm_batch.report.tally import SCORE_LIMIT
 
 
@@ -111,4 +111,6 @@ def group_name(value: Any) -> str:
         return value
     if isinstance(value, float) and isfinite(value) and value == int(value):
         return str(int(value))  # CSV and JSON readers differ in 3 and 3.0
+    if too_deep(value):
+        return "(nested too deeply)"
     return msgspec.json.encode(value).decode()

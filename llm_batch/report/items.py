@@ -14,18 +14,25 @@ import msgspec
 from llm_batch.errors import OutputError
 from llm_batch.records import without_mark
 from llm_batch.report.foreign import ForeignFile
+from llm_batch.report.lines import (
+    LONGEST_LINE,
+    TOO_LONG,
+    UNREADABLE,
+    Amount,
+    Count,
+    bounded_lines,
+    too_deep,
+)
 from llm_batch.report.model import Report
-
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
 
 
 class _Total(msgspec.Struct):
-    total: float | None = None
+    total: Amount | None = None
 
 
 class ItemLine(msgspec.Struct, kw_only=True):
@@ -46,6 +53,9 @@ class ItemLine(msgspec.Struct, kw_only=True):
     latency_seconds: _Total = msgspec.field(default_factory=_Total)
     attempts: _Total = msgspec.field(default_factory=_Total)
     simulated: bool = False
+
+
+_decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def read_items(report: Report) -> Iterator[ItemLine]:
@@ -85,16 +95,48 @@ def field_of(fields: dict[str, Any], name: str) -> Any:
 
 
 def _own(path: str) -> Iterator[ItemLine]:
-    decode = msgspec.json.Decoder(ItemLine).decode
     try:
         with open(path, "rb") as file:
-            for line in map(without_mark, file):
-                try:
-                    yield decode(line)
-                except _UNREADABLE:
-                    continue  # blank, or the last one cut off: the report has said so
+            for number, line in enumerate(bounded_lines(file), 1):
+                if line.isspace() or not line.endswith(b"\n"):
+                    if (last := _last(line)) is not None:
+                        yield last
+                    continue
+                yield decoded_item(line, f"{path}, line {number}")
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def decoded_item(line: bytes, where: str) -> ItemLine:
+    """A line with all that people read.
+
+    A report reads less of a line at first; what it has skipped so far may be wrong as well.
+
+    Raises:
+        OutputError: It is not a result; ``where`` says which.
+    """
+    try:
+        item = _decode(without_mark(line))
+    except UNREADABLE as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if line == TOO_LONG:
+            reason = f"it is longer than {LONGEST_LINE >> 20} MB"
+    else:
+        if not too_deep(*item.fields.values(), *item.outputs.values()):
+            return item
+        reason = "nested too deeply"
+    raise OutputError(
+        f"{where} is not a result: {reason}",
+        "the same llmb run command writes the file again from its journal",
+    )
+
+
+def _last(line: bytes) -> ItemLine | None:
+    """A line without its end; ``None`` where it is cut off, as the report has said."""
+    try:
+        return decoded_item(line, "the last line")
+    except OutputError:
+        return None
 
 
 def _foreign(report: Report) -> Iterator[ItemLine]:

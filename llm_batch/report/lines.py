@@ -7,18 +7,56 @@ member for each step of the chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 
-from llm_batch.records import SCHEMA
+from llm_batch.records import SCHEMA, without_mark
 
-# Far beyond any bill or clock, and far below where a sum of squares overflows.
-Amount = Annotated[float, msgspec.Meta(ge=-1e100, le=1e100)]
+#: A line longer than so many bytes is damaged: no answer that a run keeps is as long.
+LONGEST_LINE = 64 << 20
+
+#: What stands for such a line.
+TOO_LONG = b"a line that was too long\n"
+
+#: What is nested deeper is damaged too; a value that was read can be written and compared.
+DEEPEST = 100
+
+# Nobody is paid to be asked and no clock runs backwards. Far beyond any bill or clock, and far
+# below where a sum of squares overflows.
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file without its mark, and `TOO_LONG` in place of each that is; no JSON."""
+    while line := without_mark(file.readline(LONGEST_LINE)):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE)
+            line = TOO_LONG
+        yield line
+
+
+def too_deep(*values: Any) -> bool:
+    """Whether any of some values is nested deeper than `DEEPEST`."""
+    level: list[Any] = [value for value in values if isinstance(value, dict | list)]
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 class StepUsage(msgspec.Struct, gc=False):

@@ -6,6 +6,7 @@ less and says so.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.records import SCHEMA, without_mark
+from llm_batch.report.lines import UNREADABLE, Amount, Count
 from llm_batch.report.model import Estimate, Range
+
+#: No run writes as long a manifest; what is in one is kept in memory.
+_LONGEST = 16 << 20
 
 
 class _Step(msgspec.Struct):
@@ -28,20 +33,20 @@ class _ScoreRule(msgspec.Struct):
 
 
 class _Endpoint(msgspec.Struct):
-    rpm: float | None = None
-    tpm: float | None = None
+    rpm: Amount | None = None
+    tpm: Amount | None = None
 
 
 class _Model(msgspec.Struct):
-    rpm: float | None = None
-    tpm: float | None = None
+    rpm: Amount | None = None
+    tpm: Amount | None = None
     api_base: str | None = None
     endpoints: list[_Endpoint] = []
 
 
 class _Limits(msgspec.Struct):
-    rpm: float | None = None
-    tpm: float | None = None
+    rpm: Amount | None = None
+    tpm: Amount | None = None
     tier: str | None = None
 
 
@@ -55,28 +60,28 @@ class _Config(msgspec.Struct):
 class ListPrice(msgspec.Struct):
     """A model's price as the run knew it, in USD per million tokens."""
 
-    input: float
-    output: float
-    cache_read: float | None = None
-    cache_write: float | None = None
+    input: Amount
+    output: Amount
+    cache_read: Amount | None = None
+    cache_write: Amount | None = None
     source: str = ""
 
 
 class _Dataset(msgspec.Struct):
-    n: int | None = None
-    skipped: int | None = None
-    strata: dict[str, int] | None = None
+    n: Count | None = None
+    skipped: Count | None = None
+    strata: dict[str, Count] | None = None
 
 
 class _Sample(msgspec.Struct):
-    size: int | None = None
+    size: Count | None = None
     stratify: str | None = None
 
 
 class _Range(msgspec.Struct):
-    low: float | None = None
-    expected: float | None = None
-    high: float | None = None
+    low: Amount | None = None
+    expected: Amount | None = None
+    high: Amount | None = None
 
     @property
     def known(self) -> Range | None:
@@ -87,9 +92,9 @@ class _Range(msgspec.Struct):
 
 
 class _Estimate(msgspec.Struct):
-    calls: float | None = None
-    input_tokens: float | None = None
-    output_tokens: float | None = None
+    calls: Amount | None = None
+    input_tokens: Amount | None = None
+    output_tokens: Amount | None = None
     cost: _Range | None = None
     seconds: _Range | None = None
     steps: dict[str, _Estimate] = {}
@@ -117,21 +122,21 @@ class _Estimate(msgspec.Struct):
 
 class _Totals(msgspec.Struct):
     status: str = ""
-    items: dict[str, int] = {}
-    calls: int | None = None
-    seconds: float | None = None
+    items: dict[str, Count] = {}
+    calls: Count | None = None
+    seconds: Amount | None = None
     simulated: bool = False
 
 
 class Stopping(msgspec.Struct):
     """The rule by which a run was to end early, and what it saw; keys as in `llm_batch.until`."""
 
-    margin: float | None = None
-    decided: float | None = None
-    level: float = 0.95
-    n: int = 0
-    low: float | None = None
-    high: float | None = None
+    margin: Amount | None = None
+    decided: Amount | None = None
+    level: Amount = 0.95
+    n: Count = 0
+    low: Amount | None = None
+    high: Amount | None = None
     method: str | None = None
 
 
@@ -193,6 +198,19 @@ def manifest_path(results: str | Path) -> Path:
     return Path(results).with_suffix(".manifest.json")
 
 
+def manifest_bytes(results: str | Path) -> bytes:
+    """What the manifest beside a results file holds.
+
+    Raises:
+        OSError: It cannot be read, or is longer than any that a run writes.
+    """
+    with open(manifest_path(results), "rb") as file:
+        raw = file.read(_LONGEST + 1)
+    if len(raw) > _LONGEST:
+        raise OSError(errno.EFBIG, f"it is longer than {_LONGEST >> 20} MB")
+    return without_mark(raw)
+
+
 def read_manifest(results: str | Path) -> tuple[Manifest | None, str]:
     """The manifest beside a results file, or why there is none.
 
@@ -206,14 +224,14 @@ def read_manifest(results: str | Path) -> tuple[Manifest | None, str]:
         return None, "Results from standard input have no manifest"
     path = manifest_path(results)
     try:
-        raw = without_mark(path.read_bytes())
+        raw = manifest_bytes(results)
     except FileNotFoundError:
         return None, f"There is no {path.name} beside the results"
     except OSError as error:
         return None, f"{path.name} cannot be read ({error.strerror or error})"
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         return None, f"{path.name} cannot be read ({error})"
     if manifest.schema > SCHEMA:
         raise OutputError(

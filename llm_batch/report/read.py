@@ -12,12 +12,11 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.records import SCHEMA, without_mark
-from llm_batch.report.lines import Getter, Line, line_type
+from llm_batch.report.lines import LONGEST_LINE, UNREADABLE, Getter, Line, line_type
 
 __all__ = ["Getter", "Head", "Line", "ResultsFile"]
 
 _BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -66,6 +65,7 @@ class ResultsFile:
         self._buffer = bytearray(_BATCH_BYTES)
         self._cut = b""
         self._steps: dict[str, None] = {}
+        self._before = 0  # lines before those in the buffer
         self._decoder: msgspec.json.Decoder[Any]
         self._first = self._read()
         if mark := len(self._first) - len(without_mark(bytes(self._first))):
@@ -82,7 +82,7 @@ class ResultsFile:
         for raw in bytes(self._first).split(b"\n"):
             try:
                 lines.append(_head(raw))
-            except _UNREADABLE:
+            except UNREADABLE:
                 continue  # reading all of it will name the line
         return lines
 
@@ -109,16 +109,16 @@ class ResultsFile:
         return self._batches(prepare), field_getters, output_getters
 
     def _batches(self, prepare: Callable[[], object]) -> Iterator[list[Line]]:
-        raw, before = self._first, 0
+        raw = self._first
         while raw:
             try:
                 yield self._decoder.decode_lines(raw)
-            except _UNREADABLE:
+            except UNREADABLE:
                 copy = bytes(raw)
                 if self._finds_steps(copy):
                     prepare()
-                yield self._one_by_one(copy, before)
-            before += self._buffer.count(b"\n", 0, len(raw))
+                yield self._one_by_one(copy, self._before)
+            self._before += self._buffer.count(b"\n", 0, len(raw))
             raw = self._read()
 
     def _finds_steps(self, raw: bytes) -> bool:
@@ -127,7 +127,7 @@ class ResultsFile:
         for line in raw.split(b"\n"):
             try:
                 steps = _head(line).usage.steps
-            except _UNREADABLE:
+            except UNREADABLE:
                 continue
             self._steps.update(dict.fromkeys(step for step in steps if _STEP_NAME.fullmatch(step)))
         return len(self._steps) > known
@@ -140,7 +140,7 @@ class ResultsFile:
                 continue
             try:
                 lines.append(self._decoder.decode(line))
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 if raw.endswith(line) and _is_cut(line):
                     self.torn = True
                     break
@@ -158,6 +158,13 @@ class ResultsFile:
         try:
             while not end:
                 if held == len(self._buffer):  # a line longer than that
+                    if held >= LONGEST_LINE:
+                        self.close()
+                        raise OutputError(
+                            f"{self.name}, line {self._before + 1} is longer than "
+                            f"{LONGEST_LINE >> 20} MB: no run writes such a line",
+                            "the same llmb run command writes the file again from its journal",
+                        )
                     self._buffer = self._buffer + bytes(held)
                 with memoryview(self._buffer) as free:
                     n = self._file.readinto(free[held : held + self._left])  # type: ignore[attr-defined]
@@ -226,7 +233,7 @@ def _keys(raw: bytes) -> dict[str, Any]:
         value = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         schema = value.get("schema")
         return {**value, "schema": msgspec.json.decode(schema) if schema else None}
-    except _UNREADABLE:
+    except UNREADABLE:
         return {}
 
 
@@ -234,6 +241,6 @@ def _is_cut(raw: bytes) -> bool:
     """Whether a line is no whole JSON value, as when the writer was killed within it."""
     try:
         msgspec.json.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return raw.lstrip().startswith(b"{")
     return False

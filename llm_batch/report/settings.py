@@ -13,11 +13,10 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.records import without_mark
-from llm_batch.report.manifest import manifest_path
+from llm_batch.report.lines import UNREADABLE, Amount, Count, bounded_lines
+from llm_batch.report.manifest import manifest_bytes
 from llm_batch.report.model import Report
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError)
 _JOURNAL_LINES = 500
 
 
@@ -40,13 +39,13 @@ class _Config(msgspec.Struct):
 
 class _Dataset(msgspec.Struct):
     path: str = ""
-    n: int | None = None
+    n: Count | None = None
     sha256: str = ""
 
 
 class _Sample(msgspec.Struct):
     seed: int | None = None
-    size: int | None = None
+    size: Count | None = None
     stratify: str | None = None
 
 
@@ -109,9 +108,8 @@ def read_settings(report: Report) -> Settings:
     if report.path == "-" or report.columns is not None:
         return Settings()
     try:
-        raw = without_mark(manifest_path(report.path).read_bytes())
-        manifest = msgspec.json.decode(raw, type=_Manifest)
-    except _UNREADABLE:
+        manifest = msgspec.json.decode(manifest_bytes(report.path), type=_Manifest)
+    except (*UNREADABLE, OSError):
         return Settings()
     answered = _answered(report.path)
     return Settings(
@@ -127,8 +125,8 @@ def read_settings(report: Report) -> Settings:
                 name=step.name,
                 model=step.model,
                 answered=tuple(sorted(answered.get(step.name, ()))),
-                temperature=_number(step.params.get("temperature")),
-                max_tokens=step.params.get("max_tokens"),
+                temperature=_converted(step.params.get("temperature"), Amount),
+                max_tokens=_converted(step.params.get("max_tokens"), Count),
                 prompt=step.prompt,
                 system=step.system or "",
             )
@@ -150,14 +148,18 @@ def _calls(path: str) -> Any:
     decode = msgspec.json.Decoder(_Call).decode
     try:
         with open(Path(path).with_suffix(".calls.jsonl"), "rb") as journal:
-            for line in map(without_mark, journal):
+            for line in bounded_lines(journal):
                 try:
                     yield decode(line)
-                except _UNREADABLE:
+                except UNREADABLE:
                     continue  # blank, or cut off
     except OSError:
         return
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _converted(value: Any, kind: Any) -> Any:
+    """A parameter that a provider was sent, where it is what it should be; else ``None``."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None

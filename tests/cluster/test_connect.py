@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,8 +16,9 @@ import pytest
 from llm_batch.cluster import connect
 from llm_batch.errors import ConfigError
 from llm_batch.run import Earlier, run
-from tests.fire.processes import llmb_run
-from tests.fire.runs import load
+from tests.fire.processes import llmb_run, started, until
+from tests.fire.runs import load, write_project
+from tests.server import serve
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
 
@@ -68,6 +75,58 @@ def test_a_cluster_that_wants_a_token_says_what_to_set(monkeypatch: pytest.Monke
         with pytest.raises(ConfigError, match="wants a token") as refused:
             connect.connected(address)
     assert "RAY_AUTH_MODE=token" in refused.value.hint and "auth_token" in refused.value.hint
+
+
+def test_a_cluster_of_its_own_lets_nobody_in_and_no_key_is_in_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-recognisable-0123456789abcdef"
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # Names of sockets are short.
+    with tempfile.TemporaryDirectory(dir="/tmp") as sessions, serve(key=key) as server:
+        monkeypatch.setenv("RAY_TMPDIR", sessions)
+        path = write_project(tmp_path, server, [f"{n}?" for n in range(500)])
+        # So long a config is no part of Ray's messages.
+        path.write_text(
+            path.read_text().replace("{{ question }}", f"{'x' * 150_000}{{{{ question }}}}")
+        )
+        server.control(latency=0.5)
+        with started(tmp_path, "--engine", "ray", "--workers", "4", "--quiet", key=key) as driver:
+            until(lambda: server.stats()["successes"] > 0 or driver.poll() is not None)
+            assert driver.poll() is None, driver.communicate()
+            lines, environments = proc("cmdline", sessions), proc("environ", sessions)
+            (token,) = set(re.findall(rb"RAY_AUTH_TOKEN=(\w+)", environments))
+            (address,) = set(re.findall(rb"--gcs-address=(\S+?)\0", lines))
+            for known, code in ((b"", 1), (b"a guess of somebody's", 1), (token, 0)):
+                given = (
+                    {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": known.decode()} if known else {}
+                )
+                asked = subprocess.run(
+                    [sys.executable, "-c", connect._QUESTION, address.decode()],
+                    env={**os.environ, **given},
+                    capture_output=True,
+                    timeout=60,
+                )
+                assert asked.returncode == code, asked.stderr
+                assert code == 0 or b"AuthenticationError" in asked.stderr
+            for secret in (key.encode(), token):
+                assert len(secret) >= 32 and secret not in lines
+                for file in Path(sessions).rglob("*"):
+                    if file.is_file():
+                        assert secret not in file.read_bytes(), file
+    assert not (tmp_path / "home").exists()
+
+
+def proc(what: str, mentioned: str) -> bytes:
+    """Of all processes that this user may look into and that name a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mentioned.encode() in (process / "environ").read_bytes():
+                found.append((process / what).read_bytes())
+    return b"".join(found)
 
 
 def test_without_the_cluster_nothing_is_set_aside_or_asked(tmp_path: Path, nobody: str) -> None:

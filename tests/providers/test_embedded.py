@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,25 @@ from llm_batch.providers.embedded import BUNDLED, find_gguf, is_installed
 from tests.providers.asking import ask
 
 NAME = "smollm2-135m-instruct"
+
+#: What llama.cpp's server has, as far as it is known.
+OPEN_PATHS = [
+    *(
+        ("GET", path)
+        for path in (
+            "/", "/index.html", "/health", "/v1/health", "/v1/models", "/models", "/api/tags",
+            "/props", "/slots", "/metrics", "/lora-adapters", "/tools", "/cors-proxy?url=x",
+        )
+    ),
+    *(
+        ("POST", path)
+        for path in (
+            "/v1/chat/completions", "/chat/completions", "/completion", "/v1/completions",
+            "/infill", "/embedding", "/tokenize", "/detokenize", "/apply-template", "/props",
+            "/slots/0?action=save", "/v1/responses", "/v1/messages", "/rerank", "/api/chat",
+        )
+    ),
+]  # fmt: skip
 
 
 def test_a_file_is_found_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +171,57 @@ def test_the_model_is_loaded_by_the_first_request(monkeypatch: pytest.MonkeyPatc
     provider.complete(ask("Hi", max_tokens=1), 60)
     provider.close()
     assert len(loaded) == 1
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("key", ["", "Bearer ", "Bearer guessed"], ids=["none", "empty", "wrong"])
+def test_nobody_else_on_this_machine_is_answered(real: Provider, key: str) -> None:
+    real.complete(ask("Hi", max_tokens=1), 120)
+    port = real._server.listening_address.rpartition(":")[2]  # type: ignore[attr-defined]
+    for method, path in OPEN_PATHS:
+        for prefix in ("", embedded._PREFIX):
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+            headers = {"Origin": "http://evil.example", **({"Authorization": key} if key else {})}
+            connection.request(method, prefix + path, body=b"{}", headers=headers)
+            answer = connection.getresponse()
+            assert answer.status in (401, 404), (method, prefix + path)
+            allowed = answer.getheader("Access-Control-Allow-Origin") or ""
+            assert allowed not in ("*", "http://evil.example"), (method, prefix + path)
+            connection.close()
+
+
+@pytest.mark.embedded
+def test_no_web_page_may_ask_it_and_what_else_it_does_is_off(real: Provider) -> None:
+    real.complete(ask("Hi", max_tokens=1), 120)
+    port = real._server.listening_address.rpartition(":")[2]  # type: ignore[attr-defined]
+    key = real._direct._headers["Authorization"]  # type: ignore[attr-defined]
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    connection.request("OPTIONS", f"{embedded._PREFIX}/v1/chat/completions", headers=asked)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.getheader("Access-Control-Allow-Origin") != "http://evil.example"
+    assert not answer.getheader("Access-Control-Allow-Methods")
+    for path in ("/slots", "/metrics", "/tools", "/"):
+        connection.request("GET", embedded._PREFIX + path, headers={"Authorization": key})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status in (403, 404, 501), path
+    connection.close()
+
+
+@pytest.mark.embedded
+def test_its_key_is_new_each_time_and_in_no_command_line_or_environment(real: Provider) -> None:
+    real.complete(ask("Hi", max_tokens=1), 120)
+    key = real._direct._headers["Authorization"].removeprefix("Bearer ")  # type: ignore[attr-defined]
+    assert len(key) >= 43
+    for place in ("cmdline", "environ"):
+        assert key.encode() not in Path("/proc/self", place).read_bytes()
+    assert key not in os.environ.values()
+    other = make_provider(f"local/{NAME}", Model(), 1)
+    other.complete(ask("Hi", max_tokens=1), 120)
+    assert other._direct._headers["Authorization"] != f"Bearer {key}"  # type: ignore[attr-defined]
+    other.close()
 
 
 @pytest.mark.embedded

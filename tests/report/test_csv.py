@@ -7,10 +7,12 @@ import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_batch.errors import OutputError
 from llm_batch.report import FORMATS, Columns, build_report
-from llm_batch.report.csv import COLUMNS
+from llm_batch.report.csv import COLUMNS, guarded, unguarded
 from tests.report.made import manifest, result, write
 
 
@@ -56,9 +58,51 @@ def test_text_that_looks_like_a_formula_gets_an_apostrophe(text: str, tmp_path: 
     rows = list(csv.reader(io.StringIO(FORMATS["csv"](build_report(write(tmp_path, [item]))))))
     header, cells = rows[0], rows[1]
     row = dict(zip(header, cells, strict=True))
-    assert row["id"] == row["output.generate"] == f"'{text}"
+    assert row["id"] == row["output.generate"] == guarded(text)
+    assert row["id"].startswith("'") and unguarded(row["id"]) == text
     assert not any(cell.startswith(("=", "@", "\t", "\r", "\n", "＝")) for cell in header + cells)
     assert not any(cell[:1] in "+-" and cell[:1] and not _number(cell) for cell in cells)
+
+
+BEGINNINGS = (
+    "",
+    " ",
+    '"',
+    "' ",
+    "\u3000",
+    "\ufeff",
+    "\t",
+    "\r",
+    "\n",
+    "a;",
+    "a\t",
+    'a"\r\n "',
+    ";;",
+)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_no_reader_finds_a_formula_in_any_cell(tmp_path: Path, delimiter: str, sign: str) -> None:
+    evil = [f"{begins}{sign}cmd|' /C calc'!A0" for begins in BEGINNINGS]
+    results = [
+        result(n, 4.0, id=f"{n}{text}", fields={text: text, "category": text}, answer=text)
+        for n, text in enumerate(evil)
+    ] + [result(99, 4.0, id=text, status="timeout", error=text) for text in evil]
+    text = FORMATS["csv"](build_report(write(tmp_path, results)))
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        for cell in row:
+            assert cell.strip(' \t\r\n"\u3000\ufeff')[:1] not in tuple(sign), cell
+
+
+@given(st.text(st.sampled_from("=+-@＝;\t\r\n '\"5a,\u3000\ufeff")))
+def test_what_is_guarded_comes_back_equal(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+
+
+def test_text_that_is_no_formula_stays_as_it_is() -> None:
+    for text in ("a-b", "a; b", "1;-5", "x = 1", "'quoted'", "-5", "+1e9", "a\tb", "it's; fine"):
+        assert guarded(text) == text == unguarded(text)
 
 
 def _number(text: str) -> bool:

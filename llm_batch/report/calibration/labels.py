@@ -15,6 +15,7 @@ from typing import Any
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.report.calibration.model import LabelSource
+from llm_batch.report.csv import unguarded
 from llm_batch.report.foreign import foreign_rows, found, score_of
 from llm_batch.report.group_tally import group_name
 from llm_batch.report.words import clean
@@ -100,11 +101,13 @@ def read_labels(source: LabelSource) -> Labels:
     judged: dict[str, float] = {}
     first_row: dict[str, int] = {}
     repeated = 0
+    # Ids of such a file may come from one that was made safe for spreadsheets.
+    cells = not {".csv", ".tsv"}.isdisjoint(Path(source.path).suffixes)
     for number, row in enumerate(rows, 1):
         value = found(row, id_column, None)
         if value is None or value == "":
             raise ConfigError(f"{name}, row {number}: no id in the column {id_column!r}")
-        item = group_name(value)
+        item = unguarded(group_name(value)) if cells else group_name(value)
         given = tuple(_label(found(row, column, None), name, number, item) for column in columns)
         if item not in ratings:
             ratings[item], first_row[item] = given, number

@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.records import without_mark
 from llm_batch.report.comparison.model import Setting
-from llm_batch.report.manifest import manifest_path
+from llm_batch.report.lines import UNREADABLE, too_deep
+from llm_batch.report.manifest import manifest_bytes
 from llm_batch.report.model import Report
 from llm_batch.report.words import clean
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError)
 _SHOWN = 60
 
 
@@ -38,9 +37,10 @@ def set_up(report: Report) -> SetUp:
     if report.path == "-" or report.columns is not None:
         return SetUp(False, {}, frozenset())
     try:
-        raw = without_mark(manifest_path(report.path).read_bytes())
-        manifest = msgspec.json.decode(raw, type=dict[str, Any])
-    except _UNREADABLE:
+        manifest = msgspec.json.decode(manifest_bytes(report.path), type=dict[str, Any])
+    except (*UNREADABLE, OSError):
+        return SetUp(False, {}, frozenset())
+    if too_deep(manifest):
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))
     judge = report.run.judge

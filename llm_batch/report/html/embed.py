@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from llm_batch.errors import ConfigError
 from llm_batch.report.items import ItemLine, category_of, read_items
 from llm_batch.report.model import Report
 from llm_batch.report.settings import Settings
-from llm_batch.templates import PromptError, Template
 
 #: More items than this make a page that takes long to open; the figures are of all of them.
 ITEM_LIMIT = 50_000
@@ -31,6 +31,19 @@ _ESCAPES = {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
 }
+
+
+#: Characters that all prompts of a page may have; items after that show their fields alone.
+_PROMPTS_SIZE = 100_000_000
+_PART_SIZE = 20  # characters that take as long as a part
+
+_Path = tuple[str | int, ...]
+
+_LONG_PATH = 200
+_NAME = re.compile(r"[^\W\d]\w*")
+_STEP = re.compile(r"""\.([^\W\d]\w*)|\.(\d{1,9})|\[(-?\d{1,9})\]|\[('[^'\\]*'|"[^"\\]*")\]""")
+_WORDS = frozenset(("true", "false", "none", "True", "False", "None", "not"))
+_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +102,119 @@ def _array(item: ItemLine, report: Report, prompts: _Prompts) -> list[Any]:
 
 
 class _Prompts:
-    """The prompts of the steps, rendered again from what the results kept."""
+    """The prompts of the steps, filled in again from what the results kept.
+
+    A manifest may be a stranger's, so no template of one is executed: only ``{{ name }}``, members
+    and items of it are filled in. A template that does more stands there as it is. All prompts of
+    a page together have a size, since a few letters may ask for a long text many times.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._steps = []
         for step in settings.steps:
-            try:
-                parts = [
-                    (role, Template(source, role))
-                    for role, source in (("system", step.system), ("user", step.prompt))
-                    if source
-                ]
-            except ConfigError:
-                continue  # the manifest was edited: show the fields
-            if parts:
-                self._steps.append((step.name, parts))
+            sources = [
+                (role, source)
+                for role, source in (("system", step.system), ("user", step.prompt))
+                if source
+            ]
+            if sources:
+                self._steps.append((step.name, [_Message(*source) for source in sources]))
+        self._left = _PROMPTS_SIZE
 
     def of(self, item: ItemLine) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         """By step, the role and text of each message; no step whose fields were not kept."""
         context: Mapping[str, Any] = {"item": item.fields, **item.fields, **item.outputs}
-        for name, parts in self._steps:
-            try:
-                yield name, [(role, template.render(context)) for role, template in parts]
-            except PromptError:
-                continue
+        for name, messages in self._steps:
+            texts = []
+            for message in messages:
+                text = self._filled(message, context)
+                if text is None:
+                    break
+                texts.append((message.role, text))
+            else:
+                yield name, texts
+
+    def _filled(self, message: _Message, context: Mapping[str, Any]) -> str | None:
+        """The text of a message; ``None`` where a value is not there, or no room is left."""
+        self._left -= _PART_SIZE * len(message.parts)
+        texts = []
+        for part in message.parts:
+            text = part if isinstance(part, str) else _text(_value(context, part))
+            # What is made and not shown takes its time as well.
+            self._left -= len(text or "")
+            if text is None or self._left < 0:
+                return None
+            texts.append(text)
+        return "".join(texts)
+
+
+class _Message:
+    """A message's template as texts and the paths of what stands between them.
+
+    Attributes:
+        role: ``system`` or ``user``; ``template`` after it where it is shown as it is.
+        parts: In their order.
+    """
+
+    def __init__(self, role: str, source: str) -> None:
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
+        parts = None if "{%" in source or "{#" in source else _parts(source)
+        self.role = f"{role} template" if parts is None else role
+        self.parts: Sequence[str | _Path] = [source] if parts is None else parts
+
+
+def _parts(source: str) -> list[str | _Path] | None:
+    """Texts and paths in turn; ``None`` where a template does more than to name values."""
+    first, *rest = source.split("{{")
+    parts: list[str | _Path] = [first]
+    for each in rest:
+        expression, end, text = each.partition("}}")
+        path = _path(expression.removeprefix("-").removesuffix("-").strip()) if end else None
+        if path is None:
+            return None
+        # Jinja's marks that take away the space around.
+        before = parts[-1]
+        if expression.startswith("-") and isinstance(before, str):
+            parts[-1] = before.rstrip()
+        parts += [path, text.lstrip() if expression.endswith("-") else text]
+    return parts
+
+
+def _path(expression: str) -> _Path | None:
+    """``item.name['key'][0]`` as the names along it; ``None`` for anything else."""
+    name = _NAME.match(expression[:_LONG_PATH])
+    if name is None or name[0] in _WORDS or len(expression) > _LONG_PATH:
+        return None
+    path: list[str | int] = [name[0]]
+    place = name.end()
+    while place < len(expression):
+        step = _STEP.match(expression, place)
+        if step is None:
+            return None
+        member, *numbers, key = step.groups()
+        number = numbers[0] or numbers[1]
+        path.append(int(number) if number else member or key[1:-1])
+        place = step.end()
+    return tuple(path)
+
+
+def _value(context: Mapping[str, Any], path: _Path) -> Any:
+    """What is at the end of a path; ``_ABSENT`` where it leads nowhere."""
+    value: Any = context
+    for step in path:
+        if not isinstance(value, dict | list if isinstance(step, int) else dict):
+            return _ABSENT
+        try:
+            value = value[step]
+        except (KeyError, IndexError):
+            return _ABSENT
+    return value
+
+
+def _text(value: Any) -> str | None:
+    """How a value reads in a prompt, as `llm_batch.templates` has it; ``None`` if it is absent."""
+    if value is _ABSENT:
+        return None
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)

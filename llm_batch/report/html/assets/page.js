@@ -196,7 +196,8 @@
       if (messages.length > 1) text.append(element("span", "role", role));
       text.append(words, messages.length > 1 ? "\n" : "");
     }
-    made.append(element("h4", "", `Prompt of ${step}`), text);
+    const whole = messages.every(([role]) => !role.endsWith(" template"));
+    made.append(element("h4", "", `${whole ? "Prompt" : "Prompt template"} of ${step}`), text);
     return made;
   }
 
