@@ -36,7 +36,8 @@ def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str,
             "name a file with --data",
         )
     counts: dict[str, int] = {}
-    with Source(path, data.format) as source:
+    more = {"delimiter": data.delimiter, "encoding": data.encoding}
+    with Source(path, data.format, **more) as source:
         for number, fields, _, _ in source.rows():
             problem = ""
             if isinstance(fields, str):

@@ -275,7 +275,7 @@ GOOD = b'{"id":"ok","topic":"t"}\n'
     [
         (b"{oops}", "not valid JSON"),
         (b"[1]", "not a JSON object"),
-        (b'{"id":"b","topic":NaN}', "NaN"),
+        (b'{"id":"b","topic":NaN}', "the field 'topic' is null"),
         (b'{"topic":"t"}', "no field 'id', it has topic"),
         (b"{}", "it has none"),
         (b'{"id":null,"topic":"t"}', "the field 'id' is null"),
