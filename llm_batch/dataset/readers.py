@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from llm_batch.dataset.shape import Shape, decoded
+from llm_batch.dataset.shape import Shape, decode, decoded
 from llm_batch.errors import DataError
 
 #: Its number (see `Reader.place`); its fields, or else what is wrong with it; the JSON the fields
@@ -66,7 +66,10 @@ def read_jsonl(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         if number == 1 and line.startswith(_BOM):
             start, line = len(_BOM), line[len(_BOM) :]
         try:
-            fields = decoded(line, shape)
+            try:
+                fields = decode(line)
+            except ValueError:
+                fields = decoded(line, shape)
         except (ValueError, RecursionError) as error:
             if line.strip():
                 yield number, _problem(line, error), b"", start

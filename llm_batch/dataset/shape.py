@@ -88,7 +88,7 @@ class Shape:
         return value
 
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def decoded(row: bytes, shape: Shape) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def decoded(row: bytes, shape: Shape) -> dict[str, Any]:
         RecursionError: It is nested too deeply.
     """
     try:
-        return _decode(row)
+        return decode(row)
     except ValueError:
         if b"NaN" not in row and b"Infinity" not in row:
             raise
