@@ -210,9 +210,11 @@ class Simulation:
     ) -> None:
         limiter.finish(slip, stated, refused=wait > 0)
         if wait:
-            row = limiter.refusals_in_a_row
-            pause = float(-(-wait // 1)) if self._retry_after else min(30.0, 2.0**row)
-            limiter.pause(pause * (1 + 0.1 * self._random.random()))
+            asked = float(-(-wait // 1)) if self._retry_after else 0.0
+            again = limiter.refusals_in_a_row > 1
+            pause = max(asked, limiter.pause_seconds if again or not asked else 0.0)
+            if pause:
+                limiter.pause(pause * (1 + 0.1 * self._random.random()))
         ended(slip.tokens if wait else None)
 
     def _stated(self) -> StatedLimits | None:
