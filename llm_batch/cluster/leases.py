@@ -181,14 +181,7 @@ class LeasedLimiter(Limiter):
         Raises:
             Cancelled: The run is stopping.
         """
-        self._clock.check()
-        mine = _Waiter(tokens)
-        with self._guard:
-            now = self._clock.now()
-            if now < self._open_until:
-                self._unasked += 1
-                return Slip(now, tokens, None, None)
-            self._queue.append(mine)
+        mine = self._queue_up(tokens)
         while mine.slip is None:
             self._clock.check()
             with self._asking:
@@ -196,6 +189,32 @@ class LeasedLimiter(Limiter):
                     self._ask()
         self._clock.check()
         return mine.slip
+
+    def try_acquire(self, tokens: float = 0.0) -> Slip | float:
+        """The same without waiting for more than one answer of the ledger."""
+        mine = self._queue_up(tokens)
+        if mine.slip is None:
+            with self._asking:
+                if mine.slip is None:
+                    self._ask()
+            with self._guard:
+                if mine.slip is None:
+                    self._queue.remove(mine)
+                    return PATIENCE_SECONDS
+        self._clock.check()
+        return mine.slip
+
+    def _queue_up(self, tokens: float) -> _Waiter:
+        self._clock.check()
+        mine = _Waiter(tokens)
+        with self._guard:
+            now = self._clock.now()
+            if now < self._open_until:
+                self._unasked += 1
+                mine.slip = Slip(now, tokens, None, None)
+            else:
+                self._queue.append(mine)
+        return mine
 
     def finish(
         self,
@@ -245,7 +264,7 @@ class LeasedLimiter(Limiter):
                 self._queue.popleft().slip = slip
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     tokens: float
     slip: Slip | None = None
