@@ -156,6 +156,8 @@ class Pool(Limiter):
         except RateLimited:
             raise  # it is there, and says how long to wait
         except Transient as error:
+            if error.kind == "files":
+                raise  # it never heard of the request
             self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
             raise
         except Refused as error:

@@ -35,7 +35,14 @@ from urllib3.exceptions import (
 from llm_batch import __version__
 from llm_batch.errors import ConfigError, ProviderError, Refused, Unavailable
 from llm_batch.providers.address import is_loopback, proxy_for, shown
-from llm_batch.providers.base import CONNECT_SECONDS, STRUCTURED, Prepared, Reply, too_slow
+from llm_batch.providers.base import (
+    CONNECT_SECONDS,
+    STRUCTURED,
+    Prepared,
+    Reply,
+    out_of_files,
+    too_slow,
+)
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
 from llm_batch.providers.replies import completion_from_reply
@@ -191,6 +198,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
         seconds: What the exchange was given.
         took: What it took.
     """
+    if (ours := out_of_files(error)) is not None:
+        return ours
     said = _said(error)
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
         return Refused(

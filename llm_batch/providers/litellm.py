@@ -24,7 +24,7 @@ from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
 from llm_batch.providers.address import is_loopback, shown
-from llm_batch.providers.base import STRUCTURED, Prepared, Reply, too_slow
+from llm_batch.providers.base import STRUCTURED, Prepared, Reply, out_of_files, too_slow
 from llm_batch.providers.exchange import Exchange, WatchedTransport, exchange
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
@@ -319,6 +319,8 @@ def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> Prov
     Its own exceptions do not survive pickling, and say less than what was received.
     """
     text = without_keys(_said(error))
+    if not seen.status and (ours := out_of_files(seen.failure or error)) is not None:
+        return ours
     if seen.failure is not None:
         return _not_received(seen.failure, seen, timeout_seconds)
     if seen.status >= 300:

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.clock import clock_words
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
-from llm_batch.limits import retry_after_seconds
+from llm_batch.headers import reset_seconds, retry_after_seconds
 from llm_batch.providers.redact import without_keys
 
 _TOO_LONG = re.compile(
@@ -31,6 +32,14 @@ _NO_QUOTA = re.compile(
     r"|insufficient (balance|credit)",
     re.IGNORECASE,
 )
+# A limit of a day: Gemini's quotaId, OpenRouter's free models, Groq's RPD and TPD, and plain words.
+_DAILY = re.compile(
+    r"per[-_ ]?day|daily (limit|quota)|\((rpd|tpd)\)|(requests|tokens) / day", re.IGNORECASE
+)
+_DAILY_ID = re.compile(r'"quotaId"\s{0,9}:\s{0,9}"\w{0,200}PerDay')
+_MINUTELY = re.compile(r"per[-_ ]?(minute|min|second|sec)\b|PerMinute", re.IGNORECASE)
+# A window that is whole again after this long is no minute's.
+_DAILY_SECONDS = 3600.0
 _BAD_SETTING = re.compile(
     r"unsupported_(parameter|value)|unknown_parameter|invalid_model|model_not_found"
     r"|unsupported (parameter|value)|unrecognized request argument|unknown parameter"
@@ -43,6 +52,8 @@ _TRY_AGAIN_IN = re.compile(
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
     re.IGNORECASE,
 )
+# OpenRouter's is a time in milliseconds.
+_RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 # A gateway that gave up waiting does not stop the model behind it.
 _MAYBE_BILLED = (504, 524)
 
@@ -71,7 +82,10 @@ def error_from_reply(status: int, body: bytes | str, headers: Mapping[str, str])
     more: dict[str, Any] = {"status_code": status, "headers": limits}
     both = f"{code} {message}"
     if status == 429 and not _NO_QUOTA.search(both):
-        return RateLimited(text, retry_after_seconds=_wait(limits, body, message), **more)
+        wait = _wait(limits, body, message)
+        if _for_the_day(body, wait):
+            return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
+        return RateLimited(text, retry_after_seconds=wait, **more)
     if status == 402 or _NO_QUOTA.search(both):
         hint = "add credit or raise the limit at the provider, then run the same command again"
         return Refused(text, kind="quota", hint=hint, **more)
@@ -94,6 +108,29 @@ def error_from_reply(status: int, body: bytes | str, headers: Mapping[str, str])
         target = without_keys(target.partition("?")[0])
         return Refused(f"redirected to {target}", kind="model", hint="set api_base to it", **more)
     return Rejected(text, **more)
+
+
+def _for_the_day(body: bytes | str, wait: float | None) -> bool:
+    """Whether a 429 is about a quota of a day, which no run waits for."""
+    if wait is not None and wait > _DAILY_SECONDS:
+        return True
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if _DAILY_ID.search(text):
+        return True
+    # Where both are named the minute may be what is used up, and waiting shows it.
+    return bool(_DAILY.search(text)) and not _MINUTELY.search(text)
+
+
+def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
+    """When to run again, as far as the reply tells."""
+    resets = (headers.get(name) for name in _RESETS)
+    known = next((s for value in resets if (s := reset_seconds(value or "", time.time()))), None)
+    seconds = max(wait or 0.0, known or 0.0)
+    if seconds < _DAILY_SECONDS / 4:
+        # Gemini sends a retryDelay of seconds beside a quota of a day.
+        return "the quota of the day is used up; run the same command again when it is renewed"
+    when = clock_words(time.time(), seconds)
+    return f"the quota of the day is used up; run the same command again after {when}"
 
 
 def mentions_response_format(body: bytes | str) -> bool:
