@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -47,6 +48,7 @@ class Reply(msgspec.Struct):
         stats: Where its end is counted; ``None`` for the server's own endpoints.
         bill: What is charged for it.
         usable: Whether it holds a whole answer.
+        ended: Called when it is over, however it ends.
     """
 
     status: int
@@ -61,9 +63,12 @@ class Reply(msgspec.Struct):
     stats: Stats | None = None
     bill: Bill | None = None
     usable: bool = False
+    ended: Callable[[], None] | None = None
 
     def end(self, label: str, whole: bool) -> None:
         """Count the end of this reply."""
+        if self.ended is not None:
+            self.ended()
         if self.stats is not None:
             self.stats.end(label, whole, self.usable, self.bill)
 
