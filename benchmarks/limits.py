@@ -109,7 +109,7 @@ SETTINGS = {
     ),
     "learn: 60 a minute, nothing told": Setting(rpm=60, workers=5, latency=0.5, tell=0),
     "learn: 10 a second, two runs": Setting(
-        "bucket1", 10, workers=10, latency=0.3, period=1.0, tell=1200, twin=True
+        "bucket60", 10, workers=10, latency=0.3, period=1.0, tell=1200, twin=True
     ),
     "another process takes half": Setting("bucket10", workers=5, latency=0.3, others=300),
 }

@@ -24,9 +24,9 @@ _SHARE = 0.98
 # Requests a measurement is trusted for: times what it rests on, at least, and at most (or what
 # is sent in a minute, if that is more).
 _TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 400.0
-_TRUST_MINUTES = 1.5
+_TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
 # Answers with the most requests under way until one more is tried; doubles each time it fails.
-_AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 1600.0, 60.0
+_AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
 # Measurements that differ by less than this share are of the same limit.
 _SAME = 0.25
 # A pace that has grown by this factor met the limit on the way.
@@ -145,6 +145,7 @@ class Learned:
         self._at_once: int | None = None
         self._at_once_trust, self._at_once_answers = _AT_ONCE_TRUST, 0
         self._refused_beside = 0
+        self._answers, self._answers_then = 0, 0
         self._most_before, self._most_beside = -1, -1
         self._takes = 0.0
         self._ended_at = 0.0
@@ -210,6 +211,7 @@ class Learned:
     def answered(self, sent: Sent, seconds: float, now: float) -> None:
         """Note that an attempt ended that was not refused, after so many seconds."""
         self._end(now)
+        self._answers += 1
         self._takes += (seconds - self._takes) * 0.1 if self._takes else seconds
         if sent.number > self._known:
             self.in_a_row = 0
@@ -291,6 +293,9 @@ class Learned:
         beside, before = sent.beside, self._refused_beside
         most = max(sent.most, self._most_before)
         self._refused_beside, self._most_before = beside, sent.most
+        # Where a number is what matters, no more are admitted than have ended.
+        more = admitted > self._answers - self._answers_then
+        self._answers_then = self._answers
         known = self._at_once
         least = min(beside, before)
         if known is not None:
@@ -302,7 +307,7 @@ class Learned:
                 return True
             if before >= known:
                 return False  # one request may have been late
-        if least >= 1 and most < least:
+        if least >= 1 and most < least and not more:
             self._limit_at_once(beside, _AT_ONCE_TRUST)
             # What was measured before was no pace.
             self._pace = None
@@ -316,6 +321,8 @@ class Learned:
             least = _AT_ONCE_SECONDS * most / max(self._takes, 1e-3)
             trust = max(least, min(_AT_ONCE_TRUST_MOST, trust))
         self._at_once, self._at_once_answers, self._at_once_trust = most, 0, trust
+        # A pace beside it may rest on the same refusals.
+        self._trust = min(self._trust, _TRUST_DOUBTED)
 
     def _begin(self, now: float) -> int:
         """Begin another measurement; how many requests were admitted in the one before."""
