@@ -129,8 +129,7 @@ def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
     if seconds < _DAILY_SECONDS / 4:
         # Gemini sends a retryDelay of seconds beside a quota of a day.
         return "the quota of the day is used up; run the same command again when it is renewed"
-    when = clock_words(time.time(), seconds)
-    return f"the quota of the day is used up; run the same command again after {when}"
+    return f"run the same command again after {clock_words(time.time(), seconds)}"
 
 
 def mentions_response_format(body: bytes | str) -> bool:
