@@ -7,7 +7,7 @@
 Each setting is a strict server of its own (`tests.server`), a run of llm_batch against it, and
 then the same requests from plain threads that retry with exponential backoff and Retry-After, as
 scripts do. The server counts. Read: of the limit, what share was used from the first admission to
-the last; how many requests were refused with 429; how long it took.
+the last, and of that from a minute on; how many requests were refused with 429; how long it took.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class Setting:
         told_times: What the configured limit is multiplied with: 2 is a wrong config.
         halved: Whether the server halves its limit half-way.
         others: Requests a minute of another process on the key.
+        period: Seconds in which the server counts: 1 makes its limit one per second.
+        tell: Requests a minute in the config, whatever the limit; 0 for none.
+        at_once: Requests the server takes at once, instead of any other limit.
+        retry_after: Whether refusals say how long to wait.
+        twin: Whether a second run of the same kind uses the key.
     """
 
     kind: str = "sliding"
@@ -64,10 +69,19 @@ class Setting:
     told_times: float = 1.0
     halved: bool = False
     others: float = 0.0
+    period: float = 60.0
+    tell: float | None = None
+    at_once: int | None = None
+    retry_after: bool = True
+    twin: bool = False
 
     @property
     def per_minute(self) -> float:
-        """Requests a minute that both limits allow."""
+        """Requests a minute that the limits allow."""
+        if self.at_once is not None:
+            return 60.0 * self.at_once / self.latency
+        if self.rpm is not None and self.period != 60.0:
+            return 60.0 * self.rpm / self.period
         by_tokens = self.tpm / TOKENS if self.tpm else float("inf")
         return min(self.rpm or float("inf"), by_tokens)
 
@@ -87,6 +101,16 @@ SETTINGS = {
     "halved, sliding, told by headers": Setting(headers=True, workers=5, latency=0.3, halved=True),
     "halved, bucket10, not told": Setting("bucket10", workers=5, latency=0.3, halved=True),
     "twice the limit configured": Setting(told_times=2.0, workers=5, latency=0.2),
+    "learn: 3 a second, 600/min told": Setting(
+        "sliding", 3, workers=20, latency=2.0, period=1.0, tell=600, retry_after=False
+    ),
+    "learn: 2 at once, nothing told": Setting(
+        rpm=None, workers=5, latency=1.0, tell=0, at_once=2, retry_after=False
+    ),
+    "learn: 60 a minute, nothing told": Setting(rpm=60, workers=5, latency=0.5, tell=0),
+    "learn: 10 a second, two runs": Setting(
+        "bucket60", 10, workers=10, latency=0.3, period=1.0, tell=1200, twin=True
+    ),
     "another process takes half": Setting("bucket10", workers=5, latency=0.3, others=300),
 }
 
@@ -96,7 +120,9 @@ def configure(setting: Setting, server: Server, folder: Path, requests: int) -> 
     rows = (json.dumps({"id": f"q{n}", "question": f"question {n}"}) for n in range(requests))
     (folder / "q.jsonl").write_text("\n".join(rows), encoding="utf-8")
     limits = ""
-    if setting.told:
+    if setting.tell is not None:
+        limits = f"rpm = {setting.tell}\n" if setting.tell else ""
+    elif setting.told:
         limits += f"rpm = {setting.rpm * setting.told_times}\n" if setting.rpm else ""
         limits += f"tpm = {setting.tpm * setting.told_times}\n" if setting.tpm else ""
     path = folder / "llmb.toml"
@@ -138,10 +164,11 @@ def ours(setting: Setting, server: Server, requests: int, minute: float) -> None
 
 
 def naive(setting: Setting, server: Server, requests: int, minute: float) -> None:
-    """Threads that send as fast as they can and back off when refused."""
+    """Threads that send as fast as they can and back off when refused: ten where we must learn."""
+    threads_of = setting.workers if setting.tell is None else 10
     import urllib3
 
-    pool = urllib3.PoolManager(maxsize=setting.workers, retries=False)
+    pool = urllib3.PoolManager(maxsize=threads_of, retries=False)
 
     def send(number: int) -> None:
         body = {
@@ -156,7 +183,7 @@ def naive(setting: Setting, server: Server, requests: int, minute: float) -> Non
             backoff = min(60.0, 2.0**attempt) * random.uniform(0.5, 1.0) * minute / 60
             time.sleep(max(backoff, float(reply.headers.get("retry-after") or 0) * minute / 60))
 
-    with ThreadPoolExecutor(setting.workers) as threads:
+    with ThreadPoolExecutor(threads_of) as threads:
         list(threads.map(send, range(requests)))
 
 
@@ -171,10 +198,11 @@ def measure(
     models = {MODEL: {"rpm": setting.rpm, "tpm": setting.tpm}}
     with serve(
         limiter=setting.kind,
-        minute=minute,
+        minute=minute * setting.period / 60,
+        at_once=setting.at_once,
         headers=setting.headers,
         latency=setting.latency * minute / 60,
-        retry_after="right" if minute >= 30 else "ms",
+        retry_after=("right" if minute >= 30 else "ms") if setting.retry_after else "none",
         models=models,
         trace=True,
     ) as server:
@@ -190,19 +218,31 @@ def measure(
                 target=_keep_sending, args=(server, body, setting.others / minute, over)
             ).start()
         try:
-            arm(setting, server, requests, minute)
+            runs = 2 if setting.twin else 1
+            with ThreadPoolExecutor(runs) as together:
+                for run in [
+                    together.submit(arm, setting, server, requests // runs, minute)
+                    for _ in range(runs)
+                ]:
+                    run.result()
         finally:
             over.set()
         arrivals = server.stats()["arrivals"]
     # The other process sends without max_tokens, which counts fewer tokens.
     mine = [(at, passed) for at, passed, tokens, _ in arrivals if tokens >= TOKENS]
     admitted = [at for at, passed in mine if passed]
+    # Of two runs one may end before the other.
+    admitted = admitted[: round(0.95 * len(admitted))] if setting.twin else admitted
     seconds = admitted[-1] - admitted[0]
+    late = [at for at in admitted if at > admitted[0] + minute]
+    span = admitted[-1] - admitted[0] - minute
+    later = len(late) / (setting.per_minute * span / minute) if span > minute / 4 else None
     return {
         "requests": requests,
         "done": len(admitted),
         "refused": len(mine) - len(admitted),
         "seconds": seconds,
+        "later": later,
         "share": (len(admitted) - 1) / (setting.per_minute * seconds / minute),
     }
 
@@ -229,6 +269,10 @@ def one(name: str, minutes: float, minute: float) -> dict[str, Any]:
     return measured
 
 
+def _share(share: float | None) -> str:
+    return f"{share:>8.1%}" if share is not None else f"{'':8}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -249,14 +293,15 @@ def main() -> None:
         print(json.dumps(outcome))
         return
     names = [name for name in SETTINGS if asked.only in name]
-    print(f"{'':34}{'llmb':>26}   {'threads with backoff':>26}")
-    print(f"{'setting':34}{'of limit':>10}{'429s':>7}{'time':>9}   ", end="")
-    print(f"{'of limit':>10}{'429s':>7}{'time':>9}")
+    print(f"{'':34}{'llmb':>34}   {'threads with backoff':>34}")
+    print(f"{'setting':34}{'of limit':>10}{'later':>8}{'429s':>7}{'time':>9}   ", end="")
+    print(f"{'of limit':>10}{'later':>8}{'429s':>7}{'time':>9}")
     with ThreadPoolExecutor(asked.at_once) as pool:
         outcomes = pool.map(lambda name: one(name, asked.minutes, asked.minute), names)
         for name, outcome in zip(names, outcomes, strict=True):
             cells = [
-                f"{each['share']:>10.1%}{each['refused']:>7}{each['seconds']:>8.1f}s"
+                f"{each['share']:>10.1%}{_share(each['later'])}{each['refused']:>7}"
+                f"{each['seconds']:>8.1f}s"
                 for each in (outcome["ours"], outcome["naive"])
             ]
             lost = outcome["naive"]["requests"] - outcome["naive"]["done"]

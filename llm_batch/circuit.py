@@ -20,6 +20,7 @@ _ADVICE = {
     "rejected": "look at the message: the provider refuses these requests",
     "timeout": "raise timeout under [limits], or use fewer workers",
     "garbage": "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
+    "files": "type ulimit -n 4096 first, or use fewer workers",
     "reset": "look at the network on the way to the provider, or use fewer workers",
     "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
     "oversized": "look at what the server sends; max_reply under [limits] allows more",

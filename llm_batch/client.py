@@ -15,7 +15,7 @@ from typing import Protocol
 import tenacity
 
 from llm_batch.budget import Budget
-from llm_batch.clock import Cancelled, Clock
+from llm_batch.clock import Cancelled, Clock, clock_words
 from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Unavailable
 from llm_batch.headers import StatedLimits, stated_limits
 from llm_batch.limits import Limiter, counted_tokens
@@ -35,9 +35,6 @@ from llm_batch.records import (
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: The first pause of the whole client where the provider does not say how long. It doubles like
-#: the backoff, so that six attempts outlast a minute: what most limits are counted in.
-_FIRST_PAUSE_SECONDS = 2.0
 #: A key that has answered in this run and is refused for as many items in a row, with no answer
 #: between them, is refused for good; fewer are a matter of those items.
 FORBIDDEN_IN_A_ROW = 5
@@ -231,18 +228,21 @@ class Client:
                 f"the provider asks for a pause of {asked:,.0f} s: {error.message}",
                 kind="quota",
                 status_code=error.status_code,
-                hint="run the same command again then",
+                headers=error.headers,
+                hint=f"run the same command again after {clock_words(self._clock.time(), asked)}",
             ) from error
-        # Another call may have been refused just before.
-        attempt = max(attempt, self.limiter.refusals_in_a_row)
-        if asked:
+        if isinstance(error, RateLimited):
             # A floor: whoever is refused again in spite of it waits longer each time.
-            seconds = max(asked, self._exponential(attempt - 1))
-        elif isinstance(error, RateLimited):
-            seconds = self._exponential(attempt, _FIRST_PAUSE_SECONDS)
+            again = self.limiter.refusals_in_a_row > 1
+            seconds = self.limiter.pause_seconds if again or not asked else 0.0
+        elif asked:
+            seconds = self._exponential(attempt - 1)
         else:
             return
-        self.limiter.pause(seconds * (1 + _PAUSE_JITTER * self._jitter()) + 0.01 * self._jitter())
+        seconds = max(seconds, asked or 0.0)
+        if seconds:
+            jitter = self._jitter()
+            self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
 
     def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
         progress: _Progress = state.args[0]
@@ -257,8 +257,8 @@ class Client:
             return 0.0  # the limiter holds everyone back already
         return self._exponential(state.attempt_number) * self._jitter()
 
-    def _exponential(self, attempt: int, first: float = _FIRST_BACKOFF_SECONDS) -> float:
-        return min(_LONGEST_BACKOFF_SECONDS, first * 2.0 ** (attempt - 1))
+    def _exponential(self, attempt: int) -> float:
+        return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
 
     def _list_cost(self, request: Request, usage: Usage | None) -> float | None:
         """USD at our prices, at worst where the usage is not known; ``None`` without a price."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from datetime import datetime
 from typing import Protocol
 
 #: The terminal was closed; 0 where a system has no such signal.
@@ -44,6 +45,12 @@ class Clock(Protocol):
         Raises:
             Cancelled: The clock was cancelled.
         """
+
+
+def clock_words(now: float, seconds: float) -> str:
+    """When so many seconds will have passed, by this machine's clock: ``14:30`` or with the day."""
+    begun, over = datetime.fromtimestamp(now), datetime.fromtimestamp(now + seconds + 59.0)
+    return f"{over:%H:%M}" if over.date() == begun.date() else f"{over:%Y-%m-%d %H:%M}"
 
 
 class SystemClock:

@@ -14,7 +14,8 @@ from llm_batch.budget import Budget
 from llm_batch.client import Client
 from llm_batch.clock import Clock
 from llm_batch.config import Config, Model, model_limits
-from llm_batch.limits import Limiter
+from llm_batch.engines.threads import make_room_for
+from llm_batch.limits import Limiter, Slowed
 from llm_batch.models import model_info
 from llm_batch.pool import Endpoint, Notice, Pool
 from llm_batch.prices import Tariff, tariff_of
@@ -127,13 +128,16 @@ class Fleet:
         #: Requests a minute in force by place, where another process keeps the pace.
         self.told: dict[str, float | None] = {}
         self._clients: dict[str, Client] = {}
+        threads = connections or config.limits.workers
+        names = dict.fromkeys(step.model for step in config.steps)
+        # Each place keeps its connections, and one that is given up is open for a moment more.
+        make_room_for(threads * (1 + sum(len(places_of(config, name)) for name in names)))
         self._closing = ExitStack()
         with self._closing:
-            for name in dict.fromkeys(step.model for step in config.steps):
+            for name in names:
                 settings = config.model(name)
                 model = self.models[name] = FleetModel(name, settings)
                 model.batch = config.run.engine == "batch" and bool(batch_vendor(name, settings))
-                threads = connections or config.limits.workers
                 places = []
                 for key, place, rpm, tpm in places_of(config, name):
                     provider = make(name, place, threads)
@@ -183,6 +187,12 @@ class Fleet:
         limits = list(self.told.values() or own)
         known = [rpm for rpm in limits if rpm is not None]
         return sum(known) if known and len(known) == len(limits) else None
+
+    @property
+    def slowed(self) -> dict[str, Slowed]:
+        """What refusals have taught, by place; only where they have."""
+        learned = {place: limiter.slowed for place, limiter in self.limiters.items()}
+        return {place: slowed for place, slowed in learned.items() if slowed.words}
 
     def __enter__(self) -> Self:
         return self

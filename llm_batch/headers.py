@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 
 # A limit that takes longer than this to be whole again is not counted by the minute.
 _LONGEST_RESET_SECONDS = 90.0
+# More seconds than this are a time, not a duration.
+_SINCE_1970 = 1e9
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _DURATION = re.compile(
     r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m(?!s))?"
@@ -86,7 +88,7 @@ def _quantity(
         if limit is None and left is None:
             continue
         if left is not None:
-            reset = _reset_seconds(headers.get(reset_name, ""), now)
+            reset = reset_seconds(headers.get(reset_name, ""), now)
             if reset is None or reset > _LONGEST_RESET_SECONDS:
                 left = None
         return limit or None, left
@@ -99,13 +101,20 @@ def _number(value: str | None) -> float | None:
     return None
 
 
-def _reset_seconds(value: str, now: float) -> float | None:
-    """Seconds until a limit is whole again: ``1s``, ``6m0s``, ``120ms``, ``2.5`` or RFC 3339."""
+def reset_seconds(value: str, now: float) -> float | None:
+    """Seconds until a limit is whole again.
+
+    Providers write ``1s``, ``6m0s``, ``120ms``, ``2.5``, RFC 3339, or a time since 1970 in seconds
+    or milliseconds.
+    """
     value = value.strip()
     if not value:
         return None
     if _NUMBER.fullmatch(value):
-        return float(value)
+        seconds = float(value)
+        if seconds > _SINCE_1970 * 100:
+            seconds /= 1000.0
+        return seconds if seconds < _SINCE_1970 else max(0.0, seconds - now)
     if parts := _DURATION.fullmatch(value):
         return sum(float(n or 0) * _UNIT_SECONDS[unit] for unit, n in parts.groupdict().items())
     try:

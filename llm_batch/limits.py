@@ -5,7 +5,7 @@ Each limit is a `Rate`: a steady pace at 98 % of it. Against servers that count 
 that spends a minute's allowance at once is refused by all but the first. Headers that tell what
 is left allow more than the pace; see `llm_batch.rate`.
 
-Refusals although the pace is kept lower it; see `llm_batch.sharing`.
+Refusals although the pace is kept teach another one; see `llm_batch.learned`.
 
 One thread at a time waits for its slot while the others queue behind it. Nothing is promised
 ahead, so a limit that changes, or a pause, holds for every request that has not been sent.
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from llm_batch.clock import Clock
 from llm_batch.headers import StatedLimits, retry_after_seconds, stated_limits
+from llm_batch.learned import Learned, Sent, Slowed
 from llm_batch.rate import BURST_SECONDS, SHARE, Mark, Rate
-from llm_batch.sharing import Sharing
 
 __all__ = [
     "BURST_SECONDS",
@@ -27,6 +27,7 @@ __all__ = [
     "SHARE",
     "Limiter",
     "Slip",
+    "Slowed",
     "StatedLimits",
     "counted_tokens",
     "retry_after_seconds",
@@ -53,12 +54,14 @@ class Slip(NamedTuple):
         tokens: For how many tokens.
         requests_mark: From `Rate.take`; ``None`` without such a limit.
         tokens_mark: The same of tokens.
+        sent: From `Learned.take`; ``None`` for one that was sent without asking.
     """
 
     at: float
     tokens: float
     requests_mark: Mark | None
     tokens_mark: Mark | None
+    sent: Sent | None = None
 
 
 class Limiter:
@@ -78,7 +81,7 @@ class Limiter:
         self._is_default = False
         # Requests sent while no limit was known, and since when: a limit found soon counts them.
         self._unmetered, self._unmetered_since = 0, float("-inf")
-        self._sharing = Sharing()
+        self._learned = Learned(self._minute)
         self._paused_until = float("-inf")
         self._turn = threading.Lock()
         self._state = threading.Lock()
@@ -100,7 +103,10 @@ class Limiter:
     @property
     def rpm(self) -> float | None:
         """Requests per minute now in force."""
-        return self._requests.per_minute if self._requests else None
+        limits = [self._learned.slowed.per_minute]
+        if self._requests is not None:
+            limits.append(self._requests.per_minute)
+        return min((rpm for rpm in limits if rpm is not None), default=None)
 
     @property
     def tpm(self) -> float | None:
@@ -110,7 +116,23 @@ class Limiter:
     @property
     def refusals_in_a_row(self) -> int:
         """How often the whole client came back after a 429 and was refused; 0 after an answer."""
-        return self._sharing.in_a_row
+        return self._learned.in_a_row
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long nobody should send after the last 429, where the provider does not say."""
+        with self._state:
+            return self._learned.pause_seconds(self._clock.now())
+
+    @property
+    def slowed(self) -> Slowed:
+        """What refusals have taught, where it is less than what is in force otherwise."""
+        with self._state:
+            slowed = self._learned.slowed
+            stated = self._requests.per_minute if self._requests else float("inf")
+        return (
+            slowed if (slowed.per_minute or 0.0) < SHARE * stated else Slowed(None, slowed.at_once)
+        )
 
     @property
     def counts_tokens(self) -> bool:
@@ -122,11 +144,21 @@ class Limiter:
         """Whether anything may be sent: no limit is known, nothing was refused, no pause holds."""
         with self._state:
             unlimited = self._requests is None and self._tokens is None
-            calm = not self._sharing.in_a_row and self._paused_until <= self._clock.now()
+            calm = not self._learned.active and self._paused_until <= self._clock.now()
             return unlimited and calm
 
     def acquire(self, tokens: float = 0.0) -> Slip:
         """Wait until one request of ``tokens`` tokens may be sent, and count it.
+
+        Raises:
+            Cancelled: The run is stopping; nothing was counted.
+        """
+        while (slip := self.acquire_within(tokens)) is None:
+            pass
+        return slip
+
+    def acquire_within(self, tokens: float, seconds: float = float("inf")) -> Slip | None:
+        """The same, or ``None`` when nothing may be sent for so many seconds.
 
         Raises:
             Cancelled: The run is stopping; nothing was counted.
@@ -140,18 +172,34 @@ class Limiter:
                     return self._take(tokens, now)
             self._queued += 1
         try:
-            with self._turn:
+            if not self._turn.acquire(timeout=seconds if seconds < 1e6 else -1):
+                return None
+            try:
+                until = self._clock.now() + seconds
                 while True:
-                    self._clock.check()
-                    with self._state:
-                        now = self._clock.now()
-                        wait = self._wait(tokens, now)
-                        if wait <= _NOTHING:
-                            return self._take(tokens, now)
-                    self._clock.sleep(min(wait, _LOOK_AGAIN_SECONDS))
+                    slip = self.try_acquire(tokens)
+                    if isinstance(slip, Slip):
+                        return slip
+                    if self._clock.now() >= until:
+                        return None
+                    self._clock.sleep(min(slip, _LOOK_AGAIN_SECONDS))
+            finally:
+                self._turn.release()
         finally:
             with self._state:
                 self._queued -= 1
+
+    def try_acquire(self, tokens: float = 0.0) -> Slip | float:
+        """Count a request if it may be sent now; else the seconds until it may, as far as known.
+
+        Raises:
+            Cancelled: The run is stopping; nothing was counted.
+        """
+        self._clock.check()
+        with self._state:
+            now = self._clock.now()
+            wait = self._wait(tokens, now)
+            return self._take(tokens, now) if wait <= _NOTHING else wait
 
     def finish(
         self,
@@ -163,8 +211,7 @@ class Limiter:
     ) -> None:
         """Note that the attempt a slip was given for has ended, and learn from its reply.
 
-        After a refusal nothing is sent ahead any more, and after repeated ones everything is
-        sent more slowly. Where no limit is known, repeated ones bring the default.
+        After a refusal nothing is sent ahead any more, and what was admitted teaches a pace.
 
         Args:
             slip: From `acquire`.
@@ -188,9 +235,16 @@ class Limiter:
                 if stated is not None and stated.tokens_left is not None:
                     self._tokens.report(stated.tokens_left, stated.tpm, tokens, now)
             if refused:
-                self._slow_down(slip, now)
+                for rate in filter(None, (self._requests, self._tokens)):
+                    rate.stop_ahead(now)
+            if slip.sent is None:
+                return
+            seconds = now - slip.at
+            if refused:
+                by_tokens = self._waits_for_tokens(now)
+                self._learned.refused(slip.sent, slip.tokens, seconds, now, by_tokens)
             else:
-                self._sharing.answered(slip.at)
+                self._learned.answered(slip.sent, seconds, now)
 
     def correct(self, tokens: float) -> None:
         """Count so many tokens more (or fewer, when negative) than was thought when sending."""
@@ -206,6 +260,7 @@ class Limiter:
         """
         with self._state:
             until = self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+            self._learned.hold(until)
             for rate in filter(None, (self._requests, self._tokens)):
                 rate.hold(until)
 
@@ -234,36 +289,37 @@ class Limiter:
             self._unmetered, self._unmetered_since = 0, now
         self._unmetered += count
 
-    def _slow_down(self, slip: Slip, now: float) -> None:
-        for rate in filter(None, (self._requests, self._tokens)):
-            rate.stop_ahead(now)
-        repeated = self._sharing.refused(slip.at, now, self._minute)
-        if repeated and self._requests is None and self._tokens is None:
-            self._requests = self._rate(DEFAULT_RPM, given=False)
-            self._requests.hold(self._paused_until)
+    def _waits_for_tokens(self, now: float) -> bool:
+        """Whether requests wait for tokens more than for their number."""
+        requests, tokens = self._requests, self._tokens
+        if tokens is None:
+            return False
+        return requests is None or tokens.ahead(now) > requests.ahead(now)
 
     def _rate(self, per_minute: float, *, given: bool) -> Rate:
         return Rate(per_minute, given=given, minute_seconds=self._minute)
 
     def _wait(self, tokens: float, now: float) -> float:
-        wait = self._paused_until - now
-        slowed = self._sharing.factor(now, self._minute)
+        wait = max(self._paused_until - now, self._learned.wait(tokens, now))
         if self._requests is not None:
-            wait = max(wait, self._requests.wait(1.0, now, slowed))
+            wait = max(wait, self._requests.wait(1.0, now))
         if self._tokens is not None and tokens:
-            wait = max(wait, self._tokens.wait(tokens, now, slowed))
+            wait = max(wait, self._tokens.wait(tokens, now))
         return wait
 
     def _take(self, tokens: float, now: float) -> Slip:
-        slowed = self._sharing.factor(now, self._minute)
         requests_mark = tokens_mark = None
+        if self._is_default and self._requests and self._learned.quiet > self._requests.per_minute:
+            # A minute's worth went through: nobody has said that it is the limit.
+            self._requests.adopt(2.0 * self._requests.per_minute, now)
+            self._learned.forget_quiet()
         if self._requests is not None:
-            requests_mark = self._requests.take(1.0, now, slowed)
+            requests_mark = self._requests.take(1.0, now)
         else:
             self._count_unmetered(1, now)
         if self._tokens is not None and tokens:
-            tokens_mark = self._tokens.take(tokens, now, slowed)
-        return Slip(now, tokens, requests_mark, tokens_mark)
+            tokens_mark = self._tokens.take(tokens, now)
+        return Slip(now, tokens, requests_mark, tokens_mark, self._learned.take(tokens, now))
 
 
 def counted_tokens(provider: str, input_tokens: int, max_tokens: int | None) -> int:

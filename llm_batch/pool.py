@@ -1,6 +1,7 @@
 """Several endpoints that serve one model: weights, limits of each, health, failover.
 
-A request goes to the endpoint with the fewest requests for its weight among those that are well.
+A request goes to the endpoint with the fewest requests for its weight among those that are well
+and may be sent to now; it waits only when there is none, and then for the one that is soonest.
 One that cannot be reached, refuses its key or the model, or fails three times in a row, is left out
 for a while that doubles up to five minutes; before it is used again it is asked whether it is
 there. The client sees one provider and one limiter, so its retries are what moves a request to
@@ -60,7 +61,8 @@ class Endpoint:
         weight: Its share of the requests, compared with the others'.
         provider: Sends to it.
         limiter: Its own.
-        busy: Requests that wait for it or are under way.
+        busy: Requests that are under way.
+        full_until: Until when its limiter lets nothing through, as far as is known.
         sent: Requests it has been given.
         failures: In a row.
         out: Whether it must be asked whether it is there before it is used.
@@ -80,6 +82,7 @@ class Endpoint:
     refuses: bool = False
     rests: int = 0
     rest_until: float = float("-inf")
+    full_until: float = float("-inf")
 
     def load(self) -> tuple[float, float]:
         """For its weight: what it would have under way with one more, and what it has had."""
@@ -139,13 +142,12 @@ class Pool(Limiter):
         Raises:
             Cancelled: The run is stopping; nothing was counted.
         """
-        endpoint = self._choose()
-        try:
-            slip = endpoint.limiter.acquire(tokens)
-        except BaseException:
-            self._let_go(endpoint)
-            raise
-        self._chosen.endpoint = endpoint
+        slip = self._try(tokens)
+        if isinstance(slip, Slip):
+            return slip
+        with self._turn:  # one of those who wait looks, for all of them
+            while not isinstance(slip := self._try(tokens), Slip):
+                self._clock.sleep(min(slip, _LOOK_AGAIN_SECONDS))
         return slip
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
@@ -161,6 +163,8 @@ class Pool(Limiter):
         except RateLimited:
             raise  # it is there, and says how long to wait
         except Transient as error:
+            if error.kind == "files":
+                raise  # it never heard of the request
             self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
             raise
         except Refused as error:
@@ -200,6 +204,10 @@ class Pool(Limiter):
     def refusals_in_a_row(self) -> int:
         return self._mine().limiter.refusals_in_a_row
 
+    @property
+    def pause_seconds(self) -> float:
+        return self._mine().limiter.pause_seconds
+
     def pause(self, seconds: float) -> None:
         """Hold back what would go to the endpoint that asks for it."""
         endpoint = self._mine()
@@ -213,30 +221,48 @@ class Pool(Limiter):
         for endpoint in self.endpoints:
             endpoint.provider.close()
 
-    def _choose(self) -> Endpoint:
+    def _try(self, tokens: float) -> Slip | float:
+        """Take the best endpoint that may be sent to now; else the seconds until there may be one.
+
+        Raises:
+            Cancelled: The run is stopping; nothing was counted.
+        """
         while True:
             self._clock.check()
             with self._choosing:
                 now = self._clock.now()
-                well = [each for each in self.endpoints if each.rest_until <= now]
-                if well:
-                    chosen = min(well, key=Endpoint.load)
-                    chosen.busy += 1
-                    chosen.sent += 1
-                    if not chosen.out:
-                        return chosen
+                free = {id(each): max(each.rest_until, each.full_until) for each in self.endpoints}
+                well = [each for each in self.endpoints if free[id(each)] <= now]
+                if not well:
+                    return min(free.values()) - now
+                chosen = min(well, key=Endpoint.load)
+                chosen.busy += 1
+                out = chosen.out
+                if out:
                     # Nobody else takes it until it is known to be there again.
                     self._rest(chosen, now)
-            if not well:
-                self._clock.sleep(_LOOK_AGAIN_SECONDS)
-                continue
-            if self._probe(chosen):
-                with self._choosing:
-                    chosen.rest_until, chosen.out = float("-inf"), False
-                    # It may answer this question only: one more failure is enough.
-                    chosen.failures = _FAILURES_IN_A_ROW - 1
-                return chosen
+            try:
+                if not out or self._is_back(chosen):
+                    slip = chosen.limiter.try_acquire(tokens)
+                    if isinstance(slip, Slip):
+                        chosen.sent += 1
+                        self._chosen.endpoint = chosen
+                        return slip
+                    chosen.full_until = self._clock.now() + min(slip, _LOOK_AGAIN_SECONDS)
+            except BaseException:
+                self._let_go(chosen)
+                raise
             self._let_go(chosen)
+
+    def _is_back(self, endpoint: Endpoint) -> bool:
+        """Whether one that was left out is there again."""
+        if not self._probe(endpoint):
+            return False
+        with self._choosing:
+            endpoint.rest_until, endpoint.out = float("-inf"), False
+            # It may answer this question only: one more failure is enough.
+            endpoint.failures = _FAILURES_IN_A_ROW - 1
+        return True
 
     def _failed(self, endpoint: Endpoint, why: str, at_once: bool) -> None:
         with self._choosing:

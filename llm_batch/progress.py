@@ -34,6 +34,7 @@ class Progress:
         simulated: Whether any answer came from the fake provider.
         in_flight: Requests that are being made or wait for a worker.
         rpm: Requests a minute that all models together may get; ``None`` without a limit.
+        slowed: What refusals have taught, in words; empty without any.
         seconds: Of this session.
         jobs: How jobs at a provider stand by its own counts, in words; empty without any.
     """
@@ -57,6 +58,7 @@ class Progress:
     simulated: bool = False
     in_flight: int = 0
     rpm: float | None = None
+    slowed: str = ""
     seconds: float = 0.0
     jobs: str = ""
 

@@ -111,29 +111,28 @@ class Rate:
             self._whole_minute = False
             self._set(limit)
 
-    def wait(self, cost: float, now: float, slowed: float) -> float:
+    def wait(self, cost: float, now: float) -> float:
         """Seconds until ``cost`` units may be sent; 0 when they may now.
 
         Args:
             cost: Units of the request.
             now: The time.
-            slowed: What the pace is multiplied with, up to 1.
         """
         ahead = self._may_run_ahead(cost, now)
-        duration = cost / self._speed(ahead, slowed)
+        duration = cost / self._speed(ahead)
         wait = max(self._arrival, now) + duration - max(self._burst, duration) - now
         if ahead or now < self._guarded_until:
             wait = max(wait, self._wait_for_window(cost, now))
         return wait
 
-    def take(self, cost: float, now: float, slowed: float) -> Mark:
+    def take(self, cost: float, now: float) -> Mark:
         """Count ``cost`` units as sent.
 
         Returns:
             What `report` needs of the request.
         """
         ahead = self._may_run_ahead(cost, now)
-        speed = self._speed(ahead, slowed)
+        speed = self._speed(ahead)
         if ahead or self._burst * speed < cost <= self.per_minute:
             # Ahead of the pace, or a request so large that the pace itself is a burst.
             self._guarded_until = now + self._window
@@ -163,6 +162,10 @@ class Rate:
     def hold(self, until: float) -> None:
         """Go on at the pace after a pause, not in a burst."""
         self._arrival = max(self._arrival, until + self._burst)
+
+    def ahead(self, now: float) -> float:
+        """Seconds by which what was sent is ahead of the pace."""
+        return self._arrival - now
 
     def report(self, left: float, limit: float | None, mark: Mark, now: float) -> None:
         """Take in what a reply says is left.
@@ -202,11 +205,11 @@ class Rate:
             return False
         return (self._alone and self._proven) or (self._taken + cost + self._reserve <= self._room)
 
-    def _speed(self, ahead: bool, slowed: float) -> float:
+    def _speed(self, ahead: bool) -> float:
         """Units per second."""
         if ahead:
             return self._per_second * (AHEAD if self._proven else AHEAD_UNPROVEN)
-        return self._per_second * slowed
+        return self._per_second
 
     def _doubt(self, left: float, limit: float, counted: float, now: float) -> None:
         """Compare what is said to be left with what is certain to have been used lately.

@@ -158,6 +158,8 @@ def run(
             )
             session.watch = Watch(until, drawn.population) if until else None
             session.play(drawn, ask_again=earlier.retry_failed)
+        for place, slowed in fleet.slowed.items():
+            say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifest["stopping"] = session.watch.record() if session.watch else None
@@ -306,6 +308,7 @@ class _Session:
         state.reused = self._answers.used
         state.spent = self._budget.spent
         state.rpm = self._fleet.rpm
+        state.slowed = "; ".join(dict.fromkeys(s.words for s in self._fleet.slowed.values()))
 
     def _save_what_is_in_flight(self, engine: Engine) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""

@@ -72,6 +72,9 @@ class Simulation:
         headers: One of `HEADERS`.
         retry_after: Whether refusals say how long to wait, in whole seconds.
         seed: Of all that varies.
+        period: Seconds in which the limits are counted: with 1 they are limits per second.
+        at_once: Requests the server takes at once.
+        late: Share of the requests that arrive 0.4 s late.
     """
 
     def __init__(
@@ -85,9 +88,13 @@ class Simulation:
         headers: str = "none",
         retry_after: bool = True,
         seed: int = 0,
+        period: float = 60.0,
+        at_once: int | None = None,
+        late: float = 0.01,
     ) -> None:
         self.clock = EventClock()
-        self.server = ServerLimiter(rpm, tpm, kind)
+        self.server = ServerLimiter(rpm, tpm, kind, period, at_once=at_once)
+        self._late = late
         self.ours = Traffic()
         self.workers = workers
         self._latency = latency
@@ -187,13 +194,15 @@ class Simulation:
         ended: Callable[[float | None], None],
         traffic: Traffic,
     ) -> None:
-        late = 0.4 if self._random.random() < 0.01 else 0.0
+        late = 0.4 if self._random.random() < self._late else 0.0
         way = self._random.uniform(0.005, 0.05) + late
 
         def arrive() -> None:
             wait = self._admit(traffic, slip.tokens)
             stated = self._stated()
             takes = 0.05 if wait else self._latency * self._random.uniform(0.8, 1.2)
+            if not wait:
+                self.clock.at(self.clock.now() + takes, self.server.end)
             self.clock.at(
                 self.clock.now() + takes, lambda: self._reply(limiter, slip, wait, stated, ended)
             )
@@ -210,9 +219,11 @@ class Simulation:
     ) -> None:
         limiter.finish(slip, stated, refused=wait > 0)
         if wait:
-            row = limiter.refusals_in_a_row
-            pause = float(-(-wait // 1)) if self._retry_after else min(30.0, 2.0**row)
-            limiter.pause(pause * (1 + 0.1 * self._random.random()))
+            asked = float(-(-wait // 1)) if self._retry_after else 0.0
+            again = limiter.refusals_in_a_row > 1
+            pause = max(asked, limiter.pause_seconds if again or not asked else 0.0)
+            if pause:
+                limiter.pause(pause * (1 + 0.1 * self._random.random()))
         ended(slip.tokens if wait else None)
 
     def _stated(self) -> StatedLimits | None:

@@ -20,6 +20,7 @@ from llm_batch.run import Earlier, run
 from tests.builders import completion, request
 from tests.fire.runs import load, results, write_project
 from tests.server import serve
+from tests.simulated import EventClock
 
 
 class Place:
@@ -331,5 +332,70 @@ def test_the_probe_takes_any_answer_short_of_a_failure() -> None:
 
 def test_what_concerns_all_endpoints_is_said_once(tmp_path: Path) -> None:
     heard = outages(tmp_path, ["http://127.0.0.1:1/v1"])
-    said = [*heard.sentences([Notice("", True, "a key came back")] * 2)]
-    assert [*said, *heard.sentences([Notice("", True, "a key came back")])] == ["a key came back"]
+    said = [*heard.sentences(["a key came back"] * 2)]
+    assert [*said, *heard.sentences(["a key came back"])] == ["a key came back"]
+
+
+@pytest.mark.parametrize("limit", ["a pace", "a pause", "at once"])
+def test_no_request_waits_for_one_endpoint_while_another_is_free(limit: str) -> None:
+    two = Two(weights=(1, 1))
+    slow = two.pool.endpoints[0]
+    if limit == "a pace":
+        slow.limiter = Limiter(60, None, two.clock)
+        slow.limiter.acquire()
+    elif limit == "a pause":
+        slow.limiter.pause(30)
+    else:
+        slow.limiter.acquire()  # stays under way
+        for _ in range(2):
+            slow.limiter.finish(slow.limiter.acquire(), refused=True)
+        assert slow.limiter.slowed.at_once == 1
+    assert Counter(two.send() for _ in range(50)) == {"b": 50}
+    assert two.clock.seconds == 0
+
+
+def test_two_free_endpoints_do_not_wait_for_a_third_with_a_limit() -> None:
+    """3,000 requests by 30 workers that take 0.05 s: the last ones must not queue for the third."""
+    clock = EventClock()
+    places = [Place(name) for name in "abc"]
+    limits = (None, None, 1200)
+    pool = Pool(
+        [
+            Endpoint(f"http://{place.name}/v1", 1, place, Limiter(rpm, None, clock))
+            for place, rpm in zip(places, limits, strict=True)
+        ],
+        clock,
+        lambda endpoint: True,
+    )
+    ended: list[float] = []
+    left = 3000
+
+    def work() -> None:
+        nonlocal left
+        if not left:
+            return
+        left -= 1
+        slip = pool.acquire()
+        mine = pool._chosen.endpoint
+
+        def end() -> None:
+            pool._chosen.endpoint = mine
+            pool.finish(slip)
+            ended.append(clock.now())
+            work()
+
+        clock.at(clock.now() + 0.05, end)
+
+    for _ in range(30):
+        work()
+    while len(ended) < 3000:
+        clock.next()
+    assert ended[-1] <= 1.02 * 3000 / (30 / 0.05)
+
+
+def test_when_no_endpoint_is_free_the_soonest_is_waited_for() -> None:
+    two = Two()
+    for endpoint, pause in zip(two.pool.endpoints, (9, 2), strict=True):
+        endpoint.limiter.pause(pause)
+    assert two.send() == "b"
+    assert two.clock.seconds == pytest.approx(2, abs=0.01)

@@ -175,23 +175,23 @@ def report(rate: Rate, left: float, mark: Mark, now: float) -> None:
 def test_what_a_reply_cannot_know_of_is_subtracted() -> None:
     """Forty are left, but thirty were under way beside the request that was told so."""
     rate = Rate(600, given=True)
-    marks = [rate.take(1, 0.0, 1.0) for _ in range(31)]
+    marks = [rate.take(1, 0.0) for _ in range(31)]
     report(rate, 40, marks[0], 0.2)
     assert not rate._may_run_ahead(1, 0.2)
     report(rate, 70, marks[1], 0.2)
     assert not rate._may_run_ahead(1, 0.2)  # of two that say otherwise, the lower one
     for _ in marks[2:]:
         rate.end(1)
-    late = rate.take(1, 1.0, 1.0)
+    late = rate.take(1, 1.0)
     report(rate, 40, late, 1.2)
     assert rate._may_run_ahead(1, 1.2)
 
 
 def test_a_reply_that_was_overtaken_is_not_heard() -> None:
     rate = Rate(600, given=True)
-    early = rate.take(1, 0.0, 1.0)
+    early = rate.take(1, 0.0)
     rate.end(1)
-    later = rate.take(1, 2.0, 1.0)
+    later = rate.take(1, 2.0)
     report(rate, 10, later, 2.2)
     report(rate, 500, early, 3.0)
     assert not rate._may_run_ahead(1, 3.0)
@@ -199,7 +199,7 @@ def test_a_reply_that_was_overtaken_is_not_heard() -> None:
 
 def test_a_report_is_not_believed_for_long() -> None:
     rate = Rate(600, given=True)
-    report(rate, 500, rate.take(1, 0.0, 1.0), 0.2)
+    report(rate, 500, rate.take(1, 0.0), 0.2)
     assert rate._may_run_ahead(1, 5.0)
     assert not rate._may_run_ahead(1, 11.0)
 
@@ -232,28 +232,28 @@ FEW = pytest.mark.parametrize(("workers", "latency"), [(3, 0.2), (5, 0.3)])
 @EVERY_KIND
 @FEW
 @pytest.mark.parametrize("headers", ["none", "limit only", "truthful"])
-def test_a_limit_that_is_halved_costs_at_most_five_refusals_in_its_first_two_minutes(
+def test_a_limit_that_is_halved_costs_at_most_ten_refusals_in_its_first_two_minutes(
     kind: str, workers: int, latency: float, headers: str
 ) -> None:
     simulation = Simulation(kind, 600, headers=headers, workers=workers, latency=latency)
     simulation.change(70, 300)
     seen = simulation.run(Limiter(600, None, simulation.clock), seconds=400)
-    assert len([at for at in seen.refused if at < 190]) <= 5
-    assert len(seen.refused) <= 8
-    assert seen.share(300, 130, 400) >= (0.8 if headers == "none" else 0.95)
+    assert len([at for at in seen.refused if at < 190]) <= (10 if headers == "none" else 5)
+    assert len(seen.refused) <= (20 if headers == "none" else 8)
+    assert seen.share(300, 130, 400) >= (0.9 if headers == "none" else 0.95)
 
 
 @EVERY_KIND
 @FEW
 @pytest.mark.parametrize("retry_after", [True, False])
-def test_a_configured_limit_of_twice_the_real_one_costs_at_most_ten_refusals_in_900(
+def test_a_configured_limit_of_twice_the_real_one_costs_less_than_2_percent_refusals(
     kind: str, workers: int, latency: float, retry_after: bool
 ) -> None:
     simulation = Simulation(kind, 300, workers=workers, latency=latency, retry_after=retry_after)
     seen = simulation.run(Limiter(600, None, simulation.clock), requests=900, seconds=1000)
     assert len(seen.admitted) == 900
-    assert len(seen.refused) <= 10
-    assert seen.admitted[-1] <= 1.25 * 180
+    assert len(seen.refused) < 0.02 * 900
+    assert seen.admitted[-1] <= 1.1 * 180
 
 
 @EVERY_KIND
@@ -269,7 +269,7 @@ def test_a_second_process_on_the_same_key_gets_its_share_and_there_is_no_storm(
     )
     simulation.other(300, 40, 500)
     seen = simulation.run(Limiter(600, None, simulation.clock), seconds=500)
-    assert len(seen.refused) <= 20  # of some 2,500
+    assert len(seen.refused) < 0.02 * 2500
     assert 0.38 <= seen.share(600, 100, 500) <= 0.6
 
 
@@ -279,8 +279,8 @@ def test_two_of_us_on_one_key_share_it(kind: str) -> None:
     limiters = [Limiter(600, None, first.clock) for _ in range(2)]
     seen = first.run_together(limiters, seconds=600)
     shares = [traffic.share(600, 120, 600) for traffic in seen]
-    assert sum(len(traffic.refused) for traffic in seen) <= 60  # of some 5,500
-    assert sum(shares) >= 0.75
+    assert sum(len(traffic.refused) for traffic in seen) < 0.02 * 5900
+    assert sum(shares) >= 0.9
     assert min(shares) >= 0.25
 
 
@@ -312,5 +312,5 @@ def test_the_account_of_a_minute_stays_small() -> None:
     rate = Rate(600_000, given=True)
     for _ in range(20_000):
         clock.seconds += 0.01
-        rate.take(1, clock.now(), 1.0)
+        rate.take(1, clock.now())
     assert len(rate._parts) <= 250

@@ -102,6 +102,8 @@ def _facts(state: Progress) -> list[str]:
         per_minute = state.calls / seconds * 60
         limit = f" of {state.rpm:,.0f}" if state.rpm else ""
         facts.append(f"{per_minute:,.0f}{limit} calls/min")
+    if state.slowed:
+        facts.append(state.slowed)
     if state.fresh and state.done < state.planned:
         facts.append(f"{_duration((state.planned - state.done) * seconds / state.fresh)} left")
     if state.spent or state.budget is not None:

@@ -20,6 +20,10 @@ from llm_batch.limits import BURST_SECONDS, Limiter, Slip
 #: A slice is what is admitted within this time: long enough that a lease costs little, short
 #: enough that the requests of a slice are no burst.
 SLICE_SECONDS = 0.02
+#: How long a question is kept that nothing can be sent for.
+PATIENCE_SECONDS = 0.1
+# How long to pause at least after a refusal that the ledger may not have heard of.
+_PAUSE_SECONDS = 1.0
 # Requests asked for at once, however many wait.
 _MOST = 64
 #: Where nothing limits a model its actors ask so seldom, and hear of a refusal so late.
@@ -51,12 +55,14 @@ class Lease:
         slips: One for each.
         counts_tokens: As of the limiter.
         refusals_in_a_row: As of the limiter.
+        pause_seconds: As of the limiter.
         is_open: As of the limiter: for `OPEN_SECONDS` nobody needs to ask.
     """
 
     slips: Sequence[Slip]
     counts_tokens: bool
     refusals_in_a_row: int
+    pause_seconds: float = 0.0
     is_open: bool = False
 
 
@@ -90,7 +96,9 @@ class Ledger:
     def lease(
         self, model: str, wants: Sequence[float], ended: Sequence[Ended], unasked: int = 0
     ) -> Lease:
-        """Wait until the first of some requests may be sent.
+        """Wait until the first of some requests may be sent, though not for long.
+
+        What ends meanwhile may be what they wait for, and is heard of with the next question.
 
         Args:
             model: Whose limit.
@@ -112,11 +120,14 @@ class Ledger:
         for tokens in wants:
             if slips and time.monotonic() >= until:
                 break
-            slips.append(limiter.acquire(tokens))
+            patience = SLICE_SECONDS if slips else PATIENCE_SECONDS
+            if (admitted := limiter.acquire_within(tokens, patience)) is None:
+                break
+            slips.append(admitted)
             if not until:
                 until = time.monotonic() + SLICE_SECONDS
         counts, refusals = limiter.counts_tokens, limiter.refusals_in_a_row
-        return Lease(slips, counts, refusals, limiter.is_open)
+        return Lease(slips, counts, refusals, limiter.pause_seconds, limiter.is_open)
 
     def pause(self, model: str, seconds: float) -> None:
         """Hold all processes back."""
@@ -152,7 +163,7 @@ class LeasedLimiter(Limiter):
         self._lease = lease
         self._tell = tell
         self._counts_tokens = pace.tpm is not None
-        self._refusals = 0
+        self._refusals, self._pause_seconds = 0, 0.0
         self._queue: deque[_Waiter] = deque()
         self._ended: list[Ended] = []
         self._open_until, self._unasked = float("-inf"), 0
@@ -170,14 +181,7 @@ class LeasedLimiter(Limiter):
         Raises:
             Cancelled: The run is stopping.
         """
-        self._clock.check()
-        mine = _Waiter(tokens)
-        with self._guard:
-            now = self._clock.now()
-            if now < self._open_until:
-                self._unasked += 1
-                return Slip(now, tokens, None, None)
-            self._queue.append(mine)
+        mine = self._queue_up(tokens)
         while mine.slip is None:
             self._clock.check()
             with self._asking:
@@ -185,6 +189,32 @@ class LeasedLimiter(Limiter):
                     self._ask()
         self._clock.check()
         return mine.slip
+
+    def try_acquire(self, tokens: float = 0.0) -> Slip | float:
+        """The same without waiting for more than one answer of the ledger."""
+        mine = self._queue_up(tokens)
+        if mine.slip is None:
+            with self._asking:
+                if mine.slip is None:
+                    self._ask()
+            with self._guard:
+                if mine.slip is None:
+                    self._queue.remove(mine)
+                    return PATIENCE_SECONDS
+        self._clock.check()
+        return mine.slip
+
+    def _queue_up(self, tokens: float) -> _Waiter:
+        self._clock.check()
+        mine = _Waiter(tokens)
+        with self._guard:
+            now = self._clock.now()
+            if now < self._open_until:
+                self._unasked += 1
+                mine.slip = Slip(now, tokens, None, None)
+            else:
+                self._queue.append(mine)
+        return mine
 
     def finish(
         self,
@@ -199,7 +229,7 @@ class LeasedLimiter(Limiter):
         with self._guard:
             if tells or refused:
                 self._open_until = float("-inf")
-            elif self._clock.now() < self._open_until:
+            elif slip.sent is None:
                 return  # nothing that would limit anybody
             self._ended.append((slip, stated, correction, refused))
 
@@ -207,6 +237,11 @@ class LeasedLimiter(Limiter):
     def refusals_in_a_row(self) -> int:
         """As the ledger knew it at the last question."""
         return self._refusals
+
+    @property
+    def pause_seconds(self) -> float:
+        """As the ledger knew it at the last question, and a moment at least."""
+        return max(_PAUSE_SECONDS, self._pause_seconds)
 
     def pause(self, seconds: float) -> None:
         """Hold all processes back."""
@@ -221,6 +256,7 @@ class LeasedLimiter(Limiter):
             unasked, self._unasked = self._unasked, 0
         lease = self._lease([waiter.tokens for waiter in asking], ended, unasked)
         self._counts_tokens, self._refusals = lease.counts_tokens, lease.refusals_in_a_row
+        self._pause_seconds = lease.pause_seconds
         with self._guard:
             if lease.is_open:
                 self._open_until = self._clock.now() + OPEN_SECONDS
@@ -228,7 +264,7 @@ class LeasedLimiter(Limiter):
                 self._queue.popleft().slip = slip
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     tokens: float
     slip: Slip | None = None

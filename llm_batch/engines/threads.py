@@ -9,11 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from llm_batch.clock import Cancelled
 from llm_batch.engines import Serve
+from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
+
+# Files a run has open beside its connections: journal, data, results, and those of libraries.
+_BESIDE = 64
+
+
+def make_room_for(connections: int) -> None:
+    """Let this process have so many connections at once, beside what it has open.
+
+    Raises:
+        ConfigError: The system does not allow it.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which counts otherwise
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _BESIDE
+    if soft in (resource.RLIM_INFINITY, -1) or soft >= needed:
+        return
+    if hard in (resource.RLIM_INFINITY, -1) or hard >= needed:
+        with suppress(ValueError, OSError):  # macOS has another bound below the hard one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            return
+    raise ConfigError(
+        f"{connections:,} connections at once need {needed:,} open files, and this process may "
+        f"have {soft:,}",
+        f"type ulimit -n {needed} first, or use fewer --workers",
+    )
 
 
 class ThreadsEngine:

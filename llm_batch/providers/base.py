@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from llm_batch.errors import Timeout
+from llm_batch.errors import Timeout, Unavailable
 from llm_batch.records import Completion, Request
 
 if TYPE_CHECKING:
@@ -71,3 +72,15 @@ class Adapting(Protocol):
 def too_slow(timeout_seconds: float) -> Timeout:
     """The error when the time of a call is over; what was answered by then may be billed."""
     return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
+
+
+def out_of_files(error: BaseException | None) -> Unavailable | None:
+    """The error when this process may not open another file: ours, and nothing was sent."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return Unavailable(f"this machine opens no more connections: {error}", kind="files")
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        error = error.__cause__ or inner or error.__context__
+    return None

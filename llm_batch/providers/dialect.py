@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
 from llm_batch.providers.redact import without_keys
-from llm_batch.providers.refusals import Words, is_about_format
+from llm_batch.providers.refusals import Words, is_about_format, is_passing
 from llm_batch.records import Message, Request
 
 T = TypeVar("T")
@@ -225,7 +225,8 @@ class Dialect:
         if of_format:
             return laxer
         # Whatever the words: a compiler that fails may say anything.
-        any_words = error.status_code in (400, 422, 500) and not error.maybe_billed
+        may_be = error.status_code in (400, 422, 500) and not error.maybe_billed
+        any_words = may_be and not is_passing(words)
         worked = (request.step, form.level) in self._worked
         helped = (request.item_id, request.step) not in self._not_helped
         return laxer if any_words and helped and not worked else None

@@ -28,7 +28,7 @@ from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
 from llm_batch.providers import Route, no_key
 from llm_batch.providers.accounts import COST_HEADER, usage_from
 from llm_batch.providers.address import how_to_look, is_loopback, plain_http, shown
-from llm_batch.providers.base import Prepared, Reply, too_slow
+from llm_batch.providers.base import Prepared, Reply, out_of_files, too_slow
 from llm_batch.providers.bodies import value_in
 from llm_batch.providers.dialect import Dialect, Form
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
@@ -430,6 +430,8 @@ def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> Prov
     Its own exceptions do not survive pickling, and say less than what was received.
     """
     text = without_keys(_said(error))
+    if not seen.status and (ours := out_of_files(seen.failure or error)) is not None:
+        return ours
     if seen.failure is not None:
         return _not_received(seen.failure, seen, timeout_seconds)
     if seen.status >= 300:

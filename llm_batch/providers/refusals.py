@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.clock import clock_words
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
-from llm_batch.limits import retry_after_seconds
+from llm_batch.headers import reset_seconds, retry_after_seconds
 from llm_batch.providers.redact import without_keys
 
 
@@ -122,6 +123,12 @@ _PASSING = _any(
     r"loading model|warming up|cold[ -]start|no (?:healthy|available) (?:upstream|backend|worker)",
     r"upstream (?:connect |request )?(?:error|timeout|timed out)|high demand|capacity exceeded",
 )
+# A limit of a day: Gemini's quotaId, OpenRouter's free models, Groq's RPD and TPD, and plain words.
+_DAILY = _any(r"per[-_ ]?day|daily (?:limit|quota)|\((?:rpd|tpd)\)|(?:requests|tokens) / day")
+_DAILY_ID = re.compile(r'"quotaId"\s{0,9}:\s{0,9}"\w{0,200}PerDay')
+_MINUTELY = _any(r"per[-_ ]?(?:minute|min|second|sec)\b|PerMinute")
+# A window that is whole again after this long is no minute's.
+_DAILY_SECONDS = 3600.0
 _BAD_DRAW = _any(
     r"json_validate_failed|failed to generate json|failed_generation",
     r"failed to parse tool call|tool_use_failed|generated json does not match",
@@ -145,6 +152,8 @@ _TRY_AGAIN_IN = re.compile(
 )
 # Of a request, a conflict, a wrong server, a dependency, a lock, or time: it may pass.
 _PASSING_STATUSES = frozenset((408, 409, 421, 423, 424, 425, 449, 460, 498, 499))
+# OpenRouter's is a time in milliseconds.
+_RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 # A gateway that gave up waiting does not stop the model behind it.
 _MAYBE_BILLED = frozenset((499, 504, 520, 524, 598, 599))
 # Failures of a gateway, never of a request.
@@ -216,7 +225,7 @@ def _told_by(
         hint = "add credit or raise the limit at the provider, then run the same command again"
         return Refused(text, kind="quota", hint=hint, **more)
     if status == 429:
-        return RateLimited(text, retry_after_seconds=_wait(limits, body, words.message), **more)
+        return _busy(text, body, words, limits, more)
     if _BAD_DRAW.search(said):
         return Unavailable(text, kind="unparsed", maybe_billed=True, **more)
     wrong_key = bool(_WRONG_KEY.search(said))
@@ -229,7 +238,7 @@ def _told_by(
     if (wrong_key and status != 408) or status == 401 or (shut and status in (400, 403)):
         return Refused(text, kind="key", hint="check the key and what it may use", **more)
     if _BUSY.search(said) and status not in (404, 405):
-        return RateLimited(text, retry_after_seconds=_wait(limits, body, words.message), **more)
+        return _busy(text, body, words, limits, more)
     if failed or status < 300 or status in _PASSING_STATUSES or _PASSING.search(said):
         wait = _wait(limits, body, words.message)
         billed = status in _MAYBE_BILLED
@@ -256,9 +265,46 @@ def _is_too_long(said: str) -> bool:
     return bool(_TOO_LONG.search(said))
 
 
+def _busy(
+    text: str, body: bytes | str, words: Words, limits: Mapping[str, str], more: Mapping[str, Any]
+) -> ProviderError:
+    """Too many requests or tokens: for now, or for the day."""
+    wait = _wait(limits, body, words.message)
+    if _for_the_day(body, wait):
+        return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
+    return RateLimited(text, retry_after_seconds=wait, **more)
+
+
+def _for_the_day(body: bytes | str, wait: float | None) -> bool:
+    """Whether a 429 is about a quota of a day, which no run waits for."""
+    if wait is not None and wait > _DAILY_SECONDS:
+        return True
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if _DAILY_ID.search(text):
+        return True
+    # Where both are named the minute may be what is used up, and waiting shows it.
+    return bool(_DAILY.search(text)) and not _MINUTELY.search(text)
+
+
+def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
+    """When to run again, as far as the reply tells."""
+    resets = (headers.get(name) for name in _RESETS)
+    known = next((s for value in resets if (s := reset_seconds(value or "", time.time()))), None)
+    seconds = max(wait or 0.0, known or 0.0)
+    if seconds < _DAILY_SECONDS / 4:
+        # Gemini sends a retryDelay of seconds beside a quota of a day.
+        return "the quota of the day is used up; run the same command again when it is renewed"
+    return f"run the same command again after {clock_words(time.time(), seconds)}"
+
+
 def mentions_response_format(body: bytes | str) -> bool:
     """Whether an error is about structured output not being supported."""
     return is_about_format(words_of(body))
+
+
+def is_passing(words: Words) -> bool:
+    """Whether words promise that the same request may be answered later."""
+    return bool(_PASSING.search(words.all))
 
 
 def is_about_format(words: Words) -> bool:

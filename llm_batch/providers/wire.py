@@ -32,7 +32,7 @@ from urllib3.exceptions import (
 
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
 from llm_batch.providers.address import how_to_look, plain_http, proxy_for, shown
-from llm_batch.providers.base import CONNECT_SECONDS, too_slow
+from llm_batch.providers.base import CONNECT_SECONDS, out_of_files, too_slow
 from llm_batch.providers.redact import without_keys
 
 #: No reply may be larger, unpacked or not.
@@ -256,6 +256,8 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
         seconds: What the exchange was given.
         took: What it took.
     """
+    if (ours := out_of_files(error)) is not None:
+        return ours
     said = _said(error)
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
         return Refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ import pytest
 
 from llm_batch.clock import Cancelled
 from llm_batch.engines import ENGINES, Engine, Serve
+from llm_batch.engines.threads import make_room_for
+from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
 from tests.builders import answer, request
 
@@ -205,3 +208,30 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
         assert len(drain(engine)) == 1
     finally:
         engine.close()
+
+
+@pytest.fixture
+def open_files() -> Iterator[Callable[[int], None]]:
+    """Sets the limits of this process for a test; the hard one stays as it is."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield lambda soft: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_soft_limit_of_open_files_is_raised_to_what_the_workers_need(
+    open_files: Callable[[int], None],
+) -> None:
+    open_files(256)
+    make_room_for(300)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 364
+    make_room_for(10)  # and never lowered
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 364
+
+
+def test_more_open_files_than_may_be_had_are_refused_with_what_to_type(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 512))
+    with pytest.raises(ConfigError) as refused:
+        make_room_for(1000)
+    assert "ulimit -n 1064" in refused.value.hint

@@ -261,7 +261,7 @@ def test_a_burst_that_hits_every_request_for_a_while_loses_no_item(
 
 @pytest.mark.parametrize(
     ("retry_after", "at_least"),
-    [("7", 7), ("Wed, 21 Oct 2015 07:28:00 GMT", 2), ("soon", 2), ("-3", 2), ("nan", 2), (None, 2)],
+    [("7", 7), ("Wed, 21 Oct 2015 07:28:00 GMT", 1), ("soon", 1), ("-3", 1), ("nan", 1), (None, 1)],
 )
 def test_retry_after_is_a_floor_and_nonsense_in_it_is_not_believed(
     tmp_path: Path, server: Server, retry_after: str | None, at_least: float
@@ -279,7 +279,7 @@ def test_a_provider_that_asks_for_a_day_is_not_waited_for(tmp_path: Path, server
     write_project(tmp_path, server, [f"one {asked}"])
     summary = play(tmp_path)
     assert (summary.status, summary.exit_code) == ("refused", EXIT_REFUSED)
-    assert "86,400 s" in summary.message
+    assert "run the same command again after " in summary.message
 
 
 # --- faults that stop the run

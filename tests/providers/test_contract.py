@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 from llm_batch.config import Model
-from llm_batch.errors import ProviderError
+from llm_batch.errors import ProviderError, Unavailable
 from llm_batch.providers import make_provider, route
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from llm_batch.records import Message, Request
@@ -225,3 +227,21 @@ def test_addresses_and_keys_come_from_the_variables_that_litellm_reads(
                 through.complete(ask(), 10)
             assert sent_to[-1] == (f"{way.base_url}/chat/completions", f"Bearer {way.key}")
             assert way.key is not None
+
+
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_too_many_open_files_are_not_the_providers_fault_and_cost_nothing(
+    transport: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = Model(api_base=f"{server.url}/v1", transport=transport)
+    make_provider("openai/some-model", loaded, 1).complete(ask(), 10.0)
+    elsewhere = Model(api_base="http://127.0.0.2:9/v1", transport=transport)
+    provider = make_provider("openai/some-model", elsewhere, 1)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "connect", full)
+    with pytest.raises(Unavailable) as lost:
+        provider.complete(ask(), 10.0)
+    assert lost.value.kind == "files" and not lost.value.maybe_billed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import msgspec
@@ -23,6 +25,43 @@ def body(**fields: Any) -> bytes:
 
 def choice(content: Any = "Paris", reason: str | None = "stop", **more: Any) -> dict[str, Any]:
     return {"message": {"content": content, **more}, "finish_reason": reason}
+
+
+DAILY = {
+    "gemini": {
+        "code": 429,
+        "message": "You exceeded your current quota",
+        "details": [
+            {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]},
+            {"retryDelay": "31s"},
+        ],
+    },
+    "openrouter": {"message": "Rate limit exceeded: free-models-per-day", "code": 429},
+    "groq": {"message": "Rate limit reached on tokens per day (TPD). Try again in 7m12s."},
+    "openai": {"message": "Rate limit reached for m on requests per day (RPD): Limit 200"},
+    "plain": {"message": "You have reached your daily limit"},
+    "hours": {"message": "Slow down, try again in 5h3m"},
+}
+
+
+@pytest.mark.parametrize("error", DAILY.values(), ids=DAILY)
+def test_a_quota_of_a_day_ends_the_run_and_says_when_to_come_back(error: dict[str, Any]) -> None:
+    made = error_from_reply(429, body(error=error), {})
+    assert isinstance(made, Refused) and made.kind == "quota"
+    assert "run the same command again" in made.hint
+
+
+def test_the_time_to_come_back_is_that_of_the_reset_in_milliseconds() -> None:
+    headers = {"X-RateLimit-Reset": str((int(time.time()) + 5 * 3600) * 1000)}
+    made = error_from_reply(429, body(error=DAILY["openrouter"]), headers)
+    assert re.search(r"again after (\d{4}-\d\d-\d\d )?\d\d:\d\d$", made.hint)
+
+
+@pytest.mark.parametrize(
+    "message", ["Rate limit: 20 requests per minute; 200 per day", "You exceeded your quota"]
+)
+def test_what_may_be_a_limit_of_a_minute_is_waited_for(message: str) -> None:
+    assert isinstance(error_from_reply(429, body(error={"message": message}), {}), RateLimited)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +142,7 @@ def test_the_message_is_found_in_any_vendors_layout(sent: bytes, message: str) -
         ({}, "Rate limit reached. Please try again in 20s. Visit", 20.0),
         ({}, "Please try again in 850ms.", 0.85),
         ({}, "Please try again in 7m12.5s.", 432.5),
-        ({}, "Please try again in 1h2m3s.", 3723.0),
+        ({}, "Please try again in 1h0m0s.", 3600.0),
         ({}, "Please retry in 34.07s.", 34.07),
         ({}, "try again in 20 seconds", 20.0),
         ({}, "try again in a while", None),

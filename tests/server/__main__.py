@@ -14,7 +14,7 @@ from tests import server
 from tests.server.app import App
 from tests.server.delivery import Connection
 from tests.server.faults import FAULTS
-from tests.server.limits import KINDS
+from tests.server.limits import EVERY_KIND
 from tests.server.settings import Settings, make_settings
 
 
@@ -82,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--rpm", type=float, help="requests per minute, for each model by itself")
     add("--tpm", type=float, help="tokens per minute, for each model by itself")
-    add("--limiter", choices=list(KINDS), help="how the limits count (sliding)")
+    add("--limiter", choices=EVERY_KIND, help="how the limits count (sliding)")
+    add("--at-once", type=int, metavar="N", help="requests that may be under way (no limit)")
     add("--minute", type=float, metavar="SECONDS", help="how long a minute lasts (60)")
     add("--count-rejected", action="store_true", help="a refused request counts as a request too")
     add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qs
@@ -114,10 +115,12 @@ class App:
         if not decision.admitted:
             refused, header = throttle.refusal(ask, decision, now)
             reply = Reply(429, shape.write_error(refused), headers=header)
-        elif bad is not None:
-            reply = Reply(bad.status, shape.write_error(bad))
         else:
-            reply = self._serve(request, shape, ask, now)
+            if bad is not None:
+                reply = Reply(bad.status, shape.write_error(bad))
+            else:
+                reply = self._serve(request, shape, ask, now)
+            reply.ended = partial(throttle.end, ask.model)
         if settings.headers:
             reply.headers += throttle.headers(ask.model, now, shape.name)
         return reply

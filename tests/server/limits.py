@@ -9,6 +9,10 @@ server behaves as a real one would, ten times as fast.
 - ``bucket60``, ``bucket10``, ``bucket1``: a bucket that fills continuously at the limit and holds
   60, 10 or 1 seconds' worth (sixtieths of a minute). OpenAI's limits behave like these, with the
   size of the bucket depending on model and day.
+- ``fixed``: a count that begins anew with every minute of the clock.
+
+With a minute of 1 second these are limits per second. Beside them a server may take only so many
+requests at once.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ from typing import Protocol
 _SLACK = 1e-9
 
 KINDS = {"sliding": 0, "bucket60": 60, "bucket10": 10, "bucket1": 1}
+#: All that can be asked for. A pace that is even is no burst at the turn of a window, so what the
+#: tests of one kind promise is said of `KINDS`.
+EVERY_KIND = (*KINDS, "fixed")
 
 
 class Window(Protocol):
@@ -128,8 +135,41 @@ class Bucket:
         return max(0.0, (self._capacity - self._level) * self.minute / self.limit)
 
 
+class FixedWindow:
+    """At most ``limit`` in each minute of the clock."""
+
+    def __init__(self, limit: float, minute: float) -> None:
+        self.limit = limit
+        self.minute = minute
+        self._number, self._used = -1, 0.0
+
+    def _turn(self, now: float) -> None:
+        number = math.floor(now / self.minute)
+        if number != self._number:
+            self._number, self._used = number, 0.0
+
+    def wait(self, now: float, amount: float) -> float:
+        self._turn(now)
+        if amount > self.limit:
+            return math.inf
+        return self.reset(now) if self._used + amount > self.limit + _SLACK else 0.0
+
+    def take(self, now: float, amount: float) -> None:
+        self._turn(now)
+        self._used += amount
+
+    def remaining(self, now: float) -> float:
+        self._turn(now)
+        return max(0.0, self.limit - self._used)
+
+    def reset(self, now: float) -> float:
+        return (math.floor(now / self.minute) + 1) * self.minute - now
+
+
 def window(kind: str, limit: float, minute: float) -> Window:
-    """A window of one of `KINDS` for ``limit`` per ``minute`` seconds."""
+    """A window of one of `EVERY_KIND` for ``limit`` per ``minute`` seconds."""
+    if kind == "fixed":
+        return FixedWindow(limit, minute)
     seconds = KINDS[kind]
     return Bucket(limit, minute, seconds) if seconds else SlidingLog(limit, minute)
 
@@ -141,7 +181,7 @@ class Decision:
     Attributes:
         admitted: True when it passed and was counted.
         wait_seconds: How long until the same request would pass; infinite when it never will.
-        quantity: ``requests`` or ``tokens``, whichever stands in the way longer.
+        quantity: ``requests``, ``tokens`` or ``at once``, whichever stands in the way longer.
     """
 
     admitted: bool
@@ -162,6 +202,8 @@ class Limiter:
         minute: Seconds a minute lasts.
         count_rejected: Whether a request that is refused counts as a request all the same, so
             that hammering keeps the door shut.
+        at_once: Requests that may be under way; ``None`` for no limit. Each that was admitted
+            ends with `end`.
     """
 
     def __init__(
@@ -171,7 +213,9 @@ class Limiter:
         kind: str = "sliding",
         minute: float = 60.0,
         count_rejected: bool = False,
+        at_once: int | None = None,
     ) -> None:
+        self.at_once, self.under_way = at_once, 0
         self.requests = window(kind, rpm, minute) if rpm is not None else None
         self.tokens = window(kind, tpm, minute) if tpm is not None else None
         self._count_rejected = count_rejected
@@ -179,6 +223,8 @@ class Limiter:
     def admit(self, now: float, tokens: float) -> Decision:
         """Count a request of ``tokens`` tokens, or say how long it must wait."""
         by_requests, by_tokens = self.requests, self.tokens
+        if self.at_once is not None and self.under_way >= self.at_once:
+            return Decision(False, 1.0, "at once")
         wait_requests = by_requests.wait(now, 1) if by_requests else 0.0
         wait_tokens = by_tokens.wait(now, tokens) if by_tokens else 0.0
         if not wait_requests and not wait_tokens:
@@ -186,6 +232,7 @@ class Limiter:
                 by_requests.take(now, 1)
             if by_tokens:
                 by_tokens.take(now, tokens)
+            self.under_way += 1
             return _ADMITTED
         if self._count_rejected and by_requests:
             # A bucket is emptied, not driven into debt: the wait stays bounded.
@@ -194,6 +241,10 @@ class Limiter:
         if wait_tokens > wait_requests:
             return Decision(False, wait_tokens, "tokens")
         return Decision(False, wait_requests, "requests")
+
+    def end(self) -> None:
+        """A request that was admitted has ended."""
+        self.under_way = max(0, self.under_way - 1)
 
     @property
     def _bucket(self) -> bool:

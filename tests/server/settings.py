@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     refuses: list[str] = []
     rpm: Positive | None = None
     tpm: Positive | None = None
-    limiter: Literal["sliding", "bucket60", "bucket10", "bucket1"] = "sliding"
+    limiter: Literal["sliding", "bucket60", "bucket10", "bucket1", "fixed"] = "sliding"
+    at_once: Annotated[int, msgspec.Meta(ge=1)] | None = None
     minute: Positive = 60.0
     count_rejected: bool = False
     retry_after: Literal["right", "none", "wrong", "past", "ms", "date", "huge"] = "right"

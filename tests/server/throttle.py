@@ -43,7 +43,7 @@ class Throttle:
     def change(self, settings: Settings) -> None:
         """Go on with other settings; what was counted stays, unless the way of counting changes."""
         before, self._settings = self._settings, settings
-        ways = ("limiter", "minute", "count_rejected")
+        ways = ("limiter", "minute", "count_rejected", "at_once")
         if any(getattr(settings, name) != getattr(before, name) for name in ways):
             self._limiters.clear()
         for model, limiter in list(self._limiters.items()):
@@ -57,7 +57,12 @@ class Throttle:
             settings = self._settings
             own = settings.model(model)
             limiter = self._limiters[model] = Limiter(
-                own.rpm, own.tpm, settings.limiter, settings.minute, settings.count_rejected
+                own.rpm,
+                own.tpm,
+                settings.limiter,
+                settings.minute,
+                settings.count_rejected,
+                settings.at_once,
             )
         return limiter
 
@@ -65,9 +70,16 @@ class Throttle:
         """Count a request, or refuse it."""
         return self._limiter(ask.model).admit(now, ask.limit_tokens)
 
+    def end(self, model: str) -> None:
+        """A request that was admitted has ended."""
+        self._limiter(model).end()
+
     def refusal(self, ask: Ask, decision: Decision, now: float) -> tuple[ApiError, str]:
         """The 429 of a refused request and its Retry-After header line."""
         limiter, wait = self._limiter(ask.model), decision.wait_seconds
+        if decision.quantity == "at once":
+            text = f"Too many concurrent requests for {ask.model}: at most {limiter.at_once}."
+            return ApiError(429, text, "requests", "concurrency_limit"), self._retry_after(wait)
         if decision.quantity == "tokens":
             counted, asked, unit = limiter.tokens, ask.limit_tokens, "TPM"
         else:

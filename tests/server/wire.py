@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -48,6 +49,7 @@ class Reply(msgspec.Struct):
         bill: What is charged for it.
         usable: Whether it holds a whole answer.
         may_be_held: Whether it waits while the server holds answers back.
+        ended: Called when it is over, however it ends.
     """
 
     status: int
@@ -63,9 +65,12 @@ class Reply(msgspec.Struct):
     bill: Bill | None = None
     usable: bool = False
     may_be_held: bool = False
+    ended: Callable[[], None] | None = None
 
     def end(self, label: str, whole: bool) -> None:
         """Count the end of this reply."""
+        if self.ended is not None:
+            self.ended()
         if self.stats is not None:
             self.stats.end(label, whole, self.usable, self.bill)
 

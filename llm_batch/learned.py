@@ -1,0 +1,390 @@
+"""What refusals teach: the pace a provider really allows, and how many requests at once.
+
+A limit is measured, not guessed. From one moment of sending again after a refusal to the next, a
+provider admits what its limit allows for that time, whether it counts in a sliding window, in
+windows of the calendar or in a bucket: the count over the time is the limit. So the pace goes to
+what was measured at once, instead of by steps, as in BBR (Cardwell et al., 2016), stays there for
+a while, and then rises, slowly at first and faster the longer nothing is refused, as in CUBIC
+(RFC 9438). Both are counted in requests: a measurement is trusted for about as many requests as it
+rests on, and for twice as many each time it is confirmed, so that trying for more costs a
+refusal in some hundreds.
+
+Where the number of requests under way is what a provider minds, no pace is right. Then two
+refusals in a row find as many under way, and nothing was admitted with as many beside it. That
+number is the most at once from then on, and one more is tried now and then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+#: Share of a measured pace that is used.
+_SHARE = 0.98
+# Requests a measurement is trusted for: times what it rests on, at least, and at most (or what
+# is sent in a minute, if that is more).
+_TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 400.0
+_TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
+# Answers with the most requests under way until one more is tried; doubles each time it fails.
+_AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
+# Measurements that differ by less than this share are of the same limit.
+_SAME = 0.25
+# A pace that has grown by this factor met the limit on the way.
+_GREW = 1.05
+# Requests that are too few to measure by.
+_FEW = 120
+# The least that one refusal leaves of a pace.
+_LEAST_STEP = 0.3
+# How late a request may be and the pace still catch up with it.
+_LATE_SECONDS, _BINDS_SECONDS = 0.05, 0.1
+# A pace that has grown by this factor without a refusal is no limit any more.
+_GONE = 50.0
+#: Pauses where the provider does not say how long: while requests are admitted, then doubling
+#: from the second on, so that six refusals outlast a minute.
+_FIRST_PAUSE_SECONDS, _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 2.0, 32.0
+_SHORTEST_PAUSE_SECONDS = 0.2
+# How long a request must be under way to count as admitted: times what refusals take.
+_PROBE_TIMES, _PROBE_MOST = 2.0, 2.0
+# Whoever waits for another request to end looks again after this share of what they take.
+_LOOK_SHARE, _LOOK_LEAST, _LOOK_MOST = 0.02, 0.001, 0.05
+# After so many times what requests take without an end of one, what is under way is forgotten:
+# whoever sent it is gone.
+_LOST_TIMES, _LOST_SECONDS = 5.0, 120.0
+
+
+class Sent(NamedTuple):
+    """A request as it was sent.
+
+    Attributes:
+        number: From 1.
+        beside: Requests that were under way.
+        most: The most that were so beside an earlier one of the same measurement; -1 for none.
+    """
+
+    number: int
+    beside: int
+    most: int
+
+
+class Slowed(NamedTuple):
+    """What refusals have taught and holds now.
+
+    Attributes:
+        per_minute: Requests a minute; ``None`` where the pace is not what is limited.
+        at_once: Requests at once; ``None`` likewise.
+    """
+
+    per_minute: float | None
+    at_once: int | None
+
+    @property
+    def words(self) -> str:
+        """For a progress line; empty where nothing was slowed."""
+        words = []
+        if self.per_minute is not None:
+            words.append(f"slowed to {self.per_minute:,.0f} a minute")
+        if self.at_once is not None:
+            words.append(f"{self.at_once:,} at a time")
+        return f"refused, {', '.join(words)}" if words else ""
+
+    @property
+    def advice(self) -> str:
+        """What to set, so that the next run is not refused."""
+        if self.at_once is not None:
+            return f"--workers {self.at_once}"
+        return f"--rpm {max(1, round(self.per_minute or 0.0))}"
+
+
+class _Measured(NamedTuple):
+    """What was admitted, from when on."""
+
+    began: float
+    requests: int
+    tokens: float
+
+
+class Learned:
+    """The learned limits of one model. Not safe for threads; times are seconds.
+
+    Args:
+        minute_seconds: How long a minute lasts; tests and rehearsals shorten it.
+
+    Attributes:
+        in_a_row: Refusals since a request was admitted, those sent at one time counted once; 0
+            again once one was answered.
+    """
+
+    def __init__(self, minute_seconds: float = 60.0) -> None:
+        self._minute = minute_seconds
+        self.in_a_row = 0
+        # The pace before it grows, in units a second, and how many requests it is trusted for.
+        # A unit is a request, or a token when tokens are what was waited for.
+        self._pace: float | None = None
+        self._trust, self._quiet = _TRUST_LEAST, 0
+        self._by_tokens = False
+        self._arrival = float("-inf")
+        # What was sent, and of the measurement that goes on: since when, and what before it.
+        self._count, self._tokens, self._quiet_from = 0, 0.0, 0
+        self._began: float | None = None
+        self._count_then, self._tokens_then = 0, 0.0
+        self._refused, self._refused_tokens = 0, 0.0
+        # The measurements of the last minute, and whether the last one rests on few requests.
+        self._lately: deque[_Measured] = deque()
+        self._few = False
+        # The last request that was sent before the last refusal was known, when that was, and
+        # whether the next one ends the measurement.
+        self._known = 0
+        self._refused_at = float("-inf")
+        self._ends = False
+        # After a pause one request shows whether there is room; the others wait until then.
+        self._probe_until = 0.0
+        self._refusal_takes = 0.0
+        # Requests under way: the most of them, answers while that was reached, requests beside
+        # the last refused one, and the most beside one that was admitted in this measurement.
+        self.under_way = 0
+        self._at_once: int | None = None
+        self._at_once_trust, self._at_once_answers = _AT_ONCE_TRUST, 0
+        self._refused_beside = 0
+        self._answers, self._answers_then = 0, 0
+        self._most_before, self._most_beside = -1, -1
+        self._takes = 0.0
+        self._ended_at = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything was refused and holds still."""
+        return self._pace is not None or self._at_once is not None or self.in_a_row > 0
+
+    @property
+    def quiet(self) -> int:
+        """Requests since the last refusal, or since `forget_quiet`."""
+        return self._count - max(self._count_then, self._quiet_from)
+
+    @property
+    def slowed(self) -> Slowed:
+        """What holds now; a pace in requests a minute, whatever its unit."""
+        per_minute = None
+        if self._pace is not None:
+            units = 1.0
+            if self._by_tokens:
+                units = sum(m.requests for m in self._lately) / sum(m.tokens for m in self._lately)
+            per_minute = self._pace * units * self._minute
+        return Slowed(per_minute, self._at_once)
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds until a request may be sent; for one that waits for another's end, a guess."""
+        wait = self._probe_until - now if self._probe_until else 0.0
+        if self._at_once is not None and self.under_way >= self._most():
+            if now - self._ended_at <= max(_LOST_SECONDS, _LOST_TIMES * self._takes):
+                wait = min(_LOOK_MOST, max(_LOOK_LEAST, _LOOK_SHARE * self._takes))
+            else:
+                self.under_way = 0
+        if self._pace is not None and not self._ends:
+            wait = max(wait, self._arrival - _LATE_SECONDS - now)
+        return wait
+
+    def take(self, tokens: float, now: float) -> Sent:
+        """Count a request as sent."""
+        if self._began is None:
+            self._began = now
+        elif self._ends:
+            if self._pace is None or self.in_a_row > 1:
+                self._probe_until = now + min(_PROBE_MOST, _PROBE_TIMES * self._refusal_takes)
+            self._measure(now)
+        if self._pace is not None:
+            speed, late = self._speed(), now - self._arrival
+            self._arrival = now - min(0.0, late) + (tokens if self._by_tokens else 1.0) / speed
+            if late < _BINDS_SECONDS:  # else it is not the pace that requests wait for
+                self._quiet += 1
+                if speed > _GONE * self._pace:
+                    self._pace = None
+        self._count += 1
+        self._tokens += tokens
+        beside, most = self.under_way, self._most_beside
+        if beside > most:
+            self._most_beside = beside
+        if not beside:
+            self._ended_at = now
+        self.under_way = beside + 1
+        return Sent(self._count, beside, most)
+
+    def answered(self, sent: Sent, seconds: float, now: float) -> None:
+        """Note that an attempt ended that was not refused, after so many seconds."""
+        self._end(now)
+        self._answers += 1
+        self._takes += (seconds - self._takes) * 0.1 if self._takes else seconds
+        if sent.number > self._known:
+            self.in_a_row = 0
+        if self._at_once is not None and self.under_way + 1 >= self._most():
+            self._at_once_answers += 1
+
+    def refused(
+        self, sent: Sent, tokens: float, seconds: float, now: float, by_tokens: bool
+    ) -> None:
+        """Note a refusal.
+
+        Args:
+            sent: From `take`.
+            tokens: Of the request.
+            seconds: How long it took.
+            now: The time.
+            by_tokens: Whether tokens were what requests waited for.
+        """
+        self._end(now)
+        self._refusal_takes += (seconds - self._refusal_takes) * (0.1 if self._refusal_takes else 1)
+        admitted = sent.number - 1 - self._count_then - self._refused
+        if sent.number > self._count_then:
+            self._refused += 1
+            self._refused_tokens += tokens
+        if sent.number <= self._known:
+            return  # it was sent before the last refusal was known, and says nothing new
+        self._known = self._count
+        if self._too_many_at_once(sent, admitted):
+            self.in_a_row = 0
+            self._begin(now)
+            return
+        self.in_a_row = 1 if admitted > 0 else self.in_a_row + 1
+        if self.in_a_row == 1:
+            self._refused_at = now
+        if self._pace is None:
+            self._by_tokens = by_tokens
+        self._ends = True
+
+    def pause_seconds(self, now: float) -> float:
+        """How long to send nothing after the last refusal, where the provider does not say."""
+        if not self.in_a_row:
+            return 0.0
+        if self.in_a_row == 1:
+            if self._pace is None or self._by_tokens:
+                return _FIRST_PAUSE_SECONDS
+            return min(_FIRST_PAUSE_SECONDS, max(_SHORTEST_PAUSE_SECONDS, 2.0 / self._pace))
+        seconds = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0 ** (self.in_a_row - 1))
+        # A minute after the first request that was admitted, a limit of a minute has room.
+        began = self._lately[0].began if self._lately else float("-inf")
+        room = began + self._minute + _FIRST_PAUSE_SECONDS - now
+        return min(seconds, room) if room > _FIRST_PAUSE_SECONDS else seconds
+
+    def forget_quiet(self) -> None:
+        """Count `quiet` from now on."""
+        self._quiet_from = self._count
+
+    def hold(self, until: float) -> None:
+        """Go on evenly after a pause."""
+        self._arrival = max(self._arrival, until)
+
+    def _end(self, now: float) -> None:
+        self._ended_at = now
+        if self.under_way:
+            self.under_way -= 1
+
+    def _most(self) -> int:
+        """Requests that may be under way at once now."""
+        assert self._at_once is not None
+        grown = 1.0 + (self._at_once_answers / self._at_once_trust) ** 3
+        return max(self._at_once, int(self._at_once * grown))
+
+    def _speed(self) -> float:
+        """Units a second now."""
+        assert self._pace is not None
+        return self._pace * (1.0 + (self._quiet / self._trust) ** 3)
+
+    def _too_many_at_once(self, sent: Sent, admitted: int) -> bool:
+        """Whether the number under way is what was refused; the most at once follows it."""
+        beside, before = sent.beside, self._refused_beside
+        most = max(sent.most, self._most_before)
+        self._refused_beside, self._most_before = beside, sent.most
+        # Where a number is what matters, no more are admitted than have ended.
+        more = admitted > self._answers - self._answers_then
+        self._answers_then = self._answers
+        known = self._at_once
+        least = min(beside, before)
+        if known is not None:
+            if beside >= known:
+                if admitted < known:
+                    return False  # it was refused just before: there is more to it than this
+                trust = 2.0 * self._at_once_trust if beside == known else _AT_ONCE_TRUST
+                self._limit_at_once(beside, trust)
+                return True
+            if before >= known:
+                return False  # one request may have been late
+        if least >= 1 and most < least and not more:
+            self._limit_at_once(beside, _AT_ONCE_TRUST)
+            # What was measured before was no pace.
+            self._pace = None
+            self._lately.clear()
+            return True
+        self._at_once = None
+        return False
+
+    def _limit_at_once(self, most: int, trust: float) -> None:
+        if trust > _AT_ONCE_SURE:
+            least = _AT_ONCE_SECONDS * most / max(self._takes, 1e-3)
+            trust = max(least, min(_AT_ONCE_TRUST_MOST, trust))
+        self._at_once, self._at_once_answers, self._at_once_trust = most, 0, trust
+        # A pace beside it may rest on the same refusals.
+        self._trust = min(self._trust, _TRUST_DOUBTED)
+
+    def _begin(self, now: float) -> int:
+        """Begin another measurement; how many requests were admitted in the one before."""
+        requests = self._count - self._count_then - self._refused
+        lately = self._lately
+        if requests > 0:
+            assert self._began is not None  # something was sent
+            tokens = self._tokens - self._tokens_then - self._refused_tokens
+            lately.append(_Measured(self._began, requests, tokens))
+        while len(lately) > 1 and lately[1].began <= now - self._minute:
+            lately.popleft()
+        self._began, self._ends, self._quiet = now, False, 0
+        self._count_then, self._tokens_then = self._count, self._tokens
+        self._refused, self._refused_tokens = 0, 0.0
+        self._most_beside = -1
+        return requests
+
+    def _measure(self, now: float) -> None:
+        """End the measurement: take the pace from it, and begin another."""
+        base, quiet = self._pace, self._quiet
+        speed = self._speed() if base else 0.0
+        lately, admitted = self._lately, self._begin(now)
+        closed = admitted <= 0
+        if not lately:
+            return
+        since = lately[0] if closed else lately[-1]
+        few = self._few
+        self._few = not closed and admitted < _FEW and speed < _GREW * (base or 0.0)
+        if self._few and few:
+            since = lately[-2] if len(lately) > 1 else since
+        requests = sum(each.requests for each in lately if each.began >= since.began)
+        tokens = sum(each.tokens for each in lately if each.began >= since.began)
+        units = tokens if self._by_tokens else requests
+        if units <= 0:
+            return
+        if not base and not closed and self._refused_at - since.began >= self._minute:
+            return  # a stray one, as far as is known
+        if closed:
+            # Beyond a minute, what was closed was no limit of a minute but an outage.
+            seconds = max(self._refused_at - since.began, min(now - since.began, self._minute))
+        else:
+            # A pause may be longer than the limit wants.
+            seconds = (self._refused_at + now) / 2 - since.began
+        measured = _SHARE * units / max(seconds, 1e-3)
+        if not base:
+            self._pace, self._trust = measured, _TRUST_TIMES * requests
+        elif closed:
+            self._pace = min(speed, max(measured, _LEAST_STEP * speed))
+            self._trust = _TRUST_TIMES * requests
+        elif speed >= _GREW * base:
+            # The limit was met on the way up, a little before it was noticed.
+            self._pace = _SHARE * base * (1.0 + (0.75 * quiet / self._trust) ** 3)
+            self._trust *= 4.0
+        elif self._few and not few:
+            self._pace = _SHARE * speed
+        elif not self._few and measured >= (1.0 - _SAME) * speed:
+            # One in so many is what trying for more costs, and what a late request may.
+            self._pace = speed
+            self._trust *= 2.0
+        else:
+            self._pace = min(speed, max(measured, _LEAST_STEP * speed))
+            self._trust = _TRUST_TIMES * requests
+        self._arrival = now
+        most = _TRUST_MINUTES * self._minute * self._pace * requests / units
+        self._trust = max(_TRUST_LEAST, min(self._trust, max(_TRUST_MOST, most)))
