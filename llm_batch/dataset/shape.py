@@ -223,7 +223,7 @@ def is_whole_json(head: bytes) -> bool:
         return False
     try:
         msgspec.json.decode(first, type=msgspec.Raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return first == b"{" or not rest.lstrip().startswith(b"{")
     return not rest.strip()
 

@@ -250,10 +250,11 @@ def test_a_form_of_objects_that_never_worked_is_asked_for_more_laxly_whatever_th
     grammar = refused(status, "The grammar compiler does not support minimum for integer")
     server.line_faults.extend([""] * 6 + [grammar] * 6)
     Session(tmp_path).play()
-    # The judge's job goes once more, without the grammar; what it says then is another matter.
+    # The judge's job goes once more, in plainer words; what it says then is another matter.
     assert [len(job.lines) for job in server.jobs.values()][:3] == [6, 6, 6]
     schemas = [asked.schema for job in server.jobs.values() for _, asked in job.lines]  # type: ignore[union-attr]
-    assert all(schemas[6:12]) and not any(schemas[12:])
+    bounded = ["minimum" in str(schema) for schema in schemas]
+    assert all(bounded[6:12]) and not any(bounded[12:])
     assert not {row["status"] for row in results(tmp_path).values()} & {"rejected", "unavailable"}
 
 
