@@ -33,7 +33,7 @@ from llm_batch.stats.precision import (
     size_for,
     whole_size_for,
 )
-from llm_batch.stats.rare import may_miss, zero_failures_n0, zero_failures_size
+from llm_batch.stats.rare import rules_out, zero_failures_n0, zero_failures_size
 
 # The textbook figure is what to take while it is not more than this above the least one.
 _NEARLY = 1.02
@@ -143,8 +143,8 @@ def proof(needed: Needed, n: int) -> float | None:
     if needed.kind == "zero_failures":
         spec = claim.specificity if claim.specificity is not None else 1.0
         if factor == 1 and spec == 1:
-            return may_miss(n, level, needed.population)
-        return min(1.0, may_miss(max(1, floor(n / needed.design_effect)), level) / spec)
+            return rules_out(n, level, needed.population)
+        return min(1.0, rules_out(max(1, floor(n / needed.design_effect)), level) / spec)
     size, most = _difference(claim)
     if needed.population is not None:
         n = min(n, needed.population // needed.groups)

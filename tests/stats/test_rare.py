@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from llm_batch.stats.interval import one_sided_bound
-from llm_batch.stats.rare import may_miss, zero_failures_size
+from llm_batch.stats.rare import may_miss, rules_out, zero_failures_size
 
 levels = st.floats(0.5, 0.999)
 
@@ -74,3 +76,14 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         may_miss(11, population=10)
     with pytest.raises(ValueError, match="population"):
         zero_failures_size(0.1, population=0)
+
+
+def test_what_a_sample_of_a_dataset_rules_out_is_one_item_more_than_it_may_miss() -> None:
+    for population in (1, 7, 60, 500):
+        for n in range(1, population):
+            failing = round(rules_out(n, 0.95, population) * population)
+            assert comb(population - failing, n) <= 0.05 * comb(population, n) * (1 + 1e-9)
+            assert comb(population - failing + 1, n) >= 0.05 * comb(population, n) * (1 - 1e-9)
+    assert rules_out(225, 0.95, 500) == pytest.approx(0.01)
+    assert rules_out(500, 0.95, 500) == 0
+    assert rules_out(299) == may_miss(299)
