@@ -7,6 +7,7 @@ the entry of another vendor.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -106,6 +107,8 @@ def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:
     prefix, _, rest = name.partition("/")
     if prefix == "openrouter":
         vendor, _, rest = rest.partition("/")
+        if vendor == "anthropic":
+            rest = rest.replace(".", "-")  # claude-sonnet-4.5 there, claude-sonnet-4-5 here
         return find_entry(f"{_OPENROUTER[vendor]}/{rest}") if vendor in _OPENROUTER else None
     vendor = _VENDOR.get(prefix, prefix)
     accepted = {vendor, "openai"} if vendor == "azure" else {vendor}
@@ -114,6 +117,21 @@ def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:
         if entry is not None and _vendor_of(entry) in accepted:
             return candidate, entry
     return None
+
+
+def is_of(entry: Mapping[str, Any], prefix: str) -> bool:
+    """Whether an entry is of the vendor whose prefix a model string has."""
+    return _vendor_of(entry) == _VENDOR.get(prefix, prefix)
+
+
+def names_like(model: str, most: int = 3) -> list[str]:
+    """Names of text models in the table that are most like one that it does not have."""
+    prefix, _, rest = model.partition("/")
+    name = (rest or model).rpartition("/")[2]
+    names = [known for known in _table() if "/" not in known or known.startswith(f"{prefix}/")]
+    tails = {known.rpartition("/")[2]: known for known in reversed(names)}
+    near = difflib.get_close_matches(name, tails, n=4 * most, cutoff=0.75)
+    return [tails[tail] for tail in near if _entry(tails[tail]) is not None][:most]
 
 
 def _vendor_of(entry: Mapping[str, Any]) -> str:

@@ -23,7 +23,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from llm_batch.models import ModelInfo, find_entry, model_info, table_version
+from llm_batch.models import (
+    ModelInfo,
+    find_entry,
+    is_of,
+    model_info,
+    names_like,
+    table_version,
+    vendors,
+)
 from llm_batch.records import Price, Usage
 
 __all__ = ["ModelInfo", "Rates", "Tariff", "model_info", "price_of", "tariff_of"]
@@ -122,6 +130,15 @@ class Tariff:
         source = self.batch_source or f"{self.price.source}, no batch price known"
         price = Price(into, out, None, None, self.price.as_of, source)
         return Tariff(price, self.batch, self.batch)
+
+    def price_of(self, input_tokens: float) -> Price:
+        """The list price of requests of such a length; its source names the length, if long."""
+        rate = next(r for r in reversed(self.standard) if not r.above or input_tokens > r.above)
+        if not rate.above:
+            return self.price
+        into, out = (_per_million(Decimal(str(price))) for price in (rate.input, rate.output))
+        source = f"{self.price.source}, above {rate.above:,} input tokens"
+        return Price(into, out, None, None, self.price.as_of, source)
 
     def worst_case(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
         """USD that one request costs at most, given upper bounds on its tokens."""
@@ -249,11 +266,15 @@ def _known(model: str, service_tier: str | None) -> _Known | None:
         if rest.endswith((":cloud", "-cloud")):
             return None
         return _Known(free, free, f"{prefix} is your own server", "", "")
+    if prefix == "openrouter" and rest.endswith(":free"):
+        return _Known(free, free, "openrouter charges nothing for names with :free", "", "")
     found = find_entry(model)
     if found is None:
         return None
     name, entry = found
     source = f"litellm's table, entry {name} ({entry['litellm_provider']})"
+    if rest and prefix in vendors() and not is_of(entry, prefix):
+        source = f"the price of another seller, {prefix} is not listed: {source}"
     if name.endswith(":free"):
         return _Known(free, free, source, table_version(), "")
     variant = _variant(entry, service_tier)
@@ -271,6 +292,21 @@ def _known(model: str, service_tier: str | None) -> _Known | None:
         page = HALF_BY_BATCH[vendor]
         batch_source = f"half of the price, as {vendor} says ({page}, {HALF_BY_BATCH_AS_OF})"
     return _Known(standard, batch, source, table_version(), batch_source)
+
+
+def why_unknown(model: str) -> str:
+    """Why a model has no known price, in a clause, with the names that are most like it."""
+    found = find_entry(model)
+    if found is None:
+        near = names_like(model)
+        like = f"; near it are {', '.join(near)}" if near else ""
+        return f"litellm's table has no entry of that name{like}"
+    name, entry = found
+    if _ALWAYS_SEARCHES.search(name):
+        return "it always searches, and searches are billed beside tokens"
+    if _variant(entry, None) is not None and not _rows(entry, ""):
+        return f"entry {name} of litellm's table lists no price per token"
+    return "the service tier has no listed price"
 
 
 def _halved(row: _Row) -> _Row:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch import models
-from llm_batch.prices import model_info, price_of, tariff_of
+from llm_batch.prices import model_info, price_of, tariff_of, why_unknown
 from llm_batch.records import Usage
 
 
@@ -524,3 +524,39 @@ def test_looking_up_a_price_imports_neither_litellm_nor_slow_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("openrouter/openai/gpt-4o", "the price of another seller, openrouter is not listed"),
+        ("openrouter/anthropic/claude-sonnet-4.5", "entry claude-sonnet-4-5 (anthropic)"),
+        ("openrouter/org/any-model:free", "openrouter charges nothing for names with :free"),
+        ("gpt-4o", "litellm's table, entry gpt-4o (openai)"),
+    ],
+)
+def test_a_price_says_whose_it_is(model: str, said: str) -> None:
+    tariff = tariff_of(model)
+    assert tariff is not None and said in tariff.price.source
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("openai/gpt-4o-2099-01-01", "no entry of that name; near it are gpt-4o-20"),
+        ("openrouter/openai/gpt-4o-mini:online", "no entry of that name"),
+        ("gemini/gemini-exp-1206", "lists no price per token"),
+    ],
+)
+def test_an_unknown_price_says_why(model: str, why: str) -> None:
+    assert tariff_of(model) is None
+    assert why in why_unknown(model)
+
+
+def test_the_price_shown_is_that_of_the_length_that_is_sent() -> None:
+    tariff = tariff_of("gemini/gemini-2.5-pro")
+    assert tariff is not None
+    assert tariff.price_of(100_000) is tariff.price
+    long = tariff.price_of(250_000)
+    assert (str(long.input), str(long.output)) == ("2.5", "15")
+    assert long.source.endswith("above 200,000 input tokens")

@@ -138,7 +138,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         batch_cost=None if load.batch is None else interval(load.batch),
         cache_saves=None if load.saved is None else load.saved.value,
         seconds_per_call=interval(load.seconds or serving.latency),
-        price=tariff.price if tariff else None,
+        price=tariff.price_of(_mean_input(load)) if tariff else None,
         price_page=_page(fact),
         deprecated_from=_deprecated_from(fact),
         rates=tariff.standard if tariff else (),
@@ -156,6 +156,11 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         tpm=serving.tpm,
         limits_from=serving.limits_from,
     )
+
+
+def _mean_input(load: StepLoad) -> float:
+    """Input tokens of one request."""
+    return load.input_tokens.value / load.calls if load.calls else 0.0
 
 
 def _page(fact: StepFacts) -> str:

@@ -12,6 +12,7 @@ from llm_batch.estimate import words
 from llm_batch.estimate.blocks import Section, Table
 from llm_batch.estimate.model import Estimate, StepEstimate
 from llm_batch.estimate.tables import by_stratum, how_many, what_if
+from llm_batch.prices import why_unknown
 from llm_batch.records import Interval, Price
 
 #: A shared beginning of a prompt that is shorter is not worth a word.
@@ -155,7 +156,7 @@ def _price(step: StepEstimate) -> str:
     model = words.clean(step.model, 60)
     price = step.price
     if price is None:
-        return f"{model}: price unknown"
+        return f"{model}: price unknown, {words.clean(why_unknown(step.model))}"
     source = ", ".join(filter(None, (words.clean(price.source), price.as_of)))
     if not price.input and not price.output:
         return f"{model}: free ({source})"
