@@ -85,7 +85,8 @@ def _measure(
     most = cap * max(1.0, max(attempts))
 
     def mean(of: Callable[[Usage], int], bound: float = inf) -> Span:
-        return mean_of_unseen([float(of(each.usage)) for each in seen], unseen, most=bound)
+        values = [float(of(each.usage)) for each in seen]
+        return mean_of_unseen(values, unseen, most=bound, cap=min(cap, bound))
 
     inputs = sum(each.usage.input_tokens for each in seen)
     cached = sum(each.usage.cache_read_tokens for each in seen)

@@ -62,7 +62,8 @@ def _price_tag(estimate: Estimate) -> str:
         return f"cost unknown{part}"
     if not cost.high:
         return "no cost"
-    return f"about {words.usd(cost.value)} ({words.usd_range(cost)})"
+    sure = f", {100 * cost.level:g} %" if cost.level else ""
+    return f"about {words.usd(cost.value)} ({words.usd_range(cost)}{sure})"
 
 
 def _time_tag(seconds: Interval) -> str:

@@ -8,15 +8,15 @@ Education 13(1), method of section 3.4), and both take a stricter quantile while
 Simulated over lognormal, gamma, Weibull, capped, uniform and normal lengths this covers 91 to
 99 % at n = 10, 20 and 50 (``benchmarks/estimate.py coverage``).
 
-No method sees what did not occur: when one answer in 20 is ten times as long as the others, a
-sample of 10 misses all of them in 60 of 100 cases. The bound ``most`` (from ``max_tokens``) holds
-then; the interval does not.
+No method sees what did not occur: when one answer in 50 runs on to ``max_tokens``, a sample of 50
+misses all of them in 36 of 100 cases. So where answers have a cap, the share of them that the
+sample may have missed at it, exactly bounded, is given the price of the cap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, hypot, inf, log, pi, sqrt, tan
+from math import exp, hypot, inf, lgamma, log, log1p, pi, sqrt, tan
 
 from llm_batch.estimate.moments import t_value
 from llm_batch.estimate.span import Span
@@ -32,7 +32,12 @@ _GUESS = 3.0
 
 
 def mean_of_unseen(
-    values: Sequence[float], unseen: float = inf, *, level: float = LEVEL, most: float = inf
+    values: Sequence[float],
+    unseen: float = inf,
+    *,
+    level: float = LEVEL,
+    most: float = inf,
+    cap: float = inf,
 ) -> Span:
     """Bound the mean of ``unseen`` further values of the population that ``values`` are from.
 
@@ -43,6 +48,7 @@ def mean_of_unseen(
             sample is part (Cochran 1977, section 2.6).
         level: Two-sided confidence level, nominal.
         most: No value can be above this.
+        cap: Where values end that would have been larger, up to ``most``.
 
     Returns:
         Low and high with the mean of the values between; one or two values give a third to three
@@ -53,9 +59,10 @@ def mean_of_unseen(
     mean = sum(values) / n
     if n < FEWEST:
         return Span(mean / _GUESS, mean, max(mean, min(most, mean * _GUESS)))
+    missed = _at_the_cap(values, cap, level)
     if min(values) == max(values):
         rare = mean * share_unseen(n, level)
-        return Span(mean - rare, mean, max(mean, min(most, mean + rare)))
+        return Span(mean - rare, mean, max(mean, min(most, mean + max(rare, missed))))
     quantile = quantile_for(n, level)
     unknown = sqrt(1 + n / unseen)
     variance = sum((value - mean) ** 2 for value in values) / (n - 1)
@@ -64,9 +71,45 @@ def mean_of_unseen(
     if len(positive) >= FEWEST:
         cox_below, cox_above = _cox_sides(positive, n, quantile)
         below, above = max(below, cox_below), max(above, cox_above)
-    return Span(
-        max(0.0, mean - below * unknown), mean, max(mean, min(most, mean + above * unknown))
+    above = hypot(above * unknown, missed)
+    return Span(max(0.0, mean - below * unknown), mean, max(mean, min(most, mean + above)))
+
+
+def _at_the_cap(values: Sequence[float], cap: float, level: float) -> float:
+    """How much more the mean is when as many are at the cap as these values allow."""
+    if cap == inf:
+        return 0.0
+    n, count = len(values), sum(value >= cap for value in values)
+    if count == n:
+        return 0.0
+    rest = sum(value for value in values if value < cap) / (n - count)
+    return (_most_often(count, n, (1 - level) / 2) - count / n) * (cap - rest)
+
+
+def _most_often(count: int, n: int, error: float) -> float:
+    """The share under which as few as ``count`` of n have no more than this probability.
+
+    Clopper and Pearson (1934), the upper bound, by bisection.
+    """
+    if count == 0:
+        return float(1 - error ** (1 / n))
+    low, high = count / n, 1.0
+    for _ in range(50):
+        share = (low + high) / 2
+        if _at_most(count, n, share) > error:
+            low = share
+        else:
+            high = share
+    return high
+
+
+def _at_most(count: int, n: int, share: float) -> float:
+    """The probability of at most ``count`` of n where each has this one; 0 < share < 1."""
+    logs = (
+        lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(share) + (n - k) * log1p(-share)
+        for k in range(count + 1)
     )
+    return sum(map(exp, logs))
 
 
 def share_unseen(n: int, level: float = LEVEL) -> float:

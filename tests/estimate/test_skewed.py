@@ -110,3 +110,21 @@ def test_low_mean_and_high_are_in_order_and_finite(
     most = inf if extra is None else max(values) + extra
     low, value, high = mean_of_unseen(values, unseen, most=most)
     assert 0 <= low <= value * (1 + 1e-12) and value <= high < inf or high == most
+
+
+@pytest.mark.parametrize(("share", "cap"), [(0.02, 1000), (0.05, 500), (0.01, 4000)])
+@pytest.mark.parametrize("n", [10, 50])
+def test_answers_at_the_cap_that_few_items_have_not_shown_are_allowed_for(
+    share: float, cap: float, n: int
+) -> None:
+    pick = random.Random(7)
+
+    def length() -> float:
+        return cap if pick.random() < share else min(cap, pick.lognormvariate(4.6, 0.4))
+
+    held = 0
+    for _ in range(200):
+        lengths = [length() for _ in range(500)]
+        span = mean_of_unseen(lengths[:n], 500 - n, most=cap, cap=cap)
+        held += span.low <= sum(lengths[n:]) / (500 - n) <= span.high
+    assert held >= 0.92 * 200
