@@ -159,7 +159,7 @@ def test_reasoning_is_measured_instead_of_assumed() -> None:
     assert value(made.steps[0].reasoning_tokens) == pytest.approx(100 * 2900, rel=0.01)
     # One in seven may run to the cap, which 20 answers have not shown.
     missed = 1 - 0.05 ** (1 / 20)
-    most = 100 * 3010 + 80 * missed * (20_000 - 3010)
+    most = 100 * (3010 + missed * (20_000 - 3010))
     assert high(made.output_tokens) == pytest.approx(most, rel=0.01)
     assert "2,900 (2,497 to 3,303) of it thinking" in " ".join(made.assumptions)
 
