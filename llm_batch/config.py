@@ -55,11 +55,16 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Data(Table):
-    """``[data]``: where items come from. Without ``path``, the bundled demo set."""
+    """``[data]``: where items come from. Without ``path``, the bundled demo set.
+
+    ``delimiter`` (of a CSV) and ``encoding`` (``windows-1252``) are found; these overrule that.
+    """
 
     path: str | None = None
     id: str | None = None
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    encoding: str | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     keep: TextList | None = None
 

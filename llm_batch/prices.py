@@ -7,8 +7,10 @@ keep the answers honest:
   mark previews, placeholders and models billed in other ways. Free are ``local/``, ``fake/``,
   servers of one's own such as Ollama, entries named ``:free``, and a 0 the user wrote. Models that
   always search the web are unknown too, since their bill is not made of tokens alone.
-- **No discount is assumed.** Where the table lists no batch, cached or long-request price, the
-  dearer price it does list applies; surcharges (cache writes, reasoning) keep their proportion.
+- **No discount is assumed.** Where the table lists no cached or long-request price, the dearer
+  price it does list applies; surcharges (cache writes, reasoning) keep their proportion. Batches
+  have a price where the table lists one, where the vendor halves the price of all its chat models,
+  or by the user's word; elsewhere they have none, and the live price is booked.
 
 Left out: fees for tools, regional surcharges, off-peak discounts, caches kept for an hour.
 """
@@ -34,6 +36,21 @@ _OWN_SERVERS = frozenset(
 
 _ALWAYS_SEARCHES = re.compile(r"sonar|search-preview|search-api|-search$|deep-research")
 _LEVEL = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
+
+#: Vendors whose batch API costs half of every chat model's price, by their own pages.
+HALF_BY_BATCH = {
+    "openai": "platform.openai.com/docs/guides/batch",
+    "anthropic": "docs.claude.com/en/docs/build-with-claude/batch-processing",
+    "gemini": "ai.google.dev/gemini-api/docs/batch-api",
+    "mistral": "docs.mistral.ai/capabilities/batch",
+}
+#: When those pages were read.
+HALF_BY_BATCH_AS_OF = "2026-11"
+#: Models of these vendors that are not for batches, or not billed by tokens alone.
+_NOT_IN_BATCHES = re.compile(
+    r"audio|realtime|search|deep-research|computer-use|chat-latest|^chatgpt|container|lyria|gemma"
+    r"|live|robotics|-exp-|experimental"
+)
 
 Number = Decimal | float
 
@@ -62,12 +79,14 @@ class Tariff:
     Attributes:
         price: The plain list price, for requests that are not long.
         standard: Rates by length, shortest first.
-        batch: The same for a provider's batch API; equal to ``standard`` where none is listed.
+        batch: The same for a provider's batch API; ``standard`` where that has no known price.
+        batch_source: Where the price of batches is from; empty where none is known.
     """
 
     price: Price
     standard: tuple[Rates, ...]
     batch: tuple[Rates, ...]
+    batch_source: str = ""
 
     def cost(self, usage: Usage, batch: bool = False) -> float:
         """USD of one request; not of a sum of requests, which would look like one long request.
@@ -100,7 +119,7 @@ class Tariff:
         """The tariff of a run that goes by the provider's batch API alone."""
         first = self.batch[0]
         into, out = (_per_million(Decimal(str(rate))) for rate in (first.input, first.output))
-        source = f"{self.price.source}, batch"
+        source = self.batch_source or f"{self.price.source}, no batch price known"
         price = Price(into, out, None, None, self.price.as_of, source)
         return Tariff(price, self.batch, self.batch)
 
@@ -155,27 +174,34 @@ def tariff_of(
         None if price is None else Decimal(str(price))
         for price in (input_price, output_price, cache_read_price)
     )
-    standard: tuple[_Row, ...]
-    batch: tuple[_Row, ...]
     if into is not None and out is not None:
-        standard = batch = (_Row(0, into, out, read, None, out),)
-        source, as_of = "config", ""
+        own = (_Row(0, into, out, read, None, out),)
+        known = _Known(own, own, "config", "", "")
     else:
-        known = _known(model, service_tier)
-        if known is None:
+        found = _known(model, service_tier)
+        if found is None:
             return None
-        standard, batch, source, as_of = known
+        known = found
         if (into, out, read) != (None, None, None):
-            source = f"config; the rest from {source}"
-            standard, batch = (_override(rows, into, out, read) for rows in (standard, batch))
+            known = known._replace(
+                standard=_override(known.standard, into, out, read),
+                batch=_override(known.batch, into, out, read),
+                source=f"config; the rest from {known.source}",
+            )
     batched = [
         None if price is None else Decimal(str(price))
         for price in (batch_input_price, batch_output_price)
     ]
-    batch = _override(batch, batched[0], batched[1], None)
-    first = standard[0]
-    price = Price(first.input, first.output, first.cache_read, first.cache_write, as_of, source)
-    return Tariff(price, _rates(standard), _rates(batch))
+    if any(price is not None for price in batched):
+        known = known._replace(
+            batch=_override(known.batch, batched[0], batched[1], None),
+            batch_source="config, batch",
+        )
+    first = known.standard[0]
+    price = Price(
+        first.input, first.output, first.cache_read, first.cache_write, known.as_of, known.source
+    )
+    return Tariff(price, _rates(known.standard), _rates(known.batch), known.batch_source)
 
 
 class _Row(NamedTuple):
@@ -187,6 +213,16 @@ class _Row(NamedTuple):
     cache_read: Decimal | None
     cache_write: Decimal | None
     reasoning: Decimal
+
+
+class _Known(NamedTuple):
+    """What is known of a model's prices, and where that is from."""
+
+    standard: tuple[_Row, ...]
+    batch: tuple[_Row, ...]
+    source: str
+    as_of: str
+    batch_source: str
 
 
 def _override(
@@ -202,31 +238,51 @@ def _override(
     return rows
 
 
-def _known(
-    model: str, service_tier: str | None
-) -> tuple[tuple[_Row, ...], tuple[_Row, ...], str, str] | None:
-    """Rows, rows for batches, source and as_of, before the user's own prices."""
+def _known(model: str, service_tier: str | None) -> _Known | None:
+    """What is known before the user's own prices."""
     zero = Decimal(0)
     free = (_Row(0, zero, zero, zero, zero, zero),)
     prefix, _, rest = model.partition("/")
     if rest and prefix in _HERE:
-        return free, free, _HERE[prefix], ""
+        return _Known(free, free, _HERE[prefix], "", "")
     if rest and prefix in _OWN_SERVERS:
         if rest.endswith((":cloud", "-cloud")):
             return None
-        return free, free, f"{prefix} is your own server", ""
+        return _Known(free, free, f"{prefix} is your own server", "", "")
     found = find_entry(model)
     if found is None:
         return None
     name, entry = found
     source = f"litellm's table, entry {name} ({entry['litellm_provider']})"
     if name.endswith(":free"):
-        return free, free, source, table_version()
+        return _Known(free, free, source, table_version(), "")
     variant = _variant(entry, service_tier)
     if variant is None or _ALWAYS_SEARCHES.search(name):
         return None
     standard = _rows(entry, variant)
-    return (standard, _rows(entry, "_batches"), source, table_version()) if standard else None
+    if not standard:
+        return None
+    batch, batch_source = standard, ""
+    vendor = entry["litellm_provider"]
+    if any(key.endswith("_batches") for key in entry):
+        batch, batch_source = _rows(entry, "_batches"), f"{source}, batch"
+    elif vendor in HALF_BY_BATCH and not _NOT_IN_BATCHES.search(name):
+        batch = tuple(_halved(row) for row in standard)
+        page = HALF_BY_BATCH[vendor]
+        batch_source = f"half of the price, as {vendor} says ({page}, {HALF_BY_BATCH_AS_OF})"
+    return _Known(standard, batch, source, table_version(), batch_source)
+
+
+def _halved(row: _Row) -> _Row:
+    """At half price, and no discount on cached tokens beside that."""
+    write = None if row.cache_write is None else row.cache_write / 2
+    return row._replace(
+        input=row.input / 2,
+        output=row.output / 2,
+        cache_read=None,
+        cache_write=write,
+        reasoning=row.reasoning / 2,
+    )
 
 
 def _variant(entry: Mapping[str, Any], service_tier: str | None) -> str | None:

@@ -46,9 +46,9 @@ NO_BATCH: dict[str, str | None] = {"batch": None}
 
 PRICE_LISTS: dict[str, list[Listed]] = {
     OPENAI: [
-        Listed("gpt-4", ("30", "60", None), "0.5", "2025-10", differs=NO_BATCH),
-        Listed("gpt-4-turbo", ("10", "30", None), "0.5", "2025-10", differs=NO_BATCH),
-        Listed("gpt-3.5-turbo", ("0.5", "1.5", None), "0.5", "2025-10", differs=NO_BATCH),
+        Listed("gpt-4", ("30", "60", None), "0.5", "2025-10"),
+        Listed("gpt-4-turbo", ("10", "30", None), "0.5", "2025-10"),
+        Listed("gpt-3.5-turbo", ("0.5", "1.5", None), "0.5", "2025-10"),
         Listed("gpt-4o", ("2.5", "10", "1.25"), "0.5", "2025-12"),
         Listed("gpt-4o-mini", ("0.15", "0.6", "0.075"), "0.5", "2025-12"),
         Listed("gpt-4.1", ("2", "8", "0.5"), "0.5", "2025-12"),
@@ -87,21 +87,21 @@ PRICE_LISTS: dict[str, list[Listed]] = {
             ("0.5", "1.5", None),
             "0.5",
             "2025-12",
-            differs={"cached": "0.05", "batch": None},
+            differs={"cached": "0.05"},
         ),
         Listed(
             "mistral/codestral-2508",
             ("0.3", "0.9", None),
             "0.5",
             "2025-12",
-            differs={"cached": "0.03", "batch": None},
+            differs={"cached": "0.03"},
         ),
         Listed(
             "mistral/open-mistral-nemo",
             ("0.15", "0.15", None),
             "0.5",
             "2025-10",
-            differs={"input": "0.3", "output": "0.3", "cached": "0.03", "batch": None},
+            differs={"input": "0.3", "output": "0.3", "cached": "0.03"},
         ),
     ],
     DEEPSEEK: [
@@ -146,12 +146,11 @@ def test_the_bundled_table_has_the_vendors_list_price(line: Listed) -> None:
 
 
 @pytest.mark.parametrize("line", ALL, ids=lambda line: line.model)
-def test_batches_cost_what_the_vendor_says_or_the_full_price_where_the_table_is_silent(
-    line: Listed,
-) -> None:
+def test_batches_cost_what_the_vendor_says_or_have_no_known_price(line: Listed) -> None:
     tariff = tariff_of(line.model)
     assert tariff is not None
     share = line.differs.get("batch", line.batch)
+    assert bool(tariff.batch_source) == (share is not None)
     for usage in (Usage(1000, 0), Usage(0, 1000)):
         expected = tariff.cost(usage) * float(share or 1)
         assert tariff.cost(usage, batch=True) == pytest.approx(expected)

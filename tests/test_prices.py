@@ -396,10 +396,17 @@ def test_reasoning_without_a_price_of_its_own_costs_as_much_as_other_output() ->
 
 def test_batch_prices_are_used_where_listed_and_no_discount_is_assumed_elsewhere() -> None:
     usage = Usage(1_000_000, 100_000)
-    listed, unlisted = tariff_of("gpt-4o"), tariff_of("gpt-4")
-    assert listed is not None and unlisted is not None
+    listed, halved = tariff_of("gpt-4o"), tariff_of("gpt-4")
+    assert listed is not None and halved is not None
     assert listed.cost(usage, batch=True) == pytest.approx(listed.cost(usage) / 2)
-    assert unlisted.cost(usage, batch=True) == unlisted.cost(usage)
+    assert listed.batch_source.startswith("litellm's table")
+    assert halved.cost(usage, batch=True) == pytest.approx(halved.cost(usage) / 2)
+    assert halved.batch_source.startswith("half of the price, as openai says (platform.openai.com")
+    # A cache price that drops out is no batch price.
+    for unlisted in ("deepseek/deepseek-chat", "gpt-5-chat-latest", "groq/openai/gpt-oss-20b"):
+        tariff = tariff_of(unlisted)
+        assert tariff is not None and not tariff.batch_source
+        assert tariff.cost(usage, batch=True) == tariff.cost(usage)
     # gpt-4o has no cached price for batches: cached tokens cost what batch input costs.
     assert listed.cost(Usage(1_000_000, 0, 1_000_000), batch=True) == pytest.approx(1.25)
 

@@ -12,12 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 import msgspec
 
 from llm_batch.dataset.identity import BadRow, Grouping, Keys, Namer
 from llm_batch.dataset.sampling import in_order, in_strata_order, order_key
+from llm_batch.dataset.shape import Shape, decoded
 from llm_batch.dataset.source import Source
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store
 from llm_batch.errors import DataError
@@ -32,7 +33,6 @@ IN_MEMORY = 50_000
 
 _EXAMPLES = 3
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class Drawn:
         duplicates: Rows with the same content as an earlier one; 0 with an id field, where this
             is an error.
         fields: The names in the first row.
+        read_as: What was not as one expects of such a file, a sentence each.
         strata: Rows in each stratum, by name; ``None`` without stratification.
         sizes_by_stratum: Items of the sample in each stratum; ``None`` likewise.
     """
@@ -61,6 +62,7 @@ class Drawn:
     skipped_examples: tuple[str, ...]
     duplicates: int
     fields: tuple[str, ...]
+    read_as: tuple[str, ...]
     strata: dict[str, int] | None
     sizes_by_stratum: dict[str, int] | None
     _order: array[int]
@@ -78,14 +80,14 @@ class Drawn:
             DataError: The file has changed since it was drawn from.
         """
         for index in self._order:
-            fields = _decode(self._store.read(index))
+            fields = decoded(self._store.read(index), Shape())
             stratum = self._grouping.of(index) if self._grouping else ""
             yield Item(self._namer.again(fields, index), fields, stratum)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the rows, a sentence each."""
-        notes = []
+        notes = list(self.read_as)
         if self.skipped:
             examples = "; ".join(self.skipped_examples)
             more = ", the first" if self.skipped > len(self.skipped_examples) else ""
@@ -134,7 +136,9 @@ def draw(
         DataError: The dataset cannot be read as described, or two rows have one id.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(Source(path, data.format, stdin))
+        source = stack.enter_context(
+            Source(path, data.format, stdin, delimiter=data.delimiter, encoding=data.encoding)
+        )
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None
         skipped = _Skipped(source, data.on_bad_row)
@@ -182,6 +186,7 @@ def draw(
             skipped_examples=tuple(skipped.examples),
             duplicates=namer.duplicates,
             fields=names,
+            read_as=source.notes,
             strata=grouping.sizes() if grouping else None,
             sizes_by_stratum=shares,
             _order=array("Q", order),

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from llm_batch.dataset.shape import Shape, decode, decoded
 from llm_batch.errors import DataError
 
 #: Its number (see `Reader.place`); its fields, or else what is wrong with it; the JSON the fields
@@ -29,54 +30,123 @@ _CELL_LIMIT = 16 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+#: Bytes of a file that is one object and holds its rows.
+_WHOLE_LIMIT = 512 << 20
+_DEEPEST_ROWS = 3
+# What may stand between objects that are not in an array.
+_BETWEEN = b" \t\r\n,\x1e"
+#: Bytes of one row. More means a file that has no rows of this kind.
+ROW_LIMIT = 64 << 20
 
 
 class Reader(NamedTuple):
     """How one kind of file is read.
 
     Attributes:
-        rows: From an open stream and the name of the file (for messages) to its rows. It reads
-            to the end, because the file is hashed as it is read.
+        rows: From an open stream, the name of the file (for messages) and its shape to its rows.
+            It reads to the end, because the file is hashed as it is read.
         place: What numbers of rows count, from 1: ``line``, ``element`` or ``row``.
         by_offset: True when offsets of rows are given.
         random_access: True when the stream must be seekable, and is read uncompressed.
     """
 
-    rows: Callable[[BinaryIO, str], Iterator[Row]]
+    rows: Callable[[BinaryIO, str, Shape], Iterator[Row]]
     place: str = "line"
     by_offset: bool = False
     random_access: bool = False
 
 
-def read_jsonl(stream: BinaryIO, name: str) -> Iterator[Row]:
+def read_jsonl(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
     end = 0
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(partial(stream.readline, ROW_LIMIT), b""), 1):
+        if len(line) == ROW_LIMIT:
+            raise _too_long(name, f"line {number}")
         start, end = end, end + len(line)
         if number == 1 and line.startswith(_BOM):
             start, line = len(_BOM), line[len(_BOM) :]
         try:
-            fields = _decode(line)
+            try:
+                fields = decode(line)
+            except ValueError:
+                fields = decoded(line, shape)
         except (ValueError, RecursionError) as error:
             if line.strip():
-                problem = _problem(line, error)
-                if number == 1 and line.lstrip().startswith(b"["):
-                    problem += ' (of an array? then set format = "json" under [data])'
-                yield number, problem, b"", start
+                yield number, _problem(line, error), b"", start
         else:
             yield number, fields, line, start
 
 
-def read_json(stream: BinaryIO, name: str) -> Iterator[Row]:
-    """An array of JSON objects. The whole of it is never in memory, only one element at a time."""
-    for number, (line, element) in enumerate(_elements(stream, name), 1):
+def read_json(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
+    """The objects of an array, or one after another, or those under a key of a single object.
+
+    Only a single object is ever in memory as a whole.
+    """
+    pieces = _pieces(stream, name)
+    first = next(pieces, None)
+    if first is None:
+        return
+    before = [first]
+    if first[0] == b"{":
+        second = next(pieces, None)
+        if second is None:
+            yield from _held(first[2], name, shape)
+            return
+        before.append(second)
+    pieces = chain(before, pieces)
+    for number, (_, line, element) in enumerate(pieces, 1):
         try:
-            fields = _decode(element)
+            fields = decoded(element, shape)
         except (ValueError, RecursionError) as error:
             yield number, f"{_problem(element, error)} (line {line})", b"", 0
         else:
             yield number, fields, element, 0
+
+
+def _held(text: bytes, name: str, shape: Shape) -> Iterator[Row]:
+    """The rows that a single object holds: under one key, as columns, or itself as the only one.
+
+    Raises:
+        DataError: It holds several lists of objects, or cannot be read.
+    """
+    try:
+        whole = decoded(text, shape)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} cannot be read: {_problem(text, error)}") from error
+    lists = dict(_lists_of_objects(whole))
+    if len(lists) > 1:
+        keys = sorted(lists, key=lambda key: len(lists[key]), reverse=True)
+        raise DataError(
+            f"{name} is one object with several lists of rows: {', '.join(keys[:5])}",
+            f"write one of them as a file of its own: jq -c '.{keys[0]}[]' {name} > rows.jsonl",
+        )
+    rows = next(iter(lists.values())) if lists else _columns_of(whole) or [whole]
+    for number, row in enumerate(rows, 1):
+        yield number, row, b"", 0
+
+
+def _lists_of_objects(
+    value: dict[str, Any], before: str = "", depth: int = 1
+) -> Iterator[tuple[str, list[Any]]]:
+    for key, inner in value.items():
+        path = f"{before}{key}"
+        if isinstance(inner, list) and inner and all(isinstance(one, dict) for one in inner):
+            yield path, inner
+        elif isinstance(inner, dict) and depth < _DEEPEST_ROWS:
+            yield from _lists_of_objects(inner, f"{path}.", depth + 1)
+
+
+def _columns_of(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table that pandas wrote by columns, or with its ``split``; none of another."""
+    columns, rows = value.get("columns"), value.get("data")
+    if isinstance(columns, list) and isinstance(rows, list):
+        named = [row for row in rows if isinstance(row, list) and len(row) == len(columns)]
+        if named and len(named) == len(rows):
+            return [dict(zip(map(str, columns), row, strict=True)) for row in named]
+    by_index = [inner for inner in value.values() if isinstance(inner, dict)]
+    if len(by_index) == len(value) and all(set(one) == set(by_index[0]) for one in by_index):
+        return [{name: value[name][index] for name in value} for index in by_index[0]]
+    return []
 
 
 # A whole string, or what may be the start of one, or what opens, parts or closes elements. The
@@ -85,67 +155,95 @@ _token = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 _DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
-def _elements(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the elements of an array as they are written, each with the line it starts on."""
+def _pieces(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield the elements of an array, or the objects of a stream of them, as they are written.
+
+    Yields:
+        ``[`` or ``{``, whichever the stream begins with; the line the piece starts on; the piece.
+    """
     head = stream.read(len(_BOM)).removeprefix(_BOM)
-    buffer = b""
+    buffer = bytearray()
     line = 1  # the one that buffer[start] is on
     start = at = depth = count = 0
-    opened = False
+    kind = b""
     for chunk in chain([head], iter(partial(stream.read, _CHUNK), b"")):
-        buffer = buffer[start:] + chunk
+        del buffer[:start]
+        buffer += chunk
         at, start = at - start, 0
-        if not opened and buffer.lstrip()[:1] not in (b"", b"["):
-            raise DataError(
-                f"{name} is not a JSON array",
-                'write the rows as [{...}, {...}], or set format = "jsonl" under [data] '
-                "if each line is an object",
-            )
+        if len(buffer) > (ROW_LIMIT if kind == b"[" else _WHOLE_LIMIT):
+            raise _too_long(name, f"line {line}")
+        if not kind:
+            kind = bytes(buffer[: len(chunk)].lstrip()[:1])
+            if kind not in (b"", b"[", b"{"):
+                raise DataError(
+                    f"{name} is not JSON: it begins with {kind.decode('utf-8', 'replace')!r}",
+                    "write the rows as [{...}, {...}], or one object a line",
+                )
         for token in _token.finditer(buffer, at):
             char = token[0]
             if char == b'"':  # the rest of this string is in the next chunk
                 at = token.start()
                 break
             at = token.end()
-            if opened and not depth:
+            if kind == b"[" and count < 0:
                 break
             depth += _DEPTH.get(char, 0)
-            if not opened:
-                opened = True
+            if depth < 0:
+                raise DataError(
+                    f"{name}, line {line}: a bracket closes that never opened",
+                    "take it out, or see whether a part of the file is missing",
+                )
+            if kind == b"{":
+                if depth or char not in (b"}", b"]"):
+                    continue
+                piece = bytes(buffer[start:at])
+                element = piece.lstrip(_BETWEEN)
+                yield kind, line + piece.count(b"\n", 0, len(piece) - len(element)), element
             elif depth == 0 or (depth == 1 and char == b","):
-                piece = buffer[start : token.start()]
+                piece = bytes(buffer[start : token.start()])
                 element = piece.lstrip()
+                if count == 0:
+                    element = element.removeprefix(b"[").lstrip()
                 if element or depth or count:  # [] has no element, [1,] an empty second one
-                    yield line + piece.count(b"\n", 0, len(piece) - len(element)), element
+                    yield kind, line + piece.count(b"\n", 0, len(piece) - len(element)), element
                     count += 1
+                if not depth:
+                    count = -1
             else:
                 continue
             line += buffer.count(b"\n", start, at)
             start = at
+    rest = bytes(buffer[start:])
     if depth:
-        rest = buffer[start:]
         line += rest.count(b"\n", 0, len(rest) - len(rest.lstrip()))
+        what = "array" if kind == b"[" else "object"
         raise DataError(
-            f"{name}, line {line}: the array does not end",
+            f"{name}, line {line}: the {what} does not end",
             "is the file cut off, or a quote or bracket not closed?",
         )
-    if opened and buffer[start:].strip():
+    if kind and rest.strip(_BETWEEN):
         raise DataError(
-            f"{name}, line {line}: there is text after the end of the array",
-            'set format = "jsonl" under [data] if each line is a value of its own',
+            f"{name}, line {line}: there is text after the end of the "
+            f"{'array' if kind == b'[' else 'objects'}",
+            "if each line is a value of its own, name the file .jsonl",
         )
 
 
-def read_csv(stream: BinaryIO, name: str, delimiter: str = ",") -> Iterator[Row]:
-    """Cells under a header; every value is text. A row is known by the line it starts on."""
+def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
+    """Cells under a header; every value is text. A row is known by the line it starts on.
+
+    A column without a name is left out: nothing could name it. Rows without any text are passed
+    over and counted.
+    """
     csv.field_size_limit(max(csv.field_size_limit(), _CELL_LIMIT))
     # Bytes that are not UTF-8 become lone surrogates here, so that they spoil their row only.
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    above = sum(1 for _ in range(shape.lines_before) if text.readline())
     # Not strict, an unclosed quote would swallow the rows after it without a word.
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    rows = csv.reader(text, delimiter=shape.delimiter, strict=True)
     names: list[str] = []
     while True:
-        number = rows.line_num + 1
+        number = above + rows.line_num + 1
         try:
             cells = next(rows)
         except StopIteration:
@@ -157,21 +255,23 @@ def read_csv(stream: BinaryIO, name: str, delimiter: str = ",") -> Iterator[Row]
             continue
         if not cells:
             continue
-        if not names:
+        if not any(map(str.strip, cells)):
+            shape.empty_rows += bool(names)
+        elif not names:
             names = _names([cell.strip() for cell in cells], name)
         elif not _is_utf8("".join(cells)):
             yield number, "not UTF-8 text", b"", 0
-        elif len(cells) != len(names):
+        elif (len(cells) != len(names) and any(cells[len(names) :])) or len(cells) < len(names):
             yield number, f"{len(cells)} cells, but the header has {len(names)}", b"", 0
         else:
-            yield number, dict(zip(names, cells, strict=True)), b"", 0
+            yield number, {n: cell for n, cell in zip(names, cells, strict=False) if n}, b"", 0
 
 
-def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
+def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     """Rows of a Parquet file, a batch at a time, with JSON values only.
 
     Dates and times become ISO 8601 text (finer than microseconds is cut), decimals text, bytes
-    base64. NaN and infinite numbers make a bad row, as they do in JSON.
+    base64, NaN and infinite numbers ``None``.
     """
     import pyarrow
     from pyarrow import parquet
@@ -185,14 +285,14 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
         names = _names(file.schema_arrow.names, name)
         number = 0
         for batch in file.iter_batches(batch_size=256, use_threads=False):
-            columns = [_column(*pair, name) for pair in zip(names, batch.columns, strict=True)]
+            columns = [
+                _column(title, column, name, shape)
+                for title, column in zip(names, batch.columns, strict=True)
+                if title
+            ]
             for values in zip(*columns, strict=True):
                 number += 1
-                bad = [n for n, value in zip(names, values, strict=True) if value is _NOT_JSON]
-                if bad:
-                    yield number, f"{bad[0]!r} is or holds NaN or an infinite number", b"", 0
-                else:
-                    yield number, dict(zip(names, values, strict=True)), b"", 0
+                yield number, dict(zip(filter(None, names), values, strict=True)), b"", 0
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}",
@@ -202,11 +302,8 @@ def read_parquet(stream: BinaryIO, name: str) -> Iterator[Row]:
         pyarrow.set_memory_pool(pool)
 
 
-_NOT_JSON = object()
-
-
-def _column(title: str, column: Any, name: str) -> list[Any]:
-    """The values of a pyarrow array as plain Python; ``_NOT_JSON`` for those with NaN.
+def _column(title: str, column: Any, name: str, shape: Shape) -> list[Any]:
+    """The values of a pyarrow array as plain Python.
 
     Raises:
         DataError: A value has no place in JSON: the year 148,000, or nanoseconds in a list.
@@ -234,7 +331,7 @@ def _column(title: str, column: Any, name: str) -> list[Any]:
             "store the column as text, or leave it out",
         ) from error
     if "float" in kind or "double" in kind:
-        return [value if _is_finite(value) else _NOT_JSON for value in values]
+        return [shape.finite(value) for value in values]
     return values
 
 
@@ -242,17 +339,6 @@ def _column(title: str, column: Any, name: str) -> list[Any]:
 _PLAIN = {"string", "large_string", "bool", "double", "float", "halffloat"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-
-
-def _is_finite(value: Any) -> bool:
-    match value:
-        case float():
-            return value - value == 0
-        case list() | tuple():
-            return all(map(_is_finite, value))
-        case dict():
-            return all(map(_is_finite, value.values()))
-    return True
 
 
 def _is_utf8(text: str) -> bool:
@@ -266,17 +352,24 @@ def _names(names: list[str], name: str) -> list[str]:
     """Check the names of columns.
 
     Raises:
-        DataError: One is empty, used twice or not UTF-8.
+        DataError: None has a name, or one is used twice or not UTF-8.
     """
     hint = "give every column a name of its own"
+    if not any(names):
+        raise DataError(f"{name}: no column of the header has a name", hint)
     for number, column in enumerate(names, 1):
-        if not column:
-            raise DataError(f"{name}: column {number} of the header has no name", hint)
         if not _is_utf8(column):
             raise DataError(f"{name}: the header is not UTF-8 text", "save the file as UTF-8")
-        if column in names[: number - 1]:
+        if column and column in names[: number - 1]:
             raise DataError(f"{name}: two columns of the header are named {column!r}", hint)
     return names
+
+
+def _too_long(name: str, where: str) -> DataError:
+    return DataError(
+        f"{name}, {where}: the row is longer than {ROW_LIMIT >> 20} MB",
+        "is a quote, a bracket or a line end missing?",
+    )
 
 
 def _problem(row: bytes, error: Exception) -> str:
@@ -287,8 +380,6 @@ def _problem(row: bytes, error: Exception) -> str:
         return "nested too deeply"
     if "Expected `object`" in str(error):
         return "not a JSON object"
-    if b"NaN" in row or b"Infinity" in row:
-        return f"not valid JSON, which has no NaN or Infinity: {error}"
     return f"not valid JSON: {error}"
 
 
@@ -298,6 +389,6 @@ READERS = {
     ".ndjson": Reader(read_jsonl, by_offset=True),
     ".json": Reader(read_json, place="element"),
     ".csv": Reader(read_csv),
-    ".tsv": Reader(partial(read_csv, delimiter="\t")),
+    ".tsv": Reader(read_csv),
     ".parquet": Reader(read_parquet, place="row", random_access=True),
 }

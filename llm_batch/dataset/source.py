@@ -15,11 +15,23 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
 from llm_batch.dataset.readers import READERS, Reader, Row
+from llm_batch.dataset.shape import (
+    DELIMITER_NAMES,
+    HEAD_BYTES,
+    UTF8,
+    Recoded,
+    Shape,
+    delimiter_of,
+    encoding_of,
+    is_whole_json,
+    known_encoding,
+    refuse_other_kinds,
+)
 from llm_batch.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +42,6 @@ _BUFFER = 1 << 20
 _PIECE = 16 << 10
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Source:
@@ -40,29 +51,44 @@ class Source:
         name: What messages call it.
         reader: How its rows are read.
         file: The file as it is on disk, unbuffered.
-        in_place: True, once `rows` has begun, when rows can be read from ``file`` again by their
-            offsets: it is on disk, uncompressed and of a kind with offsets.
+        shape: How it is written; counts what was odd once `rows` has ended.
+        in_place: True when rows can be read from ``file`` again by their offsets: it is on disk,
+            uncompressed, UTF-8 and of a kind with offsets.
 
     Args:
         path: The file, or ``-`` for standard input.
         kind: The format, when the suffix does not tell it or is to be overruled.
         stdin: Read for ``-``; the process's standard input by default.
+        delimiter: Between the cells of a CSV; found by default.
+        encoding: Of a text file; found by default.
 
     Raises:
-        DataError: There is no such file, it cannot be opened, or its format is not known.
+        DataError: There is no such file, it cannot be opened, it is empty, or its format is not
+            known.
+        ConfigError: There is no such encoding.
     """
 
     def __init__(
-        self, path: Path | Literal["-"], kind: str | None = None, stdin: BinaryIO | None = None
+        self,
+        path: Path | Literal["-"],
+        kind: str | None = None,
+        stdin: BinaryIO | None = None,
+        *,
+        delimiter: str | None = None,
+        encoding: str | None = None,
     ) -> None:
         self.name = "standard input" if path == "-" else str(path)
         self.reader = _reader(path, kind)
+        self._kind = kind
+        self.shape = Shape()
         self.in_place = False
+        self._closing = ExitStack()
         self._hash = hashlib.sha256()
         self._own = path != "-"
         if path == "-":
             self.file = cast(io.RawIOBase, stdin or sys.stdin.buffer)
             self._state = None
+            self._stream = self._open(delimiter, encoding)
             return
         try:
             self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed on exit
@@ -77,13 +103,23 @@ class Source:
         except OSError as error:
             raise DataError(f"cannot open {self.name!r}: {error.strerror or error}") from error
         self._state = self._now()
+        try:
+            self._stream = self._open(delimiter, encoding)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what was opened; standard input stays open."""
+        self._closing.close()
+        if self._own:
+            self.file.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._own:
-            self.file.close()
+        self.close()
 
     def rows(self) -> Iterator[Row]:
         """Read all of it, once.
@@ -91,16 +127,28 @@ class Source:
         Raises:
             DataError: It is empty, damaged, not what its format says or changes meanwhile.
         """
-        with ExitStack() as stack:
-            try:
-                random_access = self.reader.random_access
-                stream = self._seekable(stack) if random_access else self._text()
-                yield from self.reader.rows(stream, self.name)
-            except (OSError, EOFError, zlib.error) as error:
-                raise DataError(
-                    f"{self.name} cannot be read: {error}", "is it damaged? make it anew"
-                ) from error
+        with self._readable():
+            yield from self.reader.rows(self._stream, self.name, self.shape)
         self.check_unchanged()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How it was read, where that is not what one expects; after `rows`, what was odd too."""
+        shape, notes = self.shape, []
+        table = self.reader.rows is READERS[".csv"].rows
+        found = [f"as {shape.encoding}"] if shape.encoding != UTF8 else []
+        if table and shape.delimiter != self._usual():
+            mark = DELIMITER_NAMES.get(shape.delimiter, repr(shape.delimiter))
+            found.append(f"with a {mark} between cells")
+        if found:
+            notes.append(f"{self.name} is read {', '.join(found)}")
+        if shape.empty_rows:
+            rows = "1 empty row" if shape.empty_rows == 1 else f"{shape.empty_rows:,} empty rows"
+            notes.append(f"{rows} of {self.name} passed over")
+        if shape.not_finite:
+            values = "1 value" if shape.not_finite == 1 else f"{shape.not_finite:,} values"
+            notes.append(f"{values} of {self.name} NaN or infinite, taken as missing")
+        return tuple(notes)
 
     def sha256(self) -> str:
         """The hash of all its bytes as they are on disk, in hex; only after `rows`."""
@@ -122,29 +170,66 @@ class Source:
         status = os.fstat(self.file.fileno())
         return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
-    def _text(self) -> BinaryIO:
-        """The bytes of a text file, unpacked, at its start."""
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{self.name} cannot be read: {error}", "is it damaged? make it anew"
+            ) from error
+
+    def _open(self, delimiter: str | None, encoding: str | None) -> BinaryIO:
+        """Its bytes as its reader wants them, at their start."""
+        with self._readable():
+            if self.reader.random_access:
+                return self._seekable()
+            stream = self._unpacked()
+            head = stream.peek(HEAD_BYTES)
+            if not head:
+                raise self._empty()
+            return self._shaped(stream, head, delimiter, encoding)
+
+    def _unpacked(self) -> io.BufferedReader[Any]:
         packed: io.BufferedReader[Any] = io.BufferedReader(_Hashed(self.file, self._hash), _BUFFER)
-        stream = packed
         start = packed.peek(4)
         if start.startswith(_GZIP):
             unzipped = gzip.GzipFile(fileobj=packed, mode="rb")
-            stream = io.BufferedReader(cast(io.RawIOBase, unzipped), _BUFFER)
-        elif start.startswith(_ZSTD):
-            stream = io.BufferedReader(_Unzstd(packed), _BUFFER)
-        else:
-            self.in_place = self._state is not None and self.reader.by_offset
-        start = stream.peek(4)
-        if not start:
-            raise self._empty()
-        if start.startswith(_UTF16):
-            raise DataError(
-                f"{self.name} is UTF-16, not UTF-8 text",
-                "convert it: iconv -f utf-16 -t utf-8 OLD > NEW",
-            )
+            return io.BufferedReader(cast(io.RawIOBase, unzipped), _BUFFER)
+        if start.startswith(_ZSTD):
+            return io.BufferedReader(_Unzstd(packed), _BUFFER)
+        self.in_place = self._state is not None and self.reader.by_offset
+        return packed
+
+    def _shaped(
+        self,
+        stream: io.BufferedReader[Any],
+        head: bytes,
+        delimiter: str | None,
+        encoding: str | None,
+    ) -> BinaryIO:
+        """The text as UTF-8, with its shape noted and the reader that fits it."""
+        refuse_other_kinds(head, self.name)
+        shape, table = self.shape, self.reader.rows is READERS[".csv"].rows
+        shape.encoding = known_encoding(encoding) if encoding else encoding_of(head, table)
+        if shape.encoding != UTF8:
+            stream = io.BufferedReader(Recoded(stream, shape, self.name), _BUFFER)
+            head = stream.peek(HEAD_BYTES)
+            self.in_place = False
+        if table:
+            text = head.decode("utf-8-sig", "replace")
+            shape.delimiter, shape.lines_before = delimiter_of(text, self._usual())
+            shape.delimiter = delimiter or shape.delimiter
+        elif self._kind is None and self.name != "standard input":
+            self.reader = READERS[".json" if is_whole_json(head) else ".jsonl"]
+            self.in_place = self.in_place and self.reader.by_offset
         return stream
 
-    def _seekable(self, stack: ExitStack) -> BinaryIO:
+    def _usual(self) -> str:
+        """What its name makes one expect between cells."""
+        return "\t" if self.reader is READERS[".tsv"] else ","
+
+    def _seekable(self) -> BinaryIO:
         """All bytes in a file on disk, copied to one when they are not, at the start."""
         hashed = _Hashed(self.file, self._hash)
         if self._state is not None:
@@ -152,8 +237,8 @@ class Source:
             while hashed.read(_BUFFER):
                 pass
         else:
-            copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by stack
-            stack.enter_context(copy)
+            copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by close()
+            self._closing.enter_context(copy)
             shutil.copyfileobj(hashed, copy, _BUFFER)
         if not copy.tell():
             raise self._empty()

@@ -47,8 +47,8 @@ class StepFacts:
 
     @property
     def has_batch_price(self) -> bool:
-        """Whether the provider lists a price for batches of its own."""
-        return self.tariff is not None and self.tariff.batch != self.tariff.standard
+        """Whether a price of the provider's batch API is known."""
+        return self.tariff is not None and bool(self.tariff.batch_source)
 
 
 def input_of(fact: StepFacts, tokens: int, contained: Sequence[Span]) -> Span:

@@ -275,7 +275,6 @@ GOOD = b'{"id":"ok","topic":"t"}\n'
     [
         (b"{oops}", "not valid JSON"),
         (b"[1]", "not a JSON object"),
-        (b'{"id":"b","topic":NaN}', "NaN"),
         (b'{"topic":"t"}', "no field 'id', it has topic"),
         (b"{}", "it has none"),
         (b'{"id":null,"topic":"t"}', "the field 'id' is null"),
@@ -449,3 +448,11 @@ def test_a_large_sample_is_in_the_order_of_a_plain_sort(tmp_path: Path) -> None:
         return hashlib.blake2b(f"7\n{item_id}".encode(), digest_size=16).digest()
 
     assert got == sorted((str(n) for n in numbers), key=place)
+
+
+def test_nan_in_a_field_loses_no_item_and_is_counted() -> None:
+    data = b'{"id":"a","x":NaN,"q":"one?"}\n{"id":"b","x":1,"q":"two?"}\n'
+    with draw(Data(id="id"), "-", stdin=io.BytesIO(data)) as drawn:
+        found = {item.id: item.fields["x"] for item in drawn.items()}
+    assert found == {"a": None, "b": 1}
+    assert drawn.notes == ("1 value of standard input NaN or infinite, taken as missing",)

@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -18,11 +19,16 @@ from pyarrow import parquet
 
 from llm_batch.dataset import readers
 from llm_batch.dataset.readers import READERS, Row
+from llm_batch.dataset.shape import Shape
 from llm_batch.errors import DataError
 
 
 def read(suffix: str, data: bytes) -> list[Row]:
-    return list(READERS[suffix].rows(io.BytesIO(data), "q" + suffix))
+    return list(
+        READERS[suffix].rows(
+            io.BytesIO(data), "q" + suffix, Shape(delimiter="\t" if suffix == ".tsv" else ",")
+        )
+    )
 
 
 def values(suffix: str, data: bytes) -> list[Any]:
@@ -95,7 +101,8 @@ def test_csv_and_tsv_read_back_any_text(names: list[str], data: st.DataObject) -
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([names, *rows])
         got = [fields for _, fields in values(suffix, text.getvalue().encode("utf-8-sig"))]
-        assert got == [dict(zip(names, row, strict=True)) for row in rows]
+        told = [row for row in rows if any(map(str.strip, row))]
+        assert got == [dict(zip(names, row, strict=True)) for row in told]
 
 
 # Python ends a line of JSONL in nothing but \n, so these characters are text like any other.
@@ -118,8 +125,7 @@ DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         (b"{'a': 1}", "not valid JSON"),
         (b'{"a" 1}', "not valid JSON"),
         (b'{"a": 1} {"a": 2}', "not valid JSON"),
-        (b'{"a": NaN}', "no NaN or Infinity"),
-        (b'{"a": -Infinity}', "no NaN or Infinity"),
+        (b'{"a": NaN "b"}', "not valid JSON"),
         (b'{"a": "\\ud83d"}', "not valid JSON"),
         (b'"a"', "not a JSON object"),
         (b"null", "not a JSON object"),
@@ -145,10 +151,74 @@ def test_a_line_cut_off_does_not_spoil_the_others() -> None:
     assert "not valid JSON" in problem
 
 
-def test_an_array_in_a_jsonl_file_is_recognised() -> None:
-    number, problem = values(".jsonl", b'[\n{"a":1},\n{"a":2}\n]\n')[0]
-    assert number == 1
-    assert 'format = "json"' in problem
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_nan_and_infinity_become_null_and_are_counted(suffix: str) -> None:
+    rows = [{"x": [0.5, math.nan]}, {"x": [math.inf, 1.0]}, {"x": []}]
+    table = pa.Table.from_pylist(rows)
+    data = as_parquet(table) if suffix == ".parquet" else "\n".join(map(json.dumps, rows)).encode()
+    shape = Shape()
+    got = [fields for _, fields, *_ in READERS[suffix].rows(io.BytesIO(data), "q", shape)]
+    assert got == [{"x": [0.5, None]}, {"x": [None, 1.0]}, {"x": []}]
+    assert shape.not_finite == 2
+
+
+def test_a_nan_in_a_text_is_text() -> None:
+    assert values(".jsonl", b'{"q": "what is NaN?", "x": NaN}') == [
+        (1, {"q": "what is NaN?", "x": None})
+    ]
+
+
+@pytest.mark.parametrize("between", ["", "\n", "\n\n", " ", ",\n", "\x1e"])
+def test_objects_one_after_another_are_rows(between: str) -> None:
+    rows = [{"q": "a }{ b"}, {"q": 'say "x"', "deep": {"a": [1]}}, {"q": "\\"}]
+    text = between.join(json.dumps(row, indent=2) for row in rows).encode()
+    for chunk in (1, 7, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(readers, "_CHUNK", chunk)
+            assert values(".json", text) == list(enumerate(rows, 1))
+
+
+ROWS = [{"id": 1, "score": 0.5}, {"id": 2, "score": None}]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"samples": ROWS, "version": 2, "eval": {"task": "t"}, "tags": ["a"]},
+        {"evalId": "e", "results": {"version": 3, "results": ROWS, "stats": {"n": 2}}},
+        {"columns": ["id", "score"], "data": [[1, 0.5], [2, None]]},
+        {"id": {"0": 1, "1": 2}, "score": {"0": 0.5, "1": None}},
+    ],
+    ids=["under a key", "two keys deep", "split", "by columns"],
+)
+def test_an_object_that_holds_rows_gives_them(whole: Any) -> None:
+    assert values(".json", json.dumps(whole, indent=1).encode()) == list(enumerate(ROWS, 1))
+
+
+def test_a_single_object_without_rows_is_one_row() -> None:
+    assert values(".json", b'{"id": 1, "q": "one?", "tags": ["a"]}') == [
+        (1, {"id": 1, "q": "one?", "tags": ["a"]})
+    ]
+
+
+def test_an_object_with_several_lists_of_rows_is_refused_with_a_way_that_works() -> None:
+    whole = json.dumps({"a": ROWS, "b": {"c": [*ROWS, *ROWS]}}).encode()
+    with pytest.raises(DataError, match=r"several lists of rows: b\.c, a") as caught:
+        read(".json", whole)
+    assert "jq -c '.b.c[]' q.json > rows.jsonl" in caught.value.hint
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_row_without_end_is_refused_with_its_line(
+    suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "ROW_LIMIT", 1 << 16)
+    monkeypatch.setattr(readers, "_WHOLE_LIMIT", 1 << 16)
+    monkeypatch.setattr(readers, "_CHUNK", 1 << 12)
+    long = b'{"q": "' + b"x" * (1 << 18) + b'"}'
+    data = b'{"q": "a"}\n' + long if suffix == ".jsonl" else b'[{"q": "a"},\n' + long + b"]"
+    with pytest.raises(DataError, match=f"q{suffix}, line [12]: the row is longer than"):
+        read(suffix, data)
 
 
 def test_a_bad_element_of_an_array_names_its_line() -> None:
@@ -179,8 +249,10 @@ def test_a_comma_too_many_is_a_bad_row() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"a": 1}\n{"a": 2}', "q.json is not a JSON array"),
-        (b"hello", "q.json is not a JSON array"),
+        (b'{"a": 1}\n{"a": 2', "q.json, line 2: the object does not end"),
+        (b'{"a": 1}]', "a bracket closes that never opened"),
+        (b'{"a": 1} {"a": 2} x', "text after the end of the objects"),
+        (b"hello", "q.json is not JSON: it begins with 'h'"),
         (b'[{"a": 1},\n{"a": 2}', "q.json, line 2: the array does not end"),
         (b'[{"a": "1}]', "q.json, line 1: the array does not end"),
         (b'[{"a": 1}]\n]', "line 1: there is text after the end"),
@@ -241,7 +313,7 @@ def test_a_cell_may_be_longer_than_the_csv_module_allows_by_default() -> None:
     ("data", "message"),
     [
         (b"id,q,id\n1,2,3\n", "q.csv: two columns of the header are named 'id'"),
-        (b"id,,q\n1,2,3\n", "q.csv: column 2 of the header has no name"),
+        (b"id,q,,q\n1,2,3,4\n", "two columns of the header are named 'q'"),
         (b"id,caf\xe9\n1,2\n", "q.csv: the header is not UTF-8 text"),
         (b'"id"x,q\n1,2\n', "q.csv, line 1: not valid CSV"),
     ],
@@ -309,19 +381,36 @@ def test_parquet_rows_are_counted_across_batches_and_row_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    "column",
+    ("column", "becomes"),
     [
-        [0.5, float("nan"), 1.5],
-        [0.5, float("-inf"), 1.5],
-        [[0.5], [0.5, float("nan")], []],
-        [{"x": 0.5}, {"x": float("inf")}, None],
+        ([0.5, math.nan, 1.5], None),
+        ([0.5, -math.inf, 1.5], None),
+        ([[0.5], [0.5, math.nan], []], [0.5, None]),
+        ([{"x": 0.5}, {"x": math.inf}, None], {"x": None}),
     ],
     ids=["nan", "inf", "list", "struct"],
 )
-def test_parquet_numbers_that_json_does_not_know_are_bad_rows(column: list[Any]) -> None:
+def test_parquet_numbers_that_json_does_not_know_are_null(column: list[Any], becomes: Any) -> None:
     rows = values(".parquet", as_parquet({"id": [1, 2, 3], "x": column}))
-    assert [type(fields) for _, fields in rows] == [dict, str, dict]
-    assert rows[1] == (2, "'x' is or holds NaN or an infinite number")
+    assert rows[1] == (2, {"id": 2, "x": becomes})
+
+
+def test_a_column_without_a_name_is_left_out() -> None:
+    assert values(".csv", b",id,q\n0,a,x\n1,b,y\n") == [
+        (2, {"id": "a", "q": "x"}),
+        (3, {"id": "b", "q": "y"}),
+    ]
+    assert values(".csv", b"id,q,\na,x,\nb,y,,\n") == [
+        (2, {"id": "a", "q": "x"}),
+        (3, {"id": "b", "q": "y"}),
+    ]
+
+
+def test_rows_of_empty_cells_are_passed_over_and_counted() -> None:
+    shape = Shape()
+    rows = READERS[".csv"].rows(io.BytesIO(b"id,q\n\n,\na,x\n , \n,,,\n"), "q", shape)
+    assert [fields for _, fields, *_ in rows] == [{"id": "a", "q": "x"}]
+    assert shape.empty_rows == 3
 
 
 def test_two_parquet_columns_of_one_name_are_refused() -> None:
@@ -353,7 +442,7 @@ def test_what_is_no_parquet_is_refused() -> None:
 
 def test_reading_parquet_leaves_the_memory_pool_of_others_alone() -> None:
     before = pa.default_memory_pool().backend_name
-    rows = READERS[".parquet"].rows(io.BytesIO(as_parquet({"a": [1, 2]})), "q")
+    rows = READERS[".parquet"].rows(io.BytesIO(as_parquet({"a": [1, 2]})), "q", Shape())
     next(rows)
     rows.close()  # type: ignore[attr-defined]
     assert pa.default_memory_pool().backend_name == before

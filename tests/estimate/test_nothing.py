@@ -281,11 +281,13 @@ def test_reasoning_is_assumed_within_a_wide_range_that_depends_on_the_effort() -
 def test_a_batch_is_priced_beside_the_live_run_where_a_price_is_listed() -> None:
     half = nothing(config("gpt-4o-mini", "gpt-4o-mini"), 1000)
     assert value(half.batch_cost) == pytest.approx(value(half.cost) / 2)
-    part = nothing(config("gpt-4o-mini", "gpt-4"), 1000)
+    part = nothing(config("gpt-4o-mini", "deepseek/deepseek-chat"), 1000)
     saved = value(part.steps[0].cost) - value(part.steps[0].batch_cost)
     assert part.steps[1].batch_cost is None
     assert value(part.batch_cost) == pytest.approx(value(part.cost) - saved)
-    assert nothing(config("gpt-4", "gpt-4"), 1000).batch_cost is None
+    none = config("deepseek/deepseek-chat", "deepseek/deepseek-reasoner")
+    assert nothing(none, 1000).batch_cost is None
+    assert nothing(config("gpt-4", "gpt-4"), 1000).batch_cost is not None
     assert nothing(config("gpt-4o", "openai/nosuch"), 1000).batch_cost is None
 
 

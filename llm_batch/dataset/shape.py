@@ -1,0 +1,272 @@
+"""How a file of rows is really written: its encoding, its delimiter, its kind.
+
+Names say little: Excel writes semicolons and Windows-1252 into a ``.csv`` where the comma is the
+decimal sign, and tools write JSON Lines, one object or an array into a ``.json``. What is found in
+the first bytes is taken; what the user says overrules it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from llm_batch.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+#: How much of a file is looked at.
+HEAD_BYTES = 1 << 20
+#: What may stand between cells.
+DELIMITERS = (",", ";", "\t", "|")
+DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+UTF8 = "utf-8"
+_WINDOWS = "windows-1252"
+_BOMS = (
+    (codecs.BOM_UTF8, UTF8),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_EXCELS_OWN = re.compile(r'"?sep=(.)"?[ \t]*\r?\n', re.IGNORECASE)
+_LOOKED_AT_ROWS = 100
+_LOOKED_AT_TEXT = 1 << 16
+# So many of the rows must have the header's cells for a delimiter that is not the usual one.
+_SURE = 0.9
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "an Excel workbook or another ZIP archive"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file"),
+    (b"PAR1", "a Parquet file, and its name does not say so"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"%PDF", "a PDF"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+
+
+@dataclass(slots=True)
+class Shape:
+    """How a text file is written, and what was met while it was read.
+
+    Attributes:
+        encoding: As Python names it.
+        delimiter: Between the cells of a row.
+        lines_before: Lines above the header (Excel's ``sep=;``).
+        empty_rows: Rows that had no text in any cell; they are no items.
+        not_finite: Values that were NaN or infinite; they became ``None``.
+    """
+
+    encoding: str = UTF8
+    delimiter: str = ","
+    lines_before: int = 0
+    empty_rows: int = 0
+    not_finite: int = 0
+
+    def finite(self, value: Any) -> Any:
+        """The value with ``None`` for every NaN and infinite number in it, which are counted."""
+        if isinstance(value, float):
+            if math.isfinite(value):
+                return value
+            self.not_finite += 1
+            return None
+        if isinstance(value, dict):
+            return {name: self.finite(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.finite(inner) for inner in value]
+        return value
+
+
+decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def decoded(row: bytes, shape: Shape) -> dict[str, Any]:
+    """The object that a piece of JSON is; Python's NaN and Infinity in it become ``None``.
+
+    Raises:
+        ValueError: It is not an object, or not JSON.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        return decode(row)
+    except ValueError:
+        if b"NaN" not in row and b"Infinity" not in row:
+            raise
+        try:
+            value = json.loads(row)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise
+        found: dict[str, Any] = shape.finite(value)
+        return found
+
+
+def refuse_other_kinds(head: bytes, name: str) -> None:
+    """Say what a file is that holds no text.
+
+    Raises:
+        DataError: It is one of those.
+    """
+    for sign, what in _OTHER_KINDS:
+        if head.startswith(sign):
+            raise DataError(
+                f"{name} is {what}",
+                "save its rows as CSV (in Excel: File, Save As, CSV UTF-8), or name a Parquet "
+                "file .parquet",
+            )
+
+
+def encoding_of(head: bytes, table: bool) -> str:
+    """The encoding of a text.
+
+    Args:
+        head: How it begins, up to `HEAD_BYTES`.
+        table: Whether it is CSV; Excel writes that in the code page of Windows.
+    """
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
+            return encoding
+    pairs = len(head[:4096]) // 2
+    even, odd = head[: 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if pairs and max(even, odd) > 0.4 * pairs and min(even, odd) < 0.1 * pairs:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    try:
+        codecs.getincrementaldecoder(UTF8)().decode(head)
+    except UnicodeDecodeError:
+        sequences = re.findall(rb"[\xc2-\xf4][\x80-\xbf]{1,3}", head)
+        beyond_ascii = len(head) - len(head.translate(None, bytes(range(128, 256))))
+        stray = beyond_ascii - sum(map(len, sequences))
+        if table and stray > len(sequences) and _decodes(head, _WINDOWS):
+            return _WINDOWS
+    return UTF8
+
+
+def _decodes(head: bytes, encoding: str) -> bool:
+    try:
+        head.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def known_encoding(name: str) -> str:
+    """The encoding a user named.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise ConfigError(
+            f"no encoding is called {name!r}", "write utf-8, utf-16, windows-1252 or latin-1"
+        ) from error
+
+
+def delimiter_of(text: str, usual: str) -> tuple[str, int]:
+    """What stands between the cells of a CSV, and how many lines stand above its header.
+
+    Args:
+        text: How it begins.
+        usual: What its name makes one expect; taken unless another fits better.
+    """
+    if excel := _EXCELS_OWN.match(text):
+        return excel[1], 1
+    text = text[:_LOOKED_AT_TEXT]
+    found = {each: _fit(text, each) for each in DELIMITERS}
+    best = max(DELIMITERS, key=lambda each: (found[each], each == usual))
+    share, columns = found[best]
+    if best == usual or columns < 2 or share < _SURE or share <= found[usual][0]:
+        return usual, 0
+    return best, 0
+
+
+def _fit(text: str, delimiter: str) -> tuple[float, int]:
+    """The share of rows with as many cells as the header, and how many that are; 0 for one."""
+    rows = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for cells in islice(reader, _LOOKED_AT_ROWS):
+            if any(cells):
+                rows.append(len(cells))
+    except csv.Error:
+        return 0.0, 0
+    if len(text) >= _LOOKED_AT_TEXT and len(rows) > 1:
+        rows.pop()  # it may be cut
+    if not rows or rows[0] < 2:
+        return 0.0, 0
+    return sum(count == rows[0] for count in rows) / len(rows), rows[0]
+
+
+def is_whole_json(head: bytes) -> bool:
+    """Whether a file that begins so is one JSON value, or several that go over lines.
+
+    The rest is JSON Lines, with mistakes perhaps.
+    """
+    first, _, rest = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")
+    first = first.strip()
+    if first.startswith(b"["):
+        return True
+    if not first.startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(first, type=msgspec.Raw)
+    except ValueError:
+        return first == b"{" or not rest.lstrip().startswith(b"{")
+    return not rest.strip()
+
+
+class Recoded(io.RawIOBase):
+    """A text in another encoding, as UTF-8.
+
+    Args:
+        stream: Its bytes.
+        shape: Its encoding.
+        name: What messages call it.
+    """
+
+    def __init__(self, stream: io.BufferedIOBase, shape: Shape, name: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(shape.encoding)()
+        self._shape = shape
+        self._name = name
+        self._ready = b""
+        self._pieces = self._recoded()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: WriteableBuffer) -> int:
+        while not self._ready:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._ready = piece
+        view = memoryview(target)
+        count = min(len(view), len(self._ready))
+        view[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def _recoded(self) -> Iterator[bytes]:
+        try:
+            while piece := self._stream.read(_LOOKED_AT_TEXT):
+                yield self._decoder.decode(piece).encode(errors="surrogatepass")
+            yield self._decoder.decode(b"", final=True).encode(errors="surrogatepass")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._name} is not {self._shape.encoding} text: {error.reason}",
+                "save it as UTF-8",
+            ) from error
