@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llm_batch.config_errors import Place
@@ -32,6 +33,11 @@ class Overrides:
     output: str | None = None
 
 
+def expanded(path: str | os.PathLike[str]) -> str:
+    """A path with ``~`` and the variables of the environment filled in; ``-`` stays."""
+    return str(Path(os.path.expandvars(path)).expanduser()) if str(path) != "-" else "-"
+
+
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -56,7 +62,7 @@ def with_flags(
             raw[section] = {**raw[section], key: value}
             by_flag[section, key] = flag
 
-    data = flags.data if flags.data in (None, "-") else os.path.abspath(flags.data)
+    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")

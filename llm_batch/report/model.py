@@ -32,12 +32,20 @@ class Columns:
         category: The field to group by; empty for none.
         pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
             passes.
+        pass_words: Words that pass, where the scores are words; all others then fail.
+        where: Fields and their values in the rows to read; empty for all rows.
+        delimiter: Between the cells of a CSV; found where empty.
+        encoding: Of a text file, likewise.
     """
 
     score: str
     id: str = ""
     category: str = ""
     pass_at: float | None = None
+    pass_words: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
