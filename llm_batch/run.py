@@ -13,7 +13,7 @@ from llm_batch import manifest as manifests
 from llm_batch.batches.job_log import open_jobs
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
-from llm_batch.checks import check_before_spending, risks, with_list_prices
+from llm_batch.checks import blank_prompts, check_before_spending, risks, with_list_prices
 from llm_batch.circuit import Circuit
 from llm_batch.config import Config
 from llm_batch.dataset import Drawn, draw
@@ -121,7 +121,7 @@ def run(
         log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
-        for sentence in risks(config):
+        for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
             say(sentence)
         _check_open_jobs(config, earlier)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:

@@ -516,6 +516,8 @@ def test_every_choice_needs_a_number_and_every_label_a_choice() -> None:
     assert loaded(verdict("labels = { Good = 1, bad = 0 }\npass_at = 1")).score
     assert "score.labels give no number for 'good'" in refused(verdict("")).message
     assert "give no number for 'bad'" in refused(verdict("labels = { good = 1 }")).message
+    # Which word is worth what nobody knows here: a guess could turn the scale around.
+    assert "= 1" not in refused(verdict("")).hint
     error = refused(verdict("labels = { good = 1, bda = 0 }"))
     assert "line 27: score.labels.bda is no choice of judge.verdict" in error.message
     assert error.hint == "choices are good, bad"
