@@ -152,6 +152,11 @@ class Model(Table):
     error_rate: float = Field(default=0.0, ge=0, le=1)
     endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
 
+    @field_validator("script")
+    @classmethod
+    def _expanded(cls, script: str | None) -> str | None:
+        return None if script is None else expanded(script)
+
     @model_validator(mode="before")
     @classmethod
     def _first_endpoint(cls, values: Any) -> Any:

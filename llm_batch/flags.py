@@ -12,6 +12,8 @@ from typing import Any
 from llm_batch.config_errors import Place
 from llm_batch.errors import ConfigError
 
+_SECRET = re.compile(r"[$%]\{?\w*(KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
@@ -34,8 +36,14 @@ class Overrides:
 
 
 def expanded(path: str | os.PathLike[str]) -> str:
-    """A path with ``~`` and the variables of the environment filled in; ``-`` stays."""
-    return str(Path(os.path.expandvars(path)).expanduser()) if str(path) != "-" else "-"
+    """A path with ``~`` and the variables of the environment filled in; ``-`` stays.
+
+    A variable that is called like a key stays as it is: names of files are shown and recorded.
+    """
+    text = os.fspath(path)
+    if text != "-" and not _SECRET.search(text):
+        text = str(Path(os.path.expandvars(text)).expanduser())
+    return text
 
 
 def with_flags(

@@ -23,6 +23,7 @@ from llm_batch.config import (
     load_config,
 )
 from llm_batch.errors import EXIT_USAGE, ConfigError
+from llm_batch.flags import expanded
 from llm_batch.outputs import OutputField
 
 #: The file that DESIGN.md promises to work as it stands.
@@ -782,3 +783,13 @@ def keys_in(raw: Any) -> Iterator[str]:
 def test_the_examples_lines_fit_a_screen() -> None:
     lines = DEMO_CONFIG.read_text(encoding="utf-8").splitlines()
     assert max(map(len, lines)) <= 110
+
+
+def test_a_key_in_the_environment_never_becomes_the_name_of_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "not-to-be-seen")
+    monkeypatch.setenv("SOMEWHERE", "there")
+    assert expanded("$SOMEWHERE/x.jsonl") == str(Path("there/x.jsonl"))
+    assert expanded("${MY_API_KEY}/x.jsonl") == "${MY_API_KEY}/x.jsonl"
+    assert expanded("-") == "-"

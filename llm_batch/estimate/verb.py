@@ -19,7 +19,7 @@ from llm_batch.estimate.measured import Measured, read_measured
 from llm_batch.estimate.model import Estimate
 from llm_batch.estimate.sample import SAMPLED
 from llm_batch.estimate.scored import Scored
-from llm_batch.flags import Overrides, with_flags
+from llm_batch.flags import Overrides, expanded, with_flags
 from llm_batch.manifest import config_record, read_manifest, run_paths
 
 _CALLS = ".calls.jsonl"
@@ -190,7 +190,7 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
 
 
 def _results_path(path: str | os.PathLike[str]) -> Path:
-    name = os.fspath(path)
+    name = expanded(path)
     return Path(name.removesuffix(_CALLS) + ".jsonl" if name.endswith(_CALLS) else name)
 
 
