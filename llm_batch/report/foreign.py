@@ -29,6 +29,8 @@ _DEEP = 3
 #: A column with more words than this holds texts.
 _MOST_WORDS = 20
 _ABSENT = object()
+#: Fields that hold the id where the user names none.
+_IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 
 
 class ForeignFile:
@@ -62,9 +64,14 @@ class ForeignFile:
         self._decimal_comma = read.decimal_comma
         self._check_fields()
         self._rows = self._chosen()
-        id_field = columns.id
-        if not id_field and all(found(row, "id") not in (None, _ABSENT) for row in self._rows):
-            id_field = "id"
+        id_field = columns.id or next(
+            (
+                name
+                for name in _IDS
+                if all(found(row, name) not in (None, _ABSENT, "") for row in self._rows)
+            ),
+            "",
+        )
         self._ids = (
             [group_name(found(row, id_field, None)) for row in self._rows]
             if id_field

@@ -28,7 +28,8 @@ class Columns:
 
     Attributes:
         score: The field with the score: a number, or a word for pass or fail.
-        id: The field with the id; without it ``id``, or else the number of the row.
+        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
+            or ``doc_id``, or else the number of the row.
         category: The field to group by; empty for none.
         pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
             passes.

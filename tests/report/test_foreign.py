@@ -341,3 +341,21 @@ def test_no_hint_of_a_report_speaks_of_a_config(name: str, text: str, tmp_path: 
         build_report(path, columns=Columns("s"))
     said = f"{caught.value.message} {caught.value.hint}"
     assert "[data]" not in said and "--data" not in said
+
+
+def test_two_fields_together_tell_rows_apart_where_one_does_not(tmp_path: Path) -> None:
+    rows = [
+        {"doc_id": n, "epoch": epoch, "seed": seed, "score": (n + epoch * seed) % 2, "note": "x"}
+        for n in range(12)
+        for epoch in (1, 2)
+        for seed in (7, 8)
+    ]
+    report = build_report(_jsonl(tmp_path, rows), columns=Columns("score"))
+    assert any("differ in epoch and seed" in warning for warning in report.warnings)
+    assert (report.pass_rate.rate.n, report.pass_rate.clusters) == (48, 12)
+
+
+def test_repeats_cluster_as_the_user_says(tmp_path: Path) -> None:
+    rows = [row | {"doc": row["id"] // 5} for row in _epochs()]
+    path = _jsonl(tmp_path, rows)
+    assert build_report(path, columns=Columns("score"), cluster="doc").pass_rate.clusters == 4
