@@ -41,6 +41,8 @@ __all__ = ["Chain", "PromptError", "ScoreRule", "Step"]
 
 #: All fields of the item at once, for names that are no identifiers: {{ item["Question text"] }}.
 _WHOLE_ITEM = "item"
+#: What templates have by themselves.
+_BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,25 @@ class Chain:
         for templates in self._rendered.values():
             used |= templates.variables
         return used - steps - {_WHOLE_ITEM}
+
+    def templates(self, step: str) -> Mapping[str, Template]:
+        """The templates of a step by their key in the config: prompt, and system if any."""
+        found = self._rendered[step]
+        return {"prompt": found.prompt} | ({"system": found.system} if found.system else {})
+
+    def names_used(self, step: str) -> set[str]:
+        """What the templates of a step look up: fields, earlier steps, ``item``."""
+        return self._rendered[step].variables - _BUILT_IN
+
+    def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
+        """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
+        prompt = self._rendered[step].prompt
+        if prompt.variables & self._rendered.keys():
+            return False
+        try:
+            return not prompt.render({_WHOLE_ITEM: fields, **fields}).strip()
+        except PromptError:
+            return False
 
     def params(self, step: str) -> Mapping[str, Any]:
         """The parameters of every request of a step; none for a step that it does not have."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import keyword
 import os
+import re
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from llm_batch.chain import Chain, PromptError
 from llm_batch.config import MANY_WORKERS, Config
@@ -14,10 +19,16 @@ from llm_batch.models import model_info
 from llm_batch.prices import price_of, tariff_of
 from llm_batch.records import Item
 from llm_batch.steps import SCALE_HINT, without_scale
+from llm_batch.templates import RESERVED
 from llm_batch.tokens import counter
 
 # A call takes 3 to 5 seconds, so a worker makes 12 to 20 requests a minute.
 _REQUESTS_PER_WORKER = (12, 20)
+_CORRECT = "correct the prompt in the config, or write one with: llmb init"
+#: Fields that a message lists at most.
+_MANY_FIELDS = 20
+#: Items that are looked at for empty prompts at most; half a second.
+_LOOKED_AT = 20_000
 # The others are dearer, or whatever the account is set to.
 _TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
@@ -34,7 +45,7 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
         ConfigError: The sentence says what to change.
     """
     _check_output(config)
-    _check_prompts(config, chain, first)
+    check_prompts(config, chain, first)
     _check_workers(config)
     _check_models(config)
     _check_budget(config)
@@ -65,7 +76,7 @@ def risks(config: Config) -> list[str]:
             )
     if caution := without_scale(config.score, config.steps):
         notes.append(f"{caution}; {SCALE_HINT}")
-    return notes
+    return [*notes, *same_for_all(config.chain())]
 
 
 def with_list_prices(config: Config) -> Config:
@@ -110,27 +121,174 @@ def _check_output(config: Config) -> None:
             )
 
 
-def _check_prompts(config: Config, chain: Chain, first: Item) -> None:
+def check_prompts(config: Config, chain: Chain, first: Item) -> None:
+    """Refuse prompts that do not say what they seem to.
+
+    Args:
+        config: What is to be run.
+        chain: Its chain.
+        first: The first item: a field that it lacks is a field misspelt.
+
+    Raises:
+        ConfigError: The sentence says which, and what to write.
+    """
     for step in config.steps:
         if step.name in first.fields:
             raise ConfigError(
                 f"step {step.name!r} has the name of a field of the data",
                 f"rename the step: {{{{ {step.name} }}}} could mean either",
             )
-    hint = "correct the prompt in the config, or write one with: llmb init"
+    earlier: list[str] = []
+    for position, step in enumerate(config.steps):
+        _check_braces(config, chain, position, [*first.fields, *earlier])
+        earlier.append(step.name)
     try:
         chain.next_request(first, [])
         forecast(chain, first, counter)
     except PromptError as error:
         missing = sorted(chain.variables() - set(first.fields))
         if missing:
-            raise ConfigError(
-                f"the prompts use {', '.join(map(repr, missing))}, which item {first.id!r} does "
-                f"not have; its fields are {', '.join(first.fields)}",
-                hint,
-            ) from error
+            raise _undefined(config, chain, first, missing) from error
         if _is_certain(error, config):
-            raise ConfigError(f"item {first.id!r}: {error}", hint) from error
+            place = re.match(r"steps\.(\w+)\.(prompt|system)", str(error))
+            where = _line_of(config, place[1], place[2]) if place else ""
+            template = chain.templates(place[1])[place[2]] if place else None
+            of_item = template is not None and "item" in template.variables
+            hint = _item_hint(str(error), first) if of_item else ""
+            raise ConfigError(f"{where}item {first.id!r}: {error}", hint or _CORRECT) from error
+
+
+def _check_braces(config: Config, chain: Chain, position: int, names: list[str]) -> None:
+    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` where a field is so called.
+
+    Raises:
+        ConfigError: A template of the step has it.
+    """
+    step = config.steps[position]
+    for key, template in chain.templates(step.name).items():
+        where = _line_of(config, step.name, key)
+        if found := template.single_braces(names):
+            line, shown, name = found
+            file = key == "prompt" and step.prompt_file
+            where = f"{file}, line {line}: " if file else _line_of(config, step.name, key, line)
+            raise ConfigError(
+                f"{where}steps.{step.name}.{key} has {shown} in single braces, which inserts "
+                "nothing",
+                f"write {inserted(name)}; braces that the model is to see go between "
+                "{% raw %} and {% endraw %}",
+            )
+        for word in template.constants(names):
+            raise ConfigError(
+                f"{where}steps.{step.name}.{key}: {word} is a word of templates and not the field "
+                f"{word!r}",
+                f"write {{{{ item[{word!r}] }}}}",
+            )
+
+
+def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
+    """Names that no field has, where they stand, and which fields may be meant."""
+    known = list(first.fields)
+    step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
+    key, template = next(
+        (key, template)
+        for key, template in chain.templates(step.name).items()
+        if template.variables & set(missing)
+    )
+    listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
+    plain = {_plain(name): name for name in reversed(known)}
+    written = [*template.inserts(), *missing]
+    same = [plain[word] for each in written if (word := _plain(each)) in plain]
+    near = [
+        plain[word]
+        for each in missing
+        for word in difflib.get_close_matches(_plain(each), plain, n=1, cutoff=0.6)
+    ]
+    meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
+    if missing == ["self"]:
+        meant = "self" if "self" in first.fields else ""
+    return ConfigError(
+        f"{_line_of(config, step.name, key)}the prompts use {', '.join(map(repr, missing))}, which "
+        f"item {first.id!r} does not have; its fields are {listed}",
+        f"did you mean {inserted(meant)}?" if meant else _CORRECT,
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def inserted(name: str) -> str:
+    """How a prompt inserts a field."""
+    if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
+        return f"{{{{ {name} }}}}"
+    return f"{{{{ item[{name!r}] }}}}"
+
+
+def _item_hint(said: str, first: Item) -> str:
+    """What to do about ``item['…']`` that finds nothing; empty where that is not the matter."""
+    wanted = re.search(r"has no attribute '([^']*)'", said)
+    if wanted is None:
+        return ""
+    if "item" in first.fields:
+        return (
+            "the data has a field called item, which {{ item }} inserts; rename it to reach all "
+            "fields by {{ item['…'] }}"
+        )
+    plain = {_plain(name): name for name in reversed(list(first.fields))}
+    near = difflib.get_close_matches(_plain(wanted[1]), plain, n=1)
+    if near:
+        return f"did you mean {inserted(plain[near[0]])}?"
+    return f"the fields are {', '.join(list(first.fields)[:_MANY_FIELDS])}"
+
+
+def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
+    position = next(n for n, each in enumerate(config.steps) if each.name == step)
+    if key == "prompt" and config.steps[position].prompt_file:
+        key = "prompt_file"
+    return config.line_of("steps", position, key, within=within)
+
+
+def same_for_all(chain: Chain) -> list[str]:
+    """Sentences on steps that send every item the same, with what to write instead."""
+    return [
+        f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
+        "same prompt; insert what differs, as in {{ question }}"
+        for step in chain.steps
+        if not chain.names_used(step.name)
+    ]
+
+
+def blank_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
+    """Sentences on items whose prompt is empty: they would be sent, and paid for.
+
+    Args:
+        chain: What is to be played.
+        items: Yields the items, from the first on each time.
+    """
+    first = next(iter(items()), None)
+    if first is None:
+        return []
+    nothing = dict.fromkeys(first.fields, "")
+    steps = [step.name for step in chain.steps if chain.is_blank(step.name, nothing)]
+    if not steps:  # there is text around the fields
+        return []
+    counts = dict.fromkeys(steps, 0)
+    examples: dict[str, str] = {}
+    looked_at = 0
+    for item in islice(items(), _LOOKED_AT):
+        looked_at += 1
+        for name in steps:
+            if chain.is_blank(name, item.fields):
+                counts[name] += 1
+                examples.setdefault(name, item.id)
+    of = f"{looked_at:,} items" if looked_at < _LOOKED_AT else f"the first {looked_at:,} items"
+    return [
+        f"{count:,} of {of} {'gives' if count == 1 else 'give'} step {name!r} an empty prompt, "
+        f"{'which is' if count == 1 else 'each'} sent and paid for (the first is "
+        f"{examples[name]!r}); leave such rows out of the data"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _is_certain(error: PromptError, config: Config) -> bool:

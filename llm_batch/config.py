@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from llm_batch.chain import Chain
-from llm_batch.config_errors import Place, Written
+from llm_batch.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.credentials import hides_key, query_is_secret
 from llm_batch.errors import ConfigError
-from llm_batch.flags import Overrides, with_flags
+from llm_batch.flags import Overrides, expanded, with_flags
 from llm_batch.outputs import Table, TextList, Wrong
 from llm_batch.steps import ScoreRule, Step, check_score
 from llm_batch.tiers import TierLimits, check_tier, limits_of
@@ -152,6 +152,11 @@ class Model(Table):
     error_rate: float = Field(default=0.0, ge=0, le=1)
     endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
 
+    @field_validator("script")
+    @classmethod
+    def _expanded(cls, script: str | None) -> str | None:
+        return None if script is None else expanded(script)
+
     @model_validator(mode="before")
     @classmethod
     def _first_endpoint(cls, values: Any) -> Any:
@@ -200,6 +205,11 @@ class RunOptions(Table):
     output: str = "results.jsonl"
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
+
+    @field_validator("output")
+    @classmethod
+    def _expanded(cls, output: str) -> str:
+        return expanded(output)
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
@@ -308,6 +318,27 @@ class Config(Table):
             return "-"
         return self.beside(self.data.path)
 
+    def line_of(self, *path: str | int, within: int = 1) -> str:
+        """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
+
+        Args:
+            path: Keys and positions that lead to it.
+            within: The line of a text that goes over several.
+        """
+        if self.source is None:
+            return ""
+        try:
+            text = _read(self.source)
+        except ConfigError:  # gone since it was read
+            return ""
+        line = key_lines(text).get(path)
+        if line is None:
+            return f"{self.source}: "
+        value = text.splitlines()[line - 1].partition("=")[2].strip()
+        if value[:3] in ('"""', "'''"):
+            line += within - (len(value) > 3)
+        return f"{self.source}, line {line}: "
+
     def beside(self, name: str) -> Path:
         """A path as the config means it: relative ones are relative to its file."""
         return _beside(self.source, name)
@@ -375,7 +406,10 @@ def load_config(
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}", _toml_hint(text)) from error
+        raise not_toml(where, text, str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply") from error
+    refuse_controls(Written(where, text, raw, {}, Config), raw)
     raw, by_flag = with_flags(raw, flags or Overrides(), built_in=source is None)
     written = Written(where, text, raw, by_flag, Config)
     for ours in ("source", "typed"):
@@ -400,7 +434,7 @@ def load_config(
 def _find(path: str | os.PathLike[str] | None) -> Path | None:
     named = path or os.environ.get("LLMB_CONFIG")
     if named:
-        found = Path(named)
+        found = Path(expanded(named))
         if not found.is_file():
             raise ConfigError(f"no config file {str(found)!r}", "write one with: llmb init")
         return found
@@ -421,14 +455,8 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _toml_hint(text: str) -> str:
-    if re.search(r"^\s*\[models\.[^\"'\]]*/", text, re.MULTILINE):
-        return 'quote the name of a model: [models."openai/my-model"]'
-    return "text goes in quotes; llmb init writes a complete example"
-
-
 def _beside(source: Path | None, name: str) -> Path:
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     return path if path.is_absolute() or source is None else source.parent / path
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.flags import expanded
 from llm_batch.journal import Journal, Replay
 from llm_batch.journal_line import Places, head_of
 from llm_batch.manifest import jobs_path, run_paths
@@ -103,7 +104,7 @@ class Answers:
     def __init__(self, journal: Journal, others: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._journal = journal
         self._own = Replay(journal)
-        self._others = [_Index(Path(path)) for path in others]
+        self._others = [_Index(Path(expanded(path))) for path in others]
         self.taken = 0
 
     @property

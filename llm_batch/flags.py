@@ -6,10 +6,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llm_batch.config_errors import Place
 from llm_batch.errors import ConfigError
+
+_SECRET = re.compile(r"[$%]\{?\w*(KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,17 @@ class Overrides:
     engine: str | None = None
     deadline: str | None = None
     output: str | None = None
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """A path with ``~`` and the variables of the environment filled in; ``-`` stays.
+
+    A variable that is called like a key stays as it is: names of files are shown and recorded.
+    """
+    text = os.fspath(path)
+    if text != "-" and not _SECRET.search(text):
+        text = str(Path(os.path.expandvars(text)).expanduser())
+    return text
 
 
 def with_flags(
@@ -56,7 +70,7 @@ def with_flags(
             raw[section] = {**raw[section], key: value}
             by_flag[section, key] = flag
 
-    data = flags.data if flags.data in (None, "-") else os.path.abspath(flags.data)
+    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,42 @@ def edited_since(before: Mapping[str, Any] | None, path: Path) -> bool:
     """Whether someone else changed the results file after the last run finished it."""
     written = _totals_of(before).get("results_file")
     return written is not None and is_edited(path, written)
+
+
+def replaced_by(
+    before: Mapping[str, Any] | None, manifest: Mapping[str, Any], path: Path
+) -> tuple[str, bool]:
+    """What is lost of the last run's results once this run has some; nothing for an edit of it.
+
+    Changed prompts over the same data are an edit, and so is the same chain over data that grew:
+    the new results stand for the old ones. Other data and other steps do not.
+
+    Args:
+        before: The manifest of the last run of this output.
+        manifest: That of the run to come.
+        path: The results file.
+
+    Returns:
+        What the results are of, empty for an edit; and whether data and steps are both others.
+    """
+    if before is None or not path.exists() or not path.stat().st_size:
+        return "", False
+    then, now = ((each.get("dataset") or {}) for each in (before, manifest))
+    other_data = then.get("sha256") != now.get("sha256") and not _same_place(then, now)
+    old, new = (((each.get("config") or {}).get("steps") or []) for each in (before, manifest))
+    shared = {step.get("prompt") for step in old} & {step.get("prompt") for step in new}
+    names = [step.get("name") for step in old]
+    same_names = not {step.get("name") for step in new}.isdisjoint(names)
+    if not names or not (other_data or not (shared or same_names)):
+        return "", False
+    items = sum((_totals_of(before).get("items") or {}).values())
+    counted = f"{items:,} item{'' if items == 1 else 's'} of " if items else "items of "
+    said = f"{counted}another run ({then.get('path')}; steps {', '.join(map(str, names))})"
+    return said, other_data and not shared
+
+
+def _same_place(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return os.path.realpath(str(then.get("path"))) == os.path.realpath(str(now.get("path")))
 
 
 def _totals_of(manifest: Mapping[str, Any] | None) -> Mapping[str, Any]:

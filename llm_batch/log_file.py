@@ -26,6 +26,7 @@ import msgspec
 
 from llm_batch.config import Config
 from llm_batch.errors import OutputError
+from llm_batch.flags import expanded
 from llm_batch.manifest import utc
 from llm_batch.progress import Progress, RunSummary
 from llm_batch.providers.redact import without_keys
@@ -47,7 +48,7 @@ class LogFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(expanded(path))
         self._progress_at = time.monotonic() + _PROGRESS_SECONDS
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from llm_batch import manifest as manifests
 from llm_batch.batches.job_log import open_jobs
 from llm_batch.budget import Budget
 from llm_batch.chain import Chain
-from llm_batch.checks import check_before_spending, risks, with_list_prices
+from llm_batch.checks import blank_prompts, check_before_spending, risks, with_list_prices
 from llm_batch.circuit import Circuit
 from llm_batch.config import Config
 from llm_batch.dataset import Drawn, draw
@@ -31,7 +31,14 @@ from llm_batch.errors import (
 )
 from llm_batch.estimate import Estimate, estimate_from_items
 from llm_batch.fleet import Fleet
-from llm_batch.history import edited_since, new_manifest, what_is_odd, with_seconds, with_totals
+from llm_batch.history import (
+    edited_since,
+    new_manifest,
+    replaced_by,
+    what_is_odd,
+    with_seconds,
+    with_totals,
+)
 from llm_batch.journal import Journal
 from llm_batch.log_file import LogFile, NoLog
 from llm_batch.outages import Outages
@@ -121,7 +128,7 @@ def run(
         log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
-        for sentence in risks(config):
+        for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
             say(sentence)
         _check_open_jobs(config, earlier)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
@@ -134,14 +141,24 @@ def run(
         first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
         estimate = estimate_from_items(config, first, drawn.size, drawn.population)
         manifest = new_manifest(config, drawn, before, estimate)
+        other, refused = replaced_by(before, manifest, results_path)
+        if refused:
+            raise ConfigError(
+                f"{results_path} holds {other}, which this run would replace",
+                "write elsewhere: --output other.jsonl; or add --overwrite: the earlier files are "
+                "renamed, not deleted",
+            )
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
         if confirm is not None and config.limits.budget is None:
             _ask(config, drawn, answers, estimate, confirm, say)
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
-        if results.kept:
+        edited = edited_since(before, results_path)
+        results = ResultsFile(results_path, config.data.keep, edited or bool(other))
+        if results.kept and other and not edited:
+            say(f"{results_path} holds {other}; it is kept as {results.kept}")
+        elif results.kept:
             say(
                 f"{results_path} holds what a run did not write (another file, or one that was "
                 f"edited since); it is kept as {results.kept}"

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from llm_batch.credentials import header_is_secret, hides_key, parameter_is_secret
 from llm_batch.outputs import OutputField, Table, Wrong, number_in
+from llm_batch.templates import RESERVED
 
 # What is said elsewhere, or would break what is promised: a stream or several answers cannot be
 # read, and a budget counts on the step's own max_tokens. It may not come by extra_body either.
@@ -207,6 +208,8 @@ class Step(Table):
             raise Wrong(
                 ("name",), f"must be letters, digits and _, no digit first, not {self.name!r}"
             )
+        if self.name in RESERVED:
+            raise Wrong(("name",), f"is a word of templates: {self.name!r}", "call it generate")
         if "://" in self.model:
             # litellm would send the key there.
             raise Wrong(("model",), "must be a name, not a URL", "set api_base under [models]")
@@ -399,8 +402,9 @@ def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:
             )
     for choice in choices:
         if choice.strip().casefold() not in labels and (labels or number_in(choice) is None):
+            listed = ", ".join(f'"{each}" = …' for each in choices)
             raise Wrong(
                 ("score", "labels"),
                 f"give no number for {choice!r}, a choice of {score.field}",
-                f"under [score]: labels = {{ {choice!r} = 1, … }}, with every choice",
+                f"under [score], give every choice its number: labels = {{ {listed} }}",
             )

@@ -7,7 +7,8 @@ is random or shows an address in memory is not there or refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -19,6 +20,18 @@ from llm_batch.errors import ConfigError
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
+#: Words of the template language: a step with such a name could not be named.
+RESERVED = frozenset(
+    ("item", "self", "true", "false", "none", "True", "False", "None", "not", "loop", "caller")
+)
+_CONSTANTS = frozenset(("true", "false", "none", "True", "False", "None", "self"))
+_BRACED = re.compile(r"\{([^{}\n]{1,100})\}")
+_INSERTED = re.compile(r"\{\{-?([^{}|]*)")
+# What Python's format and f-strings take behind a name.
+_FORMAT = re.compile(r"(?:![rsa])?(?::[-<>=^+#0-9.,_]*[bcdeEfFgGnosxX%]?)?")
+_ROW = re.compile(r"(?:item|row|data|record|example|sample)(?:\.|\[['\"]?)")
+_LATEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\{[^{}]*\}|\[[^\[\]]*\])*|[\\_^])$")
+_LOOKED_BACK = 200
 _PLAIN = (str, int, float, bytes, Decimal, date, time, timedelta, UUID)
 
 
@@ -44,6 +57,7 @@ class Template:
         from jinja2 import TemplateError, meta
 
         self._where = where
+        self._source = source
         environment = _environment()
         try:
             tree = environment.parse(source)
@@ -52,7 +66,7 @@ class Template:
             line = getattr(error, "lineno", None)
             raise ConfigError(
                 f"{where} is not a valid template{f' (its line {line})' if line else ''}: {error}",
-                "templates are Jinja2: {{ field }} inserts a field",
+                _syntax_hint(source),
             ) from error
         if any(True for _ in meta.find_referenced_templates(tree)):
             raise ConfigError(
@@ -60,6 +74,40 @@ class Template:
                 "write the whole prompt in one place; prompt_file reads it from a file",
             )
         self.variables: set[str] = meta.find_undeclared_variables(tree)
+
+    def single_braces(self, names: Collection[str]) -> tuple[int, str, str] | None:
+        """Where a name stands in single braces, which insert nothing.
+
+        JSON and LaTeX have such braces too; what stands in them there is no name of a field, or
+        belongs to a command.
+
+        Args:
+            names: What may be meant: fields of the items, earlier steps.
+
+        Returns:
+            The line in the template, what stands there, and the name; ``None`` without any.
+        """
+        raw = False
+        for line, token, value in _environment().lex(self._source):
+            raw = (raw or token == "raw_begin") and token != "raw_end"
+            if raw or token != "data":
+                continue
+            for found in _BRACED.finditer(value):
+                name = _meant(found[1].strip(), names)
+                before = value[max(0, found.start() - _LOOKED_BACK) : found.start()]
+                in_math = before.endswith("$") and value.startswith("$", found.end())
+                if name and not in_math and not _LATEX.search(before):
+                    return line + value.count("\n", 0, found.start()), found[0], name
+        return None
+
+    def inserts(self) -> Iterator[str]:
+        """What stands first in each ``{{ … }}``, filters left out."""
+        for found in _INSERTED.finditer(self._source):
+            yield found[1].strip().removesuffix("-").rstrip()
+
+    def constants(self, names: Collection[str]) -> list[str]:
+        """Names that are inserted and mean a word of the language, not the field so called."""
+        return [word for word in self.inserts() if word in _CONSTANTS and word in names]
 
     def render(self, context: Mapping[str, Any]) -> str:
         """The text for one item.
@@ -77,6 +125,33 @@ class Template:
             # Whatever an expression raises is a matter of the template and this item's values.
             said = str(error) or type(error).__name__
             raise PromptError(f"{self._where}: {said}") from error
+
+
+def _meant(inner: str, names: Collection[str]) -> str:
+    """The name that braces around ``inner`` insert in Python; empty for none."""
+    if inner in names:
+        return inner
+    row = _ROW.match(inner)
+    rest = inner[row.end() :] if row else inner
+    for name in sorted(names, key=len, reverse=True):
+        if name and rest.startswith(name):
+            behind = rest[len(name) :]
+            if row and "[" in row[0]:
+                behind = behind.lstrip("'\"").removeprefix("]")
+            if _FORMAT.fullmatch(behind.strip()):
+                return name
+    return ""
+
+
+def _syntax_hint(source: str) -> str:
+    """How to write what is no expression: a name with a space, or a word of the language."""
+    for found in _INSERTED.finditer(source):
+        inner = found[1].strip()
+        if inner in ("not", "if", "else", "in", "is", "and", "or"):
+            return f"{inner} is a word of templates; a field so called is {{{{ item[{inner!r}] }}}}"
+        if re.fullmatch(r"[\w?!#&/ -]+", inner) and not inner.isidentifier():
+            return f"a field with such a name is written {{{{ item[{inner!r}] }}}}"
+    return "templates are Jinja2: {{ field }} inserts a field"
 
 
 @lru_cache(maxsize=1)

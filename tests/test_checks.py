@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.checks import check_before_spending, risks, with_list_prices
+from llm_batch.checks import blank_prompts, check_before_spending, risks, with_list_prices
 from llm_batch.config import Config, Overrides, load_config
 from llm_batch.errors import EXIT_USAGE, ConfigError
 from llm_batch.providers import embedded
@@ -357,3 +357,122 @@ def test_a_price_of_nothing_that_nobody_can_check_is_said() -> None:
     )
     assert risks(own_prices("openai/mine", api_base=HERE, **free)) == []
     assert risks(own_prices("fake/a", **free)) == []
+
+
+# What a prompt seems to say
+
+
+def written(folder: Path, prompt: str, more: str = "", **fields: Any) -> tuple[ConfigError, Item]:
+    path = folder / "own.toml"
+    path.write_text(
+        '[data]\npath = "q.jsonl"\n[[steps]]\nname = "generate"\nmodel = "fake/a"\n'
+        f"prompt = {prompt}\n{more}"
+    )
+    made = load_config(path)
+    first = Item("q1", fields or dict(ITEM.fields))
+    with pytest.raises(ConfigError) as caught:
+        check_before_spending(made, made.chain(), first)
+    return caught.value, first
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("'Answer {question}'", 6),
+        ("'Answer {question!r}'", 6),
+        ("'Answer { question:>10}'", 6),
+        ("'Answer ${question}'", 6),
+        ("'Answer {item.question}'", 6),
+        ("\"Answer {item['question']}\"", 6),
+        ('"""\nBe brief.\nAnswer {question}"""', 8),
+        ('"""Be brief.\nAnswer {question}"""', 7),
+        ("'{{ answer }} of {question}'", 6),
+        ("'{{ answer }} of {question} in \\frac{1}{2}'", 6),
+    ],
+)
+def test_a_field_in_single_braces_is_refused_with_its_line(
+    text: str, line: int, tmp_path: Path
+) -> None:
+    error, _ = written(tmp_path, text)
+    assert error.message.startswith(f"{tmp_path / 'own.toml'}, line {line}: steps.generate.prompt")
+    assert "single braces" in error.message and "write {{ question }}" in error.hint
+
+
+def test_an_earlier_step_in_single_braces_is_refused_too(tmp_path: Path) -> None:
+    judge = '[[steps]]\nname = "judge"\nmodel = "fake/b"\nprompt = "{{ answer }}: {generate}"\n'
+    error, _ = written(tmp_path, "'{{ question }}'", judge)
+    assert "line 10: steps.judge.prompt has {generate}" in error.message
+    assert "{{ generate }}" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Reply with {"question": "…", "answer": 1}',
+        "Reply with {answer: string}",
+        r"\frac{answer}{question} and \text{answer} and x_{answer}",
+        r"the set \{answer\} and $\sqrt[3]{answer}$ and ${answer}$",
+        "{% raw %}{answer}{% endraw %}",
+        "{{ '{answer}' }}",
+        "Write {name} and {x}",
+    ],
+)
+def test_braces_of_json_and_latex_are_let_through(text: str) -> None:
+    passes(config({**GENERATE, "prompt": "{{ question }} " + text}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fields", "said", "hint"),
+    [
+        ("{{ qestion }}", {"question": "x"}, "'qestion'", "did you mean {{ question }}?"),
+        ("{{ Question }}", {"question": "x"}, "'Question'", "did you mean {{ question }}?"),
+        ("{{ Question_text }}", {"Question text": 1}, "", "{{ item['Question text'] }}"),
+        ("{{ question-text }}", {"question-text": 1}, "", "{{ item['question-text'] }}"),
+        ("{{ item['Qestion'] }}", {"question": 1}, "no attribute", "{{ question }}"),
+        ("{{ item.x }}", {"item": "a", "x": 1}, "no attribute", "field called item"),
+        ("{{ none }}", {"none": "a"}, "a word of templates", "{{ item['none'] }}"),
+        ("{{ true }}", {"true": "a"}, "a word of templates", "{{ item['true'] }}"),
+        ("{{ self }}", {"self": "a"}, "a word of templates", "{{ item['self'] }}"),
+        ("{{ loop }}", {"question": "a"}, "'loop'", "correct the prompt"),
+    ],
+)
+def test_what_is_no_field_is_named_with_the_line_and_what_was_meant(
+    prompt: str, fields: dict[str, Any], said: str, hint: str, tmp_path: Path
+) -> None:
+    error, _ = written(tmp_path, f'"{prompt}"', **fields)
+    assert "own.toml, line 6: " in error.message and said in error.message
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize("name", ["loop", "range", "dict", "item", "class", "if"])
+def test_a_field_with_a_name_of_the_language_is_inserted(name: str) -> None:
+    made = config({**GENERATE, "prompt": f"{{{{ {name} }}}}"})
+    request = made.chain().next_request(Item("q", {name: "seen"}), [])
+    assert request is not None and request.messages[0].content == "seen"
+    passes(made, Item("q", {name: "seen"}))
+
+
+def test_a_prompt_that_is_the_same_for_all_is_said() -> None:
+    said = risks(config({**GENERATE, "prompt": "Answer the question."}))
+    assert len(said) == 1 and "step 'generate' uses no field" in said[0]
+    assert not risks(config({**GENERATE, "prompt": "{{ item }}"}))
+    assert not risks(config(GENERATE, {**JUDGE, "prompt": "Score {{ generate }}"}))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "blank"),
+    [
+        ("{{ question }}", 3),
+        (" {{ question }}\n", 3),
+        ("{% if question %}Q: {{ question }}{% endif %}", 2),
+        ("Q: {{ question }}", 0),
+        ("{{ question }}{{ id }}", 0),
+    ],
+)
+def test_empty_prompts_are_counted(prompt: str, blank: int) -> None:
+    rows = [{"id": n, "question": text} for n, text in enumerate(["a", "", None, "  "])]
+    items = [Item(str(row["id"]), row) for row in rows]
+    chain = config({**GENERATE, "prompt": prompt}, JUDGE).chain()
+    said = blank_prompts(chain, lambda: iter(items))
+    assert len(said) == bool(blank)
+    assert all(sentence.startswith(f"{blank} of 4 items give step 'generate'") for sentence in said)

@@ -23,6 +23,7 @@ from llm_batch.config import (
     load_config,
 )
 from llm_batch.errors import EXIT_USAGE, ConfigError
+from llm_batch.flags import expanded
 from llm_batch.outputs import OutputField
 
 #: The file that DESIGN.md promises to work as it stands.
@@ -516,6 +517,8 @@ def test_every_choice_needs_a_number_and_every_label_a_choice() -> None:
     assert loaded(verdict("labels = { Good = 1, bad = 0 }\npass_at = 1")).score
     assert "score.labels give no number for 'good'" in refused(verdict("")).message
     assert "give no number for 'bad'" in refused(verdict("labels = { good = 1 }")).message
+    # Which word is worth what nobody knows here: a guess could turn the scale around.
+    assert "= 1" not in refused(verdict("")).hint
     error = refused(verdict("labels = { good = 1, bda = 0 }"))
     assert "line 27: score.labels.bda is no choice of judge.verdict" in error.message
     assert error.hint == "choices are good, bad"
@@ -780,3 +783,13 @@ def keys_in(raw: Any) -> Iterator[str]:
 def test_the_examples_lines_fit_a_screen() -> None:
     lines = DEMO_CONFIG.read_text(encoding="utf-8").splitlines()
     assert max(map(len, lines)) <= 110
+
+
+def test_a_key_in_the_environment_never_becomes_the_name_of_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "not-to-be-seen")
+    monkeypatch.setenv("SOMEWHERE", "there")
+    assert expanded("$SOMEWHERE/x.jsonl") == str(Path("there/x.jsonl"))
+    assert expanded("${MY_API_KEY}/x.jsonl") == "${MY_API_KEY}/x.jsonl"
+    assert expanded("-") == "-"

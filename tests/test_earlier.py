@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from llm_batch.config import Overrides, load_config
+from llm_batch.config import Config, Overrides, load_config
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.journal import Journal
 from llm_batch.records import Request
@@ -111,3 +111,69 @@ def test_what_is_no_journal_is_refused_before_anything_is_sent(
     with pytest.raises(ConfigError, match=r"--reuse: .*other\.csv"):
         project.run(earlier=Earlier(reuse=[other]))
     assert project.model.sent() == []
+
+
+def _elsewhere(
+    project: Project, prompt: str = "", data: bool = True, names: bool = False
+) -> Config:
+    """The project's config over other data, with other steps."""
+    config = project.config()
+    if data:
+        path = project.folder / "other.jsonl"
+        path.write_text('{"id": "z1", "question": "Why?"}\n{"id": "z2", "question": "How?"}\n')
+        config = config.model_copy(
+            update={"data": config.data.model_copy(update={"path": str(path)})}
+        )
+    if prompt:
+        generate, judge = config.steps
+        steps = [
+            generate.model_copy(update={"prompt": prompt}),
+            judge.model_copy(update={"prompt": "{{ question }} " + "{{ generate }}"}),
+        ]
+        if names:
+            first = generate.model_copy(update={"name": "translate", "prompt": prompt})
+            config = config.model_copy(update={"score": None})
+            steps = [first]
+        config = config.model_copy(update={"steps": tuple(steps)})
+    return config
+
+
+def test_another_project_on_the_same_output_is_refused(project: Project) -> None:
+    project.run()
+    before = project.results.read_bytes()
+    other = _elsewhere(project, "Translate: {{ question }}")
+    with pytest.raises(
+        ConfigError, match=r"holds 12 items of another run \(.*q\.jsonl; steps"
+    ) as c:
+        project.run(other)
+    assert "--output other.jsonl" in c.value.hint and "--overwrite" in c.value.hint
+    assert project.results.read_bytes() == before and project.model.requests == []
+    project.run(other, earlier=Earlier(overwrite=True))
+    assert (project.folder / "results.1.jsonl").read_bytes() == before
+    assert set(project.statuses()) == {"z1", "z2"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "data", "names"),
+    [("", True, False), ("Translate: {{ question }}", False, True)],
+    ids=["the same chain over other data", "another chain over the same data"],
+)
+def test_results_of_other_data_or_another_chain_are_kept_aside(
+    prompt: str, data: bool, names: bool, project: Project
+) -> None:
+    project.run()
+    before = project.results.read_bytes()
+    project.run(_elsewhere(project, prompt, data, names))
+    assert (project.folder / "results.edited-1.jsonl").read_bytes() == before
+    assert any("kept as" in sentence for sentence in project.said)
+
+
+def test_an_edited_prompt_or_data_that_grew_is_the_same_project(project: Project) -> None:
+    project.run()
+    project.run(_elsewhere(project, "Translate: {{ question }}", data=False))
+    project.data(15)
+    project.run()
+    project.data(16)
+    project.run(_elsewhere(project, "Again: {{ question }}", data=False))
+    assert not list(project.folder.glob("results.edited*"))
+    assert len(project.statuses()) == 16

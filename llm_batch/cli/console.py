@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -21,6 +22,39 @@ if TYPE_CHECKING:
 # turn the direction of writing make a text look like another one, and halves of characters cannot
 # be written.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+#: What stands for characters that a terminal or a pipe has no room for.
+_ASCII = {
+    "→": "->", "←": "<-", "↑": "^", "↓": "v", "⇒": "=>", "−": "-", "–": "-", "—": "-", "‐": "-",
+    "…": "...", "±": "+/-", "×": "x", "·": "-", "•": "*", "≤": "<=", "≥": ">=", "≈": "~", "≠": "!=",
+    "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'",
+    "\u00a0": " ", "\u202f": " ",
+    "─": "-", "━": "-", "│": "|", "┃": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "├": "+",
+    "┤": "+", "┬": "+", "┴": "+", "┼": "+", "╭": "+", "╮": "+", "╰": "+", "╯": "+", "╸": "-",
+    "╺": "-", "█": "#", "▉": "#", "▊": "#", "▋": "#", "▌": "#", "▍": "#", "▎": "#", "▏": "#",
+    "✓": "+", "✗": "x", "µ": "u", "μ": "u", "²": "^2", "κ": "kappa", "α": "alpha", "\ufeff": "",
+}  # fmt: skip
+_DEGRADE = "llmb_ascii"
+
+
+def _degraded(error: UnicodeError) -> tuple[str, int]:
+    """ASCII for what cannot be encoded; of letters their code, as JSON escapes it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
+
+
+def _in_ascii(char: str) -> str:
+    if char in _ASCII:
+        return _ASCII[char]
+    if ord(char) > 0xFFFF:
+        high, low = divmod(ord(char) - 0x10000, 0x400)
+        return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+    return f"\\u{ord(char):04x}"
+
+
+codecs.register_error(_DEGRADE, _degraded)
 
 
 @cache
@@ -50,7 +84,12 @@ def guard_streams() -> None:
     What goes to stderr where nobody listens (a closed terminal) is dropped, and so is what goes to
     a pipe whose reader has had enough. Anything else that keeps stdout from being written, such
     as a full disk, is an `OutputError`.
+
+    Nor does it fail for a character that the terminal's encoding lacks: it degrades to ASCII.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_DEGRADE)
     if os.name == "nt":  # a console there is no file
         return
     for number in range(3):
@@ -67,7 +106,7 @@ def guard_streams() -> None:
 
 
 def _stream(before: Any, file: Any) -> io.TextIOWrapper:
-    encoding, errors = ("utf-8", "backslashreplace")
+    encoding, errors = ("utf-8", _DEGRADE)
     if before is not None:
         before.flush()
         encoding, errors = before.encoding, before.errors

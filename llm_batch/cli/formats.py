@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.flags import expanded
 
 T = TypeVar("T")
 
@@ -35,7 +36,9 @@ def deliver(text: str, output: str | None) -> None:
         put(text)
         return
     try:
-        Path(output).write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+        Path(expanded(output)).write_text(
+            text if text.endswith("\n") else text + "\n", encoding="utf-8"
+        )
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
     say(f"wrote {output}")

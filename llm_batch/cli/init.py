@@ -16,7 +16,9 @@ def init(
     from llm_batch.cli.console import put, say
     from llm_batch.config import DEMO_CONFIG
     from llm_batch.errors import ConfigError
+    from llm_batch.flags import expanded
 
+    path = Path(expanded(path))
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already", f"llmb init --force {path}   overwrites it")
     try:

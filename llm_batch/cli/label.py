@@ -56,9 +56,11 @@ def label(
     """
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
+    from llm_batch.flags import expanded
     from llm_batch.label import LabelFile, Session, Subset
 
-    path = output or results.with_name("labels.csv")
+    results = Path(expanded(results))
+    path = Path(expanded(output)) if output else results.with_name("labels.csv")
     file = LabelFile(path, seed)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
     subset = Subset(results, file.seed, n, fields)

@@ -82,17 +82,13 @@ def label_source(
         return None
     return LabelSource(
         path=labels or "",
-        columns=_names(label_field),
+        columns=names(label_field),
         field=labels_from or "",
         judged=labels_run or "",
         random=random,
     )
 
 
-def judge_names(judges: str | None) -> tuple[str, ...]:
-    """The names given to ``--judges``."""
-    return _names(judges)
-
-
-def _names(text: str | None) -> tuple[str, ...]:
+def names(text: str | None) -> tuple[str, ...]:
+    """The names or words in a list with commas."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

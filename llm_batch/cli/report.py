@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -62,6 +63,39 @@ def report(
         float | None,
         typer.Option("--pass-at", rich_help_panel=_FOREIGN, help="Least score that passes."),
     ] = None,
+    pass_words: Annotated[
+        str | None,
+        typer.Option(
+            "--pass-words",
+            rich_help_panel=_FOREIGN,
+            help="Words that pass, with commas, all others fail: A,correct. For labels too.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            rich_help_panel=_FOREIGN,
+            metavar="FIELD=VALUE",
+            help="Read the rows with this value alone: metric=accuracy. May be repeated.",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            "--delimiter",
+            rich_help_panel=_FOREIGN,
+            help="Between the cells of a CSV, if not as found; of the labels without --score.",
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding",
+            rich_help_panel=_FOREIGN,
+            help="Of the text, if not as found: windows-1252; of the labels without --score.",
+        ),
+    ] = None,
     labels: label_options.LabelsPath = None,
     label_field: label_options.LabelColumns = None,
     labels_from: label_options.LabelsFrom = None,
@@ -80,6 +114,10 @@ def report(
     format: Annotated[
         str, typer.Option("--format", help="text, json, md, csv, latex or html.")
     ] = "text",
+    bom: Annotated[
+        bool,
+        typer.Option("--bom", help="Begin the CSV with the mark by which Excel knows UTF-8."),
+    ] = False,
     anyway: Annotated[
         bool,
         typer.Option("--anyway", help="Compare runs of other items or judges all the same."),
@@ -102,12 +140,34 @@ def report(
         raise ConfigError(f"--mean {mean!r} is not known", "use auto, t or bca")
     columns = None
     if score is not None:
-        columns = Columns(score, id or "", category or "", pass_at)
-    elif (id, category, pass_at) != (None, None, None):
+        columns = Columns(
+            score,
+            id or "",
+            category or "",
+            pass_at,
+            label_options.names(pass_words),
+            tuple(_chosen(each) for each in where or ()),
+            _delimiter(delimiter),
+            encoding or "",
+        )
+    elif (id, category, pass_at, where) != (None, None, None, None):
         raise ConfigError(
-            "--id, --category and --pass-at are for files that llmb did not write",
+            "--id, --category, --pass-at and --where are for files that llmb did not write",
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
+    source = label_options.label_source(labels, label_field, labels_from, labels_run, labels_random)
+    if source is not None:
+        source = replace(source, pass_words=label_options.names(pass_words))
+    if source is not None and columns is None:
+        source = replace(source, delimiter=_delimiter(delimiter), encoding=encoding or "")
+    elif columns is None and (pass_words, delimiter, encoding) != (None, None, None):
+        raise ConfigError(
+            "--pass-words, --delimiter and --encoding are for files that llmb did not write",
+            "name the field with the score too: --score FIELD; or --labels FILE",
+        )
+    if bom and format != "csv":
+        raise ConfigError(f"--bom is for CSV, not for {format}", "add --format csv")
+    mark = "\ufeff" if bom else ""
     paths = results or [Path("results.jsonl")]
     if len(paths) > 1:
         given = {
@@ -125,7 +185,7 @@ def report(
 
         show = chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(paths, by=by, level=level, columns=columns, anyway=anyway)
-        deliver(show(compared), output)
+        deliver(mark + show(compared), output)
         return
     if anyway:
         raise ConfigError(
@@ -138,16 +198,37 @@ def report(
         reference=reference,
         level=level,
         columns=columns,
-        labels=label_options.label_source(
-            labels, label_field, labels_from, labels_run, labels_random
-        ),
-        judges=label_options.judge_names(judges),
+        labels=source,
+        judges=label_options.names(judges),
         calls=calls,
         cluster=cluster,
         exact=interval == "exact",
         mean=cast("Literal['auto', 't', 'bca']", mean),
     )
-    deliver(write(made), output)
+    deliver(mark + write(made), output)
+
+
+def _chosen(pair: str) -> tuple[str, str]:
+    """The field and the value of ``--where``."""
+    from llm_batch.errors import ConfigError
+
+    field, sign, value = pair.partition("=")
+    if not sign or not field.strip():
+        raise ConfigError(f"--where {pair!r} names no value", "write --where metric=accuracy")
+    return field.strip(), value.strip()
+
+
+def _delimiter(said: str | None) -> str:
+    """The character of ``--delimiter``; a tab is hard to type."""
+    from llm_batch.errors import ConfigError
+
+    known = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";"}
+    delimiter = known.get(said or "", said or "")
+    if len(delimiter) > 1 or delimiter in ("\n", "\r", '"'):
+        raise ConfigError(
+            f"--delimiter {said!r} is not one character", "write ',' or ';' or '|' or tab"
+        )
+    return delimiter
 
 
 def _refuse(flags: list[str]) -> None:

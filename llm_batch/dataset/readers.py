@@ -296,7 +296,7 @@ def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}",
-            "is it damaged, or not Parquet? then set format under [data]",
+            "is it damaged, or not Parquet? then name it by what it is",
         ) from error
     finally:
         pyarrow.set_memory_pool(pool)

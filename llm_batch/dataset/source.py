@@ -61,6 +61,7 @@ class Source:
         stdin: Read for ``-``; the process's standard input by default.
         delimiter: Between the cells of a CSV; found by default.
         encoding: Of a text file; found by default.
+        by_config: Whether a config names it, which hints may then speak of.
 
     Raises:
         DataError: There is no such file, it cannot be opened, it is empty, or its format is not
@@ -76,9 +77,10 @@ class Source:
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
+        by_config: bool = True,
     ) -> None:
         self.name = "standard input" if path == "-" else str(path)
-        self.reader = _reader(path, kind)
+        self.reader = _reader(path, kind, by_config)
         self._kind = kind
         self.shape = Shape()
         self.in_place = False
@@ -98,7 +100,8 @@ class Source:
             ) from error
         except IsADirectoryError as error:
             raise DataError(
-                f"{self.name!r} is a directory", f"name one file in it: --data {self.name}/FILE"
+                f"{self.name!r} is a directory",
+                f"name one file in it: {'--data ' if by_config else ''}{self.name}/FILE",
             ) from error
         except OSError as error:
             raise DataError(f"cannot open {self.name!r}: {error.strerror or error}") from error
@@ -132,12 +135,16 @@ class Source:
         self.check_unchanged()
 
     @property
+    def is_table(self) -> bool:
+        """Whether it is CSV, with whatever between the cells."""
+        return self.reader.rows is READERS[".csv"].rows
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How it was read, where that is not what one expects; after `rows`, what was odd too."""
         shape, notes = self.shape, []
-        table = self.reader.rows is READERS[".csv"].rows
         found = [f"as {shape.encoding}"] if shape.encoding != UTF8 else []
-        if table and shape.delimiter != self._usual():
+        if self.is_table and shape.delimiter != self._usual():
             mark = DELIMITER_NAMES.get(shape.delimiter, repr(shape.delimiter))
             found.append(f"with a {mark} between cells")
         if found:
@@ -210,7 +217,7 @@ class Source:
     ) -> BinaryIO:
         """The text as UTF-8, with its shape noted and the reader that fits it."""
         refuse_other_kinds(head, self.name)
-        shape, table = self.shape, self.reader.rows is READERS[".csv"].rows
+        shape, table = self.shape, self.is_table
         shape.encoding = known_encoding(encoding) if encoding else encoding_of(head, table)
         if shape.encoding != UTF8:
             stream = io.BufferedReader(Recoded(stream, shape, self.name), _BUFFER)
@@ -249,7 +256,7 @@ class Source:
         return DataError(f"{self.name} is empty", "write one item a line, or name another file")
 
 
-def _reader(path: Path | Literal["-"], kind: str | None) -> Reader:
+def _reader(path: Path | Literal["-"], kind: str | None, by_config: bool) -> Reader:
     """The reader for a format, or else for a suffix; JSONL for standard input."""
     if kind is not None:
         return READERS[f".{kind}"]
@@ -260,7 +267,8 @@ def _reader(path: Path | Literal["-"], kind: str | None) -> Reader:
     if suffix not in READERS:
         raise DataError(
             f"cannot tell the format of {str(path)!r} by its name",
-            f"name it {', '.join(READERS)} (text also .gz or .zst), or set format under [data]",
+            f"name it {', '.join(READERS)} (text also .gz or .zst)"
+            + (", or set format under [data]" if by_config else ""),
         )
     return READERS[suffix]
 

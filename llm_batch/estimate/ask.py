@@ -22,6 +22,7 @@ class Ask:
         strata: Items in each; ``None`` without.
         scored: Scores of an earlier run; ``None`` without.
         others: The same chain with other models, to be compared.
+        prompts: What is odd about the prompts, a sentence each without its full stop.
     """
 
     claim: Claim = field(default_factory=Claim)
@@ -30,3 +31,4 @@ class Ask:
     strata: Mapping[str, int] | None = None
     scored: Scored | None = None
     others: tuple[Config, ...] = ()
+    prompts: tuple[str, ...] = ()

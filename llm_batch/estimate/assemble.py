@@ -69,6 +69,7 @@ def assembled(
         counted=counted,
         measured=measured,
         today=today,
+        prompts=ask.prompts,
     )
     return Estimate(
         n=plan.n,

@@ -49,6 +49,7 @@ class Situation:
     counted: Counted | None
     measured: Measured | None
     today: date
+    prompts: Sequence[str] = ()
 
 
 def cautions(now: Situation) -> Iterator[Caution]:
@@ -58,6 +59,9 @@ def cautions(now: Situation) -> Iterator[Caution]:
             yield Caution(f"This cannot be run yet: {serving.problem}.", serving.hint)
     if caution := without_scale(now.config.score, now.config.steps):
         yield Caution(f"{caution}.", SCALE_HINT)
+    for sentence in now.prompts:
+        said, _, hint = sentence.rpartition("; ")
+        yield Caution(f"{said[:1].upper()}{said[1:]}.", hint)
     yield from _unpriced(now)
     yield from _money(now)
     yield from _too_many_items(now)

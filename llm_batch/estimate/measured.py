@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.flags import expanded
 from llm_batch.records import SCHEMA, Attempt, Completion, Usage, without_mark
 
 #: Items that are measured; the order is random, so the first of very many are enough.
@@ -135,7 +136,7 @@ def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[
     Raises:
         OutputError: It cannot be read, is no such file, or holds no call of these steps.
     """
-    given = Path(path)
+    given = Path(expanded(path))
     journal = given
     if not given.name.endswith(_CALLS):
         journal = given.with_name(given.name.removesuffix(given.suffix) + _CALLS)

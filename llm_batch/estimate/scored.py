@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from llm_batch.flags import expanded
 from llm_batch.records import without_mark
 from llm_batch.stats.interval import mean_and_sd, wilson
 
@@ -101,7 +101,7 @@ def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None
     decoder = msgspec.json.Decoder(_Line)
     items = []
     try:
-        with open(Path(path), "rb") as file:
+        with open(expanded(path), "rb") as file:
             for raw in map(without_mark, islice(file, _READ)):
                 try:
                     line = decoder.decode(raw)

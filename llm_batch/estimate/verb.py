@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llm_batch.checks import blank_prompts, check_prompts, same_for_all
 from llm_batch.config import Config, Model
 from llm_batch.errors import ConfigError
 from llm_batch.estimate.ask import Ask
@@ -18,7 +19,7 @@ from llm_batch.estimate.measured import Measured, read_measured
 from llm_batch.estimate.model import Estimate
 from llm_batch.estimate.sample import SAMPLED
 from llm_batch.estimate.scored import Scored
-from llm_batch.flags import Overrides, with_flags
+from llm_batch.flags import Overrides, expanded, with_flags
 from llm_batch.manifest import config_record, read_manifest, run_paths
 
 _CALLS = ".calls.jsonl"
@@ -67,7 +68,8 @@ def estimate(
                 f"the clusters by {cluster!r} cannot be counted without data",
                 "name it with --data, or say --cluster-size 5 --icc 0.1",
             )
-        ask = Ask(claim, scored=scored, others=tuple(others))
+        odd = tuple(same_for_all(config.chain()))
+        ask = Ask(claim, scored=scored, others=tuple(others), prompts=odd)
         return estimate_from_nothing(
             config, min(sample or n, n), population=n, measured=measured, ask=ask
         )
@@ -86,6 +88,9 @@ def estimate(
         seed=config.sample.seed,
         stratify=config.sample.stratify,
     ) as drawn:
+        chain = config.chain()
+        check_prompts(config, chain, next(iter(drawn.items())))
+        odd = (*same_for_all(chain), *blank_prompts(chain, drawn.items))
         population = drawn.population if n is None else max(n, drawn.population)
         played = drawn.size if n is None else min(sample or population, population)
         there = min(played, drawn.size)
@@ -105,6 +110,7 @@ def estimate(
                 strata=drawn.strata,
                 scored=scored,
                 others=tuple(others),
+                prompts=odd,
             ),
             again=drawn.items,
         )
@@ -184,7 +190,7 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
 
 
 def _results_path(path: str | os.PathLike[str]) -> Path:
-    name = os.fspath(path)
+    name = expanded(path)
     return Path(name.removesuffix(_CALLS) + ".jsonl" if name.endswith(_CALLS) else name)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm_batch.errors import ConfigError
+from llm_batch.flags import expanded
 from llm_batch.report.assemble import assemble
 from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.calibration.tally import JudgesTally, LabelTally
@@ -74,17 +75,24 @@ def build_report(
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
-    results = ForeignFile(path, columns) if columns else ResultsFile(path)
+    results: ForeignFile | ResultsFile
+    if columns is None:
+        path = expanded(path)
+        results = ResultsFile(path)
+    else:
+        results = ForeignFile(path, columns)
+        cluster = cluster or results.cluster or None
     by = by or (columns.category or None if columns else None)
     try:
         manifest, problem = (None, "") if columns else read_manifest(path)
+        labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
         with _no_garbage_collection():
             counted = _count(
                 results,
                 manifest or Manifest(),
                 by,
                 reference,
-                LabelTally(labels, _pass_at(manifest, columns)) if labels else None,
+                labelled,
                 judges,
                 ClusterTally(cluster) if cluster else None,
             )
@@ -106,6 +114,8 @@ def build_report(
         simulated=tally.simulated,
         calls=made,
     )
+    notes = results.notes if isinstance(results, ForeignFile) else ()
+    warnings = (*warnings, *notes, *(labelled.notes if labelled else ()))
     following = next_steps(report) if columns is None else ()
     if unread:
         following = (*following, unread)

@@ -7,32 +7,36 @@ number, or a word for pass or fail as evaluation tools write them.
 from __future__ import annotations
 
 import difflib
-import math
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from llm_batch.errors import ConfigError, DataError, OutputError
+from llm_batch.flags import expanded
+from llm_batch.report.group_tally import group_name
 from llm_batch.report.lines import Getter, Line, too_deep
 from llm_batch.report.model import Columns
 from llm_batch.report.read import Head
-from llm_batch.report.words import clean
+from llm_batch.report.repeats import Repeats, repeats_in
+from llm_batch.report.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
+from llm_batch.report.words import clean, number
 
-#: Inspect writes C and I; others say pass, correct, true, yes.
-_WORDS = {
-    **dict.fromkeys(("pass", "passed", "true", "yes", "y", "correct", "c", "success"), True),
-    **dict.fromkeys(("fail", "failed", "false", "no", "n", "incorrect", "i", "wrong"), False),
-}
 _HEAD = 200
 _BATCH = 1000
 _DEEP = 3
+#: A column with more words than this holds texts.
+_MOST_WORDS = 20
 _ABSENT = object()
+#: Fields that hold the id where the user names none.
+_IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 
 
 class ForeignFile:
     """Rows of any file a dataset may be, with the interface of `read.ResultsFile`.
 
-    Rows are kept until all are read: whether scores of 0 and 1 are verdicts shows at the end.
+    Rows are kept until all are read: what their scores mean shows at the end.
 
     Args:
         path: JSONL, JSON, CSV, TSV or Parquet, gzip or zstd around it; ``-`` for standard input.
@@ -42,10 +46,12 @@ class ForeignFile:
         name: What to call it in messages.
         torn: Always False.
         note: How the file was read, one clause; whole once the batches are read.
+        notes: What was not as one expects of such a file, a sentence each.
+        cluster: The field with the id, where rows of one id are repeats; empty otherwise.
 
     Raises:
         OutputError: The file is missing or cannot be read.
-        ConfigError: A field named is in none of the rows.
+        ConfigError: A field named is in none of the rows, or several kinds of scores stand in it.
     """
 
     def __init__(self, path: str | Path, columns: Columns) -> None:
@@ -53,12 +59,30 @@ class ForeignFile:
         self.torn = False
         self.note = f"llmb did not write this file, its score is {columns.score!r}"
         self._columns = columns
-        self._rows = list(foreign_rows(path))
+        read = ForeignRows(path, columns.delimiter, columns.encoding)
+        self._rows = read.rows
+        self._decimal_comma = read.decimal_comma
         self._check_fields()
-        if not columns.id and all(found(row, "id") not in (None, _ABSENT) for row in self._rows):
-            self._id = "id"
-        else:
-            self._id = columns.id
+        self._rows = self._chosen()
+        id_field = columns.id or next(
+            (
+                name
+                for name in _IDS
+                if all(found(row, name) not in (None, _ABSENT, "") for row in self._rows)
+            ),
+            "",
+        )
+        self._ids = (
+            [group_name(found(row, id_field, None)) for row in self._rows]
+            if id_field
+            else [str(number) for number in range(1, len(self._rows) + 1)]
+        )
+        repeats = repeats_in(self._rows, self._ids, columns.score, _shallow, self._paths())
+        self.notes = read.notes
+        self.cluster = ""
+        if repeats is not None:
+            self._tell_apart(repeats, id_field)
+            self.cluster = id_field
 
     def close(self) -> None:
         """Nothing is open."""
@@ -82,30 +106,29 @@ class ForeignFile:
         """Every row as a line; a row whose score cannot be read has the status ``unscored``.
 
         Raises:
-            ConfigError: No row has a score that can be read.
+            ConfigError: No row has a score that can be read, or their words are not understood.
         """
         columns = self._columns
-        raw = [found(row, columns.score) for row in self._rows]
-        scores = [score_of(value) for value in raw]
+        raw = [found(row, columns.score, None) for row in self._rows]
+        vocabulary = self._vocabulary(raw)
+        scores = [vocabulary.score(value) for value in raw]
         known = {score for score in scores if score is not None}
         if raw and not known:
-            raise ConfigError(
-                f"--score {columns.score}: none of its values in {self.name} is a score; "
-                f"the first is {clean(str(raw[0]), 60)!r}",
-                "a score is a number, true or false, or a word such as pass and fail",
-            )
+            raise self._without_scores(raw)
         verdicts = columns.pass_at is None and known <= {0.0, 1.0}
         if verdicts:
             self.note += ", where 1 or a word for it counts as a pass"
-        for number, (row, value, score) in enumerate(zip(self._rows, raw, scores, strict=True), 1):
+        if vocabulary.words:
+            self.note += f" ({_worth(vocabulary)})"
+        for item, row, value, score in zip(self._ids, self._rows, raw, scores, strict=True):
             passed = None
             if score is not None and columns.pass_at is not None:
                 passed = score >= columns.pass_at
             elif score is not None and verdicts:
                 passed = score == 1
-            shown = "missing" if value is None or value is _ABSENT else repr(value)
+            shown = "missing" if value is None else repr(value)
             yield Line(
-                id=str(found(row, self._id)) if self._id else str(number),
+                id=item,
                 status="unscored" if score is None else "ok",
                 error=f"{columns.score} is {shown}" if score is None else "",
                 fields=row,
@@ -113,15 +136,114 @@ class ForeignFile:
                 passed=passed,
             )
 
+    def _chosen(self) -> list[dict[str, Any]]:
+        """The rows that ``--where`` asks for; all without it."""
+        rows = self._rows
+        for field, value in self._columns.where:
+            kept = [row for row in rows if group_name(found(row, field, None)) == value]
+            if rows and not kept:
+                there = Counter(group_name(found(row, field, None)) for row in rows)
+                listed = ", ".join(clean(each, 40) for each, _ in there.most_common(_MOST_WORDS))
+                raise ConfigError(
+                    f"--where {field}={value}: no row of {self.name} has that",
+                    f"{field} is {listed}",
+                )
+            rows = kept
+        return rows
+
+    def _tell_apart(self, repeats: Repeats, id_field: str) -> None:
+        """Give every row of one id a name of its own, and say why.
+
+        Raises:
+            ConfigError: Their scores are of several kinds.
+        """
+        fields = " and ".join(clean(field, 40) for field in repeats.fields)
+        shown = ", ".join(clean(value, 30) for value in repeats.values[:4])
+        shown += ", …" if len(repeats.values) > 4 else ""
+        rows = f"{repeats.rows:,} rows share their {id_field} with others"
+        if repeats.several_sorts:
+            first = f"{repeats.fields[0]}={repeats.values[0]}"
+            raise ConfigError(
+                f"{self.name}: {rows} and differ in {fields} ({shown}): these are scores of "
+                "several kinds, of which one mean says nothing",
+                f"take one of them: --where {shlex.quote(first)}",
+            )
+        why = f"differ in {fields} ({shown})" if fields else "differ, though no field numbers them"
+        self.notes = (
+            *self.notes,
+            f"{rows} and {why}: they count as repeats of one item, and intervals are by "
+            f"{id_field}.",
+        )
+        numbers: Counter[str] = Counter()
+        for place, (item, row) in enumerate(zip(self._ids, self._rows, strict=True)):
+            numbers[item] += 1
+            told = " ".join(
+                f"{each}={group_name(found(row, each, None))}" for each in repeats.fields
+            )
+            # Without a field, rows that look the same are repeats too: a score of 0 comes again.
+            self._ids[place] = f"{item} {told or numbers[item]}"
+
+    def _vocabulary(self, raw: Sequence[Any]) -> Vocabulary:
+        """How the scores are to be read.
+
+        Raises:
+            ConfigError: Not all of their words are understood.
+        """
+        said = self._columns.pass_words
+        vocabulary = vocabulary_of(raw, passing=said, decimal_comma=self._decimal_comma)
+        score = f"--score {self._columns.score}"
+        if said and not vocabulary.words.keys() & {word.strip().casefold() for word in said}:
+            there = Counter(str(value).strip() for value in raw if not is_missing(value))
+            listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in there.most_common(8))
+            raise ConfigError(
+                f"--pass-words {','.join(said)}: {self._columns.score} of {self.name} has no such "
+                "word",
+                f"its values are {listed}",
+            )
+        words = sum(vocabulary.unknown.values())
+        if not words or len(vocabulary.unknown) > _MOST_WORDS or vocabulary.numbers > words:
+            if words and vocabulary.numbers > words:
+                self.note += f", of which {vocabulary.listed} is no score"
+            return vocabulary
+        sure = passing_words(
+            str(value).strip() for value in dict.fromkeys(v for v in raw if isinstance(v, str))
+        )
+        every = Counter(str(value).strip() for value in raw if not is_missing(value))
+        listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in every.most_common(8))
+        what = f"its values in {self.name} are {listed}, and nothing says what"
+        if not vocabulary.words:
+            what = f"none of its values in {self.name} is a score; they are {listed}: what"
+        unknown = list(vocabulary.unknown)[:4]
+        raise ConfigError(
+            f"{score}: {what} {', '.join(repr(clean(word, 40)) for word in unknown)} "
+            f"{'is' if len(unknown) == 1 else 'are'} worth"
+            + ("" if vocabulary.words else " is not known"),
+            f"name the words that pass, all others fail: --pass-words {','.join(sure) or 'WORD'}",
+        )
+
+    def _without_scores(self, raw: Sequence[Any]) -> ConfigError:
+        score = self._columns.score
+        inner = [path for path in self._paths() if path.startswith(f"{score}.")]
+        return ConfigError(
+            f"--score {score}: none of its values in {self.name} is a score; "
+            f"the first is {clean(str(raw[0]), 60)!r}",
+            f"name what is in it: --score {', '.join(inner[:5])}"
+            if inner
+            else "a score is a number, true or false, or a word such as pass and fail",
+        )
+
+    def _paths(self) -> list[str]:
+        return list(dict.fromkeys(path for row in self._rows[:_HEAD] for path in _paths(row)))
+
     def _check_fields(self) -> None:
         columns = self._columns
-        for flag in ("score", "id", "category"):
-            name = getattr(columns, flag)
+        named = [(flag, getattr(columns, flag)) for flag in ("score", "id", "category")]
+        for flag, name in [*named, *(("where", field) for field, _ in columns.where)]:
             if not name or any(found(row, name) is not _ABSENT for row in self._rows):
                 continue
             if not self._rows:
                 raise OutputError(f"{self.name} has no rows")
-            known = list(dict.fromkeys(path for row in self._rows[:_HEAD] for path in _paths(row)))
+            known = self._paths()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             listed = ", ".join(clean(path, 40) for path in (near or known[:20]))
             raise ConfigError(
@@ -130,46 +252,55 @@ class ForeignFile:
             )
 
 
-def foreign_rows(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The rows of any file a dataset may be.
+class ForeignRows:
+    """The rows of any file a dataset may be, all of them.
+
+    Attributes:
+        rows: The rows.
+        decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
+        notes: What was not as one expects of such a file, a sentence each.
 
     Raises:
         OutputError: The file cannot be read, or a row of it.
+        ConfigError: There is no such encoding.
     """
-    from llm_batch.dataset.source import Source
 
-    place: Path | Literal["-"] = "-" if str(path) == "-" else Path(path)
-    try:
-        with Source(place, "jsonl" if place == "-" else None) as source:
-            for number, row, *_ in source.rows():
-                if too_deep(row):
-                    row = "nested too deeply"
-                if isinstance(row, str):
-                    raise OutputError(f"{source.name}, {source.reader.place} {number}: {row}")
-                yield row
-    except DataError as error:
-        if place != "-" and not place.exists():
-            raise OutputError(f"no file {str(path)!r}") from error
-        raise OutputError(error.message, error.hint) from error
+    def __init__(self, path: str | Path, delimiter: str = "", encoding: str = "") -> None:
+        from llm_batch.dataset.source import Source
 
-
-def score_of(value: Any) -> float | None:
-    """A score as a number, 1 and 0 for pass and fail; ``None`` where it is neither."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.casefold() in _WORDS:
-            return float(_WORDS[text.casefold()])
+        place: Path | Literal["-"] = "-" if str(path) == "-" else Path(expanded(path))
+        self.rows: list[dict[str, Any]] = []
         try:
-            value = float(text)
-        except ValueError:
-            return None
-    if not isinstance(value, int | float):
-        return None
-    try:
-        score = float(value)
-    except OverflowError:
-        return None
-    return score if math.isfinite(score) else None
+            with Source(
+                place,
+                "jsonl" if place == "-" else None,
+                delimiter=delimiter or None,
+                encoding=encoding or None,
+                by_config=False,
+            ) as source:
+                for line, row, *_ in source.rows():
+                    if too_deep(row):
+                        row = "nested too deeply"
+                    if isinstance(row, str):
+                        raise OutputError(f"{source.name}, {source.reader.place} {line}: {row}")
+                    self.rows.append(row)
+        except DataError as error:
+            if place != "-" and not place.exists():
+                raise OutputError(f"no file {str(path)!r}") from error
+            raise OutputError(error.message, error.hint) from error
+        self.decimal_comma = source.is_table and source.shape.delimiter != ","
+        self.notes = tuple(f"{note}." for note in source.notes)
+
+
+def _worth(vocabulary: Vocabulary) -> str:
+    """What each word is worth."""
+    by_score: dict[float, list[str]] = {}
+    for word, score in sorted(vocabulary.words.items()):
+        by_score.setdefault(score, []).append(word.upper() if len(word) == 1 else word)
+    return ", ".join(
+        f"{clean(' and '.join(words), 60)} = {number(score)}"
+        for score, words in sorted(by_score.items(), reverse=True)
+    )
 
 
 def _getter(name: str) -> Getter:
@@ -177,6 +308,10 @@ def _getter(name: str) -> Getter:
         return found(line.fields, name, None) if name else None
 
     return get
+
+
+def _shallow(row: dict[str, Any], name: str) -> Any:
+    return found(row, name, None)
 
 
 def found(row: dict[str, Any], name: str, default: Any = _ABSENT) -> Any:

@@ -114,3 +114,14 @@ def group_name(value: Any) -> str:
     if too_deep(value):
         return "(nested too deeply)"
     return msgspec.json.encode(value).decode()
+
+
+def swapped_spelling(name: str) -> str:
+    """A whole number as spreadsheets write it too: ``1.0`` for ``1``, ``1`` for ``1.0``.
+
+    Empty for anything else.
+    """
+    whole = name.removesuffix(".0")
+    if not (whole.isascii() and whole.removeprefix("-").isdecimal()):
+        return ""
+    return whole if whole != name else f"{name}.0"

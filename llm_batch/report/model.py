@@ -28,16 +28,25 @@ class Columns:
 
     Attributes:
         score: The field with the score: a number, or a word for pass or fail.
-        id: The field with the id; without it ``id``, or else the number of the row.
+        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
+            or ``doc_id``, or else the number of the row.
         category: The field to group by; empty for none.
         pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
             passes.
+        pass_words: Words that pass, where the scores are words; all others then fail.
+        where: Fields and their values in the rows to read; empty for all rows.
+        delimiter: Between the cells of a CSV; found where empty.
+        encoding: Of a text file, likewise.
     """
 
     score: str
     id: str = ""
     category: str = ""
     pass_at: float | None = None
+    pass_words: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

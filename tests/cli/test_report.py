@@ -69,3 +69,38 @@ def test_two_files_are_compared_and_flags_for_one_are_refused(tmp_path: Path) ->
     assert refused.returncode == 2 and "--reference is for the report of one run" in refused.stderr
     alone = llmb("report", paths[0], "--anyway", cwd=tmp_path)
     assert alone.returncode == 2 and "--anyway is for comparing runs" in alone.stderr
+
+
+def test_letters_metrics_and_delimiters_are_said_by_flags(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    rows = "".join(
+        f"{n}^{metric}^{'ABC'[n % 3]}\n" for n in range(30) for metric in ("strict", "loose")
+    )
+    path.write_text(f"id^metric^grade\n{rows}", encoding="utf-16-le")
+    words = ["--score", "grade", "--delimiter", "^", "--encoding", "utf-16-le"]
+    several = llmb("report", str(path), *words, cwd=tmp_path)
+    assert several.returncode == 2 and "--where metric=strict" in several.stderr
+    words += ["--where", "metric=strict"]
+    letters = llmb("report", str(path), *words, cwd=tmp_path)
+    assert letters.returncode == 2 and "'A' (10), 'B' (10), 'C' (10)" in letters.stderr
+    done = llmb("report", str(path), *words, "--pass-words", "a,B", cwd=tmp_path)
+    assert done.returncode == 0 and "66.7 %" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pass-words", "A"], "--score FIELD"),
+        (["--where", "a=b"], "--score FIELD"),
+        (["--score", "grade", "--where", "topic"], "--where metric=accuracy"),
+        (["--score", "grade", "--delimiter", "ab"], "not one character"),
+        (["--score", "grade", "--encoding", "klingon"], "no encoding is called"),
+        (["--score", "grade", "--bom"], "--format csv"),
+    ],
+)
+def test_flags_about_other_files_that_do_not_fit_are_refused(
+    words: list[str], said: str, other: Path
+) -> None:
+    done = llmb("report", str(other), *words, cwd=other.parent)
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -87,3 +88,83 @@ def test_no_file_of_a_run_takes_the_place_of_a_stream_that_is_closed(folder: Pat
     shell(folder, f"{sys.executable} loud.py run --yes --overwrite <&- >&- 2>&-")
     for path in folder.glob("results*"):
         assert b"noise" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --yes -q --data '{data}' -o '{folder}/é.jsonl'",
+        "run --dry-run --data '{data}'",
+        "estimate --data '{data}'",
+        "report",
+        "report --format csv",
+        "report --format json",
+        "report --format md",
+        "run --help",
+        "run -c nö→−.toml",
+    ],
+)
+def test_a_terminal_without_unicode_gets_ascii_and_never_a_traceback(
+    folder: Path, words: str, encoding: str
+) -> None:
+    data = folder / "dätä.jsonl"
+    data.write_text('{"id": "é→−…", "question": "Was ist π − 1 → 😀?"}\n', encoding="utf-8")
+    said = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m llm_batch {words.format(data=data, folder=folder)}"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+    )
+    assert b"Traceback" not in said.stderr
+    assert said.returncode == (EXIT_USAGE if "nö" in words else EXIT_OK)
+    text = said.stdout.decode(encoding) + said.stderr.decode(encoding)
+    if "json" in words and "report" in words:
+        json.loads(said.stdout.decode(encoding))
+    if "dry-run" in words:
+        assert "-> \\ud83d\\ude00?" in text and "... answer" not in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --yes -q --data {at}/q.jsonl --config {at}/own.toml",
+        "run --yes -q --data {at}/q.jsonl --config {at}/own.toml --output {at}/b.jsonl "
+        "--reuse {at}/results.calls.jsonl --log-file {at}/log.jsonl",
+        "report {at}/results.jsonl --output {at}/report.txt",
+        "report {at}/results.jsonl --labels {at}/labels.csv",
+        "report {at}/scores.csv --score s --format csv --bom -o {at}/bom.csv",
+        "report {at}/results.jsonl {at}/b.jsonl",
+        "estimate -c {at}/own.toml --data {at}/q.jsonl --from {at}/results.jsonl",
+        "label {at}/results.jsonl -o {at}/mine.csv",
+    ],
+)
+def test_home_and_variables_mean_the_same_everywhere(folder: Path, words: str) -> None:
+    for at in ("~", "${HOME}"):
+        home = folder / "home"
+        home.mkdir(exist_ok=True)
+        (home / "q.jsonl").write_text('{"id": "a", "question": "x"}\n')
+        (home / "labels.csv").write_text("id,label\na,1\n")
+        (home / "scores.csv").write_text("id,s\na,1\nb,0\n")
+        (home / "own.toml").write_text(
+            '[data]\nid = "id"\n[run]\noutput = "$HOME/results.jsonl"\n'
+            '[[steps]]\nname = "g"\nmodel = "fake/a"\nprompt_file = "~/prompt.txt"\n[score]\n'
+            'field = "g"\nmin = 0\nmax = 9\npass_at = 1\n[models."fake/a"]\nscript = "~/s.jsonl"\n'
+        )
+        (home / "prompt.txt").write_text("{{ question }}")
+        (home / "s.jsonl").write_text('"5"\n')
+        done = subprocess.run(
+            [sys.executable, "-m", "llm_batch", *words.format(at=at).split()],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == EXIT_OK, done.stderr
+    assert not (folder / "~").exists() and not (folder / "$HOME").exists()
+    if "--bom" in words:
+        assert (folder / "home" / "bom.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")

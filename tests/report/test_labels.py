@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.report.calibration.labels import Labels, label_of, no_label, read_labels
+from llm_batch.report.calibration.labels import Labels, no_label, read_labels, words_of_labels
 from llm_batch.report.calibration.model import LabelSource
 
 
@@ -42,7 +42,7 @@ def test_jsonl_with_numbers_for_ids_is_read_too(tmp_path: Path) -> None:
      ("4.5", 4.5), (3, 3), ("perhaps", None), (float("nan"), None), ([1], None)],
 )  # fmt: skip
 def test_words_and_numbers_are_labels(value: object, label: float | None) -> None:
-    assert label_of(value) == label
+    assert words_of_labels([value]).score(value) == label
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "skip", "Unsure", "n/a"])

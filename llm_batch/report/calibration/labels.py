@@ -14,10 +14,12 @@ from statistics import median
 from typing import Any
 
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.flags import expanded
 from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.csv import unguarded
-from llm_batch.report.foreign import foreign_rows, found, score_of
+from llm_batch.report.foreign import ForeignRows, found
 from llm_batch.report.group_tally import group_name
+from llm_batch.report.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
 from llm_batch.report.words import clean
 
 #: What `llmb label` writes, in this order.
@@ -55,6 +57,7 @@ class Labels:
         skipped: Items that were passed over, or on which people disagree evenly.
         repeated: Rows that repeat a label given before.
         seed: The seed of a random subset that `llmb label` drew; ``None`` for any other file.
+        notes: What was not as one expects of such a file, a sentence each.
     """
 
     source: str
@@ -66,18 +69,28 @@ class Labels:
     skipped: int = 0
     repeated: int = 0
     seed: int | None = None
+    notes: tuple[str, ...] = ()
 
 
-def label_of(value: Any) -> float | None:
-    """A label as a number, 1 and 0 for pass and fail; ``None`` where it is neither."""
-    if isinstance(value, str) and value.strip().casefold() in _MORE_WORDS:
-        return _MORE_WORDS[value.strip().casefold()]
-    return score_of(value)
+def words_of_labels(
+    values: Iterable[Any], passing: Sequence[str] = (), decimal_comma: bool = False
+) -> Vocabulary:
+    """How the labels of a column are to be read: as scores are, with more words."""
+    given = (value for value in values if not no_label(value))
+    return vocabulary_of(given, passing=passing, decimal_comma=decimal_comma, more=_MORE_WORDS)
+
+
+def rating_of(value: Any) -> float | None:
+    """A rating as a number; ``None`` for a letter too, which means nothing by itself."""
+    word = value.strip().casefold() if isinstance(value, str) else ""
+    return None if len(word) == 1 and word.isalpha() else words_of_labels([value]).score(value)
 
 
 def no_label(value: Any) -> bool:
     """Whether a value says that there is no label."""
-    return value is None or (isinstance(value, str) and value.strip().casefold() in _NO_LABEL)
+    if isinstance(value, str) and value.strip().casefold() in _NO_LABEL:
+        return True
+    return is_missing(value) and value != "-"
 
 
 def are_scores(labels: Iterable[float]) -> bool:
@@ -92,11 +105,19 @@ def read_labels(source: LabelSource) -> Labels:
         OutputError: The file cannot be read.
         ConfigError: Its columns cannot be told, a label is none, or an item has two of them.
     """
-    rows = list(foreign_rows(source.path))
+    read = ForeignRows(source.path, source.delimiter, source.encoding)
+    rows = read.rows
     name = clean(source.path, 80)
     if not rows:
         raise OutputError(f"{name} has no labels", "make some: llmb label results.jsonl")
     id_column, columns, judge = _columns(name, rows, source.columns)
+    people = [
+        _vocabulary(name, source, column, [found(row, column, None) for row in rows], read)
+        for column in columns
+    ]
+    said = words_of_labels(
+        (found(row, judge, None) for row in rows if judge), source.pass_words, read.decimal_comma
+    )
     ratings: dict[str, tuple[float | None, ...]] = {}
     judged: dict[str, float] = {}
     first_row: dict[str, int] = {}
@@ -108,7 +129,10 @@ def read_labels(source: LabelSource) -> Labels:
         if value is None or value == "":
             raise ConfigError(f"{name}, row {number}: no id in the column {id_column!r}")
         item = unguarded(group_name(value)) if cells else group_name(value)
-        given = tuple(_label(found(row, column, None), name, number, item) for column in columns)
+        given = tuple(
+            _label(found(row, column, None), words, name, number, item)
+            for column, words in zip(columns, people, strict=True)
+        )
         if item not in ratings:
             ratings[item], first_row[item] = given, number
         elif ratings[item] == given:
@@ -120,7 +144,7 @@ def read_labels(source: LabelSource) -> Labels:
                 "keep one of them; of several people, give each a column and name them: "
                 "--label-field anna,ben",
             )
-        verdict = label_of(found(row, judge, None)) if judge else None
+        verdict = said.score(found(row, judge, None)) if judge else None
         if verdict is not None:
             judged[item] = verdict
     labels, skipped = _one_each(ratings)
@@ -135,18 +159,38 @@ def read_labels(source: LabelSource) -> Labels:
         skipped=skipped,
         repeated=repeated,
         seed=_seed(rows),
+        notes=read.notes,
     )
 
 
-def _label(value: Any, name: str, number: int, item: str) -> float | None:
+def _vocabulary(
+    name: str, source: LabelSource, column: str, values: Sequence[Any], read: ForeignRows
+) -> Vocabulary:
+    """How a column of labels is to be read.
+
+    Raises:
+        ConfigError: Several of its words are not understood.
+    """
+    words = words_of_labels(values, source.pass_words, read.decimal_comma)
+    if len(words.unknown) > 1 and sum(words.unknown.values()) > len(words.unknown):
+        sure = passing_words({str(value).strip(): None for value in values})
+        raise ConfigError(
+            f"{name}: nothing says which labels of the column {column!r} pass: {words.listed}",
+            f"name the words that pass, all others fail: --pass-words {','.join(sure) or 'WORD'}",
+        )
+    return words
+
+
+def _label(value: Any, words: Vocabulary, name: str, number: int, item: str) -> float | None:
     if no_label(value):
         return None
-    label = label_of(value)
+    label = words.score(value)
     if label is None:
         raise ConfigError(
             f"{name}, row {number}: {clean(str(value), 40)!r} is no label for "
             f"item {clean(item, 60)!r}",
-            "a label is pass or fail, 1 or 0, a score on the judge's scale, or skip",
+            "a label is pass or fail, 1 or 0, a score on the judge's scale, or skip; or name the "
+            "words that pass, all others fail: --pass-words WORD",
         )
     return label
 
@@ -226,7 +270,7 @@ def judged_elsewhere(
     from llm_batch.report.read import ResultsFile
 
     ids = frozenset(wanted)
-    results = ResultsFile(path)
+    results = ResultsFile(expanded(path))
     try:
         batches, *_ = results.batches([], [])
         return {

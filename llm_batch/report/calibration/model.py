@@ -31,6 +31,9 @@ class LabelSource:
             part of this run; may be empty.
         random: Whether the labelled items were drawn at random from this run; ``None`` when the
             user does not say.
+        pass_words: Words that pass, where labels are words; all others then fail.
+        delimiter: Between the cells of a CSV; found where empty.
+        encoding: Of a text file, likewise.
     """
 
     path: str = ""
@@ -38,6 +41,9 @@ class LabelSource:
     field: str = ""
     judged: str = ""
     random: bool | None = None
+    pass_words: tuple[str, ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,14 @@ from llm_batch.report.calibration.labels import (
     Labels,
     are_scores,
     judged_elsewhere,
-    label_of,
     no_label,
+    rating_of,
     read_labels,
+    words_of_labels,
 )
 from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.foreign import found
+from llm_batch.report.group_tally import swapped_spelling
 from llm_batch.report.lines import Getter, Line
 from llm_batch.report.read import Head
 from llm_batch.report.words import clean
@@ -79,8 +81,15 @@ class LabelTally:
         self._labels = None if source.field else read_labels(source)
         self._missing = set(self._labels.by_id) if self._labels else set()
         self._inside: list[Pair] = []
-        self._unreadable = 0
+        #: Labels of a field as they stand, with score and verdict: what words mean shows later.
+        self._raw: list[tuple[Any, float | None, bool | None]] = []
+        self._other_spellings = _other_spellings(self._missing)
         self._get: Getter | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd about the file, a sentence each."""
+        return self._labels.notes if self._labels else ()
 
     @property
     def random(self) -> bool | None:
@@ -96,20 +105,16 @@ class LabelTally:
         if self._labels is not None:
             labels = self._labels.by_id
             for line in lines:
-                if line.id in labels:
-                    self._missing.discard(line.id)
-                    self._inside.append(Pair(labels[line.id], line.score, line.passed))
+                item = line.id if line.id in labels else self._other_spellings.get(line.id)
+                if item is not None:
+                    self._missing.discard(item)
+                    self._inside.append(Pair(labels[item], line.score, line.passed))
             return
         assert self._get is not None  # bound before lines are read
         for line in lines:
             value = self._get(line)
-            if no_label(value):
-                continue
-            label = label_of(value)
-            if label is None:
-                self._unreadable += 1
-            else:
-                self._inside.append(Pair(label, line.score, line.passed))
+            if not no_label(value):
+                self._raw.append((value, line.score, line.passed))
 
     def finish(self) -> Labelled:
         """What was found.
@@ -138,6 +143,17 @@ class LabelTally:
 
     def _of_field(self) -> Labelled:
         name = clean(self._source.field, 40)
+        words = words_of_labels((value for value, *_ in self._raw), self._source.pass_words)
+        self._inside = [
+            Pair(label, score, passed)
+            for value, score, passed in self._raw
+            if (label := words.score(value)) is not None
+        ]
+        if sum(words.unknown.values()) > len(self._inside):
+            raise ConfigError(
+                f"--labels-from {name}: nothing says which labels pass: {words.listed}",
+                "name the words that pass, all others fail: --pass-words WORD",
+            )
         if not self._inside:
             raise ConfigError(
                 f"--labels-from {name}: no item in the results has a label there",
@@ -145,7 +161,7 @@ class LabelTally:
             )
         scores = are_scores(pair.label for pair in self._inside)
         labels = Labels(source=f"the field {name!r}", by_id={}, scores=scores)
-        return Labelled(labels, self._inside, unreadable=self._unreadable)
+        return Labelled(labels, self._inside, unreadable=len(self._raw) - len(self._inside))
 
     def _elsewhere(self, labels: Labels) -> Mapping[str, tuple[float | None, bool | None]]:
         """What the judge said of items that are not in the results."""
@@ -160,6 +176,12 @@ class LabelTally:
         if self._source.judged and self._missing:
             judged |= judged_elsewhere(self._source.judged, self._missing)
         return judged
+
+
+def _other_spellings(ids: Collection[str]) -> dict[str, str]:
+    """Ids by how a spreadsheet writes the same number: ``1`` becomes ``1.0``, and back."""
+    swapped = ((item, swapped_spelling(item)) for item in ids)
+    return {other: item for item, other in swapped if other and other not in ids}
 
 
 class JudgesTally:
@@ -222,7 +244,7 @@ class JudgesTally:
     def _rating(self, value: Any) -> float | None:
         if value is None or value == "":
             return None
-        number = label_of(value)
+        number = rating_of(value)
         if number is None:
             self.words = True
             return self._codes.setdefault(str(value).strip().casefold(), len(self._codes) + 0.5)

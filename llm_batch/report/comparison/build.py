@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_batch.errors import ConfigError
+from llm_batch.flags import expanded
 from llm_batch.report.build import build_report
 from llm_batch.report.comparison.model import (
     COMPARISON_SCHEMA,
@@ -20,9 +21,11 @@ from llm_batch.report.comparison.rows import (
     Rows,
     read_rows,
     shared_fields,
+    spelt_alike,
 )
 from llm_batch.report.comparison.sentences import cautions, headline, next_steps
 from llm_batch.report.comparison.settings import SetUp, differing, judged_differently, set_up
+from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.model import Columns, Report
 from llm_batch.stats.interval import wilson
 from llm_batch.stats.multiple import holm
@@ -64,7 +67,9 @@ def compare_reports(
         ConfigError: Fewer than two files, the same file twice, or other items or judges without
             ``anyway``.
     """
+    paths = [expanded(path) for path in paths]
     _check_paths(paths)
+    notes = _notes(paths, columns) if columns else []
     reports = tuple(
         build_report(path, by=by, level=level, columns=columns, calls=False) for path in paths
     )
@@ -77,6 +82,8 @@ def compare_reports(
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(reports)
     rows = tuple(read_rows(report, fields) for report in reports)
+    for other in rows[1:]:
+        spelt_alike(rows[0], other)
     names = _names([str(path) for path in paths])
     differences = tuple(
         against(name, reports[0], report, rows[0], each, level, anyway)
@@ -99,10 +106,31 @@ def compare_reports(
     comparison = replace(
         comparison,
         headline=headline(comparison),
-        warnings=tuple(cautions(comparison, reports, [each.known for each in made], judges)),
+        warnings=(
+            *cautions(comparison, reports, [each.known for each in made], judges),
+            *dict.fromkeys(notes),
+        ),
         next_steps=tuple(next_steps(comparison, reports[0].items.population)),
     )
     return Compared(comparison, reports, rows)
+
+
+def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
+    """How files that llmb did not write are read.
+
+    Raises:
+        ConfigError: A file has repeats of an item, which are no pairs of their own.
+    """
+    notes: list[str] = []
+    for path in paths:
+        results = ForeignFile(path, columns)
+        if results.cluster:
+            raise ConfigError(
+                f"{path} has several rows of one {results.cluster}: {results.notes[-1]}",
+                "a comparison takes one row of each item: choose it with --where FIELD=VALUE",
+            )
+        notes += results.notes
+    return notes
 
 
 def _check_paths(paths: Sequence[str | Path]) -> None:

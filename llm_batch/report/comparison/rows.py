@@ -13,6 +13,7 @@ from math import isfinite, nan
 
 import msgspec
 
+from llm_batch.report.group_tally import swapped_spelling
 from llm_batch.report.items import ItemLine, category_of, read_items
 from llm_batch.report.model import Report
 from llm_batch.report.tally import SCORE_LIMIT
@@ -83,9 +84,22 @@ def common_places(first: Rows, second: Rows) -> Iterator[tuple[str, int, int]]:
             yield id, place, other
 
 
+def spelt_alike(first: Rows, second: Rows) -> None:
+    """Give the items of the second run the ids of the first, where a spreadsheet changed them.
+
+    It makes 1.0 of 1 in a column with a gap; that is looked at where no id fits as it is.
+    """
+    if first.index.keys().isdisjoint(second.index):
+        index = {swapped_spelling(id) or id: place for id, place in second.index.items()}
+        if not first.index.keys().isdisjoint(index):
+            second.index = index
+
+
 def items_with(report: Report, ids: Collection[str]) -> dict[str, ItemLine]:
     """The items with these ids, whole."""
-    return {item.id: item for item in read_items(report) if item.id in ids}
+    items = ((item.id, item) for item in read_items(report))
+    named = ((id if id in ids else swapped_spelling(id), item) for id, item in items)
+    return {id: item for id, item in named if id in ids}
 
 
 def _score(item: ItemLine) -> float:
