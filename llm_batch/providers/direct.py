@@ -105,9 +105,9 @@ class DirectProvider:
             except Timeout as error:
                 raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
-                completion = completion_from_reply(body, headers.get(COST_HEADER))
+                completion = completion_from_reply(body, headers.get(COST_HEADER), request)
                 return Reply(completion, limit_headers(headers))
-            raise error_from_reply(status, body, headers)
+            raise error_from_reply(status, body, headers, request)
 
         return self.dialect.ask(request, send)
 
@@ -119,7 +119,7 @@ class DirectProvider:
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
-        return completion_from_reply(body)
+        return completion_from_reply(body, asked=request)
 
     @property
     def level(self) -> int:
