@@ -95,7 +95,9 @@ _KNOWS_DEVELOPER = re.compile(
     r"support\w* values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
 )
 # Kinds of errors that no other form of the request changes.
-_OF_SOMETHING_ELSE = frozenset(("too_long", "filtered", "key", "quota", "model", "unparsed"))
+_OF_SOMETHING_ELSE = frozenset(
+    ("too_long", "filtered", "key", "forbidden", "quota", "model", "unparsed")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +246,26 @@ class Dialect:
             self._keep(form, request, way.why)
             return answer
 
-    def relax(self, level: int) -> bool:
-        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
-        if level + 1 >= len(STRUCTURED):
+    def adopt(self, form: Form, request: Request, error: ProviderError) -> bool:
+        """Ask otherwise from now on, where a request that was sent in a form was refused for it.
+
+        This is for what is not sent at once: whether the other form helps is seen later.
+
+        Returns:
+            Whether there is another form; it may be in use by now.
+        """
+        other = self._other(form, request, error)
+        if other is None:
             return False
-        with self._lock:
-            self.form = replace(self.form, level=max(self.form.level, level + 1))
+        self._take(other, other.level, dict.fromkeys(other.differs_in(form), error.message))
         return True
+
+    def worked(self, form: Form, request: Request) -> None:
+        """A request was answered in a form: later refusals in it are not its format's fault."""
+        key = (request.step, form.level)
+        if "response_format" in request.params and key not in self._worked:
+            with self._lock:
+                self._worked.add(key)
 
     def _other(self, form: Form, request: Request, error: ProviderError) -> Form | None:
         """The next form to try after a refusal; ``None`` when another one changes nothing."""
@@ -308,18 +323,18 @@ class Dialect:
             request: What was answered.
             why: By what was changed for it, how it was refused before.
         """
-        key = (request.step, form.level)
-        if "response_format" in request.params and key not in self._worked:
-            with self._lock:
-                self._worked.add(key)
-        if not why:
-            return
-        with self._lock:
-            now = self.form
+        self.worked(form, request)
+        if why:
             # Where a stricter format was answered, it was this request that could not have it.
             only_here = any((request.step, level) in self._worked for level in range(form.level))
+            self._take(form, 0 if only_here else form.level, why)
+
+    def _take(self, form: Form, level: int, why: Mapping[str, str]) -> None:
+        """Use a form from now on, with this level at least, and say what is new."""
+        with self._lock:
+            now = self.form
             kept = Form(
-                now.level if only_here else max(now.level, form.level),
+                max(now.level, level),
                 {**now.renamed, **form.renamed},
                 now.left_out | form.left_out,
                 now.system if form.system == "system" else form.system,

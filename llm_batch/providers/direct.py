@@ -121,15 +121,6 @@ class DirectProvider:
         """The completion in a reply that came by another way; errors as in `complete`."""
         return completion_from_reply(body, asked=request)
 
-    @property
-    def level(self) -> int:
-        """How laxly objects are asked for; 0 is the strictest way."""
-        return self.dialect.form.level
-
-    def relax(self, level: int) -> bool:
-        """As `Dialect.relax`."""
-        return self.dialect.relax(level)
-
     def close(self) -> None:
         self._wire.close()
 

@@ -228,15 +228,6 @@ class LitellmProvider:
                     return whole
                 raise translated(error, seen, _REHEARSAL_SECONDS) from error
 
-    @property
-    def level(self) -> int:
-        """How laxly objects are asked for; 0 is the strictest way."""
-        return self.dialect.form.level
-
-    def relax(self, level: int) -> bool:
-        """As `Dialect.relax`."""
-        return self.dialect.relax(level)
-
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
 
