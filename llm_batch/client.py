@@ -38,9 +38,10 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 #: The first pause of the whole client where the provider does not say how long. It doubles like
 #: the backoff, so that six attempts outlast a minute: what most limits are counted in.
 _FIRST_PAUSE_SECONDS = 2.0
-#: Where a key, model and parameters that have answered in this run are refused for as many items
-#: in a row, with no answer between them, they are for good; fewer are a matter of those items.
+#: A key that has answered in this run and is refused for as many items in a row, with no answer
+#: between them, is refused for good; fewer are a matter of those items.
 FORBIDDEN_IN_A_ROW = 5
+# So it is with a model and with a setting.
 _MAY_BE_OF_ONE_ITEM = frozenset(("key", "model", "setting"))
 #: A provider that asks for a longer pause than this is not waited for: the run ends instead.
 LONGEST_PAUSE_SECONDS = 600.0
