@@ -38,6 +38,8 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 #: A key that has answered in this run and is refused for as many items in a row, with no answer
 #: between them, is refused for good; fewer are a matter of those items.
 FORBIDDEN_IN_A_ROW = 5
+# So it is with a model and with a setting.
+_MAY_BE_OF_ONE_ITEM = frozenset(("key", "model", "setting"))
 #: A provider that asks for a longer pause than this is not waited for: the run ends instead.
 LONGEST_PAUSE_SECONDS = 600.0
 # The spread added to a pause that was asked for, so that clients do not return in one instant.
@@ -110,7 +112,7 @@ class Client:
         self._answered = False
         self._key_answered = False
         self._resumed = resumed
-        # Items that the key was refused for since the last answer.
+        # Items that it was refused for since the last answer.
         self._forbidden: set[str] = set()
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
@@ -296,7 +298,9 @@ class Client:
         if kind == "unreachable" and not self._answered:
             # It never answered anything: this is a wrong address or a server that is not up.
             kind = "refused"
-        elif kind == "key" and self._is_about_one_item(progress.request.item_id, error):
+        elif kind in _MAY_BE_OF_ONE_ITEM and self._is_about_one_item(
+            progress.request.item_id, error
+        ):
             kind = "forbidden"
         elif isinstance(error, Refused) and kind != "budget":
             kind = "refused"
@@ -313,7 +317,7 @@ class Client:
         )
 
     def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
-        """Whether a key that is refused has answered others, so that the item is at fault."""
+        """Whether what is refused has answered others, so that the item is at fault."""
         forbidden = self._forbidden
         forbidden.add(item_id)
         answered = self._key_answered or (self._resumed and error.status_code == 403)

@@ -189,6 +189,18 @@ def test_a_refusal_says_what_to_do() -> None:
     assert call.failure.message == "no credit (add credit)"
 
 
+@pytest.mark.parametrize(("status", "kind"), [(404, "model"), (400, "setting"), (403, "setting")])
+def test_a_model_or_a_setting_that_was_answered_is_refused_for_an_item_only(
+    status: int, kind: str
+) -> None:
+    refusal = Refused("no", kind=kind, status_code=status)
+    rig = Rig([completion(), refusal, completion(), refusal])
+    assert failures(rig, "abc") == ["", "forbidden", ""]
+    kinds = failures(rig, "abcdefgh")
+    assert kinds == [*["forbidden"] * (FORBIDDEN_IN_A_ROW - 1), *["refused"] * 4]
+    assert failures(Rig([refusal]), "a") == ["refused"]
+
+
 def forbidden(status: int = 403) -> Refused:
     return Refused("not allowed", kind="key", status_code=status)
 

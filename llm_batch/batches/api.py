@@ -388,7 +388,9 @@ def error_in_line(error: object) -> tuple[bytes, ProviderError]:
     code = fields.text("code", "type", "status")
     if told.kind != Rejected.kind or _FOR_GOOD.search(code):
         return body, told
-    return body, Unavailable(said, kind="failed")
+    passing = Unavailable(said, kind="failed")
+    passing.words = told.words
+    return body, passing
 
 
 def refusal_of(job_id: str, message: str, code: str, status: int = 400) -> ProviderError:

@@ -153,7 +153,7 @@ def _keep(ended: Ended, config: Config, journal: Journal, log: JobLog) -> tuple[
                 continue
             call = call_of(each, stub, tariff)
         elif each.error is not None and each.error.maybe_billed:
-            call = lost_call(each, stub, tariff is not None)
+            call = lost_call(each, stub, tariff)
         else:
             continue
         journal.append(call)

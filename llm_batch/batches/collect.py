@@ -109,7 +109,7 @@ def collected(
     return list(found.values())
 
 
-def spared(found: list[Collected], proven: bool) -> list[Collected]:
+def spared(found: list[Collected], proven: bool, resumed: bool) -> list[Collected]:
     """What became of the requests of a job, where a refusal of one is no refusal of the run.
 
     A job is taken with the same key and model as its lines. So a line that is refused beside one
@@ -119,20 +119,27 @@ def spared(found: list[Collected], proven: bool) -> list[Collected]:
     Args:
         found: Of one job.
         proven: Whether its model has answered before.
+        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
+            then, as in `llm_batch.client`.
     """
     kinds = {each.error.kind for each in found if isinstance(each.error, Refused)}
     refused = sum(isinstance(each.error, Refused) for each in found)
     alone = proven or refused < len(found) or len(kinds) > 1
     return [
         replace(each, error=_of_the_line(each.error))
-        if alone and isinstance(each.error, Refused) and each.error.kind != "quota"
+        if isinstance(each.error, Refused)
+        and each.error.kind != "quota"
+        and (alone or (resumed and each.error.status_code == 403))
         else each
         for each in found
     ]
 
 
 def _of_the_line(error: Refused) -> Rejected:
-    return Rejected(error.message, status_code=error.status_code)
+    kind = "forbidden" if error.kind in ("key", "model") else ""
+    alone = Rejected(error.message, kind=kind, status_code=error.status_code)
+    alone.words = error.words
+    return alone
 
 
 def _missing(position: int, state: JobState) -> ProviderError:
@@ -161,17 +168,31 @@ def is_collected(journal: Journal, entry: Entry, job: Job) -> bool:
     )
 
 
-def lost_call(found: Collected, request: Request, priced: bool) -> Call:
-    """The failed call of an outcome that is no answer and may have been billed, at its worst."""
+def lost_cost(found: Collected, tariff: Tariff | None) -> tuple[float | None, bool]:
+    """What an outcome that is no answer and may have been billed costs, and whether at its worst.
+
+    USD; ``None`` where nobody can tell.
+    """
+    partial = found.error.partial if found.error is not None else None
+    usage = partial.usage if partial is not None else None
+    ours: float | None = None
+    if tariff is not None:
+        ours = (found.entry.most or 0.0) if usage is None else tariff.cost(usage, batch=True)
+    return larger(ours, partial.reported_cost if partial is not None else None), usage is None
+
+
+def lost_call(found: Collected, request: Request, tariff: Tariff | None) -> Call:
+    """The failed call of an outcome that is no answer and may have been billed."""
     error = found.error
     assert error is not None  # or it would be an answer
+    cost, at_worst = lost_cost(found, tariff)
     attempt = Attempt(1, found.job.at, found.seconds, error.kind, maybe_billed=True)
     return Call(
         request,
         (attempt,),
         failure=Failure(error.kind, error.message, error.status_code),
-        cost=(found.entry.most or 0.0) if priced else None,
-        worst_case=True,
+        cost=cost,
+        worst_case=at_worst,
     )
 
 

@@ -12,9 +12,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from llm_batch.batches.collect import Collected, call_of, is_collected, lost_call, spared
+from llm_batch.batches.collect import (
+    Collected,
+    call_of,
+    is_collected,
+    lost_call,
+    lost_cost,
+    spared,
+)
 from llm_batch.batches.job_log import JobLog, stub_of
 from llm_batch.batches.jobs import Ended, Jobs
 from llm_batch.batches.late import Late
@@ -31,7 +40,6 @@ from llm_batch.errors import (
     OutputError,
     ProviderError,
     Refused,
-    Rejected,
     Transient,
     Unavailable,
 )
@@ -40,7 +48,8 @@ from llm_batch.journal import Journal
 from llm_batch.manifest import jobs_path
 from llm_batch.progress import Stop
 from llm_batch.providers.batching import VENDORS
-from llm_batch.providers.refusals import mentions_response_format
+from llm_batch.providers.dialect import Form
+from llm_batch.providers.refusals import error_from_reply
 from llm_batch.records import Call, Failure, Request, is_key_before
 
 #: Calls that are handed over in one wait.
@@ -107,14 +116,16 @@ class BatchEngine:
         self._names_before: dict[str, None] = {}
         self._keys_before: dict[str, str] = {}
         self._tries = Tries()
-        # By job: how laxly it asks for objects.
-        self._levels: dict[str, int] = {}
-        # Models that have answered, and steps with how laxly they were asked when they were.
+        # By job: how its requests are put.
+        self._forms: dict[str, Form] = {}
+        # Models that have answered, and whether any did in an earlier session.
         self._proven: set[str] = set()
-        self._asked_well: set[tuple[str, str, int]] = set()
+        self._resumed = journal.answers > 0
         # By job that has ended: keys whose calls are not in the journal yet.
         self._left: dict[str, set[str]] = {}
         self._given: dict[str, str] = {}
+        for model, connection in self._connections.items():
+            connection.wire.dialect.tell = partial(self._adapted, model)
         self._attach()
 
     @property
@@ -216,7 +227,7 @@ class BatchEngine:
                 if job.id in self._jobs.watches:
                     self._job_of[entry.key] = job.id
         for watch in self._jobs.watches.values():
-            self._levels[watch.job.id] = self._connections[watch.job.model].wire.level
+            self._forms[watch.job.id] = self._connections[watch.job.model].wire.dialect.form
         if count and self._jobs.watches:
             requests = "1 request" if count == 1 else f"{count:,} requests"
             self._say(f"taken up again: {self._jobs.names()}, with {requests} not answered yet")
@@ -296,7 +307,7 @@ class BatchEngine:
             if isinstance(each, Unfit):
                 self._fail(each.request, each.error)
                 continue
-            self._levels[each.job.id] = each.level
+            self._forms[each.job.id] = each.form
             for request in each.requests:
                 self._joined[request.key] = request
                 self._job_of[request.key] = each.job.id
@@ -315,10 +326,10 @@ class BatchEngine:
                     self._put(request)
             return
         left = self._left[job.id] = set()
-        found = spared(ended.found, job.model in self._proven)
+        told = map(self._told_again, ended.found)
+        found = spared(list(told), job.model in self._proven, self._resumed)
         if any(each.completion is not None for each in found):
             self._proven.add(job.model)
-            self._asked_well.add((job.model, job.entries[0].step, self._levels.get(job.id, 0)))
         missed = any(each.completion is None and each.entry.key in self._joined for each in found)
         for each in found:
             self._settle(each, left)
@@ -346,6 +357,7 @@ class BatchEngine:
         if error is None:
             left.add(key)
             if request is not None:
+                self._connections[request.model].wire.dialect.worked(self._form(each), request)
                 self._finish(each, request)
             else:
                 self._unclaimed[key] = each
@@ -354,47 +366,53 @@ class BatchEngine:
         if request is None:  # it is submitted again when it is asked for
             self._tries.forget(key)
             if error.maybe_billed:
-                self._book(each, stub_of(each.entry, each.job.model))
-                self.money.charge(key, most)
+                self.money.charge(key, self._book(each, stub_of(each.entry, each.job.model)))
             self.money.release(key)
             return
         if self._is_worth_another(each, request, error, times):
             if not error.maybe_billed:
                 self._put(request)
                 return
-            self._book(each, request)
-            self._budget.charge(request.item_id, most)
+            self._budget.charge(request.item_id, self._book(each, request))
             if self._budget.hold_more(request.item_id, most):
                 self._put(request)
                 return
             error = Unavailable("the budget has no room for another attempt", kind="budget")
         left.add(key)
         self._given[key] = each.job.id
-        self._fail(request, error, most if error.maybe_billed else 0.0)
+        cost, at_worst = lost_cost(each, self._priced[request.model].tariff)
+        self._fail(
+            request, error, *((cost or 0.0, at_worst) if error.maybe_billed else (0.0, False))
+        )
 
-    def _book(self, each: Collected, request: Request) -> None:
+    def _told_again(self, each: Collected) -> Collected:
+        """What became of a request, now that it is at hand: an error may quote it."""
+        error, request = each.error, self._joined.get(each.entry.key)
+        if request is None or error is None or error.status_code is None or error.maybe_billed:
+            return each
+        return replace(each, error=error_from_reply(error.status_code, each.body, {}, request))
+
+    def _book(self, each: Collected, request: Request) -> float:
         """Write down what an answer that cannot be read may have cost, before it is asked again."""
-        priced = self._priced[request.model].tariff is not None
-        self._journal.append(lost_call(each, request, priced))
+        call = lost_call(each, request, self._priced[request.model].tariff)
+        self._journal.append(call)
+        return call.cost or 0.0
 
     def _is_worth_another(
         self, each: Collected, request: Request, error: ProviderError, tries: int
     ) -> bool:
         if error.kind == "batch_cancelled":
             return True  # it goes live, or back
-        level = self._levels[each.job.id]
-        may_be = "response_format" in request.params and self._may_be_the_format(each, error, level)
-        if may_be and self._connections[request.model].wire.relax(level):
+        dialect = self._connections[request.model].wire.dialect
+        if dialect.adopt(self._form(each), request, error):
             return True
         return isinstance(error, Transient) and tries < self._config.limits.max_attempts
 
-    def _may_be_the_format(self, each: Collected, error: ProviderError, level: int) -> bool:
-        """Whether a line failed for the way it asks for an object, whatever the words."""
-        if mentions_response_format(each.body):
-            return True
-        worked = (each.job.model, each.entry.step, level) in self._asked_well
-        kind = error.kind in (Rejected.kind, Unavailable.kind)
-        return not worked and kind and error.status_code in (400, 422, 500)
+    def _form(self, each: Collected) -> Form:
+        return self._forms.get(each.job.id) or Form()
+
+    def _adapted(self, model: str, what: str) -> None:
+        self._say(f"{model} {what}")
 
     def _finish(self, found: Collected, request: Request) -> None:
         self._given[found.entry.key] = found.job.id
@@ -403,14 +421,16 @@ class BatchEngine:
     def _call(self, found: Collected, request: Request) -> Call:
         return self._tries.before(call_of(found, request, self._priced[request.model].tariff))
 
-    def _fail(self, request: Request, error: ProviderError, cost: float = 0.0) -> None:
+    def _fail(
+        self, request: Request, error: ProviderError, cost: float = 0.0, at_worst: bool = False
+    ) -> None:
         """A request that is not tried again in this run, and may have cost so many USD."""
         kind = "refused" if isinstance(error, Refused) else error.kind
         message = f"{error.message} ({error.hint})" if error.hint else error.message
         priced = self._priced[request.model].tariff is not None
         failure = Failure(kind, message, error.status_code)
         call = Call(
-            request, (), failure=failure, cost=cost if priced else None, worst_case=cost > 0
+            request, (), failure=failure, cost=cost if priced else None, worst_case=at_worst
         )
         self._ready.append(self._tries.before(call))
 

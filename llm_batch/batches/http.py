@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from llm_batch.batches.api import Fields
 from llm_batch.errors import ProviderError, Rejected, Unavailable
 from llm_batch.providers.address import shown
 from llm_batch.providers.base import Prepared
+from llm_batch.providers.bodies import value_in
 from llm_batch.providers.refusals import error_from_reply
 from llm_batch.providers.wire import ENCODINGS, Wire
 
@@ -129,26 +129,18 @@ def decoded(raw: bytes) -> Any:
     Raises:
         ValueError: It is no JSON, or nested too deep.
     """
-    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return msgspec.json.decode(raw)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
         try:
-            lax = json.loads(
-                raw.decode("utf-8", "replace"),
-                parse_constant=lambda _: None,
-                parse_float=_finite,
-                parse_int=lambda text: int(text) if len(text) < 19 else _finite(text),
-            )
-            plain = json.dumps(lax, ensure_ascii=False).encode("utf-8", "replace")
-            return msgspec.json.decode(plain)
-        except (ValueError, RecursionError):
-            raise ValueError(str(error)) from None
+            text = json.dumps(value_in(raw), ensure_ascii=False).encode("utf-8", "replace")
+            return json.loads(text, parse_constant=lambda _: None, parse_int=_number)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -12,20 +12,18 @@ from llm_batch.config import Config, Model
 from llm_batch.providers import make_provider
 from llm_batch.providers.base import Prepared
 from llm_batch.providers.batching import batch_vendor
+from llm_batch.providers.dialect import Dialect
 from llm_batch.records import Completion, Message, Request
 
 
 class Wire(Protocol):
     """What a provider says of its requests and replies when somebody else carries them."""
 
+    dialect: Dialect
+
     def prepared(self, request: Request) -> Prepared: ...
 
     def read(self, request: Request, body: bytes) -> Completion: ...
-
-    @property
-    def level(self) -> int: ...
-
-    def relax(self, level: int) -> bool: ...
 
     def close(self) -> None: ...
 

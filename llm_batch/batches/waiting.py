@@ -15,6 +15,7 @@ from llm_batch.config import Config
 from llm_batch.errors import ProviderError, Rejected
 from llm_batch.fleet import FleetModel
 from llm_batch.progress import Stop
+from llm_batch.providers.dialect import Form
 from llm_batch.records import Request
 
 #: Requests that are held at once: what fits into memory on any machine.
@@ -28,12 +29,12 @@ class Begun:
     Attributes:
         job: The job.
         requests: In the order of its entries.
-        level: How laxly objects are asked for in it.
+        form: How they are put in it.
     """
 
     job: Job
     requests: list[Request]
-    level: int
+    form: Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Waiting:
 
     def _begin(self, model: str, packed: Pack, waiting: deque[Request]) -> Begun | Unfit | None:
         """A job of these requests; ``None`` when it cannot be now, and they wait on."""
-        level = self._connections[model].wire.level
+        form = self._connections[model].wire.dialect.form
         job = None
         try:
             if not self._stop.reason:
@@ -144,4 +145,4 @@ class Waiting:
         if job is None:
             waiting.extendleft(reversed(packed.requests))
             return None
-        return Begun(job, packed.requests, level)
+        return Begun(job, packed.requests, form)

@@ -14,20 +14,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Timeout,
+    Transient,
+    Unavailable,
+)
 from llm_batch.providers.redact import without_keys
 from llm_batch.providers.refusals import Words, is_about_format, is_passing
 from llm_batch.records import Message, Request
 
+K = TypeVar("K")
 T = TypeVar("T")
+V = TypeVar("V")
 
 #: How a step's output schema can be asked for, strictest first. A plain schema has only the
 #: keywords that every compiler of schemas knows, and is not ``strict``.
 STRUCTURED = ("json_schema", "plain_schema", "json_object", "prompt")
 # Forms of one request, the first included: every step of the way down, and a few parameters.
 _MOST_FORMS = 9
-# Calls that are remembered as not helped by a laxer format, in case they are tried again.
+# Calls that are remembered, in case they are tried again.
 _MOST_REMEMBERED = 10_000
+# Once so many calls of a step were not helped by a laxer format, only words about it lead to one.
+_MOST_IN_VAIN = 3
 
 _PLAIN_KEYWORDS = frozenset(
     ("type", "properties", "required", "items", "enum", "anyOf", "description", "$defs", "$ref")
@@ -50,7 +62,7 @@ _OPTIONAL = {
     "top_logprobs": "top_logprobs",
     "n": "n",
     "user": "user",
-    "reasoning_effort": "reasoning_effort",
+    "reasoning_effort": "reasoning[_ ]?effort",
     "verbosity": "verbosity",
     "parallel_tool_calls": "parallel_tool_calls",
     "store": "store",
@@ -65,7 +77,8 @@ _NOT_TAKEN = re.compile(
     r"|implement|recogni|valid for)|n[o']t (?:support|accept|allow|take)|unrecogni[sz]ed|unknown"
     r"|extra (?:inputs|fields)|unexpected|only the default|deprecated|incompatible"
     r"|cannot (?:both )?be (?:used|set|specified|combined)|can't be|does not (?:accept|take|have)"
-    r"|may only be (?:set|used)|only [\d.]+ is|only temperature|use .{0,40}instead",
+    r"|may only be (?:set|used)|only [\d.]+ is|only temperature|use .{0,40}instead"
+    r"|not a valid (?:field|param|arg)|immutable|(?:is|are) fixed",
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"cannot both|both be|not both|only one of", re.IGNORECASE)
@@ -73,6 +86,8 @@ _NO_SYSTEM = re.compile(
     r"(?:system|developer)['\"`]? (?:role|message|instruction|prompt)s?\b.{0,40}"
     r"(?:not|n't|unsupported)|(?:not|n't) support.{0,20}['\"`](?:system|developer)"
     r"|(?:only|unsupported|invalid|unknown|unexpected) (?:\w+ ){0,3}roles?\b|roles must alternate"
+    r"|(?:not|n't) support (?:system|developer) (?:role|message|instruction|prompt)"
+    r"|role must be (?:in|one of)(?!.{0,60}system)"
     r"|role.{0,40}['\"`](?:system|developer)|input should be ['\"](?:user|assistant)",
     re.IGNORECASE,
 )
@@ -80,7 +95,9 @@ _KNOWS_DEVELOPER = re.compile(
     r"support\w* values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
 )
 # Kinds of errors that no other form of the request changes.
-_OF_SOMETHING_ELSE = frozenset(("too_long", "filtered", "key", "quota", "model", "unparsed"))
+_OF_SOMETHING_ELSE = frozenset(
+    ("too_long", "filtered", "key", "forbidden", "quota", "model", "unparsed")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +162,32 @@ class Form:
         return [*made, *(Message("user", text) for text in before)]
 
 
+@dataclass(slots=True)
+class _Way:
+    """The forms that a request has been asked in so far.
+
+    Attributes:
+        form: The one to ask in now.
+        why: By what was changed, how it was refused before.
+        first: The refusal that it may end with, should no form help.
+        tried: How many forms there were, this one included.
+    """
+
+    form: Form
+    why: dict[str, str] = field(default_factory=dict)
+    first: ProviderError | None = None
+    tried: int = 1
+
+    def turn_to(self, other: Form, error: ProviderError) -> None:
+        """Ask in another form, since the one before was refused."""
+        before = self.form
+        self.why |= dict.fromkeys(other.differs_in(before), error.message)
+        if other.left_out == before.left_out and other.system == before.system:
+            self.first = self.first or error  # another format or name: it may not help
+        self.form = other
+        self.tried += 1
+
+
 class Dialect:
     """What the deployment of one model takes; used from many threads.
 
@@ -161,7 +204,10 @@ class Dialect:
         self._lock = threading.Lock()
         # Formats that were answered, by step; what fails later is not the format's fault.
         self._worked: set[tuple[str, int]] = set()
-        self._not_helped: set[tuple[str, str]] = set()
+        self._in_vain: dict[str, int] = {}
+        self._not_helped: dict[tuple[str, str], None] = {}
+        # Calls whose way down was broken off: where their next attempt goes on.
+        self._broken_off: dict[tuple[str, str, int], _Way] = {}
 
     def ask(self, request: Request, send: Callable[[Form], T]) -> T:
         """Send a request in the form that is known, and in others while it is refused for it.
@@ -172,35 +218,54 @@ class Dialect:
 
         Raises:
             ProviderError: As the first form was refused, where no other one was answered.
+            Transient: The way to another form was broken off, by a limit say, or a refusal on it
+                may have been billed. The next attempt at the same request goes on from there.
         """
-        form, why = self.form, dict[str, str]()
-        first: ProviderError | None = None
-        for tried in range(1, _MOST_FORMS + 1):
+        key = (request.item_id, request.step, request.sample)
+        way = self._broken_off.pop(key, None) or _Way(self.form)
+        while True:
+            form = way.form
             try:
                 answer = send(form)
             except ProviderError as error:
-                other = self._other(form, request, error) if tried < _MOST_FORMS else None
-                if other is None:
-                    if first is None or _says_more(error, first):
+                other = self._other(form, request, error) if way.tried < _MOST_FORMS else None
+                if other is not None:
+                    way.turn_to(other, error)
+                    if not error.maybe_billed:
+                        continue
+                elif way.first is None or _says_more(error, way.first):
+                    if not isinstance(error, Transient) or way.tried == 1:
                         raise
+                else:
                     self._remember_not_helped(request)
-                    raise first from error
-                why |= dict.fromkeys(other.differs_in(form), error.message)
-                if other.left_out == form.left_out and other.system == form.system:
-                    first = first or error  # another format, or another name: it may not help
-                form = other
-            else:
-                self._keep(form, request, why)
-                return answer
-        raise AssertionError("the last form was answered or refused")
+                    raise way.first from error
+                _remember(self._broken_off, key, way)
+                if isinstance(error, Transient):
+                    raise
+                raise _again(error) from error
+            self._keep(form, request, way.why)
+            return answer
 
-    def relax(self, level: int) -> bool:
-        """Ask for objects more laxly than at a level from now on; ``False`` when nothing is."""
-        if level + 1 >= len(STRUCTURED):
+    def adopt(self, form: Form, request: Request, error: ProviderError) -> bool:
+        """Ask otherwise from now on, where a request that was sent in a form was refused for it.
+
+        This is for what is not sent at once: whether the other form helps is seen later.
+
+        Returns:
+            Whether there is another form; it may be in use by now.
+        """
+        other = self._other(form, request, error)
+        if other is None:
             return False
-        with self._lock:
-            self.form = replace(self.form, level=max(self.form.level, level + 1))
+        self._take(other, other.level, dict.fromkeys(other.differs_in(form), error.message))
         return True
+
+    def worked(self, form: Form, request: Request) -> None:
+        """A request was answered in a form: later refusals in it are not its format's fault."""
+        key = (request.step, form.level)
+        if "response_format" in request.params and key not in self._worked:
+            with self._lock:
+                self._worked.add(key)
 
     def _other(self, form: Form, request: Request, error: ProviderError) -> Form | None:
         """The next form to try after a refusal; ``None`` when another one changes nothing."""
@@ -229,6 +294,7 @@ class Dialect:
         any_words = may_be and not is_passing(words)
         worked = (request.step, form.level) in self._worked
         helped = (request.item_id, request.step) not in self._not_helped
+        helped = helped and self._in_vain.get(request.step, 0) < _MOST_IN_VAIN
         return laxer if any_words and helped and not worked else None
 
     def _with_other_params(
@@ -258,18 +324,18 @@ class Dialect:
             request: What was answered.
             why: By what was changed for it, how it was refused before.
         """
-        key = (request.step, form.level)
-        if "response_format" in request.params and key not in self._worked:
-            with self._lock:
-                self._worked.add(key)
-        if not why:
-            return
-        with self._lock:
-            now = self.form
+        self.worked(form, request)
+        if why:
             # Where a stricter format was answered, it was this request that could not have it.
             only_here = any((request.step, level) in self._worked for level in range(form.level))
+            self._take(form, 0 if only_here else form.level, why)
+
+    def _take(self, form: Form, level: int, why: Mapping[str, str]) -> None:
+        """Use a form from now on, with this level at least, and say what is new."""
+        with self._lock:
+            now = self.form
             kept = Form(
-                now.level if only_here else max(now.level, form.level),
+                max(now.level, level),
                 {**now.renamed, **form.renamed},
                 now.left_out | form.left_out,
                 now.system if form.system == "system" else form.system,
@@ -293,9 +359,8 @@ class Dialect:
 
     def _remember_not_helped(self, request: Request) -> None:
         with self._lock:
-            if len(self._not_helped) >= _MOST_REMEMBERED:
-                self._not_helped.clear()
-            self._not_helped.add((request.item_id, request.step))
+            self._in_vain[request.step] = self._in_vain.get(request.step, 0) + 1
+            _remember(self._not_helped, (request.item_id, request.step), None)
 
 
 _FORMATS = (
@@ -341,10 +406,10 @@ def _named_at(name: str, words: Words, said: str) -> int:
     if words.param:
         return 0 if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", words.param, re.IGNORECASE) else -1
     if name in _PLAIN_WORDS:
-        beside = r"(?:parameters?|supplied|field)\b:?"
+        beside = r"(?:(?:parameters?|supplied|field)\b:?|argument[^:]{0,40}:)"
         pattern = (
-            rf"['\"`](?:{pattern})['\"`]|{beside} (?:{pattern})\b"
-            rf"|\b(?:{pattern}) (?:parameter|(?:is|are) (?:not|un))"
+            rf"['\"`](?:{pattern})['\"`]|{beside} (?:{pattern})\b|\bbody\.(?:{pattern})\b"
+            rf"|\b(?:{pattern}) (?:parameter|field|(?:is|are) (?:not|un))|^(?:{pattern}):"
         )
     else:
         pattern = rf"(?<![a-z])(?:{pattern})(?![a-z])"
@@ -359,6 +424,21 @@ def _with_other_role(form: Form, request: Request, said: str) -> Form | None:
         return None
     developer = form.system == "system" and _KNOWS_DEVELOPER.search(said)
     return replace(form, system="developer" if developer else "user")
+
+
+def _remember(held: dict[K, V], key: K, value: V) -> None:
+    if len(held) >= _MOST_REMEMBERED:
+        held.clear()
+    held[key] = value
+
+
+def _again(error: ProviderError) -> Unavailable:
+    """A refusal that may have been billed, as one to try again after; it is charged meanwhile."""
+    again = Unavailable(
+        error.message, kind=error.kind, status_code=error.status_code, maybe_billed=True
+    )
+    again.partial, again.words = error.partial, error.words
+    return again
 
 
 def _says_more(error: ProviderError, first: ProviderError) -> bool:

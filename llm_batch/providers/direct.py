@@ -105,9 +105,9 @@ class DirectProvider:
             except Timeout as error:
                 raise too_slow(timeout_seconds) from error
             if 200 <= status < 300:
-                completion = completion_from_reply(body, headers.get(COST_HEADER))
+                completion = completion_from_reply(body, headers.get(COST_HEADER), request)
                 return Reply(completion, limit_headers(headers))
-            raise error_from_reply(status, body, headers)
+            raise error_from_reply(status, body, headers, request)
 
         return self.dialect.ask(request, send)
 
@@ -119,16 +119,7 @@ class DirectProvider:
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
-        return completion_from_reply(body)
-
-    @property
-    def level(self) -> int:
-        """How laxly objects are asked for; 0 is the strictest way."""
-        return self.dialect.form.level
-
-    def relax(self, level: int) -> bool:
-        """As `Dialect.relax`."""
-        return self.dialect.relax(level)
+        return completion_from_reply(body, asked=request)
 
     def close(self) -> None:
         self._wire.close()

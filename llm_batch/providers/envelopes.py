@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import ProviderError
-from llm_batch.providers.refusals import error_from_reply
-from llm_batch.records import writable
+from llm_batch.providers.refusals import error_from_reply, unquoted
+from llm_batch.records import Request, writable
 
 #: Codes, and words beside a code, that say that all is well.
 _OF_FINE = """
@@ -56,12 +56,15 @@ _MEANING = tuple(
 _LONGEST = 2000
 
 
-def failure_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> ProviderError | None:
+def failure_in(
+    value: Mapping[str, Any], choice: Mapping[str, Any], asked: Request | None = None
+) -> ProviderError | None:
     """The error that a reply with status 200 tells of; ``None`` when it tells of none.
 
     Args:
         value: The reply.
         choice: Its first choice; empty without one.
+        asked: What was asked: an error may quote it.
     """
     message = choice.get("message")
     holders = (value, choice, message if isinstance(message, dict) else {})
@@ -71,13 +74,13 @@ def failure_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> ProviderE
                 if isinstance(said, list):
                     said = next(filter(is_error, said[:8]))
                 if isinstance(said, dict):
-                    return _told(said)
-                return _told({"message": "" if said is True else str(said)})
+                    return _told(said, asked)
+                return _told({"message": "" if said is True else str(said)}, asked)
     base = value.get("base_resp")
     if isinstance(base, dict) and not _is_fine(base.get("status_code")):
-        return _told(base)
+        return _told(base, asked)
     if _is_envelope_of_failure(value, bool(choice)):
-        return _told(value)
+        return _told(value, asked)
     return None
 
 
@@ -123,11 +126,12 @@ def _is_envelope_of_failure(value: Mapping[str, Any], answered: bool) -> bool:
     return bad or ("detail" in value and said and value.get("choices") is None)
 
 
-def _told(error: Mapping[str, Any]) -> ProviderError:
+def _told(error: Mapping[str, Any], asked: Request | None) -> ProviderError:
     """The error of ours for what a vendor says, as if it had come with a fitting status."""
     codes = [str(error[name]) for name in (*_CODES, "type", "status") if error.get(name)]
     words = _words_in(error)
-    both = f"{' '.join(codes)} {words[0] if words else ''}"[:_LONGEST]
+    said = unquoted(str(words[0])[:_LONGEST], asked) if words else ""
+    both = f"{' '.join(codes)} {said}"[:_LONGEST]
     status = next((int(code) for code in codes if _HTTP_ERROR.fullmatch(code)), None)
     meaning = next((status for status, found in _MEANING if found.search(both)), 502)
     if "status_msg" in error and codes:
@@ -137,6 +141,8 @@ def _told(error: Mapping[str, Any]) -> ProviderError:
     if meaning == _FILTERED and status in (None, 400, 403, 422, 451):
         body["type"], status = "content_filter", 400
     written = {name: writable(str(said))[:_LONGEST] for name, said in body.items() if said}
-    told = error_from_reply(status or meaning or 400, msgspec.json.encode({"error": written}), {})
+    told = error_from_reply(
+        status or meaning or 400, msgspec.json.encode({"error": written}), {}, asked
+    )
     told.maybe_billed = True
     return told

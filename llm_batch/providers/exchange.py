@@ -33,6 +33,7 @@ from llm_batch.providers.wire import (
     too_large,
     undecodable,
 )
+from llm_batch.records import Request
 
 _CHUNK = 65536
 # litellm asks Ollama what a model can do, up to five times per call and some of them in threads of
@@ -53,9 +54,13 @@ class Exchange:
         body: Of the reply, unpacked; empty without one.
         most: Bytes that a reply may have.
         rehearsed: Answers in the place of the network; ``None`` to send.
+        asked: What the call asks for.
     """
 
-    def __init__(self, timeout_seconds: float, most: int = MOST_BYTES) -> None:
+    def __init__(
+        self, timeout_seconds: float, most: int = MOST_BYTES, asked: Request | None = None
+    ) -> None:
+        self.asked = asked
         self.deadline = time.monotonic() + timeout_seconds
         self.most = most
         self.rehearsed: Callable[[httpx.Request], httpx.Response] | None = None
@@ -85,14 +90,17 @@ class UnusableReply(httpx.TransportError):
 
 
 @contextmanager
-def exchange(timeout_seconds: float, most: int = MOST_BYTES) -> Iterator[Exchange]:
+def exchange(
+    timeout_seconds: float, most: int = MOST_BYTES, asked: Request | None = None
+) -> Iterator[Exchange]:
     """Everything this thread sends through `WatchedTransport` in the block has one deadline.
 
     Args:
         timeout_seconds: From now to the last byte.
         most: Bytes that a reply may have.
+        asked: What the call asks for.
     """
-    _local.exchange = Exchange(timeout_seconds, most)
+    _local.exchange = Exchange(timeout_seconds, most, asked)
     try:
         yield _local.exchange
     finally:

@@ -174,7 +174,8 @@ class LitellmProvider:
             self._fixed["api_key"] = "none"
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        with exchange(timeout_seconds, most_bytes(request.max_tokens, self._max_reply)) as seen:
+        most = most_bytes(request.max_tokens, self._max_reply)
+        with exchange(timeout_seconds, most, request) as seen:
 
             def send(form: Form) -> Reply:
                 try:
@@ -215,7 +216,7 @@ class LitellmProvider:
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
         headers = {"content-type": "application/json"}
-        with exchange(_REHEARSAL_SECONDS) as seen:
+        with exchange(_REHEARSAL_SECONDS, asked=request) as seen:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
             try:
                 response = self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
@@ -226,15 +227,6 @@ class LitellmProvider:
                 if (whole := _whole_answer(seen)) is not None:
                     return whole
                 raise translated(error, seen, _REHEARSAL_SECONDS) from error
-
-    @property
-    def level(self) -> int:
-        """How laxly objects are asked for; 0 is the strictest way."""
-        return self.dialect.form.level
-
-    def relax(self, level: int) -> bool:
-        """As `Dialect.relax`."""
-        return self.dialect.relax(level)
 
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
@@ -296,7 +288,7 @@ def _completion(response: Any, model: str, seen: Exchange, request: Request) -> 
     """
     if (read := _read_on_the_wire(seen)) is not None:
         return _with_tools_for_schemas(read, response, request)
-    on_the_wire = _ending_on_the_wire(seen.body)
+    on_the_wire = _ending_on_the_wire(seen)
     named = str(response.model or "").removeprefix(f"{model.partition('/')[0]}/")
     response_id = str(response.id or "")
     usage = _usage(getattr(response, "usage", None), seen)
@@ -325,7 +317,7 @@ def _read_on_the_wire(seen: Exchange) -> Completion | None:
     """
     body = seen.body
     found = b'"choices"' in body.replace(b"\0", b"")  # in UTF-16 too
-    return completion_from_reply(body, seen.headers.get(COST_HEADER)) if found else None
+    return completion_from_reply(body, seen.headers.get(COST_HEADER), seen.asked) if found else None
 
 
 def _with_tools_for_schemas(read: Completion, response: Any, request: Request) -> Completion:
@@ -343,21 +335,21 @@ def _is_made_of_tool(message: Any, request: Request) -> bool:
     return "response_format" in request.params
 
 
-def _ending_on_the_wire(body: bytes) -> str:
+def _ending_on_the_wire(seen: Exchange) -> str:
     """The word for the end of an answer in another layout than OpenAI's; empty without one.
 
     Raises:
         ProviderError: The reply holds an error.
     """
     try:
-        value = value_in(body)
+        value = value_in(seen.body)
     except (ValueError, RecursionError):
         return ""
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
         return ""
-    if (failure := failure_in(value, {})) is not None:
+    if (failure := failure_in(value, {}, seen.asked)) is not None:
         raise failure
     places = [value]
     for name in ("candidates", "results", "generations", "promptFeedback", "incomplete_details"):
@@ -380,7 +372,7 @@ def _whole_answer(seen: Exchange) -> Completion | None:
         return None
     if (read := _read_on_the_wire(seen)) is not None:
         return read
-    word = _ending_on_the_wire(seen.body)
+    word = _ending_on_the_wire(seen)
     reason = ending(word) if word else WHOLE
     if reason == BROKEN:
         raise broke_off(word, Completion("", "", BROKEN, None))
@@ -435,10 +427,10 @@ def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> Prov
     if seen.failure is not None:
         return _not_received(seen.failure, seen, timeout_seconds)
     if seen.status >= 300:
-        return error_from_reply(seen.status, seen.body, seen.headers)
+        return error_from_reply(seen.status, seen.body, seen.headers, seen.asked)
     if seen.status:
         return unreadable(seen.body, text)
-    return _not_sent(error, text, timeout_seconds)
+    return _not_sent(error, text, timeout_seconds, seen.asked)
 
 
 def _not_received(
@@ -464,7 +456,9 @@ def _not_received(
     return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
 
 
-def _not_sent(error: Exception, text: str, timeout_seconds: float) -> ProviderError:
+def _not_sent(
+    error: Exception, text: str, timeout_seconds: float, asked: Request | None
+) -> ProviderError:
     """For what litellm turned down itself, or sent by a way that cannot be watched."""
     low = text.lower()
     if any(words in low for words in _NO_KEY):
@@ -480,7 +474,7 @@ def _not_sent(error: Exception, text: str, timeout_seconds: float) -> ProviderEr
     if headers and isinstance(status, int) and status >= 300:
         body = getattr(error, "body", None)
         code = body.get("code") if isinstance(body, dict) else getattr(error, "code", None)
-        return error_from_reply(status, f"{code or ''} {text}", headers)
+        return error_from_reply(status, f"{code or ''} {text}", headers, asked)
     if any(isinstance(cause, OSError) for cause in _causes(error)):
         return Unavailable(text, kind="reset", maybe_billed=True)
     # A parameter it does not map, or a message that the model does not take.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from llm_batch.clock import clock_words
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
 from llm_batch.headers import reset_seconds, retry_after_seconds
 from llm_batch.providers.redact import without_keys
+from llm_batch.records import Request
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
@@ -46,6 +47,7 @@ _TOO_LONG = _any(
     r"tokens? (?:to keep|limit) [^.;]{0,40}(?:context|exceed)",  # LM Studio
     r"string_above_max_length|context_overflow|exceed_context_size",
     r"prompt (?:length|is)[^.;]{0,40}(?:exceed|longer than|too)",
+    r"token count\b[^.;]{0,40}only supports|超长|超过[^。;]{0,12}长度",  # Vertex AI, Zhipu
 )
 # A cap on the output is the step's setting, and says nothing of the prompt.
 _ABOUT_OUTPUT = _any(
@@ -89,7 +91,12 @@ _NO_QUOTA = _any(
     r"insufficient[_ ](?:user_)?(?:quota|balance|credit|fund)|billing[_ ]hard[_ ]limit|arrearage",
     r"credit balance is too low|(?:balance|credits?) (?:is |are |has been )?(?:exhausted|used up)",
     r"(?:run|ran) out of credit|payment required|base_resp 1008|余额不足|欠费",
+    r"(?:purchase|please add|used all)(?: more| available)* credits|billing_error",
+    r"exceeded_current_quota|spend(?:ing)?[_ ]limit|budget[_ ](?:has been )?exceeded",
+    r"free ?tier ?only|free (?:tier|quota)\b[^.;]{0,30}\bexhausted",
 )
+# Of a 429 it says nothing: limits by the minute are called so as well.
+_USED_UP = _any(r"reached (?:its|your|the) [^.;]{0,30}usage limit")
 _WRONG_KEY = _any(
     r"api[_ -]?key[_ ](?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
     r"|disabled|revoked|incorrect|wrong)",
@@ -101,6 +108,7 @@ _WRONG_KEY = _any(
     r"no (?:auth\w*|api) (?:credentials|header|key)|missing (?:authentication|credentials)",
     r"base_resp (?:1004|2049)|无效的令牌|身份验证失败",
     r"x-api-key header|location is not supported|country, region,? or territory",
+    r"organization_restricted",
 )
 # An account that was shut is no matter of one prompt, whatever the reason it names.
 _SHUT = re.compile(
@@ -137,19 +145,21 @@ _BAD_DRAW = _any(
 _BAD_SETTING = _any(
     r"unsupported_(?:parameter|value)|unknown_parameter|invalid_model|model_not_found",
     r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
-    r"model .{0,80}(?:does not exist|not found|is not available)",
+    r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
+    r"model not exist|model_not_available|model_decommissioned|模型不存在",
+    r"(?:invalid|not a valid) model\b|model identifier is invalid",
 )
 _ABOUT_FORMAT = _any(
     r"response[_ ]?(?:format|schema|mime)|json[_ ]?(?:schema|mode|object|format)|grammar",
     r"structured.?output|output_(?:config|format)|guided|xgrammar|outlines|\bschema\b",
     r"no endpoints found that",  # OpenRouter, of the parameters that were asked for
 )
-_TRY_AGAIN_IN = re.compile(
-    r"(?:try again in|retry in|retryDelay\W+)\s*"
-    r"(?:(?P<h>\d+)\s*h)?(?:(?P<m>\d+)\s*m(?!s))?"
-    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
-    re.IGNORECASE,
+_TIME = (
+    r"\s*(?:(?P<h>\d+)\s*h)?(?:(?P<m>\d+)\s*m(?!s))?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?"
 )
+_TRY_AGAIN_IN = _any(rf"(?:try again in|retry in){_TIME}")
+_RETRY_DELAY = _any(rf"retryDelay\W+{_TIME}")
 # Of a request, a conflict, a wrong server, a dependency, a lock, or time: it may pass.
 _PASSING_STATUSES = frozenset((408, 409, 421, 423, 424, 425, 449, 460, 498, 499))
 # OpenRouter's is a time in milliseconds.
@@ -160,6 +170,11 @@ _MAYBE_BILLED = frozenset((499, 504, 520, 524, 598, 599))
 _GATEWAYS = frozenset((502, 503, 504, *range(520, 531)))
 # No provider's own words are longer; the middle of the rest is what it quotes.
 _LONGEST = 20_000
+# So many letters in a row that a request has too are quoted of it.
+_QUOTED = 16
+# Of a request's texts, from either end.
+_MOST_ASKED = 200_000
+_IN_QUOTES = re.compile(r"""(?<!\w)["'`“‘「]([^"'`“”‘’「」]{6,60})["'`”’」]""")
 
 
 def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -177,18 +192,61 @@ def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def error_from_reply(status: int, body: bytes | str, headers: Mapping[str, str]) -> ProviderError:
+def error_from_reply(
+    status: int,
+    body: bytes | str,
+    headers: Mapping[str, str],
+    asked: Request | None = None,
+) -> ProviderError:
     """The error that an HTTP reply other than 2xx stands for, or an error object in any reply.
 
     Args:
         status: The HTTP status.
         body: As received; JSON in any vendor's layout, or anything else.
         headers: As received.
+        asked: The request. What the error quotes of it does not tell what kind of error it is.
     """
     words = words_of(body)
+    words = replace(words, own=unquoted(words.message, asked))
     error = _told_by(status, words, body, headers)
     error.words = words
     return error
+
+
+def unquoted(said: str, asked: Request | None) -> str:
+    """What is said, without what it quotes of a request: that may be the words of any error.
+
+    A quotation is what is as long as a short sentence, or two words in quotation marks. A name in
+    quotation marks stays: it may be that of a parameter.
+    """
+    if asked is None:
+        return said
+    sent = "\n".join(message.content for message in asked.messages)
+    if len(sent) > 2 * _MOST_ASKED:
+        sent = f"{sent[:_MOST_ASKED]}\n{sent[-_MOST_ASKED:]}"
+    theirs, ours = _letters(sent), _letters(said)
+    at = [place for place, letter in enumerate(said) if letter.isalnum()]
+    pieces = {theirs[n : n + _QUOTED] for n in range(len(theirs) - _QUOTED + 1)}
+    cuts = [
+        (at[n], at[n + _QUOTED - 1] + 1)
+        for n in range(len(ours) - _QUOTED + 1)
+        if ours[n : n + _QUOTED] in pieces
+    ]
+    for quote in _IN_QUOTES.finditer(said):
+        if " " in quote[1].strip() and _letters(quote[1]) in theirs:
+            cuts.append(quote.span(1))
+    kept, end = [], 0
+    for begin, behind in sorted(cuts):
+        if begin > end:
+            kept.append(said[end:begin])
+        end = max(end, behind)
+    return " … ".join([*kept, said[end:]])
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone, in lower case where that is one letter as well."""
+    small = (letter.lower() for letter in text if letter.isalnum())
+    return "".join(letter[0] for letter in small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +257,18 @@ class Words:
         message: For people, in full.
         codes: For programs: code, type, status and reason, of whatever layout.
         param: The parameter at fault, where one is named.
+        own: The message without what it quotes of the request; ``None`` where that is not known.
     """
 
     message: str = ""
     codes: tuple[str, ...] = ()
     param: str = ""
+    own: str | None = None
 
     @property
     def all(self) -> str:
-        return f"{' '.join(self.codes)} {self.message}"
+        """All that may tell what the error is about."""
+        return f"{' '.join(self.codes)} {self.message if self.own is None else self.own}"
 
 
 def _told_by(
@@ -219,9 +280,9 @@ def _told_by(
     # A server that failed says so in words that may be about anything.
     failed = status >= 500
     codes = {code.lower() for code in words.codes}
-    if status == 413 or (status not in _GATEWAYS and _is_too_long(said)):
+    if status == 413 or (status not in _GATEWAYS and _is_too_long(status, said)):
         return Rejected(text, kind="too_long", **more)
-    if status == 402 or _NO_QUOTA.search(said):
+    if status == 402 or _NO_QUOTA.search(said) or (status != 429 and _USED_UP.search(said)):
         hint = "add credit or raise the limit at the provider, then run the same command again"
         return Refused(text, kind="quota", hint=hint, **more)
     if status == 429:
@@ -256,9 +317,9 @@ def _told_by(
     return Rejected(text, **more)
 
 
-def _is_too_long(said: str) -> bool:
+def _is_too_long(status: int, said: str) -> bool:
     """Whether words are about a prompt for which the model, or a whole minute, has no room."""
-    if _BUSY.search(said):
+    if status == 429 or _BUSY.search(said):
         return bool(_ABOVE_A_MINUTE.search(said))
     if _ABOUT_OUTPUT.search(said):
         return bool(_PROMPT_TOO.search(said))
@@ -318,7 +379,7 @@ def _wait(headers: Mapping[str, str], body: bytes | str, message: str) -> float 
     seconds = retry_after_seconds(headers, time.time())
     if seconds is not None:
         return seconds
-    said = _TRY_AGAIN_IN.search(message) or _TRY_AGAIN_IN.search(_bounded(body))
+    said = _TRY_AGAIN_IN.search(message) or _RETRY_DELAY.search(_bounded(body))
     if said is None or not any(said.groups()):
         return None
     parts = {unit: float(number or 0) for unit, number in said.groupdict().items()}

@@ -30,7 +30,7 @@ from llm_batch.providers.accounts import cost_from, nothing_used, usage_from
 from llm_batch.providers.bodies import value_in
 from llm_batch.providers.envelopes import failure_in
 from llm_batch.providers.redact import without_keys
-from llm_batch.records import Completion, Usage, writable
+from llm_batch.records import Completion, Request, Usage, writable
 
 _THOUGHTS = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"),
@@ -73,7 +73,9 @@ _decoder = msgspec.json.Decoder(_Reply)
 _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def completion_from_reply(body: bytes, cost: str | None = None) -> Completion:
+def completion_from_reply(
+    body: bytes, cost: str | None = None, asked: Request | None = None
+) -> Completion:
     """The completion in the body of a 200, in OpenAI's layout.
 
     No choice or no content is a completion with an empty text and the finish reason ``empty``
@@ -82,6 +84,7 @@ def completion_from_reply(body: bytes, cost: str | None = None) -> Completion:
     Args:
         body: As received.
         cost: What a gateway's header says it cost, in USD; ``None`` without one.
+        asked: What was asked: an error may quote it.
 
     Raises:
         Unavailable: The body is not such a reply, or the answer in it broke off; it may have been
@@ -91,9 +94,9 @@ def completion_from_reply(body: bytes, cost: str | None = None) -> Completion:
     try:
         reply = _decoder.decode(body)
     except _NOT_PLAIN:
-        return _read(body, cost)
+        return _read(body, cost, asked)
     if not reply.choices or not _is_plain(reply, reply.choices[0]):
-        return _read(body, cost)
+        return _read(body, cost, asked)
     usage = reply.usage
     return Completion(
         reply.choices[0].message.content,
@@ -118,17 +121,17 @@ def _is_plain(reply: _Reply, choice: _Choice) -> bool:
     )
 
 
-def _read(body: bytes, cost: str | None = None) -> Completion:
+def _read(body: bytes, cost: str | None = None, asked: Request | None = None) -> Completion:
     """The same for whatever is no plain answer."""
     try:
-        return _of_value(value_in(body), body, cost)
+        return _of_value(value_in(body), body, cost, asked)
     except ValueError as error:
         raise unreadable(body, str(error)) from error
     except RecursionError:
         raise unreadable(body, "it is nested too deeply") from None
 
 
-def _of_value(value: Any, body: bytes, cost: str | None) -> Completion:
+def _of_value(value: Any, body: bytes, cost: str | None, asked: Request | None) -> Completion:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, dict):
@@ -142,7 +145,7 @@ def _of_value(value: Any, body: bytes, cost: str | None) -> Completion:
         choices = None
     first = choices[0] if choices else {}
     choice = first if isinstance(first, dict) else None
-    if (failure := failure_in(value, choice or {})) is not None:
+    if (failure := failure_in(value, choice or {}, asked)) is not None:
         failure.partial = came
         raise failure
     text, thought = _said_in(choice) if choice is not None else (None, False)

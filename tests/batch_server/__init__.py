@@ -59,6 +59,7 @@ class BatchServer:
         ends: How the next jobs end, and the share of their lines worked on before.
         line_faults: Faults that strike the next lines: names of `tests.server.faults`, errors, or
             ``missing`` for a line of which nothing is said.
+        refuses: What requests may not have, as in `tests.server`.
         invalid: Messages that the next jobs are turned down with, as OpenAI's validation does.
         jobs: All jobs, by id.
         paid: Answers, by hash of the request.
@@ -83,6 +84,7 @@ class BatchServer:
         self.broken: dict[tuple[str, str], int] = {}
         self.ends: deque[tuple[str, float]] = deque()
         self.line_faults: deque[str | ApiError] = deque()
+        self.refuses: list[str] = []
         self.invalid: deque[str] = deque()
         self.jobs: dict[str, Job] = {}
         self.files: dict[str, bytes] = {}

@@ -156,6 +156,7 @@ def _create(server: BatchServer, headers: dict[str, str], body: bytes, azure: bo
             raise WebError(400, "The URL or the method of a line is wrong.", "mismatched_url")
         request: Ask | ApiError
         try:
+            openai.refuse(bytes(line.body), server.refuses)
             request = openai.read(bytes(line.body), "", {})
             models.add(request.model)
         except ApiError as error:

@@ -27,7 +27,7 @@ from llm_batch.providers.replies import completion_from_reply
 from tests.batch_server import BatchServer
 from tests.batch_server.jobs import Reply
 from tests.batch_server.shapes import OTHERS, SHAPES, WORDS, Shape, about, failing, having
-from tests.batches.runs import Session, journal, leave, results, write_project
+from tests.batches.runs import Session, billed, journal, leave, results, write_project
 from tests.server.answers import ApiError
 
 FAILING = [name for name in SHAPES if name.startswith("errors_")]
@@ -210,9 +210,9 @@ CONTENT = "Rejected by our content policy."
     [
         (refused(403, CONTENT), "filtered"),
         (refused(400, CONTENT), "filtered"),
-        (refused(403, "Your project has no access to this model."), "rejected"),
-        (refused(401, "Incorrect API key provided."), "rejected"),
-        (refused(404, "The model does not exist."), "rejected"),
+        (refused(403, "Your project has no access to this model."), "forbidden"),
+        (refused(401, "Incorrect API key provided."), "forbidden"),
+        (refused(404, "The model does not exist."), "forbidden"),
     ],
     ids=lambda value: value if isinstance(value, str) else str(value.status),
 )
@@ -230,8 +230,77 @@ def test_one_refused_line_is_one_failed_item_and_the_others_go_on(
     server.line_faults.append(error)
     again = Session(tmp_path).play()
     assert [len(job.lines) for job in server.jobs.values()][2:] == [1]
-    assert again.exit_code == (EXIT_INCOMPLETE if kind == "filtered" else EXIT_REFUSED)
+    # An earlier session was answered, so a 403 is no news of the key, and the others are.
+    of_the_key = error.status in (401, 404)
+    assert again.exit_code == (EXIT_REFUSED if of_the_key else EXIT_INCOMPLETE), again.message
     assert server.paid_twice == 0
+
+
+@pytest.mark.parametrize(
+    ("refused_name", "change", "now"),
+    [
+        ("max_tokens", "", "max_completion_tokens"),
+        ("temperature", "temperature = 0.0\n", "left out"),
+        ("system", 'system = "Be brief."\n', "in the user's message"),
+    ],
+)
+def test_lines_are_asked_otherwise_where_a_parameter_or_a_role_is_not_taken(
+    tmp_path: Path, server: BatchServer, refused_name: str, change: str, now: str
+) -> None:
+    path = write_project(tmp_path, server, 3, judge=None)
+    path.write_text(path.read_text() + change)
+    server.refuses = [refused_name]
+    session = Session(tmp_path)
+    assert session.play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()] == [3, 3]
+    assert session.talk.count("does not take") == 1 and now in session.talk
+    assert server.paid_twice == 0
+
+
+def test_a_parameter_that_is_refused_for_one_line_costs_no_other_one(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None)
+    server.line_faults.append(refused(400, "max_tokens is not supported with this model"))
+    session = Session(tmp_path)
+    assert session.play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()] == [3, 1]
+
+
+def test_what_a_lines_error_quotes_of_its_prompt_does_not_end_the_run(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    text = "My bank says insufficient balance, and my key is an invalid API key"
+    write_project(tmp_path, server, [text], judge=None)
+    server.line_faults.append(refused(400, f"Bad request near: {text}"))
+    assert Session(tmp_path).play().exit_code == EXIT_INCOMPLETE
+    assert {row["status"] for row in results(tmp_path).values()} == {"rejected"}
+
+
+def test_an_empty_answer_of_a_line_is_asked_for_once_more(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None)
+    server.line_faults.extend(["", "null_content"])
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()] == [3, 1]
+
+
+def test_an_answer_that_broke_off_costs_what_it_counted(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None, max_attempts=1)
+
+    def broken(raw: bytes) -> bytes:
+        return raw.replace(b'"finish_reason":"stop"', b'"finish_reason":"abort"', 1)
+
+    server.spoil = broken
+    Session(tmp_path).play()
+    lines = journal(tmp_path)
+    [lost] = [line for line in lines if not line["ok"]]
+    assert 0 < lost["cost"] <= 1.5 * max(line["cost"] for line in lines if line["ok"])
+    assert not lost.get("worst_case")
+    assert sum(line["cost"] for line in lines) == pytest.approx(billed(server))
 
 
 def test_what_is_said_of_every_line_ends_the_run(tmp_path: Path, server: BatchServer) -> None:

@@ -13,6 +13,8 @@ from llm_batch.batches.vendors import Wire
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError
 from llm_batch.providers import make_provider
+from llm_batch.providers.dialect import STRUCTURED
+from llm_batch.providers.refusals import error_from_reply
 from llm_batch.records import Message, Request
 from tests.server import Server, serve
 
@@ -97,7 +99,16 @@ def test_objects_are_asked_for_more_and_more_laxly(
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     settings = Model(api_base="http://127.0.0.1:9", structured="json_schema")
     wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]
-    assert wire.level == 0
-    assert [wire.relax(0) for _ in range(3)] == [True] * 3  # once for all that saw level 0
-    assert wire.level == 1 and wire.relax(1) and wire.relax(2)
-    assert wire.level == 3 and not wire.relax(3) and wire.level == 3
+    dialect, heard = wire.dialect, list[str]()
+    dialect.tell = heard.append
+    request = Request("q", "s", model, (Message("user", "?"),), {"response_format": FORMAT})
+    refusal = error_from_reply(400, b"the grammar compiler does not know minimum", {})
+    forms = [dialect.form]
+    for _ in STRUCTURED[1:]:
+        before = forms[-1]
+        # Once for all that were refused in one form.
+        assert [dialect.adopt(before, request, refusal) for _ in range(3)] == [True] * 3
+        forms.append(dialect.form)
+    assert [form.level for form in forms] == list(range(len(STRUCTURED)))
+    assert len(heard) == len(STRUCTURED) - 1
+    assert not dialect.adopt(forms[-1], request, refusal) and dialect.form == forms[-1]

@@ -98,10 +98,10 @@ DEARER = ("thoughts_beside", "cost_reported")
 UNBILLED = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
 
 #: Faults of account and model.
-REFUSING = {"insufficient_quota": "quota", "404": "does not exist"}
+REFUSING = {"insufficient_quota": "quota"}
 
-#: Faults of the key; once it has answered, they are those of an item.
-REFUSING_KEY = {"401": "API key", "403": "access", "key_400": "API key"}
+#: Faults of the key and the model; once these have answered, they are those of an item.
+REFUSING_KEY = {"401": "API key", "403": "access", "key_400": "API key", "404": "does not exist"}
 
 
 class Fire:
@@ -347,7 +347,7 @@ def test_a_key_that_is_revoked_on_the_way_ends_the_run_and_fails_no_item(
 
     summary = run(load(tmp_path), stop=hurried(), progress=revoke)
     assert (summary.status, summary.exit_code) == ("refused", EXIT_REFUSED)
-    assert "check the key" in summary.message
+    assert "check the " in summary.message
     assert {item["status"] for item in results(tmp_path).values()} == {"ok"}
     # Of each of the two models five in a row, and what the workers took up meanwhile.
     assert server.stats()["faults"][fault] <= 2 * 5 + 3 * 4

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from llm_batch.config import Model
-from llm_batch.errors import ProviderError, RateLimited, Rejected, Unavailable
+from llm_batch.errors import ProviderError, RateLimited, Rejected, Transient, Unavailable
 from llm_batch.providers import make_provider
 from llm_batch.providers.base import Reply
 from llm_batch.providers.dialect import STRUCTURED, Dialect, Form
 from llm_batch.providers.refusals import error_from_reply
+from llm_batch.providers.replies import completion_from_reply
 from llm_batch.records import Completion, Message, Request
 from tests.providers.asking import SCHEMA, ask, at_once, faulty
 from tests.server import Server
@@ -279,7 +280,15 @@ REQUEST = talk(
         (b'{"error":{"message":"Unrecognized request argument supplied: seed","type":"invalid_request_error","param":null,"code":null}}', "seed"),
         (b'{"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":1}]}', "seed"),
         (b'{"error":{"message":"Unsupported parameter: \'stop\' is not supported with this model.","param":"stop","code":"unsupported_parameter"}}', "stop"),
-        (b'{"error":"Argument not supported on this model: stop"}', ""),
+        (b'{"error":"Argument not supported on this model: stop"}', "stop"),
+        (b'{"error":"Model grok-4 does not support parameter reasoningEffort."}', "reasoning_effort"),
+        (b'{"detail":[{"type":"extra_forbidden","loc":["body","stop"],"msg":"Extra inputs are not permitted","input":["x"]}]}', "stop"),
+        (b'{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":5}]},"type":"invalid_request_error"}', "seed"),
+        (b'{"message":"stop is not a valid field"}', "stop"),
+        (b'{"message":"This model doesn\'t support the stopSequences field. Remove stopSequences and try again."}', "stop"),
+        (b'{"error":{"message":"top_p is immutable with this model, must be 1"}}', "top_p"),
+        (b'{"error":{"message":"this model has beta-limitations, temperature, top_p and n are fixed at 1"}}', "temperature"),
+        (b'{"error":{"message":"Do not stop. The model is not supported."}}', ""),
         (b'{"error":{"message":"Model grok-4 does not support parameter stop"}}', "stop"),
         (b'{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \\"seed\\" at \'generation_config\': Cannot find field.","status":"INVALID_ARGUMENT"}}', "seed"),
         (b'{"error":{"message":"`reasoning_effort` is not supported with this model"}}', "reasoning_effort"),
@@ -301,6 +310,9 @@ def test_a_parameter_is_left_out_where_words_say_it_is_not_taken(
         ("System role not supported", "user"),
         ("Conversation roles must alternate user/assistant/user/assistant/...", "user"),
         ("Only user and assistant roles are supported!", "user"),
+        ("This model doesn't support system messages. Try again without a system message.", "user"),
+        ("<400> InternalError.Algo.InvalidParameter: Role must be in [user, assistant]", "user"),
+        ("Role must be in [system, user, assistant]", "system"),
         ("Developer instruction is not enabled for models/gemma-3-27b-it", "user"),
         ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", "user"),
         ("Unsupported value: 'messages[0].role' does not support 'system' with this model. Supported values are: 'user', 'assistant', and 'developer'.", "developer"),
@@ -311,6 +323,71 @@ def test_instructions_take_another_role_where_words_say_there_is_no_such_one(
     said: str, role: str
 ) -> None:
     assert tried(said, talk()).system == role
+
+
+def refusals(*said: tuple[int, str] | None) -> Callable[[Form], Reply]:
+    """A server that refuses in these words, one after the other, and answers for ``None``."""
+    left = list(said)
+
+    def send(form: Form) -> Reply:
+        if (next_one := left.pop(0)) is not None:
+            raise error_from_reply(next_one[0], next_one[1].encode(), {})
+        return Reply(Completion("well", "m", "stop", None))
+
+    return send
+
+
+NO_CAP = (400, "max_tokens is not supported with this model, use max_completion_tokens")
+NO_SEED = (400, "seed is not supported")
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [(429, "slow down"), (503, "overloaded"), (520, ""), (408, "")], ids=str
+)
+def test_a_way_down_that_is_broken_off_goes_on_where_it_was(meanwhile: tuple[int, str]) -> None:
+    dialect, heard, forms = Dialect("json_schema"), list[str](), list[Form]()
+    dialect.tell = heard.append
+    answer = refusals(NO_CAP, meanwhile, meanwhile, NO_SEED, meanwhile, None)
+
+    def send(form: Form) -> Reply:
+        forms.append(form)
+        return answer(form)
+
+    for _ in range(3):
+        with pytest.raises(Transient):
+            dialect.ask(REQUEST, send)
+    dialect.ask(REQUEST, send)
+    assert [len(form.renamed) + len(form.left_out) for form in forms] == [0, 1, 1, 1, 2, 2]
+    assert len(heard) == 2 and dialect.form == forms[-1]
+
+
+def test_a_refusal_that_may_have_been_billed_is_an_attempt_of_its_own() -> None:
+    body = b'{"error": {"message": "seed is not supported", "code": 400}}'
+    dialect, forms = Dialect("json_schema"), list[Form]()
+
+    def send(form: Form) -> Reply:
+        forms.append(form)
+        if len(forms) == 1:
+            return Reply(completion_from_reply(body))  # raises, for it is an error
+        return Reply(Completion("well", "m", "stop", None))
+
+    with pytest.raises(Unavailable, match="seed is not supported") as caught:
+        dialect.ask(REQUEST, send)
+    assert caught.value.maybe_billed and caught.value.partial is not None
+    assert dialect.ask(REQUEST, send) and forms[-1].left_out == {"seed"}
+
+
+def test_where_no_format_helps_items_are_soon_refused_at_once() -> None:
+    dialect, sent = Dialect("json_schema"), []
+
+    def send(form: Form) -> Reply:
+        sent.append(form)
+        raise error_from_reply(400, b"The request is not valid.", {})
+
+    for item in range(20):
+        with pytest.raises(Rejected, match="not valid"):
+            dialect.ask(ask(item=str(item), response_format=SCHEMA), send)
+    assert len(sent) == 3 * len(STRUCTURED) + 17
 
 
 def test_an_error_on_the_way_down_that_must_be_heard_is_not_hidden() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from llm_batch.errors import RateLimited
 from llm_batch.providers.refusals import error_from_reply, mentions_response_format, words_of
+from llm_batch.records import Message, Request
 
 AKAMAI = '<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD><BODY>\n<H1>Access Denied</H1>\n \nYou don\'t have permission to access "http&#58;&#47;&#47;api&#46;example&#46;com&#47;v1" on this server.<P>\nReference&#32;&#35;18&#46;9f2c1160&#46;1700000000&#46;1a2b3c\n</BODY></HTML>'
 CLOUDFRONT = "<HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD><BODY><H1>403 ERROR</H1><HR>Request blocked. We can't connect to the server for this app or website at this time.</BODY></HTML>"
@@ -41,7 +42,11 @@ SAID: list[tuple[int, Any, str]] = [
     (403, CLOUDFLARE, "filtered"),
     (403, INCAPSULA, "filtered"),
     (403, F5, "filtered"),
+    (400, {"error": {"message": "Invalid prompt: we've limited access to this content for safety reasons.", "type": "invalid_request_error", "code": "invalid_prompt"}}, "filtered"),
     # Keys and accounts
+    (400, {"error": {"message": "Organization has been restricted. Please reach out to support.", "type": "invalid_request_error", "code": "organization_restricted"}}, "key"),
+    (403, {"message": "The security token included in the request is invalid."}, "key"),
+    (403, {"error": {"code": 403, "message": "Your API key was reported as leaked. Please use another API key.", "status": "PERMISSION_DENIED"}}, "key"),
     (401, {"error": {"message": "Incorrect API key provided: sk-****.", "type": "invalid_request_error", "code": "invalid_api_key"}}, "key"),
     (401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}, "key"),
     (400, {"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT", "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}]}}, "key"),
@@ -66,7 +71,14 @@ SAID: list[tuple[int, Any, str]] = [
     (200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "quota"),
     (429, {"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}}, "quota"),
     (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}}, "quota"),
+    (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}, "quota"),
+    (400, {"error": {"message": "Budget has been exceeded! Current cost: 10.1, Max budget: 10.0", "type": "budget_exceeded", "code": "400"}}, "quota"),
+    (412, {"error": {"message": "Account x is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices."}}, "quota"),
+    (403, {"error": {"code": "AllocationQuota.FreeTierOnly", "message": "The free tier of the model has been exhausted."}}, "quota"),
+    (429, {"code": "Some resource has been exhausted", "error": "Your team x has either used all available credits or reached its monthly spending limit. To continue, please purchase more credits."}, "quota"),
+    (429, {"error": {"message": "Your account org-x is suspended, please check your plan and billing details", "type": "exceeded_current_quota_error"}}, "quota"),
     # Busy
+    (429, {"message": "Too many tokens, please wait before trying again."}, "rate_limited"),
     (429, {"type": "error", "error": {"type": "rate_limit_error", "message": "This request would exceed your organization's rate limit of 50,000 input tokens per minute."}}, "rate_limited"),
     (200, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}, "choices": None, "usage": {}}, "rate_limited"),
     (400, {"__type": "ThrottlingException", "message": "Too many requests, please wait before trying again."}, "rate_limited"),
@@ -118,6 +130,16 @@ SAID: list[tuple[int, Any, str]] = [
     (400, {"error": {"message": "Invalid request: Your request exceeded model token limit: 8192"}}, "too_long"),
     (400, {"error": "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens"}, "too_long"),
     (400, {"error": {"code": 400, "message": "This endpoint's maximum context length is 32768 tokens. However, you requested about 40000 tokens (39000 of text input, 1000 in the output)."}}, "too_long"),
+    (400, {"error": {"code": 400, "message": "Unable to submit request because the input token count is 40000 but the model only supports up to 32768. Reduce the input token count and try again.", "status": "INVALID_ARGUMENT"}}, "too_long"),
+    (400, {"error": {"code": "1261", "message": "Prompt 超长"}}, "too_long"),
+    # A model that is not there
+    (400, {"error": {"message": "The model `x` has been decommissioned and is no longer supported.", "code": "model_decommissioned"}}, "setting"),
+    (400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error", "code": "invalid_request_error"}}, "setting"),
+    (400, {"error": {"message": "Unable to access non-serverless model x.", "code": "model_not_available"}}, "setting"),
+    (400, {"error": {"message": "x is not a valid model ID", "code": 400}}, "setting"),
+    (400, {"error": {"message": "/chat/completions: Invalid model name passed in model=x.", "code": "400"}}, "setting"),
+    (400, {"message": "The provided model identifier is invalid."}, "setting"),
+    (400, {"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}}, "setting"),
     # None of these
     (400, {"statusCode": 400, "error": "Bad Request", "message": ["max_tokens must not be greater than 32"]}, "rejected"),
     (400, {"error": {"message": "max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000."}}, "rejected"),
@@ -161,6 +183,45 @@ def test_what_is_said_is_an_error_of_its_kind(status: int, said: Any, kind: str)
 )  # fmt: skip
 def test_all_words_of_a_body_are_shown_and_not_its_title_alone(said: Any, message: str) -> None:
     assert error_from_reply(400, msgspec.json.encode(said), {}).message == message
+
+
+#: What an item says, and what a server makes of it: words of errors that this is none of.
+QUOTING: list[tuple[str, int, Any, str]] = [
+    ("My bank said: invalid API key. What now?", 400, {"error": {"message": "Cannot parse: My bank said: invalid API key. What now?"}}, "rejected"),
+    ("I get the error insufficient balance every day", 400, {"error": "bad token at: I get the error insufficient balance every day"}, "rejected"),
+    ("Translate: rate limit exceeded, please try again later", 400, {"error": {"message": 'invalid message content: "Translate: rate limit exceeded, please try again later"'}}, "rejected"),
+    ("Who founded the content moderation team at Meta?", 400, {"detail": [{"loc": ["body", "messages"], "msg": "bad value: who founded the content moderation team at meta?"}]}, "rejected"),
+    ("Why is the model `x` not found?", 422, {"error": {"message": "no template for\nuser: Why is the model `x` not found?"}}, "rejected"),
+    ("Is this account suspended or banned by Twitter?", 400, "400: {'role': 'user', 'content': 'Is this account suspended or banned by Twitter?'}", "rejected"),
+    ("Explain the prompt is too long error to me", 400, {"error": {"message": "unexpected value; permitted: text (content=Explain the prompt is too long error to me)"}}, "rejected"),
+    ("what does rate limit mean", 400, {"error": {"message": "the phrase 'rate limit' is not taken here"}}, "rejected"),
+    ("这个账号余额不足，请问为什么无法登录系统呢", 400, {"error": {"message": "参数错误：这个账号余额不足，请问为什么无法登录系统呢"}}, "rejected"),
+    ("İs it true that access tokens are expired tokens?", 400, {"error": "bad: İs it true that access tokens are expired tokens?"}, "rejected"),
+    ("How do I fix: failed to generate JSON", 400, {"error": {"message": "bad request near 'How do I fix: failed to generate JSON'"}}, "rejected"),
+    # What the server says itself counts, whatever stands beside it, and so do its codes and status.
+    ("Tell me about whales and their songs", 400, {"error": {"message": "API key not valid. Prompt was: Tell me about whales and their songs"}}, "key"),
+    ("API key not valid. Please pass a valid API key.", 400, {"error": {"message": "API key not valid. Please pass a valid API key.", "details": [{"reason": "API_KEY_INVALID"}]}}, "key"),
+    ("my quota is used up", 429, {"error": {"message": "slow down: my quota is used up"}}, "rate_limited"),
+    ("What is the temperature in Rome?", 400, {"error": {"message": "Unsupported value: 'temperature' does not support 0.0"}}, "setting"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "status", "said", "kind"), QUOTING)
+def test_what_an_error_quotes_of_a_prompt_does_not_tell_its_kind(
+    item: str, status: int, said: Any, kind: str
+) -> None:
+    body = said.encode() if isinstance(said, str) else msgspec.json.encode(said)
+    messages = (Message("system", "Be brief and kind."), Message("user", f"Question: {item}"))
+    error = error_from_reply(status, body, {}, Request("q", "s", "m", messages, {}))
+    assert error.kind == kind, error
+    assert "…" not in error.message  # people are shown all of it
+
+
+def test_a_huge_prompt_is_looked_for_in_an_error_at_once() -> None:
+    request = Request("q", "s", "m", (Message("user", "a b c rate limit " * 200_000),), {})
+    began = time.process_time()
+    error_from_reply(400, b"a b c rate limit " * 60_000, {}, request)
+    assert time.process_time() - began < 2.0
 
 
 @pytest.mark.parametrize(
