@@ -331,20 +331,20 @@ def _busy(
 ) -> ProviderError:
     """Too many requests or tokens: for now, or for the day."""
     wait = _wait(limits, body, words.message)
-    if _for_the_day(body, wait):
+    if _for_the_day(body, words, wait):
         return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
     return RateLimited(text, retry_after_seconds=wait, **more)
 
 
-def _for_the_day(body: bytes | str, wait: float | None) -> bool:
+def _for_the_day(body: bytes | str, words: Words, wait: float | None) -> bool:
     """Whether a 429 is about a quota of a day, which no run waits for."""
     if wait is not None and wait > _DAILY_SECONDS:
         return True
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    if _DAILY_ID.search(text):
+    if _DAILY_ID.search(_bounded(body)):
         return True
-    # Where both are named the minute may be what is used up, and waiting shows it.
-    return bool(_DAILY.search(text)) and not _MINUTELY.search(text)
+    # Where both are named the minute may be what is used up, and waiting shows it. Not the whole
+    # body: it may quote the prompt.
+    return bool(_DAILY.search(words.all)) and not _MINUTELY.search(words.all)
 
 
 def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
