@@ -330,6 +330,11 @@ FAULTS: dict[str, Fault] = {
             ],
         ),
     ),
+    "tool_announced": Fault(
+        "200, a call of a tool beside its announcement",
+        spoil=_message(tool_calls=[{"id": "c1", "type": "function", "function": {"name": "f"}}]),
+    ),
+    "refusal_beside": Fault("200, a refusal beside the text", spoil=_message(refusal="I cannot.")),
     "only_reasoning": Fault(
         "200, all text in reasoning_content", spoil=_message(content="", reasoning_content="Hm.")
     ),
@@ -340,6 +345,16 @@ FAULTS: dict[str, Fault] = {
     "thoughts": Fault(
         "thoughts before the answer",
         spoil=_said(lambda text: f"<think>\nIs it 2? {text}\n</think>\n\n{text}"),
+        usable=True,
+    ),
+    "thoughts_again": Fault(
+        "thoughts that speak of their own end, and more of them after the answer",
+        spoil=_said(
+            lambda text: (
+                f"<think>\nSee </think> below. 2? {text}\n</think>\n\n{text}"
+                "\n<think>\nOr 3?\n</think>"
+            )
+        ),
         usable=True,
     ),
     "half_emoji": Fault(
