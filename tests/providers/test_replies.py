@@ -686,7 +686,52 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
         ),
         ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 5}, Usage(10, 9)),
         ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 10**12}, Usage(10, 9)),
-        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "319"}, Usage(10, 9)),
+        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "many"}, Usage(10, 9)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "319"},
+            Usage(10, 309, reasoning_tokens=300),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "reasoning_tokens": 300},
+            Usage(10, 309, reasoning_tokens=300),
+        ),
+        # Cached input under the names of DeepSeek, Moonshot, Anthropic and OpenAI's other API.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "prompt_cache_hit_tokens": 6},
+            Usage(10, 9, cache_read_tokens=6),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "cached_tokens": 6},
+            Usage(10, 9, cache_read_tokens=6),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 9,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            Usage(100, 9, cache_read_tokens=60, cache_write_tokens=30),
+        ),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 9,
+                "total_tokens": 109,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            Usage(100, 9, cache_read_tokens=60, cache_write_tokens=30),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 9,
+                "input_tokens_details": {"cached_tokens": 6},
+                "output_tokens_details": {"reasoning_tokens": 5},
+            },
+            Usage(10, 9, cache_read_tokens=6, reasoning_tokens=5),
+        ),
         ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
         ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
         # Cached input that a gateway counts beside the rest.
