@@ -31,7 +31,7 @@ def usage_from(value: Any) -> Usage | None:
     counts: tuple[Any, ...] = (
         value.get("prompt_tokens", value.get("input_tokens")),
         value.get("completion_tokens", value.get("output_tokens")),
-        read.get("cached_tokens") or next(filter(None, map(value.get, _CACHED)), 0),
+        read.get("cached_tokens") or (0 if read else _first(value, _CACHED)),
         read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
         made.get("reasoning_tokens") or value.get("reasoning_tokens") or 0,
     )
@@ -66,6 +66,10 @@ def usage_from(value: Any) -> Usage | None:
     if reasoning > usage.output_tokens:
         return replace(usage, output_tokens=usage.output_tokens + reasoning)
     return usage
+
+
+def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next(filter(None, map(value.get, names)), 0)
 
 
 def _count(said: Any) -> int | None:

@@ -367,6 +367,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "bom": Fault("a byte order mark", spoil=lambda body: b"\xef\xbb\xbf" + body, usable=True),
     "utf16": Fault("UTF-16", spoil=lambda body: body.decode().encode("utf-16"), usable=True),
+    "written_twice": Fault(
+        "JSON in a JSON string", spoil=lambda body: json.dumps(body.decode()).encode(), usable=True
+    ),
     "tail": Fault("something after the JSON", spoil=lambda body: body + b"\n\x00OK", usable=True),
     "content_parts": Fault(
         "content as parts, one of them a thought",
