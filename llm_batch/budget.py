@@ -19,19 +19,28 @@ class Budget:
     Args:
         cap: The most that may be spent, in USD; ``None`` counts without a cap.
         spent: What earlier sessions spent.
+
+    Attributes:
+        dearer: How many times the worst case a call has cost, 1 where none cost more: a provider
+            may bill thoughts beyond ``max_tokens``, or more than the list price.
     """
 
     def __init__(self, cap: float | None, spent: float = 0.0) -> None:
         self.cap = cap
         self.spent = spent
+        self.dearer = 1.0
         self._held: dict[str, float] = {}
+        self._worst: dict[str, float] = {}  # of what is held, before it was made dearer
         self._held_sum = 0.0
         self._lock = threading.Lock()
 
     def hold(self, item_id: str, amount: float) -> bool:
         """Set what is held back for an item, in USD; ``False`` and unchanged if it does not fit."""
         with self._lock:
-            return self._hold(item_id, amount)
+            held = self._hold(item_id, amount)
+            if held:
+                self._worst[item_id] = amount / self.dearer
+            return held
 
     def hold_more(self, item_id: str, amount: float) -> bool:
         """Raise an item's hold, for an attempt after one that may have been billed."""
@@ -50,12 +59,16 @@ class Budget:
         with self._lock:
             self.spent += cost
             held = self._held.get(item_id, 0.0)
+            worst = self._worst.pop(item_id, 0.0)
+            if worst > 0 and cost > held + _TOLERANCE:
+                self.dearer = max(self.dearer, cost / max(worst, held / self.dearer))
             self._set(item_id, max(0.0, held - cost))
 
     def release(self, item_id: str) -> None:
         """Give back whatever is still held for an item."""
         with self._lock:
             self._set(item_id, 0.0)
+            self._worst.pop(item_id, None)
 
     @property
     def held(self) -> float:

@@ -27,13 +27,14 @@ REASONING = "reasoning"
 _LONGEST = 80
 
 # In small letters, without anything between words: END_TURN, endTurn and end-turn are one. Of
-# OpenAI and those who copy it, Anthropic, Gemini, Cohere, TGI, AI21, Titan, Baidu, Ollama (whose
-# "load" is an answer without text), the Responses API and various gateways.
+# OpenAI and those who copy it, Anthropic, Gemini, Cohere, TGI, AI21, Titan, Baidu, Aleph Alpha,
+# TensorRT-LLM, Ollama (whose "load" is an answer without text), the Responses API and gateways.
 _OF_WHOLE = """
-    stop stopsequence stopsequences stopsequencehit stopstring stopstringfound stoptoken stopword
-    stopwords stopcriteria matchedstop matchedtoken matchedstr eos eosid eostoken eosfound
-    endofsequence eot eotid eom endturn endofturn endoftext endoftextreached endofmessage end eod
-    complete completed finish finished done success succeeded successful ok normal load
+    stop stopsequence stopsequences stopsequencehit stopsequencereached stopstring stopstringfound
+    stoptoken stopword stopwords stopcriteria stopcriteriamet endid imend matchedstop matchedtoken
+    matchedstr eos eosid eostoken eosfound endofsequence eot eotid eom endturn endofturn endoftext
+    endoftextreached endofmessage end eod complete completed finish finished done success
+    succeeded successful ok normal load
 """
 _UNSAID = frozenset(("", "none", "null", "undefined", "unspecified"))
 # Fragments, since there is no end of words for these. Looked for in this order: ERROR_TOXIC is a
@@ -41,11 +42,12 @@ _UNSAID = frozenset(("", "none", "null", "undefined", "unspecified"))
 _OF_FILTERS = """
     filter safety unsafe sensitiv moderat policy prohibited block recitation spii refus guardrail
     toxic violat harm censor inappropriate copyright flagged forbidden contentrisk jailbreak
+    blacklist modelarmor
 """
 _OF_CAPS = """
-    length maxtoken maxoutput maxnew maxcompletion maxpredicted tokenlimit tokenslimit outputlimit
-    errorlimit contextwindow contextlimit contextsize contextfull outofcontext truncat limitreached
-    compaction
+    length maxtoken maximumtoken maxoutput maxnew maxcompletion maxpredicted tokenlimit
+    tokenslimit outputlimit errorlimit contextwindow contextlimit contextsize contextfull
+    outofcontext truncat limitreached compaction
 """
 _OF_FAILURES = """
     error abort network resource fail timeout timedout deadline cancel interrupt overload

@@ -196,14 +196,22 @@ def _answering(
     beside others. Free texts may stand outside.
     """
     graded = {name: field for name, field in fields.items() if not field.is_free_text} or fields
-    if depth and not keys_of(value, graded):
-        inner = [each for one in value.values() for each in _objects_of(one, fields)]
+    keys = keys_of(value, graded)
+    if depth and all(isinstance(value[key], dict) for key in keys):
+        # What a free text quotes is no answer.
+        texts = set() if graded is fields else set(keys_of(value, fields)) - set(keys)
+        inner = [
+            each
+            for key, one in value.items()
+            if key not in texts or not isinstance(one, str)
+            for each in _objects_of(one, fields)
+        ]
         if len(inner) > _MOST_INSIDE:
             raise Unreadable("the reply has too many objects")
         answers = [each for one in inner for each in _answering(one, fields, depth - 1)]
         answers = [each for each in answers if keys_of(each, graded)]
         if answers:
-            outside = {key: value[key] for key in keys_of(value, fields)}
+            outside = {key: value[key] for key in keys_of(value, fields) if key not in keys}
             yield from ({**outside, **answer} for answer in answers)
             return
     yield value

@@ -22,8 +22,8 @@ FieldType = Literal["string", "integer", "number", "boolean"]
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 
 _NUMBER = r"[-+]?\d{1,15}(?:\.\d{1,15})?"
-_UNIT = r"(?: (?:point|star|mark)s?\b)"
-_OUT_OF = rf"(?: ?/ ?| \(?out of )({_NUMBER})\)?"
+_UNIT = r"(?: (?:point|star|mark)s?\b| (?:Punkten?|puntos|punti)\b| ?(?:分|点|점))"
+_OUT_OF = rf"(?: ?/ ?| \(?(?:out )?of )({_NUMBER})\)?"
 _ON_SCALE = (
     rf" on (?:a|the) (?:scale (?:of|from) )?{_NUMBER}(?: to | ?[-–] ?)({_NUMBER})(?:[ -]scale)?"
 )

@@ -49,7 +49,7 @@ class Purse:
     def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         if self._budget.cap is None:
             return True
-        most = self._worst_case(item, request, calls)
+        most = self._worst_case(item, request, calls) * self._budget.dearer
         if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
             return True
         self.refused = item.id, most

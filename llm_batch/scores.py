@@ -36,7 +36,19 @@ __all__ = [
 ]
 
 # What it is called in an object; the first that is there counts.
-_KEYS = ("final_score", "overall_score", "score", "rating", "grade", "verdict", "label", "judgment")
+_KEYS = (
+    *(
+        "final_score",
+        "overall_score",
+        "total_score",
+        "score",
+        "rating",
+        "grade",
+        "verdict",
+        "label",
+    ),
+    *("judgment", "judgement"),
+)
 _ANY_NUMBER = OutputField(type="number")
 # Beyond this a mean means nothing.
 _LARGEST = 1e300

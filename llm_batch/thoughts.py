@@ -2,8 +2,9 @@
 
 Servers that do not part the two send the thoughts in front of the answer, in marks that differ
 from model to model. Thoughts are taken off only where they are certain to stand: at the beginning
-of the text, or before a closing mark that nothing opened (chat templates often open the thoughts
-inside the prompt). An answer that speaks of such marks keeps them.
+of the text, before a closing mark that nothing opened (chat templates often open the thoughts
+inside the prompt), and on lines of their own where the text began with some. An answer that
+speaks of such marks keeps them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import re
 from bisect import bisect
 
 # DeepSeek, Qwen and most others; Claude-like and EXAONE's tags; Seed; Magistral; Kimi; LongCat,
-# MiniMax, Cohere, OpenThoughts, Apertus, Gemma.
-_NAMES = "think thinking thought thoughts reasoning reflection seed:think longcat_think mm:think"
+# MiniMax, Cohere, OpenThoughts, Apertus, Gemma, MedGemma.
+_NAMES = (
+    "think thinking thought thoughts reasoning reflection antthinking seed:think longcat_think "
+    "mm:think"
+)
 _OPENING = (
     *(f"<{name}>" for name in _NAMES.split()),
     *("[think]", "[thinking]", "◁think▷", "<|think|>", "<|start_thinking|>"),
-    *("<|begin_of_thought|>", "<|inner_prefix|>", "<|channel>thought"),
+    *("<|begin_of_thought|>", "<|inner_prefix|>", "<|channel>thought", "<unused94>thought"),
+    *("<|thinking|>", "<|thought|>"),
 )
 _CLOSING = (
     *(f"</{name}>" for name in _NAMES.split()),
     *("[/think]", "[/thinking]", "◁/think▷", "<|/think|>", "<|end_thinking|>"),
-    *("<|end_of_thought|>", "<|inner_suffix|>", "<channel|>"),
+    *("<|end_of_thought|>", "<|inner_suffix|>", "<channel|>", "<unused95>"),
+    *("<|/thinking|>", "<|/thought|>"),
 )
 _MARK = re.compile(
     r"[<\[◁](?i:" + "|".join(re.escape(mark[1:]) for mark in (*_OPENING, *_CLOSING)) + ")"
@@ -32,9 +38,10 @@ _MARK = re.compile(
 _WRAPPED = (
     ("<|start_response|>", "<|end_response|>"),
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<answer>", "</answer>"),
 )
 # Templates' own marks that a server may leave in front.
-_BEFORE = re.compile(r"\ufeff?\s*(?:<\|(?:im_start|start)\|>\s*assistant\s*)?")
+_BEFORE = re.compile(r"\ufeff?\s*(?:(?:<\|(?:im_start|start)\|>\s*)?assistant\b\s*)?")
 _SPACE = re.compile(r"\s*")
 # A mark in quotes, or in the middle of a sentence, is spoken of.
 _QUOTES = "`'\"“‘«„"
@@ -46,7 +53,8 @@ _CHANNEL = "<|channel|>"
 _HARMONY = re.compile(
     r"<\|channel\|>([^<]{0,40})(?:<\|constrain\|>[^<]{0,40})?<\|message\|>", re.IGNORECASE
 )
-_ENDS = re.compile(r"<\|(?:end|return|call|start)\|>")
+_ENDS = re.compile(r"<\|(?:end|return|call|start|im_end|eot_id|endoftext)\|>")
+_LONGEST_END = 14
 _BARE_FINAL = "assistantfinal"
 # Granite's.
 _PROCESS = re.compile(r"\s*Here(?:'s| is) my thought process:")
@@ -81,26 +89,57 @@ def _after_blocks(text: str, marks: list[re.Match[str]], at: int) -> str | None:
     """What follows the blocks of thoughts at the beginning."""
     position = 0
     while position < len(marks) and marks[position].start() == at and not _closes(marks[position]):
-        depth, last = 1, None
-        for later in range(position + 1, len(marks)):
-            depth += -1 if _closes(marks[later]) else 1
-            if _closes(marks[later]):
-                last = later
-            if not depth:
-                break
+        last = _end_of_block(marks, position)
         if last is None:
             return None
-        # Thoughts that speak of a mark leave one open: what follows the last end is no thought.
         at = _after_space(text, marks[last].end())
         position = last + 1
-    return _unwrapped(text[at:])
+    rest = text[at:]
+    # Thoughts that speak of their own end seem to end there.
+    answer = _after_lone_closing(rest, list(_MARK.finditer(rest)))
+    return None if answer is None else _without_later_blocks(answer)
+
+
+def _end_of_block(marks: list[re.Match[str]], opening: int) -> int | None:
+    """Which mark closes a block; ``None`` when none does.
+
+    Thoughts that speak of a mark leave one open: what follows the last end is no thought.
+    """
+    depth, last = 1, None
+    for later in range(opening + 1, len(marks)):
+        depth += -1 if _closes(marks[later]) else 1
+        if _closes(marks[later]):
+            last = later
+        if not depth:
+            break
+    return last
+
+
+def _without_later_blocks(text: str) -> str | None:
+    """The text without blocks that begin a line; ``None`` when the last one never ends."""
+    marks = list(_MARK.finditer(text))
+    fences = _fences(text)
+    kept, at, position = [], 0, 0
+    while position < len(marks):
+        mark = marks[position]
+        position += 1
+        begins_line = text[mark.start() - 1 : mark.start()] in ("\n", "")
+        if _closes(mark) or not begins_line or _in_code(fences, mark.start()):
+            continue
+        last = _end_of_block(marks, position - 1)
+        if last is None:
+            return None
+        kept.append(text[at : mark.start()])
+        at = _after_space(text, marks[last].end())
+        position = last + 1
+    return _unwrapped("".join([*kept, text[at:]]))
 
 
 def _after_lone_closing(text: str, marks: list[re.Match[str]]) -> str | None:
     """What follows the last closing mark that nothing opened; the text when there is none."""
     end, depth = None, 0
     whole = _end_of_json(text)
-    fences = [fence.start() for fence in re.finditer("```", text)]
+    fences = _fences(text)
     for mark in marks:
         if mark.end() <= whole or _is_spoken_of(text, mark) or _in_code(fences, mark.start()):
             continue
@@ -116,6 +155,10 @@ def _after_lone_closing(text: str, marks: list[re.Match[str]]) -> str | None:
 def _is_spoken_of(text: str, mark: re.Match[str]) -> bool:
     before = text[mark.start() - 1 : mark.start()]
     return bool(before) and (before in _QUOTES or _SPOKEN_OF.match(text, mark.end()) is not None)
+
+
+def _fences(text: str) -> list[int]:
+    return [fence.start() for fence in re.finditer("```", text)]
 
 
 def _in_code(fences: list[int], at: int) -> bool:
@@ -170,7 +213,7 @@ def _unwrapped(rest: str) -> str | None:
             rest = rest[len(opening) :].strip()
             if rest.lower().endswith(closing):
                 rest = rest[: -len(closing)].strip()
-    end = _ENDS.search(rest, max(0, len(rest) - 12))
+    end = _ENDS.search(rest, max(0, len(rest) - _LONGEST_END))
     if end is not None and end.end() == len(rest):
         rest = rest[: end.start()].strip()
     return rest or None

@@ -29,7 +29,12 @@ _LIKELY = 100
 _NEVER = r"\b\B"
 
 # What a score is called where the config gives it no name.
-_CALLED = r"scores?|ratings?|grade|verdict|label|marks?|judge?ment|overall|\[result\]"
+_CALLED = (
+    r"scores?|ratings?|grade|verdict|label|marks?|judge?ment|overall|\[result\]"
+    # As judges say it in other languages; "note" and "nota" may be a note.
+    r"|(?:gesamt)?bewertung|punktzahl|puntuación|calificación|punteggio|valutazione|оценка"
+    r"|(?:最终|总体?|综合)?(?:评分|得分)|スコア|評価|점수"
+)
 # Behind these a number may be that of a list.
 _MAY_LIST = ("verdict", "label", "judgement", "judgment", "overall")
 # What prompts of one criterion call it, such as those of G-Eval.
@@ -93,7 +98,7 @@ _OTHER_SCALE = re.compile(r"\bout of\b|\bscale\b|/ ?\d|%|\bpercent", re.IGNORECA
 _SCALE = re.compile(
     r"\bscale:? (?:of |from |is )?\d{1,4}(?: to | ?[-–] ?)(\d{1,4})(?!\d)", re.IGNORECASE
 )
-_NOT_AFTER = re.compile(r"[%°+=~<>/\\→-]")
+_NOT_AFTER = re.compile(r"[%°+=~<>/\\→?€£¥-]")
 _LISTS = re.compile(r"\d{1,3}[.):] ")
 _NUMBERED = re.compile(r"\(?\d{1,3}[.):]? ")
 _DIGITS = re.compile(r"(?<!\d)\d{1,15}(?:\.\d{1,15})?(?!\d)")
@@ -445,7 +450,7 @@ def _stands_alone(lines: Sequence[str], at: int, value: float | str, reader: Rea
     if unlikely and abs(value) > _LIKELY:
         return False
     before = lines[at - 1] if at else "."
-    return before[-1] in ".!?)]}'" or _same(before, value, reader)
+    return before[-1] in ".!)]}'" or _same(before, value, reader)
 
 
 def _same(line: str, value: float | str, reader: Reader) -> bool:

@@ -129,3 +129,16 @@ def test_many_threads_never_hold_more_than_there_is() -> None:
     assert budget.spent <= 1.0 + 1e-9
     assert refused.is_set()
     assert not over
+
+
+def test_what_costs_more_than_its_worst_case_makes_later_ones_dearer() -> None:
+    budget = Budget(100.0)
+    for item_id in ("a", "b"):
+        assert budget.hold(item_id, 1.0)
+    budget.charge("a", 40.0)
+    budget.charge("b", 30.0)  # held before anything was known: it does not count on top
+    assert budget.dearer == 40.0
+    assert not budget.hold("c", 1.0 * budget.dearer)
+    assert budget.hold("c", 0.5 * budget.dearer)
+    budget.charge("c", 20.0)
+    assert budget.dearer == 40.0

@@ -236,6 +236,7 @@ def test_an_empty_answer_is_asked_for_once_more_and_then_the_item_is_empty(
 def test_what_comes_after_an_empty_answer_counts_and_may_be_asked_for_again() -> None:
     calls = played(chain(), item(), "", "One.", "", "fine", '{"score": 4}')
     assert chain().next_request(item(), calls) is None
+    # A sample is a repeat of the same request, and a re-ask says something else.
     assert [call.request.sample for call in calls] == [0, 1, 0, 1, 0]
     result = chain().result(item(), calls)
     assert (result.status, result.score.value if result.score else None) == ("ok", 4.0)

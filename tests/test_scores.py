@@ -61,6 +61,8 @@ READABLE: list[tuple[str, Fields, dict[str, Any]]] = [
     ('{"results": [{"score": 4}]}', ONLY, {"score": 4}),
     ('{"a": {"score": 4}, "b": {"score": 4}}', ONLY, {"score": 4}),
     ('{"evaluation": {"Score": "4/5"}}', ONLY, {"score": 4}),
+    ('{"score": {"score": 4, "max": 5}}', ONLY, {"score": 4}),
+    ('{"score": {"Score": 4}, "reason": "so"}', WITH_REASON, {"reason": "so", "score": 4}),
     # a free text that is not there costs no verdict
     ('{"score": 4}', WITH_REASON, {"reason": "", "score": 4}),
     ('{"score": 4, "reason": null}', WITH_REASON, {"reason": "", "score": 4}),
@@ -160,6 +162,8 @@ UNREADABLE: list[tuple[str, Fields]] = [
     ('{"share": "40%"}', SHARE),
     ('{"reason": "good"}', WITH_REASON),
     ('{"reason": null, "score": null}', WITH_REASON),
+    # what a reason quotes is no verdict
+    ('{"reason": "{\\"score\\": 2}"}', WITH_REASON),
     ('{"answer": null}', WORDS),
     ('{"answer": ["a"]}', WORDS),
     ("{}", WORDS),

@@ -51,6 +51,21 @@ HARMONY = "<|channel|>analysis<|message|>Hm, 2?<|end|><|start|>assistant"
         ("<|channel|>analysis<|message|>Hm.<|end|>Paris", "Paris"),
         ("<|channel|>final<|message|>Paris", "Paris"),
         ("analysisWe think: 2?assistantfinalParis", "Paris"),
+        # Thoughts that speak of their own end.
+        ("<think>The tag </think> ends it. Score: 2\n</think>\nScore: 5", "Score: 5"),
+        ('<think>Then "</think>" follows.\nScore: 2\n</think>\nScore: 5', "Score: 5"),
+        ("<think>a [/think] b</think>Paris", "Paris"),
+        ("<think>Hm.</think>\n</think>\nParis", "Paris"),
+        # Some think more than once.
+        ("<think>Hm.</think>First.\n<think>Score: 2</think>\nThen.", "First.\nThen."),
+        ("<think>Hm.</think>Paris\n<think>Score: 2</think>", "Paris"),
+        ("<think>a</think>Say:\n```\n<think>b\n```", "Say:\n```\n<think>b\n```"),
+        ("<antThinking>Hm.</antThinking>Paris", "Paris"),
+        ("<|thinking|>Hm.<|/thinking|>Paris", "Paris"),
+        ("<unused94>thought\nHm.<unused95>Paris", "Paris"),
+        ("assistant\n<think>Hm.</think>Paris", "Paris"),
+        ("<think>Hm.</think><answer>\nParis\n</answer>", "Paris"),
+        ("<think>Hm.</think>Paris<|im_end|>", "Paris"),
     ],
 )
 def test_what_was_thought_is_taken_off(text: str, answer: str) -> None:
@@ -68,6 +83,8 @@ def test_what_was_thought_is_taken_off(text: str, answer: str) -> None:
         "<|channel|>analysis<|message|>Hm.<|end|>",
         f"{HARMONY}<|channel|>commentary to=functions.f<|message|>{{}}<|call|>",
         "Here's my thought process: Score: 2",
+        "<think>Hm.</think><|im_end|>",
+        "<think>Hm.</think>First.\n<think>Score: 2",
     ],
 )
 def test_thoughts_without_an_end_or_with_nothing_after_them_are_no_answer(text: str) -> None:
@@ -109,9 +126,10 @@ marks = st.sampled_from(
 
 
 @given(st.lists(marks, max_size=12).map("".join))
-def test_any_text_becomes_a_part_of_itself_or_nothing(text: str) -> None:
+def test_any_text_becomes_parts_of_itself_or_nothing(text: str) -> None:
     answer = without_thoughts(text)
-    assert answer is None or (answer in text)
+    rest = iter(text)
+    assert answer is None or all(letter in rest for letter in answer)  # in the same order
     if answer is not None and answer is not text:
         assert answer == answer.strip() != ""
 
@@ -127,10 +145,11 @@ def test_any_text_becomes_a_part_of_itself_or_nothing(text: str) -> None:
         "<|channel|>final ",
         "<|end|>",
     ]
-    + ["<|channel|> <|constrain|>", "[", "{", "<think></think>", "\n", "assistantfinal"],
+    + ["<|channel|> <|constrain|>", "[", "{", "<think></think>", "\n", "assistantfinal"]
+    + ["a</think>", "\n<think>", "\n<think>a</think>", "assistant ", "a\n<think>a</think>"],
 )
 def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
-    for start in ("", "<think>", "analysis", "{"):
+    for start in ("", "<think>", "<think></think>a\n", "analysis", "{"):
         begun = time.process_time()
         without_thoughts(start + piece * (200_000 // len(piece)))
         assert time.process_time() - begun < 5

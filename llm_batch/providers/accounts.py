@@ -14,6 +14,8 @@ _MOST_TOKENS = 100_000_000
 #: USD that no single call costs.
 _MOST_USD = 100_000.0
 _COSTS = frozenset(("cost", "total_cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"))
+# DeepSeek's, Anthropic's, and Moonshot's name for what was read from a cache.
+_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 #: Where LiteLLM's proxy says what a call cost.
 COST_HEADER = "x-litellm-response-cost"
 # xAI's; https://docs.x.ai/developers/cost-tracking
@@ -24,14 +26,14 @@ def usage_from(value: Any) -> Usage | None:
     """Usage in OpenAI's layout; ``None`` when it is missing or cannot be true."""
     if not isinstance(value, dict):
         return None
-    read = _table(value.get("prompt_tokens_details"))
-    made = _table(value.get("completion_tokens_details"))
+    read = _table(value.get("prompt_tokens_details") or value.get("input_tokens_details"))
+    made = _table(value.get("completion_tokens_details") or value.get("output_tokens_details"))
     counts: tuple[Any, ...] = (
         value.get("prompt_tokens", value.get("input_tokens")),
         value.get("completion_tokens", value.get("output_tokens")),
-        read.get("cached_tokens") or 0,
+        read.get("cached_tokens") or (0 if read else _first(value, _CACHED)),
         read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
-        made.get("reasoning_tokens") or 0,
+        made.get("reasoning_tokens") or value.get("reasoning_tokens") or 0,
     )
     for count in counts:
         if type(count) is not int or not 0 <= count <= _MOST_TOKENS:
@@ -43,7 +45,12 @@ def usage_from(value: Any) -> Usage | None:
     usage = Usage(*counts)
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     total = value.get("total_tokens")
+    if isinstance(total, str) and total.isdecimal() and len(total) < 10:
+        total = int(total)
     total = total if type(total) is int and total <= _MOST_TOKENS else _count(total) or 0
+    if cached and "prompt_tokens" not in value and "cache_read_input_tokens" in value:
+        # Anthropic's own layout, in which input is what no cache had.
+        usage = replace(usage, input_tokens=usage.input_tokens + cached)
     beside = total - usage.input_tokens - usage.output_tokens
     if cached > usage.input_tokens and beside == cached:
         # A gateway that counts cached input beside the rest.
@@ -59,6 +66,10 @@ def usage_from(value: Any) -> Usage | None:
     if reasoning > usage.output_tokens:
         return replace(usage, output_tokens=usage.output_tokens + reasoning)
     return usage
+
+
+def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next(filter(None, map(value.get, names)), 0)
 
 
 def _count(said: Any) -> int | None:

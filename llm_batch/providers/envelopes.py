@@ -19,7 +19,12 @@ _OF_FINE = """
 """
 _FINE = frozenset(("", "no error", *_OF_FINE.split()))
 _WELL = re.compile(r"^(?!.*(not|un)).*success|成功")
-_CODES = ("code", "error_code", "errcode", "err_code", "errorCode", "status_code", "statusCode")
+_CODES = (
+    *("code", "error_code", "errcode", "err_code", "errorCode", "status_code", "statusCode"),
+    "__type",
+)
+# What holds an error by its name alone.
+_ERRORS = ("error", "errors", "error_msg", "error_message", "errorMessage")
 _WORDS = (
     *("message", "msg", "error_msg", "errmsg", "error_message", "errorMessage", "status_msg"),
     *("statusMessage", "detail", "description", "reason", "title"),
@@ -41,10 +46,17 @@ _OF_BASE_RESP: dict[str, int] = {
 _MEANING = tuple(
     (status, re.compile(words, re.IGNORECASE))
     for status, words in (
-        (400, r"too long|context.{0,8}(length|window|size)|maximum.{0,10}(length|context)"),
-        (_FILTERED, r"sensitive|content.?filter|safety|moderation|policy.?violation|敏感|违规"),
+        (400, r"too long|context.{0,8}(length|window|size)|max(imum)?\b.{0,10}(length|context)"),
+        (
+            _FILTERED,
+            r"sensitive|content.?filter|safety|moderation|policy.?violation|敏感|违规|审核",
+        ),
         (_FILTERED, r"inappropriate|content.{0,8}(risk|blocked)"),
         (402, r"(insufficient|not enough).{0,20}(balance|quota|credit|fund)|arrear|欠费|余额不足"),
+        (
+            402,
+            r"(balance|credit|quota).{0,8}(insufficient|overdue|used up)|overdue|额度已?(用|不足)",
+        ),
         (429, r"(rate|request|qps|token|daily|usage).{0,8}limit|too many|throttl|concurren"),
         (429, r"limit.{0,12}(reach|exceed)|quota|\b[qtr]pm\b|频率|限流|并发|请求过多"),
         (401, r"api.?key|unauthori[sz]|authenticat|access.?token|鉴权"),
@@ -69,13 +81,15 @@ def failure_in(
     message = choice.get("message")
     holders = (value, choice, message if isinstance(message, dict) else {})
     for holder in holders:
-        for name in ("error", "errors"):
+        for name in _ERRORS:
             if is_error(said := holder.get(name)):
                 if isinstance(said, list):
                     said = next(filter(is_error, said[:8]))
                 if isinstance(said, dict):
                     return _told(said, asked)
-                return _told({"message": "" if said is True else str(said)}, asked)
+                # A text may have its code beside it.
+                beside = {code: value[code] for code in _CODES if holder is value and code in value}
+                return _told({**beside, "message": "" if said is True else str(said)}, asked)
     base = value.get("base_resp")
     if isinstance(base, dict) and not _is_fine(base.get("status_code")):
         return _told(base, asked)
@@ -133,7 +147,7 @@ def _told(error: Mapping[str, Any], asked: Request | None) -> ProviderError:
     said = unquoted(str(words[0])[:_LONGEST], asked) if words else ""
     both = f"{' '.join(codes)} {said}"[:_LONGEST]
     status = next((int(code) for code in codes if _HTTP_ERROR.fullmatch(code)), None)
-    meaning = next((status for status, found in _MEANING if found.search(both)), 502)
+    meaning = next((status for status, found in _MEANING if found.search(both)), None)
     if "status_msg" in error and codes:
         meaning = _OF_BASE_RESP.get(codes[0], meaning)
     body = {name: said for name, said in error.items() if name not in ("choices", "usage")}
@@ -141,8 +155,10 @@ def _told(error: Mapping[str, Any], asked: Request | None) -> ProviderError:
     if meaning == _FILTERED and status in (None, 400, 403, 422, 451):
         body["type"], status = "content_filter", 400
     written = {name: writable(str(said))[:_LONGEST] for name, said in body.items() if said}
-    told = error_from_reply(
-        status or meaning or 400, msgspec.json.encode({"error": written}), {}, asked
-    )
+    sent = msgspec.json.encode({"error": written})
+    told = error_from_reply(status or meaning or 400, sent, {}, asked)
+    if status is None and meaning is None and told.kind == "rejected":
+        # Nothing tells that the request is at fault.
+        told = error_from_reply(502, sent, {}, asked)
     told.maybe_billed = True
     return told

@@ -316,7 +316,7 @@ def _read_on_the_wire(seen: Exchange) -> Completion | None:
         ProviderError: The reply holds an error, or half an answer.
     """
     body = seen.body
-    found = b'"choices"' in body.replace(b"\0", b"")  # in UTF-16 too
+    found = b'"choices' in body.replace(b"\0", b"")  # in UTF-16, and written twice, too
     return completion_from_reply(body, seen.headers.get(COST_HEADER), seen.asked) if found else None
 
 

@@ -46,6 +46,9 @@ _PLAIN = (None, "stop", "STOP", "end_turn", "completed")
 class _Message(msgspec.Struct):
     content: str
     tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    error: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -53,6 +56,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str
     native_finish_reason: Any = None
     error: Any = None
+    errors: Any = None
 
 
 class _Reply(msgspec.Struct):
@@ -62,6 +66,9 @@ class _Reply(msgspec.Struct):
     usage: Any = None
     error: Any = None
     errors: Any = None
+    error_msg: Any = None
+    error_message: Any = None
+    errorMessage: Any = None
     code: Any = None
     status: Any = None
     success: Any = None
@@ -109,15 +116,18 @@ def completion_from_reply(
 
 
 def _is_plain(reply: _Reply, choice: _Choice) -> bool:
-    text = choice.message.content
+    message = choice.message
+    text = message.content
     return (
         choice.finish_reason == WHOLE
         and choice.native_finish_reason in _PLAIN
         and text != ""
         and not text.isspace()
-        and not (choice.error or choice.message.tool_calls)
+        and not (choice.error or choice.errors or message.error or message.refusal)
+        and not (message.tool_calls or message.function_call)
         and not (reply.error or reply.errors or reply.code or reply.status or reply.base_resp)
-        and not (reply.error_code or reply.success is False)
+        and not (reply.error_code or reply.error_msg or reply.error_message or reply.errorMessage)
+        and reply.success is not False
     )
 
 
@@ -134,6 +144,8 @@ def _read(body: bytes, cost: str | None = None, asked: Request | None = None) ->
 def _of_value(value: Any, body: bytes, cost: str | None, asked: Request | None) -> Completion:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        value = value_in(value.encode("utf-8", "replace"))  # a gateway that wrote it twice
     if not isinstance(value, dict):
         raise unreadable(body, "no object")
     value = _unwrapped(value)
@@ -149,14 +161,19 @@ def _of_value(value: Any, body: bytes, cost: str | None, asked: Request | None) 
         failure.partial = came
         raise failure
     text, thought = _said_in(choice) if choice is not None else (None, False)
+    message = choice.get("message") if choice is not None else None
+    message = message if isinstance(message, dict) else {}
     if choices is None or choice is None or text is None:
         raise unreadable(body, "no choices" if choices is None else "no answer in it", came)
     word = _word_in(value, choice)
     reason = ending(word)
     if reason == BROKEN:
         raise broke_off(word, came)
+    if reason == WHOLE:
+        reason = _reason_beside(message)
     if not text.strip():
-        reason = _reason_of_nothing(reason, choice, thought)
+        if reason == WHOLE:
+            reason = REASONING if thought else EMPTY
         usage = came.usage
         if thought and usage is not None and not usage.reasoning_tokens:
             # Where nothing else was said, all of it was thought.
@@ -184,7 +201,7 @@ def _whatever_came(value: Mapping[str, Any], cost: str | None) -> Completion:
 def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     """The word for why an answer ended; a gateway's own word gives way to a worse one beneath."""
     names = ("finish_reason", "finishReason", "stop_reason", "done_reason")
-    word = word_of(next((choice[name] for name in names if name in choice), None))
+    word = next(filter(None, (word_of(choice.get(name)) for name in names)), "")
     native = word_of(choice.get("native_finish_reason"))
     if native and ending(word) == WHOLE and ending(native) in (CUT, FILTERED, BROKEN):
         return native  # OpenRouter
@@ -193,17 +210,29 @@ def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     return word
 
 
-def _reason_of_nothing(reason: str, choice: Mapping[str, Any], thought: bool) -> str:
-    """Why an answer without text ended."""
-    said = choice.get("message")
-    message = said if isinstance(said, dict) else {}
-    if message.get("refusal"):
+def _reason_beside(message: Mapping[str, Any]) -> str:
+    """Why a message that came whole is no answer all the same; what stands beside its text says.
+
+    Words beside the call of a tool only announce it.
+    """
+    parts = message.get("content")
+    listed = parts if isinstance(parts, list) else []
+    if message.get("refusal") or any(_kind_of(part) == "refusal" for part in listed):
         return FILTERED
-    if reason != WHOLE:
-        return reason
-    if message.get("tool_calls") or message.get("function_call"):
+    calls = message.get("tool_calls")
+    asked = any(map(_is_to_be_called, calls)) if isinstance(calls, list) else bool(calls)
+    if asked or message.get("function_call") or any(_kind_of(one) == "tool_use" for one in listed):
         return TOOL_CALL
-    return REASONING if thought else EMPTY
+    return WHOLE
+
+
+def _is_to_be_called(call: Any) -> bool:
+    """Whether it waits for us: some list the searches that the server has made itself."""
+    return not isinstance(call, dict) or call.get("type", "function") in ("function", None, "")
+
+
+def _kind_of(part: Any) -> Any:
+    return part.get("type") if isinstance(part, dict) else None
 
 
 def _said_in(choice: Mapping[str, Any]) -> tuple[str | None, bool]:
@@ -232,13 +261,15 @@ def _text_of(content: Any) -> tuple[str | None, bool]:
 
 
 def _is_thought(part: Mapping[str, Any]) -> bool:
-    kind = part.get("type")
+    kind = _kind_of(part)
     return part.get("thought") is True or (isinstance(kind, str) and bool(_THOUGHT.search(kind)))
 
 
 def _text_of_part(part: Any) -> str | None:
     if part is None or isinstance(part, str):
         return part or ""
+    if isinstance(part, int | float):
+        return json.dumps(part)  # a score that was JSON, and that the server has read
     if not isinstance(part, dict):
         return None
     inner = part.get("text")

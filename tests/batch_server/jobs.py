@@ -61,6 +61,15 @@ class Done:
     error: ApiError | None = None
 
 
+def is_json(body: bytes) -> bool:
+    """Whether a body may be part of a line: strict JSON."""
+    try:
+        msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return False
+    return b"\n" not in body
+
+
 @dataclass
 class Job:
     """A job.
@@ -151,7 +160,11 @@ class Job:
             server.bill("batch", asked, said)
             if fault and (alter := FAULTS[fault].alter) is not None:
                 alter(said)
-            self.done.append(Done(custom_id, self.write(asked, said)))
+            body = self.write(asked, said)
+            # A line is JSON, so what spoils more than that has no place in it.
+            if fault and (spoil := FAULTS[fault].spoil) is not None and is_json(spoil(body)):
+                body = spoil(body)
+            self.done.append(Done(custom_id, body))
         # In any order, as the vendors say.
         self.done.reverse()
 

@@ -73,6 +73,33 @@ def test_calls_cost_what_the_batch_price_makes_of_the_tokens_that_were_billed(
     assert batched == pytest.approx(live / 2)
 
 
+#: What live replies show, as lines: by fault, the status of the item.
+IN_LINES = {
+    **dict.fromkeys(("ended_as_error", "aborted", "network_error", "no_resource"), "unavailable"),
+    **dict.fromkeys(("error_in_200", "error_in_choice"), "unavailable"),
+    **dict.fromkeys(("busy_in_envelope", "busy_by_code"), "rate_limited"),
+    **dict.fromkeys(("safety", "recitation", "sensitive", "refusal_beside"), "filtered"),
+    **dict.fromkeys(("max_tokens", "context_full"), "truncated"),
+    **dict.fromkeys(("tool_call", "tool_announced"), "tool_call"),
+    **dict.fromkeys(("only_reasoning", "endless_thought"), "reasoning"),
+    **dict.fromkeys(("thoughts", "thoughts_again", "content_parts", "content_strings"), "ok"),
+    **dict.fromkeys(("content_object", "ending_list"), "ok"),
+    "null_choices": "garbage",
+    "strange_ending": "incomplete",
+}
+
+
+@pytest.mark.parametrize("name", IN_LINES)
+def test_a_line_is_read_as_a_live_reply_is(tmp_path: Path, server: BatchServer, name: str) -> None:
+    write_project(tmp_path, server, 1, judge=None, max_attempts=1)
+    server.line_faults.append(name)
+    Session(tmp_path).play()
+    row = results(tmp_path)["q0"]
+    assert row["status"] == IN_LINES[name]
+    if row["status"] == "ok":
+        assert "think" not in row["outputs"]["generate"]
+
+
 def test_without_usage_a_call_costs_its_worst_case_at_the_batch_price(
     tmp_path: Path, server: BatchServer
 ) -> None:

@@ -82,6 +82,8 @@ LASTING = {
     **dict.fromkeys(("max_tokens", "context_full"), "truncated"),
     "strange_ending": "incomplete",
     "tool_call": "tool_call",
+    "tool_announced": "tool_call",
+    "refusal_beside": "filtered",
     **dict.fromkeys(("only_reasoning", "endless_thought"), "reasoning"),
 }
 
@@ -89,7 +91,7 @@ LASTING = {
 NOTHING = {"empty_choices": "empty", "null_content": "empty"}
 
 #: Whole answers in an unusual shape.
-HARMLESS = ("chunked", "gzip", "close", "close_silently", *ODD_SHAPES, "thoughts")
+HARMLESS = ("chunked", "gzip", "close", "close_silently", *ODD_SHAPES, "thoughts", "thoughts_again")
 
 #: Whole answers that cost more than the counts of their tokens say.
 DEARER = ("thoughts_beside", "cost_reported")

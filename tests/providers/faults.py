@@ -74,16 +74,18 @@ OPENAI_ANSWERS = {
     **dict.fromkeys(("max_tokens", "context_full"), ("length", True)),
     "strange_ending": ("something_new", True),
     "tool_call": ("tool_calls", False),
+    "tool_announced": ("tool_calls", True),
+    "refusal_beside": ("content_filter", True),
     "only_reasoning": ("reasoning", False),
 }
 NO_USAGE = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
 #: Answers that are read whole, whatever their bytes and types.
 ODD_SHAPES = (
     *("half_emoji", "nan", "bom", "utf16", "tail", "content_parts", "content_strings"),
-    *("content_object", "ending_list", "events", "lines"),
+    *("content_object", "ending_list", "events", "lines", "written_twice"),
 )
 #: Accounts that say more than the counts of tokens do.
 ODD_ACCOUNTS = ("thoughts_beside", "cost_reported")
 #: What the chain has to take off.
-THOUGHTS = ("thoughts", "endless_thought")
+THOUGHTS = ("thoughts", "thoughts_again", "endless_thought")
 WHOLE_ANSWERS = ("slow", "chunked", "gzip", "close", "close_silently")

@@ -242,7 +242,7 @@ def test_an_answer_is_text_with_the_reason_it_ended(
         b"[]",
         b"null",
         b'"text"',
-        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": [[5]]}}]}',
         b"{}",
         b'{"status": "ok"}',
         b"\xff",
@@ -289,18 +289,20 @@ USED = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
     [
         (
             "stop STOP Stop stop_sequence end_turn endTurn COMPLETE complete completed eos "
-            "eos_token finished done FINISH FinishReason.STOP normal",
+            "eos_token finished done FINISH FinishReason.STOP normal STOP_CRITERIA_MET END_ID "
+            "stop_sequence_reached <|im_end|>",
             "stop",
         ),
         (
             "length MAX_TOKENS max_tokens maxTokens max_output_tokens max_completion_tokens "
             "max-tokens model_length model_context_window_exceeded context_length_exceeded "
-            "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated",
+            "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated maximum_tokens",
             "length",
         ),
         (
             "content_filter SAFETY sensitive RECITATION PROHIBITED_CONTENT BLOCKLIST SPII refusal "
-            "guardrail_intervened content_filtered ERROR_TOXIC safety_filter content-policy",
+            "guardrail_intervened content_filtered ERROR_TOXIC safety_filter content-policy "
+            "blacklist MODEL_ARMOR",
             "content_filter",
         ),
         ("tool_calls function_call tool_use TOOL_CALL", "tool_calls"),
@@ -376,6 +378,7 @@ def test_an_answer_that_broke_off_is_tried_again_and_says_what_it_took(word: str
         {"status": 200},
         {"base_resp": {"status_code": 0, "status_msg": ""}},
         {"detail": "extra"},
+        {"error_msg": "", "error_message": None},
     ],
 )
 def test_an_error_that_is_none_does_not_cost_the_answer(sent: dict[str, Any]) -> None:
@@ -395,6 +398,11 @@ def base_resp(code: int, message: str) -> dict[str, Any]:
         ({"choices": [{**choice(PART, None), "error": {"code": 502}}]}, Unavailable, ""),
         ({"choices": [choice(PART, None, error={"message": "x"})]}, Unavailable, ""),
         ({"errors": [{"message": "no capacity"}], "choices": [choice()]}, Unavailable, ""),
+        ({"choices": [{**choice(), "errors": ["no capacity"]}]}, Unavailable, ""),
+        ({"choices": [choice(error="no capacity")]}, Unavailable, ""),
+        ({"error_message": "it crashed", "choices": [choice()]}, Unavailable, ""),
+        ({"errorMessage": "it crashed", "choices": [choice()]}, Unavailable, ""),
+        ({"error_code": 18, "error_msg": "qps", "choices": [choice()]}, Unavailable, ""),
         (base_resp(1002, "rate limit") | {"usage": USED}, RateLimited, "rate_limited"),
         (base_resp(1039, "TPM"), RateLimited, "rate_limited"),
         (base_resp(1004, "not authorized"), Refused, "key"),
@@ -412,6 +420,13 @@ def base_resp(code: int, message: str) -> dict[str, Any]:
         ({"success": False, "message": "Insufficient balance"}, Refused, "quota"),
         ({"status": "error", "message": "Invalid API key"}, Refused, "key"),
         ({"detail": "Rate limit exceeded"}, RateLimited, "rate_limited"),
+        ({"__type": "ThrottlingException", "message": "Too many tokens"}, RateLimited, ""),
+        ({"code": 30001, "message": "your account balance is insufficient"}, Refused, "quota"),
+        ({"error": {"code": "AccountOverdueError", "message": "no"}}, Refused, "quota"),
+        ({"error": "`inputs` must have less than 1024 tokens"}, Rejected, "too_long"),
+        ({"error_code": 336003, "error_msg": "the max length is 2000"}, Rejected, "rejected"),
+        ({"code": 10013, "message": "输入内容审核不通过"}, Rejected, "filtered"),
+        ({"error": {"code": 403, "message": "Input was flagged"}}, Rejected, "filtered"),
         ({"object": "error", "message": "the prompt is too long", "code": 40303}, Rejected, ""),
         ({"error": {"type": "rate_limit_error", "message": "slow"}}, RateLimited, ""),
         ({"error": {"type": "invalid_request_error", "message": "no"}}, Rejected, "rejected"),
@@ -448,6 +463,7 @@ def test_an_error_that_says_that_nothing_was_used_costs_nothing() -> None:
         ({"content": [{"type": "thinking", "thinking": "Hm."}]}, "reasoning"),
         ({"content": [{"type": "reasoning", "text": "Hm."}]}, "reasoning"),
         ({"content": "", "reasoning_content": None}, "empty"),
+        ({"content": [{"type": "refusal", "refusal": "I cannot"}]}, "content_filter"),
     ],
 )
 def test_an_answer_without_text_says_what_came_instead(
@@ -457,6 +473,27 @@ def test_an_answer_without_text_says_what_came_instead(
         body(choices=[{"message": message, "finish_reason": "stop"}], usage=USED)
     )
     assert (made.text.strip(), made.finish_reason) == ("", reason)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"tool_calls": [{"id": "1", "type": "function"}]}, "tool_calls"),
+        ({"function_call": {"name": "f"}}, "tool_calls"),
+        ({"refusal": "I cannot"}, "content_filter"),
+        ({"tool_calls": [{"type": "web_search"}], "refusal": ""}, "stop"),
+    ],
+)
+def test_words_beside_a_tool_call_or_a_refusal_are_no_answer(
+    message: dict[str, Any], reason: str
+) -> None:
+    made = completion_from_reply(body(choices=[choice("I will look.", **message)]))
+    assert (made.text, made.finish_reason) == ("I will look.", reason)
+
+
+def test_where_one_name_for_the_ending_says_nothing_another_one_does() -> None:
+    sent = choice(reason=None) | {"stop_reason": "max_tokens"}
+    assert completion_from_reply(body(choices=[sent])).finish_reason == "length"
 
 
 def test_what_was_all_thought_is_reasoning_where_it_was_cut_as_well() -> None:
@@ -498,6 +535,7 @@ PLAIN = body(id="r1", model="m1", choices=[choice()], usage=USED)
         PLAIN.replace(b'"Paris"', b'{"parts": [{"text": "Paris"}]}'),
         PLAIN.replace(b'"Paris"', b'[{"type": "text", "text": {"value": "Paris"}}]'),
         b'{"code": 0, "data": ' + PLAIN + b"}",
+        msgspec.json.encode(PLAIN.decode()),
         PLAIN.replace(b'[{"message"', b'{"message"').replace(b"}],", b"},"),
     ],
 )
@@ -509,6 +547,10 @@ def test_a_paid_answer_that_can_be_read_is_read(sent: bytes) -> None:
 def test_half_an_emoji_is_written_as_one_that_cannot_be_shown() -> None:
     sent = rb'{"id": "\ud83d", "model": "\ud83d", "choices": [{"message": {"content": "a\ud83d"}}]}'
     assert completion_from_reply(sent) == Completion("a\ufffd", "\ufffd", "stop", None, "\ufffd")
+
+
+def test_a_number_that_the_server_has_read_already_is_written_again() -> None:
+    assert completion_from_reply(body(choices=[choice(4)])).text == "4"
 
 
 def test_json_that_the_server_has_read_already_is_written_again() -> None:
@@ -621,7 +663,10 @@ def test_the_cost_in_a_gateways_header_counts_where_the_usage_has_none() -> None
     st.sampled_from(["stop", "STOP", "length", "SAFETY", "new", "tool_calls", "", None]),
     st.sampled_from([None, USED, USED | {"cost": 1}, {"prompt_tokens": "x"}]),
     st.dictionaries(
-        st.sampled_from(["code", "status", "success", "error", "native_finish_reason", "x"]),
+        st.sampled_from(
+            ["code", "status", "success", "error", "errors", "error_message"]
+            + ["native_finish_reason", "stop_reason", "x"]
+        ),
         st.sampled_from([None, "", 0, 200, "ok", False, {}]),
     ),
 )
@@ -680,7 +725,52 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
         ),
         ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 5}, Usage(10, 9)),
         ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 10**12}, Usage(10, 9)),
-        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "319"}, Usage(10, 9)),
+        ({"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "many"}, Usage(10, 9)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": "319"},
+            Usage(10, 309, reasoning_tokens=300),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "reasoning_tokens": 300},
+            Usage(10, 309, reasoning_tokens=300),
+        ),
+        # Cached input under the names of DeepSeek, Moonshot, Anthropic and OpenAI's other API.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "prompt_cache_hit_tokens": 6},
+            Usage(10, 9, cache_read_tokens=6),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 9, "cached_tokens": 6},
+            Usage(10, 9, cache_read_tokens=6),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 9,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            Usage(100, 9, cache_read_tokens=60, cache_write_tokens=30),
+        ),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 9,
+                "total_tokens": 109,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 30,
+            },
+            Usage(100, 9, cache_read_tokens=60, cache_write_tokens=30),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 9,
+                "input_tokens_details": {"cached_tokens": 6},
+                "output_tokens_details": {"reasoning_tokens": 5},
+            },
+            Usage(10, 9, cache_read_tokens=6, reasoning_tokens=5),
+        ),
         ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
         ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
         # Cached input that a gateway counts beside the rest.

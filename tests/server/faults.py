@@ -330,6 +330,11 @@ FAULTS: dict[str, Fault] = {
             ],
         ),
     ),
+    "tool_announced": Fault(
+        "200, a call of a tool beside its announcement",
+        spoil=_message(tool_calls=[{"id": "c1", "type": "function", "function": {"name": "f"}}]),
+    ),
+    "refusal_beside": Fault("200, a refusal beside the text", spoil=_message(refusal="I cannot.")),
     "only_reasoning": Fault(
         "200, all text in reasoning_content", spoil=_message(content="", reasoning_content="Hm.")
     ),
@@ -342,6 +347,16 @@ FAULTS: dict[str, Fault] = {
         spoil=_said(lambda text: f"<think>\nIs it 2? {text}\n</think>\n\n{text}"),
         usable=True,
     ),
+    "thoughts_again": Fault(
+        "thoughts that speak of their own end, and more of them after the answer",
+        spoil=_said(
+            lambda text: (
+                f"<think>\nSee </think> below. 2? {text}\n</think>\n\n{text}"
+                "\n<think>\nOr 3?\n</think>"
+            )
+        ),
+        usable=True,
+    ),
     "half_emoji": Fault(
         "half an emoji after the text", spoil=_said(lambda text: f"{text} \ud83d"), usable=True
     ),
@@ -352,6 +367,9 @@ FAULTS: dict[str, Fault] = {
     ),
     "bom": Fault("a byte order mark", spoil=lambda body: b"\xef\xbb\xbf" + body, usable=True),
     "utf16": Fault("UTF-16", spoil=lambda body: body.decode().encode("utf-16"), usable=True),
+    "written_twice": Fault(
+        "JSON in a JSON string", spoil=lambda body: json.dumps(body.decode()).encode(), usable=True
+    ),
     "tail": Fault("something after the JSON", spoil=lambda body: body + b"\n\x00OK", usable=True),
     "content_parts": Fault(
         "content as parts, one of them a thought",
