@@ -41,6 +41,11 @@ SAID: list[tuple[int, Any, str]] = [
     (403, CLOUDFLARE, "filtered"),
     (403, INCAPSULA, "filtered"),
     (403, F5, "filtered"),
+    # TLS is wanted: nginx, Go, Apache, Tomcat
+    (400, "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head><body><center><h1>400 Bad Request</h1></center></body></html>", "setting"),
+    (400, "Client sent an HTTP request to an HTTPS server.\n", "setting"),
+    (400, "<p>Your browser sent a request that this server could not understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n Instead use the HTTPS scheme to access this URL, please.</p>", "setting"),
+    (400, "Bad Request\nThis combination of host and port requires TLS.\n", "setting"),
     # Keys and accounts
     (401, {"error": {"message": "Incorrect API key provided: sk-****.", "type": "invalid_request_error", "code": "invalid_api_key"}}, "key"),
     (401, {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}, "key"),
