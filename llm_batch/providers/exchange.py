@@ -155,7 +155,8 @@ class WatchedTransport(httpx.BaseTransport):
             ):
                 self._wrong_scheme.add(origin)
                 seen.failure = UnusableReply(wrong)
-            raise seen.failure from error
+                raise seen.failure from error
+            raise
         seen.received(reply)
         return _handed_on(reply)
 
