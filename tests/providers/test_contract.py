@@ -10,7 +10,7 @@ import pytest
 
 from llm_batch.config import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable
-from llm_batch.providers import make_provider, route
+from llm_batch.providers import make_provider, route, wire
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from llm_batch.records import Message, Request
 from tests.providers.asking import SCHEMA, ask
@@ -240,6 +240,12 @@ _SAYS_HTTPS = (
 _TO_HTTPS = b"HTTP/1.1 308 Elsewhere\r\nLocation: https://h/\r\nContent-Length: 0\r\n\r\n"
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine, what is asked in the other scheme is waited for."""
+    monkeypatch.setattr(wire, "_PROBE_SECONDS", 60.0)
+
+
 def error_of(transport: str, base: str, seconds: float = 30) -> ProviderError:
     """What a request ends in."""
     provider = make_provider("openai/m1", Model(api_base=base, transport=transport), 1)
@@ -250,6 +256,7 @@ def error_of(transport: str, base: str, seconds: float = 30) -> ProviderError:
     return caught.value
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 @pytest.mark.parametrize(
     ("scheme", "hello", "plain", "hint"),
@@ -273,6 +280,7 @@ def test_the_wrong_one_of_http_and_https_is_said_and_not_tried_again(
     assert (error.kind, error.hint[: len(hint)]) == ("setting", hint)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 def test_https_to_the_plain_server_of_the_tests_is_told_to_write_http(
     transport: str, server: Server
@@ -283,6 +291,7 @@ def test_https_to_the_plain_server_of_the_tests_is_told_to_write_http(
     assert error.hint.startswith(f"write http://127.0.0.1:{server.port}/v1")
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 def test_http_to_a_server_with_tls_is_told_to_write_https(transport: str) -> None:
     with answering(tls=True) as (port, asked):
@@ -293,6 +302,7 @@ def test_http_to_a_server_with_tls_is_told_to_write_https(transport: str) -> Non
     assert not asked
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 @pytest.mark.parametrize(
     ("scheme", "hello", "plain", "kind"),
@@ -315,6 +325,7 @@ def test_a_server_that_fails_is_not_told_from_its_scheme(
     assert (type(error), error.kind) == (Unavailable, kind)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 def test_a_host_that_has_answered_is_not_asked_for_its_scheme(transport: str) -> None:
     with greeted("tls", _NOT_FOUND, b"") as (port, first_bytes):
