@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from llm_batch.budget import Budget  # noqa: E402
 from llm_batch.dataset import draw  # noqa: E402
+from llm_batch.errors import ConfigError  # noqa: E402
 from llm_batch.fleet import Fleet  # noqa: E402
 from llm_batch.progress import Progress, Stop  # noqa: E402
 from llm_batch.purse import Purse  # noqa: E402
@@ -137,10 +138,15 @@ def simulate(case: Case, server: Server, folder: Path) -> Outcome:
     costs = charged(free)
     budget = case.share * sum(costs.values())
     server.reset()
-    for part in case.interrupted:
-        stop = hurried()
-        run(load(capped, budget=budget), stop=stop, progress=ending(stop, part * len(costs)))
-    run(load(capped, budget=budget), stop=hurried())
+    try:
+        for part in case.interrupted:
+            stop = hurried()
+            run(load(capped, budget=budget), stop=stop, progress=ending(stop, part * len(costs)))
+        run(load(capped, budget=budget), stop=hurried())
+    except ConfigError as error:
+        if "less than one item may cost" not in error.message:
+            raise
+        return Outcome(case, budget, server.stats()["billed"]["usd"], 0.0, 0, len(costs), 0, 0)
     while (stats := server.stats())["in_flight"]:
         time.sleep(0.01)
     calls = journal(capped)

@@ -153,7 +153,7 @@ def test_a_stop_wakes_all_who_wait_for_their_turn() -> None:
         thread.start()
     clock.cancel()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(ended) == 20
 
 

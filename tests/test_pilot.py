@@ -10,7 +10,7 @@ import pytest
 
 from llm_batch.config import Config
 from llm_batch.dataset import draw
-from llm_batch.errors import ConfigError, Incomplete
+from llm_batch.errors import ConfigError
 from llm_batch.estimate import Estimate, estimate
 from llm_batch.pilot import pilot
 from llm_batch.run import run
@@ -140,7 +140,7 @@ def test_the_budget_holds_in_the_pilot_too(settings: Config) -> None:
     measured = pilot(poor, 20)
     assert 0 < measured.finished < 20
     assert measured.spent is not None and measured.spent <= 0.002
-    with pytest.raises(Incomplete, match="finished no item"):
+    with pytest.raises(ConfigError, match="less than one item may cost"):
         elsewhere = str(Path(settings.run.output).with_name("x.jsonl"))
         pilot(changed(changed(settings, "limits", budget=0.00001), "run", output=elsewhere), 20)
 

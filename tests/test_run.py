@@ -215,7 +215,7 @@ class Together:
             self._seen += 1
             place = self._seen
         if place <= 4:
-            self._barrier.wait(10)
+            self._barrier.wait(60)
         return place
 
 
@@ -226,7 +226,7 @@ def test_a_refusal_is_exit_code_3_and_everything_in_flight_is_kept(project: Proj
     def answers(request: Request) -> str | ProviderError:
         if together.place() == 1:
             return Refused("your credit is used up", kind="quota", hint="add credit")
-        assert refused.wait(10)
+        assert refused.wait(60)
         return reply_to(request)
 
     project.answers = answers
@@ -424,7 +424,7 @@ def test_a_stop_from_another_thread_is_exit_code_130_and_the_run_resumes(project
             thread.start()
             thread.join()
         elif len(project.model.requests) > 20:
-            stopped.wait(10)
+            stopped.wait(60)
         return reply_to(request)
 
     project.answers = answers

@@ -26,7 +26,7 @@ def is_loopback(url: str) -> bool:
 
 def how_to_look(url: str) -> str:
     """What to type to see whether the server behind an address is up."""
-    base = shown(url).removesuffix("/chat/completions").rstrip("/")
+    base = _base(url)
     if is_loopback(url):
         return f"is the server on this machine up? see with: curl {base}/models"
     return f"check api_base and the network; see with: curl {base}/models"
@@ -52,17 +52,27 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def _base(url: str) -> str:
+    return shown(url).removesuffix("/chat/completions").rstrip("/")
+
+
 def plain_http(where: str, said: str) -> Refused | None:
     """The refusal where https met a port without TLS; ``None`` where words tell of anything else.
 
     Args:
-        where: The address, as it may be shown.
+        where: The address.
         said: Why there was no connection.
     """
     if not where.startswith("https://") or not any(sign in said for sign in _NO_TLS):
         return None
+    return not_that_scheme(where)
+
+
+def not_that_scheme(where: str) -> Refused:
+    """The refusal where a host speaks the other one of http and https."""
+    where = _base(where)
+    scheme, _, rest = where.partition("://")
+    other, speaks = ("http", "plain http") if scheme == "https" else ("https", "https (TLS)")
     return Refused(
-        f"{where} speaks plain http, not https",
-        kind="setting",
-        hint=f"write http{where.removeprefix('https')}",
+        f"{where} speaks {speaks}, not {scheme}", kind="setting", hint=f"write {other}://{rest}"
     )

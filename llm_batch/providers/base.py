@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: A host that does not take a connection within this many seconds is not there.
 CONNECT_SECONDS = 10.0
+#: Nor one that does not answer the first words of TLS within these.
+HELLO_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)

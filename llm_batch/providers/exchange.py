@@ -22,14 +22,15 @@ import httpcore
 import httpx
 
 from llm_batch.errors import ProviderError
-from llm_batch.providers.address import proxy_for
-from llm_batch.providers.base import CONNECT_SECONDS
+from llm_batch.providers.address import not_that_scheme, proxy_for
+from llm_batch.providers.base import CONNECT_SECONDS, HELLO_SECONDS
 from llm_batch.providers.wire import (
     ENCODINGS,
     MOST_BYTES,
     TooLarge,
     Undecodable,
     gathered,
+    other_scheme,
     too_large,
     undecodable,
 )
@@ -82,7 +83,10 @@ class Exchange:
 
 
 class UnusableReply(httpx.TransportError):
-    """A reply of status 200 that is too large or cannot be unpacked; ``error`` says it our way."""
+    """No use in reading on or asking again; ``error`` says why our way.
+
+    A reply of status 200 is too large or cannot be unpacked, or http met TLS.
+    """
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.message)
@@ -124,12 +128,15 @@ class WatchedTransport(httpx.BaseTransport):
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=connections)
         self._lock = threading.Lock()
         self._by_origin: dict[str, httpx.HTTPTransport] = {}
+        self._answered: set[str] = set()
+        self._wrong_scheme: set[str] = set()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith(_ASIDE):
             raise httpx.ConnectError("not asked", request=request)
         seen = _current()
-        transport = self._transport(request.url)
+        origin = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        transport = self._transport(origin)
         if seen is None:
             response = transport.handle_request(request)
             response.headers.pop("location", None)
@@ -140,10 +147,23 @@ class WatchedTransport(httpx.BaseTransport):
             reply = seen.rehearsed(request)
             seen.received(reply)
             return _handed_on(reply)
+        if origin in self._wrong_scheme:
+            seen.failure = UnusableReply(not_that_scheme(seen.url))
+            raise seen.failure
         try:
-            reply = _whole(transport.handle_request(request), seen.most)
+            response = transport.handle_request(request)
+            self._answered.add(origin)
+            reply = _whole(response, seen.most)
         except httpx.TransportError as error:
             seen.failure = error
+            if (
+                origin not in self._answered
+                and "CERTIFICATE_VERIFY_FAILED" not in str(error)
+                and (wrong := other_scheme(seen.url)) is not None
+            ):
+                self._wrong_scheme.add(origin)
+                seen.failure = UnusableReply(wrong)
+                raise seen.failure from error
             raise
         seen.received(reply)
         return _handed_on(reply)
@@ -151,8 +171,7 @@ class WatchedTransport(httpx.BaseTransport):
     def close(self) -> None:
         """Nothing: litellm drops its clients now and then, and the transport is theirs together."""
 
-    def _transport(self, url: httpx.URL) -> httpx.HTTPTransport:
-        origin = f"{url.scheme}://{url.netloc.decode()}"
+    def _transport(self, origin: str) -> httpx.HTTPTransport:
         with self._lock:
             if origin not in self._by_origin:
                 proxy = proxy_for(origin)
@@ -240,6 +259,8 @@ class _Stream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         left = _left(timeout, httpcore.ConnectTimeout)
+        if _current() is not None and left is not None:
+            left = min(left, HELLO_SECONDS)
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:

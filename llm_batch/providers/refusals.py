@@ -150,6 +150,11 @@ _BAD_SETTING = _any(
     r"model not exist|model_not_available|model_decommissioned|模型不存在",
     r"(?:invalid|not a valid) model\b|model identifier is invalid",
 )
+# nginx and Cloudflare, Go, Apache, Tomcat.
+_WANTS_TLS = _any(
+    r"plain http request was sent to (?:an )?https port|http request to an https server",
+    r"speaking plain http to an ssl|combination of host and port requires tls",
+)
 _ABOUT_FORMAT = _any(
     r"response[_ ]?(?:format|schema|mime)|json[_ ]?(?:schema|mode|object|format)|grammar",
     r"structured.?output|output_(?:config|format)|guided|xgrammar|outlines|\bschema\b",
@@ -311,6 +316,8 @@ def _told_by(
         return Refused(text, kind="model", hint="check the model's name and api_base", **more)
     if _BAD_SETTING.search(said):
         return Refused(text, kind="setting", hint="change the step in the config", **more)
+    if status >= 400 and _WANTS_TLS.search(said):
+        return Refused(text, kind="setting", hint="write https:// in api_base", **more)
     if status < 400:
         target = headers.get("location") or headers.get("Location") or "elsewhere"
         target = without_keys(target.partition("?")[0])

@@ -31,8 +31,8 @@ from urllib3.exceptions import (
 )
 
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.providers.address import how_to_look, plain_http, proxy_for, shown
-from llm_batch.providers.base import CONNECT_SECONDS, out_of_files, too_slow
+from llm_batch.providers.address import how_to_look, not_that_scheme, plain_http, proxy_for, shown
+from llm_batch.providers.base import CONNECT_SECONDS, HELLO_SECONDS, out_of_files, too_slow
 from llm_batch.providers.redact import without_keys
 
 #: No reply may be larger, unpacked or not.
@@ -41,6 +41,7 @@ MOST_BYTES = 32 << 20
 ENCODINGS = "gzip, deflate"
 
 _CHUNK = 1 << 16
+_PROBE_SECONDS = 2.0
 _MOST_OF_AN_ERROR = 1 << 20
 # A reply that was asked for few tokens may still bring long thoughts and its own request.
 _LEAST_BYTES = 1 << 20
@@ -174,6 +175,7 @@ class Wire:
     def __init__(self, base_url: str, connections: int) -> None:
         parts = urlsplit(base_url)
         self._shown = shown(base_url)
+        self._answered = self._wrong_scheme = False
         self._manager, self._pool = _open_pool(base_url, connections)
         # A proxy that is not tunnelled through wants the whole URL (RFC 9112, 3.2.2).
         by_proxy = self._pool.proxy is not None and parts.scheme == "http"
@@ -202,6 +204,8 @@ class Wire:
         Raises:
             ProviderError: There is no whole reply.
         """
+        if self._wrong_scheme:
+            raise not_that_scheme(self._shown)
         started = time.monotonic()
         try:
             response = self._pool.urlopen(
@@ -216,10 +220,16 @@ class Wire:
                 assert_same_host=False,  # a proxy's host is another
                 timeout=urllib3.Timeout(total=seconds, connect=seconds),
             )
+            self._answered = True
             return _received(response, most)
         except (HTTPError, OSError) as error:
             took = time.monotonic() - started
-            raise not_received(error, self._shown, seconds, took) from error
+            failure = not_received(error, self._shown, seconds, took)
+            if not self._answered and not isinstance(failure, Refused):
+                wrong = other_scheme(self._shown)
+                self._wrong_scheme = wrong is not None
+                failure = wrong or failure
+            raise failure from error
 
     def close(self) -> None:
         """Give back the connections."""
@@ -327,24 +337,88 @@ class _Response(http.client.HTTPResponse):
         super().__init__(_File(sock), *args, **more)  # type: ignore[arg-type]
 
 
+def other_scheme(url: str) -> Refused | None:
+    """The refusal where http meets TLS or https meets plain http; ``None`` where neither is shown.
+
+    For a host that has answered nothing yet, when no reply came. It is asked once more, in the
+    other scheme, without key or prompt, and for few seconds. What is reached by a proxy is not.
+
+    Args:
+        url: The address.
+    """
+    parts = urlsplit(url)
+    plain = parts.scheme == "http"
+    if not parts.hostname or proxy_for(url) is not None:
+        return None
+    address = (parts.hostname, parts.port or (80 if plain else 443))
+    try:
+        with socket.create_connection(address, _PROBE_SECONDS) as sock:
+            speaks = (
+                _speaks_tls(sock, parts.hostname)
+                if plain
+                else _speaks_http(sock, parts.netloc.rpartition("@")[2])
+            )
+    except (OSError, ValueError):
+        return None
+    return not_that_scheme(url) if speaks else None
+
+
+def _speaks_tls(sock: socket.socket, host: str) -> bool:
+    """Whether a hello is answered in TLS, be it by turning it down."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing is sent, so it need not be trusted
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        context.wrap_socket(sock, server_hostname=host).close()
+    except ssl.SSLError as error:
+        return "ALERT" in str(error)
+    return True
+
+
+def _speaks_http(sock: socket.socket, host: str) -> bool:
+    """Whether plain http is served, and not merely answered with how it is not (nginx, Go)."""
+    sock.sendall(f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    deadline = time.monotonic() + _PROBE_SECONDS
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < _CHUNK:
+        sock.settimeout(max(deadline - time.monotonic(), 0.001))
+        if not (piece := sock.recv(4096)):
+            break
+        head += piece
+    said = re.match(rb"HTTP/1\.[01] (\d{3})", head)
+    return (
+        said is not None
+        and said[1] not in (b"400", b"421", b"426", b"497")
+        and b"\nlocation: https:" not in head.lower()
+    )
+
+
 class _Connection(HTTPConnection):
     response_class = _Response
 
     def connect(self) -> None:
-        """Connect within 10 s, TLS included, then allow a request what its call is allowed."""
+        """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
         whole: Any = self.timeout
         self.timeout = min(whole, CONNECT_SECONDS)
         try:
             super().connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"no connection in time ({error})") from error
+        except OSError as error:
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise
+            raise NewConnectionError(self, str(error)) from error
         finally:
             self.timeout = whole
         self.sock.settimeout(whole)
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    pass
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if self.proxy is None:  # which would have to answer within these as well
+            sock.settimeout(min(self.timeout, HELLO_SECONDS))  # type: ignore[type-var]
+        return sock
 
 
 class _Pool(urllib3.HTTPConnectionPool):

@@ -121,7 +121,7 @@ def test_what_is_given_back_is_never_served_and_the_rest_is(make: Make) -> None:
     go_on = threading.Event()
 
     def serve(asked: Request) -> Call:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         served.append(asked.item_id)
         return answer(asked)
 
@@ -154,7 +154,7 @@ def test_closing_waits_for_what_has_begun_and_drops_the_rest(
 
     def serve(asked: Request) -> Call:
         begun.release()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         served.append(asked.item_id)
         return answer(asked)
 
@@ -164,7 +164,7 @@ def test_closing_waits_for_what_has_begun_and_drops_the_rest(
         engine.submit(request(f"q{number}"))
     if in_threads:
         for _ in range(WORKERS):
-            assert begun.acquire(timeout=10)
+            assert begun.acquire(timeout=60)
     engine.close()
     assert len(served) == (WORKERS if in_threads else 0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmb")]
@@ -181,7 +181,7 @@ def test_threads_serve_as_many_at_once_as_there_are_workers() -> None:
     together = threading.Barrier(WORKERS)
 
     def serve(asked: Request) -> Call:
-        together.wait(10)
+        together.wait(60)
         return answer(asked)
 
     engine = ENGINES["threads"](serve, WORKERS)
@@ -196,7 +196,7 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
     go_on = threading.Event()
 
     def serve(asked: Request) -> Call:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return answer(asked)
 
     engine = ENGINES["threads"](serve, WORKERS)

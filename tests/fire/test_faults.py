@@ -120,15 +120,16 @@ class Fire:
             questions[f"{fault} once"] = f"{fault}? " + script(fault=fault, times=1)
         for fault in (*LASTING, *NOTHING, *HARMLESS, *UNBILLED, *DEARER):
             questions[fault] = f"{fault}! " + script(fault=fault)
-        with serve(input_price=1.0, output_price=4.0, log=0) as server:
+        with serve(input_price=1.0, output_price=4.0, log=0, drip_seconds=0.5) as server:
             write_project(
                 folder,
                 server,
                 questions,
-                workers=30,
+                # Threads share what a busy machine leaves them, and litellm takes a lot of it; a
+                # dripped reply takes longer.
+                workers=30 if transport == "direct" else 10,
                 max_attempts=TRIES,
-                # litellm takes its time when 30 threads share a busy machine.
-                timeout=0.7 if transport == "direct" else 5,
+                timeout=3 if transport == "direct" else 10,
                 transport=transport,
             )
             self.summary = play(folder)

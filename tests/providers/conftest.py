@@ -26,8 +26,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[Server]:
     """One process for a module; `server` resets it."""
-    # OpenRouter's clients send a parameter of its own.
-    with serve("--allow", "usage") as started:
+    with serve() as started:
         yield started
 
 
@@ -35,7 +34,13 @@ def shared_server() -> Iterator[Server]:
 def server(shared_server: Server) -> Server:
     """A strict server that has seen nothing yet."""
     shared_server.control(
-        key=None, headers=False, latency=0, keep_alive=0, drip_seconds=0.05, refuses=[]
+        key=None,
+        headers=False,
+        latency=0,
+        keep_alive=0,
+        drip_seconds=0.05,
+        refuses=[],
+        allow=["usage"],  # OpenRouter's clients send it
     )
     shared_server.reset()
     return shared_server

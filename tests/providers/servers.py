@@ -131,6 +131,47 @@ def tunnelling(target: int | None) -> Iterator[tuple[int, list[list[str]]]]:
         yield server.server_address[1], server.asked  # type: ignore[attr-defined]
 
 
+class _Greeted(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        server: Any = self.server
+        first = self.request.recv(1, socket.MSG_PEEK)
+        server.greeted.append(first)
+        if first != b"\x16":
+            self.request.recv(65536)
+            self.request.sendall(server.plain[min(len(server.greeted), len(server.plain)) - 1])
+        elif server.hello == "tls":
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE, _KEY)
+            context.wrap_socket(self.request, server_side=True).close()
+        elif server.hello == "silent":
+            self.request.recv(65536)
+            self.request.recv(1)  # until the client goes
+
+
+@contextmanager
+def greeted(hello: str, *plain: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that tells by its first byte what a client speaks.
+
+    Args:
+        hello: What TLS meets: ``tls``, ``silent``, or ``closed``.
+        plain: What connections are answered in turn, the last one for ever, before they are closed.
+
+    Yields:
+        Its port on 127.0.0.1, and the first byte of every connection.
+    """
+    server = _Silent(("127.0.0.1", 0), _Greeted)
+    server.hello, server.plain, server.greeted = hello, plain, []  # type: ignore[attr-defined]
+    with _running(server):
+        yield server.server_address[1], server.greeted  # type: ignore[attr-defined]
+
+
+class _Silent(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves is no error here."""
+
+
 @contextmanager
 def _running(server: socketserver.BaseServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from llm_batch.config import Model
-from llm_batch.errors import ProviderError, Unavailable
-from llm_batch.providers import make_provider, route
+from llm_batch.errors import ProviderError, Refused, Unavailable
+from llm_batch.providers import make_provider, route, wire
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from llm_batch.records import Message, Request
 from tests.providers.asking import SCHEMA, ask
-from tests.providers.servers import ANSWER
+from tests.providers.servers import ANSWER, answering, greeted
 from tests.server import Server
 
 pytestmark = pytest.mark.litellm
@@ -73,6 +73,8 @@ OPENAIS_OWN = {
     "strange": ask(top_k=3, repetition_penalty=1.1, guided_choice=["yes", "no"]),
     "metadata": ask(extra_body={"metadata": {"run": "1"}}),
 }
+#: Of these, what OpenAI does not know and other servers take.
+FOREIGN = ["usage", "top_k", "min_p", "chat_template_kwargs", "repetition_penalty", "guided_choice"]
 
 
 def both_ways(
@@ -81,6 +83,7 @@ def both_ways(
     """What was sent and what came back, directly and through litellm."""
     monkeypatch.setenv("THE_KEY", "k1")
     monkeypatch.setenv("GATEWAY_KEY", "gateway-key-1")
+    server.control(allow=FOREIGN)
     seen = []
     for transport in ("direct", "litellm"):
         settings = Model(
@@ -245,3 +248,112 @@ def test_too_many_open_files_are_not_the_providers_fault_and_cost_nothing(
     with pytest.raises(Unavailable) as lost:
         provider.complete(ask(), 10.0)
     assert lost.value.kind == "files" and not lost.value.maybe_billed
+
+
+# http and https
+
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+_SAYS_HTTPS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 58\r\n\r\n"
+    b"<center>The plain HTTP request was sent to HTTPS port</ce>"
+)
+_TO_HTTPS = b"HTTP/1.1 308 Elsewhere\r\nLocation: https://h/\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine, what is asked in the other scheme is waited for."""
+    monkeypatch.setattr(wire, "_PROBE_SECONDS", 60.0)
+
+
+def error_of(transport: str, base: str, seconds: float = 30) -> ProviderError:
+    """What a request ends in."""
+    provider = make_provider("openai/m1", Model(api_base=base, transport=transport), 1)
+    with pytest.raises(ProviderError) as caught:
+        provider.complete(ask(), seconds)
+    provider.close()
+    assert not (caught.value.maybe_billed and isinstance(caught.value, Refused))
+    return caught.value
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize(
+    ("scheme", "hello", "plain", "hint"),
+    [
+        # It waits for the end of a line in what is TLS to us.
+        pytest.param("https", "silent", _NOT_FOUND, "write http://", id="silence"),
+        pytest.param("https", "closed", _NOT_FOUND, "write http://", id="closed at the hello"),
+        pytest.param("http", "tls", b"\x15\x03\x01\x00\x02\x02\x46", "write https://", id="alert"),
+        pytest.param("http", "tls", b"", "write https://", id="closed at plain text"),
+        pytest.param("http", "tls", _SAYS_HTTPS, "write https://", id="said in plain text"),
+    ],
+)
+def test_the_wrong_one_of_http_and_https_is_said_and_not_tried_again(
+    scheme: str, hello: str, plain: bytes, hint: str, transport: str
+) -> None:
+    with greeted(hello, plain) as (port, _):
+        error = error_of(
+            transport, f"{scheme}://127.0.0.1:{port}/v1", 1 if hello == "silent" else 30
+        )
+    assert isinstance(error, Refused)
+    assert (error.kind, error.hint[: len(hint)]) == ("setting", hint)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_https_to_the_plain_server_of_the_tests_is_told_to_write_http(
+    transport: str, server: Server
+) -> None:
+    error = error_of(transport, f"https://127.0.0.1:{server.port}/v1", 1)
+    assert isinstance(error, Refused)
+    assert "speaks plain http, not https" in error.message
+    assert error.hint.startswith(f"write http://127.0.0.1:{server.port}/v1")
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_http_to_a_server_with_tls_is_told_to_write_https(transport: str) -> None:
+    with answering(tls=True) as (port, asked):
+        error = error_of(transport, f"http://127.0.0.1:{port}/v1")
+    assert isinstance(error, Refused)
+    assert "speaks https (TLS), not http" in error.message
+    assert error.hint.startswith(f"write https://127.0.0.1:{port}/v1")
+    assert not asked
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize(
+    ("scheme", "hello", "plain", "kind"),
+    [
+        pytest.param("https", "closed", _SAYS_HTTPS, "unreachable", id="TLS that is down"),
+        pytest.param("https", "silent", _SAYS_HTTPS, "unreachable", id="TLS that is slow"),
+        pytest.param("https", "closed", _TO_HTTPS, "unreachable", id="leads to https"),
+        pytest.param("https", "closed", b"SSH-2.0-x\r\n", "unreachable", id="another protocol"),
+        pytest.param("https", "closed", b"", "unreachable", id="closes on everything"),
+        pytest.param("http", "closed", b"", "reset", id="plain and closes on everything"),
+    ],
+)
+def test_a_server_that_fails_is_not_told_from_its_scheme(
+    scheme: str, hello: str, plain: bytes, kind: str, transport: str
+) -> None:
+    with greeted(hello, plain) as (port, _):
+        error = error_of(
+            transport, f"{scheme}://127.0.0.1:{port}/v1", 1 if hello == "silent" else 30
+        )
+    assert (type(error), error.kind) == (Unavailable, kind)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_a_host_that_has_answered_is_not_asked_for_its_scheme(transport: str) -> None:
+    with greeted("tls", _NOT_FOUND, b"") as (port, first_bytes):
+        settings = Model(api_base=f"http://127.0.0.1:{port}/v1", transport=transport)
+        provider = make_provider("openai/m1", settings, 1)
+        for kind in ("model", "reset"):
+            with pytest.raises(ProviderError) as caught:
+                provider.complete(ask(), 30)
+            assert caught.value.kind == kind
+        assert first_bytes == [b"P", b"P"]
+        provider.close()

@@ -416,14 +416,6 @@ def test_a_certificate_that_is_not_trusted_stops_the_run_at_once(make: Make) -> 
     assert not caught.value.maybe_billed
 
 
-def test_https_to_a_port_without_tls_is_unreachable_and_bills_nothing(
-    make: Make, server: Server
-) -> None:
-    with pytest.raises(Unavailable) as caught:
-        make(f"https://localhost:{server.port}/v1").complete(ask(), 0.2)
-    assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
-
-
 def test_a_file_of_certificates_that_cannot_be_read_is_a_mistake_in_the_setup(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,11 @@ SAID: list[tuple[int, Any, str]] = [
     (403, INCAPSULA, "filtered"),
     (403, F5, "filtered"),
     (400, {"error": {"message": "Invalid prompt: we've limited access to this content for safety reasons.", "type": "invalid_request_error", "code": "invalid_prompt"}}, "filtered"),
+    # TLS is wanted: nginx, Go, Apache, Tomcat
+    (400, "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head><body><center><h1>400 Bad Request</h1></center></body></html>", "setting"),
+    (400, "Client sent an HTTP request to an HTTPS server.\n", "setting"),
+    (400, "<p>Your browser sent a request that this server could not understand.<br />\nReason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n Instead use the HTTPS scheme to access this URL, please.</p>", "setting"),
+    (400, "Bad Request\nThis combination of host and port requires TLS.\n", "setting"),
     # Keys and accounts
     (400, {"error": {"message": "Organization has been restricted. Please reach out to support.", "type": "invalid_request_error", "code": "organization_restricted"}}, "key"),
     (403, {"message": "The security token included in the request is invalid."}, "key"),

@@ -113,7 +113,7 @@ class Server:
     def stop(self) -> None:
         """End the server; harmless when it has ended."""
         self.process.terminate()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
