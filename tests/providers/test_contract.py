@@ -355,5 +355,5 @@ def test_a_host_that_has_answered_is_not_asked_for_its_scheme(transport: str) ->
             with pytest.raises(ProviderError) as caught:
                 provider.complete(ask(), 30)
             assert caught.value.kind == kind
-        assert first_bytes == [b"P", b"P"]
+        assert set(first_bytes) == {b"P"}  # no hello of TLS
         provider.close()
