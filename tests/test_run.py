@@ -703,3 +703,92 @@ def test_what_is_asked_about_is_the_rest_however_much_of_the_beginning_is_done(
         project.run(project.config(sample=450, prices=DEAR), confirm=asked)
     assert asked.estimates[0].calls.value == 300
     assert asked.estimates[0].reused == 300
+
+
+# --- answers far longer than was asked for
+
+
+def _many(word: str, count: int) -> Completion:
+    return Completion(word * count, "scripted", "stop", USAGE)
+
+
+@pytest.mark.parametrize("budget", [None, 50.0], ids=["no-budget", "budget"])
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [("word ", 200_000), ("字", 20_000), ("{\n", 100_000), ("é" * 7 + "\n", 50_000)],
+    ids=["english", "chinese", "braces", "accents"],
+)
+def test_an_answer_far_above_max_tokens_is_not_sent_on(
+    project: Project, budget: float | None, word: str, count: int
+) -> None:
+    project.data(5)
+    project.answers = lambda request: (
+        _many(word, count) if request.step == "generate" else reply_to(request)
+    )
+    limits = {} if budget is None else {"budget": budget}
+    summary = project.run(project.config(max_tokens=50, max_failure_share=1.0, **limits))
+    assert project.model.sent() == everything(5, ["generate"])
+    assert set(project.statuses().values()) == {"oversized"}
+    assert summary.exit_code == 4
+    error = project.lines()[0]["error"]
+    assert error.startswith(f"generate: the answer has {len(word) * count:,} characters")
+    assert "raise max_tokens of generate" in error
+    # The same on the next day: nothing is sent, since the answers are there.
+    project.run(project.config(max_tokens=50, max_failure_share=1.0, **limits))
+    assert project.model.sent() == []
+    assert set(project.statuses().values()) == {"oversized"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "judge"),
+    [
+        ("word " * 3_900, "{{ generate }}"),
+        ("<think>" + "hm " * 300_000 + "</think>\n\nfour", "{{ generate }}"),
+        ("word " * 200_000, "{{ generate[:2000] }}"),
+        ("word " * 200_000, "{{ question }}"),
+        (" " * 60_000 + "four", "{{ generate }}"),
+    ],
+    ids=["some-more", "thoughts", "shortened", "not-used", "spaces"],
+)
+def test_answers_that_make_no_large_prompt_go_on(project: Project, answer: str, judge: str) -> None:
+    project.data(2)
+    project.answers = lambda request: answer if request.step == "generate" else reply_to(request)
+    project.run(project.config(max_tokens=50, judge=judge))
+    assert set(project.statuses().values()) == {"ok"}
+
+
+def test_an_unreadable_verdict_of_a_megabyte_is_not_sent_back_to_be_mended(
+    project: Project,
+) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "four" if request.step == "generate" else _many("no verdict ", 100_000)
+    )
+    project.run(project.config(max_tokens=50))
+    assert project.model.sent() == everything(2)
+    assert set(project.statuses().values()) == {"oversized"}
+    assert "raise max_tokens of judge" in project.lines()[0]["error"]
+
+
+def test_an_answer_that_was_too_long_is_sent_on_once_more_is_allowed(project: Project) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "word " * 9_000 if request.step == "generate" else reply_to(request)
+    )
+    project.run(project.config(max_tokens=50))
+    assert set(project.statuses().values()) == {"oversized"}
+    project.run(project.config(max_tokens=5_000))
+    assert set(project.statuses().values()) == {"ok"}
+
+
+def test_a_verdict_on_a_long_answer_that_is_journalled_is_used(project: Project) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "word " * 9_000 if request.step == "generate" else reply_to(request)
+    )
+    with pytest.MonkeyPatch.context() as patch:  # as versions did that sent everything
+        patch.setattr("llm_batch.play.oversized", lambda request, calls: "")
+        project.run(project.config(max_tokens=50))
+    project.run(project.config(max_tokens=50))
+    assert project.model.sent() == []
+    assert set(project.statuses().values()) == {"ok"}

@@ -82,6 +82,7 @@ LASTING = {
     **dict.fromkeys(("max_tokens", "context_full"), "truncated"),
     "strange_ending": "incomplete",
     "tool_call": "tool_call",
+    "no_cap": "oversized",
     **dict.fromkeys(("only_reasoning", "endless_thought"), "reasoning"),
 }
 
