@@ -25,9 +25,9 @@ from llm_batch.errors import (
 from llm_batch.estimate import Estimate
 from llm_batch.journal import Journal
 from llm_batch.providers import PROVIDERS
-from llm_batch.records import Call, Completion, Request
+from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.results import ResultsFile
-from llm_batch.run import Progress, Stop, run
+from llm_batch.run import Overrun, Progress, Stop, run
 from tests.builders import reply_to
 from tests.project import USAGE, Project
 
@@ -792,3 +792,95 @@ def test_a_verdict_on_a_long_answer_that_is_journalled_is_used(project: Project)
     project.run(project.config(max_tokens=50))
     assert project.model.sent() == []
     assert set(project.statuses().values()) == {"ok"}
+
+
+# --- a run that costs more than its estimate
+
+
+def _dear(input_tokens: int) -> Any:
+    def answer(request: Request) -> Completion:
+        return Completion(reply_to(request), "scripted", "stop", Usage(input_tokens, 10))
+
+    return answer
+
+
+class AskedAgain:
+    """Someone who answers the question of the way, and remembers it."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.questions: list[Overrun] = []
+
+    def __call__(self, overrun: Overrun) -> bool:
+        self.questions.append(overrun)
+        return self.answer
+
+
+@pytest.mark.parametrize("budget", [None, 100.0], ids=["no-budget", "budget"])
+def test_a_run_that_leaves_its_estimate_is_asked_about_once(
+    project: Project, budget: float | None
+) -> None:
+    project.answers = _dear(1_000_000)  # a dollar a call, of an estimate of a cent
+    limits = {} if budget is None else {"budget": budget}
+    asked = AskedAgain(True)
+    summary = project.run(project.config(**limits), confirm_overrun=asked)
+    assert (summary.status, summary.exit_code) == ("done", 0)
+    assert len(asked.questions) == 1
+    question = asked.questions[0]
+    assert 1.0 < question.spent <= 12.0 and question.expected < 0.1
+    assert question.budget == budget
+    assert f"this run has cost ${question.spent:,.2f}" in str(question)
+
+
+def test_a_no_on_the_way_stops_the_run_and_the_same_command_goes_on(project: Project) -> None:
+    project.answers = _dear(1_000_000)
+    summary = project.run(project.config(engine="serial"), confirm_overrun=AskedAgain(False))
+    assert (summary.status, summary.exit_code) == ("overrun", 4)
+    assert "the estimate said" in summary.message
+    assert len(project.model.requests) == 1  # a serial engine has nothing else in flight
+    summary = project.run(project.config(engine="serial"), confirm_overrun=AskedAgain(True))
+    assert (summary.status, summary.exit_code) == ("done", 0)
+    assert len(project.model.requests) == 23
+    assert summary.progress.spent == pytest.approx(24, rel=0.01)
+
+
+def test_a_run_that_is_on_its_way_above_its_estimate_is_asked_about_before_it_is_there(
+    project: Project,
+) -> None:
+    project.data(400)
+    project.answers = _dear(10_000)  # a cent a call: 8 dollars in all
+    asked = AskedAgain(False)
+    summary = project.run(project.config(), confirm_overrun=asked)
+    assert summary.status == "overrun"
+    (question,) = asked.questions
+    assert question.spent < 1.0
+    assert question.coming == pytest.approx(8.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prices"), [(40_000, (1.0, 4.0)), (1_000_000, (0.0, 0.0))], ids=["cents", "free"]
+)
+def test_a_run_within_a_dollar_is_not_asked_about(
+    project: Project, tokens: int, prices: tuple[float, float]
+) -> None:
+    project.answers = _dear(tokens)
+    asked = AskedAgain(False)
+    summary = project.run(project.config(prices=prices), confirm_overrun=asked)
+    assert (summary.status, asked.questions) == ("done", [])
+
+
+def test_who_agreed_to_any_cost_is_told_once_that_it_is_more(project: Project) -> None:
+    project.answers = _dear(1_000_000)
+    assert project.run().status == "done"
+    told = [sentence for sentence in project.said if "the estimate said" in sentence]
+    assert len(told) == 1 and told[0].endswith("it goes on, as was agreed")
+
+
+def test_what_an_earlier_session_cost_is_not_counted_against_this_one(project: Project) -> None:
+    project.data(6)
+    project.answers = _dear(1_000_000)
+    project.run(project.config(sample=3))
+    project.answers = _dear(100)
+    asked = AskedAgain(False)
+    assert project.run(project.config(), confirm_overrun=asked).status == "done"
+    assert asked.questions == []
