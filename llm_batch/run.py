@@ -127,7 +127,8 @@ def run(
             from llm_batch.cluster.connect import connected
 
             connected(config.run.ray_address)
-        log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
+        mode = config.run.file_mode
+        log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
         for sentence in risks(config):
@@ -136,7 +137,7 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(journal_path, find_new=config.run.engine == "batch"))
+            closing(Journal(journal_path, find_new=config.run.engine == "batch", mode=mode))
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = manifests.read_manifest(manifest_path)
@@ -149,7 +150,8 @@ def run(
             _ask(config, drawn, answers, estimate, confirm, say)
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        results = ResultsFile(results_path, config.data.keep, edited_since(before, results_path))
+        edited = edited_since(before, results_path)
+        results = ResultsFile(results_path, config.data.keep, edited, mode)
         if results.kept:
             say(
                 f"{results_path} holds what a run did not write (another file, or one that was "
@@ -166,14 +168,15 @@ def run(
         log.start(config, manifest, drawn.size)
         with results:
             session.checkpoint = lambda: manifests.write_manifest(
-                manifest_path, with_seconds(manifest, session.state.seconds)
+                manifest_path, with_seconds(manifest, session.state.seconds), mode
             )
             session.watch = Watch(until, drawn.population) if until else None
             session.play(drawn, ask_again=earlier.retry_failed)
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifest["stopping"] = session.watch.record() if session.watch else None
-        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal, results))
+        totals = with_totals(manifest, summary, journal, results)
+        manifests.write_manifest(manifest_path, totals, mode)
         log.end(summary)
         return summary
 

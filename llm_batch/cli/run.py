@@ -285,7 +285,7 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     """
     from llm_batch.cli.console import say
     from llm_batch.errors import ConfigError
-    from llm_batch.trust import not_agreed, refusal, remember
+    from llm_batch.trust import author, not_agreed, refusal, remember
 
     found = not_agreed(settings, jobs)
     if not found:
@@ -293,12 +293,15 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     if not yes and not sys.stdin.isatty():
         raise refusal(settings, found, "add --yes to agree")
     for concern in found:
-        say(f"{settings.source} sends {concern}", style="yellow")
+        say(f"{author(settings)} {concern.sentence}", style="yellow")
     if yes:
         return
-    say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+    if any(concern.does == "sends" for concern in found):
+        say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+    else:
+        say("Whoever made this link may want that. Go on only if you made it yourself.")
     if not _goes_on():
-        raise ConfigError("not run: what the config sends was not agreed to; nothing was sent")
+        raise ConfigError("not run: what the config does was not agreed to; nothing was sent")
     if (path := remember(settings, found)) is not None:
         say(f"remembered for this folder in {path}")
 
