@@ -216,7 +216,7 @@ class JobLog:
                 job.cancelling = True
             elif event == "ended":
                 del self.open[str(own)]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             # What it said may be a job that goes on: to pass it over could pay for it twice.
             raise OutputError(
                 f"{self.path}, line {number} is damaged; it may tell of a batch at the provider",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from llm_batch.files import replace, typed_path
 from llm_batch.report.calibration.labels import LABEL_COLUMNS, SKIP
 
 PASS, FAIL = "1", "0"
+_SEED = re.compile(r"-?[0-9]{1,40}")
 
 
 class LabelFile:
@@ -94,7 +96,7 @@ class LabelFile:
             raise self._foreign()
         self._rows = {item: (label, at) for item, label, at, _ in rows[1:]}
         seeds = {seed for *_, seed in rows[1:]}
-        if len(seeds) > 1 or not all(seed.lstrip("-").isdecimal() for seed in seeds):
+        if len(seeds) > 1 or not all(map(_SEED.fullmatch, seeds)):
             raise self._foreign()
         return seeds
 
