@@ -114,20 +114,23 @@ class Chain:
             outputs[step.name] = outcome.value
         return None
 
-    def result(self, item: Item, calls: Sequence[Call], problem: str = "") -> Result:
+    def result(
+        self, item: Item, calls: Sequence[Call], problem: str = "", kind: str = "prompt"
+    ) -> Result:
         """What the item's calls came to.
 
         Args:
             item: The item.
             calls: Every call made for it.
             problem: Why no further request could be made (a `PromptError`); empty otherwise.
+            kind: What becomes of the item then.
 
         Raises:
             ValueError: There is a request to come, and no problem.
         """
         outputs: dict[str, Any] = {}
         totals: dict[str, StepTotals] = {}
-        status, error = ("prompt", problem) if problem else ("ok", "")
+        status, error = (kind, problem) if problem else ("ok", "")
         for step in self.steps:
             own = [call for call in calls if call.request.step == step.name]
             if not own:
@@ -137,7 +140,8 @@ class Chain:
             totals[step.name] = _totals(own)
             outcome = _outcome(step, own)
             if outcome.status != "ok":
-                status, error = outcome.status, f"{step.name}: {outcome.error}"
+                if not problem:
+                    status, error = outcome.status, f"{step.name}: {outcome.error}"
                 break
             outputs[step.name] = outcome.value
         score = self._score(outputs) if status == "ok" else None

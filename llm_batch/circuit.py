@@ -23,7 +23,8 @@ _ADVICE = {
     "files": "type ulimit -n 4096 first, or use fewer workers",
     "reset": "look at the network on the way to the provider, or use fewer workers",
     "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
-    "oversized": "look at what the server sends; max_reply under [limits] allows more",
+    "oversized": "look at what the server sends: it may not heed max_tokens. Where such answers "
+    "are wanted, raise the step's max_tokens, or max_reply under [limits]",
     "empty": "the model sends no text for these prompts; change the prompt or the model",
     "forbidden": "look at the message: the key may not ask for these items",
     "tool_call": "take tools out of the step's params, or use another model",

@@ -198,13 +198,20 @@ class RunOptions(Table):
 
     ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
     ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
-    the workers.
+    the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
+    there stay as they are.
     """
 
     engine: EngineName = "threads"
     output: str = "results.jsonl"
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
+    mode: str = "0600"
+
+    @property
+    def file_mode(self) -> int:
+        """The mode as a number."""
+        return int(self.mode, 8)
 
     @field_validator("output")
     @classmethod
@@ -222,6 +229,12 @@ class RunOptions(Table):
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        if not re.fullmatch(r"0?6[0246]{2}", self.mode):
+            raise Wrong(
+                ("mode",),
+                f"must be a mode in which you can read and write, not {self.mode!r}",
+                'write "0600" (you alone), "0640" (your group reads) or "0644" (everybody reads)',
+            )
         return self
 
 

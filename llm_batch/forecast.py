@@ -24,7 +24,7 @@ from llm_batch.tokens import TokenCounter
 
 # From a private-use area: no data contains it, and no template changes it.
 _OPEN, _CLOSE = "\ue000", "\ue001"
-_MARK = re.compile(f"{_OPEN}(.*?){_CLOSE}")
+_MARK = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
 
 Counters = Callable[[str], TokenCounter]
 

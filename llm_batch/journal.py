@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from llm_batch.errors import OutputError
+from llm_batch.files import PRIVATE, open_to_append, real_path
 from llm_batch.journal_line import Places, encode_call, head_of
 from llm_batch.records import SCHEMA, Call, Request, without_mark
 
@@ -30,6 +31,7 @@ class Journal:
         path: The file; made when missing.
         find_new: Whether calls that are appended can be looked up again. A run asks for each
             request once, and does without: its memory then stays the same however long it is.
+        mode: What a new file may be used for; that of an old one stays.
 
     Attributes:
         calls: Lines in it.
@@ -43,7 +45,7 @@ class Journal:
         OutputError: It cannot be written, another run has it open, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path, *, find_new: bool = True) -> None:
+    def __init__(self, path: Path, *, find_new: bool = True, mode: int = PRIVATE) -> None:
         self.path = path
         self._find_new = find_new
         self.calls = self.unpriced = self.worst_case = 0
@@ -54,7 +56,8 @@ class Journal:
         self._synced_at = time.monotonic()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close())
+            self._real = real_path(path)
+            self._file = open_to_append(self._real, mode)
         except OSError as error:
             raise OutputError(
                 f"cannot write {path}: {error.strerror}", "choose another place with --output"
@@ -144,7 +147,7 @@ class Journal:
     def _load(self) -> None:
         offset = 0
         damaged: list[int] = []
-        with open(self.path, "rb", buffering=1 << 20) as lines:
+        with open(self._real, "rb", buffering=1 << 20) as lines:
             line = b"\n"
             for number, line in enumerate(lines, 1):
                 head = head_of(line)

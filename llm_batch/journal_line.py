@@ -88,7 +88,7 @@ def head_of(line: bytes) -> Head | None:
     try:
         head = _head_decoder.decode(without_mark(line))
         short(head.key)
-    except ValueError:  # that of msgspec, of a wrong encoding and of a key that is no number
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, no key; nested too deep
         return None
     return head
 
@@ -97,7 +97,7 @@ def answer_in(line: bytes, request: Request, key: str) -> Call | None:
     """The call in a line, if it is the answer to this request, which has this key there."""
     try:
         found = _line_decoder.decode(without_mark(line))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # edited by hand: its head could be read and the rest cannot
     if found.key != key or found.completion is None:
         return None

@@ -19,13 +19,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from io import BufferedWriter, RawIOBase
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 import msgspec
 
 from llm_batch.config import Config
 from llm_batch.errors import OutputError
+from llm_batch.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.flags import expanded
 from llm_batch.manifest import utc
 from llm_batch.progress import Progress, RunSummary
@@ -42,17 +44,22 @@ class LogFile:
 
     Args:
         path: The file; made when missing, continued when not.
+        mode: What a new file may be used for; that of an old one stays.
 
     Raises:
         OutputError: It cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: int = PRIVATE) -> None:
         self.path = Path(expanded(path))
         self._progress_at = time.monotonic() + _PROGRESS_SECONDS
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
+            if is_device(path):
+                self._file: IO[bytes] = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
+            else:
+                raw = open_to_append(typed_path(path, "--log-file"), mode)
+                self._file = BufferedWriter(cast(RawIOBase, raw), 1 << 16)
         except OSError as error:
             raise OutputError(
                 f"cannot write the log {path}: {error.strerror}", "choose another --log-file"

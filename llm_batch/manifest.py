@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
@@ -18,6 +17,7 @@ import msgspec
 from llm_batch import __version__
 from llm_batch.config import Config
 from llm_batch.errors import OutputError
+from llm_batch.files import PRIVATE, real_path, replace
 from llm_batch.models import table_version
 from llm_batch.records import SCHEMA, Price, without_mark
 
@@ -108,24 +108,16 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(path: Path, manifest: Mapping[str, Any], mode: int = PRIVATE) -> None:
     """Replace the manifest; a crash leaves the old one or the new one.
 
     Raises:
         OutputError: It cannot be written.
     """
-    real = Path(os.path.realpath(path))  # where a link leads, so that it stays one
-    beside = real.with_name(real.name + ".tmp")
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, real)
+        replace(real_path(path), content, mode)  # where a link leads, so that it stays one
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path}: {error.strerror}", "choose another place with --output"
         ) from error

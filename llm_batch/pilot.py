@@ -14,7 +14,7 @@ from llm_batch.dataset import draw
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimate import Estimate, Measured, measured_in
 from llm_batch.manifest import read_manifest, run_paths
-from llm_batch.run import Progress, RunSummary, Stop, run
+from llm_batch.run import Overrun, Progress, RunSummary, Stop, run
 from llm_batch.stats.strata import allocate
 
 __all__ = ["pilot"]
@@ -26,6 +26,7 @@ def pilot(
     *,
     trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
+    confirm_overrun: Callable[[Overrun], bool] | None = None,
     progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
     stop: Stop | None = None,
@@ -41,6 +42,7 @@ def pilot(
         trusted: As in `run`.
         confirm: As in `run`: asked when these items are expected to cost more than a dollar and
             there is no budget; ``None`` means yes.
+        confirm_overrun: As in `run`.
         progress: As in `run`.
         say: As in `run`.
         stop: Call it to end the pilot early.
@@ -60,7 +62,15 @@ def pilot(
     first = config.model_copy(
         update={"sample": config.sample.model_copy(update={"size": n})}, deep=False
     )
-    summary = run(first, trusted=trusted, confirm=confirm, progress=progress, say=say, stop=stop)
+    summary = run(
+        first,
+        trusted=trusted,
+        confirm=confirm,
+        confirm_overrun=confirm_overrun,
+        progress=progress,
+        say=say,
+        stop=stop,
+    )
     if not summary.progress.done:
         raise _nothing_played(summary)
     if summary.status != "done":

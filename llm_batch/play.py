@@ -14,7 +14,10 @@ from typing import Protocol
 
 from llm_batch.chain import Chain, PromptError
 from llm_batch.engines import Engine
+from llm_batch.models import model_info
 from llm_batch.records import Call, Item, Request, Result
+from llm_batch.thoughts import without_thoughts
+from llm_batch.tokens import counter
 
 # Often enough for a progress display, and for a stop to be noticed.
 _TICK_SECONDS = 0.2
@@ -28,9 +31,20 @@ UNFINISHED = frozenset({"cancelled", "budget", "refused"})
 # has answered again, and else the key's.
 _DOUBTFUL = "forbidden"
 
+# An answer was not sent on, being far longer than was asked for.
+_LONG = "oversized"
+# An answer is sent on when it has at most so many tokens, or so many times what was asked for:
+# servers count otherwise than we do, and some treat max_tokens as advice.
+_LET_PASS_TOKENS = 4_000
+_LET_PASS_TIMES = 2
+# The output limit of a model that is not known, where the step sets none.
+_LONGEST_ANSWER_TOKENS = 32_768
+# No text that means something has more characters to a token.
+_CHARACTERS_PER_TOKEN = 16
+
 #: Statuses of an item whose last answer came, was paid for, and is of no use.
 UNUSABLE = frozenset(
-    {"truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete"}
+    ("truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete", _LONG)
 )
 
 
@@ -265,6 +279,8 @@ class _Play:
             while (request := self._chain.next_request(item, calls)) is not None:
                 call = None if begun.asked_again else self._answers.answered(request)
                 if call is None:
+                    if problem := oversized(request, calls):
+                        return self._chain.result(item, calls, problem, _LONG)
                     begun.request = request
                     return None
                 calls.append(call)
@@ -288,3 +304,43 @@ class _Play:
         self._flying[begun.item.id] = begun
         self._engine.submit(begun.request)
         return True
+
+
+def oversized(request: Request, calls: Sequence[Call]) -> str:
+    """What is wrong with a request that carries an answer far longer than was asked for.
+
+    Such a prompt was in no estimate, and could cost any amount. What is journalled already is
+    sent no more, so it is not looked at.
+
+    Args:
+        request: What would be sent next.
+        calls: Those made for the item so far.
+
+    Returns:
+        A sentence that says what to set; empty when the request may be sent.
+    """
+    size = sum(len(message.content) for message in request.messages)
+    for call in calls:
+        if call.completion is None:
+            continue
+        asked = call.request
+        cap = asked.max_tokens
+        if cap is None:
+            info = model_info(asked.model)
+            cap = (info and info.max_output_tokens) or _LONGEST_ANSWER_TOKENS
+        most = max(_LET_PASS_TOKENS, _LET_PASS_TIMES * cap)
+        # Lengths are looked at first, since hardly any answer is longer in characters than it
+        # may be in tokens. A prompt may also have taken a small part of the answer.
+        if min(len(call.completion.text), 2 * size) <= most:
+            continue
+        text = without_thoughts(call.completion.text) or ""
+        head = text[: _CHARACTERS_PER_TOKEN * most]
+        if 2 * size < len(text) or counter(asked.model).count(head) <= most:
+            continue
+        allowed = f"max_tokens = {cap:,}" if asked.max_tokens else f"about {cap:,} tokens"
+        return (
+            f"{asked.step}: the answer has {len(text):,} characters, far more than {allowed} "
+            f"allow, and the prompt of {request.step} would carry them; nothing was sent. If such "
+            f"answers are wanted, raise max_tokens of {asked.step}"
+        )
+    return ""

@@ -89,7 +89,8 @@ class RunSummary:
 
     Attributes:
         path: The results file.
-        status: ``done``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        status: ``done``, ``budget``, ``interrupted``, ``refused``, ``circuit``, ``overrun`` or
+            ``enough``.
         message: Why it stopped, empty when it is done.
         progress: The last state.
         exit_code: As in the README.
@@ -100,6 +101,29 @@ class RunSummary:
     message: str
     progress: Progress
     exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """A run that costs more than was agreed to.
+
+    Attributes:
+        spent: USD in this session.
+        coming: USD in all, should the other items cost what the finished ones did; ``None`` while
+            too few are finished to tell.
+        expected: USD that the estimate gave as the most.
+        budget: USD; ``None`` without one.
+    """
+
+    spent: float
+    coming: float | None
+    expected: float
+    budget: float | None
+
+    def __str__(self) -> str:
+        coming = f" and is on its way to ${self.coming:,.2f}" if self.coming is not None else ""
+        said = f"the estimate said ${self.expected:,.2f} at most"
+        return f"this run has cost ${self.spent:,.2f}{coming}, and {said}"
 
 
 class Stop:

@@ -283,7 +283,8 @@ class Result:
     Attributes:
         item: The item.
         status: ``ok``, or the kind of failure: ``unparsed``, ``truncated``, ``filtered``,
-            ``empty``, ``reasoning``, ``tool_call``, ``incomplete``, ``prompt`` or a `Failure` kind.
+            ``empty``, ``reasoning``, ``tool_call``, ``incomplete``, ``prompt``, ``oversized``
+            (an answer too long to be sent on) or a `Failure` kind.
         outputs: By step name: the text, or the checked object of a step with an output schema.
         score: ``None`` when no score is configured or the item failed before it.
         passed: Whether the score reaches ``pass_at``; ``None`` without either.

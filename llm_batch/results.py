@@ -33,6 +33,7 @@ from typing import Any, Self
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.files import PRIVATE, left_beside, open_beside, real_path
 from llm_batch.records import SCHEMA, Result, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
@@ -117,6 +118,7 @@ class ResultsFile:
         path: The file.
         keep: Names of the item's fields to copy; ``None`` copies all.
         edited: Whether someone changed the file since a run wrote it.
+        mode: What a new file may be used for; that of an old one stays.
 
     Attributes:
         kept: The name that a file which is not the run's own gets, or ``None``.
@@ -125,20 +127,24 @@ class ResultsFile:
         OutputError: The file cannot be written.
     """
 
-    def __init__(self, path: Path, keep: Collection[str] | None, edited: bool) -> None:
+    def __init__(
+        self, path: Path, keep: Collection[str] | None, edited: bool, mode: int = PRIVATE
+    ) -> None:
         self.path = path
         self._keep = keep
-        # Where a link leads, so that it stays one.
-        self._real = Path(os.path.realpath(path)) if path.is_symlink() else path
-        self._beside = self._real.with_name(self._real.name + ".tmp")
+        self._real = real_path(path)  # where a link leads, so that it stays one
         self._published = False
         self._flushed_at = time.monotonic()
         self._hash = text_hash(())
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         try:
-            self._file = open(self._beside, "wb")  # noqa: SIM115  (closed by __exit__)
+            for left in left_beside(self._real):  # no other run writes here: the journal is ours
+                left.unlink()
+            self._beside, self._file = open_beside(self._real, mode)
         except OSError as error:
-            raise OutputError(f"cannot write {self._beside}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}", "choose another place with --output"
+            ) from error
 
     def stamp(self) -> dict[str, Any]:
         """What tells later whether somebody changed the file; see `is_edited`."""

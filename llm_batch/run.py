@@ -43,7 +43,7 @@ from llm_batch.journal import Journal
 from llm_batch.log_file import LogFile, NoLog
 from llm_batch.outages import Outages
 from llm_batch.play import Event, play
-from llm_batch.progress import Progress, RunSummary, Stop
+from llm_batch.progress import Overrun, Progress, RunSummary, Stop
 from llm_batch.providers import own_server
 from llm_batch.purse import Purse
 from llm_batch.records import Call, Result
@@ -51,10 +51,14 @@ from llm_batch.results import ResultsFile
 from llm_batch.trust import require_trust
 from llm_batch.until import Until, Watch
 
-__all__ = ["ASK_ABOVE_USD", "Earlier", "Progress", "RunSummary", "Stop", "Until", "run"]
+__all__ = ["ASK_ABOVE_USD", "Earlier", "Overrun", "Progress", "RunSummary", "Stop", "Until", "run"]
 
 #: A run that is expected to cost more than this, and has no budget, is asked about.
 ASK_ABOVE_USD = 1.00
+# How far above the high end of its estimate a run is asked about once more.
+_LEAVES_ESTIMATE = 1.5
+# Items that tell what the others will cost.
+_PROJECTED_FROM = 20
 # Enough prompts to know the mean length to a few percent, counted in a moment.
 _ESTIMATE_ITEMS = 100
 # How long the run took is written this often: a killed one cannot say it at the end.
@@ -65,6 +69,7 @@ _EXIT_CODES = {
     "interrupted": EXIT_INTERRUPTED,
     "budget": EXIT_INCOMPLETE,
     "circuit": EXIT_INCOMPLETE,
+    "overrun": EXIT_INCOMPLETE,
     "enough": EXIT_OK,
 }
 
@@ -74,6 +79,7 @@ def run(
     *,
     trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
+    confirm_overrun: Callable[[Overrun], bool] | None = None,
     progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
     stop: Stop | None = None,
@@ -89,6 +95,9 @@ def run(
             it a file that sends a key to a stranger's host is refused; see `llm_batch.trust`.
         confirm: Asked when the rest of the run is expected to cost more than a dollar and there
             is no budget; ``None`` means yes.
+        confirm_overrun: Asked once on the way when the run costs far more than its estimate and
+            than a dollar, with a budget or without; nothing new is sent meanwhile, and a no stops
+            the run. ``None`` means yes, and it is said.
         progress: Called after every event with the state so far.
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
@@ -125,7 +134,8 @@ def run(
             from llm_batch.cluster.connect import connected
 
             connected(config.run.ray_address)
-        log: LogFile | NoLog = LogFile(log_file) if log_file else NoLog()
+        mode = config.run.file_mode
+        log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
         for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
@@ -134,7 +144,7 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(journal_path, find_new=config.run.engine == "batch"))
+            closing(Journal(journal_path, find_new=config.run.engine == "batch", mode=mode))
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = manifests.read_manifest(manifest_path)
@@ -155,7 +165,7 @@ def run(
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
         edited = edited_since(before, results_path)
-        results = ResultsFile(results_path, config.data.keep, edited or bool(other))
+        results = ResultsFile(results_path, config.data.keep, edited or bool(other), mode)
         if results.kept and other and not edited:
             say(f"{results_path} holds {other}; it is kept as {results.kept}")
         elif results.kept:
@@ -166,12 +176,15 @@ def run(
         session = _Session(
             config, chain, budget, fleet, journal, answers, results, stop, log, progress, say
         )
+        session.confirm_overrun = confirm_overrun
+        if estimate.cost is not None:
+            session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
         with results:
             session.checkpoint = lambda: manifests.write_manifest(
-                manifest_path, with_seconds(manifest, session.state.seconds)
+                manifest_path, with_seconds(manifest, session.state.seconds), mode
             )
             session.watch = Watch(until, drawn.population) if until else None
             session.play(drawn, ask_again=earlier.retry_failed)
@@ -180,7 +193,8 @@ def run(
         summary = _summary(config, session.state, stop, results)
         journal.sync()
         manifest["stopping"] = session.watch.record() if session.watch else None
-        manifests.write_manifest(manifest_path, with_totals(manifest, summary, journal, results))
+        totals = with_totals(manifest, summary, journal, results)
+        manifests.write_manifest(manifest_path, totals, mode)
         log.end(summary)
         return summary
 
@@ -215,11 +229,16 @@ class _Session:
         self._log = log
         self.checkpoint: Callable[[], None] = lambda: None
         self.watch: Watch | None = None
+        self.confirm_overrun: Callable[[Overrun], bool] | None = None
+        #: USD that this session may cost by its estimate, where that is watched.
+        self.expected: float | None = None
+        self._spent_before = budget.spent
+        self._finished_cost = 0.0
         self._outages = Outages(config)
         servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.steps}
         self._circuit = Circuit(config.limits.max_failure_share, servers)
-        # Items with a call of this session and no result yet.
-        self._asked: set[str] = set()
+        # USD of this session, of the items that have a call of it and no result yet.
+        self._asked: dict[str, float] = {}
         # Engines whose jobs outlive the process write calls down themselves.
         self._record: Callable[[Call], None] = journal.append
         self._note: Callable[[], str] = str
@@ -298,8 +317,9 @@ class _Session:
     def _take_in(self, event: Event) -> None:
         state = self.state
         if isinstance(event, Call):
-            self._asked.add(event.request.item_id)
-            self._budget.charge(event.request.item_id, event.cost or 0.0)
+            item_id, cost = event.request.item_id, event.cost or 0.0
+            self._asked[item_id] = self._asked.get(item_id, 0.0) + cost
+            self._budget.charge(item_id, cost)
             self._results.publish()
             state.count_call(event)
             self._log.call(event)
@@ -315,7 +335,7 @@ class _Session:
                 self._stop("enough", said)
             if event.item.id in self._asked:
                 # What an earlier session stopped at must not stop every later one.
-                self._asked.discard(event.item.id)
+                self._finished_cost += self._asked.pop(event.item.id)
                 state.fresh += 1
                 if trouble := self._circuit.note(event):
                     self._stop("circuit", trouble)
@@ -326,6 +346,25 @@ class _Session:
         state.spent = self._budget.spent
         state.rpm = self._fleet.rpm
         state.slowed = "; ".join(dict.fromkeys(s.words for s in self._fleet.slowed.values()))
+        self._watch_cost()
+
+    def _watch_cost(self) -> None:
+        """Ask once more about a run whose cost has left its estimate."""
+        state, expected = self.state, self.expected
+        if expected is None or self._stop.reason or state.done == state.planned:
+            return
+        spent, coming = state.spent - self._spent_before, None
+        if state.fresh >= _PROJECTED_FROM:
+            left = state.planned - state.done
+            coming = spent + left * self._finished_cost / state.fresh
+        if max(spent, coming or 0.0) <= max(ASK_ABOVE_USD, _LEAVES_ESTIMATE * expected):
+            return
+        self.expected = None  # asked once
+        overrun = Overrun(spent, coming, expected, self._budget.cap)
+        if self.confirm_overrun is None:
+            self._say(f"{overrun}; it goes on, as was agreed")
+        elif not self.confirm_overrun(overrun):
+            self._stop("overrun", str(overrun))
 
     def _save_what_is_in_flight(self, engine: Engine) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from llm_batch.config import Config, Model
 from llm_batch.errors import ConfigError
+from llm_batch.files import leads_out
+from llm_batch.manifest import jobs_path, run_paths
 from llm_batch.providers import Route, route
 from llm_batch.providers.address import is_loopback
 from llm_batch.providers.endpoints import ENDPOINTS, OWN_SERVERS, is_vendors_own
@@ -38,17 +40,24 @@ class Concern:
     Attributes:
         what: What goes where, as the trusted list has it: ``OPENAI_API_KEY to https://host``.
         why: Why it is asked about, in words to go on with; may be empty.
+        does: What the config does with it.
     """
 
     what: str
     why: str = ""
+    does: str = "sends"
+
+    @property
+    def sentence(self) -> str:
+        """The whole of it, but for who does it."""
+        return f"{self.does} {self}"
 
     def __str__(self) -> str:
         return f"{self.what} ({self.why})" if self.why else self.what
 
 
 def concerns(config: Config, jobs: bool = False) -> list[Concern]:
-    """What must be agreed to before anything is sent; none for a config that is no file.
+    """What must be agreed to before anything is sent; of a config that is no file, links alone.
 
     Args:
         config: What is to be run.
@@ -56,15 +65,17 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
 
     Raises:
         ConfigError: A model cannot be served as configured.
+        OutputError: A file of the run is none, or a link to somebody else's.
     """
+    links = list(_links(config))
     if config.source is None:
-        return []
+        return links
     headers: dict[str, list[str]] = {}
     for step in config.steps:
         headers.setdefault(step.model, []).extend(variables_in_headers(step.params))
     if jobs or config.run.engine == "batch":
         headers = {name: headers.get(name, []) for name in (*headers, *config.models)}
-    found: list[Concern] = []
+    found: list[Concern] = links
     strange: list[str] = []
     for model, variables in headers.items():
         settings = config.model(model)
@@ -154,6 +165,17 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
             yield Concern(f"{os.path.realpath(script)} to {hosts}", f"the script of {name}")
 
 
+def _links(config: Config) -> Iterator[Concern]:
+    """Links in the place of a run's own files that lead out of their folder."""
+    for path in (*run_paths(config.run.output), jobs_path(config.run.output)):
+        if (target := leads_out(path)) is not None:
+            yield Concern(
+                f"{os.path.abspath(path)} to {target}",
+                "a link out of its folder: what it leads to is written over",
+                "writes",
+            )
+
+
 def trusted_list() -> Path | None:
     """The user's own list of what was agreed to; ``None`` where there is no home for it."""
     home = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", "")
@@ -198,8 +220,8 @@ def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigEr
     path = trusted_list()
     lines = f", or put this into {path}:\n{entries(config, found)}" if path else ""
     return ConfigError(
-        f"nothing was sent: {config.source} sends {'; '.join(map(str, found))}, and nobody has "
-        "agreed to that",
+        f"nothing was sent: {author(config)} {'; '.join(each.sentence for each in found)}, and "
+        "nobody has agreed to that",
         f"if that is what you want: {agreeing}{lines}",
     )
 
@@ -226,6 +248,11 @@ def remember(config: Config, found: Sequence[Concern]) -> Path | None:
     except OSError:
         return None
     return path
+
+
+def author(config: Config) -> str:
+    """Who says what a run does, in words."""
+    return "this folder" if config.source is None else str(config.source)
 
 
 def _folder(config: Config) -> str:

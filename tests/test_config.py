@@ -253,7 +253,7 @@ UNKNOWN = [
         "[score]",
         "[run]\nxyz = 3\n[score]",
         "line 26: run.xyz",
-        "known keys: engine, output, ray_address, ray_actors",
+        "known keys: engine, output, ray_address, ray_actors, mode",
     ),
     (
         '[models."openai/x"]',

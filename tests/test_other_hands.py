@@ -121,7 +121,7 @@ def test_an_edit_of_the_same_length_is_an_edit(project: Project) -> None:
     assert set(project.statuses().values()) == {"ok"}
 
 
-# Links
+# Links that the user has agreed to; tests/fire/test_files.py has those that nobody did
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_files_that_are_links_stay_links_and_what_they_lead_to_is_written(
     config = project.config()
     for count in (12, 15):
         project.data(count)
-        project.run(config)
+        project.run(config, trusted=True)
         assert all((project.folder / name).is_symlink() for name in FILES)
         assert len(project.lines()) == count
         assert sorted(path.name for path in elsewhere.iterdir()) == [f"big-{n}" for n in
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_the_runs_own_is_kept_beside_what_the_link_leads_to(
     project: Project, elsewhere: Path
 ) -> None:
     (elsewhere / "big-results.jsonl").write_text("notes\n")
-    project.run(project.config())
+    project.run(project.config(), trusted=True)
     assert project.results.is_symlink() and len(project.lines()) == 12
     assert (elsewhere / "big-results.edited-1.jsonl").read_text() == "notes\n"
 
@@ -162,9 +162,9 @@ def test_files_that_are_links_are_set_aside_with_links_to_them(
     project: Project, elsewhere: Path
 ) -> None:
     config = project.config()
-    project.run(config)
+    project.run(config, trusted=True)
     before = project.results.read_bytes()
-    project.run(config, earlier=Earlier(overwrite=True))
+    project.run(config, trusted=True, earlier=Earlier(overwrite=True))
     assert len(project.model.sent()) == 24
     assert (project.folder / "results.1.jsonl").read_bytes() == before
     assert (elsewhere / "big-results.1.jsonl").read_bytes() == before

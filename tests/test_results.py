@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -217,7 +217,7 @@ def test_an_error_after_the_first_call_keeps_what_was_written(path: Path) -> Non
 
 
 def test_what_a_killed_run_left_beside_is_replaced(path: Path) -> None:
-    Path(f"{path}.tmp").write_bytes(b"half a li")
+    path.with_name(f".{path.name}.0123456789abcdef.tmp").write_bytes(b"half a li")
     with ResultsFile(path, None, edited=False) as results:
         results.write(result(1))
     assert ids(path) == ["q1"]
@@ -272,6 +272,10 @@ def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def always_full(path: Path, mode: int) -> tuple[Path, IO[bytes]]:
+    return path.with_name("none"), open("/dev/full", "wb")
+
+
 def test_a_full_disk_is_said_and_the_journal_is_pointed_at(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,8 +295,10 @@ def test_a_full_disk_is_said_and_the_journal_is_pointed_at(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_line_that_cannot_be_shown_is_an_error_of_ours(path: Path) -> None:
-    Path(f"{path}.tmp").symlink_to("/dev/full")
+def test_a_line_that_cannot_be_shown_is_an_error_of_ours(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_batch.results.open_beside", always_full)
     with pytest.raises(OutputError, match="No space left"), ResultsFile(path, None, False) as file:
         file.write(result(1))
         file.flush()
@@ -310,7 +316,7 @@ def test_a_disk_that_fails_at_the_very_end_is_said_too(
 def test_lines_that_do_not_fit_are_an_error_of_ours(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(f"{path}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr("llm_batch.results.open_beside", always_full)
     with pytest.raises(OutputError, match="No space left"), ResultsFile(path, None, False) as file:
         for number in range(1000):  # more than a buffer holds
             file.write(result(number))

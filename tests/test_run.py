@@ -25,9 +25,9 @@ from llm_batch.errors import (
 from llm_batch.estimate import Estimate
 from llm_batch.journal import Journal
 from llm_batch.providers import PROVIDERS
-from llm_batch.records import Call, Completion, Request
+from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.results import ResultsFile
-from llm_batch.run import Progress, Stop, run
+from llm_batch.run import Overrun, Progress, Stop, run
 from tests.builders import reply_to
 from tests.project import USAGE, Project
 
@@ -703,3 +703,184 @@ def test_what_is_asked_about_is_the_rest_however_much_of_the_beginning_is_done(
         project.run(project.config(sample=450, prices=DEAR), confirm=asked)
     assert asked.estimates[0].calls.value == 300
     assert asked.estimates[0].reused == 300
+
+
+# --- answers far longer than was asked for
+
+
+def _many(word: str, count: int) -> Completion:
+    return Completion(word * count, "scripted", "stop", USAGE)
+
+
+@pytest.mark.parametrize("budget", [None, 50.0], ids=["no-budget", "budget"])
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [("word ", 200_000), ("字", 20_000), ("{\n", 100_000), ("é" * 7 + "\n", 50_000)],
+    ids=["english", "chinese", "braces", "accents"],
+)
+def test_an_answer_far_above_max_tokens_is_not_sent_on(
+    project: Project, budget: float | None, word: str, count: int
+) -> None:
+    project.data(5)
+    project.answers = lambda request: (
+        _many(word, count) if request.step == "generate" else reply_to(request)
+    )
+    limits = {} if budget is None else {"budget": budget}
+    summary = project.run(project.config(max_tokens=50, max_failure_share=1.0, **limits))
+    assert project.model.sent() == everything(5, ["generate"])
+    assert set(project.statuses().values()) == {"oversized"}
+    assert summary.exit_code == 4
+    error = project.lines()[0]["error"]
+    assert error.startswith(f"generate: the answer has {len(word) * count:,} characters")
+    assert "raise max_tokens of generate" in error
+    # The same on the next day: nothing is sent, since the answers are there.
+    project.run(project.config(max_tokens=50, max_failure_share=1.0, **limits))
+    assert project.model.sent() == []
+    assert set(project.statuses().values()) == {"oversized"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "judge"),
+    [
+        ("word " * 3_900, "{{ generate }}"),
+        ("<think>" + "hm " * 300_000 + "</think>\n\nfour", "{{ generate }}"),
+        ("word " * 200_000, "{{ generate[:2000] }}"),
+        ("word " * 200_000, "{{ question }}"),
+        (" " * 60_000 + "four", "{{ generate }}"),
+    ],
+    ids=["some-more", "thoughts", "shortened", "not-used", "spaces"],
+)
+def test_answers_that_make_no_large_prompt_go_on(project: Project, answer: str, judge: str) -> None:
+    project.data(2)
+    project.answers = lambda request: answer if request.step == "generate" else reply_to(request)
+    project.run(project.config(max_tokens=50, judge=judge))
+    assert set(project.statuses().values()) == {"ok"}
+
+
+def test_an_unreadable_verdict_of_a_megabyte_is_not_sent_back_to_be_mended(
+    project: Project,
+) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "four" if request.step == "generate" else _many("no verdict ", 100_000)
+    )
+    project.run(project.config(max_tokens=50))
+    assert project.model.sent() == everything(2)
+    assert set(project.statuses().values()) == {"oversized"}
+    assert "raise max_tokens of judge" in project.lines()[0]["error"]
+
+
+def test_an_answer_that_was_too_long_is_sent_on_once_more_is_allowed(project: Project) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "word " * 9_000 if request.step == "generate" else reply_to(request)
+    )
+    project.run(project.config(max_tokens=50))
+    assert set(project.statuses().values()) == {"oversized"}
+    project.run(project.config(max_tokens=5_000))
+    assert set(project.statuses().values()) == {"ok"}
+
+
+def test_a_verdict_on_a_long_answer_that_is_journalled_is_used(project: Project) -> None:
+    project.data(2)
+    project.answers = lambda request: (
+        "word " * 9_000 if request.step == "generate" else reply_to(request)
+    )
+    with pytest.MonkeyPatch.context() as patch:  # as versions did that sent everything
+        patch.setattr("llm_batch.play.oversized", lambda request, calls: "")
+        project.run(project.config(max_tokens=50))
+    project.run(project.config(max_tokens=50))
+    assert project.model.sent() == []
+    assert set(project.statuses().values()) == {"ok"}
+
+
+# --- a run that costs more than its estimate
+
+
+def _dear(input_tokens: int) -> Any:
+    def answer(request: Request) -> Completion:
+        return Completion(reply_to(request), "scripted", "stop", Usage(input_tokens, 10))
+
+    return answer
+
+
+class AskedAgain:
+    """Someone who answers the question of the way, and remembers it."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+        self.questions: list[Overrun] = []
+
+    def __call__(self, overrun: Overrun) -> bool:
+        self.questions.append(overrun)
+        return self.answer
+
+
+@pytest.mark.parametrize("budget", [None, 100.0], ids=["no-budget", "budget"])
+def test_a_run_that_leaves_its_estimate_is_asked_about_once(
+    project: Project, budget: float | None
+) -> None:
+    project.answers = _dear(1_000_000)  # a dollar a call, of an estimate of a cent
+    limits = {} if budget is None else {"budget": budget}
+    asked = AskedAgain(True)
+    summary = project.run(project.config(**limits), confirm_overrun=asked)
+    assert (summary.status, summary.exit_code) == ("done", 0)
+    assert len(asked.questions) == 1
+    question = asked.questions[0]
+    assert 1.0 < question.spent <= 12.0 and question.expected < 0.1
+    assert question.budget == budget
+    assert f"this run has cost ${question.spent:,.2f}" in str(question)
+
+
+def test_a_no_on_the_way_stops_the_run_and_the_same_command_goes_on(project: Project) -> None:
+    project.answers = _dear(1_000_000)
+    summary = project.run(project.config(engine="serial"), confirm_overrun=AskedAgain(False))
+    assert (summary.status, summary.exit_code) == ("overrun", 4)
+    assert "the estimate said" in summary.message
+    assert len(project.model.requests) == 1  # a serial engine has nothing else in flight
+    summary = project.run(project.config(engine="serial"), confirm_overrun=AskedAgain(True))
+    assert (summary.status, summary.exit_code) == ("done", 0)
+    assert len(project.model.requests) == 23
+    assert summary.progress.spent == pytest.approx(24, rel=0.01)
+
+
+def test_a_run_that_is_on_its_way_above_its_estimate_is_asked_about_before_it_is_there(
+    project: Project,
+) -> None:
+    project.data(400)
+    project.answers = _dear(10_000)  # a cent a call: 8 dollars in all
+    asked = AskedAgain(False)
+    summary = project.run(project.config(), confirm_overrun=asked)
+    assert summary.status == "overrun"
+    (question,) = asked.questions
+    assert question.spent < 1.0
+    assert question.coming == pytest.approx(8.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prices"), [(40_000, (1.0, 4.0)), (1_000_000, (0.0, 0.0))], ids=["cents", "free"]
+)
+def test_a_run_within_a_dollar_is_not_asked_about(
+    project: Project, tokens: int, prices: tuple[float, float]
+) -> None:
+    project.answers = _dear(tokens)
+    asked = AskedAgain(False)
+    summary = project.run(project.config(prices=prices), confirm_overrun=asked)
+    assert (summary.status, asked.questions) == ("done", [])
+
+
+def test_who_agreed_to_any_cost_is_told_once_that_it_is_more(project: Project) -> None:
+    project.answers = _dear(1_000_000)
+    assert project.run().status == "done"
+    told = [sentence for sentence in project.said if "the estimate said" in sentence]
+    assert len(told) == 1 and told[0].endswith("it goes on, as was agreed")
+
+
+def test_what_an_earlier_session_cost_is_not_counted_against_this_one(project: Project) -> None:
+    project.data(6)
+    project.answers = _dear(1_000_000)
+    project.run(project.config(sample=3))
+    project.answers = _dear(100)
+    asked = AskedAgain(False)
+    assert project.run(project.config(), confirm_overrun=asked).status == "done"
+    assert asked.questions == []

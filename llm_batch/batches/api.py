@@ -21,7 +21,9 @@ _encode = msgspec.json.Encoder().encode
 Line = tuple[str, bytes]
 
 _TOKEN_LIMIT = re.compile(r"token_limit_exceeded|enqueued.{0,20}token", re.IGNORECASE)
-_LIMIT = re.compile(r"limit(?: of|:)?\s*([\d,._ ]*\d)\s*([KM]\b)?", re.IGNORECASE)
+_LIMIT = re.compile(
+    r"limit(?: of|:)?\s{0,9}(\d(?:[\d,._ ]{0,20}\d)?)\s{0,9}([KM]\b)?", re.IGNORECASE
+)
 _UNITS = {"": 1, "K": 1000, "M": 1_000_000}
 
 

@@ -88,7 +88,7 @@ class BatchEngine:
     ) -> None:
         self._config, self._fleet, self._budget = config, fleet, budget
         self._journal, self._stop, self._say = journal, stop, say
-        log = JobLog(jobs_path(Path(config.run.output)))
+        log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         if not any(step.model in self._connections for step in config.steps):
             raise ConfigError(

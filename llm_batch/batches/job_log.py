@@ -18,6 +18,7 @@ journal of calls. No key and no prompt is in this file.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.files import PRIVATE, open_to_append, real_path
 from llm_batch.manifest import jobs_path
 from llm_batch.records import SCHEMA, Request, without_mark
 
@@ -108,6 +110,7 @@ class JobLog:
 
     Args:
         path: The file; made with the first job.
+        mode: What it may be used for then.
 
     Attributes:
         open: Jobs that have been begun and not ended, by our id.
@@ -116,13 +119,14 @@ class JobLog:
         OutputError: It cannot be read, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = PRIVATE) -> None:
         self.path = path
+        self._real, self._mode = real_path(path), mode
         self.open: dict[str, Job] = {}
         #: Bytes of whole lines; what lies behind them was cut short by a crash.
         self._end = 0
         try:
-            content = path.read_bytes()
+            content = self._real.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
@@ -171,15 +175,15 @@ class JobLog:
         """
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
-            with open(self.path, "ab") as file:
+            with open_to_append(self._real, self._mode) as file:
                 if file.seek(0, os.SEEK_END) < self._end:
                     raise OutputError(
                         f"{self.path} was changed by somebody else while the run was going on",
                         "put it back, then run the same command again",
                     )
                 file.truncate(self._end)
-                file.write(line)
-                file.flush()
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             if not self._end:
                 _sync_folder(self.path.parent)
@@ -212,7 +216,7 @@ class JobLog:
                 job.cancelling = True
             elif event == "ended":
                 del self.open[str(own)]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             # What it said may be a job that goes on: to pass it over could pay for it twice.
             raise OutputError(
                 f"{self.path}, line {number} is damaged; it may tell of a batch at the provider",

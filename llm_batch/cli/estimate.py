@@ -197,7 +197,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     import signal
 
     from llm_batch.cli.progress import make_progress
-    from llm_batch.cli.run import _confirm, _stop_on_signals, agree
+    from llm_batch.cli.run import _confirm, _stop_on_signals, agree, confirm_overrun
     from llm_batch.clock import STOP_SIGNALS
     from llm_batch.pilot import pilot
     from llm_batch.run import Stop
@@ -213,6 +213,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
                 n,
                 trusted=True,
                 confirm=None if yes else progress.aside(_confirm),
+                confirm_overrun=None if yes else progress.aside(confirm_overrun),
                 progress=progress.update,
                 say=progress.say,
                 stop=stop,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 from llm_batch.errors import ConfigError, OutputError
@@ -31,14 +30,13 @@ def chosen(formats: Mapping[str, Callable[[T], str]], name: str) -> Callable[[T]
 def deliver(text: str, output: str | None) -> None:
     """Write to a file, or to stdout without one or with ``-``."""
     from llm_batch.cli.console import put, say
+    from llm_batch.files import deliver as write
 
     if output is None or output == "-":
         put(text)
         return
     try:
-        Path(expanded(output)).write_text(
-            text if text.endswith("\n") else text + "\n", encoding="utf-8"
-        )
+        write(expanded(output), (text if text.endswith("\n") else text + "\n").encode(), "--output")
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from error
     say(f"wrote {output}")

@@ -16,13 +16,14 @@ def init(
     from llm_batch.cli.console import put, say
     from llm_batch.config import DEMO_CONFIG
     from llm_batch.errors import ConfigError
+    from llm_batch.files import deliver
     from llm_batch.flags import expanded
 
     path = Path(expanded(path))
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already", f"llmb init --force {path}   overwrites it")
     try:
-        path.write_text(DEMO_CONFIG.read_text(encoding="utf-8"), encoding="utf-8")
+        deliver(path, DEMO_CONFIG.read_bytes(), "llmb init")
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     say(f"wrote {path}; edit it, then: llmb estimate, llmb run, llmb report")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from llm_batch.cli.console import printable, say, talk
 
 if TYPE_CHECKING:
-    from llm_batch.estimate import Estimate
     from llm_batch.run import Progress
+
+Asked = TypeVar("Asked")
 
 _REFRESH_SECONDS = 0.1
 _LINE_SECONDS = 60.0
@@ -32,7 +33,7 @@ class Quiet:
     def say(self, sentence: str) -> None:
         say(sentence)
 
-    def aside(self, ask: Callable[[Estimate], bool]) -> Callable[[Estimate], bool]:
+    def aside(self, ask: Callable[[Asked], bool]) -> Callable[[Asked], bool]:
         """A question to the user, with the display out of the way."""
         return ask
 
@@ -85,6 +86,18 @@ class Live(Quiet):
 
     def say(self, sentence: str) -> None:
         say(sentence)
+
+    def aside(self, ask: Callable[[Asked], bool]) -> Callable[[Asked], bool]:
+        def asked(about: Asked) -> bool:
+            if self._task is None:
+                return ask(about)
+            self._progress.stop()
+            try:
+                return ask(about)
+            finally:
+                self._progress.start()
+
+        return asked
 
 
 def make_progress(quiet: bool) -> Quiet:

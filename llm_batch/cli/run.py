@@ -14,7 +14,7 @@ from llm_batch.cli import options
 if TYPE_CHECKING:
     from llm_batch.config import Config
     from llm_batch.estimate import Estimate
-    from llm_batch.run import RunSummary, Stop
+    from llm_batch.run import Overrun, RunSummary, Stop
 
 
 def run(
@@ -176,6 +176,7 @@ def run(
             settings,
             trusted=True,
             confirm=None if yes else progress.aside(_confirm),
+            confirm_overrun=None if yes else progress.aside(confirm_overrun),
             progress=progress.update,
             say=progress.say,
             stop=stop,
@@ -254,6 +255,26 @@ def _confirm(estimate: Estimate) -> bool:
     return _goes_on()
 
 
+def confirm_overrun(overrun: Overrun) -> bool:
+    """Ask whether a run goes on that has left its estimate; nobody asked is a no.
+
+    Where nobody can be asked, a budget is what was agreed to.
+    """
+    from llm_batch.cli.console import say
+    from llm_batch.errors import Interrupted
+
+    if sys.stdin.isatty():
+        say(f"{overrun}; what is in flight is finished, and nothing else begins until you answer",
+            style="yellow")  # fmt: skip
+        try:
+            return _goes_on()
+        except Interrupted:
+            return False
+    if overrun.budget is not None:
+        say(f"{overrun}; it goes on, up to its budget of ${overrun.budget:,.2f}")
+    return overrun.budget is not None
+
+
 def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     """Name what the config's file sends where, and ask whether that is meant, if it is strange.
 
@@ -264,7 +285,7 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     """
     from llm_batch.cli.console import say
     from llm_batch.errors import ConfigError
-    from llm_batch.trust import not_agreed, refusal, remember
+    from llm_batch.trust import author, not_agreed, refusal, remember
 
     found = not_agreed(settings, jobs)
     if not found:
@@ -272,12 +293,15 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     if not yes and not sys.stdin.isatty():
         raise refusal(settings, found, "add --yes to agree")
     for concern in found:
-        say(f"{settings.source} sends {concern}", style="yellow")
+        say(f"{author(settings)} {concern.sentence}", style="yellow")
     if yes:
         return
-    say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+    if any(concern.does == "sends" for concern in found):
+        say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+    else:
+        say("Whoever made this link may want that. Go on only if you made it yourself.")
     if not _goes_on():
-        raise ConfigError("not run: what the config sends was not agreed to; nothing was sent")
+        raise ConfigError("not run: what the config does was not agreed to; nothing was sent")
     if (path := remember(settings, found)) is not None:
         say(f"remembered for this folder in {path}")
 
@@ -348,10 +372,13 @@ def _conclude(summary: RunSummary, say: Any) -> None:
             "interrupted": "interrupted",
             "refused": "the provider refused the run",
             "circuit": "stopped because too much failed",
+            "overrun": "stopped, since nobody agreed to more",
             "enough": "stopped early",
         }[summary.status]
         say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
         say("nothing that was paid for is lost; the same command goes on from here")
+        if summary.status == "overrun":
+            say("add --yes to agree to what it costs, or --budget USD to cap it")
     elif failed:
         if set(failed) - UNUSABLE:
             say("the same command tries the failed calls again")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.files import replace, typed_path
 from llm_batch.report.calibration.labels import LABEL_COLUMNS, SKIP
 from llm_batch.report.csv import guarded, unguarded
 
 PASS, FAIL = "1", "0"
-_SEED = re.compile(r"-?[0-9]{1,1000}")
+_SEED = re.compile(r"-?[0-9]{1,40}")
 
 
 class LabelFile:
@@ -123,21 +122,14 @@ class LabelFile:
             (guarded(item), label, at, self.seed) for item, (label, at) in rows.items()
         )
         content = text.getvalue().encode()
-        real = Path(os.path.realpath(self.path))  # where a link leads, so that it stays one
-        beside = real.with_name(f".{real.name}.{os.getpid()}.tmp")
         try:
-            with open(beside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, real)
+            replace(typed_path(self.path, "--output"), content)  # a link stays one
         except OSError as error:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
         self._rows, self._bytes = rows, content
 
     def _on_disk(self) -> bytes | None:
+        typed_path(self.path, "--output")
         try:
             return self.path.read_bytes()
         except FileNotFoundError:

@@ -92,7 +92,7 @@ _NO_SYSTEM = re.compile(
     re.IGNORECASE,
 )
 _KNOWS_DEVELOPER = re.compile(
-    r"support\w* values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
+    r"support\w{0,9} values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
 )
 # Kinds of errors that no other form of the request changes.
 _OF_SOMETHING_ELSE = frozenset(

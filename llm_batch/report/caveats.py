@@ -25,6 +25,7 @@ _STOPPED = {
     "interrupted": "The run was interrupted",
     "refused": "The provider refused the run",
     "circuit": "The run was stopped because too many calls failed in a row",
+    "overrun": "The run was stopped because it cost far more than was estimated",
     "enough": "The run was stopped early, by its own rule",
 }
 

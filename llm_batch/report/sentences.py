@@ -36,6 +36,7 @@ _CHANGE = {
     "tool_call": "take tools out of params of the step named in the example",
     "incomplete": "look at the word in the example: it does not say that answers were whole",
     "prompt": "mend the prompt or the data of the item in the example",
+    "oversized": "raise max_tokens of the step named in the example, if such answers are wanted",
     "too_long": "shorten the prompt, or choose a model with a larger context",
 }
 

@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[2]
 KEY = "sk-fire-0123456789abcdef"
 
 
-def start(folder: Path, *words: str, key: str = KEY, **more: Any) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *words: str, key: str = KEY, agree: bool = True, **more: Any
+) -> subprocess.Popen[str]:
     """Start ``llmb run`` in a folder; see `started` for the same with a clean end."""
     return subprocess.Popen(
-        [sys.executable, "-m", "llm_batch", "run", "--yes", *words],
+        _command(agree, words),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "OPENAI_API_KEY": key},
         stdin=subprocess.DEVNULL,
@@ -58,14 +60,14 @@ class Terminal:
         shown: What was printed so far.
     """
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, agree: bool = True) -> None:
         self._master, slave = os.openpty()
         os.set_blocking(self._master, False)
         self.shown = ""
         own = {"start_new_session": True, "preexec_fn": lambda: _control(slave)}
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "llm_batch", "run", "--yes", *words],
+                _command(agree, words),
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "OPENAI_API_KEY": KEY},
                 stdin=slave,
@@ -78,10 +80,14 @@ class Terminal:
 
     def read(self) -> str:
         """All that was printed so far."""
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nothing more yet, or nobody there any more
             while part := os.read(self._master, 65536):
                 self.shown += part.decode(errors="replace")
         return self.shown
+
+    def type(self, text: str) -> None:
+        """What a user types."""
+        os.write(self._master, text.encode())
 
     def close(self) -> None:
         """Close its window: the kernel tells the run, and nothing can be printed any more."""
@@ -91,9 +97,9 @@ class Terminal:
 
 
 @contextmanager
-def terminal(folder: Path, *words: str) -> Iterator[Terminal]:
+def terminal(folder: Path, *words: str, agree: bool = True) -> Iterator[Terminal]:
     """A run in a terminal that is open while the block is executed, if not closed within it."""
-    made = Terminal(folder, *words)
+    made = Terminal(folder, *words, agree=agree)
     try:
         yield made
     finally:
@@ -101,6 +107,10 @@ def terminal(folder: Path, *words: str) -> Iterator[Terminal]:
         if made.process.poll() is None:
             made.process.kill()
         made.process.wait()
+
+
+def _command(agree: bool, words: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-m", "llm_batch", "run", *(["--yes"] if agree else []), *words]
 
 
 def _control(terminal: int) -> None:

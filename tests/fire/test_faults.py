@@ -84,6 +84,7 @@ LASTING = {
     "tool_call": "tool_call",
     "tool_announced": "tool_call",
     "refusal_beside": "filtered",
+    "no_cap": "oversized",
     **dict.fromkeys(("only_reasoning", "endless_thought"), "reasoning"),
 }
 

@@ -139,7 +139,7 @@ def test_a_fault_becomes_the_error_of_its_kind(fault: str, make: Make) -> None:
 def test_every_fault_the_server_knows_is_tried() -> None:
     # What is wrong with words is for the chain to find; tests/fire does.
     tried = {*ERRORS, *OPENAI_ERRORS, *ENDLESS, *ODD_ANSWERS, *OPENAI_ANSWERS, *NO_USAGE}
-    tried |= {*WHOLE_ANSWERS, *ODD_SHAPES, *ODD_ACCOUNTS, *THOUGHTS, "prose"}
+    tried |= {*WHOLE_ANSWERS, *ODD_SHAPES, *ODD_ACCOUNTS, *THOUGHTS, "prose", "no_cap"}
     assert tried == set(FAULTS)
 
 

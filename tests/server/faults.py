@@ -67,6 +67,11 @@ def _length(answer: Answer) -> None:
     answer.finish = "length"
 
 
+def _no_cap(answer: Answer) -> None:
+    answer.text = (answer.text or "") + " and so on" * 30_000
+    answer.count()
+
+
 def _prose(answer: Answer) -> None:
     answer.text = "Well, all things considered, it is rather good."
 
@@ -357,6 +362,7 @@ FAULTS: dict[str, Fault] = {
         ),
         usable=True,
     ),
+    "no_cap": Fault("300 kB of text, whatever max_tokens says", alter=_no_cap, usable=True),
     "half_emoji": Fault(
         "half an emoji after the text", spoil=_said(lambda text: f"{text} \ud83d"), usable=True
     ),
