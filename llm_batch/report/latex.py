@@ -94,6 +94,14 @@ def _table(report: Report) -> Iterator[str]:
     yield r"  \midrule"
     rate, mean = report.pass_rate.rate, report.scores.mean
     cells = ["All items", f"{max(rate.n, mean.n):,}".replace(",", "{,}")]
+    check = report.calibration
+    if check is not None and check.corrected is not None and rated:
+        corrected = check.corrected
+        yield row(
+            ["All items, corrected by labels", cells[1], _percent(corrected.value),
+             bounds(corrected, 100, 1), "", ""]
+        )  # fmt: skip
+        cells[0] = "All items, as the judge has it"
     if rated:
         cells += [_percent(rate.value), bounds(rate, 100, 1)]
     yield row([*cells, figure(mean.value, 1, 2), bounds(mean, 1, 2)])

@@ -20,6 +20,10 @@ _METHODS = {
     "clustered t": "Student's t by clusters",
     "wilson, stratified": "Wilson by strata, weighted",
     "t, stratified": "Student's t by strata, weighted",
+    "ppi++, smoothed": "PPI++",
+    "rogan-gladen, lee et al.": "Rogan-Gladen, interval of Lee et al.",
+    "begg-greenes, mover": "Begg and Greenes, labels by verdict",
+    "wilson, labels alone": "Wilson, labels alone",
     ALL_SCORED: "none needed, all were scored",
 }
 
@@ -57,9 +61,9 @@ def headline(report: Report) -> str:
 def _finding(report: Report) -> str:
     items, rate = report.items, report.pass_rate.rate
     if rate.value is not None:
-        raw = f"Pass rate {words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
+        told = f"{words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
         corrected = headline_part(report.calibration) if report.calibration else ""
-        return f"{raw}; {corrected}" if corrected else raw
+        return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
     mean = report.scores.mean
     if mean.value is not None:
         return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"

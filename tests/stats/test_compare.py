@@ -13,6 +13,7 @@ from scipy import optimize
 from scipy import stats as oracle
 
 from llm_batch.stats.compare import (
+    fisher_mid_p,
     mcnemar_exact,
     paired_difference,
     paired_mean_difference,
@@ -158,3 +159,21 @@ def test_counts_that_do_not_fit_are_refused(counts: tuple[int, int, int]) -> Non
         paired_difference(*counts)
     with pytest.raises(ValueError, match="within 0 and 1"):
         holm([1.5])
+
+
+@pytest.mark.parametrize("first", [(0, 1), (3, 9), (40, 60), (7, 7)])
+@pytest.mark.parametrize("second", [(97, 100), (5, 30), (200, 300)])
+def test_fishers_mid_p_is_the_exact_one_less_half_of_what_is_as_likely(
+    first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    (a, n), (b, m) = first, second
+    exact = float(oracle.fisher_exact([[a, n - a], [b, m - b]]).pvalue)
+    chances = oracle.hypergeom(n + m, a + b, n).pmf(range(n + 1))
+    alike = sum(chance for chance in chances if math.isclose(chance, chances[a], rel_tol=1e-9))
+    assert fisher_mid_p(first, second) == pytest.approx(exact - alike / 2, abs=1e-9)
+
+
+def test_fishers_mid_p_of_groups_without_items_or_without_difference() -> None:
+    assert fisher_mid_p((0, 0), (5, 9)) is None
+    assert fisher_mid_p((4, 4), (9, 9)) == 1.0
+    assert fisher_mid_p((500_000, 900_000), (500_000, 900_000)) == pytest.approx(1.0)

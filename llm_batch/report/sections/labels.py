@@ -100,6 +100,7 @@ def _estimates(check: Calibration, level: float) -> Table:
     for name, rate, valid in (
         ("Judge alone", check.uncorrected, "the judge makes no errors"),
         ("PPI++", check.ppi, "labels: random subset of this run"),
+        ("Weighted by verdict", check.by_verdict, "labels: drawn within each verdict"),
         ("Rogan-Gladen", check.rogan_gladen, "same errors here as on labelled items"),
         ("Labels alone", check.labels_alone, "labels: random subset of this run"),
     ):

@@ -1,0 +1,126 @@
+"""How often what `build_report` prints contains the truth: runs made up, written and read again.
+
+`coverage.py` shows these lines after its own. They tell which interval a report chooses and what
+it does to it, where `coverage.py` tells whether the formulas are right. ``covers`` is the share of
+runs whose printed interval contains the truth; for a test it is the share without a false alarm,
+for power the share of runs in which a true difference is told.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.report import build_report
+from llm_batch.report.calibration.model import LabelSource
+from llm_batch.report.model import Report
+
+_encode = msgspec.json.Encoder().encode
+Found = tuple[float | None, float | None] | bool
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A figure of a report in a setting; `draw` makes a run and gives its bounds or a yes."""
+
+    name: str
+    setting: str
+    truth: float
+    draw: Callable[[random.Random, Path], Found]
+
+
+def reported(runs: int) -> None:
+    """Print a line for each setting."""
+    print(f"\n{'printed by build_report':<34}{'setting':<44}{'covers':>8}{'width':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for each in settings():
+            draw = random.Random(f"{each.name} {each.setting}")
+            inside, width, given = 0, 0.0, 0
+            for _ in range(runs):
+                found = each.draw(draw, Path(folder))
+                if isinstance(found, bool):
+                    given, inside = given + 1, inside + found
+                elif found[0] is not None and found[1] is not None:
+                    given += 1
+                    inside += found[0] <= each.truth <= found[1]
+                    width += found[1] - found[0]
+            share, mean = (inside / given, width / given) if given else (float("nan"), 0.0)
+            mark = "  <" if share < (0.78 if each.name.startswith("power") else 0.93) else ""
+            few = f"  ({given} of {runs})" if given < runs else ""
+            print(f"{each.name:<34}{each.setting:<44}{share:>8.1%}{mean:>8.3f}{mark}{few}")
+
+
+def settings() -> Iterator[Reported]:
+    """The figures, each where it is hardest."""
+    for rate in (0.9, 0.97):
+        yield Reported(
+            "corrected, labels by verdict", f"50+50 of 600, rate={rate}", rate, _by_verdict(rate)
+        )
+
+
+def _write(
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    *,
+    name: str = "results",
+    population: int | None = None,
+    stratify: str | None = None,
+    strata: dict[str, int] | None = None,
+) -> Path:
+    """A results file and its manifest."""
+    path = folder / f"{name}.jsonl"
+    lines = [
+        _encode(
+            {
+                "schema": 1, "status": "ok", "error": "", "fields": {}, "outputs": {}, "label": "",
+                "reason": "", "stratum": "", "passed": None, "score": None, "id": str(number),
+                **row,
+            }
+        )
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    manifest = {
+        "schema": 1, "run_id": "r", "created_at": "2026-11-23T21:55:00Z", "engine": "threads",
+        "config": {"steps": [], "score": {"field": "judge.score", "pass_at": 1.0, "labels": {}}},
+        "dataset": {"path": "q.jsonl", "n": population, "skipped": 0, "strata": strata},
+        "sample": {"size": len(lines), "seed": 42, "stratify": stratify},
+        "totals": {"status": "done", "items": {}, "calls": 1, "seconds": 1.0},
+    }  # fmt: skip
+    (folder / f"{name}.manifest.json").write_bytes(_encode(manifest))
+    return path
+
+
+def _verdict(passed: bool, **more: Any) -> dict[str, Any]:
+    return {"passed": passed, "score": float(passed), **more}
+
+
+def _rate(report: Report) -> Found:
+    return report.pass_rate.rate.low, report.pass_rate.rate.high
+
+
+def _by_verdict(rate: float) -> Callable[[random.Random, Path], Found]:
+    """Fifty judge-passes and fifty judge-fails labelled, of a judge with .95 and .8."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        truth = [draw.random() < rate for _ in range(600)]
+        judged = [draw.random() < (0.95 if right else 0.2) for right in truth]
+        sides = [
+            [i for i, each in enumerate(judged) if each is verdict] for verdict in (True, False)
+        ]
+        chosen = [i for ids in sides for i in draw.sample(ids, min(50, len(ids)))]
+        labels = folder / "labels.csv"
+        labels.write_text("id,label\n" + "".join(f"{i},{int(truth[i])}\n" for i in chosen))
+        report = build_report(
+            _write(folder, map(_verdict, judged)), labels=LabelSource(str(labels)), calls=False
+        )
+        corrected = report.calibration.corrected if report.calibration else None
+        return (corrected.low, corrected.high) if corrected else (None, None)
+
+    return run
