@@ -62,6 +62,17 @@ def settings() -> Iterator[Reported]:
         yield Reported(
             "corrected, labels by verdict", f"50+50 of 600, rate={rate}", rate, _by_verdict(rate)
         )
+    for played, missing in ((500, 0.1), (500, 0.07), (100, 0.05)):
+        yield Reported(
+            "rate, hard items fail to answer", f"{played} of 500, {missing:.0%} missing", 0.75,
+            _missing(played, missing),
+        )  # fmt: skip
+    yield Reported("rate, whole dataset judged", "500 of 500, future items", 0.75, _missing(500, 0))
+    for rate in (0.98, 0.95, 0.8):
+        yield Reported(
+            "rate by strata", f"20 of 9,000 + 180 of 1,000, rate={rate}", rate, _strata(rate, "")
+        )
+    yield Reported("rate by strata, --by another", "the same, rate=0.8", 0.8, _strata(0.8, "topic"))
 
 
 def _write(
@@ -122,5 +133,35 @@ def _by_verdict(rate: float) -> Callable[[random.Random, Path], Found]:
         )
         corrected = report.calibration.corrected if report.calibration else None
         return (corrected.low, corrected.high) if corrected else (None, None)
+
+    return run
+
+
+def _missing(played: int, missing: float) -> Callable[[random.Random, Path], Found]:
+    """Three in four pass; of those that would fail some get no verdict."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows = []
+        for _ in range(played):
+            passed = draw.random() < 0.75
+            lost = not passed and draw.random() < missing / 0.25
+            rows.append({"status": "timeout"} if lost else _verdict(passed))
+        return _rate(build_report(_write(folder, rows, population=500), calls=False))
+
+    return run
+
+
+def _strata(rate: float, by: str) -> Callable[[random.Random, Path], Found]:
+    """A large stratum of which few items were drawn, and a small one of which many were."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows = [
+            _verdict(draw.random() < rate, stratum=name, fields={"topic": str(number % 3)})
+            for name, n in (("large", 20), ("small", 180))
+            for number in range(n)
+        ]
+        strata = {"large": 9000, "small": 1000}
+        path = _write(folder, rows, population=10_000, stratify="kind", strata=strata)
+        return _rate(build_report(path, by=by or None, calls=False))
 
     return run

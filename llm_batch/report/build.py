@@ -151,6 +151,7 @@ def _count(
     wanted = Wanted(
         field=field,
         in_stratum=in_stratum,
+        strata=bool(manifest.dataset.strata),
         most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
         asked_for=by is not None,
         reference=match,
@@ -175,6 +176,7 @@ def _count(
     return Counted(
         tally,
         groups,
+        counted.strata,
         references,
         judge if scoring else "",
         scoring,

@@ -8,6 +8,8 @@ from llm_batch.report import words
 from llm_batch.report.calibration.sentences import cautions
 from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
+from llm_batch.report.rates import MISSING_SHARE
+from llm_batch.stats.interval import WHATEVER_MISSING
 
 #: Fewer scored items than this say little.
 FEW_ITEMS = 30
@@ -175,12 +177,16 @@ def _about_the_scores(report: Report) -> Iterator[str]:
     if missing:
         beginning = f"{words.items(missing)} of {items.read:,} {'has' if missing == 1 else 'have'}"
         if rate.rate.n and rate.least is not None and rate.most is not None:
+            held = rate.rate.method == WHATEVER_MISSING
             yield (
                 f"{beginning} no verdict. Were they all fails or all passes, the rate would be "
-                f"{words.percent(rate.least)} or {words.percent(rate.most)}."
+                f"{words.percent(rate.least)} or {words.percent(rate.most)}"
+                + (": the interval holds for both." if held else ".")
             )
         else:
             yield f"{beginning} no score."
+        if scores.mean.low is not None and missing > MISSING_SHARE * items.read:
+            yield "The interval of the mean score takes the missing scores to be like the others."
     if scores.excluded:
         yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
     if items.scored > 1 and scores.min == scores.max:

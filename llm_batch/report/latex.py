@@ -14,7 +14,6 @@ from llm_batch.report.calibration.sentences import methods
 from llm_batch.report.model import Group, Report
 from llm_batch.report.sentences import method
 from llm_batch.report.settings import Settings, StepSettings, read_settings
-from llm_batch.stats.interval import ALL_SCORED
 
 _NAME = 60
 _ESCAPES = str.maketrans(
@@ -139,7 +138,7 @@ def _percent(value: float | None) -> str:
 
 def bounds(interval: Interval, scale: float, places: int) -> str:
     """The bounds of an interval in square brackets; a dash without."""
-    if interval.low is None or interval.high is None or interval.method == ALL_SCORED:
+    if interval.low is None or interval.high is None:
         return "--"
     low, high = (figure(bound, scale, places) for bound in (interval.low, interval.high))
     return f"[{low}, {high}]"
@@ -180,7 +179,10 @@ def _methods(report: Report, settings: Settings) -> Iterator[str]:
         if interval.value is not None and interval.low is not None
     ]
     if made:
-        yield f"Intervals have a level of {100 * report.level:g}\\,\\%: {', '.join(made)}."
+        yield (
+            f"Intervals are for future items like these and have a level of "
+            f"{100 * report.level:g}\\,\\%: {', '.join(made)}."
+        )
     version = f" {escaped(settings.version)}" if settings.version else ""
     yield f"Computed with llm\\_batch{version}."
 

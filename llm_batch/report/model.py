@@ -16,7 +16,7 @@ from llm_batch.report.spending_model import CostBreakdown
 from llm_batch.report.timeline_model import Timeline
 
 #: Version of the layout of ``llmb report --format json``.
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 
 #: What an interval speaks of when it looks beyond the dataset.
 FUTURE = "future items like these"
@@ -109,10 +109,11 @@ class PassRate:
     Attributes:
         pass_at: The least score that passes; ``None`` when unknown.
         passed: Items that passed.
-        rate: Among items with a verdict, bounded for ``estimand``.
+        rate: Among items with a verdict, bounded for items like these, and where more than 2 %
+            of verdicts are missing whatever these would have been.
         estimand: What the bounds speak of, in words.
-        future: The same rate bounded for items outside the dataset, given when ``rate`` is
-            bounded for the dataset alone.
+        dataset: The same rate bounded for the dataset alone, where the items are 5 % of it or
+            more.
         bound: The exact one-sided bound for items like these, given when all passed or all
             failed.
         missing: Items that were played and have no verdict.
@@ -128,7 +129,7 @@ class PassRate:
     passed: int
     rate: Interval
     estimand: str
-    future: Interval | None
+    dataset: Interval | None
     bound: Interval | None
     missing: int
     least: float | None
@@ -152,10 +153,10 @@ class Scores:
     """The scores as numbers, in their own unit.
 
     Attributes:
-        mean: With a t interval for ``estimand``.
+        mean: Bounded for items like these.
         estimand: What the bounds speak of, in words.
-        future: The same mean bounded for items outside the dataset, given when ``mean`` is
-            bounded for the dataset alone.
+        dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
+            more and each has a score.
         sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
         median: The 50 % quantile, type 7.
         min: The least score.
@@ -168,7 +169,7 @@ class Scores:
 
     mean: Interval
     estimand: str
-    future: Interval | None
+    dataset: Interval | None
     sd: float | None
     median: float | None
     min: float | None

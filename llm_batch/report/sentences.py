@@ -6,7 +6,7 @@ from llm_batch.records import Interval
 from llm_batch.report import words
 from llm_batch.report.calibration.sentences import headline_part, labels_to_make
 from llm_batch.report.model import Report
-from llm_batch.stats.interval import ALL_SCORED
+from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.sizes import sample_size
 
 _METHODS = {
@@ -24,7 +24,8 @@ _METHODS = {
     "rogan-gladen, lee et al.": "Rogan-Gladen, interval of Lee et al.",
     "begg-greenes, mover": "Begg and Greenes, labels by verdict",
     "wilson, labels alone": "Wilson, labels alone",
-    ALL_SCORED: "none needed, all were scored",
+    WHATEVER_MISSING: "Imbens-Manski",
+    ALL_SCORED: "none needed, all were judged",
 }
 
 #: Half widths a larger sample may aim at, as fractions of one.
@@ -79,9 +80,9 @@ def _all_failed(n: int) -> str:
 def _bounds(report: Report, interval: Interval, percent: bool) -> str:
     population = report.items.population
     whole = f" of {words.items(population)}" if population is not None else None
-    if interval.method == ALL_SCORED:
-        return f": all {words.items(interval.n)} of the dataset were scored"
     count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
+    if population == interval.n:
+        count = f"all {words.items(interval.n)} of the dataset were judged"
     if interval.low is None:
         return f" (no interval), {count}"
     bounds = words.percent_range(interval) if percent else words.mean_range(interval)
@@ -135,16 +136,18 @@ def _larger_sample(report: Report) -> str:
     items, rate = report.items, report.pass_rate.rate
     if items.population is None or rate.value is None or rate.low is None or rate.high is None:
         return ""
+    if rate.method == WHATEVER_MISSING:
+        return ""  # more items would leave as large a share without a verdict
     half = (rate.high - rate.low) / 2
     margin = next((margin for margin in _MARGINS if margin < 0.8 * half), None)
     if margin is None or items.population <= items.read:
         return ""
     # The rate nearest to one half that is still likely asks for the most items.
     likely = min(max(0.5, rate.low), rate.high)
-    size = sample_size(margin, report.level, likely, items.population).n_fpc or 0
+    size = sample_size(margin, report.level, likely).n_min
     # Items that fail leave fewer verdicts than are played.
-    size = min(items.population, round(size * items.read / rate.n))
-    if size <= items.read:
+    size = round(size * items.read / rate.n)
+    if not items.read < size <= items.population:
         return ""
     more = size - items.read
     cost = report.money.per_item

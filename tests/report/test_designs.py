@@ -60,7 +60,7 @@ def test_strata_out_of_proportion_are_weighted_with_the_plain_rate_beside(tmp_pa
     assert report.pass_rate.unweighted.value == pytest.approx(0.5)
     assert report.scores.mean.value == pytest.approx(0.9 * 4.6 + 0.1 * 1.4)
     text = FORMATS["text"](report)
-    assert "unweighted" in text and "weighted for that" in text
+    assert "Unweighted, these items alone: pass rate 50.0 %" in text and "weighted for that" in text
     assert "82.0 %" in report.headline
 
 
@@ -70,6 +70,32 @@ def test_proportional_strata_need_no_weights(tmp_path: Path) -> None:
     manifest = full_manifest(population=400, planned=40, stratify="kind", strata=strata)
     report = build_report(write(tmp_path, results, manifest))
     assert report.pass_rate.unweighted is None
+    assert report.pass_rate.rate.value == 1 and report.pass_rate.rate.method.endswith("stratified")
+
+
+def test_proportional_strata_narrow_the_interval_and_grouping_by_another_field_keeps_it(
+    tmp_path: Path,
+) -> None:
+    results = [
+        result(n, 1.0 if n >= 60 else 5.0, stratum="a" if n < 60 else "b", fields={"t": n % 3})
+        for n in range(100)
+    ]
+    sizes = {"a": 6000, "b": 4000}
+    made = full_manifest(population=10_000, planned=100, stratify="kind", strata=sizes)
+    path = write(tmp_path, results, made)
+    report, other = build_report(path), build_report(path, by="t")
+    plain, rate = wilson(60, 100), report.pass_rate.rate
+    assert rate.low is not None and rate.high is not None
+    assert rate.high - rate.low < 0.6 * ((plain.high or 1) - (plain.low or 0))
+    assert other.pass_rate.rate == rate and other.scores.mean == report.scores.mean
+
+
+def test_a_stratum_without_failures_adds_doubt(tmp_path: Path) -> None:
+    results = [result(n, stratum="large" if n < 20 else "small") for n in range(200)]
+    sizes = {"large": 9000, "small": 1000}
+    made = full_manifest(population=10_000, planned=200, stratify="kind", strata=sizes)
+    rate = build_report(write(tmp_path, results, made)).pass_rate.rate
+    assert rate.value == 1 and rate.low is not None and 0.82 < rate.low < 0.87
 
 
 def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
@@ -80,7 +106,9 @@ def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
     finite = build_report(
         write(tmp_path, results, full_manifest(population=100, planned=60)), exact=True
     )
-    assert finite.pass_rate.rate.method == "hypergeometric, exact"
+    assert finite.pass_rate.rate.method == "clopper-pearson"
+    assert finite.pass_rate.dataset is not None
+    assert finite.pass_rate.dataset.method == "hypergeometric, exact"
     assert "hypergeometric" in FORMATS["text"](finite)
 
 
@@ -146,7 +174,7 @@ def test_no_data_makes_nan_or_an_interval_without_width(
         assert not {"nan", "inf", "-inf", "NaN", "Infinity"} & set(words)
     for interval in _intervals(json.loads(FORMATS["json"](report))):
         low, high = interval["low"], interval["high"]
-        if low is not None and not interval["method"].startswith("exact: all"):
+        if low is not None and not interval["method"].startswith(("all items", "imbens")):
             assert high is not None and high > low, interval
 
 

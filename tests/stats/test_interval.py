@@ -25,6 +25,7 @@ from llm_batch.stats.interval import (
     mean_t,
     median_interval,
     missing_bounds,
+    missing_interval,
     one_sided_bound,
     quantile,
     wilson,
@@ -489,3 +490,20 @@ def test_a_long_array_has_the_mean_and_sd_of_the_same_list() -> None:
     assert mean_and_sd(equal) == (0.1, 0.0)
     with pytest.raises(ValueError, match="finite"):
         mean_and_sd(array("d", [nan]) * 60_000)
+
+
+@pytest.mark.parametrize("size", [500.0, inf], ids=["a sample", "a census"])
+def test_bounds_hold_whatever_is_missing(size: float) -> None:
+    found = missing_interval(0.9, (0.72, size), (0.92, size), n=400)
+    assert found.low is not None and found.high is not None
+    if size == inf:
+        assert (found.low, found.high) == (0.72, 0.92)
+        return
+    # The ends lie far apart, so each bound is a one-sided one.
+    one = wilson(360, 500, 0.9), wilson(460, 500, 0.9)
+    assert (found.low, found.high) == pytest.approx((one[0].low, one[1].high), abs=1e-6)
+
+
+def test_without_anything_missing_the_bounds_are_wilsons() -> None:
+    found, plain = missing_interval(0.9, (0.9, 400), (0.9, 400)), wilson(360, 400)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-9)

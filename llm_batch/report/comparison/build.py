@@ -24,7 +24,6 @@ from llm_batch.report.comparison.rows import (
 from llm_batch.report.comparison.sentences import cautions, headline, next_steps
 from llm_batch.report.comparison.settings import SetUp, differing, judged_differently, set_up
 from llm_batch.report.model import Columns, Report
-from llm_batch.stats.interval import wilson
 from llm_batch.stats.multiple import holm
 
 
@@ -169,8 +168,8 @@ def _figures(name: str, report: Report) -> RunFigures:
         read=own.read,
         scored=own.scored,
         failed=own.read - own.ok,
-        pass_rate=wilson(passed.passed, rate.n, report.level),
-        mean_score=report.scores.future or report.scores.mean,
+        pass_rate=rate,
+        mean_score=report.scores.mean,
         cost=total.cost if report.steps else None,
         cost_per_item=report.money.per_item,
         cost_per_passed=report.money.per_passed,

@@ -17,7 +17,6 @@ from llm_batch.report.html.embed import ITEM_LIMIT, embed_items, escaped_json
 from llm_batch.report.model import FUTURE, Report
 from llm_batch.report.sentences import method
 from llm_batch.report.settings import read_settings
-from llm_batch.stats.interval import ALL_SCORED
 
 
 def page(report: Report, limit: int = ITEM_LIMIT) -> str:
@@ -124,8 +123,6 @@ def _headline(report: Report) -> dict[str, Any]:
 
 
 def _bounds(interval: Interval, level: str, between: str) -> str:
-    if interval.method == ALL_SCORED:
-        return "exact, because all items were scored"
     if interval.low is None:
         return "no interval, because there are too few items"
     return f"{level} interval {between} ({method(interval)})"
