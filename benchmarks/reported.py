@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ import msgspec
 
 from llm_batch.report import build_report
 from llm_batch.report.calibration.model import LabelSource
+from llm_batch.report.comparison import compare_reports
+from llm_batch.report.comparison.sentences import told
 from llm_batch.report.model import Report
+from llm_batch.stats.power import paired_rates_size
 
 _encode = msgspec.json.Encoder().encode
 Found = tuple[float | None, float | None] | bool
@@ -73,6 +76,11 @@ def settings() -> Iterator[Reported]:
             "rate by strata", f"20 of 9,000 + 180 of 1,000, rate={rate}", rate, _strata(rate, "")
         )
     yield Reported("rate by strata, --by another", "the same, rate=0.8", 0.8, _strata(0.8, "topic"))
+    yield Reported("no false alarm, a model-by-document effect", "40 documents x 10", 0, _pairs(10))
+    yield Reported("no false alarm, paired, no clusters", "400 items, .2 change", 0, _pairs(1))
+    yield Reported("power of a paired comparison", "10 points, .2 change, 155 items", 0, _power())
+    yield Reported("no false alarm, small groups", "10 of 5 to 15 items, rate .95", 0, _groups(1))
+    yield Reported("no false alarm, clustered groups", "5 groups, 60 documents x 8", 0, _groups(8))
 
 
 def _write(
@@ -163,5 +171,57 @@ def _strata(rate: float, by: str) -> Callable[[random.Random, Path], Found]:
         strata = {"large": 9000, "small": 1000}
         path = _write(folder, rows, population=10_000, stratify="kind", strata=strata)
         return _rate(build_report(path, by=by or None, calls=False))
+
+    return run
+
+
+def _pairs(size: int) -> Callable[[random.Random, Path], Found]:
+    """Two models without a difference, each better on some documents than the other."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        for document in range(400 // size):
+            rates = [draw.betavariate(1, 1) for _ in rows]
+            for _ in range(size):
+                for rate, each in zip(rates, rows, strict=True):
+                    passed = draw.random() < (rate if size > 1 else 0.8)
+                    each.append(_verdict(passed, fields={"document": str(document)}))
+        return not _told(folder, rows, "document" if size > 1 else None)
+
+    return run
+
+
+def _power() -> Callable[[random.Random, Path], Found]:
+    n = paired_rates_size(0.1, 0.2)
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        chances = [draw.random() for _ in range(n)]
+        before = [_verdict(chance < 0.05 or chance > 0.2) for chance in chances]
+        return _told(folder, (before, [_verdict(chance >= 0.05) for chance in chances]), None)
+
+    return run
+
+
+def _told(folder: Path, runs: Sequence[list[dict[str, Any]]], cluster: str | None) -> bool:
+    paths = [_write(folder, rows, name=name) for rows, name in zip(runs, "ab", strict=True)]
+    comparison = compare_reports(paths, anyway=True, cluster=cluster).comparison
+    rates = comparison.against[0].rates
+    return rates is not None and told(comparison, rates)
+
+
+def _groups(size: int) -> Callable[[random.Random, Path], Found]:
+    """Groups that do not differ, in documents that do where these have several items."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows = []
+        for group in range(10 if size == 1 else 5):
+            for document in range(draw.randint(5, 15) if size == 1 else 12):
+                rate = 0.95 if size == 1 else draw.betavariate(1.4, 0.6)
+                fields = {"category": f"g{group}", "document": f"{group} {document}"}
+                rows += [_verdict(draw.random() < rate, fields=fields) for _ in range(size)]
+        cluster = "document" if size > 1 else None
+        report = build_report(_write(folder, rows), by="category", cluster=cluster, calls=False)
+        found = report.groups.groups if report.groups else ()
+        return not any(g.p_adjusted is not None and g.p_adjusted < 0.05 for g in found)
 
     return run

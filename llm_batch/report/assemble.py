@@ -66,7 +66,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         statuses=_statuses(tally),
         pass_rate=pass_rate(manifest, counted, population, asked),
         scores=scores(manifest, counted, population, asked),
-        groups=groups(manifest, counted.groups, asked),
+        groups=groups(manifest, counted, asked),
         steps=steps,
         total=_spending("total", tally.total, estimate.figures if estimate else None, level),
         money=_money(tally, population, level),
@@ -77,7 +77,13 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         timeline=timeline(counted.calls, manifest.limits)
         if counted.calls and manifest.engine != "batch"  # a batch API has no pace
         else None,
-        calibration=calibration(counted.labels, (tally.passed, tally.verdicts), tally.scores, level)
+        calibration=calibration(
+            counted.labels,
+            (tally.passed, tally.verdicts),
+            tally.scores,
+            level,
+            clustered=counted.clusters is not None,
+        )
         if counted.labels
         else None,
         judges=judges_reliability(counted.judges, level) if counted.judges else None,

@@ -148,6 +148,8 @@ def _count(
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
     field, in_stratum = _grouping(head, manifest, by)
+    if clusters is not None and field:
+        clusters.group_by(field, in_stratum)
     wanted = Wanted(
         field=field,
         in_stratum=in_stratum,

@@ -127,6 +127,11 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
         yield f"{stopped}."
     if manifest and manifest.stopping and report.run.status == "enough":
         yield _how_it_was_stopped(manifest.stopping)
+        if report.pass_rate.clusters is not None:
+            yield (
+                "The rule that stopped the run took items for themselves: with clusters it stops "
+                "too early, and what it decided is not decided."
+            )
     dataset = manifest.dataset.n if manifest else None
     if dataset is not None and dataset < items.read:
         yield (

@@ -186,7 +186,8 @@ class Group:
     ``n`` counts the items read and ``population`` those in the dataset, when that is known.
     ``pass_rate`` is over items with a verdict, ``mean_score`` over items with a score.
     ``difference`` is its pass rate minus that of all other items (Newcombe), ``p_value`` that of
-    no difference and ``p_adjusted`` the same after Holm's correction over the groups.
+    no difference (Fisher's exact test, mid-p; ``None`` for fewer than five items) and
+    ``p_adjusted`` the same after Holm's correction over the groups.
     """
 
     name: str

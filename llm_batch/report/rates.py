@@ -14,7 +14,7 @@ from llm_batch.report.group_tally import GroupCount, GroupTally
 from llm_batch.report.manifest import Manifest
 from llm_batch.report.model import FUTURE, Bin, Group, Groups, PassRate, Scores
 from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wants_bootstrap
-from llm_batch.stats.compare import unpaired_difference, unpaired_p_value
+from llm_batch.stats.compare import difference_of, fisher_mid_p, unpaired_difference
 from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import (
     ALL_SCORED,
@@ -34,6 +34,9 @@ from llm_batch.stats.weighting import Stratum, effective_rate, stratified_mean, 
 
 #: Below this share of the dataset, the finite population changes nothing worth a word.
 FINITE_SHARE = 0.05
+
+#: A group of fewer items, or of items worth fewer, is not tested against the rest.
+LEAST_IN_GROUP = 5
 
 _MANY_VALUES = 12
 _BINS = 10
@@ -267,8 +270,9 @@ def _distribution(ordered: Sequence[float]) -> tuple[Bin, ...]:
     return tuple(Bin(edges[i], edges[i + 1], cuts[i + 1] - cuts[i]) for i in range(len(edges) - 1))
 
 
-def groups(manifest: Manifest, tally: GroupTally | None, asked: Asked) -> Groups | None:
+def groups(manifest: Manifest, counted: Counted, asked: Asked) -> Groups | None:
     """The results by category, each with its interval and its difference from the rest."""
+    tally = counted.groups
     if tally is None or not tally.groups or (len(tally.groups) < 2 and not tally.asked_for):
         return None
     stratified = tally.field == manifest.sample.stratify
@@ -279,6 +283,15 @@ def groups(manifest: Manifest, tally: GroupTally | None, asked: Asked) -> Groups
     for name, group in tally.groups.items():
         own = (group.passed, group.verdicts)
         rest = (passed - group.passed, verdicts - group.verdicts)
+        rate = _rate(*own, asked)
+        difference = unpaired_difference(rest, own, asked.level)
+        if counted.clusters is not None:
+            # As many items of their own as these are worth: a test of them is no sharper.
+            clustered = counted.clusters.rate_of(name, asked.level)
+            others = counted.clusters.rate_without(name, asked.level)
+            rate, difference = clustered.mean, difference_of(others.mean, clustered.mean)
+            own, rest = clustered.worth(*own), others.worth(*rest)
+        tested = min(own[1], rest[1]) >= LEAST_IN_GROUP
         made.append(
             Group(
                 name=name,
@@ -286,14 +299,14 @@ def groups(manifest: Manifest, tally: GroupTally | None, asked: Asked) -> Groups
                 n=group.n,
                 scored=group.scored,
                 passed=group.passed,
-                pass_rate=_rate(group.passed, group.verdicts, asked),
+                pass_rate=rate,
                 mean_score=group.score_sum / group.scored if group.scored else None,
-                difference=unpaired_difference(rest, own, asked.level),
-                p_value=unpaired_p_value(rest, own),
+                difference=difference,
+                p_value=fisher_mid_p(rest, own) if tested else None,
             )
         )
-    tested = [i for i, group in enumerate(made) if group.p_value is not None]
-    for i, p_value in zip(tested, holm([made[i].p_value or 0.0 for i in tested]), strict=True):
+    places = [i for i, group in enumerate(made) if group.p_value is not None]
+    for i, p_value in zip(places, holm([made[i].p_value or 0.0 for i in places]), strict=True):
         made[i] = replace(made[i], p_adjusted=p_value)
     return Groups(tally.field, tuple(sorted(made, key=lambda group: (-group.n, group.name))))
 

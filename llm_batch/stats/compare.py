@@ -104,6 +104,28 @@ def mcnemar_exact(gained: int, lost: int) -> float:
     return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
+def mcnemar_mid_p(gained: int, lost: int) -> float:
+    """Give the p-value of `mcnemar_exact` with half the probability of what was seen.
+
+    The exact test is made for the worst case and rejects far less often than in 5 % of cases, so
+    that a sample which promises a power of 80 % by the usual formulas has 75 %.
+
+    Raises:
+        ValueError: A count is negative.
+
+    Lancaster (1961); recommended by Fagerland, Lydersen and Laake (2013), whose known answers are
+    1 and 7 -> 0.0391; 6 and 16 -> 0.0347.
+    """
+    whole = mcnemar_exact(gained, lost)
+    if gained == lost:
+        return whole
+    from scipy.special import bdtr
+
+    n, least = gained + lost, min(gained, lost)
+    before = float(bdtr(least - 1, n, 0.5)) if least else 0.0
+    return whole - (float(bdtr(least, n, 0.5)) - before)
+
+
 def paired_mean_difference(
     differences: Sequence[float], level: float = 0.95
 ) -> tuple[Interval, float | None]:
@@ -156,8 +178,16 @@ def unpaired_difference(
     Newcombe (1998), method 10. Agrees with statsmodels ``confint_proportions_2indep(method=
     "newcomb")``. Known answer: 48 of 80, then 56 of 70 -> 0.2, from 0.0524 to 0.3339.
     """
-    one, two = wilson(*first, level), wilson(*second, level)
-    n = one.n + two.n
+    return difference_of(wilson(*first, level), wilson(*second, level))
+
+
+def difference_of(one: Interval, two: Interval) -> Interval:
+    """Bound the difference of two rates from the bounds that each has: second minus first.
+
+    All ``None`` where one has no bounds. Newcombe (1998); with other intervals than Wilson's, Zou
+    and Donner (2008).
+    """
+    n, level = one.n + two.n, one.level
     if (
         one.value is None
         or two.value is None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.report import FORMATS, build_report
+from llm_batch.report.calibration.model import LabelSource
 from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.interval import clopper_pearson, mean_t, wilson
 from tests.report.made import full_manifest, result, write
@@ -134,6 +135,51 @@ def test_a_category_unlike_the_rest_is_named_with_its_difference(tmp_path: Path)
     assert found["a"].p_adjusted is not None and found["a"].p_adjusted < 1e-6
     text = " ".join(FORMATS["text"](report).split())
     assert "differ from the other items after Holm's correction" in text
+
+
+def test_one_failing_item_makes_no_category_special(tmp_path: Path) -> None:
+    results = [
+        result(n, 1.0 if n % 33 == 1 or n == 0 else 5.0, fields={"category": "abc"[n % 3]})
+        for n in range(100)
+    ]
+    results[0] = result(0, 1.0, fields={"category": "alone"})
+    report = build_report(write(tmp_path, results, full_manifest(planned=100)))
+    assert report.groups is not None
+    alone = next(group for group in report.groups.groups if group.name == "alone")
+    assert alone.p_value is None and alone.difference is not None
+    text = " ".join(FORMATS["text"](report).split())
+    assert "1 of 4 groups is not tested" in text and "None of 3 groups differs" in text
+
+
+def test_categories_are_bounded_by_clusters_too(tmp_path: Path) -> None:
+    results = [
+        result(
+            n,
+            5.0 if n // 10 % (4 if n < 200 else 2) else 1.0,
+            fields={"text": f"t{n // 10}", "category": "ab"[n // 200]},
+        )
+        for n in range(400)
+    ]
+    path = write(tmp_path, results, full_manifest(planned=400))
+    alone, clustered = build_report(path), build_report(path, cluster="text")
+    assert alone.groups is not None and clustered.groups is not None
+    for plain, wide in zip(alone.groups.groups, clustered.groups.groups, strict=True):
+        assert plain.pass_rate.value == wide.pass_rate.value
+        assert wide.pass_rate.method == "clustered wilson"
+        assert (wide.pass_rate.low or 0) < (plain.pass_rate.low or 0)
+        assert plain.p_value is not None and plain.p_value < 1e-6
+        assert wide.p_value is not None and 0.02 < wide.p_value < 0.5
+
+
+def test_with_clusters_no_corrected_rate_is_told(tmp_path: Path) -> None:
+    results = [result(n, 5.0 if n % 4 else 1.0, fields={"text": f"t{n // 4}"}) for n in range(200)]
+    path = write(tmp_path, results, full_manifest(planned=200))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,label\n" + "".join(f"item-{n},{int(n % 4 > 0)}\n" for n in range(40)))
+    report = build_report(path, cluster="text", labels=LabelSource(str(labels), random=True))
+    assert report.calibration is not None and report.calibration.corrected is None
+    assert any("With --cluster no corrected rate" in warning for warning in report.warnings)
+    assert "PPI++" not in FORMATS["text"](report)
 
 
 _ANY_SCORE = st.one_of(

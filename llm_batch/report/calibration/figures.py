@@ -50,6 +50,7 @@ def calibration(
     verdicts: tuple[int, int],
     scores: Sequence[float],
     level: float,
+    clustered: bool = False,
 ) -> Calibration:
     """All figures about the judge.
 
@@ -58,6 +59,7 @@ def calibration(
         verdicts: How many items of the run the judge passed, and on how many it has a verdict.
         scores: What it gave every item of the run with a score.
         level: Two-sided confidence level.
+        clustered: Whether items come in clusters; no correction here allows for that.
 
     Raises:
         ConfigError: No item has a label.
@@ -84,7 +86,7 @@ def calibration(
         "labels": alone,
     }
     main = _main(drawn)
-    if swapped or chosen[main].value is None:
+    if swapped or clustered or chosen[main].value is None:
         main = ""
     kappa = cohen_kappa(whole.rows, level=level)
     plan = _plan(whole, n, level) if inside and drawn != "verdict" else ()
@@ -122,6 +124,7 @@ def calibration(
         ppi_weight=ppi.weight,
         by_verdict=weighted,
         swapped=swapped,
+        clustered=clustered,
         main=main,
         corrected=chosen.get(main),
         mean_uncorrected=mean_t(scores, level) if labels.scores and len(scores) else None,

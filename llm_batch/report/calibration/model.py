@@ -120,6 +120,7 @@ class Calibration:
         ppi_weight: How far the judge's verdicts count in it, 0 to 1.
         by_verdict: The labels' rate within each verdict, weighted by the run's verdicts.
         swapped: Whether labels and verdicts say the opposite of each other.
+        clustered: Whether items come in clusters, so that no corrected rate is told.
         main: Which of these to report.
         corrected: That one.
         mean_uncorrected: The judge's mean score over the run, when labels are scores.
@@ -162,6 +163,7 @@ class Calibration:
     ppi_weight: float | None
     by_verdict: Interval
     swapped: bool
+    clustered: bool
     main: Main
     corrected: Interval | None
     mean_uncorrected: Interval | None

@@ -48,6 +48,7 @@ def compare_reports(
     level: float = 0.95,
     columns: Columns | None = None,
     anyway: bool = False,
+    cluster: str | None = None,
 ) -> Compared:
     """Compare runs with the first of them, item by item where they share items.
 
@@ -57,6 +58,8 @@ def compare_reports(
         level: Confidence level of all intervals, between 0 and 1.
         columns: How to read files that llmb did not write.
         anyway: Compare runs of other items or of other judges too.
+        cluster: Field of the items that says which belong together; differences are then bounded
+            and tested by clusters.
 
     Raises:
         OutputError: A file is missing, is no results file, or a line of it cannot be read.
@@ -65,7 +68,8 @@ def compare_reports(
     """
     _check_paths(paths)
     reports = tuple(
-        build_report(path, by=by, level=level, columns=columns, calls=False) for path in paths
+        build_report(path, by=by, level=level, columns=columns, calls=False, cluster=cluster)
+        for path in paths
     )
     for report in reports:
         if not report.items.read:
@@ -75,7 +79,7 @@ def compare_reports(
         _check_judges(reports, made)
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(reports)
-    rows = tuple(read_rows(report, fields) for report in reports)
+    rows = tuple(read_rows(report, fields, cluster) for report in reports)
     names = _names([str(path) for path in paths])
     differences = tuple(
         against(name, reports[0], report, rows[0], each, level, anyway)
