@@ -22,7 +22,7 @@ from llm_batch.report.rates import groups, in_order, pass_rate, scores, with_wid
 from llm_batch.report.spending import cost_breakdown
 from llm_batch.report.tally import StepTally, Tally
 from llm_batch.report.timeline import timeline
-from llm_batch.stats.interval import mean_t, median_interval, quantile
+from llm_batch.stats.interval import mean_t, median_interval, quantile, quantile_interval
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
@@ -125,6 +125,10 @@ def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: flo
         latency_p50=quantile(latencies, 0.5),
         latency_p95=quantile(latencies, 0.95),
         latency_p99=quantile(latencies, 0.99),
+        latency_tails=(
+            with_width(quantile_interval(latencies, 0.95, level)),
+            with_width(quantile_interval(latencies, 0.99, level)),
+        ),
         latency_median=with_width(median_interval(latencies, level)),
         estimate=estimate,
     )

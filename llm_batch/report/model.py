@@ -244,6 +244,7 @@ class Spending:
         latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
         latency_p95: The 95 % quantile of the same.
         latency_p99: The 99 % quantile of the same.
+        latency_tails: Both with their bounds, from order statistics.
         latency_median: The median with its bounds, from order statistics.
         estimate: What had been estimated; ``None`` without a manifest.
     """
@@ -258,6 +259,7 @@ class Spending:
     latency_p50: float | None
     latency_p95: float | None
     latency_p99: float | None
+    latency_tails: tuple[Interval, Interval]
     latency_median: Interval
     estimate: Estimate | None
 

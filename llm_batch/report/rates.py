@@ -21,6 +21,7 @@ from llm_batch.stats.interval import (
     WHATEVER_MISSING,
     clopper_pearson,
     mean_and_sd,
+    mean_on_scale,
     mean_t,
     missing_bounds,
     missing_interval,
@@ -151,7 +152,8 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
     ordered = in_order(tally.scores)
     read = tally.read if len(ordered) else 0
     finite = _finite(read, population)
-    plain = mean = _mean(ordered, asked)
+    rule = manifest.config.score
+    plain = mean = _mean(ordered, asked, (rule.min, rule.max) if rule else (None, None))
     dataset = None
     # Scores that are missing were not left out by chance, so nothing is taken off for them.
     if finite is not None and len(ordered) == read:
@@ -178,9 +180,15 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
     )
 
 
-def _mean(ordered: Sequence[float], asked: Asked) -> Interval:
-    """The mean with the t interval or, as asked or where it is in doubt, the bootstrap's."""
-    n = len(ordered)
+def _mean(
+    ordered: Sequence[float], asked: Asked, scale: tuple[float | None, float | None]
+) -> Interval:
+    """The mean with the t interval or, as asked or where it is in doubt, another."""
+    n, (least, most) = len(ordered), scale
+    if asked.mean == "auto" and n > 1 and least is not None and most is not None:
+        at_an_end = max(bisect_right(ordered, least), n - bisect_left(ordered, most))
+        if least <= ordered[0] and ordered[-1] <= most and at_an_end > n / 2:
+            return mean_on_scale(ordered, least, most, asked.level)
     wanted = asked.mean == "bca" or (
         asked.mean == "auto" and AUTO_LEAST <= n <= LARGE and wants_bootstrap(n, skewness(ordered))
     )

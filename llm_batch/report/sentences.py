@@ -13,6 +13,7 @@ _METHODS = {
     "wilson": "Wilson",
     "wilson, finite population": "Wilson with finite population",
     "t": "Student's t",
+    "t, half a score at each end": "Student's t with half a score more at each end of the scale",
     "t, finite population": "Student's t with finite population",
     "clopper-pearson": "Clopper-Pearson",
     "hypergeometric, exact": "exact hypergeometric",

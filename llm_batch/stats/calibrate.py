@@ -19,7 +19,7 @@ from math import fsum, hypot, sqrt
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.compare import fisher_mid_p
-from llm_batch.stats.interval import mean_and_sd, wilson, z_value
+from llm_batch.stats.interval import jeffreys, mean_and_sd, wilson, z_value
 
 LABELS_ALONE = "wilson, labels alone"
 
@@ -190,8 +190,8 @@ def by_verdict(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> 
     weight = share.value
     if weight is None or (passed and not of_passes) or (passed < n and not of_fails):
         return Corrected(Interval(None, None, None, level, table.n, method))
-    above, above_low, above_high = _jeffreys(table.both_yes, of_passes, level)
-    below, below_low, below_high = _jeffreys(table.only_reference, of_fails, level)
+    above, above_low, above_high = _rate_and_bounds(table.both_yes, of_passes, level)
+    below, below_low, below_high = _rate_and_bounds(table.only_reference, of_fails, level)
     gap = above - below
     to_low, to_high = (
         weight - (share.low or 0.0),
@@ -205,16 +205,10 @@ def by_verdict(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> 
     return Corrected(_within_one(value, value - low, value + high, level, table.n, method))
 
 
-def _jeffreys(passed: int, n: int, level: float) -> tuple[float, float, float]:
-    """A rate with Jeffreys' bounds, as Brown, Cai and DasGupta (2001) cut them; 0 without items."""
-    if not n:
-        return 0.0, 0.0, 0.0  # its weight is 0
-    from scipy.special import betaincinv
-
-    tail = (1 - level) / 2
-    low = float(betaincinv(passed + 0.5, n - passed + 0.5, tail)) if passed else 0.0
-    high = float(betaincinv(passed + 0.5, n - passed + 0.5, 1 - tail)) if passed < n else 1.0
-    return passed / n, low, high
+def _rate_and_bounds(passed: int, n: int, level: float) -> tuple[float, float, float]:
+    """A rate with Jeffreys' bounds; 0 without items, whose weight is 0."""
+    found = jeffreys(passed, n, level)
+    return found.value or 0.0, found.low or 0.0, 0.0 if found.high is None else found.high
 
 
 def drawn_alike(labelled: tuple[int, int], run: tuple[int, int]) -> float | None:

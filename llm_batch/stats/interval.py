@@ -127,6 +127,36 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     return _around(successes / n, bounds, level, n, "clopper-pearson")
 
 
+def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Bound a rate by the quantiles of Beta(k + ½, n - k + ½); 0 and 1 where none or all pass.
+
+    For sensitivity and specificity: their n is itself a matter of chance, and with some 30 labels
+    of a kind Wilson's interval covers 90 % at worst and this one 92.6 %.
+
+    Args:
+        successes: How many of the items passed.
+        n: How many items were scored; with 0 the value and the bounds are ``None``.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
+
+    Brown, Cai and DasGupta (2001), sec. 4.1.1. Agrees with statsmodels
+    ``proportion_confint(method="jeffreys")`` but at 0 and n. Known answer: 9 of 10 -> 0.6187 to
+    0.9890.
+    """
+    tail = _tail(level)
+    _check_counts(successes, n)
+    if n == 0:
+        return Interval(None, None, None, level, 0, "jeffreys")
+    from scipy.special import betaincinv
+
+    a, b = successes + 0.5, n - successes + 0.5
+    low = float(betaincinv(a, b, tail)) if successes else 0.0
+    high = float(betaincinv(a, b, 1 - tail)) if successes < n else 1.0
+    return _around(successes / n, (low, high), level, n, "jeffreys")
+
+
 def one_sided_bound(
     successes: int, n: int, side: Literal["lower", "upper"], level: float = 0.95
 ) -> Interval:
@@ -373,6 +403,75 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     if rank == 0:
         return Interval(value, None, None, level, n, "order statistics")
     return Interval(value, ordered[rank - 1], ordered[n - rank], level, n, "order statistics")
+
+
+def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -> Interval:
+    """Bound a quantile by two of the values, whatever their distribution.
+
+    Args:
+        ordered: Ascending.
+        q: Between 0 and 1: 0.95 for what one in twenty exceeds.
+        level: Two-sided confidence level.
+
+    Returns:
+        The quantile with its bounds. There is no upper bound, and so none at all, where the
+        greatest value is too often below the quantile: 71 values or fewer at 0.95, 367 at 0.99.
+
+    Raises:
+        ValueError: ``q`` or ``level`` is out of range, or a value is not finite.
+
+    Thompson (1936); David and Nagaraja (2003), sec. 7.1. Known answer: 1 to 100 at 0.95 -> from
+    90 to 100.
+    """
+    tail = _tail(level)
+    n = len(ordered)
+    value = quantile(ordered, q)
+    method = "order statistics"
+    if not n:
+        return Interval(value, None, None, level, n, method)
+    from scipy.special import bdtr
+
+    # The j-th least value lies above the quantile with a probability of bdtr(j - 1, n, q).
+    low = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, q)))
+    high = bisect_right(range(n), 1 - tail, key=lambda j: float(bdtr(j, n, q)))
+    if not low or high >= n:
+        return Interval(value, None, None, level, n, method)
+    return Interval(value, ordered[low - 1], ordered[high], level, n, method)
+
+
+def mean_on_scale(
+    values: Sequence[float], least: float, most: float, level: float = 0.95
+) -> Interval:
+    """Bound a mean of scores on a scale whose ends are known, most of them at one end.
+
+    Student's t with half a score more at each end of the scale. Twenty scores that are nearly all
+    5 of 5 hardly vary, and their own t interval covers as little as 65 %; this one covers 95 % or
+    more of all rubrics simulated, with 12 to 384 scores.
+
+    Args:
+        values: One number per item, within the scale.
+        least: The lowest score there is.
+        most: The highest.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
+
+    The idea is that of Agresti and Coull (1998) for rates.
+    """
+    tail = _tail(level)
+    mean, _ = mean_and_sd(values)
+    n, method = len(values), "t, half a score at each end"
+    if mean is None:
+        return Interval(None, None, None, level, 0, method)
+    from scipy.special import stdtrit
+
+    middle = (mean * n + (least + most) / 2) / (n + 1)
+    squares = fsum((value - middle) ** 2 for value in values)
+    squares += ((least - middle) ** 2 + (most - middle) ** 2) / 2
+    half = -float(stdtrit(n, tail)) * sqrt(squares / n / (n + 1))
+    low, high = max(middle - half, least), min(middle + half, most)
+    return Interval(mean, min(low, mean), max(high, mean), level, n, method)
 
 
 def _tail(level: float) -> float:

@@ -17,7 +17,7 @@ from llm_batch.records import Result
 from llm_batch.report import FORMATS, Report, build_report
 from llm_batch.report.manifest import manifest_path
 from llm_batch.report.reference import CHECK_LIMIT
-from llm_batch.stats.interval import mean_t, one_sided_bound, wilson, wilson_finite
+from llm_batch.stats.interval import jeffreys, mean_t, one_sided_bound, wilson, wilson_finite
 from tests.report.made import full_manifest, manifest, result, write
 
 FAILED = [result(n, None, status="timeout", error="generate: too slow") for n in range(3)]
@@ -475,8 +475,8 @@ def test_verdicts_are_crossed_with_the_string_match(tmp_path: Path) -> None:
     assert (check.absent_passed, check.absent_failed) == (3, 4)
     assert check.unchecked == 1
     assert check.agreement == wilson(10, 15)
-    assert check.sensitivity == wilson(6, 8)
-    assert check.specificity == wilson(4, 7)
+    assert check.sensitivity == jeffreys(6, 8)
+    assert check.specificity == jeffreys(4, 7)
     assert check.kappa.value == pytest.approx(0.3243, abs=1e-4)
 
 

@@ -137,6 +137,20 @@ def test_a_category_unlike_the_rest_is_named_with_its_difference(tmp_path: Path)
     assert "differ from the other items after Holm's correction" in text
 
 
+def test_scores_at_the_top_of_a_known_scale_keep_a_width(tmp_path: Path) -> None:
+    rule = {"field": "judge.score", "pass_at": 4.0, "min": 1, "max": 5, "labels": {}}
+    results = [result(n) for n in range(20)]
+    mean = build_report(write(tmp_path, results, full_manifest(planned=20, score=rule))).scores.mean
+    assert mean.value == mean.high == 5 and mean.low == pytest.approx(4.62, abs=0.01)
+    assert build_report(write(tmp_path, results, full_manifest(planned=20))).scores.mean.low is None
+
+
+def test_skewed_scores_are_told_to_cover_less(tmp_path: Path) -> None:
+    skewed = [5.0 + (95.0 if n % 20 == 0 else 0.0) for n in range(40)]
+    path = write(tmp_path, [result(n, score) for n, score in enumerate(skewed)], full_manifest())
+    assert any("about 90 % of runs" in warning for warning in build_report(path).warnings)
+
+
 def test_one_failing_item_makes_no_category_special(tmp_path: Path) -> None:
     results = [
         result(n, 1.0 if n % 33 == 1 or n == 0 else 5.0, fields={"category": "abc"[n % 3]})
