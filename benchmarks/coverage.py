@@ -4,9 +4,10 @@
     python benchmarks/coverage.py --quick    # seconds, rough
 
 Each line is one interval in one setting: the share of runs whose 95 % interval contained the true
-figure, and its mean width. Below 93 % a line is marked. The last table is about stopping early:
-how often a run that looked again and again ended with a wrong claim, and what it saved against a
-fixed sample that decides in 90 % of runs (for a margin: the sample of the worst case).
+figure, and its mean width. Below 93 % a line is marked. The second table is of what whole reports
+print (`reported.py`). The last is about stopping early: how often a run that looked again and
+again ended with a wrong claim, and what it saved against a fixed sample that decides in 90 % of
+runs (for a margin: the sample of the worst case).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, log
+
+from reported import reported
 
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable
@@ -63,10 +66,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000, help="runs per setting")
     parser.add_argument("--quick", action="store_true", help="200 runs")
     parser.add_argument("--only-stopping", action="store_true", help="only the last table")
+    parser.add_argument("--only-reports", action="store_true", help="only what reports print")
     asked = parser.parse_args()
     runs = 200 if asked.quick else asked.runs
     if asked.only_stopping:
         return stopping(runs)
+    if asked.only_reports:
+        return reported(min(runs, 1000))
     print(f"{runs:,} runs a setting, level 95 %\n")
     print(f"{'interval':<28}{'setting':<40}{'covers':>8}{'width':>9}")
     worst: dict[str, float] = {}
@@ -87,6 +93,7 @@ def main() -> None:
     print("\nworst of each interval:")
     for name, share in worst.items():
         print(f"  {name:<28}{share:>7.1%}")
+    reported(min(runs, 1000))
     stopping(runs)
     return None
 

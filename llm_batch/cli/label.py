@@ -43,6 +43,14 @@ def label(
         str | None,
         typer.Option("--show", help="Fields to show, with commas; all but the id by default."),
     ] = None,
+    by_verdict: Annotated[
+        bool,
+        typer.Option(
+            "--by-verdict",
+            help="Draw as many items the judge passed as it failed: tells more of a judge that "
+            "passes nearly all.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -61,9 +69,9 @@ def label(
 
     results = Path(expanded(results))
     path = Path(expanded(output)) if output else results.with_name("labels.csv")
-    file = LabelFile(path, seed)
+    file = LabelFile(path, seed, by_verdict=by_verdict)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
-    subset = Subset(results, file.seed, n, fields)
+    subset = Subset(results, file.seed, n, fields, file.by_verdict)
     session = Session(subset, file)
     for line in _opening(subset, file, session, results):
         say(line)
@@ -126,11 +134,12 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
     from llm_batch.stats.labelling import ASSUMED_RATE, label_plan, worth_labelling
 
     yield (
-        f"{items(subset.items)} of {results} can be labelled, in a random order "
+        f"{items(subset.items)} of {results} can be labelled, "
+        f"{'drawn within each verdict of the judge' if file.by_verdict else 'in a random order'} "
         f"(seed {file.seed}). {session.done:,} of {session.total:,} done; labels go to {file.path}."
     )
     rate = subset.pass_rate
-    if rate is None:
+    if rate is None or file.by_verdict:
         return
     # From the judge's rate alone: how it fared on earlier labels would sway the person.
     plan = label_plan(subset.items, rate)

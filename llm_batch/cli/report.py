@@ -175,7 +175,6 @@ def report(
             "--labels": labels,
             "--labels-run": labels_run,
             "--judges": judges,
-            "--cluster": cluster,
             "--interval": None if interval == "wilson" else interval,
             "--mean": None if mean == "auto" else mean,
             "--calls": calls or None,
@@ -184,7 +183,9 @@ def report(
         from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
 
         show = chosen(COMPARISON_FORMATS, format)
-        compared = compare_reports(paths, by=by, level=level, columns=columns, anyway=anyway)
+        compared = compare_reports(
+            paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
+        )
         deliver(mark + show(compared), output)
         return
     if anyway:

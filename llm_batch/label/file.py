@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.files import replace, typed_path
-from llm_batch.report.calibration.labels import LABEL_COLUMNS, SKIP
+from llm_batch.report.calibration.labels import BY_VERDICT, DRAWN_COLUMN, LABEL_COLUMNS, SKIP
 from llm_batch.report.csv import guarded, unguarded
 
 PASS, FAIL = "1", "0"
@@ -26,13 +26,15 @@ class LabelFile:
         seed: The seed asked for, or ``None`` to go on with that of the file.
         default_seed: The seed of a new file when none is asked for.
         now: The time, UTC.
+        by_verdict: Whether a new file's items are drawn within each verdict of the judge.
 
     Attributes:
         seed: Of the order that its items were drawn in.
+        by_verdict: Whether they are drawn within each verdict.
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.
-        ConfigError: It was drawn with another seed than the one asked for.
+        ConfigError: It was drawn with another seed, or in another way, than was asked for.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class LabelFile:
         seed: int | None,
         default_seed: int = 42,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        by_verdict: bool = False,
     ) -> None:
         self.path = path
+        self.by_verdict = by_verdict
         self._now = now
         self._rows: dict[str, tuple[str, str]] = {}
         self._bytes = self._on_disk()
@@ -51,6 +55,11 @@ class LabelFile:
             raise ConfigError(
                 f"{path} holds labels drawn with seed {min(seeds)}, not {seed}",
                 f"go on with --seed {min(seeds)}, or write another file: --output other.csv",
+            )
+        if seeds and by_verdict and not self.by_verdict:
+            raise ConfigError(
+                f"{path} holds labels drawn from all items, not within each verdict",
+                "go on without --by-verdict, or write another file: --output other.csv",
             )
         drawn = int(min(seeds)) if seeds else default_seed
         self.seed = drawn if seed is None else seed
@@ -90,9 +99,14 @@ class LabelFile:
             raise self._foreign() from error
         if not rows:
             return set()
-        width = len(LABEL_COLUMNS)
-        if tuple(rows[0]) != LABEL_COLUMNS or any(len(row) != width for row in rows[1:]):
+        header = tuple(rows[0])
+        noted = header[len(LABEL_COLUMNS) :]
+        if header[: len(LABEL_COLUMNS)] != LABEL_COLUMNS or noted not in ((), (DRAWN_COLUMN,)):
             raise self._foreign()
+        if any(len(row) != len(header) or row[4:] not in ([], [BY_VERDICT]) for row in rows[1:]):
+            raise self._foreign()
+        self.by_verdict = bool(noted)
+        rows = [row[: len(LABEL_COLUMNS)] for row in rows]
         if any(label not in (PASS, FAIL, SKIP) for _, label, *_ in rows[1:]):
             raise self._foreign()
         self._rows = {unguarded(item): (label, at) for item, label, at, _ in rows[1:]}
@@ -117,9 +131,10 @@ class LabelFile:
             )
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(LABEL_COLUMNS)
+        drawn = [BY_VERDICT] if self.by_verdict else []
+        writer.writerow([*LABEL_COLUMNS, *([DRAWN_COLUMN] if drawn else [])])
         writer.writerows(
-            (guarded(item), label, at, self.seed) for item, (label, at) in rows.items()
+            [guarded(item), label, at, self.seed, *drawn] for item, (label, at) in rows.items()
         )
         content = text.getvalue().encode()
         try:

@@ -19,6 +19,8 @@ from llm_batch.report.manifest import read_manifest
 from llm_batch.report.reference import REFERENCE_NAMES
 from llm_batch.report.words import clean
 
+_HALF_BLOCK = 5
+
 
 class _Head(msgspec.Struct):
     id: str
@@ -52,6 +54,7 @@ class Subset:
         seed: Of the order.
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
+        by_verdict: Draw as many items the judge passed as it failed, as long as there are.
 
     Attributes:
         ids: The first n, in order.
@@ -62,10 +65,17 @@ class Subset:
 
     Raises:
         OutputError: The file cannot be read or is no results file, or no item has an answer.
-        ConfigError: No item has a field that is to be shown.
+        ConfigError: No item has a field that is to be shown, or the judge gave one verdict to all.
     """
 
-    def __init__(self, results: Path, seed: int, n: int, show: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        results: Path,
+        seed: int,
+        n: int,
+        show: Sequence[str] = (),
+        by_verdict: bool = False,
+    ) -> None:
         self._path = results
         self._show = tuple(show)
         self._places: dict[str, int] = {}
@@ -80,9 +90,19 @@ class Subset:
         self.items = len(usable)
         verdicts = [head.passed for head in usable if head.passed is not None]
         self.pass_rate = sum(verdicts) / len(verdicts) if verdicts else None
+
         # Another order than that of the run: what finished first there is not first here.
-        first = heapq.nsmallest(n, usable, key=lambda head: order_key(seed, f"label\n{head.id}"))
-        self.ids = tuple(head.id for head in first)
+        def order(head: _Head) -> Any:
+            return order_key(seed, f"label\n{head.id}")
+
+        self.ids = tuple(
+            head.id
+            for head in (
+                _by_verdict(sorted(usable, key=order), results)[:n]
+                if by_verdict
+                else heapq.nsmallest(n, usable, key=order)
+            )
+        )
         manifest, _ = read_manifest(results)
         self._judge = manifest.judge if manifest else ""
         self._answer = manifest.answer_step if manifest else ""
@@ -160,6 +180,25 @@ class Subset:
                 f"--show {missing[0]}: the items have no such field",
                 f"they have: {', '.join(clean(name, 40) for name in there)}",
             )
+
+
+def _by_verdict(ordered: Sequence[_Head], results: Path) -> list[_Head]:
+    """Items in blocks of five passes and five fails, in the given order within a block.
+
+    Any number of them from the start is balanced, and no one can tell a verdict from its place.
+    """
+    verdicts = [[head for head in ordered if head.passed is verdict] for verdict in (True, False)]
+    if not all(verdicts):
+        raise ConfigError(
+            f"--by-verdict: not both verdicts are in {results}",
+            "leave it out: items are then drawn from all",
+        )
+    place = {head.id: i for i, head in enumerate(ordered)}
+    drawn: list[_Head] = []
+    for start in range(0, max(map(len, verdicts)), _HALF_BLOCK):
+        block = [head for each in verdicts for head in each[start : start + _HALF_BLOCK]]
+        drawn += sorted(block, key=lambda head: place[head.id])
+    return drawn
 
 
 def _text(value: Any) -> str:

@@ -22,7 +22,7 @@ from llm_batch.report.rates import groups, in_order, pass_rate, scores, with_wid
 from llm_batch.report.spending import cost_breakdown
 from llm_batch.report.tally import StepTally, Tally
 from llm_batch.report.timeline import timeline
-from llm_batch.stats.interval import mean_t, median_interval, quantile
+from llm_batch.stats.interval import mean_t, median_interval, quantile, quantile_interval
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
@@ -66,7 +66,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         statuses=_statuses(tally),
         pass_rate=pass_rate(manifest, counted, population, asked),
         scores=scores(manifest, counted, population, asked),
-        groups=groups(manifest, counted.groups, asked),
+        groups=groups(manifest, counted, asked),
         steps=steps,
         total=_spending("total", tally.total, estimate.figures if estimate else None, level),
         money=_money(tally, population, level),
@@ -77,7 +77,13 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         timeline=timeline(counted.calls, manifest.limits)
         if counted.calls and manifest.engine != "batch"  # a batch API has no pace
         else None,
-        calibration=calibration(counted.labels, (tally.passed, tally.verdicts), tally.scores, level)
+        calibration=calibration(
+            counted.labels,
+            (tally.passed, tally.verdicts),
+            tally.scores,
+            level,
+            clustered=counted.clusters is not None,
+        )
         if counted.labels
         else None,
         judges=judges_reliability(counted.judges, level) if counted.judges else None,
@@ -119,6 +125,10 @@ def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: flo
         latency_p50=quantile(latencies, 0.5),
         latency_p95=quantile(latencies, 0.95),
         latency_p99=quantile(latencies, 0.99),
+        latency_tails=(
+            with_width(quantile_interval(latencies, 0.95, level)),
+            with_width(quantile_interval(latencies, 0.99, level)),
+        ),
         latency_median=with_width(median_interval(latencies, level)),
         estimate=estimate,
     )

@@ -159,9 +159,12 @@ def _count(
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
     field, in_stratum = _grouping(head, manifest, by)
+    if clusters is not None and field:
+        clusters.group_by(field, in_stratum)
     wanted = Wanted(
         field=field,
         in_stratum=in_stratum,
+        strata=bool(manifest.dataset.strata),
         most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
         asked_for=by is not None,
         reference=match,
@@ -186,6 +189,7 @@ def _count(
     return Counted(
         tally,
         groups,
+        counted.strata,
         references,
         judge if scoring else "",
         scoring,

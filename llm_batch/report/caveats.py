@@ -9,12 +9,17 @@ from llm_batch.report.calibration.sentences import cautions
 from llm_batch.report.calls import CallsTally
 from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
+from llm_batch.report.rates import MISSING_SHARE
+from llm_batch.stats.interval import WHATEVER_MISSING
 
 #: Fewer scored items than this say little.
 FEW_ITEMS = 30
 
 #: With fewer clusters their spread is hardly known (Cameron and Miller 2015).
 FEW_CLUSTERS = 30
+
+#: Fewer skewed scores than this leave the bootstrap below its level (simulated).
+_ENOUGH_OF_SKEWED = 150
 
 #: By this much the share of a stratum may differ from its share of the dataset.
 _OUT_OF_PROPORTION = 0.05
@@ -140,6 +145,11 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
         yield f"{stopped}."
     if manifest and manifest.stopping and report.run.status == "enough":
         yield _how_it_was_stopped(manifest.stopping)
+        if report.pass_rate.clusters is not None:
+            yield (
+                "The rule that stopped the run took items for themselves: with clusters it stops "
+                "too early, and what it decided is not decided."
+            )
     dataset = manifest.dataset.n if manifest else None
     if dataset is not None and dataset < items.read:
         yield (
@@ -190,12 +200,21 @@ def _about_the_scores(report: Report) -> Iterator[str]:
     if missing:
         beginning = f"{words.items(missing)} of {items.read:,} {'has' if missing == 1 else 'have'}"
         if rate.rate.n and rate.least is not None and rate.most is not None:
+            held = rate.rate.method == WHATEVER_MISSING
             yield (
                 f"{beginning} no verdict. Were they all fails or all passes, the rate would be "
-                f"{words.percent(rate.least)} or {words.percent(rate.most)}."
+                f"{words.percent(rate.least)} or {words.percent(rate.most)}"
+                + (": the interval holds for both." if held else ".")
             )
         else:
             yield f"{beginning} no score."
+        if scores.mean.low is not None and missing > MISSING_SHARE * items.read:
+            yield "The interval of the mean score takes the missing scores to be like the others."
+    if scores.mean.method.startswith("BCa") and scores.mean.n < _ENOUGH_OF_SKEWED:
+        yield (
+            f"{words.items(scores.mean.n)} with scores this skewed: the interval of the mean holds "
+            "the truth in about 90 % of runs, not in 95 %."
+        )
     if scores.excluded:
         yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
     if items.scored > 1 and scores.min == scores.max:

@@ -27,8 +27,16 @@ class ClusterTally:
         self.outputs: tuple[str, ...] = ()
         self._verdicts: dict[Any, list[float]] = {}
         self._scores: dict[Any, list[float]] = {}
+        self._groups: dict[str, dict[Any, list[float]]] = {}
+        self._by = ""
         self._found = False
         self._get: Sequence[Getter] = ()
+
+    def group_by(self, field: str, in_stratum: bool) -> None:
+        """Count by the values of another field too; called before lines are read."""
+        self._by = "stratum" if in_stratum else field
+        if field and not in_stratum:
+            self.fields = (self.field, field)
 
     def bind(self, fields: Sequence[Getter], outputs: Sequence[Getter]) -> None:
         """Take the getters of what was asked for."""
@@ -42,6 +50,10 @@ class ClusterTally:
             cluster = ("", line.id) if value is None else group_name(value)
             if line.passed is not None:
                 _add(self._verdicts, cluster, float(line.passed))
+                if self._by:
+                    name = line.stratum if len(self.fields) == 1 else self._get[1](line)
+                    group = self._groups.setdefault(group_name(name), {})
+                    _add(group, cluster, float(line.passed))
             if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:
                 _add(self._scores, cluster, line.score)
 
@@ -56,6 +68,20 @@ class ClusterTally:
     def rate(self, level: float) -> Clustered:
         """The pass rate."""
         return clustered_rate(_sums(self._verdicts), level)
+
+    def rate_of(self, group: str, level: float) -> Clustered:
+        """The pass rate of the items with a value of the other field."""
+        return clustered_rate(_sums(self._groups.get(group, {})), level)
+
+    def rate_without(self, group: str, level: float) -> Clustered:
+        """The pass rate of all other items."""
+        own = self._groups.get(group, {})
+        rest = {}
+        for name, (n, total, squares) in self._verdicts.items():
+            less = own.get(name, (0, 0.0, 0.0))
+            if n > less[0]:
+                rest[name] = [n - less[0], total - less[1], squares - less[2]]
+        return clustered_rate(_sums(rest), level)
 
     def mean(self, level: float) -> Clustered:
         """The mean score."""

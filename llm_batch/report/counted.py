@@ -38,6 +38,7 @@ class Counted:
 
     tally: Tally
     groups: GroupTally | None
+    strata: GroupTally | None
     references: ReferenceTally | None
     judge: str
     scoring: bool

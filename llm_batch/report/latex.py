@@ -14,7 +14,6 @@ from llm_batch.report.calibration.sentences import methods
 from llm_batch.report.model import Group, Report
 from llm_batch.report.sentences import method
 from llm_batch.report.settings import Settings, StepSettings, read_settings
-from llm_batch.stats.interval import ALL_SCORED
 
 _NAME = 60
 _ESCAPES = str.maketrans(
@@ -94,6 +93,14 @@ def _table(report: Report) -> Iterator[str]:
     yield r"  \midrule"
     rate, mean = report.pass_rate.rate, report.scores.mean
     cells = ["All items", f"{max(rate.n, mean.n):,}".replace(",", "{,}")]
+    check = report.calibration
+    if check is not None and check.corrected is not None and rated:
+        corrected = check.corrected
+        yield row(
+            ["All items, corrected by labels", cells[1], _percent(corrected.value),
+             bounds(corrected, 100, 1), "", ""]
+        )  # fmt: skip
+        cells[0] = "All items, as the judge has it"
     if rated:
         cells += [_percent(rate.value), bounds(rate, 100, 1)]
     yield row([*cells, figure(mean.value, 1, 2), bounds(mean, 1, 2)])
@@ -131,7 +138,7 @@ def _percent(value: float | None) -> str:
 
 def bounds(interval: Interval, scale: float, places: int) -> str:
     """The bounds of an interval in square brackets; a dash without."""
-    if interval.low is None or interval.high is None or interval.method == ALL_SCORED:
+    if interval.low is None or interval.high is None:
         return "--"
     low, high = (figure(bound, scale, places) for bound in (interval.low, interval.high))
     return f"[{low}, {high}]"
@@ -172,7 +179,10 @@ def _methods(report: Report, settings: Settings) -> Iterator[str]:
         if interval.value is not None and interval.low is not None
     ]
     if made:
-        yield f"Intervals have a level of {100 * report.level:g}\\,\\%: {', '.join(made)}."
+        yield (
+            f"Intervals are for future items like these and have a level of "
+            f"{100 * report.level:g}\\,\\%: {', '.join(made)}."
+        )
     version = f" {escaped(settings.version)}" if settings.version else ""
     yield f"Computed with llm\\_batch{version}."
 

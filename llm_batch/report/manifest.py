@@ -30,6 +30,8 @@ class _Step(msgspec.Struct):
 class _ScoreRule(msgspec.Struct):
     field: str = ""
     pass_at: float | None = None
+    min: float | None = None
+    max: float | None = None
 
 
 class _Endpoint(msgspec.Struct):

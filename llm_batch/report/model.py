@@ -16,7 +16,7 @@ from llm_batch.report.spending_model import CostBreakdown
 from llm_batch.report.timeline_model import Timeline
 
 #: Version of the layout of ``llmb report --format json``.
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 
 #: What an interval speaks of when it looks beyond the dataset.
 FUTURE = "future items like these"
@@ -118,10 +118,11 @@ class PassRate:
     Attributes:
         pass_at: The least score that passes; ``None`` when unknown.
         passed: Items that passed.
-        rate: Among items with a verdict, bounded for ``estimand``.
+        rate: Among items with a verdict, bounded for items like these, and where more than 2 %
+            of verdicts are missing whatever these would have been.
         estimand: What the bounds speak of, in words.
-        future: The same rate bounded for items outside the dataset, given when ``rate`` is
-            bounded for the dataset alone.
+        dataset: The same rate bounded for the dataset alone, where the items are 5 % of it or
+            more.
         bound: The exact one-sided bound for items like these, given when all passed or all
             failed.
         missing: Items that were played and have no verdict.
@@ -137,7 +138,7 @@ class PassRate:
     passed: int
     rate: Interval
     estimand: str
-    future: Interval | None
+    dataset: Interval | None
     bound: Interval | None
     missing: int
     least: float | None
@@ -161,10 +162,10 @@ class Scores:
     """The scores as numbers, in their own unit.
 
     Attributes:
-        mean: With a t interval for ``estimand``.
+        mean: Bounded for items like these.
         estimand: What the bounds speak of, in words.
-        future: The same mean bounded for items outside the dataset, given when ``mean`` is
-            bounded for the dataset alone.
+        dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
+            more and each has a score.
         sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
         median: The 50 % quantile, type 7.
         min: The least score.
@@ -177,7 +178,7 @@ class Scores:
 
     mean: Interval
     estimand: str
-    future: Interval | None
+    dataset: Interval | None
     sd: float | None
     median: float | None
     min: float | None
@@ -194,7 +195,8 @@ class Group:
     ``n`` counts the items read and ``population`` those in the dataset, when that is known.
     ``pass_rate`` is over items with a verdict, ``mean_score`` over items with a score.
     ``difference`` is its pass rate minus that of all other items (Newcombe), ``p_value`` that of
-    no difference and ``p_adjusted`` the same after Holm's correction over the groups.
+    no difference (Fisher's exact test, mid-p; ``None`` for fewer than five items) and
+    ``p_adjusted`` the same after Holm's correction over the groups.
     """
 
     name: str
@@ -251,6 +253,7 @@ class Spending:
         latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
         latency_p95: The 95 % quantile of the same.
         latency_p99: The 99 % quantile of the same.
+        latency_tails: Both with their bounds, from order statistics.
         latency_median: The median with its bounds, from order statistics.
         estimate: What had been estimated; ``None`` without a manifest.
     """
@@ -265,6 +268,7 @@ class Spending:
     latency_p50: float | None
     latency_p95: float | None
     latency_p99: float | None
+    latency_tails: tuple[Interval, Interval]
     latency_median: Interval
     estimate: Estimate | None
 

@@ -6,13 +6,14 @@ from llm_batch.records import Interval
 from llm_batch.report import words
 from llm_batch.report.calibration.sentences import headline_part, labels_to_make
 from llm_batch.report.model import Report
-from llm_batch.stats.interval import ALL_SCORED
+from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.sizes import sample_size
 
 _METHODS = {
     "wilson": "Wilson",
     "wilson, finite population": "Wilson with finite population",
     "t": "Student's t",
+    "t, half a score at each end": "Student's t with half a score more at each end of the scale",
     "t, finite population": "Student's t with finite population",
     "clopper-pearson": "Clopper-Pearson",
     "hypergeometric, exact": "exact hypergeometric",
@@ -20,7 +21,12 @@ _METHODS = {
     "clustered t": "Student's t by clusters",
     "wilson, stratified": "Wilson by strata, weighted",
     "t, stratified": "Student's t by strata, weighted",
-    ALL_SCORED: "none needed, all were scored",
+    "ppi++, smoothed": "PPI++",
+    "rogan-gladen, lee et al.": "Rogan-Gladen, interval of Lee et al.",
+    "begg-greenes, mover": "Begg and Greenes, labels by verdict",
+    "wilson, labels alone": "Wilson, labels alone",
+    WHATEVER_MISSING: "Imbens-Manski",
+    ALL_SCORED: "none needed, all were judged",
 }
 
 #: Half widths a larger sample may aim at, as fractions of one.
@@ -58,9 +64,9 @@ def headline(report: Report) -> str:
 def _finding(report: Report) -> str:
     items, rate = report.items, report.pass_rate.rate
     if rate.value is not None:
-        raw = f"Pass rate {words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
+        told = f"{words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
         corrected = headline_part(report.calibration) if report.calibration else ""
-        return f"{raw}; {corrected}" if corrected else raw
+        return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
     mean = report.scores.mean
     if mean.value is not None:
         return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
@@ -76,9 +82,9 @@ def _all_failed(n: int) -> str:
 def _bounds(report: Report, interval: Interval, percent: bool) -> str:
     population = report.items.population
     whole = f" of {words.items(population)}" if population is not None else None
-    if interval.method == ALL_SCORED:
-        return f": all {words.items(interval.n)} of the dataset were scored"
     count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
+    if population == interval.n:
+        count = f"all {words.items(interval.n)} of the dataset were judged"
     if interval.low is None:
         return f" (no interval), {count}"
     bounds = words.percent_range(interval) if percent else words.mean_range(interval)
@@ -132,16 +138,18 @@ def _larger_sample(report: Report) -> str:
     items, rate = report.items, report.pass_rate.rate
     if items.population is None or rate.value is None or rate.low is None or rate.high is None:
         return ""
+    if rate.method == WHATEVER_MISSING:
+        return ""  # more items would leave as large a share without a verdict
     half = (rate.high - rate.low) / 2
     margin = next((margin for margin in _MARGINS if margin < 0.8 * half), None)
     if margin is None or items.population <= items.read:
         return ""
     # The rate nearest to one half that is still likely asks for the most items.
     likely = min(max(0.5, rate.low), rate.high)
-    size = sample_size(margin, report.level, likely, items.population).n_fpc or 0
+    size = sample_size(margin, report.level, likely).n_min
     # Items that fail leave fewer verdicts than are played.
-    size = min(items.population, round(size * items.read / rate.n))
-    if size <= items.read:
+    size = round(size * items.read / rate.n)
+    if not items.read < size <= items.population:
         return ""
     more = size - items.read
     cost = report.money.per_item

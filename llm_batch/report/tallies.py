@@ -14,6 +14,8 @@ from llm_batch.report.read import Line, ResultsFile
 from llm_batch.report.reference import ReferenceTally
 from llm_batch.report.tally import Tally
 
+_MOST_STRATA = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -22,6 +24,7 @@ class Wanted:
     Attributes:
         field: Field to group by; empty for no groups.
         in_stratum: Whether its values are in the lines' ``stratum``.
+        strata: Whether to count by the lines' ``stratum`` too.
         most_groups: More different values than this are no groups.
         asked_for: Whether the user named the field.
         reference: Field with the reference answer; may be empty.
@@ -30,6 +33,7 @@ class Wanted:
 
     field: str
     in_stratum: bool
+    strata: bool
     most_groups: int
     asked_for: bool
     reference: str
@@ -43,12 +47,14 @@ class Tallies:
     Attributes:
         lines: Sums of everything.
         groups: By the field to group by; ``None`` without one.
+        strata: By the stratum that items were drawn from; ``None`` where it is not asked for.
         references: Verdicts by whether the reference was found.
         torn: Whether the last line was cut off and left out.
     """
 
     lines: Tally
     groups: GroupTally | None
+    strata: GroupTally | None
     references: ReferenceTally
     torn: bool = False
 
@@ -66,6 +72,8 @@ class Tallies:
             return False
         if self.groups is not None and after.groups is not None:
             self.groups.merge(after.groups)
+        if self.strata is not None and after.strata is not None:
+            self.strata.merge(after.strata)
         self.torn = after.torn
         return True
 
@@ -100,17 +108,20 @@ def count_lines(
     if wanted.field:
         value = _stratum if wanted.in_stratum else fields[0]
         groups = GroupTally(wanted.field, value, wanted.most_groups, wanted.asked_for)
+    strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
     tally = Tally()
     for batch in batches:
         lines = tally.add(batch)
         if groups is not None:
             groups.add(lines)
+        if strata is not None:
+            strata.add(lines)
         if wanted.reference and wanted.answer_step:
             references.add(lines)
         for check in checks:
             check.add(lines)
-    return Tallies(tally, groups, references, results.torn)
+    return Tallies(tally, groups, strata, references, results.torn)
 
 
 def _stratum(line: Line) -> str:

@@ -13,7 +13,7 @@ from math import sqrt
 from typing import Literal
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import wilson, z_value
+from llm_batch.stats.interval import jeffreys, wilson, z_value
 
 Weights = Literal["none", "linear", "quadratic"]
 
@@ -54,9 +54,9 @@ class Kappa:
     """Agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is worse.
 
     Attributes:
-        interval: Kappa with its bounds, from the standard error and a normal quantile, cut to
-            [-1, 1]. The bounds are ``None`` where the standard error is 0, as it is for perfect
-            agreement: a few items that all agree do not prove that all others would.
+        interval: Kappa with its bounds, cut to [-1, 1]. Of two classes they have width even for
+            perfect agreement, where the standard error is 0: a few items that all agree do not
+            prove that all others would. Of more classes they are then ``None``.
         standard_error: ``None`` when kappa is undefined.
     """
 
@@ -74,26 +74,26 @@ def agreement(table: BinaryTable, level: float = 0.95) -> Interval:
 
 
 def sensitivity(table: BinaryTable, level: float = 0.95) -> Interval:
-    """Give the share of the reference's yes items to which the judge says yes, with Wilson bounds.
+    """Give the share of the reference's yes items to which the judge says yes.
 
     Raises:
         ValueError: ``level`` is not between 0 and 1.
 
-    Altman and Bland (1994). Agrees with scikit-learn ``recall_score``. Known answer: 9 of 10 ->
-    0.9, from 0.5958 to 0.9821.
+    Altman and Bland (1994), with Jeffreys' bounds. Agrees with scikit-learn ``recall_score``.
+    Known answer: 9 of 10 -> 0.9, from 0.6187 to 0.9890.
     """
-    return wilson(table.both_yes, table.both_yes + table.only_reference, level)
+    return jeffreys(table.both_yes, table.both_yes + table.only_reference, level)
 
 
 def specificity(table: BinaryTable, level: float = 0.95) -> Interval:
-    """Give the share of the reference's no items to which the judge says no, with Wilson bounds.
+    """Give the share of the reference's no items to which the judge says no, with Jeffreys bounds.
 
     Raises:
         ValueError: ``level`` is not between 0 and 1.
 
     Altman and Bland (1994). Agrees with scikit-learn ``recall_score(pos_label=0)``.
     """
-    return wilson(table.both_no, table.both_no + table.only_judge, level)
+    return jeffreys(table.both_no, table.both_no + table.only_judge, level)
 
 
 def cohen_kappa(
@@ -112,17 +112,26 @@ def cohen_kappa(
         ValueError: The table is not square or has fewer than 2 classes, a count is negative,
             the weights are unknown, or ``level`` is not between 0 and 1.
 
+    Bounds of two classes are those of the table with an item more in each cell: with 20 to 100
+    items they cover 93.7 % or more, the plain ones 84.8 %. Of more classes they are the plain ones.
+
     Cohen (1960, 1968); standard error by Fleiss, Cohen and Everitt (1969), eq. 8 and 13. Agrees
     with scikit-learn ``cohen_kappa_score`` and statsmodels ``cohens_kappa``. Known answer:
     ((20, 5), (10, 15)) -> 0.4, standard error 0.1270.
     """
+    return _kappa(counts, weights, level, False)
+
+
+def _kappa(
+    counts: Sequence[Sequence[float]], weights: Weights, level: float, smooth: bool
+) -> Kappa:
     z = z_value(level)
     k = len(counts)
     if k < 2 or any(len(row) != k for row in counts):
         raise ValueError("counts must be a square table of at least 2 classes")
     if any(count < 0 for row in counts for count in row):
         raise ValueError("counts must not be negative")
-    n = sum(map(sum, counts))
+    n = round(sum(map(sum, counts)))
     method = "kappa" if weights == "none" else f"kappa, {weights} weights"
     rows = [sum(row) for row in counts]
     columns = [sum(row[j] for row in counts) for j in range(k)]
@@ -147,10 +156,16 @@ def cohen_kappa(
     )
     # Rounding leaves 1e-17 of either sign where the spread is 0.
     error = sqrt(spread / n) / (1 - expected) if spread > 1e-15 else 0.0
-    if error == 0:
-        return Kappa(Interval(kappa, None, None, level, n, method), 0.0)
-    low, high = max(-1.0, kappa - z * error), min(1.0, kappa + z * error)
-    return Kappa(Interval(kappa, low, high, level, n, method), error)
+    if smooth:
+        return Kappa(Interval(kappa, None, None, level, n, method), error)
+    middle, wide = kappa, error
+    if k == 2:  # with 20 to 60 items the plain bounds of two classes cover 85 to 90 %
+        filled = _kappa([[count + 1 for count in row] for row in counts], weights, level, True)
+        middle, wide = filled.interval.value or kappa, filled.standard_error or error
+    if wide == 0:
+        return Kappa(Interval(kappa, None, None, level, n, method), error)
+    low, high = max(-1.0, middle - z * wide), min(1.0, middle + z * wide)
+    return Kappa(Interval(kappa, min(low, kappa), max(high, kappa), level, n, method), error)
 
 
 def _weight(i: int, j: int, k: int, weights: Weights) -> float:

@@ -41,6 +41,24 @@ class Clustered:
     clusters: int
     design_effect: float | None
 
+    def worth(self, passed: int, n: int) -> tuple[int, int]:
+        """The counts of a sample without clusters that tells as much, to whole items.
+
+        Smaller yet by (z / t)², since the design effect is known from G clusters only (Korn and
+        Graubard 1998); of one cluster nothing is known, and it counts as one item.
+        """
+        if not n:
+            return 0, 0
+        effect = self.design_effect or n / max(self.clusters, 1)
+        size = 1.0
+        if self.clusters > 1:
+            from scipy.special import stdtrit
+
+            t = -float(stdtrit(self.clusters - 1, (1 - self.mean.level) / 2))
+            size = n / max(effect, 1.0) * (z_value(self.mean.level) / t) ** 2
+        size = max(round(size), 1)
+        return round(passed / n * size), size
+
 
 def clustered_mean(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> Clustered:
     """Bound a mean, or a rate as the mean of ones and zeros, of items in clusters.
@@ -79,6 +97,35 @@ def clustered_mean(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> 
     half = -float(stdtrit(count - 1, (1 - level) / 2)) * sqrt(variance)
     bounds = Interval(mean, mean - half, mean + half, level, n, "clustered t")
     return Clustered(bounds, count, effect)
+
+
+def clustered_difference(
+    clusters: Mapping[str, ClusterSums], level: float = 0.95
+) -> tuple[Clustered, float | None]:
+    """Bound a mean of differences, item by item, of items in clusters, and test it against 0.
+
+    Args:
+        clusters: Sums by cluster of second minus first: of scores, or of ones and zeros.
+        level: Two-sided confidence level.
+
+    Returns:
+        The mean with its bounds, and the two-sided p-value, by Student's t with G - 1 degrees of
+        freedom; both ``None`` where nothing varies between clusters.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Miller (2024, arXiv 2411.00640), sec. 4.2 with the clusters of sec. 2.2.
+    """
+    found = clustered_mean(clusters, level)
+    mean = found.mean
+    if mean.value is None or mean.high is None:
+        return found, None
+    from scipy.special import stdtr, stdtrit
+
+    freedom = found.clusters - 1
+    error = (mean.high - mean.value) / -float(stdtrit(freedom, (1 - level) / 2))
+    return found, 2 * float(stdtr(freedom, -abs(mean.value) / error))
 
 
 def clustered_rate(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> Clustered:

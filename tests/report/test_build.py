@@ -17,7 +17,7 @@ from llm_batch.records import Result
 from llm_batch.report import FORMATS, Report, build_report
 from llm_batch.report.manifest import manifest_path
 from llm_batch.report.reference import CHECK_LIMIT
-from llm_batch.stats.interval import mean_t, one_sided_bound, wilson, wilson_finite
+from llm_batch.stats.interval import jeffreys, mean_t, one_sided_bound, wilson, wilson_finite
 from tests.report.made import full_manifest, manifest, result, write
 
 FAILED = [result(n, None, status="timeout", error="generate: too slow") for n in range(3)]
@@ -191,7 +191,7 @@ def test_a_sample_of_a_large_dataset_is_bounded_by_wilson(tmp_path: Path) -> Non
     results = [result(n, 5.0 if n < 30 else 2.0) for n in range(40)]
     report = build_report(write(tmp_path, results, manifest(population=30_000, planned=40)))
     assert report.pass_rate.rate == wilson(30, 40)
-    assert report.pass_rate.future is None
+    assert report.pass_rate.dataset is None
     assert "this dataset of 30,000 items" in report.pass_rate.estimand
     assert report.headline.endswith("Wilson), 40 of 30,000 items")
 
@@ -201,15 +201,33 @@ def test_a_large_share_of_the_dataset_is_bounded_for_the_dataset_and_for_the_fut
 ) -> None:
     results = [result(n, 5.0 if n < 30 else 2.0) for n in range(40)]
     report = build_report(write(tmp_path, results, manifest(population=100, planned=40)), level=0.9)
-    assert report.pass_rate.rate == wilson_finite(30, 40, 100, 0.9)
-    assert report.pass_rate.future == wilson(30, 40, 0.9)
-    assert report.pass_rate.estimand == "this dataset of 100 items"
+    assert report.pass_rate.rate == wilson(30, 40, 0.9)
+    assert report.pass_rate.dataset == wilson_finite(30, 40, 100, 0.9)
+    assert report.pass_rate.estimand == "future items like these"
     scores = [5.0] * 30 + [2.0] * 10
-    mean = mean_t(scores, 0.9, 100)
+    mean = mean_t(scores, 0.9)
     assert report.scores.mean.value == pytest.approx(mean.value)
     assert report.scores.mean.low == pytest.approx(mean.low)
-    assert report.scores.future is not None
-    assert report.scores.future.low == pytest.approx(mean_t(scores, 0.9).low)
+    assert report.scores.dataset is not None
+    assert report.scores.dataset.low == pytest.approx(mean_t(scores, 0.9, 100).low)
+
+
+def test_no_format_shows_the_datasets_interval_as_the_figure(tmp_path: Path) -> None:
+    results = [
+        result(n, 5.0 if n < 30 else 2.0, fields={"category": "ab"[n % 2]}) for n in range(40)
+    ]
+    path = write(tmp_path, results, manifest(population=60, planned=40))
+    report = build_report(path)
+    first, second = wilson(30, 40), wilson_finite(30, 40, 60)
+    for name in ("text", "md", "latex", "html"):
+        shown = FORMATS[name](report)
+        low = f"{100 * (first.low or 0):.1f}"
+        assert low in shown, name
+        finite = f"{100 * (second.low or 0):.1f}"
+        assert name in ("latex", "html") or shown.index(low) < shown.index(finite)
+    assert second.low is not None and f"{100 * second.low:.1f}" not in FORMATS["latex"](report)
+    groups = report.groups
+    assert groups is not None and groups.groups[0].pass_rate == wilson(15, 20)
 
 
 def test_missing_verdicts_give_bounds_and_a_warning(tmp_path: Path) -> None:
@@ -219,7 +237,29 @@ def test_missing_verdicts_give_bounds_and_a_warning(tmp_path: Path) -> None:
     assert report.pass_rate.missing == 5
     assert (report.pass_rate.least, report.pass_rate.most) == (0.80, 0.85)
     assert "5 items of 100 have no verdict" in _said(report)
-    assert "80.0 % or 85.0 %" in _said(report)
+    assert "80.0 % or 85.0 %: the interval holds for both" in _said(report)
+    rate = report.pass_rate.rate
+    assert rate.method == "imbens-manski" and rate.low is not None and rate.high is not None
+    assert rate.low < 0.8 < 0.85 < rate.high and rate.value == pytest.approx(80 / 95)
+
+
+@pytest.mark.parametrize(
+    ("missing", "method", "dataset"),
+    [(50, "imbens-manski", (0.72, 0.82)), (5, "wilson", (360 / 455, 365 / 455))],
+    ids=["a tenth", "hardly any"],
+)
+def test_what_failed_was_not_left_out_by_chance(
+    missing: int, method: str, dataset: tuple[float, float], tmp_path: Path
+) -> None:
+    results = [result(n, 5.0 if n < 360 else 1.0) for n in range(450)]
+    results += [result(500 + n, None, status="timeout") for n in range(missing)]
+    n = 450 + missing
+    report = build_report(write(tmp_path, results, manifest(population=n, planned=n)))
+    found = report.pass_rate
+    assert found.rate.method == method and found.dataset is not None
+    # All were played: what the missing could make of it is all that is in doubt.
+    assert (found.dataset.low, found.dataset.high) == pytest.approx(dataset)
+    assert report.scores.dataset is None
 
 
 @pytest.mark.parametrize(
@@ -376,7 +416,7 @@ def test_a_field_asked_for_is_grouped_by_whatever_its_type(tmp_path: Path) -> No
     }  # fmt: skip
 
 
-def test_strata_are_grouped_by_and_bounded_within_their_size(tmp_path: Path) -> None:
+def test_strata_are_grouped_by_and_bounded_for_items_like_these(tmp_path: Path) -> None:
     results = _by(["a"] * 8 + ["b"] * 8, stratum=True)
     sizes = {"a": 10, "b": 1000}
     path = write(tmp_path, results, manifest(stratify="topic", strata=sizes, population=1010))
@@ -384,7 +424,7 @@ def test_strata_are_grouped_by_and_bounded_within_their_size(tmp_path: Path) -> 
     assert report.groups is not None
     assert report.groups.field == "topic"
     first, second = report.groups.groups
-    assert first.pass_rate == wilson_finite(4, 8, 10)
+    assert first.pass_rate == wilson(4, 8)
     assert second.pass_rate == wilson(4, 8)
     assert "overall figures are weighted for that" in _said(report)
     assert build_report(path, by="topic").groups == report.groups
@@ -435,8 +475,8 @@ def test_verdicts_are_crossed_with_the_string_match(tmp_path: Path) -> None:
     assert (check.absent_passed, check.absent_failed) == (3, 4)
     assert check.unchecked == 1
     assert check.agreement == wilson(10, 15)
-    assert check.sensitivity == wilson(6, 8)
-    assert check.specificity == wilson(4, 7)
+    assert check.sensitivity == jeffreys(6, 8)
+    assert check.specificity == jeffreys(4, 7)
     assert check.kappa.value == pytest.approx(0.3243, abs=1e-4)
 
 
@@ -487,7 +527,11 @@ def test_a_complete_report_of_a_whole_dataset_advises_no_larger_sample(tmp_path:
     results = [result(n, 5.0 if n % 4 else 1.0) for n in range(100)]
     report = build_report(write(tmp_path, results, manifest(planned=100, population=100)))
     assert not any("--sample" in step for step in report.next_steps)
-    assert report.headline == "Pass rate 75.0 %: all 100 items of the dataset were scored"
+    assert report.headline.startswith("Pass rate 75.0 % (95 % interval 65.7 to 82.5 %, Wilson)")
+    assert report.headline.endswith("all 100 items of the dataset were judged")
+    assert "For this dataset alone no interval is needed" in " ".join(
+        FORMATS["text"](report).split()
+    )
 
 
 def test_a_manifest_that_counts_other_items_than_the_file_is_a_warning(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from llm_batch.report import FORMATS, Columns, Report, build_report
 from llm_batch.report.calibration.model import Calibration, LabelSource
 from llm_batch.report.html.charts import charts
 from llm_batch.stats.agreement import BinaryTable
-from llm_batch.stats.calibrate import ppi_rate, rogan_gladen
+from llm_batch.stats.calibrate import by_verdict, ppi_rate, rogan_gladen
 from tests.report.made import full_manifest, result, write
 
 #: Of 40 items the judge passes the first 28.
@@ -60,7 +60,8 @@ def test_labels_of_llmb_label_make_the_prediction_powered_rate_the_one_to_report
     assert (check.drawn, check.seed, check.main, check.labelled) == ("random", 7, "ppi", 20)
     assert check.ppi == ppi_rate(TABLE, 28 - 12, 20).interval == check.corrected
     assert check.rogan_gladen == rogan_gladen(TABLE, 28, 40).interval
-    assert report.headline.endswith("PPI++") and "corrected by labels" in report.headline
+    assert report.headline.startswith("Pass rate 66.5 % (95 % interval 46.1 to 83.7 %), corrected")
+    assert "PPI++" in report.headline and "the judge alone says 70.0 %" in report.headline
     assert "drawn at random from this run by llmb label (seed 7)" in _all_text(report)
 
 
@@ -70,6 +71,62 @@ def test_labels_nobody_vouches_for_leave_rogan_gladen_and_a_warning(tmp_path: Pa
     assert (check.drawn, check.main) == ("unknown", "rogan_gladen")
     assert any("--labels-random" in warning for warning in report.warnings)
     assert not any("not been checked" in warning for warning in report.warnings)
+
+
+def _spread(passes: range, fails: range, wrong: int = 0) -> dict[str, int]:
+    """Labels of items of `LARGE` that agree with the judge, the first fails of it excepted."""
+    agreeing = {f"item-{n}": 1 for n in passes} | {f"item-{n}": 0 for n in fails}
+    return agreeing | {f"item-{n}": 1 for n in [*fails][:wrong]}
+
+
+#: Of 1,000 items the judge passes the first 800.
+LARGE = [result(n, 5.0 if n < 800 else 2.0) for n in range(1000)]
+FIFTY_EACH = _spread(range(50), range(800, 850), wrong=10)
+
+
+@pytest.mark.parametrize("random", [None, True, False], ids=["nobody says", "random", "chosen"])
+def test_labels_chosen_by_verdict_are_weighted_by_verdict_whatever_is_claimed(
+    random: bool | None, tmp_path: Path
+) -> None:
+    report = _report(tmp_path, LabelSource(_labels(tmp_path, FIFTY_EACH), random=random), LARGE)
+    check = _checked(report)
+    assert (check.drawn, check.main) == ("verdict", "verdict")
+    # 80 % of the run passes, all of it rightly; of the 20 % that fail 10 of 50 are wrong.
+    assert check.corrected is not None and check.corrected.value == pytest.approx(0.84)
+    assert check.corrected == by_verdict(BinaryTable(50, 0, 10, 40), 800, 1000).interval
+    assert check.alike is not None and check.alike < 0.001
+    assert report.headline.startswith("Pass rate 84.0 % (95 % interval ")
+    warned = [warning for warning in report.warnings if "and are not" in warning]
+    assert len(warned) == bool(random) and all("p < 0.001" in warning for warning in warned)
+
+
+def test_labels_drawn_by_verdict_carry_a_note_that_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    rows = [f"{item},{label},2026-11-24T00:00:00Z,7,by verdict" for item, label in TRUTH.items()]
+    path.write_text("\n".join(["id,label,labelled_at,seed,drawn", *rows]) + "\n")
+    check = _checked(_report(tmp_path, LabelSource(str(path))))
+    # Twelve passes and eight fails could be a random subset too: the note decides.
+    assert (check.drawn, check.noted, check.main) == ("verdict", "verdict", "verdict")
+    assert check.corrected is not None
+    assert check.corrected.value == pytest.approx(0.7 * 10 / 12 + 0.3 * 2 / 8)
+
+
+def test_labels_on_passes_alone_say_what_they_leave_open(tmp_path: Path) -> None:
+    truth = {f"item-{n}": int(n > 4) for n in range(50)}
+    report = _report(tmp_path, LabelSource(_labels(tmp_path, truth)), LARGE)
+    assert _checked(report).corrected is None
+    said = " ".join(report.warnings)
+    assert "Only items that the judge passed are labelled: 45 of 50 passes are right" in said
+    assert "anything from 72.0 % to 92.0 %" in said
+
+
+def test_labels_that_say_the_opposite_of_the_judge_correct_nothing(tmp_path: Path) -> None:
+    truth = {item: 1 - label for item, label in _spread(range(80), range(800, 820), 2).items()}
+    report = _report(tmp_path, LabelSource(_labels(tmp_path, truth, seed=7)), LARGE)
+    check = _checked(report)
+    assert check.swapped and check.corrected is None and check.agreement.value == 0.02
+    assert any("swapped" in warning for warning in report.warnings)
+    assert report.headline.startswith("Pass rate 80.0 %")
 
 
 @pytest.mark.parametrize(("random", "main"), [(True, "ppi"), (False, "rogan_gladen")])
@@ -154,13 +211,17 @@ def test_few_labels_are_a_warning_that_says_what_more_would_give(tmp_path: Path)
     ("truth", "said"),
     [
         ({f"item-{n}": 1 for n in range(20, 36)}, "specificity is unknown"),
-        ({f"item-{n}": int(n >= 28) for n in range(20, 36)}, "no better than guessing"),
+        ({f"item-{n}": int(n >= 28) for n in range(20, 36)}, "say the opposite"),
+        (
+            {f"item-{n}": int(n % 2 if n < 28 else n % 4 > 0) for n in range(20, 36)},
+            "no better than guessing",
+        ),
         (
             {f"item-{n}": int(n != 21 if n < 28 else n % 2) for n in range(20, 36)},
             "The judge is weak",
         ),
     ],
-    ids=["one kind of label", "judge is wrong", "judge is weak"],
+    ids=["one kind of label", "labels are swapped", "judge is wrong", "judge is weak"],
 )
 def test_a_judge_that_cannot_be_trusted_is_a_warning(
     truth: dict[str, int], said: str, tmp_path: Path
@@ -261,7 +322,9 @@ def test_every_format_shows_the_corrected_rate(tmp_path: Path) -> None:
     assert corrected is not None and corrected.value is not None
     figure = f"{100 * corrected.value:.1f}"
     for name in ("text", "md", "latex", "html"):
-        assert figure in FORMATS[name](report), name
+        shown = FORMATS[name](report)
+        assert figure in shown, name
+        assert shown.index(figure) < shown.index("70.0"), f"{name}: the judge's own stands first"
     made = json.loads(FORMATS["json"](report))["calibration"]
     assert made["corrected"]["value"] == pytest.approx(corrected.value)
     assert {chart.name for chart in charts(report)} >= {"labels"}

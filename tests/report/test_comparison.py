@@ -14,6 +14,7 @@ import pytest
 from llm_batch.errors import ConfigError
 from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
 from llm_batch.report.model import Columns
+from llm_batch.stats.compare import paired_mean_difference
 from tests.report.made import full_manifest, result, write
 
 #: Ten items: 1 and 2 are lost, 3 is gained, 4 to 7 pass in both, 8 to 10 fail in both.
@@ -61,7 +62,7 @@ def test_differences_are_those_counted_by_hand(tmp_path: Path) -> None:
     assert (rates.n, rates.gained, rates.lost) == (10, 1, 2)
     assert (rates.baseline_rate, rates.run_rate) == (0.6, 0.5)
     assert rates.difference.value == pytest.approx(-0.1)
-    assert rates.p_value == 1.0  # 1 of 3 changed: as likely as not
+    assert rates.p_value == 0.625  # 1 of 3 changed: the exact 1 less half of what is as likely
     assert (scores.wins, scores.ties, scores.losses) == (2, 4, 4)
     assert scores.baseline_mean == pytest.approx(3.5)
     assert scores.difference.value == pytest.approx(-0.4)
@@ -104,8 +105,8 @@ def test_categories_have_their_own_differences_with_holms_correction(tmp_path: P
     against = compare_reports([one, two]).comparison.against[0]
     found = {group.name: group.rates for group in against.categories}
     assert found["poetry"].lost == 20 and found["maths"].lost == 0
-    assert found["poetry"].p_value == pytest.approx(2 * 0.5**20)
-    assert found["poetry"].p_adjusted == pytest.approx(4 * 0.5**20)
+    assert found["poetry"].p_value == pytest.approx(0.5**20)
+    assert found["poetry"].p_adjusted == pytest.approx(2 * 0.5**20)
     assert found["maths"].p_adjusted == 1
 
 
@@ -117,14 +118,15 @@ def test_several_runs_are_compared_with_the_first_and_corrected(tmp_path: Path) 
     assert [each.run for each in compared.against] == ["two/results", "three/results"]
     p_values = [each.rates.p_value for each in compared.against if each.rates]
     adjusted = [each.rates.p_adjusted for each in compared.against if each.rates]
-    assert p_values == pytest.approx([2 * 0.5**6, 2 * 0.5**7])
-    assert adjusted == pytest.approx([2 * 0.5**6, 4 * 0.5**7])
+    assert p_values == pytest.approx([0.5**6, 0.5**7])
+    assert adjusted == pytest.approx([0.5**6, 2 * 0.5**7])
 
 
 def test_a_difference_is_claimed_only_where_it_can_be_told(tmp_path: Path) -> None:
     one = run(tmp_path, "one", [5] * 40)
     same, worse = run(tmp_path, "same", [5] * 39 + [1]), run(tmp_path, "worse", [1] * 20 + [5] * 20)
-    assert "can be told" in compare_reports([one, same]).comparison.headline
+    told = compare_reports([one, same]).comparison.headline
+    assert told.startswith("No difference between ") and "would go unseen" in told
     assert "passes less often" in compare_reports([one, worse]).comparison.headline
 
 
@@ -253,3 +255,40 @@ def test_latex_escapes_what_comes_from_the_data(tmp_path: Path) -> None:
     text = COMPARISON_FORMATS["latex"](compare_reports(paths))
     assert r"\evil" not in text
     assert r"\begin{tabular}" in text and "McNemar" in text
+
+
+def _documents(folder: Path, passing: set[int]) -> Path:
+    """Eight documents of ten items; a document passes as a whole or fails so."""
+    folder.mkdir()
+    results = [
+        result(n, 5.0 if n // 10 in passing else 1.0, fields={"document": f"d{n // 10}"})
+        for n in range(80)
+    ]
+    return write(folder, results, full_manifest(planned=80))
+
+
+def test_items_of_a_document_change_together_and_count_as_one(tmp_path: Path) -> None:
+    paths = [_documents(tmp_path / "one", {0, 1, 2}), _documents(tmp_path / "two", {2, 3, 4, 5})]
+    alone = compare_reports(paths).comparison.against[0]
+    clustered = compare_reports(paths, cluster="document").comparison
+    rates, scores = clustered.against[0].rates, clustered.against[0].scores
+    assert alone.rates is not None and rates is not None and scores is not None
+    assert rates.difference.value == alone.rates.difference.value == pytest.approx(1 / 8)
+    # By hand: of eight documents three gain and two lose, each as a whole.
+    changes = [-1.0, -1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    expected, p_value = paired_mean_difference(changes)
+    assert rates.difference.low == pytest.approx(expected.low)
+    assert rates.p_value == pytest.approx(p_value)
+    assert (rates.difference.low or 0) < (alone.rates.difference.low or 0)
+    assert scores.difference.method == "clustered t"
+    for name, format in COMPARISON_FORMATS.items():
+        shown = format(compare_reports(paths, cluster="document"))
+        assert "McNemar" not in shown or name == "html", name
+
+
+def test_where_nothing_changed_between_clusters_nothing_is_claimed(tmp_path: Path) -> None:
+    paths = [_documents(tmp_path / "one", {0}), _documents(tmp_path / "two", {0})]
+    comparison = compare_reports(paths, cluster="document").comparison
+    assert comparison.against[0].rates is not None
+    assert comparison.against[0].rates.p_value is None
+    assert "No difference" in comparison.headline

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.report import FORMATS, build_report
+from llm_batch.report.calibration.model import LabelSource
 from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.interval import clopper_pearson, mean_t, wilson
 from tests.report.made import full_manifest, result, write
@@ -60,7 +61,7 @@ def test_strata_out_of_proportion_are_weighted_with_the_plain_rate_beside(tmp_pa
     assert report.pass_rate.unweighted.value == pytest.approx(0.5)
     assert report.scores.mean.value == pytest.approx(0.9 * 4.6 + 0.1 * 1.4)
     text = FORMATS["text"](report)
-    assert "unweighted" in text and "weighted for that" in text
+    assert "Unweighted, these items alone: pass rate 50.0 %" in text and "weighted for that" in text
     assert "82.0 %" in report.headline
 
 
@@ -70,6 +71,32 @@ def test_proportional_strata_need_no_weights(tmp_path: Path) -> None:
     manifest = full_manifest(population=400, planned=40, stratify="kind", strata=strata)
     report = build_report(write(tmp_path, results, manifest))
     assert report.pass_rate.unweighted is None
+    assert report.pass_rate.rate.value == 1 and report.pass_rate.rate.method.endswith("stratified")
+
+
+def test_proportional_strata_narrow_the_interval_and_grouping_by_another_field_keeps_it(
+    tmp_path: Path,
+) -> None:
+    results = [
+        result(n, 1.0 if n >= 60 else 5.0, stratum="a" if n < 60 else "b", fields={"t": n % 3})
+        for n in range(100)
+    ]
+    sizes = {"a": 6000, "b": 4000}
+    made = full_manifest(population=10_000, planned=100, stratify="kind", strata=sizes)
+    path = write(tmp_path, results, made)
+    report, other = build_report(path), build_report(path, by="t")
+    plain, rate = wilson(60, 100), report.pass_rate.rate
+    assert rate.low is not None and rate.high is not None
+    assert rate.high - rate.low < 0.6 * ((plain.high or 1) - (plain.low or 0))
+    assert other.pass_rate.rate == rate and other.scores.mean == report.scores.mean
+
+
+def test_a_stratum_without_failures_adds_doubt(tmp_path: Path) -> None:
+    results = [result(n, stratum="large" if n < 20 else "small") for n in range(200)]
+    sizes = {"large": 9000, "small": 1000}
+    made = full_manifest(population=10_000, planned=200, stratify="kind", strata=sizes)
+    rate = build_report(write(tmp_path, results, made)).pass_rate.rate
+    assert rate.value == 1 and rate.low is not None and 0.82 < rate.low < 0.87
 
 
 def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
@@ -80,7 +107,9 @@ def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
     finite = build_report(
         write(tmp_path, results, full_manifest(population=100, planned=60)), exact=True
     )
-    assert finite.pass_rate.rate.method == "hypergeometric, exact"
+    assert finite.pass_rate.rate.method == "clopper-pearson"
+    assert finite.pass_rate.dataset is not None
+    assert finite.pass_rate.dataset.method == "hypergeometric, exact"
     assert "hypergeometric" in FORMATS["text"](finite)
 
 
@@ -106,6 +135,65 @@ def test_a_category_unlike_the_rest_is_named_with_its_difference(tmp_path: Path)
     assert found["a"].p_adjusted is not None and found["a"].p_adjusted < 1e-6
     text = " ".join(FORMATS["text"](report).split())
     assert "differ from the other items after Holm's correction" in text
+
+
+def test_scores_at_the_top_of_a_known_scale_keep_a_width(tmp_path: Path) -> None:
+    rule = {"field": "judge.score", "pass_at": 4.0, "min": 1, "max": 5, "labels": {}}
+    results = [result(n) for n in range(20)]
+    mean = build_report(write(tmp_path, results, full_manifest(planned=20, score=rule))).scores.mean
+    assert mean.value == mean.high == 5 and mean.low == pytest.approx(4.62, abs=0.01)
+    assert build_report(write(tmp_path, results, full_manifest(planned=20))).scores.mean.low is None
+
+
+def test_skewed_scores_are_told_to_cover_less(tmp_path: Path) -> None:
+    skewed = [5.0 + (95.0 if n % 20 == 0 else 0.0) for n in range(40)]
+    path = write(tmp_path, [result(n, score) for n, score in enumerate(skewed)], full_manifest())
+    assert any("about 90 % of runs" in warning for warning in build_report(path).warnings)
+
+
+def test_one_failing_item_makes_no_category_special(tmp_path: Path) -> None:
+    results = [
+        result(n, 1.0 if n % 33 == 1 or n == 0 else 5.0, fields={"category": "abc"[n % 3]})
+        for n in range(100)
+    ]
+    results[0] = result(0, 1.0, fields={"category": "alone"})
+    report = build_report(write(tmp_path, results, full_manifest(planned=100)))
+    assert report.groups is not None
+    alone = next(group for group in report.groups.groups if group.name == "alone")
+    assert alone.p_value is None and alone.difference is not None
+    text = " ".join(FORMATS["text"](report).split())
+    assert "1 of 4 groups is not tested" in text and "None of 3 groups differs" in text
+
+
+def test_categories_are_bounded_by_clusters_too(tmp_path: Path) -> None:
+    results = [
+        result(
+            n,
+            5.0 if n // 10 % (4 if n < 200 else 2) else 1.0,
+            fields={"text": f"t{n // 10}", "category": "ab"[n // 200]},
+        )
+        for n in range(400)
+    ]
+    path = write(tmp_path, results, full_manifest(planned=400))
+    alone, clustered = build_report(path), build_report(path, cluster="text")
+    assert alone.groups is not None and clustered.groups is not None
+    for plain, wide in zip(alone.groups.groups, clustered.groups.groups, strict=True):
+        assert plain.pass_rate.value == wide.pass_rate.value
+        assert wide.pass_rate.method == "clustered wilson"
+        assert (wide.pass_rate.low or 0) < (plain.pass_rate.low or 0)
+        assert plain.p_value is not None and plain.p_value < 1e-6
+        assert wide.p_value is not None and 0.02 < wide.p_value < 0.5
+
+
+def test_with_clusters_no_corrected_rate_is_told(tmp_path: Path) -> None:
+    results = [result(n, 5.0 if n % 4 else 1.0, fields={"text": f"t{n // 4}"}) for n in range(200)]
+    path = write(tmp_path, results, full_manifest(planned=200))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,label\n" + "".join(f"item-{n},{int(n % 4 > 0)}\n" for n in range(40)))
+    report = build_report(path, cluster="text", labels=LabelSource(str(labels), random=True))
+    assert report.calibration is not None and report.calibration.corrected is None
+    assert any("With --cluster no corrected rate" in warning for warning in report.warnings)
+    assert "PPI++" not in FORMATS["text"](report)
 
 
 _ANY_SCORE = st.one_of(
@@ -146,7 +234,7 @@ def test_no_data_makes_nan_or_an_interval_without_width(
         assert not {"nan", "inf", "-inf", "NaN", "Infinity"} & set(words)
     for interval in _intervals(json.loads(FORMATS["json"](report))):
         low, high = interval["low"], interval["high"]
-        if low is not None and not interval["method"].startswith("exact: all"):
+        if low is not None and not interval["method"].startswith(("all items", "imbens")):
             assert high is not None and high > low, interval
 
 

@@ -70,7 +70,8 @@ def test_the_paragraph_names_the_settings(tmp_path: Path) -> None:
     )
     assert "The run started on 2026-11-23." in text
     assert (
-        r"Intervals have a level of 95\,\%: pass rate (Wilson), mean score (Student's t)." in text
+        r"Intervals are for future items like these and have a level of 95\,\%: pass rate "
+        "(Wilson), mean score (Student's t)." in text
     )
     assert r"llm\_batch 1.2.3" in text
 

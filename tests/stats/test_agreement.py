@@ -16,7 +16,7 @@ from llm_batch.stats.agreement import (
     sensitivity,
     specificity,
 )
-from llm_batch.stats.interval import wilson
+from llm_batch.stats.interval import jeffreys, wilson
 
 tables = st.integers(2, 5).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 30), min_size=k, max_size=k), min_size=k, max_size=k)
@@ -58,8 +58,9 @@ def test_kappa_agrees_with_scikit_learn_and_its_error_with_statsmodels(
         theirs = cohens_kappa(counts, wt=None if weights == "none" else weights)
     if kappa.standard_error:
         assert kappa.standard_error == pytest.approx(float(theirs.std_kappa), rel=1e-6, abs=1e-7)
-        assert kappa.interval.low == pytest.approx(max(-1.0, float(theirs.kappa_low)), abs=1e-7)
-        assert kappa.interval.high == pytest.approx(min(1.0, float(theirs.kappa_upp)), abs=1e-7)
+        if len(counts) > 2:
+            assert kappa.interval.low == pytest.approx(max(-1.0, float(theirs.kappa_low)), abs=1e-7)
+            assert kappa.interval.high == pytest.approx(min(1.0, float(theirs.kappa_upp)), abs=1e-7)
     else:
         assert float(theirs.var_kappa) == pytest.approx(0, abs=1e-9)
 
@@ -93,11 +94,20 @@ def test_one_constant_rater_gives_a_kappa_of_zero() -> None:
     assert cohen_kappa(((30, 0), (10, 0))).interval.value == pytest.approx(0)
 
 
-def test_perfect_agreement_claims_no_bounds() -> None:
+def test_perfect_agreement_of_a_few_items_claims_no_certainty() -> None:
     kappa = cohen_kappa(((5, 0), (0, 5)))
-    assert kappa.interval.value == 1
-    assert kappa.interval.low is kappa.interval.high is None
+    assert kappa.interval.value == kappa.interval.high == 1
+    assert kappa.interval.low == pytest.approx(0.348, abs=1e-3)
     assert kappa.standard_error == 0
+    three = cohen_kappa(((5, 0, 0), (0, 5, 0), (0, 0, 5))).interval
+    assert three.low is three.high is None
+
+
+def test_bounds_of_kappa_are_those_of_a_table_with_an_item_more_in_each_cell() -> None:
+    found, filled = cohen_kappa(((20, 5), (10, 15))), cohen_kappa(((21, 6), (11, 16)))
+    error, middle = filled.standard_error or 0.0, filled.interval.value or 0.0
+    assert found.interval.low == pytest.approx(middle - 1.95996 * error, abs=1e-4)
+    assert found.interval.high == pytest.approx(middle + 1.95996 * error, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +126,13 @@ def test_a_table_or_weighting_that_makes_no_sense_is_refused(
         cohen_kappa(counts, weights)  # type: ignore[arg-type]
 
 
-def test_rates_of_a_judge_are_wilson_intervals_of_the_right_counts() -> None:
+def test_rates_of_a_judge_are_intervals_of_the_right_counts() -> None:
     table = BinaryTable(both_yes=9, only_judge=2, only_reference=1, both_no=8)
-    assert sensitivity(table) == wilson(9, 10)
-    assert specificity(table) == wilson(8, 10)
+    assert sensitivity(table) == jeffreys(9, 10)
+    assert specificity(table) == jeffreys(8, 10)
     assert agreement(table, 0.9) == wilson(17, 20, 0.9)
-    assert sensitivity(table).low == pytest.approx(0.5958, abs=5e-5)
-    assert sensitivity(table).high == pytest.approx(0.9821, abs=5e-5)
+    assert sensitivity(table).low == pytest.approx(0.6187, abs=5e-5)
+    assert sensitivity(table).high == pytest.approx(0.9890, abs=5e-5)
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))

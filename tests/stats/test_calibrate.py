@@ -12,6 +12,8 @@ from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import (
     LABELS_ALONE,
     Corrected,
+    by_verdict,
+    drawn_alike,
     ppi_mean,
     ppi_rate,
     rogan_gladen,
@@ -220,3 +222,33 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
         ppi_rate(BinaryTable(1, 1, 1, 1), -1, 4)
     with pytest.raises(ValueError, match="2 labels, 1 judged"):
         ppi_mean([1.0, 2.0], [1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("table", "passed", "value"),
+    [
+        (BinaryTable(45, 5, 10, 40), 800, 0.76),
+        (BinaryTable(50, 0, 0, 50), 900, 0.9),
+        (BinaryTable(10, 0, 0, 0), 1000, 1.0),
+    ],
+    ids=["by hand", "perfect judge", "the judge passes all"],
+)
+def test_labels_within_each_verdict_are_weighted_by_the_run(
+    table: BinaryTable, passed: int, value: float
+) -> None:
+    found = by_verdict(table, passed, 1000).interval
+    assert found.value == pytest.approx(value)
+    assert found.low is not None and found.high is not None and found.low < found.high
+
+
+@pytest.mark.parametrize(
+    "table", [BinaryTable(45, 5, 0, 0), BinaryTable(0, 0, 3, 9), BinaryTable()]
+)
+def test_a_verdict_without_labels_leaves_no_estimate(table: BinaryTable) -> None:
+    assert by_verdict(table, 800, 1000).interval.value is None
+
+
+def test_spread_by_verdict_is_told_from_a_random_subset() -> None:
+    assert (drawn_alike((50, 100), (900, 1000)) or 0) < 1e-6
+    assert (drawn_alike((90, 100), (900, 1000)) or 0) > 0.5
+    assert drawn_alike((900, 1000), (900, 1000)) is None

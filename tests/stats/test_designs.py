@@ -91,8 +91,14 @@ def test_the_stratified_mean_is_cochrans() -> None:
     strata = [stratum(300, [1.0, 2.0, 3.0]), stratum(100, [8.0, 10.0, 12.0])]
     found = stratified_mean(strata)
     variance = 0.75**2 * (1 - 3 / 300) * 1 / 3 + 0.25**2 * (1 - 3 / 100) * 4 / 3
+    parts = 0.75**2 * (1 - 3 / 300) * 1 / 3, 0.25**2 * (1 - 3 / 100) * 4 / 3
+    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
     assert found.value == pytest.approx(4.0)
-    assert found.high == pytest.approx(4 + oracle.t.ppf(0.975, 4) * variance**0.5)
+    assert found.high == pytest.approx(4 + oracle.t.ppf(0.975, freedom) * variance**0.5)
+    future = stratified_mean(strata, future=True)
+    more = 0.75**2 / 3 + 0.25**2 * 4 / 3 + (0.75 * 2**2 + 0.25 * 6**2) / 400
+    assert future.high == pytest.approx(4 + oracle.t.ppf(0.975, 4) * more**0.5, rel=0.2)
+    assert future.high > found.high
 
 
 def test_weights_undo_an_oversampled_stratum() -> None:

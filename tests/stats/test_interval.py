@@ -21,12 +21,16 @@ from llm_batch.records import Interval
 from llm_batch.stats.interval import (
     ALL_SCORED,
     clopper_pearson,
+    jeffreys,
     mean_and_sd,
+    mean_on_scale,
     mean_t,
     median_interval,
     missing_bounds,
+    missing_interval,
     one_sided_bound,
     quantile,
+    quantile_interval,
     wilson,
     wilson_finite,
     z_value,
@@ -489,3 +493,57 @@ def test_a_long_array_has_the_mean_and_sd_of_the_same_list() -> None:
     assert mean_and_sd(equal) == (0.1, 0.0)
     with pytest.raises(ValueError, match="finite"):
         mean_and_sd(array("d", [nan]) * 60_000)
+
+
+@pytest.mark.parametrize("size", [500.0, inf], ids=["a sample", "a census"])
+def test_bounds_hold_whatever_is_missing(size: float) -> None:
+    found = missing_interval(0.9, (0.72, size), (0.92, size), n=400)
+    assert found.low is not None and found.high is not None
+    if size == inf:
+        assert (found.low, found.high) == (0.72, 0.92)
+        return
+    # The ends lie far apart, so each bound is a one-sided one.
+    one = wilson(360, 500, 0.9), wilson(460, 500, 0.9)
+    assert (found.low, found.high) == pytest.approx((one[0].low, one[1].high), abs=1e-6)
+
+
+def test_without_anything_missing_the_bounds_are_wilsons() -> None:
+    found, plain = missing_interval(0.9, (0.9, 400), (0.9, 400)), wilson(360, 400)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "n"), [(9, 10), (3, 40), (20, 30)])
+def test_jeffreys_bounds_are_those_of_statsmodels(k: int, n: int) -> None:
+    found = jeffreys(k, n)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(k, n, method="jeffreys"))
+    assert jeffreys(0, n).low == 0 and jeffreys(n, n).high == 1
+
+
+@pytest.mark.parametrize(("q", "least"), [(0.95, 72), (0.99, 368)])
+def test_a_tail_has_bounds_once_there_are_enough_values(q: float, least: int) -> None:
+    assert quantile_interval(range(least - 1), q).low is None
+    assert quantile_interval(range(least), q).low is not None
+
+
+def test_the_bounds_of_a_quantile_cover_it() -> None:
+    draws = np.sort(np.random.default_rng(1).exponential(size=(2000, 200)))
+    truth = -np.log(0.05)
+    inside = [
+        found.low <= truth <= found.high  # type: ignore[operator]
+        for found in (quantile_interval(list(map(float, draw)), 0.95) for draw in draws)
+    ]
+    assert sum(inside) / 2000 >= 0.94
+
+
+def test_scores_at_the_ceiling_keep_a_width() -> None:
+    assert mean_on_scale([5.0] * 20, 1, 5).low == pytest.approx(4.6203, abs=1e-4)
+    draw = np.random.default_rng(2)
+    share, values = [0.01, 0.01, 0.02, 0.06, 0.9], np.arange(1.0, 6.0)
+    truth, runs = float(values @ share), draw.choice(values, p=share, size=(2000, 20))
+    own = [mean_t(list(map(float, run))) for run in runs]
+    held = [mean_on_scale(list(map(float, run)), 1, 5) for run in runs]
+    covered = [
+        sum((each.low or 0) <= truth <= (each.high or 0) for each in found) / 2000
+        for found in (own, held)
+    ]
+    assert covered[0] < 0.8 and covered[1] >= 0.95

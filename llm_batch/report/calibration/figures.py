@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from llm_batch.records import Interval
 from llm_batch.report.calibration.model import Calibration, Drawn, Main, Reliability, ScoreTable
@@ -15,7 +16,14 @@ from llm_batch.stats.agreement import (
     sensitivity,
     specificity,
 )
-from llm_batch.stats.calibrate import Corrected, ppi_mean, ppi_rate, rogan_gladen, youden
+from llm_batch.stats.calibrate import (
+    by_verdict,
+    drawn_alike,
+    ppi_mean,
+    ppi_rate,
+    rogan_gladen,
+    youden,
+)
 from llm_batch.stats.interval import mean_t, wilson
 from llm_batch.stats.labelling import Labelling, label_plan, worth_labelling
 from llm_batch.stats.reliability import (
@@ -29,12 +37,20 @@ _MOST_VALUES = 20
 _MOST_ORDERED = 12
 _NAMED = 3
 
+#: Below this p-value the labelled items were not drawn without regard to the verdict. A false
+#: alarm does no harm: weights by verdict are right for a random subset too.
+_CHOSEN_BELOW = 0.01
+
+#: Sensitivity + specificity - 1 below this, and fewer than half agreeing: the opposite is meant.
+_SWAPPED_BELOW = -0.3
+
 
 def calibration(
     tally: LabelTally,
     verdicts: tuple[int, int],
     scores: Sequence[float],
     level: float,
+    clustered: bool = False,
 ) -> Calibration:
     """All figures about the judge.
 
@@ -43,6 +59,7 @@ def calibration(
         verdicts: How many items of the run the judge passed, and on how many it has a verdict.
         scores: What it gave every item of the run with a score.
         level: Two-sided confidence level.
+        clustered: Whether items come in clusters; no correction here allows for that.
 
     Raises:
         ConfigError: No item has a label.
@@ -53,19 +70,32 @@ def calibration(
     outside = _verdicts(found.outside, labels.scores, tally.pass_at)
     table, whole = _table(inside), _table([*inside, *outside])
     passed, n = verdicts
-    drawn = _drawn(found, tally.random, len(inside), n)
+    noted = _noted(found, tally.random)
+    alike = drawn_alike((table.both_yes + table.only_judge, table.n), (passed, n))
+    drawn = _drawn(found, noted, alike, len(inside), n)
     rest_passed = passed - (table.both_yes + table.only_judge)
     gladen = rogan_gladen(whole, passed, n, level)
     ppi = ppi_rate(table, rest_passed, n - table.n, level)
     alone = wilson(table.both_yes + table.only_reference, table.n, level)
-    main = _main(drawn, ppi, gladen)
-    chosen = {"ppi": ppi.interval, "rogan_gladen": gladen.interval, "labels": alone}
+    weighted = by_verdict(table, passed, n, level).interval
+    swapped = _swapped(whole, level)
+    chosen = {
+        "ppi": ppi.interval,
+        "rogan_gladen": gladen.interval,
+        "verdict": weighted,
+        "labels": alone,
+    }
+    main = _main(drawn)
+    if swapped or clustered or chosen[main].value is None:
+        main = ""
     kappa = cohen_kappa(whole.rows, level=level)
-    plan = _plan(whole, n, level) if inside else ()
+    plan = _plan(whole, n, level) if inside and drawn != "verdict" else ()
     return Calibration(
         source=labels.source,
         drawn=drawn,
         seed=labels.seed,
+        noted=noted,
+        alike=alike,
         labelled=whole.n or sum(pair.score is not None for pair in found.inside),
         separate=len(outside),
         skipped=labels.skipped,
@@ -92,6 +122,9 @@ def calibration(
         ppi=ppi.interval,
         ppi_clipped=ppi.clipped,
         ppi_weight=ppi.weight,
+        by_verdict=weighted,
+        swapped=swapped,
+        clustered=clustered,
         main=main,
         corrected=chosen.get(main),
         mean_uncorrected=mean_t(scores, level) if labels.scores and len(scores) else None,
@@ -157,23 +190,37 @@ def _table(verdicts: Sequence[tuple[bool, bool]]) -> BinaryTable:
     )
 
 
-def _drawn(found: Labelled, random: bool | None, inside: int, judged: int) -> Drawn:
+def _noted(found: Labelled, random: bool | None) -> Literal["random", "verdict", ""]:
+    """How the labels say, or the user says, that they were drawn."""
+    if random is None:
+        random = found.labels.seed is not None
+    if found.labels.by_verdict:
+        return "verdict"
+    return "random" if random else ""
+
+
+def _drawn(found: Labelled, noted: str, alike: float | None, inside: int, judged: int) -> Drawn:
     if not found.inside:
         return "separate"
     if inside and inside == judged:
         return "all"
-    if random is None:
-        random = found.labels.seed is not None
-    return "random" if random else "unknown"
+    if noted == "verdict" or (alike is not None and alike < _CHOSEN_BELOW):
+        return "verdict"
+    return "random" if noted else "unknown"
 
 
-def _main(drawn: Drawn, ppi: Corrected, gladen: Corrected) -> Main:
-    """The estimate to report: without a random subset only sensitivity and specificity carry."""
-    if drawn == "all":
-        return "labels"
-    if drawn == "random":
-        return "ppi" if ppi.interval.value is not None else ""
-    return "rogan_gladen" if gladen.interval.value is not None else ""
+def _main(drawn: Drawn) -> Main:
+    """The estimate to report: where nothing is known only sensitivity and specificity carry."""
+    known: dict[Drawn, Main] = {"all": "labels", "random": "ppi", "verdict": "verdict"}
+    return known.get(drawn, "rogan_gladen")
+
+
+def _swapped(table: BinaryTable, level: float) -> bool:
+    """Whether labels and verdicts say the opposite far more often than a bad judge would."""
+    judge, same = youden(table), agreement(table, level)
+    return (
+        judge is not None and judge < _SWAPPED_BELOW and same.high is not None and same.high < 0.5
+    )
 
 
 def _scores(pairs: Sequence[Pair], level: float) -> ScoreTable | None:

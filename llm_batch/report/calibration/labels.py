@@ -25,6 +25,9 @@ from llm_batch.report.words import clean
 #: What `llmb label` writes, in this order.
 LABEL_COLUMNS = ("id", "label", "labelled_at", "seed")
 
+#: A fifth column and its value, where items were drawn within each verdict.
+DRAWN_COLUMN, BY_VERDICT = "drawn", "by verdict"
+
 #: How an item is marked that a person could not decide.
 SKIP = "skip"
 
@@ -56,7 +59,8 @@ class Labels:
         ratings: What each of them said, by item, when there are several.
         skipped: Items that were passed over, or on which people disagree evenly.
         repeated: Rows that repeat a label given before.
-        seed: The seed of a random subset that `llmb label` drew; ``None`` for any other file.
+        seed: The seed of a subset that `llmb label` drew; ``None`` for any other file.
+        by_verdict: Whether it drew them within each verdict of the judge.
         notes: What was not as one expects of such a file, a sentence each.
     """
 
@@ -69,6 +73,7 @@ class Labels:
     skipped: int = 0
     repeated: int = 0
     seed: int | None = None
+    by_verdict: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -159,6 +164,7 @@ def read_labels(source: LabelSource) -> Labels:
         skipped=skipped,
         repeated=repeated,
         seed=_seed(rows),
+        by_verdict=all(row.get(DRAWN_COLUMN) == BY_VERDICT for row in rows),
         notes=read.notes,
     )
 

@@ -10,13 +10,14 @@ from llm_batch.records import Interval
 from llm_batch.stats.labelling import Labelling
 from llm_batch.stats.reliability import Scale
 
-#: How the labelled items were chosen. ``random``: at random from this run; ``all``: every item
+#: How the labelled items were chosen. ``random``: at random from this run; ``verdict``: within
+#: each verdict of the judge, by what is noted or by what their counts show; ``all``: every item
 #: with a verdict; ``separate``: none is in this run; ``unknown``: nothing says.
-Drawn = Literal["random", "all", "separate", "unknown"]
+Drawn = Literal["random", "verdict", "all", "separate", "unknown"]
 
-#: Which of the corrected rates to report: ``ppi``, ``rogan_gladen``, ``labels`` (the labels'
-#: own rate, when all items have one) or none.
-Main = Literal["ppi", "rogan_gladen", "labels", ""]
+#: Which of the corrected rates to report: ``ppi``, ``rogan_gladen``, ``verdict`` (weighted by
+#: verdict), ``labels`` (the labels' own rate, when all items have one) or none.
+Main = Literal["ppi", "rogan_gladen", "verdict", "labels", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Calibration:
         source: Where the labels came from, in words.
         drawn: How the labelled items were chosen.
         seed: The seed they were drawn with, when ``llmb label`` drew them.
+        noted: How they are said to have been drawn: ``random``, ``verdict`` or nothing.
+        alike: p-value of "drawn without regard to the verdict"; ``None`` where there is no rest.
         labelled: Items with a label and a verdict of the judge.
         separate: How many of these are not part of this run.
         skipped: Items that a person passed over, or whose raters disagree evenly.
@@ -121,6 +124,9 @@ class Calibration:
         ppi: The prediction-powered pass rate (PPI++).
         ppi_clipped: Whether it came out below 0 or above 1.
         ppi_weight: How far the judge's verdicts count in it, 0 to 1.
+        by_verdict: The labels' rate within each verdict, weighted by the run's verdicts.
+        swapped: Whether labels and verdicts say the opposite of each other.
+        clustered: Whether items come in clusters, so that no corrected rate is told.
         main: Which of these to report.
         corrected: That one.
         mean_uncorrected: The judge's mean score over the run, when labels are scores.
@@ -133,6 +139,8 @@ class Calibration:
     source: str
     drawn: Drawn
     seed: int | None
+    noted: Literal["random", "verdict", ""]
+    alike: float | None
     labelled: int
     separate: int
     skipped: int
@@ -159,6 +167,9 @@ class Calibration:
     ppi: Interval
     ppi_clipped: bool
     ppi_weight: float | None
+    by_verdict: Interval
+    swapped: bool
+    clustered: bool
     main: Main
     corrected: Interval | None
     mean_uncorrected: Interval | None
@@ -166,3 +177,9 @@ class Calibration:
     raters: Reliability | None
     plan: tuple[Labelling, ...]
     worth: int
+
+    @property
+    def sample_share(self) -> float | None:
+        """The judge's pass rate over the labelled items."""
+        passed, n = self.both_pass + self.only_judge, self.agreement.n
+        return passed / n if n else None

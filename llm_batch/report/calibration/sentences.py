@@ -17,6 +17,7 @@ WEAK_JUDGE = 0.5
 _NAMES: dict[Main, str] = {
     "ppi": "PPI++",
     "rogan_gladen": "Rogan-Gladen",
+    "verdict": "weighted by verdict",
     "labels": "the labels' own",
 }
 
@@ -26,6 +27,7 @@ def basis(check: Calibration) -> str:
     chosen = {
         "random": "said to be a random subset of this run",
         "all": "which is every item with a verdict",
+        "verdict": _by_verdict(check),
         "separate": "none of them part of this run",
         "unknown": "and nothing says how they were chosen",
     }[check.drawn]
@@ -35,6 +37,21 @@ def basis(check: Calibration) -> str:
     if check.separate and check.drawn != "separate":
         text += f" {check.separate:,} of them are not part of this run."
     return text
+
+
+def _by_verdict(check: Calibration) -> str:
+    """How items drawn within each verdict came to be known as such."""
+    counts = (
+        f"{check.both_pass + check.only_judge:,} the judge passed, "
+        f"{check.only_label + check.both_fail:,} it failed"
+    )
+    if check.noted == "verdict":
+        return f"drawn within each verdict by llmb label (seed {check.seed}): {counts}"
+    return f"{counts}, which is not how the run's verdicts are spread (p {_p(check.alike)})"
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is None or value < 0.001 else f"= {value:.3f}"
 
 
 def finding(check: Calibration) -> str:
@@ -56,6 +73,9 @@ def finding(check: Calibration) -> str:
         "nothing about the judge",
         "rogan_gladen": "Without a random subset of this run, Rogan-Gladen is legitimate, if the "
         "judge errs here as it does on the labelled items",
+        "verdict": "The labels are not spread as the run's verdicts are, so each verdict's labels "
+        "get the weight it has in the run (Begg and Greenes 1983); right if they were drawn "
+        "blindly within each verdict",
         "labels": "Every item has a label, so the labels' own rate needs no correction",
         "": "",
     }[check.main]
@@ -67,8 +87,13 @@ def headline_part(check: Calibration) -> str:
     corrected = check.corrected
     if corrected is None or corrected.value is None or check.main == "":
         return ""
-    bounds = f" ({words.percent_range(corrected)})" if corrected.low is not None else ""
-    return f"corrected by labels {words.percent(corrected.value)}{bounds}, {_NAMES[check.main]}"
+    bounds = "no interval"
+    if corrected.low is not None:
+        bounds = f"{words.level(corrected.level)} interval {words.percent_range(corrected)}"
+    return (
+        f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
+        f"{check.labelled:,} labels ({_NAMES[check.main]})"
+    )
 
 
 def methods(check: Calibration) -> Iterator[str]:
@@ -86,6 +111,8 @@ def methods(check: Calibration) -> Iterator[str]:
         rates.append(f"Cohen's kappa {words.number(check.kappa.value, 2)}")
     if rates:
         at_random = " a random subset of" if check.drawn == "random" else ""
+        if check.drawn == "verdict":
+            at_random = ", drawn within each verdict, of"
         yield (
             f"The judge was checked against people's labels of{at_random} "
             f"{words.items(check.labelled)}: {', '.join(rates)}."
@@ -96,6 +123,7 @@ def methods(check: Calibration) -> Iterator[str]:
             "ppi": "by prediction-powered inference (PPI++)",
             "rogan_gladen": "for sensitivity and specificity (Rogan-Gladen, interval of Lee et "
             "al. 2025)",
+            "verdict": "by labels drawn within each verdict (Begg and Greenes 1983)",
             "labels": "by labels of all items",
             "": "",
         }[check.main]
@@ -121,6 +149,31 @@ def cautions(check: Calibration) -> Iterator[str]:
 
 def _of_the_judge(check: Calibration) -> Iterator[str]:
     judge = check.youden
+    if check.drawn == "verdict" and check.noted == "random":
+        yield (
+            "The labels are said to be a random subset of this run and are not: the judge passed "
+            f"{words.percent(check.sample_share)} of them and "
+            f"{words.percent(check.uncorrected.value)} of the run (Fisher's exact test, "
+            f"p {_p(check.alike)}). PPI++ would be wrong; each verdict is weighted instead."
+        )
+    if check.clustered:
+        yield (
+            "With --cluster no corrected rate is told: corrections by labels take items for "
+            "themselves, and their intervals would be too narrow (84 % in place of 95 %, "
+            "simulated). Leave --cluster out to see them."
+        )
+    if check.swapped:
+        yield (
+            f"Labels and verdicts say the opposite: they agree on "
+            f"{words.percent(check.agreement.value)}, far less than chance would give. One of the "
+            "two may be swapped (1 for fail, or a score of which less is better). Nothing is "
+            "corrected until that is mended."
+        )
+        return
+    alone = _one_verdict(check)
+    if alone:
+        yield alone
+        return
     if judge is None:
         if check.agreement.n:
             side = "passes" if check.both_pass + check.only_label else "fails"
@@ -151,6 +204,26 @@ def _of_the_judge(check: Calibration) -> Iterator[str]:
             "The judge's verdicts say nothing about the labels, so the prediction-powered rate "
             "is that of the labels alone."
         )
+
+
+def _one_verdict(check: Calibration) -> str:
+    """What labels on one verdict alone can say; empty where both were labelled."""
+    passes, fails = check.both_pass + check.only_judge, check.only_label + check.both_fail
+    share = check.uncorrected.value
+    if check.drawn != "verdict" or share is None or (passes and fails):
+        return ""
+    right, n, kind = (
+        (check.both_pass, passes, "passes") if passes else (check.both_fail, fails, "fails")
+    )
+    least = share * right / n if passes else 0.0
+    most = least + 1 - share if passes else share + (1 - share) * (1 - right / n)
+    other = "fails" if passes else "passes"
+    return (
+        f"Only items that the judge {'passed' if passes else 'failed'} are labelled: {right:,} of "
+        f"{n:,} {kind} are right, and nothing is known of its {other}. The true rate may be "
+        f"anything from {words.percent(least)} to {words.percent(most)}; `llmb label --by-verdict` "
+        "draws both."
+    )
 
 
 def _gain(check: Calibration) -> str:

@@ -27,7 +27,6 @@ from llm_batch.report.comparison.sentences import cautions, headline, next_steps
 from llm_batch.report.comparison.settings import SetUp, differing, judged_differently, set_up
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.model import Columns, Report
-from llm_batch.stats.interval import wilson
 from llm_batch.stats.multiple import holm
 
 
@@ -52,6 +51,7 @@ def compare_reports(
     level: float = 0.95,
     columns: Columns | None = None,
     anyway: bool = False,
+    cluster: str | None = None,
 ) -> Compared:
     """Compare runs with the first of them, item by item where they share items.
 
@@ -61,6 +61,8 @@ def compare_reports(
         level: Confidence level of all intervals, between 0 and 1.
         columns: How to read files that llmb did not write.
         anyway: Compare runs of other items or of other judges too.
+        cluster: Field of the items that says which belong together; differences are then bounded
+            and tested by clusters.
 
     Raises:
         OutputError: A file is missing, is no results file, or a line of it cannot be read.
@@ -71,7 +73,8 @@ def compare_reports(
     _check_paths(paths)
     notes = _notes(paths, columns) if columns else []
     reports = tuple(
-        build_report(path, by=by, level=level, columns=columns, calls=False) for path in paths
+        build_report(path, by=by, level=level, columns=columns, calls=False, cluster=cluster)
+        for path in paths
     )
     for report in reports:
         if not report.items.read:
@@ -81,7 +84,7 @@ def compare_reports(
         _check_judges(reports, made)
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(reports)
-    rows = tuple(read_rows(report, fields) for report in reports)
+    rows = tuple(read_rows(report, fields, cluster) for report in reports)
     for other in rows[1:]:
         spelt_alike(rows[0], other)
     names = _names([str(path) for path in paths])
@@ -197,8 +200,8 @@ def _figures(name: str, report: Report) -> RunFigures:
         read=own.read,
         scored=own.scored,
         failed=own.read - own.ok,
-        pass_rate=wilson(passed.passed, rate.n, report.level),
-        mean_score=report.scores.future or report.scores.mean,
+        pass_rate=rate,
+        mean_score=report.scores.mean,
         cost=total.cost if report.steps else None,
         cost_per_item=report.money.per_item,
         cost_per_passed=report.money.per_passed,

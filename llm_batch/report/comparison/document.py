@@ -12,6 +12,7 @@ from llm_batch.report.comparison.model import (
     RunFigures,
 )
 from llm_batch.report.comparison.sentences import (
+    is_clustered,
     p_value,
     points,
     points_range,
@@ -123,9 +124,14 @@ def _methods(each: Against) -> str:
         return "Interval: Newcombe's hybrid score; p: chi-squared with n - 1 (both unpaired)."
     made = []
     if each.rates is not None:
-        made.append("Tango's paired score and McNemar's exact test for the pass rate")
+        made.append(
+            "Student's t by clusters for the pass rate"
+            if is_clustered(each.rates)
+            else "Tango's paired score and McNemar's test (mid-p) for the pass rate"
+        )
     if each.scores is not None and each.scores.difference.low is not None:
-        made.append("paired t for the mean")
+        clustered = each.scores.difference.method.startswith("clustered")
+        made.append(f"{'t by clusters' if clustered else 'paired t'} for the mean")
     return f"Interval and p: {'; '.join(made)}." if made else "No interval can be given."
 
 

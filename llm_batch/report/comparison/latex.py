@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from llm_batch.report import words
 from llm_batch.report.comparison.build import Compared
 from llm_batch.report.comparison.model import Against, Comparison, RateDifference, ScoreDifference
-from llm_batch.report.comparison.sentences import p_value
+from llm_batch.report.comparison.sentences import is_clustered, p_value
 from llm_batch.report.latex import bounds, escaped, figure, row
 
 _CATEGORIES = 40
@@ -111,9 +111,12 @@ def _methods(compared: Compared) -> Iterator[str]:
     if paired:
         n = min((each.rates.n if each.rates else each.common) for each in paired)
         yield f"Runs are compared on the same items (at least {n:,}), paired by id."
+        clustered = any(each.rates and is_clustered(each.rates) for each in paired)
         yield (
-            "Differences in pass rate have Tango's score interval and McNemar's exact test, those "
-            "in mean score the paired $t$ interval and test."
+            "Differences have Student's $t$ interval and test over clusters of items (Miller 2024)."
+            if clustered
+            else "Differences in pass rate have Tango's score interval and McNemar's test (mid-p), "
+            "those in mean score the paired $t$ interval and test."
         )
     if len(paired) < len(comparison.against):
         yield (

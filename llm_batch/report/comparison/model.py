@@ -78,11 +78,11 @@ class RateDifference:
         baseline_rate: Share that passes in the baseline.
         run_rate: Share that passes in the run.
         difference: Run minus baseline, by Tango's interval; by Newcombe's where ``paired`` is
-            False.
+            False; by Student's t over clusters where these were named.
         gained: Items that fail in the baseline and pass in the run; ``None`` when not paired.
         lost: Items that pass in the baseline and fail in the run.
-        p_value: Of "no difference": McNemar's exact test, or the chi-squared test of unpaired
-            rates; ``None`` without items.
+        p_value: Of "no difference": McNemar's test (mid-p), the t test over clusters, or
+            the chi-squared test of unpaired rates; ``None`` without items.
         p_adjusted: The same after Holm's correction over what stands beside it (the categories,
             or the runs).
         paired: Whether the same items are compared.

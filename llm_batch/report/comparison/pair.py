@@ -17,10 +17,12 @@ from llm_batch.report.comparison.model import (
     ScoreDifference,
 )
 from llm_batch.report.comparison.rows import NO_VERDICT, Rows, common_places
-from llm_batch.report.model import Report
+from llm_batch.report.model import PassRate, Report
 from llm_batch.report.words import clean, items
+from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference
 from llm_batch.stats.compare import (
-    mcnemar_exact,
+    difference_of,
+    mcnemar_mid_p,
     paired_difference,
     paired_mean_difference,
     unpaired_difference,
@@ -81,6 +83,7 @@ def against(
         ConfigError: The items are not the same, without ``anyway``.
     """
     pairs, counts, differences = _Pairs(), _Verdicts(), []
+    by_cluster: dict[str, ClusterSums] = {}
     means = [0.0, 0.0]
     wins = losses = 0
     changes: list[Change] = []
@@ -95,6 +98,8 @@ def against(
         scored = not (isnan(before) or isnan(after))
         if scored:
             differences.append(after - before)
+            if first.clusters:
+                _add_to(by_cluster, first.clusters[one], after - before)
             means[0] += before
             means[1] += after
             wins += after > before
@@ -102,7 +107,12 @@ def against(
         was, now = first.passed[one], second.passed[two]
         judged = NO_VERDICT not in (was, now)
         if judged:
-            counts.add(categories[first.categories[one]], was, now)
+            counts.add(
+                categories[first.categories[one]],
+                was,
+                now,
+                first.clusters[one] if first.clusters else "",
+            )
         pairs.unscored += not (judged or scored)
         kind = ""
         if judged:
@@ -118,7 +128,11 @@ def against(
     n = len(differences)
     scores = None
     if n:
-        difference, p_value = paired_mean_difference(differences, level)
+        if by_cluster:
+            clustered, p_value = clustered_difference(by_cluster, level)
+            difference = clustered.mean
+        else:
+            difference, p_value = paired_mean_difference(differences, level)
         scores = ScoreDifference(
             n=n,
             baseline_mean=means[0] / n,
@@ -137,7 +151,7 @@ def against(
         only_run=len(second.index) - pairs.common,
         unscored=pairs.unscored,
         other_content=pairs.other_content,
-        rates=_rates(counts.all, level) if pairs.common else _unpaired(baseline, report, level),
+        rates=_rates(counts, "", level) if pairs.common else _unpaired(baseline, report, level),
         scores=scores,
         categories=tuple(_categories(counts, level)) if baseline.groups else (),
         changed=len(changes),
@@ -146,28 +160,46 @@ def against(
 
 
 class _Verdicts:
-    """Counts of (verdict before, verdict now), in all and by category."""
+    """Counts of (verdict before, verdict now) by category, that of all items being empty; and
+    what changed by cluster.
+    """
 
     def __init__(self) -> None:
-        self.all: Counter[tuple[int, int]] = Counter()
-        self.by_category: dict[str, Counter[tuple[int, int]]] = {}
+        self.counts: dict[str, Counter[tuple[int, int]]] = {}
+        self.clusters: dict[str, dict[str, ClusterSums]] = {}
 
-    def add(self, category: str, was: int, now: int) -> None:
-        self.all[was, now] += 1
-        self.by_category.setdefault(category, Counter())[was, now] += 1
+    def add(self, category: str, was: int, now: int, cluster: str) -> None:
+        for name in (_ALL, f"={category}"):
+            self.counts.setdefault(name, Counter())[was, now] += 1
+            if cluster:
+                _add_to(self.clusters.setdefault(name, {}), cluster, float(now - was))
 
 
-def _rates(counts: Counter[tuple[int, int]], level: float) -> RateDifference | None:
+_ALL = ""
+
+
+def _add_to(clusters: dict[str, ClusterSums], name: str, value: float) -> None:
+    """Count a value in its cluster."""
+    known = clusters.get(name, ClusterSums(0, 0.0, 0.0))
+    clusters[name] = ClusterSums(known.n + 1, known.total + value, known.squares + value * value)
+
+
+def _rates(verdicts: _Verdicts, name: str, level: float) -> RateDifference | None:
+    counts = verdicts.counts.get(name, Counter())
     n = counts.total()
     if not n:
         return None
     gained, lost, both = counts[0, 1], counts[1, 0], counts[1, 1]
-    p_value = mcnemar_exact(gained, lost)
+    p_value: float | None = mcnemar_mid_p(gained, lost)
+    difference = paired_difference(gained, lost, n, level)
+    if name in verdicts.clusters:
+        clustered, p_value = clustered_difference(verdicts.clusters[name], level)
+        difference = clustered.mean
     return RateDifference(
         n=n,
         baseline_rate=(both + lost) / n,
         run_rate=(both + gained) / n,
-        difference=paired_difference(gained, lost, n, level),
+        difference=difference,
         gained=gained,
         lost=lost,
         p_value=p_value,
@@ -181,12 +213,15 @@ def _unpaired(first: Report, second: Report, level: float) -> RateDifference | N
     if not one.rate.n or not two.rate.n:
         return None
     groups = (one.passed, one.rate.n), (two.passed, two.rate.n)
-    p_value = unpaired_p_value(*groups)
+    difference, p_value = unpaired_difference(*groups, level), unpaired_p_value(*groups)
+    if one.clusters is not None and two.clusters is not None:
+        difference = difference_of(one.rate, two.rate)
+        p_value = unpaired_p_value(_worth(one), _worth(two))
     return RateDifference(
         n=one.rate.n + two.rate.n,
         baseline_rate=one.rate.value,
         run_rate=two.rate.value,
-        difference=unpaired_difference(*groups, level),
+        difference=difference,
         gained=None,
         lost=None,
         p_value=p_value,
@@ -195,11 +230,17 @@ def _unpaired(first: Report, second: Report, level: float) -> RateDifference | N
     )
 
 
+def _worth(rate: PassRate) -> tuple[int, int]:
+    """The counts of a sample without clusters that tells as much."""
+    counted = Clustered(rate.rate, rate.clusters or 0, rate.design_effect)
+    return counted.worth(rate.passed, rate.rate.n)
+
+
 def _categories(counts: _Verdicts, level: float) -> Iterator[CategoryDifference]:
-    named = [(name, _rates(each, level)) for name, each in counts.by_category.items()]
+    named = [(name[1:], _rates(counts, name, level)) for name in counts.counts if name != _ALL]
     known = [(name, rates) for name, rates in named if rates is not None]
     known.sort(key=lambda each: (-each[1].n, each[0]))
-    adjusted = holm([rates.p_value or 0.0 for _, rates in known])
+    adjusted = holm([1.0 if rates.p_value is None else rates.p_value for _, rates in known])
     for (name, rates), p_value in zip(known, adjusted, strict=True):
         yield CategoryDifference(name, replace(rates, p_adjusted=p_value))
 

@@ -14,7 +14,7 @@ from math import isfinite, nan
 import msgspec
 
 from llm_batch.report.group_tally import swapped_spelling
-from llm_batch.report.items import ItemLine, category_of, read_items
+from llm_batch.report.items import ItemLine, category_of, field_of, read_items
 from llm_batch.report.model import Report
 from llm_batch.report.tally import SCORE_LIMIT
 
@@ -32,6 +32,7 @@ class Rows:
         passed: 1, 0 or `NO_VERDICT`.
         categories: Place of the category in ``names``.
         names: The categories in order of appearance.
+        clusters: What each item belongs together with; empty where that was not asked for.
         content: Hash of the fields that both runs have, to be told apart from other items.
     """
 
@@ -40,15 +41,17 @@ class Rows:
     passed: bytearray = field(default_factory=bytearray)
     categories: array[int] = field(default_factory=lambda: array("l"))
     names: dict[str, int] = field(default_factory=dict)
+    clusters: list[str] = field(default_factory=list)
     content: array[int] = field(default_factory=lambda: array("q"))
 
 
-def read_rows(report: Report, fields: Collection[str]) -> Rows:
+def read_rows(report: Report, fields: Collection[str], cluster: str | None = None) -> Rows:
     """The items of a run as numbers.
 
     Args:
         report: Of the run.
         fields: Which fields of the items are their content.
+        cluster: The field that names an item's cluster.
 
     Raises:
         OutputError: The file cannot be read a second time.
@@ -61,6 +64,9 @@ def read_rows(report: Report, fields: Collection[str]) -> Rows:
         rows.passed.append(NO_VERDICT if item.passed is None else int(item.passed))
         name = category_of(item, report)
         rows.categories.append(rows.names.setdefault(name, len(rows.names)))
+        if cluster:
+            value = field_of(item.fields, cluster)
+            rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
         known = {name: value for name, value in item.fields.items() if name in fields}
         rows.content.append(hash(encode(known)))
     return rows

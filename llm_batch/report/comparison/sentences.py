@@ -14,6 +14,8 @@ from llm_batch.report.comparison.model import (
     ScoreDifference,
 )
 from llm_batch.report.model import Report
+from llm_batch.stats.guards import z_power
+from llm_batch.stats.interval import z_value
 from llm_batch.stats.power import paired_rates_size
 
 #: Fewer changed items than this leave a paired difference on a few items' shoulders.
@@ -70,19 +72,17 @@ def finding(comparison: Comparison, against: Against) -> str:
     """What one run's difference from the baseline comes to."""
     base, level = words.clean(comparison.baseline, 40), words.level(comparison.level)
     run, rates, scores = words.clean(against.run, 40), against.rates, against.scores
+    none = f"No difference between {base} and {run} found:"
     if rates is not None and rates.difference.value is not None:
         bounds = f"{level} interval {points_range(rates.difference)}"
         on = f"{words.items(rates.n)}{' in common' if rates.paired else ' in all'}"
+        value = f"{points(rates.difference.value)} points"
         if told(comparison, rates):
             side = "more" if rates.difference.value > 0 else "less"
-            return (
-                f"{run} passes {side} often than {base}: {points(rates.difference.value)} points "
-                f"({bounds}), {on}"
-            )
-        return (
-            f"No difference between {base} and {run} can be told: "
-            f"{points(rates.difference.value)} points ({bounds}), {on}"
-        )
+            return f"{run} passes {side} often than {base}: {value} ({bounds}), {on}"
+        least = _unseen(rates.difference)
+        unseen = f"; anything below about {100 * least:.0f} points would go unseen" if least else ""
+        return f"{none} {value} ({_why(rates, bounds)}), {on}{unseen}"
     if scores is not None:
         bounds = f"{level} interval {signed_range(scores.difference)}"
         on = f"{words.items(scores.n)} in common"
@@ -90,8 +90,32 @@ def finding(comparison: Comparison, against: Against) -> str:
         if told(comparison, scores):
             side = "higher" if (scores.difference.value or 0) > 0 else "lower"
             return f"{run} scores {side} than {base}: {value} ({bounds}), {on}"
-        return f"No difference between {base} and {run} can be told: {value} ({bounds}), {on}"
+        least = _unseen(scores.difference)
+        unseen = f"; anything below about {words.number(least, 2)} would go unseen" if least else ""
+        return f"{none} {value} ({_why(scores, bounds)}), {on}{unseen}"
     return f"{run} and {base} have no scored items to compare"
+
+
+def _why(found: RateDifference | ScoreDifference, bounds: str) -> str:
+    """The bounds; p where these leave out 0, as they may after a correction for several tests."""
+    low, high = found.difference.low, found.difference.high
+    if low is None or high is None:
+        return "no interval"
+    return bounds if low <= 0 <= high else f"p = {p_value(found.p_adjusted)}".replace("= <", "<")
+
+
+def _unseen(difference: Interval) -> float | None:
+    """The difference that as many items would tell in 80 % of comparisons."""
+    low, high = difference.low, difference.high
+    if low is None or high is None:
+        return None
+    z = z_value(difference.level)
+    return (high - low) / 2 * (z + z_power(0.8)) / z
+
+
+def is_clustered(rates: RateDifference) -> bool:
+    """Whether a difference is bounded and tested by clusters."""
+    return rates.paired and rates.difference.method.startswith("clustered")
 
 
 def told(comparison: Comparison, found: RateDifference | ScoreDifference) -> bool:
@@ -200,7 +224,10 @@ def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
     unclear = [
         each.rates
         for each in comparison.against
-        if each.rates is not None and each.rates.paired and not told(comparison, each.rates)
+        if each.rates is not None
+        and each.rates.paired
+        and not is_clustered(each.rates)
+        and not told(comparison, each.rates)
     ]
     for rates in unclear[:1]:
         needed = _pairs_to_tell(rates)

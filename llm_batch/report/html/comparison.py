@@ -110,7 +110,11 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
     if rates is not None and rates.paired:
         yield "Now pass", words.count(rates.gained), "failed in the baseline"
         yield "Now fail", words.count(rates.lost), "passed in the baseline"
-        yield "p", p_value(rates.p_adjusted), "McNemar's exact test"
+        yield (
+            "p",
+            p_value(rates.p_adjusted),
+            "McNemar's test, mid-p" if rates.difference.method == "tango" else "by clusters",
+        )
     base, run = comparison.runs[0], comparison.runs[1]
     if run.cost_per_item is not None and base.cost_per_item is not None:
         before = f"baseline {words.usd(base.cost_per_item)}"

@@ -14,10 +14,9 @@ from llm_batch.records import Interval
 from llm_batch.report import sections, words
 from llm_batch.report.html.charts import charts
 from llm_batch.report.html.embed import ITEM_LIMIT, embed_items, escaped_json
-from llm_batch.report.model import Report
+from llm_batch.report.model import FUTURE, Report
 from llm_batch.report.sentences import method
 from llm_batch.report.settings import read_settings
-from llm_batch.stats.interval import ALL_SCORED
 
 
 def page(report: Report, limit: int = ITEM_LIMIT) -> str:
@@ -93,6 +92,17 @@ def _headline(report: Report) -> dict[str, Any]:
     """The finding as parts to set in different sizes, with its bar."""
     rate, mean = report.pass_rate.rate, report.scores.mean
     level = words.level(report.level)
+    corrected = report.calibration.corrected if report.calibration else None
+    if corrected is not None and corrected.value is not None:
+        return {
+            "figure": words.percent(corrected.value),
+            "what": "pass rate, corrected by labels",
+            "bounds": _bounds(corrected, level, words.percent_range(corrected)),
+            "about": f"for {FUTURE}",
+            "bar": None
+            if corrected.low is None
+            else _bar(corrected.low, corrected.value, corrected.high or 1.0),
+        }
     if rate.value is not None:
         return {
             "figure": words.percent(rate.value),
@@ -113,8 +123,6 @@ def _headline(report: Report) -> dict[str, Any]:
 
 
 def _bounds(interval: Interval, level: str, between: str) -> str:
-    if interval.method == ALL_SCORED:
-        return "exact, because all items were scored"
     if interval.low is None:
         return "no interval, because there are too few items"
     return f"{level} interval {between} ({method(interval)})"
@@ -140,10 +148,9 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
     facts = [("Items scored", f"{items.scored:,}", of)]
     if mean.value is not None and report.pass_rate.rate.value is not None:
         facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
-    corrected = report.calibration.corrected if report.calibration else None
-    if corrected is not None and corrected.value is not None:
-        rate, between = words.percent(corrected.value), words.percent_range(corrected)
-        facts.append(("Corrected by labels", rate, between))
+    rate = report.pass_rate.rate
+    if report.calibration is not None and report.calibration.corrected is not None:
+        facts.append(("The judge alone", words.percent(rate.value), words.percent_range(rate)))
     failed = items.read - items.ok
     facts.append(("Failed", f"{failed:,}", words.percent(failed / items.read if failed else 0.0)))
     if report.total.cost is not None and report.steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llm_batch.report import words
 from llm_batch.report.model import Group, Report
+from llm_batch.report.rates import LEAST_IN_GROUP
 from llm_batch.report.sections.parts import Paragraph, Section, Table
 
 _MOST_GROUPS = 20
@@ -40,7 +41,15 @@ def _from_the_rest(report: Report) -> str:
     groups = report.groups.groups if report.groups else ()
     tested = [group for group in groups if group.p_adjusted is not None]
     differing = [group for group in tested if (group.p_adjusted or 0.0) < 1 - report.level]
+    few = len(groups) - len(tested)
     alone = "Each interval stands alone."
+    if few:
+        alone += (
+            f" {few} of {len(groups)} groups {'is' if few == 1 else 'are'} not tested: fewer than "
+            f"{LEAST_IN_GROUP} items, or worth fewer, say too little."
+        )
+    if not tested:
+        return alone
     of = f"{len(tested)} groups"
     if not differing:
         return f"{alone} None of {of} differs from the other items after Holm's correction."

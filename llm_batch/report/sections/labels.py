@@ -21,9 +21,9 @@ def against_labels(check: Calibration, level: float) -> Section:
         parts += [_confusion(check), _rates(check, level), Paragraph(_kappa(check.kappa))]
     if check.scores is not None:
         parts += [_square(check.scores), Paragraph(_weighted(check.scores))]
-    if check.agreement.n:
+    if check.agreement.n and not check.clustered:
         parts += [_estimates(check, level)]
-    if check.mean_ppi is not None and check.mean_uncorrected is not None:
+    if check.mean_ppi is not None and not check.clustered and check.mean_uncorrected is not None:
         parts += [_means(check.mean_uncorrected, check.mean_ppi, level)]
     found = sentences.finding(check)
     if found:
@@ -100,6 +100,7 @@ def _estimates(check: Calibration, level: float) -> Table:
     for name, rate, valid in (
         ("Judge alone", check.uncorrected, "the judge makes no errors"),
         ("PPI++", check.ppi, "labels: random subset of this run"),
+        ("Weighted by verdict", check.by_verdict, "labels: drawn within each verdict"),
         ("Rogan-Gladen", check.rogan_gladen, "same errors here as on labelled items"),
         ("Labels alone", check.labels_alone, "labels: random subset of this run"),
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_batch.report import words
-from llm_batch.report.model import FUTURE, Bin, Report
+from llm_batch.report.model import Bin, Report
 from llm_batch.report.sections.parts import Paragraph, Section, Table
 from llm_batch.report.sentences import method
 from llm_batch.stats.interval import ALL_SCORED
@@ -23,25 +23,12 @@ def result(report: Report) -> Section:
         )
     rows = []
     if rate.rate.value is not None:
-        share = words.percent(rate.rate.value)
-        rows.append(("Pass rate", share, words.percent_range(rate.rate), rate.estimand))
-        if rate.unweighted is not None:
-            plain = rate.unweighted
-            row = (words.percent(plain.value), words.percent_range(plain))
-            rows.append(("Pass rate", *row, "unweighted, these items alone"))
-        if rate.future is not None:
-            rows.append(("Pass rate", share, words.percent_range(rate.future), FUTURE))
+        rows.append(("Pass rate", words.percent(rate.rate.value), words.percent_range(rate.rate)))
     if scores.mean.value is not None:
-        score = words.mean(scores.mean.value)
-        rows.append(("Mean score", score, words.mean_range(scores.mean), scores.estimand))
-        if scores.unweighted is not None:
-            plain = scores.unweighted
-            row = (words.mean(plain.value), words.mean_range(plain))
-            rows.append(("Mean score", *row, "unweighted, these items alone"))
-        if scores.future is not None:
-            rows.append(("Mean score", score, words.mean_range(scores.future), FUTURE))
+        rows.append(("Mean score", words.mean(scores.mean.value), words.mean_range(scores.mean)))
     if rows:
         parts += _intervals(report, rows)
+    parts += [Paragraph(text) for text in (_dataset(report), _unweighted(report)) if text]
     if rate.clusters is not None:
         effect = words.number(rate.design_effect, 2) if rate.design_effect else "not known"
         parts.append(
@@ -73,27 +60,45 @@ def _counts(report: Report) -> str:
     return f"{text}."
 
 
-def _intervals(report: Report, rows: list[tuple[str, str, str, str]]) -> list[Paragraph | Table]:
+def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Paragraph | Table]:
     """The figures with their bounds, what these speak of and how they were made."""
-    header: tuple[str, ...] = ("", "value", f"{words.level(report.level)} interval", "for")
-    right: tuple[bool, ...] = (False, True, True, False)
-    estimands = list(dict.fromkeys(row[3] for row in rows))
-    told = ""
-    if len(estimands) == 1:  # then a sentence says it once
-        header, right = header[:3], right[:3]
-        told = f"Both are for {estimands[0]}. " if len(rows) > 1 else f"For {estimands[0]}. "
-    table = Table(header, right, tuple(row[: len(header)] for row in rows))
-    pairs = [("pass rate", report.pass_rate.rate, report.pass_rate.future)]
-    pairs.append(("mean", report.scores.mean, report.scores.future))
-    methods = []
-    for name, interval, future in pairs:
-        chosen = future if interval.method == ALL_SCORED else interval
-        if chosen is not None and chosen.low is not None:
-            methods.append(f"{method(chosen)} for the {name}")
-    if any(interval.method == ALL_SCORED for _, interval, _ in pairs):
-        told += "All items were scored, so figures for the dataset are exact. "
-    told += f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
-    return [table, Paragraph(told)]
+    header = ("", "value", f"{words.level(report.level)} interval")
+    both = "Both are for" if len(rows) > 1 else "For"
+    methods = [
+        f"{method(interval)} for the {name}"
+        for name, interval in (("pass rate", report.pass_rate.rate), ("mean", report.scores.mean))
+        if interval.low is not None
+    ]
+    made = f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
+    told = f"{both} {report.pass_rate.estimand}. {made}"
+    return [Table(header, (False, True, True), tuple(rows)), Paragraph(told)]
+
+
+def _dataset(report: Report) -> str:
+    """What is known of the dataset alone; empty where the items are a small part of it."""
+    rate, mean, n = report.pass_rate.dataset, report.scores.dataset, report.items.population
+    if ALL_SCORED in {interval.method for interval in (rate, mean) if interval}:
+        return (
+            f"For this dataset alone no interval is needed: all {words.items(n or 0)} were judged. "
+            "The judge still errs, and another run of the models would differ."
+        )
+    told = []
+    if rate is not None and rate.low is not None:
+        told.append(f"pass rate {words.percent_range(rate)} ({method(rate)})")
+    if mean is not None and mean.low is not None:
+        told.append(f"mean score {words.mean_range(mean)} ({method(mean)})")
+    return f"For this dataset of {words.items(n or 0)} alone: {'; '.join(told)}." if told else ""
+
+
+def _unweighted(report: Report) -> str:
+    """What the items alone come to, without weights; empty where these change nothing."""
+    rate, mean = report.pass_rate.unweighted, report.scores.unweighted
+    told = []
+    if rate is not None:
+        told.append(f"pass rate {words.percent(rate.value)} ({words.percent_range(rate)})")
+    if mean is not None:
+        told.append(f"mean score {words.mean(mean.value)} ({words.mean_range(mean)})")
+    return f"Unweighted, these items alone: {'; '.join(told)}." if told else ""
 
 
 def _bound(report: Report) -> str:

@@ -33,6 +33,14 @@ def time(report: Report) -> Section:
     counts = "The time of the attempts that answered; waiting and failed attempts are left out."
     if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
         counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
+    tails = [
+        f"{name} of items within {words.duration(tail.value)} "
+        f"({words.duration(tail.low)} to {words.duration(tail.high)})"
+        for name, tail in zip(("95 %", "99 %"), report.total.latency_tails, strict=True)
+        if tail.low is not None
+    ]
+    if tails:
+        counts += f" In all, with {words.level(report.level)} intervals: {', '.join(tails)}."
     parts.append(Paragraph(counts))
     run = report.run
     if run.seconds is not None:
