@@ -70,6 +70,7 @@ class _Progress:
     may_have_cost: float = 0.0
     guessed: bool = False
     held_more: float = 0.0
+    wait_alone: float = 0.0
 
 
 class Client:
@@ -171,7 +172,7 @@ class Client:
                 self._answered = True
             stated = self._stated(error.headers)
             limiter.finish(slip, stated, refused=isinstance(error, RateLimited))
-            self._pause(error, len(progress.attempts))
+            progress.wait_alone = self._pause(error, len(progress.attempts))
             raise
         except BaseException:
             limiter.finish(slip)
@@ -218,8 +219,11 @@ class Client:
             return replace(stated, rpm=None, requests_left=None)
         return stated
 
-    def _pause(self, error: ProviderError, attempt: int) -> None:
+    def _pause(self, error: ProviderError, attempt: int) -> float:
         """Hold every thread back when the provider is over its limit or asks for time.
+
+        Returns:
+            Seconds that this request alone must wait, when the others need not.
 
         Raises:
             Refused: It asks for more time than anyone would wait.
@@ -233,6 +237,8 @@ class Client:
                 headers=error.headers,
                 hint=f"run the same command again after {clock_words(self._clock.time(), asked)}",
             ) from error
+        if isinstance(error, RateLimited) and self.limiter.strays:
+            return max(asked or 0.0, self._exponential(attempt) * self._jitter())
         if isinstance(error, RateLimited):
             # A floor: whoever is refused again in spite of it waits longer each time.
             again = self.limiter.refusals_in_a_row > 1
@@ -240,11 +246,12 @@ class Client:
         elif asked:
             seconds = self._exponential(attempt - 1)
         else:
-            return
+            return 0.0
         seconds = max(seconds, asked or 0.0)
         if seconds:
             jitter = self._jitter()
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
+        return 0.0
 
     def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
         progress: _Progress = state.args[0]
@@ -256,7 +263,9 @@ class Client:
     def _backoff(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, RateLimited):
-            return 0.0  # the limiter holds everyone back already
+            # The limiter holds everyone back already, or else this is a stray.
+            progress: _Progress = state.args[0]
+            return progress.wait_alone
         return self._exponential(state.attempt_number) * self._jitter()
 
     def _exponential(self, attempt: int) -> float:

@@ -12,6 +12,10 @@ refusal in some hundreds.
 Where the number of requests under way is what a provider minds, no pace is right. Then two
 refusals in a row find as many under way, and nothing was admitted with as many beside it. That
 number is the most at once from then on, and one more is tried now and then.
+
+Not every refusal is a limit. A single one slows a few requests only. Where what was sent after
+refused requests has passed, the others need no pause; and where a slower pace does not make
+refusals rarer, they have nothing to do with the pace, which is given up.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import NamedTuple
 _SHARE = 0.98
 # Requests a measurement is trusted for: times what it rests on, at least, and at most (or what
 # is sent in a minute, if that is more).
-_TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 400.0
+_TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 350.0
 _TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
 # Answers with the most requests under way until one more is tried; doubles each time it fails.
 _AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
@@ -32,7 +36,24 @@ _SAME = 0.25
 # A pace that has grown by this factor met the limit on the way.
 _GREW = 1.05
 # Requests that are too few to measure by.
-_FEW = 120
+_FEW = 60
+# What one refusal takes of a pace that was right till then, and the least that one leaves which
+# came soon after another.
+_STEP, _LEAST_SHORT_STEP = 0.02, 0.87
+# A single refusal is no limit: the pace of before is back after a few requests.
+_TRUST_SINGLE = 2.0
+# The door is open where so many requests passed after refused ones, for so many that did not.
+_OPEN_LEAST, _OPEN_SHARE, _OPEN_MOST = 8.0, 0.1, 100.0
+# Fewer than these after one say nothing: where a pace is a little too fast, most pass as well.
+_OPEN_EACH = 3
+# The share of the requests that may be refused so without a slower pace, counted by so many.
+_TOLERATED, _RECENT = 0.015, 10
+# Refusals that a slower pace did not help against are no matter of the pace: after so many of
+# them, at so much of the pace that the first one was met with (fewer where the door is open), if
+# no run between them was so long, the later ones not so many times as long, and no more refused.
+_VAIN, _VAIN_SHARE, _VAIN_OPEN, _VAIN_OPEN_SHARE = 10, 0.5, 4, 0.85
+_VAIN_RUN, _VAIN_LONGER, _VAIN_MOST = 150, 2.0, 0.06
+_STRAY_TIMES, _STRAY_MORE = 2.5, 0.01
 # The least that one refusal leaves of a pace.
 _LEAST_STEP = 0.3
 # How late a request may be and the pace still catch up with it.
@@ -123,6 +144,16 @@ class Learned:
         self._trust, self._quiet = _TRUST_LEAST, 0
         self._by_tokens = False
         self._arrival = float("-inf")
+        # Requests that passed and that did not though sent after a refused one, the last one's
+        # number and what was sent after it, and the numbers of the last ones refused.
+        self._open, self._shut, self._after = 0.0, 0.0, 0
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        # The share refused that is no matter of the pace; refusals in vain, from which pace on.
+        self._tolerated = _TOLERATED
+        self._series: list[tuple[float, int]] = []
+        self._vain_times = 1
+        # Whether a refusal was met that is no limit yet.
+        self._single = False
         # What was sent, and of the measurement that goes on: since when, and what before it.
         self._count, self._tokens, self._quiet_from = 0, 0.0, 0
         self._began: float | None = None
@@ -154,6 +185,17 @@ class Learned:
     def active(self) -> bool:
         """Whether anything was refused and holds still."""
         return self._pace is not None or self._at_once is not None or self.in_a_row > 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a refusal concerns one request only: those sent after such ones have passed."""
+        return (
+            self.in_a_row <= 1
+            and self._at_once is None
+            and self._open >= _OPEN_LEAST
+            and self._shut <= _OPEN_SHARE * self._open
+            and self._share() <= _OPEN_SHARE
+        )
 
     @property
     def quiet(self) -> int:
@@ -231,14 +273,28 @@ class Learned:
             by_tokens: Whether tokens were what requests waited for.
         """
         self._end(now)
+        self._recent.append(sent.number)
         self._refusal_takes += (seconds - self._refusal_takes) * (0.1 if self._refusal_takes else 1)
         admitted = sent.number - 1 - self._count_then - self._refused
         if sent.number > self._count_then:
             self._refused += 1
             self._refused_tokens += tokens
         if sent.number <= self._known:
+            self._shut += 1.0
+            self._after = max(0, self._after - 1)
             return  # it was sent before the last refusal was known, and says nothing new
-        self._known = self._count
+        if self._after >= _OPEN_EACH:
+            self._open += self._after
+        if self._open + self._shut > _OPEN_MOST:
+            self._open, self._shut = self._open / 2, self._shut / 2
+        self._known, self._after = self._count, self._count - sent.number
+        if self.is_open:
+            if self._share() <= self._tolerated:
+                return
+            self.in_a_row, self._refused_at, self._ends = 1, now, True
+            if self._pace is None:
+                self._by_tokens = by_tokens
+            return
         if self._too_many_at_once(sent, admitted):
             self.in_a_row = 0
             self._begin(now)
@@ -248,6 +304,8 @@ class Learned:
             self._refused_at = now
         if self._pace is None:
             self._by_tokens = by_tokens
+        elif not admitted:
+            self._open = 0.0
         self._ends = True
 
     def pause_seconds(self, now: float) -> float:
@@ -255,7 +313,7 @@ class Learned:
         if not self.in_a_row:
             return 0.0
         if self.in_a_row == 1:
-            if self._pace is None or self._by_tokens:
+            if self._pace is None or self._by_tokens or self._single:
                 return _FIRST_PAUSE_SECONDS
             return min(_FIRST_PAUSE_SECONDS, max(_SHORTEST_PAUSE_SECONDS, 2.0 / self._pace))
         seconds = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0 ** (self.in_a_row - 1))
@@ -276,6 +334,29 @@ class Learned:
         self._ended_at = now
         if self.under_way:
             self.under_way -= 1
+
+    def _share(self) -> float:
+        """What of the requests was refused lately; 0 while it is too early to say."""
+        if len(self._recent) < _RECENT:
+            return 0.0
+        return (_RECENT - 1) / max(1, self._count - self._recent[0])
+
+    def _in_vain(self, speed: float, admitted: int) -> bool:
+        """Whether a slower pace has not helped, so that it is not the pace that is refused."""
+        series = self._series
+        if admitted >= _VAIN_RUN or (series and speed > series[0][0]):
+            series.clear()
+        series.append((speed, admitted))
+        needed, share = (_VAIN_OPEN, _VAIN_OPEN_SHARE) if self.is_open else (_VAIN, _VAIN_SHARE)
+        if len(series) < needed * self._vain_times or speed > share * series[0][0]:
+            return False
+        half = len(series) // 2
+        runs = [run for _, run in series]
+        vain = sum(runs[-half:]) <= _VAIN_LONGER * sum(runs[:half]) and self._share() <= _VAIN_MOST
+        del series[: None if vain else -1]
+        if vain:
+            self._tolerated = _STRAY_TIMES * self._share() + _STRAY_MORE
+        return vain
 
     def _most(self) -> int:
         """Requests that may be under way at once now."""
@@ -344,7 +425,8 @@ class Learned:
         """End the measurement: take the pace from it, and begin another."""
         base, quiet = self._pace, self._quiet
         speed = self._speed() if base else 0.0
-        lately, admitted = self._lately, self._begin(now)
+        lately = self._lately
+        admitted = self._begin(now)
         closed = admitted <= 0
         if not lately:
             return
@@ -358,8 +440,6 @@ class Learned:
         units = tokens if self._by_tokens else requests
         if units <= 0:
             return
-        if not base and not closed and self._refused_at - since.began >= self._minute:
-            return  # a stray one, as far as is known
         if closed:
             # Beyond a minute, what was closed was no limit of a minute but an outage.
             seconds = max(self._refused_at - since.began, min(now - since.began, self._minute))
@@ -367,7 +447,24 @@ class Learned:
             # A pause may be longer than the limit wants.
             seconds = (self._refused_at + now) / 2 - since.began
         measured = _SHARE * units / max(seconds, 1e-3)
-        if not base:
+        single, self._single = self._single, False
+        recent = self._refused_at - since.began < self._minute / 2
+        if self._tolerated > _TOLERATED and not closed:
+            if self._share() <= self._tolerated:
+                return
+            self._tolerated = _TOLERATED  # this is more than was no matter of the pace
+            self._vain_times = min(4, 2 * self._vain_times)
+        if base and not closed and self._in_vain(speed, admitted):
+            self._pace = None
+            return
+        fresh = not base and not closed and not self.is_open
+        if fresh and self._at_once is not None and not recent:
+            return  # it was refused with fewer under way: a late one, as far as is known
+        if fresh and self._at_once is None and not (single and recent):
+            self._single = True
+            self._pace, self._trust, self._arrival = measured, _TRUST_SINGLE, now
+            return
+        if not base or (single and not closed):
             self._pace, self._trust = measured, _TRUST_TIMES * requests
         elif closed:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))
@@ -376,15 +473,21 @@ class Learned:
             # The limit was met on the way up, a little before it was noticed.
             self._pace = _SHARE * base * (1.0 + (0.75 * quiet / self._trust) ** 3)
             self._trust *= 4.0
-        elif self._few and not few:
-            self._pace = _SHARE * speed
-        elif not self._few and measured >= (1.0 - _SAME) * speed:
+        elif self.is_open:
+            # The others passed, so the share that did not is what there was too much of.
+            self._pace, self._trust = speed * (1.0 - max(_STEP, self._share())), _TRUST_MOST
+        elif self._few and few:
+            self._pace = min(speed, max(measured, _LEAST_SHORT_STEP * speed))
+            self._trust *= 2.0
+        elif measured >= (1.0 - _SAME) * speed or self._few:
             # One in so many is what trying for more costs, and what a late request may.
-            self._pace = speed
+            self._pace = speed * (1.0 - _STEP)
             self._trust *= 2.0
         else:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))
             self._trust = _TRUST_TIMES * requests
         self._arrival = now
-        most = _TRUST_MINUTES * self._minute * self._pace * requests / units
+        most = (
+            0.0 if self.is_open else _TRUST_MINUTES * self._minute * self._pace * requests / units
+        )
         self._trust = max(_TRUST_LEAST, min(self._trust, max(_TRUST_MOST, most)))

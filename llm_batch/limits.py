@@ -125,6 +125,11 @@ class Limiter:
             return self._learned.pause_seconds(self._clock.now())
 
     @property
+    def strays(self) -> bool:
+        """Whether the last 429 concerns its own request only, so that the others need no pause."""
+        return self._learned.is_open
+
+    @property
     def slowed(self) -> Slowed:
         """What refusals have taught, where it is less than what is in force otherwise."""
         with self._state:

@@ -208,6 +208,10 @@ class Pool(Limiter):
     def pause_seconds(self) -> float:
         return self._mine().limiter.pause_seconds
 
+    @property
+    def strays(self) -> bool:
+        return self._mine().limiter.strays
+
     def pause(self, seconds: float) -> None:
         """Hold back what would go to the endpoint that asks for it."""
         endpoint = self._mine()

@@ -75,6 +75,7 @@ class Simulation:
         period: Seconds in which the limits are counted: with 1 they are limits per second.
         at_once: Requests the server takes at once.
         late: Share of the requests that arrive 0.4 s late.
+        strays: Share of the requests that is refused for no reason of ours.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class Simulation:
         period: float = 60.0,
         at_once: int | None = None,
         late: float = 0.01,
+        strays: float = 0.0,
     ) -> None:
         self.clock = EventClock()
         self.server = ServerLimiter(rpm, tpm, kind, period, at_once=at_once)
-        self._late = late
+        self._late, self._strays = late, strays
         self.ours = Traffic()
         self.workers = workers
         self._latency = latency
@@ -179,6 +181,9 @@ class Simulation:
 
     def _admit(self, traffic: Traffic, amount: float) -> float:
         now = self.clock.now()
+        if self._strays and self._random.random() < self._strays:
+            traffic.refused.append(now)
+            return 1.0
         decision = self.server.admit(now, amount)
         if decision.admitted:
             traffic.admitted.append(now)
@@ -218,8 +223,12 @@ class Simulation:
         ended: Callable[[float | None], None],
     ) -> None:
         limiter.finish(slip, stated, refused=wait > 0)
+        asked = float(-(-wait // 1)) if self._retry_after else 0.0
+        if wait and limiter.strays:
+            alone = max(asked, 0.5 * self._random.random())
+            self.clock.at(self.clock.now() + alone, lambda: ended(slip.tokens))
+            return
         if wait:
-            asked = float(-(-wait // 1)) if self._retry_after else 0.0
             again = limiter.refusals_in_a_row > 1
             pause = max(asked, limiter.pause_seconds if again or not asked else 0.0)
             if pause:

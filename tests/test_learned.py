@@ -163,6 +163,36 @@ def test_an_outage_does_not_leave_a_crawl_behind() -> None:
     assert seen.share(600, 240, 420) >= 0.85
 
 
+@pytest.mark.parametrize("retry_after", [True, False])
+@pytest.mark.parametrize(
+    ("workers", "latency", "share"),
+    [(5, 0.05, 0.005), (5, 0.05, 0.01), (50, 1.0, 0.005), (50, 1.0, 0.01), (50, 1.0, 0.03)],
+)
+def test_refusals_at_random_do_not_slow_a_run(
+    workers: int, latency: float, share: float, retry_after: bool
+) -> None:
+    simulation = Simulation(
+        rpm=None, workers=workers, latency=latency, retry_after=retry_after, strays=share
+    )
+    (seen,) = simulation.run_together([Limiter(None, None, simulation.clock)], seconds=120)
+    takes = latency + 0.03
+    # A refused request waits by itself; it takes 0.1 s besides.
+    ideal = workers / (takes + share * (1.1 if retry_after else 0.1))
+    assert seen.share(60 * ideal, 30, 120) >= 0.8
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_a_single_refusal_costs_little_more_than_its_pause(retry_after: bool) -> None:
+    simulation = Simulation(rpm=None, workers=4, latency=0.3, retry_after=retry_after, late=0.0)
+    simulation.clock.at(0.5, lambda: setattr(simulation.server, "at_once", 0))
+    simulation.clock.at(0.7, lambda: setattr(simulation.server, "at_once", None))
+    limiter = Limiter(100_000, None, simulation.clock)
+    (seen,) = simulation.run_together([limiter], seconds=20)
+    assert seen.refused
+    assert len(seen.admitted) >= 4 / 0.33 * (20 - 1.2 - 2.0)
+    assert limiter.slowed.words == ""
+
+
 def test_what_was_found_is_told_in_words_and_as_what_to_set() -> None:
     simulation = Simulation(rpm=None, workers=5, retry_after=False, at_once=2, late=0.0)
     limiter = Limiter(None, None, simulation.clock)

@@ -56,6 +56,7 @@ class Lease:
         counts_tokens: As of the limiter.
         refusals_in_a_row: As of the limiter.
         pause_seconds: As of the limiter.
+        strays: As of the limiter.
         is_open: As of the limiter: for `OPEN_SECONDS` nobody needs to ask.
     """
 
@@ -64,6 +65,7 @@ class Lease:
     refusals_in_a_row: int
     pause_seconds: float = 0.0
     is_open: bool = False
+    strays: bool = False
 
 
 class Ledger:
@@ -127,7 +129,8 @@ class Ledger:
             if not until:
                 until = time.monotonic() + SLICE_SECONDS
         counts, refusals = limiter.counts_tokens, limiter.refusals_in_a_row
-        return Lease(slips, counts, refusals, limiter.pause_seconds, limiter.is_open)
+        pause, is_open, strays = limiter.pause_seconds, limiter.is_open, limiter.strays
+        return Lease(slips, counts, refusals, pause, is_open, strays)
 
     def pause(self, model: str, seconds: float) -> None:
         """Hold all processes back."""
@@ -163,7 +166,7 @@ class LeasedLimiter(Limiter):
         self._lease = lease
         self._tell = tell
         self._counts_tokens = pace.tpm is not None
-        self._refusals, self._pause_seconds = 0, 0.0
+        self._refusals, self._pause_seconds, self._strays = 0, 0.0, False
         self._queue: deque[_Waiter] = deque()
         self._ended: list[Ended] = []
         self._open_until, self._unasked = float("-inf"), 0
@@ -243,6 +246,11 @@ class LeasedLimiter(Limiter):
         """As the ledger knew it at the last question, and a moment at least."""
         return max(_PAUSE_SECONDS, self._pause_seconds)
 
+    @property
+    def strays(self) -> bool:
+        """As the ledger knew it at the last question."""
+        return self._strays
+
     def pause(self, seconds: float) -> None:
         """Hold all processes back."""
         with self._guard:
@@ -256,7 +264,7 @@ class LeasedLimiter(Limiter):
             unasked, self._unasked = self._unasked, 0
         lease = self._lease([waiter.tokens for waiter in asking], ended, unasked)
         self._counts_tokens, self._refusals = lease.counts_tokens, lease.refusals_in_a_row
-        self._pause_seconds = lease.pause_seconds
+        self._pause_seconds, self._strays = lease.pause_seconds, lease.strays
         with self._guard:
             if lease.is_open:
                 self._open_until = self._clock.now() + OPEN_SECONDS
