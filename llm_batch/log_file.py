@@ -55,10 +55,10 @@ class LogFile:
         self._progress_at = time.monotonic() + _PROGRESS_SECONDS
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_device(path):
+            if is_device(self.path):
                 self._file: IO[bytes] = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
             else:
-                raw = open_to_append(typed_path(path, "--log-file"), mode)
+                raw = open_to_append(typed_path(self.path, "--log-file"), mode)
                 self._file = BufferedWriter(cast(RawIOBase, raw), 1 << 16)
         except OSError as error:
             raise OutputError(
