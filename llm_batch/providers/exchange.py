@@ -37,6 +37,7 @@ from llm_batch.providers.wire import (
 from llm_batch.records import Request
 
 _CHUNK = 65536
+_LONGEST_ERROR = 1 << 14
 # litellm asks Ollama what a model can do, up to five times per call and some of them in threads of
 # its own, and does well without an answer.
 _ASIDE = "/api/show"
@@ -205,13 +206,16 @@ def _whole(response: httpx.Response, most: int) -> httpx.Response:
 def _handed_on(reply: httpx.Response) -> httpx.Response:
     """The reply as litellm gets it.
 
-    Without the address a redirect names: some of its clients would follow it, with the key.
+    Without the address a redirect names: some of its clients would follow it, with the key. And
+    without a long error: litellm takes seconds for one, and its kind is told from what came.
     """
     headers = httpx.Headers(reply.headers)
     headers.pop("location", None)
-    return httpx.Response(
-        reply.status_code, headers=headers, stream=httpx.ByteStream(reply.content)
-    )
+    content = reply.content
+    if not reply.is_success and len(content) > _LONGEST_ERROR:
+        content = b"{}"
+        headers.pop("content-length", None)
+    return httpx.Response(reply.status_code, headers=headers, stream=httpx.ByteStream(content))
 
 
 def _left(timeout: float | None, too_late: type[Exception]) -> float | None:
