@@ -132,7 +132,8 @@ class ResultsFile:
     ) -> None:
         self.path = path
         self._keep = keep
-        self._real = real_path(path)  # where a link leads, so that it stays one
+        # Where a link leads, so that it stays one; else the name that the user knows.
+        self._real = real_path(path) if path.is_symlink() else path
         self._published = False
         self._flushed_at = time.monotonic()
         self._hash = text_hash(())
