@@ -63,6 +63,8 @@ _PROJECTED_FROM = 20
 _ESTIMATE_ITEMS = 100
 # How long the run took is written this often: a killed one cannot say it at the end.
 _CHECKPOINT_SECONDS = 30.0
+# The limits in force are looked at this often: at every event that took a tenth of a run's time.
+_PACE_SECONDS = 0.1
 
 _EXIT_CODES = {
     "refused": EXIT_REFUSED,
@@ -236,6 +238,7 @@ class _Session:
         self._finished_cost = 0.0
         self._outages = Outages(config)
         servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.steps}
+        self._pace_at = 0.0
         self._circuit = Circuit(config.limits.max_failure_share, servers)
         # USD of this session, of the items that have a call of it and no result yet.
         self._asked: dict[str, float] = {}
@@ -344,8 +347,11 @@ class _Session:
         self._journal.sync_if_due()
         state.reused = self._answers.used
         state.spent = self._budget.spent
-        state.rpm = self._fleet.rpm
-        state.slowed = "; ".join(dict.fromkeys(s.words for s in self._fleet.slowed.values()))
+        now = time.monotonic()
+        if now >= self._pace_at:
+            self._pace_at = now + _PACE_SECONDS
+            state.rpm = self._fleet.rpm
+            state.slowed = "; ".join(dict.fromkeys(s.words for s in self._fleet.slowed.values()))
         self._watch_cost()
 
     def _watch_cost(self) -> None:
