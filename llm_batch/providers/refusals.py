@@ -366,11 +366,6 @@ def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
     return f"run the same command again after {clock_words(time.time(), seconds)}"
 
 
-def mentions_response_format(body: bytes | str) -> bool:
-    """Whether an error is about structured output not being supported."""
-    return is_about_format(words_of(body))
-
-
 def is_passing(words: Words) -> bool:
     """Whether words promise that the same request may be answered later."""
     return bool(_PASSING.search(words.all))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from llm_batch.errors import RateLimited
-from llm_batch.providers.refusals import error_from_reply, mentions_response_format, words_of
+from llm_batch.providers.refusals import error_from_reply, is_about_format, words_of
 from llm_batch.records import Message, Request
 
 AKAMAI = '<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD><BODY>\n<H1>Access Denied</H1>\n \nYou don\'t have permission to access "http&#58;&#47;&#47;api&#46;example&#46;com&#47;v1" on this server.<P>\nReference&#32;&#35;18&#46;9f2c1160&#46;1700000000&#46;1a2b3c\n</BODY></HTML>'
@@ -242,7 +242,7 @@ def test_a_huge_prompt_is_looked_for_in_an_error_at_once() -> None:
     ],
 )
 def test_words_about_the_format_are_told_from_a_bad_draw(said: str, expected: bool) -> None:
-    assert mentions_response_format(msgspec.json.encode({"error": said})) is expected
+    assert is_about_format(words_of(msgspec.json.encode({"error": said}))) is expected
 
 
 HOSTILE = {

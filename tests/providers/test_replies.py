@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
 from llm_batch.providers import replies
 from llm_batch.providers.accounts import cost_from, usage_from
-from llm_batch.providers.refusals import error_from_reply, limit_headers, mentions_response_format
+from llm_batch.providers.refusals import error_from_reply, is_about_format, limit_headers, words_of
 from llm_batch.providers.replies import completion_from_reply
 from llm_batch.records import Completion, Usage
 
@@ -829,7 +829,7 @@ def test_usage_that_cannot_be_true_is_no_usage(sent: Any) -> None:
     ],
 )
 def test_a_complaint_about_the_format_is_recognised(sent: bytes, expected: bool) -> None:
-    assert mentions_response_format(sent) is expected
+    assert is_about_format(words_of(sent)) is expected
 
 
 @given(st.binary(max_size=200), st.integers(300, 599))
