@@ -39,7 +39,7 @@ class ForeignFile:
     Rows are kept until all are read: what their scores mean shows at the end.
 
     Args:
-        path: JSONL, JSON, CSV, TSV or Parquet, gzip or zstd around it; ``-`` for standard input.
+        path: JSONL, JSON, CSV, Parquet or a workbook, packed or not; ``-`` for standard input.
         columns: Which fields to read.
 
     Attributes:
@@ -59,7 +59,7 @@ class ForeignFile:
         self.torn = False
         self.note = f"llmb did not write this file, its score is {columns.score!r}"
         self._columns = columns
-        read = ForeignRows(path, columns.delimiter, columns.encoding)
+        read = ForeignRows(path, columns.delimiter, columns.encoding, columns.sheet)
         self._rows = read.rows
         self._decimal_comma = read.decimal_comma
         self._check_fields()
@@ -265,7 +265,9 @@ class ForeignRows:
         ConfigError: There is no such encoding.
     """
 
-    def __init__(self, path: str | Path, delimiter: str = "", encoding: str = "") -> None:
+    def __init__(
+        self, path: str | Path, delimiter: str = "", encoding: str = "", sheet: str = ""
+    ) -> None:
         from llm_batch.dataset.source import Source
 
         place: Path | Literal["-"] = "-" if str(path) == "-" else Path(expanded(path))
@@ -273,9 +275,9 @@ class ForeignRows:
         try:
             with Source(
                 place,
-                "jsonl" if place == "-" else None,
                 delimiter=delimiter or None,
                 encoding=encoding or None,
+                sheet=sheet or None,
                 by_config=False,
             ) as source:
                 for line, row, *_ in source.rows():

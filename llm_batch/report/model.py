@@ -37,6 +37,7 @@ class Columns:
         where: Fields and their values in the rows to read; empty for all rows.
         delimiter: Between the cells of a CSV; found where empty.
         encoding: Of a text file, likewise.
+        sheet: Of a workbook, by its name or number; the first where empty.
     """
 
     score: str
@@ -47,6 +48,7 @@ class Columns:
     where: tuple[tuple[str, str], ...] = ()
     delimiter: str = ""
     encoding: str = ""
+    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)

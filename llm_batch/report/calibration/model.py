@@ -35,6 +35,7 @@ class LabelSource:
         pass_words: Words that pass, where labels are words; all others then fail.
         delimiter: Between the cells of a CSV; found where empty.
         encoding: Of a text file, likewise.
+        sheet: Of a workbook, by its name or number; the first where empty.
     """
 
     path: str = ""
@@ -45,6 +46,7 @@ class LabelSource:
     pass_words: tuple[str, ...] = ()
     delimiter: str = ""
     encoding: str = ""
+    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
