@@ -239,7 +239,7 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     above = sum(1 for _ in range(shape.lines_before) if text.readline())
     # Not strict, an unclosed quote would swallow the rows after it without a word.
     rows = csv.reader(text, delimiter=shape.delimiter, strict=True)
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     while True:
         number = above + rows.line_num + 1
         try:
@@ -256,13 +256,13 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         if not any(map(str.strip, cells)):
             shape.empty_rows += bool(names)
         elif not names:
-            names = column_names([cell.strip() for cell in cells], name)
+            names = shape.columns = tuple(column_names([cell.strip() for cell in cells], name))
         elif not is_utf8("".join(cells)):
             yield number, "not UTF-8 text", b"", 0
         elif (len(cells) != len(names) and any(cells[len(names) :])) or len(cells) < len(names):
             yield number, f"{len(cells)} cells, but the header has {len(names)}", b"", 0
         else:
-            yield number, {n: cell for n, cell in zip(names, cells, strict=False) if n}, b"", 0
+            yield number, shape.fields(cells), b"", 0
 
 
 def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:

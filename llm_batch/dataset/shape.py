@@ -13,8 +13,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,8 @@ class Shape:
         sheet: The sheet of a workbook that was asked for, by its name or from 1; once it is read,
             the name of the one that was taken. Empty for the first with anything in it.
         other_sheets: The names of the others.
-        unnamed: Columns past the first that hold something and have no name.
+        columns: The first row of a table; a text is empty where a column has no name.
+        unnamed: Places of columns past the first that hold something and have no name.
         empty_rows: Rows that had no text in any cell; they are no items.
         not_finite: Values that were NaN or infinite; they became ``None``.
     """
@@ -88,9 +89,21 @@ class Shape:
     lines_before: int = 0
     sheet: str = ""
     other_sheets: tuple[str, ...] = ()
-    unnamed: int = 0
+    columns: tuple[str, ...] = ()
+    unnamed: set[int] = field(default_factory=set)
     empty_rows: int = 0
     not_finite: int = 0
+
+    def fields(self, cells: Sequence[Any]) -> dict[str, Any]:
+        """The cells of a row under the names of their columns; the others are left out."""
+        names = self.columns
+        if "" in names:
+            self.unnamed.update(
+                place
+                for place, (name, cell) in enumerate(zip(names, cells, strict=False))
+                if place and not name and cell != ""
+            )
+        return {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
     def finite(self, value: Any) -> Any:
         """The value with ``None`` for every NaN and infinite number in it, which are counted."""

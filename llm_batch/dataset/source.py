@@ -167,7 +167,8 @@ class Source:
             others = ", ".join(shape.other_sheets[:5]) + (", …" * (len(shape.other_sheets) > 5))
             notes.append(f"of {self.name} the sheet {shape.sheet!r} is read, not {others}")
         if shape.unnamed:
-            columns = "1 column" if shape.unnamed == 1 else f"{shape.unnamed:,} columns"
+            count = len(shape.unnamed)
+            columns = "1 column" if count == 1 else f"{count:,} columns"
             notes.append(f"{columns} of {self.name} left out: the first row gives no name")
         if shape.empty_rows:
             rows = "1 empty row" if shape.empty_rows == 1 else f"{shape.empty_rows:,} empty rows"

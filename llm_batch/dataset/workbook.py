@@ -143,19 +143,15 @@ def _sheet(book: Any, name: str, shape: Shape) -> Any:
 
 
 def _cells_undercolumn_names(rows: Iterator[list[Any]], name: str, shape: Shape) -> Iterator[Row]:
-    names: list[str] = []
-    nameless: set[int] = set()
     for number, row in enumerate(rows, 1):
         if not any(cell != "" and str(cell).strip() for cell in row):
-            shape.empty_rows += bool(names)
+            shape.empty_rows += bool(shape.columns)
             continue
         cells = [_cell(value) for value in row]
-        if not names:
-            names = column_names([str(cell).strip() for cell in cells], name)
-            continue
-        nameless.update(i for i, n in enumerate(names) if i and not n and cells[i] != "")
-        shape.unnamed = len(nameless)
-        yield number, {n: cell for n, cell in zip(names, cells, strict=True) if n}, b"", 0
+        if shape.columns:
+            yield number, shape.fields(cells), b"", 0
+        else:
+            shape.columns = tuple(column_names([str(cell).strip() for cell in cells], name))
 
 
 def _cell(value: Any) -> Any:
