@@ -24,7 +24,7 @@ from llm_batch.report.manifest import Manifest, read_manifest
 from llm_batch.report.model import Columns, Report
 from llm_batch.report.read import Head, ResultsFile
 from llm_batch.report.reference import REFERENCE_NAMES
-from llm_batch.report.sentences import headline, next_steps
+from llm_batch.report.sentences import for_paper, headline, next_steps
 from llm_batch.report.tallies import Wanted, count_lines
 from llm_batch.report.words import clean
 
@@ -103,7 +103,10 @@ def build_report(
     report = assemble(
         str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
     )
-    report = replace(report, headline=headline(report), columns=columns)
+    report = replace(report, columns=columns)
+    report = replace(
+        report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
+    )
     tally = counted.tally
     warnings = caveats(
         report,

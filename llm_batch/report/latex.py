@@ -51,9 +51,18 @@ def format(report: Report) -> str:
         *(f"  {line}" for line in _table(report)),
         r"\end{table}",
         "",
+        *finding(report.paper),
         " ".join(_methods(report, settings)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def finding(*sentences: str) -> Iterator[str]:
+    """A paragraph with what was found; nothing without a sentence."""
+    if any(sentences):
+        yield "% The finding, for the text:"
+        yield " ".join(escaped(each, 1000).replace(r" \%", r"\,\%") for each in sentences if each)
+        yield ""
 
 
 def escaped(text: str, limit: int = _NAME) -> str:

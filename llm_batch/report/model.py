@@ -343,6 +343,8 @@ class Report:
         schema: Version of this layout.
         path: The results file as it was named.
         headline: The finding in one sentence.
+        paper: The same as a paper would say it, with how the items were chosen; empty without a
+            result.
         level: Confidence level of all intervals.
         run: Where the results came from.
         items: How much they cover.
@@ -383,5 +385,6 @@ class Report:
     columns: Columns | None = None
     breakdown: CostBreakdown | None = None
     timeline: Timeline | None = None
+    paper: str = ""
     calibration: Calibration | None = None
     judges: Reliability | None = None

@@ -23,7 +23,7 @@ from llm_batch.report.comparison.rows import (
     shared_fields,
     spelt_alike,
 )
-from llm_batch.report.comparison.sentences import cautions, headline, next_steps
+from llm_batch.report.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.report.comparison.settings import SetUp, differing, judged_differently, set_up
 from llm_batch.report.foreign import ForeignFile
 from llm_batch.report.model import Columns, Report
@@ -109,6 +109,7 @@ def compare_reports(
     comparison = replace(
         comparison,
         headline=headline(comparison),
+        paper=tuple(for_paper(comparison)),
         warnings=(
             *cautions(comparison, reports, [each.known for each in made], judges),
             *dict.fromkeys(notes),

@@ -19,7 +19,7 @@ from llm_batch.report.comparison.sentences import (
     signed,
     signed_range,
 )
-from llm_batch.report.sections import Document, Paragraph, Section, Table
+from llm_batch.report.sections import FOR_PAPER, Document, Paragraph, Section, Table
 
 _CHANGES = 5
 _CATEGORIES = 20
@@ -46,6 +46,13 @@ def _origin(comparison: Comparison) -> Iterator[str]:
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:
+    for place, section in enumerate(_tables(comparison)):
+        yield section
+        if not place and comparison.paper:
+            yield Section(FOR_PAPER, tuple(Paragraph(each) for each in comparison.paper))
+
+
+def _tables(comparison: Comparison) -> Iterator[Section]:
     for each in comparison.against:
         yield _difference(comparison, each)
         if len(each.categories) > 1:

@@ -8,7 +8,7 @@ from llm_batch.report import words
 from llm_batch.report.comparison.build import Compared
 from llm_batch.report.comparison.model import Against, Comparison, RateDifference, ScoreDifference
 from llm_batch.report.comparison.sentences import is_clustered, p_value
-from llm_batch.report.latex import bounds, escaped, figure, row
+from llm_batch.report.latex import bounds, escaped, figure, finding, row
 
 _CATEGORIES = 40
 
@@ -28,6 +28,7 @@ def format(compared: Compared) -> str:
             r"\end{table}",
             "",
         ]
+    lines += finding(*comparison.paper)
     lines.append(" ".join(_methods(compared)))
     return "\n".join(lines) + "\n"
 

@@ -21,7 +21,19 @@ from llm_batch.report.sections.parts import Document, Paragraph, Section, Table
 from llm_batch.report.sections.result import distribution, result
 from llm_batch.report.sections.time import time
 
-__all__ = ["Document", "Paragraph", "Section", "Table", "document", "origin", "sections"]
+#: The section with the sentence that a paper can take over.
+FOR_PAPER = "For the paper"
+
+__all__ = [
+    "FOR_PAPER",
+    "Document",
+    "Paragraph",
+    "Section",
+    "Table",
+    "document",
+    "origin",
+    "sections",
+]
 
 
 def document(report: Report) -> Document:
@@ -58,6 +70,8 @@ def origin(report: Report) -> tuple[str, ...]:
 def sections(report: Report) -> Iterator[Section]:
     """The sections that have something to say, in reading order."""
     yield result(report)
+    if report.paper:
+        yield Section(FOR_PAPER, (Paragraph(report.paper),))
     if report.scores.distribution:
         yield distribution(report.scores.distribution)
     if report.groups is not None:
