@@ -182,6 +182,7 @@ def run(
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
+        session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
         with results:

@@ -15,7 +15,7 @@ from llm_batch.estimate.groups import StepFacts
 from llm_batch.estimate.model import Estimate, Option, StepEstimate
 from llm_batch.estimate.needs import Needed, needed_for
 from llm_batch.estimate.options import options_of, quoted
-from llm_batch.estimate.pace import pace_of
+from llm_batch.estimate.pace import pace_of, seconds_of
 from llm_batch.estimate.plan import Plan
 from llm_batch.estimate.sample import TooLong
 from llm_batch.estimate.shares import Strata, shared
@@ -138,7 +138,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         cost=None if load.cost is None else interval(load.cost),
         batch_cost=None if load.batch is None else interval(load.batch),
         cache_saves=None if load.saved is None else load.saved.value,
-        seconds_per_call=interval(load.seconds or serving.latency),
+        seconds_per_call=interval(seconds_of(load, serving)),
         price=tariff.price_of(_mean_input(load)) if tariff else None,
         price_page=_page(fact),
         deprecated_from=_deprecated_from(fact),

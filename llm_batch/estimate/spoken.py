@@ -134,9 +134,18 @@ def _outputs(facts: Mapping[str, StepFacts]) -> Iterator[str]:
 def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
     times: dict[Span, list[str]] = {}
     for model, serving in servings.items():
+        if serving.speed is not None:
+            each = (serving.speed.input_seconds, serving.speed.output_seconds)
+            read, written = (f"{1000 * seconds:.2g} ms" for seconds in each)
+            yield (
+                f"{model} was just measured on this machine: {read} for a token of a prompt, "
+                f"{written} for one of an answer, with nothing else to compute; "
+                f"{serving.speed.at_once} calls at once share it."
+            )
+            continue
         times.setdefault(serving.latency, []).append(model)
     for latency, models in times.items():
-        named = f" of {_listed(models)}" if len(times) > 1 else ""
+        named = f" of {_listed(models)}" if len(models) < len(servings) else ""
         at_once = ""
         if any(servings[model].embedded for model in models):
             at_once = f", {assume.LOCAL_AT_ONCE} calls at once on this machine"

@@ -10,6 +10,7 @@ from llm_batch.report.calls import CallsTally
 from llm_batch.report.manifest import Manifest, Stopping
 from llm_batch.report.model import Report
 from llm_batch.report.rates import MISSING_SHARE
+from llm_batch.report.sentences import left_estimate
 from llm_batch.stats.interval import WHATEVER_MISSING
 
 #: Fewer scored items than this say little.
@@ -249,7 +250,15 @@ def _about_the_judge(report: Report) -> Iterator[str]:
 
 
 def _about_the_cost(report: Report) -> Iterator[str]:
-    money, total = report.money, report.total
+    money, total, items = report.money, report.total, report.items
+    if left := left_estimate(
+        report.run.seconds,
+        report.run.expected_seconds,
+        total.cost,
+        total.estimate.cost if total.estimate else None,
+        whole=items.planned is not None and items.read >= items.planned,
+    ):
+        yield left
     if money.worst_case_items:
         yield (
             f"The cost of {words.items(money.worst_case_items)} includes an upper bound: the "

@@ -8,7 +8,7 @@ from llm_batch.records import Interval
 from llm_batch.report import words
 from llm_batch.report.calibration.sentences import headline_part, labels_to_make
 from llm_batch.report.manifest import Manifest
-from llm_batch.report.model import FUTURE, Report
+from llm_batch.report.model import FUTURE, Range, Report
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.sizes import sample_size
 
@@ -93,6 +93,37 @@ def _bounds(report: Report, interval: Interval, percent: bool) -> str:
     bounds = words.percent_range(interval) if percent else words.mean_range(interval)
     level = words.level(report.level)
     return f" ({level} interval {bounds}, {method(interval)}), {count}"
+
+
+def left_estimate(
+    seconds: float | None,
+    expected_seconds: Range | None,
+    cost: float | None,
+    expected_cost: Range | None,
+    whole: bool,
+) -> str:
+    """By what a run left the ranges of its estimate; empty where it did not.
+
+    Args:
+        seconds: What it took; ``None`` where that is not known, as for the others.
+        expected_seconds: Its estimate of that.
+        cost: USD that it cost.
+        expected_cost: Its estimate of that.
+        whole: Whether all items were played: else less than the least says nothing.
+    """
+    told = []
+    for verb, value, expected, shown in (
+        ("took", seconds, expected_seconds, words.duration),
+        ("cost", cost, expected_cost, words.usd),
+    ):
+        if value is None or expected is None:
+            continue
+        # What reads the same as a bound has not left it.
+        least, most = shown(expected.low), shown(expected.high)
+        above = value > expected.high and shown(value) != most
+        if above or (whole and value < expected.low and shown(value) != least):
+            told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
+    return f"The run left its estimate: it {' and '.join(told)}." if told else ""
 
 
 def for_paper(report: Report, manifest: Manifest) -> str:
