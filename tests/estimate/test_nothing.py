@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -442,3 +443,15 @@ def test_the_time_of_an_embedded_model_is_what_this_machine_takes(
 def test_an_embedded_model_that_is_not_here_is_assumed() -> None:
     made = nothing(single("local/x", limits={"workers": 10}), 400)
     assert not any("measured on this machine" in line for line in made.assumptions)
+
+
+def test_the_rule_of_thumb_on_the_page_is_what_the_prices_give() -> None:
+    page = Path(__file__).parents[2] / "docs" / "estimate.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    (told,) = re.findall(r"\*\*\"30,000 items cost \$50 to \$200.*?`gpt-4o`\.", text)
+    for model in ("claude-haiku-4-5", "gpt-4o-mini", "gpt-4o"):
+        cost = value(nothing(config(model, model), 30_000).cost)
+        assert f"${cost:.2f} with `{model}`" in told
+        assert (50 <= cost <= 200) == (model == "claude-haiku-4-5")
+    cheap = value(nothing(config("gpt-4o-mini", "gpt-4o-mini"), 30_000).cost)
+    assert f"{50 / cheap:.1f} to {200 / cheap:.1f} times as long" in told
