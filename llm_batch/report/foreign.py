@@ -62,6 +62,7 @@ class ForeignFile:
         read = ForeignRows(path, columns.delimiter, columns.encoding, columns.sheet)
         self._rows = read.rows
         self._decimal_comma = read.decimal_comma
+        self._other_sheets = read.other_sheets
         self._check_fields()
         self._rows = self._chosen()
         id_field = columns.id or next(
@@ -246,10 +247,10 @@ class ForeignFile:
             known = self._paths()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             listed = ", ".join(clean(path, 40) for path in (near or known[:20]))
-            raise ConfigError(
-                f"--{flag} {name}: no row of {self.name} has this field",
-                f"did you mean {listed}?" if near else f"it has: {listed}",
-            )
+            hint = f"did you mean {listed}?" if near else f"it has: {listed}"
+            if self._other_sheets:
+                hint += f"; or another sheet: --sheet {shlex.quote(self._other_sheets[0])}"
+            raise ConfigError(f"--{flag} {name}: no row of {self.name} has this field", hint)
 
 
 class ForeignRows:
@@ -259,6 +260,7 @@ class ForeignRows:
         rows: The rows.
         decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
         notes: What was not as one expects of such a file, a sentence each.
+        other_sheets: Of a workbook, those that were not read.
 
     Raises:
         OutputError: The file cannot be read, or a row of it.
@@ -292,6 +294,7 @@ class ForeignRows:
             raise OutputError(error.message, error.hint) from error
         self.decimal_comma = source.is_table and source.shape.delimiter != ","
         self.notes = tuple(f"{note}." for note in source.notes)
+        self.other_sheets = source.shape.other_sheets
 
 
 def _worth(vocabulary: Vocabulary) -> str:

@@ -13,7 +13,7 @@ import pytest
 from llm_batch.config import Data
 from llm_batch.dataset import draw
 from llm_batch.dataset.source import Source
-from llm_batch.errors import DataError
+from llm_batch.errors import ConfigError, DataError
 from llm_batch.report.build import build_report
 from llm_batch.report.model import Columns
 from tests.workbooks import Day, Wrong, ods, xlsx, zipped
@@ -147,3 +147,6 @@ def test_run_and_report_read_the_same_rows(tmp_path: Path) -> None:
         assert "the sheet 'Data' is read, not Notes" in drawn.notes[0]
     report = build_report(path, columns=Columns("score", "id", sheet="2"))
     assert report.items.scored == 2
+    with pytest.raises(ConfigError, match="no row of") as caught:
+        build_report(path, columns=Columns("score", "id"))
+    assert caught.value.hint == "it has: about; or another sheet: --sheet Data"
