@@ -112,16 +112,16 @@ def left_estimate(
         whole: Whether all items were played: else less than the least says nothing.
     """
     told = []
-    for verb, value, expected, shown in (
-        ("took", seconds, expected_seconds, words.duration),
-        ("cost", cost, expected_cost, words.usd),
+    for verb, value, expected, shown, slack in (
+        ("took", seconds, expected_seconds, words.duration, 1.0),  # less nobody waits for
+        ("cost", cost, expected_cost, words.usd, 0.0),
     ):
         if value is None or expected is None:
             continue
         # What reads the same as a bound has not left it.
         least, most = shown(expected.low), shown(expected.high)
-        above = value > expected.high and shown(value) != most
-        if above or (whole and value < expected.low and shown(value) != least):
+        above = value > expected.high + slack and shown(value) != most
+        if above or (whole and value < expected.low - slack and shown(value) != least):
             told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
     return f"The run left its estimate: it {' and '.join(told)}." if told else ""
 

@@ -146,6 +146,7 @@ def test_results_without_any_call_have_no_breakdown(tmp_path: Path) -> None:
     [
         (12.0, 0.03, True, ""),
         (15.004, 0.04, True, ""),
+        (15.9, 0.04, True, ""),
         (159.0, 0.03, True, "it took 2 min 39 s (estimated 8.0 s to 15 s)."),
         (12.0, 0.09, False, "it cost $0.090 (estimated $0.020 to $0.040)."),
         (2.0, 0.001, True,
@@ -153,7 +154,7 @@ def test_results_without_any_call_have_no_breakdown(tmp_path: Path) -> None:
         (2.0, 0.001, False, ""),
         (None, None, True, ""),
     ],
-    ids=["within", "reads the same", "too long", "too dear", "less", "less so far", "unknown"],
+    ids=["within", "reads the same", "a moment more", "too long", "too dear", "less", "less so far", "unknown"],
 )  # fmt: skip
 def test_a_run_that_left_its_estimate_is_told(
     seconds: float | None, cost: float | None, whole: bool, told: str
