@@ -154,7 +154,8 @@ def test_results_without_any_call_have_no_breakdown(tmp_path: Path) -> None:
         (2.0, 0.001, False, ""),
         (None, None, True, ""),
     ],
-    ids=["within", "reads the same", "a moment more", "too long", "too dear", "less", "less so far", "unknown"],
+    ids=["within", "reads the same", "a moment more", "too long", "too dear", "less",
+         "less so far", "unknown"],
 )  # fmt: skip
 def test_a_run_that_left_its_estimate_is_told(
     seconds: float | None, cost: float | None, whole: bool, told: str
