@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from llm_batch.providers import embedded
+from llm_batch.sending.providers import embedded
 from tests.project import Project
 
 settings.register_profile("untimed", deadline=None)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from llm_batch.config import Data
+from llm_batch.chain.config import Data
 from llm_batch.dataset import draw
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError
-from llm_batch.report.build import build_report
-from llm_batch.report.model import Columns
+from llm_batch.reporting.build import build_report
+from llm_batch.reporting.model import Columns
 from tests.workbooks import Day, Wrong, ods, xlsx, zipped
 
 ROWS: list[list[Any]] = [["id", "question", "score"], [1, "Where?", 0.5], [2.0, "Who?", 1]]

@@ -1,0 +1,491 @@
+"""Labels made by a person: items in a seeded order, blind to the judge, into a file.
+
+Items stand in a seeded order of their own, as a sample does in a dataset: the first n are a
+random subset of the run, and a larger n extends it. So the labels are what the prediction-powered
+estimate of a report needs, wherever the person stops.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import heapq
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from llm_batch.dataset.drawn import order_key
+from llm_batch.dataset.shape import kind_of_binary
+from llm_batch.dataset.source import Source
+from llm_batch.errors import ConfigError, DataError, OutputError
+from llm_batch.paper.words import clean
+from llm_batch.record.files import replace, typed_path
+from llm_batch.reporting.csv import guarded, unguarded
+from llm_batch.reporting.items import ItemLine, decoded_item
+from llm_batch.reporting.judging.labels import (
+    BY_VERDICT,
+    DRAWN_COLUMN,
+    LABEL_COLUMNS,
+    SKIP,
+    no_label,
+    words_of_labels,
+)
+from llm_batch.reporting.lines import UNREADABLE, bounded_lines
+from llm_batch.reporting.manifest import read_manifest
+from llm_batch.reporting.reference import REFERENCE_NAMES
+
+_HALF_BLOCK = 5
+
+
+class _Head(msgspec.Struct):
+    id: str
+    status: str
+    score: float | None = None
+    passed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item as a person sees it, without anything the judge said.
+
+    Attributes:
+        id: The item.
+        fields: Name and text of its fields.
+        reference: The same of the right answer; empty where the data has none.
+        answers: Step and text of what is to be judged.
+    """
+
+    id: str
+    fields: tuple[tuple[str, str], ...]
+    reference: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, str], ...]
+
+
+class Subset:
+    """The items of a run that can be labelled, in a seeded random order.
+
+    Args:
+        results: What ``llmb run`` wrote.
+        seed: Of the order.
+        n: How many to draw.
+        show: Fields to show, in this order; none for all of them but the id.
+        by_verdict: Draw as many items the judge passed as it failed, as long as there are.
+
+    Attributes:
+        ids: The first n, in order.
+        items: How many items can be labelled: those with a verdict or score of the judge, or all
+            with an answer where nothing has a score.
+        known: Every id in the results.
+        pass_rate: The judge's, or ``None`` without verdicts.
+
+    Raises:
+        OutputError: The file cannot be read or is no results file, or no item has an answer.
+        ConfigError: No item has a field that is to be shown, or the judge gave one verdict to all.
+    """
+
+    def __init__(
+        self,
+        results: Path,
+        seed: int,
+        n: int,
+        show: Sequence[str] = (),
+        by_verdict: bool = False,
+    ) -> None:
+        self._path = results
+        self._show = tuple(show)
+        self._places: dict[str, int] = {}
+        heads = self._read()
+        scored = [head for head in heads if head.score is not None or head.passed is not None]
+        usable = scored or [head for head in heads if head.status == "ok"]
+        if not usable:
+            raise OutputError(
+                f"{results} has no item with an answer to label", "play some: llmb run"
+            )
+        self.known = frozenset(self._places)
+        self.items = len(usable)
+        verdicts = [head.passed for head in usable if head.passed is not None]
+        self.pass_rate = sum(verdicts) / len(verdicts) if verdicts else None
+
+        # Another order than that of the run: what finished first there is not first here.
+        def order(head: _Head) -> Any:
+            return order_key(seed, f"label\n{head.id}")
+
+        self.ids = tuple(
+            head.id
+            for head in (
+                _by_verdict(sorted(usable, key=order), results)[:n]
+                if by_verdict
+                else heapq.nsmallest(n, usable, key=order)
+            )
+        )
+        manifest, _ = read_manifest(results)
+        self._judge = manifest.judge if manifest else ""
+        self._answer = manifest.answer_step if manifest else ""
+        self._scored = bool(scored)
+        if self._show:
+            self._check_fields()
+
+    def card(self, item: str) -> Card:
+        """What to show of an item."""
+        line = self._line(item)
+        texts = {name: _text(value) for name, value in line.fields.items() if value is not None}
+        names = self._show or tuple(
+            name for name, text in texts.items() if name not in REFERENCE_NAMES and text != item
+        )
+        reference = [name for name in REFERENCE_NAMES if name in texts and name not in names]
+        return Card(
+            id=item,
+            fields=tuple((name, texts[name]) for name in names if name in texts),
+            reference=tuple((name, texts[name]) for name in reference[:1]),
+            answers=tuple((step, _text(value)) for step, value in self._answers(line.outputs)),
+        )
+
+    def _answers(self, outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The outputs that are judged: never the judge's own, nor what comes after it."""
+        if self._answer in outputs:
+            return [(self._answer, outputs[self._answer])]
+        names = list(outputs)
+        if self._judge in names:
+            names = names[: names.index(self._judge)]
+        elif self._scored:
+            names = names[:-1]  # the score nearly always ends the chain
+        texts = [name for name in names if isinstance(outputs[name], str)]
+        return [(name, outputs[name]) for name in texts[-1:] or names]
+
+    def _read(self) -> list[_Head]:
+        """Id, status and verdict of every item, each id once."""
+        decode = msgspec.json.Decoder(_Head).decode
+        heads = []
+        try:
+            with open(self._path, "rb") as file:
+                place = 0
+                for number, line in enumerate(bounded_lines(file), 1):
+                    try:
+                        head = decode(line)
+                    except UNREADABLE as error:
+                        if number == 1:
+                            raise OutputError(
+                                f"{self._path} is not a results file: its first line has no id "
+                                "and status",
+                                "label what llmb run wrote: llmb label results.jsonl",
+                            ) from error
+                        if line.endswith(b"\n") and not line.isspace():
+                            decoded_item(line, f"{self._path}, line {number}")  # says what is wrong
+                        head = None
+                    if head is not None and head.id not in self._places:
+                        self._places[head.id] = place
+                        heads.append(head)
+                    place = file.tell()
+        except OSError as error:
+            raise OutputError(
+                f"cannot read {self._path}: {error.strerror or error}", "make results: llmb run"
+            ) from error
+        return heads
+
+    def _line(self, item: str) -> ItemLine:
+        with open(self._path, "rb") as file:
+            file.seek(self._places[item])
+            return decoded_item(file.readline(), f"{self._path}: the line of {clean(item, 60)!r}")
+
+    def _check_fields(self) -> None:
+        there = self._line(self.ids[0]).fields
+        missing = [name for name in self._show if name not in there]
+        if missing:
+            raise ConfigError(
+                f"--show {missing[0]}: the items have no such field",
+                f"they have: {', '.join(clean(name, 40) for name in there)}",
+            )
+
+
+def _by_verdict(ordered: Sequence[_Head], results: Path) -> list[_Head]:
+    """Items in blocks of five passes and five fails, in the given order within a block.
+
+    Any number of them from the start is balanced, and no one can tell a verdict from its place.
+    """
+    verdicts = [[head for head in ordered if head.passed is verdict] for verdict in (True, False)]
+    if not all(verdicts):
+        raise ConfigError(
+            f"--by-verdict: not both verdicts are in {results}",
+            "leave it out: items are then drawn from all",
+        )
+    place = {head.id: i for i, head in enumerate(ordered)}
+    drawn: list[_Head] = []
+    for start in range(0, max(map(len, verdicts)), _HALF_BLOCK):
+        block = [head for each in verdicts for head in each[start : start + _HALF_BLOCK]]
+        drawn += sorted(block, key=lambda head: place[head.id])
+    return drawn
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+PASS, FAIL = "1", "0"
+_SEED = re.compile(r"-?[0-9]{1,40}")
+
+
+class _Dialect(NamedTuple):
+    """How a CSV is written: what stands between cells, its encoding, line end and first line."""
+
+    delimiter: str
+    encoding: str = "utf-8"
+    line_end: str = "\n"
+    first: str = ""
+
+    def written(self, lines: Sequence[Sequence[str]]) -> bytes:
+        """The file with these cells; in UTF-8 where its encoding lacks a character of them."""
+        text = io.StringIO(newline="")
+        text.write(self.first + self.line_end if self.first else "")
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator=self.line_end)
+        writer.writerows(lines)
+        try:
+            return text.getvalue().encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.getvalue().encode("utf-8-sig")
+
+
+def _plain(column: str) -> str:
+    """The name of a column, whatever capitals and blanks a program gave it."""
+    return column.strip().casefold()
+
+
+def _label(text: str) -> str | None:
+    """A label as it is written here; ``None`` for what is none."""
+    word = text.strip().casefold()
+    if word == SKIP:
+        return SKIP
+    score = None if no_label(word) else words_of_labels([word], decimal_comma=True).score(word)
+    return {1.0: PASS, 0.0: FAIL}.get(score) if score is not None else None
+
+
+class LabelFile:
+    """The labels made so far; every change is on disk before the next item is shown.
+
+    Args:
+        path: The file; it need not exist.
+        seed: The seed asked for, or ``None`` to go on with that of the file.
+        default_seed: The seed of a new file when none is asked for.
+        now: The time, UTC.
+        by_verdict: Whether a new file's items are drawn within each verdict of the judge.
+
+    Attributes:
+        seed: Of the order that its items were drawn in.
+        by_verdict: Whether they are drawn within each verdict.
+        notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
+
+    Raises:
+        OutputError: The file cannot be read, or ``llmb label`` did not write it.
+        ConfigError: It was drawn with another seed, or in another way, than was asked for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seed: int | None,
+        default_seed: int = 42,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        by_verdict: bool = False,
+    ) -> None:
+        self.path = path
+        self.by_verdict = by_verdict
+        self.notes: tuple[str, ...] = ()
+        self._now = now
+        self._rows: dict[str, tuple[str, str]] = {}
+        self._more: dict[str, dict[str, str]] = {}
+        self._columns: tuple[str, ...] = LABEL_COLUMNS
+        if by_verdict:
+            self._columns += (DRAWN_COLUMN,)
+        self._dialect = _Dialect("\t" if path.suffix.lower() == ".tsv" else ",")
+        self._bytes = self._on_disk()
+        seeds = self._parse() if self._bytes is not None else set()
+        if seeds and seed is not None and seeds != {str(seed)}:
+            raise ConfigError(
+                f"{path} holds labels drawn with seed {min(seeds)}, not {seed}",
+                f"go on with --seed {min(seeds)}, or write another file: --output other.csv",
+            )
+        if seeds and by_verdict and not self.by_verdict:
+            raise ConfigError(
+                f"{path} holds labels drawn from all items, not within each verdict",
+                "go on without --by-verdict, or write another file: --output other.csv",
+            )
+        drawn = int(min(seeds)) if seeds else default_seed
+        self.seed = drawn if seed is None else seed
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The label of each item, skipped ones included, oldest first."""
+        return {item: label for item, (label, _) in self._rows.items()}
+
+    def add(self, item: str, label: str) -> None:
+        """Write a label.
+
+        Raises:
+            OutputError: The file cannot be written, or was changed by another program.
+        """
+        at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._write({**self._rows, item: (label, at)})
+
+    def undo(self) -> str | None:
+        """Take the newest label back; its item, or ``None`` where there is none.
+
+        Raises:
+            OutputError: As for `add`.
+        """
+        if not self._rows:
+            return None
+        last = next(reversed(self._rows))
+        self._write({item: row for item, row in self._rows.items() if item != last})
+        return last
+
+    def _parse(self) -> set[str]:
+        """Take the rows of the file over; returns the seeds they name."""
+        if not self._bytes:
+            return set()
+        if kind_of_binary(self._bytes) is not None:
+            raise OutputError(
+                f"{self.path} is a workbook, and llmb label writes CSV",
+                "save its sheet as CSV (in Excel: File, Save As, CSV UTF-8) and name that with "
+                "--output; llmb report --labels reads a workbook too",
+            )
+        try:
+            with Source("-", "csv", io.BytesIO(self._bytes), by_config=False) as source:
+                rows = [(number, fields) for number, fields, *_ in source.rows()]
+                self._take_dialect(source)
+        except DataError as error:
+            raise self._foreign(error.message) from error
+        for number, row in rows:
+            if isinstance(row, str):
+                raise self._foreign(f"line {number}: {row}")
+            self._take(number, {_plain(name): text for name, text in row.items()})
+        seeds = {row["seed"] for row in self._more.values()}
+        if len(seeds) > 1:
+            raise self._foreign("its labels are of several seeds")
+        self.by_verdict = any(_plain(name) == DRAWN_COLUMN for name in self._columns)
+        return seeds
+
+    def _take_dialect(self, source: Source) -> None:
+        """Keep to how the file is written: Excel reads only its own dialect without questions."""
+        assert self._bytes is not None
+        shape = source.shape
+        if not shape.columns:
+            return
+        there = {_plain(name) for name in shape.columns}
+        if missing := [name for name in LABEL_COLUMNS if name not in there]:
+            raise self._foreign(f"it has no column {missing[0]}")
+        if shape.unnamed:
+            raise self._foreign("a column holds something and has no name")
+        if len(there - {""}) < sum(map(bool, shape.columns)):
+            raise self._foreign("two columns have one name")
+        self._columns = tuple(name for name in shape.columns if name)
+        self._dialect = _Dialect(
+            shape.delimiter,
+            "utf-8-sig" if self._bytes.startswith(codecs.BOM_UTF8) else shape.encoding,
+            "\r\n" if b"\r" in self._bytes else "\n",
+            f"sep={shape.delimiter}" if shape.lines_before else "",
+        )
+        told = (note.removeprefix("standard input is ") for note in source.notes)
+        self.notes = tuple(
+            f"{self.path} is {note}, and is written so" for note in told if note.startswith("read ")
+        )
+
+    def _take(self, number: int, values: dict[str, str]) -> None:
+        """Take over a row, and all columns that somebody added.
+
+        Raises:
+            OutputError: It is none that ``llmb label`` wrote, or not any more.
+        """
+        item, label = unguarded(values["id"]), _label(values["label"])
+        where = f"line {number}"
+        if label is None:
+            raise self._foreign(f"{where}: {clean(values['label'], 40)!r} is no label")
+        if not item or item in self._rows:
+            raise self._foreign(f"{where}: the id {clean(item, 60)!r} is empty or comes again")
+        if not _SEED.fullmatch(values["seed"].strip()):
+            raise self._foreign(f"{where}: {clean(values['seed'], 40)!r} is no seed")
+        if values.get(DRAWN_COLUMN, BY_VERDICT) != BY_VERDICT:
+            raise self._foreign(f"{where}: {clean(values[DRAWN_COLUMN], 40)!r} is no way to draw")
+        self._rows[item] = (label, values["labelled_at"])
+        self._more[item] = values | {"seed": values["seed"].strip()}
+
+    def _foreign(self, why: str) -> OutputError:
+        return OutputError(
+            f"{self.path} is not a file that llmb label wrote, or was changed since: {why}",
+            "report on it with --labels, or write another file: --output other.csv",
+        )
+
+    def _write(self, rows: dict[str, tuple[str, str]]) -> None:
+        """Replace the file, whole or not at all."""
+        if self._on_disk() != self._bytes:
+            raise OutputError(
+                f"{self.path} was changed by another program while you labelled; it is left as "
+                "it is now",
+                "run the same command again: it goes on from what the file holds",
+            )
+        lines: list[Sequence[str]] = [self._columns]
+        for item, (label, at) in rows.items():
+            own = {"id": guarded(item), "label": label, "labelled_at": at, "seed": str(self.seed)}
+            values = {DRAWN_COLUMN: BY_VERDICT, **self._more.get(item, {}), **own}
+            lines.append([values.get(_plain(name), "") for name in self._columns])
+        content = self._dialect.written(lines)
+        try:
+            replace(typed_path(self.path, "--output"), content)  # a link stays one
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._rows, self._bytes = rows, content
+
+    def _on_disk(self) -> bytes | None:
+        typed_path(self.path, "--output")
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+
+__all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Session", "Subset"]
+
+
+class Session:
+    """One sitting: which item is next, and what was said of it.
+
+    Args:
+        subset: The items to label.
+        file: Where labels go.
+
+    Raises:
+        OutputError: The file's labels are all for items of other results.
+    """
+
+    def __init__(self, subset: Subset, file: LabelFile) -> None:
+        self._subset = subset
+        self._file = file
+        if file.labels and subset.known.isdisjoint(file.labels):
+            raise OutputError(
+                f"none of the items labelled in {file.path} is in these results",
+                "write another file: --output other.csv",
+            )
+
+    @property
+    def total(self) -> int:
+        """Items to label in all."""
+        return len(self._subset.ids)
+
+    @property
+    def done(self) -> int:
+        """Items labelled or skipped."""
+        labels = self._file.labels
+        return sum(item in labels for item in self._subset.ids)
+
+    def card(self) -> Card | None:
+        """The next item, or ``None`` when all are done."""
+        labels = self._file.labels
+        item = next((item for item in self._subset.ids if item not in labels), None)
+        return None if item is None else self._subset.card(item)
