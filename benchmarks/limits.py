@@ -178,7 +178,8 @@ def ours(setting: Setting, server: Server, requests: int, minute: float) -> None
 
 def naive(setting: Setting, server: Server, requests: int, minute: float) -> None:
     """Threads that send as fast as they can and back off when refused: ten where we must learn."""
-    threads_of = setting.workers if setting.tell is None else 10
+    own = setting.tell is None or setting.strays
+    threads_of = setting.workers if own else 10
     import urllib3
 
     pool = urllib3.PoolManager(maxsize=threads_of, retries=False)
