@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from llm_batch.limits import Limiter  # noqa: E402
+from llm_batch.sending.limits import Limiter  # noqa: E402
 from tests.server.limits import Limiter as ServerLimiter  # noqa: E402
 from tests.simulated import Simulation  # noqa: E402
 
