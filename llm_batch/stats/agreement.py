@@ -17,6 +17,9 @@ from llm_batch.stats.interval import jeffreys, wilson, z_value
 
 Weights = Literal["none", "linear", "quadratic"]
 
+#: Items added to a table of more than two classes, all its cells together.
+_SPREAD_OVER_CELLS = 2.5
+
 
 @dataclass(frozen=True, slots=True)
 class BinaryTable:
@@ -54,9 +57,9 @@ class Kappa:
     """Agreement beyond chance: 1 is perfect, 0 is what chance gives, below 0 is worse.
 
     Attributes:
-        interval: Kappa with its bounds, cut to [-1, 1]. Of two classes they have width even for
-            perfect agreement, where the standard error is 0: a few items that all agree do not
-            prove that all others would. Of more classes they are then ``None``.
+        interval: Kappa with its bounds, cut to [-1, 1]. They have width even for perfect
+            agreement, where the standard error is 0: a few items that all agree do not prove that
+            all others would.
         standard_error: ``None`` when kappa is undefined.
     """
 
@@ -113,7 +116,10 @@ def cohen_kappa(
             the weights are unknown, or ``level`` is not between 0 and 1.
 
     Bounds of two classes are those of the table with an item more in each cell: with 20 to 100
-    items they cover 93.7 % or more, the plain ones 84.8 %. Of more classes they are the plain ones.
+    items they cover 93.7 % or more, the plain ones 84.8 %. Of more classes they are those of the
+    table with two and a half items more, spread evenly over its cells, with Student's t of n/2
+    degrees of freedom: of 3 to 10 classes, with all three weights and 20 to 200 items, they cover
+    92.9 % or more, the plain ones 56 %.
 
     Cohen (1960, 1968); standard error by Fleiss, Cohen and Everitt (1969), eq. 8 and 13. Agrees
     with scikit-learn ``cohen_kappa_score`` and statsmodels ``cohens_kappa``. Known answer:
@@ -125,47 +131,51 @@ def cohen_kappa(
 def _kappa(
     counts: Sequence[Sequence[float]], weights: Weights, level: float, smooth: bool
 ) -> Kappa:
-    z = z_value(level)
+    z_value(level)
     k = len(counts)
     if k < 2 or any(len(row) != k for row in counts):
         raise ValueError("counts must be a square table of at least 2 classes")
     if any(count < 0 for row in counts for count in row):
         raise ValueError("counts must not be negative")
-    n = round(sum(map(sum, counts)))
+    size = sum(map(sum, counts))
+    n = round(size)
     method = "kappa" if weights == "none" else f"kappa, {weights} weights"
     rows = [sum(row) for row in counts]
     columns = [sum(row[j] for row in counts) for j in range(k)]
     weight = [[_weight(i, j, k, weights) for j in range(k)] for i in range(k)]
     # With all items of both raters in one class chance agreement is 1 and kappa is 0/0.
-    if n == 0 or any(rows[i] == columns[i] == n for i in range(k)):
+    if n == 0 or any(rows[i] == columns[i] == size for i in range(k)):
         return Kappa(Interval(None, None, None, level, n, method), None)
-    p = [row / n for row in rows]
-    q = [column / n for column in columns]
+    p = [row / size for row in rows]
+    q = [column / size for column in columns]
     cells = [(i, j) for i in range(k) for j in range(k)]
-    observed = sum(weight[i][j] * counts[i][j] for i, j in cells) / n
+    observed = sum(weight[i][j] * counts[i][j] for i, j in cells) / size
     expected = sum(weight[i][j] * p[i] * q[j] for i, j in cells)
     kappa = (observed - expected) / (1 - expected)
     row_mean = [sum(weight[i][j] * q[j] for j in range(k)) for i in range(k)]
     column_mean = [sum(weight[i][j] * p[i] for i in range(k)) for j in range(k)]
     spread = (
         sum(
-            counts[i][j] / n * (weight[i][j] - (row_mean[i] + column_mean[j]) * (1 - kappa)) ** 2
+            counts[i][j] / size * (weight[i][j] - (row_mean[i] + column_mean[j]) * (1 - kappa)) ** 2
             for i, j in cells
         )
         - (kappa - expected * (1 - kappa)) ** 2
     )
     # Rounding leaves 1e-17 of either sign where the spread is 0.
-    error = sqrt(spread / n) / (1 - expected) if spread > 1e-15 else 0.0
+    error = sqrt(spread / size) / (1 - expected) if spread > 1e-15 else 0.0
     if smooth:
         return Kappa(Interval(kappa, None, None, level, n, method), error)
-    middle, wide = kappa, error
-    if k == 2:  # with 20 to 60 items the plain bounds of two classes cover 85 to 90 %
-        filled = _kappa([[count + 1 for count in row] for row in counts], weights, level, True)
-        middle, wide = filled.interval.value or kappa, filled.standard_error or error
-    if wide == 0:
-        return Kappa(Interval(kappa, None, None, level, n, method), error)
-    low, high = max(-1.0, middle - z * wide), min(1.0, middle + z * wide)
-    return Kappa(Interval(kappa, min(low, kappa), max(high, kappa), level, n, method), error)
+    # The plain bounds cover 56 to 90 % with 20 to 60 items (simulated).
+    more = 1.0 if k == 2 else _SPREAD_OVER_CELLS / k**2
+    filled = _kappa([[count + more for count in row] for row in counts], weights, level, True)
+    half = z_value(level) * (filled.standard_error or error)
+    if k > 2:
+        from scipy.special import stdtrit
+
+        half *= -float(stdtrit(n / 2, (1 - level) / 2)) / z_value(level)
+    middle = kappa if filled.interval.value is None else filled.interval.value
+    low, high = max(-1.0, min(middle - half, kappa)), min(1.0, max(middle + half, kappa))
+    return Kappa(Interval(kappa, low, high, level, n, method), error)
 
 
 def _weight(i: int, j: int, k: int, weights: Weights) -> float:

@@ -58,9 +58,6 @@ def test_kappa_agrees_with_scikit_learn_and_its_error_with_statsmodels(
         theirs = cohens_kappa(counts, wt=None if weights == "none" else weights)
     if kappa.standard_error:
         assert kappa.standard_error == pytest.approx(float(theirs.std_kappa), rel=1e-6, abs=1e-7)
-        if len(counts) > 2:
-            assert kappa.interval.low == pytest.approx(max(-1.0, float(theirs.kappa_low)), abs=1e-7)
-            assert kappa.interval.high == pytest.approx(min(1.0, float(theirs.kappa_upp)), abs=1e-7)
     else:
         assert float(theirs.var_kappa) == pytest.approx(0, abs=1e-9)
 
@@ -100,7 +97,7 @@ def test_perfect_agreement_of_a_few_items_claims_no_certainty() -> None:
     assert kappa.interval.low == pytest.approx(0.348, abs=1e-3)
     assert kappa.standard_error == 0
     three = cohen_kappa(((5, 0, 0), (0, 5, 0), (0, 0, 5))).interval
-    assert three.low is three.high is None
+    assert three.low == pytest.approx(0.6116, abs=1e-4) and three.high == 1
 
 
 def test_bounds_of_kappa_are_those_of_a_table_with_an_item_more_in_each_cell() -> None:
@@ -108,6 +105,22 @@ def test_bounds_of_kappa_are_those_of_a_table_with_an_item_more_in_each_cell() -
     error, middle = filled.standard_error or 0.0, filled.interval.value or 0.0
     assert found.interval.low == pytest.approx(middle - 1.95996 * error, abs=1e-4)
     assert found.interval.high == pytest.approx(middle + 1.95996 * error, abs=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
+def test_bounds_of_more_classes_are_those_of_a_table_with_two_and_a_half_items_more(
+    weights: str,
+) -> None:
+    from scipy.stats import t
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    counts = ((8, 2, 0), (1, 9, 3), (0, 2, 5))
+    filled = [[count + 2.5 / 9 for count in row] for row in counts]
+    theirs = cohens_kappa(filled, wt=None if weights == "none" else weights)
+    found = cohen_kappa(counts, weights).interval  # type: ignore[arg-type]
+    half = t.ppf(0.975, 15) * theirs.std_kappa
+    assert found.low == pytest.approx(theirs.kappa - half, abs=1e-9)
+    assert found.high == pytest.approx(min(1.0, theirs.kappa + half), abs=1e-9)
 
 
 @pytest.mark.parametrize(
