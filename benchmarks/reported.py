@@ -70,6 +70,19 @@ def settings() -> Iterator[Reported]:
             "rate, hard items fail to answer", f"{played} of 500, {missing:.0%} missing", 0.75,
             _missing(played, missing),
         )  # fmt: skip
+    for played, missing in ((500, 0.1), (100, 0.05)):
+        yield Reported(
+            "mean, bad answers get no score", f"{played} of 5,000, {missing:.0%} missing", 4.15,
+            _missing_scores(played, missing),
+        )  # fmt: skip
+    yield Reported("mean, whole dataset, bad ones lost", "500 of 500, 7% missing, future", 4.15,
+                   _missing_scores(500, 0.07, 500))  # fmt: skip
+    yield Reported("all pass, fails get no verdict", "100 items, rate=0.95", 0.95, _all_pass())
+    for n, known in ((20, True), (60, True), (20, False), (60, False)):
+        yield Reported(
+            "mean, 9 in 10 scores the best", f"{n} scores, ends {'known' if known else 'unknown'}",
+            4.81, _ceiling(n, known),
+        )  # fmt: skip
     yield Reported("rate, whole dataset judged", "500 of 500, future items", 0.75, _missing(500, 0))
     for rate in (0.98, 0.95, 0.8):
         yield Reported(
@@ -91,6 +104,7 @@ def _write(
     population: int | None = None,
     stratify: str | None = None,
     strata: dict[str, int] | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> Path:
     """A results file and its manifest."""
     path = folder / f"{name}.jsonl"
@@ -107,7 +121,8 @@ def _write(
     path.write_bytes(b"\n".join(lines) + b"\n")
     manifest = {
         "schema": 1, "run_id": "r", "created_at": "2026-11-23T21:55:00Z", "engine": "threads",
-        "config": {"steps": [], "score": {"field": "judge.score", "pass_at": 1.0, "labels": {}}},
+        "config": {"steps": [], "score": {"field": "judge.score", "pass_at": 1.0, "labels": {},
+                   **(dict(zip(("min", "max"), scale, strict=True)) if scale else {})}},
         "dataset": {"path": "q.jsonl", "n": population, "skipped": 0, "strata": strata},
         "sample": {"size": len(lines), "seed": 42, "stratify": stratify},
         "totals": {"status": "done", "items": {}, "calls": 1, "seconds": 1.0},
@@ -122,6 +137,10 @@ def _verdict(passed: bool, **more: Any) -> dict[str, Any]:
 
 def _rate(report: Report) -> Found:
     return report.pass_rate.rate.low, report.pass_rate.rate.high
+
+
+def _mean(report: Report) -> Found:
+    return report.scores.mean.low, report.scores.mean.high
 
 
 def _by_verdict(rate: float) -> Callable[[random.Random, Path], Found]:
@@ -155,6 +174,45 @@ def _missing(played: int, missing: float) -> Callable[[random.Random, Path], Fou
             lost = not passed and draw.random() < missing / 0.25
             rows.append({"status": "timeout"} if lost else _verdict(passed))
         return _rate(build_report(_write(folder, rows, population=500), calls=False))
+
+    return run
+
+
+def _missing_scores(
+    played: int, missing: float, population: int = 5000
+) -> Callable[[random.Random, Path], Found]:
+    """Scores of 1 to 5; of those that would be 1 or 2 some are never given."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows: list[dict[str, Any]] = []
+        for score in draw.choices((1, 2, 3, 4, 5), (7, 5, 8, 26, 54), k=played):
+            lost = score < 3 and draw.random() < missing / 0.12
+            rows.append({"status": "timeout"} if lost else {"score": float(score)})
+        path = _write(folder, rows, population=population, scale=(1, 5))
+        return _mean(build_report(path, calls=False))
+
+    return run
+
+
+def _all_pass() -> Callable[[random.Random, Path], Found]:
+    """Every item that would fail gets no verdict; the bound that is printed alone."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows = [
+            _verdict(True) if draw.random() < 0.95 else {"status": "timeout"} for _ in range(100)
+        ]
+        bound = build_report(_write(folder, rows), calls=False).pass_rate.bound
+        return (bound.low, bound.high) if bound else (None, None)
+
+    return run
+
+
+def _ceiling(n: int, known: bool) -> Callable[[random.Random, Path], Found]:
+    def run(draw: random.Random, folder: Path) -> Found:
+        rows = [{"score": float(score)} for score in draw.choices((5, 4, 3, 1), (90, 5, 3, 2), k=n)]
+        return _mean(
+            build_report(_write(folder, rows, scale=(1, 5) if known else None), calls=False)
+        )
 
     return run
 

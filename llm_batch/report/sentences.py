@@ -6,14 +6,14 @@ from llm_batch.records import Interval
 from llm_batch.report import words
 from llm_batch.report.calibration.sentences import headline_part, labels_to_make
 from llm_batch.report.model import Report
-from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
+from llm_batch.stats.interval import ALL_SCORED, ON_SCALE, WHATEVER_MISSING
 from llm_batch.stats.sizes import sample_size
 
 _METHODS = {
     "wilson": "Wilson",
     "wilson, finite population": "Wilson with finite population",
     "t": "Student's t",
-    "t, half a score at each end": "Student's t with half a score more at each end of the scale",
+    ON_SCALE: "Student's t with half a score more at each end of the scale",
     "t, finite population": "Student's t with finite population",
     "clopper-pearson": "Clopper-Pearson",
     "hypergeometric, exact": "exact hypergeometric",
