@@ -22,6 +22,7 @@ from llm_batch.report.calibration.model import LabelSource
 from llm_batch.report.comparison import compare_reports
 from llm_batch.report.comparison.sentences import told
 from llm_batch.report.model import Report
+from llm_batch.stats.agreement import rank_agreement
 from llm_batch.stats.power import paired_rates_size
 
 _encode = msgspec.json.Encoder().encode
@@ -70,6 +71,13 @@ def settings() -> Iterator[Reported]:
             "rate, hard items fail to answer", f"{played} of 500, {missing:.0%} missing", 0.75,
             _missing(played, missing),
         )  # fmt: skip
+    for labels in (30, 60, 200):
+        for figure, truth in (("corrected mean", 3.4), ("bias", 0.23), ("Spearman", None),
+                              ("Kendall", None)):  # fmt: skip
+            yield Reported(
+                f"score judge, {figure}", f"{labels} labels of 600, scores 1 to 5",
+                _score_truth(figure) if truth is None else truth, _score_judge(labels, figure),
+            )  # fmt: skip
     for played, missing in ((500, 0.1), (100, 0.05)):
         yield Reported(
             "mean, bad answers get no score", f"{played} of 5,000, {missing:.0%} missing", 4.15,
@@ -160,6 +168,53 @@ def _by_verdict(rate: float) -> Callable[[random.Random, Path], Found]:
         )
         corrected = report.calibration.corrected if report.calibration else None
         return (corrected.low, corrected.high) if corrected else (None, None)
+
+    return run
+
+
+#: What people give, how often, and by how much the judge is off: not past the ends.
+_PEOPLE = (((1, 2, 3, 4, 5), (10, 15, 20, 35, 20)), ((-1, 0, 1), (10, 50, 40)))
+
+
+def _graded(draw: random.Random, n: int) -> list[tuple[int, int]]:
+    """Labels and scores."""
+    (grades, shares), (steps, chances) = _PEOPLE
+    labels = draw.choices(grades, shares, k=n)
+    off = draw.choices(steps, chances, k=n)
+    return [(y, min(max(y + by, 1), 5)) for y, by in zip(labels, off, strict=True)]
+
+
+def _score_truth(figure: str) -> float:
+    """The correlation of very many items, which are all that the shares allow."""
+    (grades, shares), (steps, chances) = _PEOPLE
+    pairs = [
+        (y, min(max(y + by, 1), 5))
+        for y, share in zip(grades, shares, strict=True)
+        for by, chance in zip(steps, chances, strict=True)
+        for _ in range(share * chance // 50)
+    ]
+    found = rank_agreement([float(y) for y, _ in pairs], [float(f) for _, f in pairs])
+    return (found.spearman if figure == "Spearman" else found.kendall).value or 0.0
+
+
+def _score_judge(labels: int, figure: str) -> Callable[[random.Random, Path], Found]:
+    def run(draw: random.Random, folder: Path) -> Found:
+        pairs = _graded(draw, 600)
+        path = _write(folder, [{"score": float(f)} for _, f in pairs], scale=(1, 5))
+        file = folder / "labels.csv"
+        file.write_text(
+            "id,label\n" + "".join(f"{i},{y}\n" for i, (y, _) in enumerate(pairs[:labels]))
+        )
+        source = LabelSource(str(file), random=True)
+        report = build_report(path, labels=source, calls=False)
+        check = report.calibration.score_check if report.calibration else None
+        if check is None:
+            return None, None
+        found = {
+            "corrected mean": check.corrected, "bias": check.bias,
+            "Spearman": check.spearman, "Kendall": check.kendall,
+        }[figure]  # fmt: skip
+        return (found.low, found.high) if found else (None, None)
 
     return run
 

@@ -18,11 +18,17 @@ from llm_batch.report.model import (
     Spending,
     Status,
 )
-from llm_batch.report.rates import groups, in_order, pass_rate, scores, with_width
+from llm_batch.report.rates import groups, in_order, pass_rate, scores
 from llm_batch.report.spending import cost_breakdown
 from llm_batch.report.tally import StepTally, Tally
 from llm_batch.report.timeline import timeline
-from llm_batch.stats.interval import mean_t, median_interval, quantile, quantile_interval
+from llm_batch.stats.interval import (
+    mean_t,
+    median_interval,
+    quantile,
+    quantile_interval,
+    with_width,
+)
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
@@ -83,6 +89,9 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             tally.scores,
             level,
             clustered=counted.clusters is not None,
+            scale=(manifest.config.score.min, manifest.config.score.max)
+            if manifest.config.score
+            else (None, None),
         )
         if counted.labels
         else None,

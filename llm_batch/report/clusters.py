@@ -90,7 +90,9 @@ class ClusterTally:
     def mean(self, level: float, missing: float | None = None) -> Clustered:
         """The mean score, with missing scores left out or, where given, put in as this one."""
         sums = _sums(self._scores)
-        for cluster, n in self._unscored.items() if missing is not None else ():
+        if missing is None:
+            return clustered_mean(sums, level)
+        for cluster, n in self._unscored.items():
             own = sums.get(cluster, ClusterSums(0, 0.0, 0.0))
             total, squares = own.total + n * missing, own.squares + n * missing * missing
             sums[cluster] = ClusterSums(own.n + n, total, squares)

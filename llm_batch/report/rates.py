@@ -17,7 +17,6 @@ from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wan
 from llm_batch.stats.compare import difference_of, fisher_mid_p, unpaired_difference
 from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import (
-    ALL_SCORED,
     clopper_pearson,
     mean_and_sd,
     mean_on_scale,
@@ -29,6 +28,7 @@ from llm_batch.stats.interval import (
     quantile,
     wilson,
     wilson_finite,
+    with_width,
 )
 from llm_batch.stats.multiple import holm
 from llm_batch.stats.weighting import Stratum, effective_rate, stratified_mean, stratified_rate
@@ -248,13 +248,6 @@ def _mean(ordered: Sequence[float], asked: Asked, scale: tuple[float, float] | N
         if found.low is not None:
             return found
     return with_width(mean_t(ordered, asked.level))
-
-
-def with_width(interval: Interval) -> Interval:
-    """The same, but without bounds where these are one: equal scores prove no certainty."""
-    if interval.method != ALL_SCORED and interval.low == interval.high:
-        return replace(interval, low=None, high=None)
-    return interval
 
 
 @dataclass(frozen=True, slots=True)

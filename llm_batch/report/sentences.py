@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from llm_batch.records import Interval
 from llm_batch.report import words
-from llm_batch.report.calibration.sentences import headline_part, labels_to_make
+from llm_batch.report.calibration.sentences import (
+    headline_part,
+    labels_to_make,
+    mean_headline_part,
+)
 from llm_batch.report.model import Report
 from llm_batch.stats.interval import ALL_SCORED, ON_SCALE, WHATEVER_MISSING
 from llm_batch.stats.sizes import sample_size
@@ -22,6 +26,7 @@ _METHODS = {
     "wilson, stratified": "Wilson by strata, weighted",
     "t, stratified": "Student's t by strata, weighted",
     "ppi++, smoothed": "PPI++",
+    "ppi++, t": "PPI++ with Student's t",
     "rogan-gladen, lee et al.": "Rogan-Gladen, interval of Lee et al.",
     "begg-greenes, mover": "Begg and Greenes, labels by verdict",
     "wilson, labels alone": "Wilson, labels alone",
@@ -69,7 +74,9 @@ def _finding(report: Report) -> str:
         return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
     mean = report.scores.mean
     if mean.value is not None:
-        return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
+        told = f"{words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
+        corrected = mean_headline_part(report.calibration) if report.calibration else ""
+        return f"{corrected}; the judge alone says {told}" if corrected else f"Mean score {told}"
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
     return f"No result: {_all_failed(items.read)}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import erfc, floor, fsum, inf, isfinite, sqrt
 from statistics import NormalDist
 from typing import Literal, TypeGuard
@@ -384,6 +385,13 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
     unseen = 1.0 if population is None else 1 - n / population
     half = -float(stdtrit(n - 1, tail)) * sd * sqrt(unseen / n)
     return Interval(mean, mean - half, mean + half, level, n, method)
+
+
+def with_width(interval: Interval) -> Interval:
+    """The same, but without bounds where these are one: equal scores prove no certainty."""
+    if interval.method != ALL_SCORED and interval.low == interval.high:
+        return replace(interval, low=None, high=None)
+    return interval
 
 
 def quantile(sorted_values: Sequence[float], q: float) -> float | None:

@@ -13,6 +13,7 @@ from llm_batch.stats.agreement import (
     BinaryTable,
     agreement,
     cohen_kappa,
+    rank_agreement,
     sensitivity,
     specificity,
 )
@@ -171,3 +172,46 @@ def test_rates_of_a_judge_agree_with_scikit_learn(tp: int, fp: int, fn: int, tn:
 def test_negative_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         BinaryTable(both_yes=-1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ties", [True, False], ids=["ties", "no ties"])
+def test_rank_correlations_and_their_jackknife_agree_with_scipy(seed: int, ties: bool) -> None:
+    import numpy as np
+    from scipy import stats  # type: ignore[import-untyped]
+
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=40)
+    y = x + draw.normal(size=40)
+    if ties:
+        x, y = np.round(x), np.round(y)
+    found = rank_agreement(list(x), list(y))
+    for interval, by in ((found.spearman, stats.spearmanr), (found.kendall, stats.kendalltau)):
+        assert interval.value == pytest.approx(by(x, y)[0])
+        left = [math.atanh(by(np.delete(x, i), np.delete(y, i))[0]) for i in range(40)]
+        error = math.sqrt(39 * np.var(left))
+        half = stats.t.ppf(0.975, 38) * error
+        assert interval.low == pytest.approx(math.tanh(math.atanh(interval.value) - half))
+        assert interval.high == pytest.approx(math.tanh(math.atanh(interval.value) + half))
+
+
+@pytest.mark.parametrize(
+    ("labels", "judged", "value"),
+    [
+        ([3.0, 3.0, 3.0, 3.0, 3.0], [1.0, 2.0, 3.0, 4.0, 5.0], None),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 4.0, 6.0, 8.0, 9.0], 1.0),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0], -1.0),
+        ([], [], None),
+        ([1.0], [1.0], None),
+        ([1.0, 2.0], [2.0, 1.0], -1.0),
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 0.4472),
+    ],
+    ids=["one label", "same order", "opposite", "none", "one", "two", "one item apart"],
+)
+def test_ranks_that_say_little_have_no_bounds(
+    labels: list[float], judged: list[float], value: float | None
+) -> None:
+    found = rank_agreement(labels, judged)
+    for interval in (found.spearman, found.kendall):
+        assert interval.value == (value if value is None else pytest.approx(value, abs=1e-4))
+        assert interval.low is interval.high is None
