@@ -99,6 +99,13 @@ def settings() -> Iterator[Reported]:
     yield Reported("rate by strata, --by another", "the same, rate=0.8", 0.8, _strata(0.8, "topic"))
     yield Reported("no false alarm, a model-by-document effect", "40 documents x 10", 0, _pairs(10))
     yield Reported("no false alarm, paired, no clusters", "400 items, .2 change", 0, _pairs(1))
+    for n in (60, 384):
+        yield Reported("comparison, paired rates", f"{n} items, 10% gained, 6% lost", 0.04,
+                       _difference(n, "paired"))  # fmt: skip
+        yield Reported("comparison, unpaired rates", f"2 x {n} items, .9 and .7", -0.2,
+                       _difference(n, "unpaired"))  # fmt: skip
+        yield Reported("comparison, mean score", f"{n} items, rubric differences", 0.3,
+                       _difference(n, "scores"))  # fmt: skip
     yield Reported("power of a paired comparison", "10 points, .2 change, 155 items", 0, _power())
     yield Reported("no false alarm, small groups", "10 of 5 to 15 items, rate .95", 0, _groups(1))
     yield Reported("no false alarm, clustered groups", "5 groups, 60 documents x 8", 0, _groups(8))
@@ -320,6 +327,33 @@ def _told(folder: Path, runs: Sequence[list[dict[str, Any]]], cluster: str | Non
     comparison = compare_reports(paths, anyway=True, cluster=cluster).comparison
     rates = comparison.against[0].rates
     return rates is not None and told(comparison, rates)
+
+
+def _difference(n: int, kind: str) -> Callable[[random.Random, Path], Found]:
+    """Two runs of the same items, or of others where ``unpaired``, and the difference printed."""
+
+    def run(draw: random.Random, folder: Path) -> Found:
+        before: list[dict[str, Any]] = []
+        after: list[dict[str, Any]] = []
+        for i in range(n):
+            chance = draw.random()
+            if kind == "paired":
+                before.append(_verdict(chance > 0.1 and chance < 0.8))
+                after.append(_verdict(chance < 0.1 or 0.16 < chance < 0.8))
+            elif kind == "unpaired":
+                before.append(_verdict(chance < 0.9))
+                after.append(_verdict(draw.random() < 0.7, id=f"other {i}"))
+            else:
+                step = draw.choices((-2, -1, 0, 1, 2), (5, 15, 35, 35, 10))[0]
+                score = draw.choice((3.0, 4.0, 5.0))
+                before.append({"score": score})
+                after.append({"score": score + step})
+        paths = [_write(folder, rows, name=name) for rows, name in ((before, "a"), (after, "b"))]
+        against = compare_reports(paths, anyway=True).comparison.against[0]
+        found = against.scores if kind == "scores" else against.rates
+        return (found.difference.low, found.difference.high) if found else (None, None)
+
+    return run
 
 
 def _groups(size: int) -> Callable[[random.Random, Path], Found]:
