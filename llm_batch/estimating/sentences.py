@@ -220,13 +220,13 @@ def _factors(needed: Needed) -> Iterator[str]:
         source = f" (measured on {clusters.icc_from})" if clusters.icc_from else ""
         yield (
             f"Items come in {how_many}{named} of {clusters.mean_size:.3g}{counts}: at a "
-            f"correlation of {clusters.icc:.2g}{source} that multiplies the size by "
+            f"correlation of {clusters.icc:.2g}{source} whole clusters multiply the size by "
             f"{needed.design_effect:.3g}."
         )
-        if needed.n_drawn is not None and needed.n is not None and needed.n_drawn < needed.n:
+        if needed.n_drawn is not None and needed.n == needed.n_drawn:
             yield (
-                f"That is for whole clusters. Drawn one by one, as run does, few items share a "
-                f"cluster: {needed.n_drawn:,} are enough."
+                "Items are drawn one by one, as run does, so few share a cluster: that multiplies "
+                f"it by {needed.effect_of(needed.n):.3g}."
             )
     if needed.judge_factor > 1:
         yield (

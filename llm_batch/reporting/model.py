@@ -334,7 +334,8 @@ class Scores:
     """The scores as numbers, in their own unit.
 
     Attributes:
-        mean: Bounded for items like these.
+        mean: Bounded for items like these, and where more than 2 % of scores are missing on a scale
+            with known ends whatever these would have been.
         estimand: What the bounds speak of, in words.
         dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
             more and each has a score.
@@ -346,6 +347,9 @@ class Scores:
         excluded: Scores left out because they are beyond 1e100.
         unweighted: The mean without weights, given when ``mean`` is weighted because strata were
             drawn out of proportion.
+        least: The mean if every missing score were the least of the scale; ``None`` where none is
+            missing or the ends of the scale are not known.
+        most: The mean if every missing score were the greatest.
     """
 
     mean: Interval
@@ -358,6 +362,8 @@ class Scores:
     distribution: tuple[Bin, ...]
     excluded: int
     unweighted: Interval | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
