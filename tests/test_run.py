@@ -868,7 +868,7 @@ def test_nothing_waits_for_a_worker_while_the_question_stands(
         answered.set()
         return answer
 
-    monkeypatch.setitem(ENGINES, "threads", engine)  # type: ignore[arg-type]
+    monkeypatch.setitem(ENGINES, "threads", engine)
     project.answers = one_at_first
     summary = project.run(project.config(workers=8), confirm_overrun=confirm)
     assert summary.status == ("done" if answer else "overrun")
