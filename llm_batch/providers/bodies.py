@@ -19,8 +19,9 @@ _LONGEST_NUMBER = 400
 # What a reply means is said in its first few levels, and a reader has an end to its own.
 _DEEPEST = 200
 _BELOW = '"..."'
-# What lies between brackets, of which a string is one step, closed or not; and brackets.
-_STEPS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[{]++|[\]}]++)', re.DOTALL)
+# What lies between brackets, of which a string is one step, closed or not; and brackets, or the
+# end: without it a text that has none would be looked through anew from each of its places.
+_STEPS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[{]++|[\]}]++|\Z)', re.DOTALL)
 #: Why a stream ended that was cut: `llm_batch.endings` takes it for a failure of the server.
 CUT_OFF = "aborted before its last event"
 
@@ -97,7 +98,7 @@ def _without_depths(text: str) -> str:
     for step in _STEPS.finditer(text):
         brackets = step[1]
         before, count = depth, len(brackets)
-        if brackets[0] in "[{":
+        if brackets[:1] in ("[", "{"):
             depth += count
             if before <= _DEEPEST < depth:
                 kept += (text[start : step.start(1) + _DEEPEST - before], _BELOW)

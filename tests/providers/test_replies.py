@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Any
@@ -612,6 +613,15 @@ def test_an_answer_beside_what_has_no_floor_is_read(deep: bytes, place: str) -> 
     made = completion_from_reply(sent)
     assert (made.text, made.finish_reason, made.response_id) == ('4 ["{', "stop", "r1")
     assert made.usage is not None and made.usage.input_tokens == 3
+
+
+@pytest.mark.parametrize("tail", [b" ", b"a", b'"', b'\\"', b"]", b"{", b'"\\'])
+def test_what_follows_the_depths_takes_time_in_step_with_its_length(tail: bytes) -> None:
+    sent = PLAIN[:-1] + b', "x": ' + FLOORS["lists"] + b"}" + tail * 2_000_000
+    began = time.process_time()
+    with contextlib.suppress(Unavailable):
+        assert completion_from_reply(sent).text
+    assert time.process_time() - began < 10
 
 
 def test_an_error_without_a_floor_beside_an_answer_is_an_error() -> None:
