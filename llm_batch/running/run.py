@@ -247,6 +247,7 @@ class _Session:
         self._note: Callable[[], str] = str
         # USD that they hold already for a request, by its key.
         self._held_already: Callable[[str], float] = lambda key: 0.0
+        self._local: Engine | None = None
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
@@ -258,6 +259,7 @@ class _Session:
             Incomplete: The disk or the data failed on the way.
         """
         engine = self._engine()
+        self._local = engine if self._config.run.engine in ENGINES else None
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, self._held_already)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
@@ -369,8 +371,15 @@ class _Session:
         overrun = Overrun(spent, coming, expected, self._budget.cap)
         if self.confirm_overrun is None:
             self._say(f"{overrun}; it goes on, as was agreed")
-        elif not self.confirm_overrun(overrun):
+            return
+        # What waits for a worker would be sent while the question stands.
+        waiting = self._local.give_back() if self._local is not None else ()
+        if not self.confirm_overrun(overrun):
             self._stop("overrun", str(overrun))
+            return
+        for request in waiting:
+            assert self._local is not None  # it gave them back
+            self._local.submit(request)
 
     def _save_what_is_in_flight(self, engine: Engine) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""
