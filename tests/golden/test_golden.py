@@ -133,6 +133,7 @@ def test_progress_reads_as_it_did(
 ) -> None:
     clock = FakeClock()
     monkeypatch.setattr("time.monotonic", clock.now)
+    monkeypatch.setenv("COLUMNS", "80")
     with progress.Lines() if kind == "lines" else progress.Live() as display:
         for state in PROGRESS:
             clock.seconds += 60
