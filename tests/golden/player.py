@@ -55,6 +55,7 @@ def _become_llmb(words: list[str], cwd: str, imported: IO[bytes]) -> None:
         os.chdir(cwd)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
         sys.argv = ["llmb", *words]
+        sys.modules["__main__"].__package__ = None  # else the usage says python -m
         from llm_batch.cli import main
 
         main()

@@ -57,7 +57,8 @@ def _no_judge() -> tuple[list[Result], dict[str, Any]]:
 def _until() -> tuple[list[Result], dict[str, Any]]:
     manifest = full_manifest(planned=384, status="enough")
     manifest["stopping"] = {
-        "rule": "margin", "margin": 0.1, "threshold": None, "looks": 3, "reached": True, "n": 120,
+        "margin": 0.1, "decided": None, "level": 0.95, "n": 120, "passed": 80, "low": 0.578,
+        "high": 0.745, "method": "wilson",
     }  # fmt: skip
     return _results(120), manifest
 
