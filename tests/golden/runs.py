@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_batch.records import Result
-from tests.report.made import attempt, call, full_manifest, journal, result, write
+from tests.reporting.made import attempt, call, full_manifest, journal, result, write
 
 TOPICS = ["geography", "history", "science"]
 #: Of 1 to 5, in an order without a pattern that a statistic could mistake for one.

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from llm_batch.cli import progress
-from llm_batch.clock import FakeClock
-from llm_batch.run import Progress
+from llm_batch.running.run import Progress
+from llm_batch.sending.clock import FakeClock
 from tests.golden.runs import make
 from tests.server import Server, serve
 
