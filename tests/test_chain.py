@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_batch import chain as chains
 from llm_batch.chain import Chain, PromptError, ScoreRule, Step
 from llm_batch.errors import ConfigError
 from llm_batch.outputs import OutputField, instruction
@@ -47,6 +48,25 @@ def one_step(**more: Any) -> Chain:
 
 
 # Requests
+
+
+def test_a_reply_is_read_once_however_often_its_item_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, read = chain(), list[str]()
+    monkeypatch.setattr(chains, "parse_object", lambda text, _: read.append(text) or {"score": 4})
+    calls = played(made, item(), "One.", "4")
+    for _ in range(3):
+        assert made.next_request(item(), calls) is None
+    assert made.result(item(), calls).status == "ok"
+    assert read == ["4"]
+
+
+def test_what_is_remembered_of_replies_does_not_grow_with_the_items() -> None:
+    made = chain()
+    for number in range(20):
+        made.result(item(number), played(made, item(number), "One.", '{"score": 4}'))
+    assert not made._outcomes
 
 
 def test_the_first_request_is_the_first_steps_prompt_over_the_items_fields() -> None:
