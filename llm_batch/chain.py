@@ -81,8 +81,8 @@ class Chain:
         self.steps = tuple(steps)
         self.score = score
         self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
-        # By the ids of calls, which stay theirs since the calls are kept: what they came to.
-        self._outcomes: dict[tuple[int, ...], tuple[Sequence[Call], _Outcome]] = {}
+        # By step and ids of what its calls brought, which stay theirs since the calls are kept.
+        self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
         names = [step.name for step in self.steps]
         for position, step in enumerate(self.steps):
             for later in names[position:]:
@@ -201,7 +201,7 @@ class Chain:
 
     def _outcome(self, step: Step, own: Sequence[Call], *, last: bool = False) -> _Outcome:
         """What the calls of a step came to; they are read once, up to the ``last`` look at them."""
-        key = tuple(map(id, own))
+        key = (step.name, *(id(call.completion or call.failure) for call in own))
         known = self._outcomes.pop(key, None) or (own, _outcome(step, own))
         if not last:
             if len(self._outcomes) >= _REMEMBERED:
@@ -362,9 +362,11 @@ def _next_sample(
     calls: Sequence[Call],
 ) -> Request:
     """A request after these calls: steps that send the same are each to answer for themselves."""
-    asked = (step.model, messages, params)
-    before = (call.request for call in calls)
-    same = sum((each.model, each.messages, each.params) == asked for each in before)
+    same = 0
+    if calls:
+        asked = (step.model, messages, params)
+        before = (call.request for call in calls)
+        same = sum((each.model, each.messages, each.params) == asked for each in before)
     return Request(item_id, step.name, step.model, messages, params, same)
 
 

@@ -62,6 +62,15 @@ def test_a_reply_is_read_once_however_often_its_item_is_looked_at(
     assert read == ["4"]
 
 
+def test_one_reply_to_two_steps_is_read_by_the_rules_of_each() -> None:
+    made = Chain([step("a", "x"), step("b", "{{ a }}", output=SCORE), step("c", "{{ b.score }}")])
+    calls = played(made, item(), '{"score": 4}')
+    again = made.next_request(item(), calls)
+    assert again is not None
+    calls.append(Call(again, (), completion=calls[0].completion))
+    assert prompts(made.next_request(item(), calls)) == [("user", "4")]
+
+
 def test_what_is_remembered_of_replies_does_not_grow_with_the_items() -> None:
     made = chain()
     for number in range(20):
