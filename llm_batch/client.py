@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import tenacity
+
 from llm_batch.budget import Budget
 from llm_batch.clock import Cancelled, Clock, clock_words
 from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Unavailable
@@ -116,6 +118,14 @@ class Client:
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
         self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
+        # Made once: it keeps the state of a call per thread.
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=self._tried_enough,
+            wait=self._backoff,
+            sleep=clock.sleep,
+            reraise=True,
+        )
 
     def call(self, request: Request) -> Call:
         """Send a request until it is answered, refused for good, or tried often enough.
@@ -125,7 +135,7 @@ class Client:
         """
         progress = _Progress(request)
         try:
-            reply = self._retried(progress)
+            reply = self._retrying(self._attempt, progress)
         except ProviderError as error:
             return self._failed(progress, error)
         except Cancelled:
@@ -134,24 +144,6 @@ class Client:
             stopped = Unavailable("the run stopped before another attempt", kind="cancelled")
             return self._failed(progress, stopped)
         return self._answered_call(progress, reply.completion)
-
-    def _retried(self, progress: _Progress) -> Reply:
-        """The reply to the first attempt that gets one; the last error where none does."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return self._attempt(progress)
-            except Transient as error:
-                spent = self._clock.now() - progress.first_sent
-                if attempt >= self._max_attempts or spent >= self._longest_seconds:
-                    raise
-                if isinstance(error, RateLimited):
-                    # The limiter holds everyone back already, or else this is a stray.
-                    wait = progress.wait_alone
-                else:
-                    wait = self._exponential(attempt) * self._jitter()
-            self._clock.sleep(wait)
 
     def _attempt(self, progress: _Progress) -> Reply:
         request, limiter = progress.request, self.limiter
@@ -260,6 +252,21 @@ class Client:
             jitter = self._jitter()
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
         return 0.0
+
+    def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
+        progress: _Progress = state.args[0]
+        return (
+            state.attempt_number >= self._max_attempts
+            or self._clock.now() - progress.first_sent >= self._longest_seconds
+        )
+
+    def _backoff(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimited):
+            # The limiter holds everyone back already, or else this is a stray.
+            progress: _Progress = state.args[0]
+            return progress.wait_alone
+        return self._exponential(state.attempt_number) * self._jitter()
 
     def _exponential(self, attempt: int) -> float:
         return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
