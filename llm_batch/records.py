@@ -15,10 +15,6 @@ from typing import Any
 
 import msgspec
 
-#: Version of the layout of results, journal and manifest lines; named in the CHANGELOG when it
-#: changes. Readers accept every version up to this one. Since 2 no key has the step's name in it.
-SCHEMA = 2
-
 #: What a schema is called when it is sent. Some vendors want a name; that of the step would make
 #: a renamed step another request.
 SCHEMA_NAME = "answer"

@@ -17,7 +17,8 @@ import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA, Attempt, Completion, Usage, without_mark
+from llm_batch.record.lines import SCHEMA, newer
+from llm_batch.records import Attempt, Completion, Usage, without_mark
 
 #: Items that are measured; the order is random, so the first of very many are enough.
 MEASURED = 20_000
@@ -247,9 +248,7 @@ def _lines(path: Path, kind: Any, torn: bool = False) -> Iterator[Any]:
                         "name the results file of a run: --from results.jsonl",
                     ) from error
                 if found.schema > SCHEMA:
-                    raise OutputError(
-                        f"{path} was written by a newer version", "pip install --upgrade llm_batch"
-                    )
+                    raise newer(path)
                 yield found
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error

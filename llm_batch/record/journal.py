@@ -33,8 +33,8 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, open_to_append, real_path
+from llm_batch.record.lines import SCHEMA, newer
 from llm_batch.records import (
-    SCHEMA,
     Attempt,
     Call,
     Completion,
@@ -308,11 +308,7 @@ class Journal:
                 head = head_of(line)
                 if head is not None:
                     if head.schema > SCHEMA:
-                        raise OutputError(
-                            f"{self.path}, line {number}: written by a newer version "
-                            f"(schema {head.schema}, this one knows {SCHEMA})",
-                            "pip install --upgrade llm_batch",
-                        )
+                        raise newer(f"{self.path}, line {number}")
                     if head.ok:
                         self._where.put(head.key, head.step, offset)
                     self._count(head.cost, head.worst_case)

@@ -34,7 +34,8 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, left_beside, open_beside, real_path
-from llm_batch.records import SCHEMA, Result, StepTotals, Usage, without_mark
+from llm_batch.record.lines import SCHEMA
+from llm_batch.records import Result, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()

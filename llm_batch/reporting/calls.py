@@ -15,8 +15,9 @@ from typing import IO, Annotated
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.record.lines import UNREADABLE, Amount, bounded_lines
+from llm_batch.record.reading import StepUsage
 from llm_batch.records import Usage
-from llm_batch.reporting.lines import UNREADABLE, Amount, StepUsage, bounded_lines
 
 #: Journals up to so many bytes are read without being asked for: it takes about half a second.
 READ_LIMIT = 64 << 20

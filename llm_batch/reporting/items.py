@@ -12,9 +12,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import without_mark
-from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.lines import (
+from llm_batch.record.lines import (
     LONGEST_LINE,
     TOO_LONG,
     UNREADABLE,
@@ -23,6 +21,8 @@ from llm_batch.reporting.lines import (
     bounded_lines,
     too_deep,
 )
+from llm_batch.records import without_mark
+from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.model import Report
 
 

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Any
 
-from llm_batch.reporting.lines import Getter, Line
+from llm_batch.record.reading import Getter, Line
 from llm_batch.reporting.model import JudgeCheck
 from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llm_batch.paper import words
+from llm_batch.record.manifest import Manifest, Stopping
 from llm_batch.records import Interval
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.judging.sentences import (
@@ -14,7 +15,6 @@ from llm_batch.reporting.judging.sentences import (
     labels_to_make,
     mean_headline_part,
 )
-from llm_batch.reporting.manifest import Manifest, Stopping
 from llm_batch.reporting.model import FUTURE, Range, Report
 from llm_batch.reporting.rates import MISSING_SHARE
 from llm_batch.stats.interval import ALL_SCORED, ON_SCALE, WHATEVER_MISSING

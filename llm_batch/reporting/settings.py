@@ -13,48 +13,11 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.reporting.lines import UNREADABLE, Amount, Count, bounded_lines
-from llm_batch.reporting.manifest import manifest_bytes
+from llm_batch.record.lines import UNREADABLE, bounded_lines
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.model import Report
 
 _JOURNAL_LINES = 500
-
-
-class _Step(msgspec.Struct):
-    name: str = ""
-    model: str = ""
-    prompt: str = ""
-    system: str | None = None
-    params: dict[str, Any] = {}
-
-
-class _Score(msgspec.Struct):
-    field: str = ""
-
-
-class _Config(msgspec.Struct):
-    steps: list[_Step] = []
-    score: _Score | None = None
-
-
-class _Dataset(msgspec.Struct):
-    path: str = ""
-    n: Count | None = None
-    sha256: str = ""
-
-
-class _Sample(msgspec.Struct):
-    seed: int | None = None
-    size: Count | None = None
-    stratify: str | None = None
-
-
-class _Manifest(msgspec.Struct):
-    created_at: str = ""
-    versions: dict[str, Any] = {}
-    config: _Config = msgspec.field(default_factory=_Config)
-    dataset: _Dataset = msgspec.field(default_factory=_Dataset)
-    sample: _Sample = msgspec.field(default_factory=_Sample)
 
 
 class _Answer(msgspec.Struct):
@@ -97,40 +60,33 @@ class Settings:
     version: str = ""
     seed: int | None = None
     stratify: str = ""
-    dataset: str = ""
-    dataset_sha256: str = ""
-    score_field: str = ""
     steps: tuple[StepSettings, ...] = field(default=())
 
 
 def read_settings(report: Report) -> Settings:
     """The settings of the run a report is about; all of them empty without its manifest."""
-    if report.path == "-" or report.columns is not None:
+    if report.columns is not None:
         return Settings()
-    try:
-        manifest = msgspec.json.decode(manifest_bytes(report.path), type=_Manifest)
-    except (*UNREADABLE, OSError):
+    manifest, _ = Manifest.beside(report.path)
+    if manifest is None:
         return Settings()
     answered = _answered(report.path)
     return Settings(
         created_at=manifest.created_at,
-        version=str(manifest.versions.get("llm_batch", "")),
+        version=manifest.versions.get("llm_batch", ""),
         seed=manifest.sample.seed,
         stratify=manifest.sample.stratify or "",
-        dataset=Path(manifest.dataset.path).name,
-        dataset_sha256=manifest.dataset.sha256,
-        score_field=manifest.config.score.field if manifest.config.score else "",
         steps=tuple(
             StepSettings(
                 name=step.name,
                 model=step.model,
                 answered=tuple(sorted(answered.get(step.name, ()))),
-                temperature=_converted(step.params.get("temperature"), Amount),
-                max_tokens=_converted(step.params.get("max_tokens"), Count),
+                temperature=step.temperature,
+                max_tokens=step.max_tokens,
                 prompt=step.prompt,
                 system=step.system or "",
             )
-            for step in manifest.config.steps
+            for step in manifest.steps
         ),
     )
 
@@ -155,11 +111,3 @@ def _calls(path: str) -> Any:
                     continue  # blank, or cut off
     except OSError:
         return
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    """A parameter that a provider was sent, where it is what it should be; else ``None``."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return None

@@ -10,10 +10,10 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import forecast
+from llm_batch.record.manifest import Stopping
 from llm_batch.records import Call, Interval, Item, Request, Result
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Stop
@@ -171,19 +171,19 @@ class Watch:
                 return said
         return ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Stopping:
         """What the manifest keeps of it."""
         found = self.interval
-        return {
-            "margin": self._until.margin,
-            "decided": self._until.decided,
-            "level": self._until.level,
-            "n": self.seen,
-            "passed": self.passed,
-            "low": found.low if found else None,
-            "high": found.high if found else None,
-            "method": found.method if found else None,
-        }
+        return Stopping(
+            margin=self._until.margin,
+            decided=self._until.decided,
+            level=self._until.level,
+            n=self.seen,
+            passed=self.passed,
+            low=found.low if found else None,
+            high=found.high if found else None,
+            method=found.method if found else None,
+        )
 
     def _look(self) -> str:
         if self.seen < _AT_LEAST:

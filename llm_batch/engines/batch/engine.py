@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from llm_batch.chain.config import Config
 from llm_batch.engines.batch.collect import (
@@ -40,8 +39,8 @@ from llm_batch.errors import (
     Transient,
     Unavailable,
 )
+from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
-from llm_batch.record.manifest import jobs_path
 from llm_batch.records import Call, Failure, Request, is_key_before
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Cancelled, Stop
@@ -86,7 +85,7 @@ class BatchEngine:
     ) -> None:
         self._config, self._fleet, self._budget = config, fleet, budget
         self._journal, self._stop, self._say = journal, stop, say
-        log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
+        log = JobLog(run_paths(config.run.output).jobs, config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         if not any(step.model in self._connections for step in config.steps):
             raise ConfigError(

@@ -27,6 +27,8 @@ from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean
 from llm_batch.record.files import replace, typed_path
+from llm_batch.record.lines import UNREADABLE, bounded_lines
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.csv import guarded, unguarded
 from llm_batch.reporting.items import ItemLine, decoded_item
 from llm_batch.reporting.judging.labels import (
@@ -37,8 +39,6 @@ from llm_batch.reporting.judging.labels import (
     no_label,
     words_of_labels,
 )
-from llm_batch.reporting.lines import UNREADABLE, bounded_lines
-from llm_batch.reporting.manifest import read_manifest
 from llm_batch.reporting.reference import REFERENCE_NAMES
 
 _HALF_BLOCK = 5
@@ -125,7 +125,7 @@ class Subset:
                 else heapq.nsmallest(n, usable, key=order)
             )
         )
-        manifest, _ = read_manifest(results)
+        manifest, _ = Manifest.beside(results)
         self._judge = manifest.judge if manifest else ""
         self._answer = manifest.answer_step if manifest else ""
         self._scored = bool(scored)
