@@ -44,6 +44,17 @@ DEEPEST = 100
 Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
+
+class StepUsage(msgspec.Struct, gc=False):
+    """`records.Usage` as a line has it that may be a stranger's."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
+
+
 #: What decoding raises for a line or file that is none.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

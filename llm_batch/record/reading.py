@@ -18,18 +18,8 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, newer
+from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
 from llm_batch.records import without_mark
-
-
-class StepUsage(msgspec.Struct, gc=False):
-    """Tokens of one step of one item."""
-
-    input_tokens: Count = 0
-    output_tokens: Count = 0
-    cache_read_tokens: Count = 0
-    cache_write_tokens: Count = 0
-    reasoning_tokens: Count = 0
 
 
 class NoSteps(msgspec.Struct, gc=False, frozen=True):
@@ -167,8 +157,6 @@ def _nothing(line: Line) -> None:
 def _from_dict(attribute: str, name: str, line: Line) -> Any:
     return getattr(line, attribute).get(name)
 
-
-__all__ = ["Getter", "Head", "Line", "ResultsReader"]
 
 _BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

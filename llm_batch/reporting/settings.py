@@ -6,27 +6,16 @@ answered and the parameters; where a file is missing they leave out what it woul
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from itertools import chain, islice
 
-import msgspec
-
-from llm_batch.record.lines import UNREADABLE, bounded_lines
+from llm_batch.record.files import run_paths
+from llm_batch.record.journal import call_lines
 from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.model import Report
 
 _JOURNAL_LINES = 500
-
-
-class _Answer(msgspec.Struct):
-    model: str = ""
-
-
-class _Call(msgspec.Struct):
-    step: str = ""
-    completion: _Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +83,9 @@ def read_settings(report: Report) -> Settings:
 def _answered(path: str) -> dict[str, set[str]]:
     """The models that answered, by step, from the first calls of the journal."""
     models: dict[str, set[str]] = {}
-    for call in islice(_calls(path), _JOURNAL_LINES):
-        if call.completion and call.completion.model:
-            models.setdefault(call.step, set()).add(call.completion.model)
+    with suppress(OSError), open(run_paths(path).journal, "rb") as file:
+        calls = chain.from_iterable(call_lines(file, damaged=lambda line: None))
+        for call in islice(calls, _JOURNAL_LINES):
+            if call.completion and call.completion.model:
+                models.setdefault(call.step, set()).add(call.completion.model)
     return models
-
-
-def _calls(path: str) -> Any:
-    decode = msgspec.json.Decoder(_Call).decode
-    try:
-        with open(Path(path).with_suffix(".calls.jsonl"), "rb") as journal:
-            for line in bounded_lines(journal):
-                try:
-                    yield decode(line)
-                except UNREADABLE:
-                    continue  # blank, or cut off
-    except OSError:
-        return

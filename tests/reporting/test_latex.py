@@ -60,7 +60,7 @@ def test_the_paragraph_names_the_settings(tmp_path: Path) -> None:
     made["versions"] = {"llm_batch": "1.2.3"}
     path = write(tmp_path, results, made)
     (tmp_path / "results.calls.jsonl").write_text(
-        '{"item":"a","step":"judge","completion":{"model":"gpt-4-0613"}}\n'
+        '{"item":"a","step":"judge","model":"gpt-4","completion":{"model":"gpt-4-0613"}}\n'
     )
     text = " ".join(FORMATS["latex"](build_report(path)).split())
     assert "We drew 40 of 30,000 items at random (seed 42)." in text
