@@ -173,7 +173,7 @@ def bounded(
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that another process does, however busy the machine is."""
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.005)
