@@ -19,7 +19,12 @@ SLOW = {
     "browser": "browser",
     "cluster": "cluster",
     "fire": "fire",
+    "batches/test_cli.py": "process",
     "batches/test_kill.py": "kill",
+    "cli/test_estimate.py": "process",
+    "cli/test_estimate_claims.py": "process",
+    "cli/test_label.py": "process",
+    "cli/test_streams.py": "process",
     "cluster/test_kill.py": "kill",
     "fire/test_kill.py": "kill",
 }
@@ -30,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Where no file, folder or marker is asked for, the fast tests are meant."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
     if not named and not config.option.markexpr:
-        config.option.markexpr = f"not ({' or '.join(sorted({*SLOW.values(), 'process'}))})"
+        config.option.markexpr = f"not ({' or '.join(sorted(set(SLOW.values())))})"
 
 
 @pytest.hookimpl(tryfirst=True)  # markers are looked at afterwards
