@@ -29,8 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from llm_batch.batches.job_log import JobLog  # noqa: E402
-from llm_batch.prices import tariff_of  # noqa: E402
+from llm_batch.engines.batch.job_log import JobLog  # noqa: E402
+from llm_batch.models.prices import tariff_of  # noqa: E402
 from llm_batch.records import Usage  # noqa: E402
 from tests.batch_server import BatchServer, Dropped  # noqa: E402
 

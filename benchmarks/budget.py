@@ -30,13 +30,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from llm_batch.budget import Budget  # noqa: E402
 from llm_batch.dataset import draw  # noqa: E402
 from llm_batch.errors import ConfigError  # noqa: E402
-from llm_batch.fleet import Fleet  # noqa: E402
-from llm_batch.progress import Progress, Stop  # noqa: E402
-from llm_batch.purse import Purse  # noqa: E402
-from llm_batch.run import run  # noqa: E402
+from llm_batch.running.progress import Progress  # noqa: E402
+from llm_batch.running.run import run  # noqa: E402
+from llm_batch.running.stopping import Purse  # noqa: E402
+from llm_batch.sending.budget import Budget  # noqa: E402
+from llm_batch.sending.clock import Stop  # noqa: E402
+from llm_batch.sending.fleet import Fleet  # noqa: E402
 from tests.fire.runs import hurried, journal, load, results, write_project  # noqa: E402
 from tests.server import Server, serve  # noqa: E402
 

@@ -25,11 +25,7 @@ from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.calibrate import ppi_rate, rogan_gladen
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
-from llm_batch.stats.compare import (
-    paired_difference,
-    paired_mean_difference,
-    unpaired_difference,
-)
+from llm_batch.stats.compare import paired_difference, paired_mean_difference, unpaired_difference
 from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import (
     clopper_pearson,
@@ -39,13 +35,8 @@ from llm_batch.stats.interval import (
     wilson_finite,
     z_value,
 )
-from llm_batch.stats.sequential import (
-    T_OPT,
-    _log_evidence,
-    beta_binomial,
-    prior_posterior_ratio,
-)
-from llm_batch.stats.weighting import Stratum, stratified_mean, stratified_rate
+from llm_batch.stats.sequential import T_OPT, _log_evidence, beta_binomial, prior_posterior_ratio
+from llm_batch.stats.strata import Stratum, stratified_mean, stratified_rate
 
 MARK_BELOW = 0.93
 LOG_20 = log(20)  # a level of 95 %

@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from llm_batch.config import Config, Model
-from llm_batch.estimate import estimate
-from llm_batch.estimate.skewed import mean_of_unseen
-from llm_batch.fleet import Fleet
-from llm_batch.forecast import forecast
-from llm_batch.pilot import pilot
-from llm_batch.providers.fake import FakeProvider
+from llm_batch.chain.config import Config, Model
+from llm_batch.chain.forecast import forecast
+from llm_batch.estimating import estimate
+from llm_batch.estimating.means import mean_of_unseen
+from llm_batch.models.tokens import counter
 from llm_batch.records import Completion, Request, Usage
-from llm_batch.run import run
-from llm_batch.tokens import counter
+from llm_batch.running.pilot import pilot
+from llm_batch.running.run import run
+from llm_batch.sending.fleet import Fleet
+from llm_batch.sending.providers.fake import FakeProvider
 
 #: An estimate of time further off than this is a fault.
 ALLOWED = 0.10
@@ -192,7 +192,7 @@ def answering(answer: Scripted) -> Iterator[None]:
     def make(name: str, settings: Model, workers: int) -> FakeProvider:
         return FakeProvider(answer)
 
-    with patch("llm_batch.run.Fleet", partial(Fleet, make=make)):
+    with patch("llm_batch.running.run.Fleet", partial(Fleet, make=make)):
         yield
 
 

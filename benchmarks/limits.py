@@ -152,9 +152,9 @@ max_tokens = {TOKENS}
 
 def ours(setting: Setting, server: Server, requests: int, minute: float) -> None:
     """A run of llm_batch."""
-    from llm_batch import limits
-    from llm_batch.config import Overrides, load_config
-    from llm_batch.run import run
+    from llm_batch.chain.config import Overrides, load_config
+    from llm_batch.running.run import run
+    from llm_batch.sending import limits
 
     limits.MINUTE_SECONDS = minute
     with tempfile.TemporaryDirectory() as folder:

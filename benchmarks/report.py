@@ -31,8 +31,8 @@ WORDS = ["the", "of", "and", "a", "to", "in", "is", "was", "that", "for", "it", 
 
 def write(path: Path, lines: int, seed: int = 1) -> None:
     """A results file as a generate-and-judge run writes it, 1 KB a line."""
+    from llm_batch.record.results import encode_result
     from llm_batch.records import Item, Result, Score, StepTotals, Usage
-    from llm_batch.results import encode_result
 
     rng = random.Random(seed)
     with open(path, "wb") as file:
@@ -73,7 +73,7 @@ def write(path: Path, lines: int, seed: int = 1) -> None:
 
 def ours(path: str) -> tuple[int, float]:
     """``llmb report``, as the command runs it."""
-    from llm_batch.report import FORMATS, build_report
+    from llm_batch.reporting import FORMATS, build_report
 
     report = build_report(path)
     FORMATS["text"](report)

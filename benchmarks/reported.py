@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.report import build_report
-from llm_batch.report.calibration.model import LabelSource
-from llm_batch.report.comparison import compare_reports
-from llm_batch.report.comparison.sentences import told
-from llm_batch.report.model import Report
+from llm_batch.reporting import build_report
+from llm_batch.reporting.comparison import compare_reports
+from llm_batch.reporting.comparison.sentences import told
+from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.model import Report
 from llm_batch.stats.power import paired_rates_size
 
 _encode = msgspec.json.Encoder().encode

@@ -33,14 +33,14 @@ from tests.server import serve  # noqa: E402
 
 ONE_RUN = """
 import json, resource, sys, time
-from llm_batch.config import Overrides, load_config
-from llm_batch.run import run
+from llm_batch.chain.config import Overrides, load_config
+from llm_batch.running.run import run
 folder, engine, actors = sys.argv[1], sys.argv[2], int(sys.argv[3])
 config = load_config(folder + "/llmb.toml", Overrides(output=folder + "/results.jsonl"))
 options = config.run.model_copy(update={"engine": engine, "ray_actors": actors or None})
 config = config.model_copy(update={"run": options})
 if engine == "ray":
-    from llm_batch.cluster.connect import connected
+    from llm_batch.engines.ray.connect import connected
     connected(None)
 state = run(config).progress
 usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -40,8 +40,8 @@ on_truncated = "keep"
 ONE_RUN = """
 import json, re, sys, time
 from pathlib import Path
-from llm_batch.config import load_config
-from llm_batch.run import run
+from llm_batch.chain.config import load_config
+from llm_batch.running.run import run
 
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024

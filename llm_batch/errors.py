@@ -108,7 +108,7 @@ class ProviderError(LlmbError):
         self.status_code = status_code
         self.maybe_billed = maybe_billed
         self.headers: Mapping[str, str] = headers or {}
-        #: All that the provider said (`llm_batch.providers.refusals.Words`), for what adapts to
+        #: All that the provider said (`refusals.Words`), for what adapts to
         #: it. It is never shown or written: it may quote a prompt, or a key.
         self.words: Any = None
 

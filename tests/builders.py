@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_batch.chain import Chain, ScoreRule, Step
-from llm_batch.records import (
-    Attempt,
-    Call,
-    Completion,
-    Failure,
-    Item,
-    Message,
-    Request,
-    Usage,
-)
-from llm_batch.scores import OutputField
+from llm_batch.chain.chain import Chain, ScoreRule, Step
+from llm_batch.chain.scores import OutputField
+from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage
 
 
 def item(number: int = 1, **fields: Any) -> Item:

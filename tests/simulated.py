@@ -13,8 +13,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llm_batch.clock import FakeClock
-from llm_batch.limits import Limiter, Slip, StatedLimits
+from llm_batch.sending.clock import FakeClock
+from llm_batch.sending.limits import Limiter, Slip, StatedLimits
 from tests.server.limits import Limiter as ServerLimiter
 
 #: What a server does with the headroom it reports.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.config import load_config
+from llm_batch.chain.config import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

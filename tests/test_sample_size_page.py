@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_batch.cli import app
-from llm_batch.stats import design, power, rare, sizes, strata
+from llm_batch.stats import design, power, sizes, strata
+from llm_batch.stats import sizes as rare
 from tests.test_docs import flags_of
 
 PAGE = (Path(__file__).parents[1] / "docs/sample-size.md").read_text(encoding="utf-8")

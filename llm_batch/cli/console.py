@@ -1,18 +1,21 @@
-"""The two consoles: stdout is data, stderr is talk."""
+"""Choosing a format by name and handing the text over."""
 
 from __future__ import annotations
 
 import codecs
+import difflib
 import errno
 import io
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_batch.errors import OutputError
+from llm_batch.chain.flags import expanded
+from llm_batch.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,3 +155,35 @@ class _Data(io.FileIO):
 def printable(text: str) -> str:
     """The text without characters that a terminal would obey instead of show."""
     return _CONTROL.sub("\ufffd", text)
+
+
+T = TypeVar("T")
+
+
+def chosen(formats: Mapping[str, Callable[[T], str]], name: str) -> Callable[[T], str]:
+    """The formatter called ``name``.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in formats:
+        near = difflib.get_close_matches(name, formats, n=1)
+        raise ConfigError(
+            f"--format {name!r} is not known",
+            f"did you mean {near[0]}?" if near else f"formats are {', '.join(formats)}",
+        )
+    return formats[name]
+
+
+def deliver(text: str, output: str | None) -> None:
+    """Write to a file, or to stdout without one or with ``-``."""
+    from llm_batch.record.files import deliver as write
+
+    if output is None or output == "-":
+        put(text)
+        return
+    try:
+        write(expanded(output), (text if text.endswith("\n") else text + "\n").encode(), "--output")
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    say(f"wrote {output}")

@@ -13,11 +13,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented config file that runs as it is."""
+    from llm_batch.chain.config import DEMO_CONFIG
+    from llm_batch.chain.flags import expanded
     from llm_batch.cli.console import put, say
-    from llm_batch.config import DEMO_CONFIG
     from llm_batch.errors import ConfigError
-    from llm_batch.files import deliver
-    from llm_batch.flags import expanded
+    from llm_batch.record.files import deliver
 
     path = Path(expanded(path))
     if path.exists() and not force:

@@ -2,17 +2,74 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from llm_batch.cli.keys import Keys
-    from llm_batch.label import Card, LabelFile, Session, Subset
+    from llm_batch.reporting.judging.labelling import Card, LabelFile, Session, Subset
+
+
+_ESCAPE = "\x1b"
+
+
+@contextmanager
+def keys() -> Iterator[Keys]:
+    """A reader of keys for as long as it lasts; the terminal is put back as it was after."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        yield Keys(single=False)
+        return
+    if not sys.stdin.isatty():
+        yield Keys(single=False)
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal)  # Ctrl-C still interrupts
+        yield Keys(single=True)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+class Keys:
+    """Reads what a person answers.
+
+    Args:
+        single: Whether keys come one by one, without Enter.
+    """
+
+    def __init__(self, single: bool) -> None:
+        self.single = single
+
+    def forget(self) -> None:
+        """Drop what was typed before now: it was meant for an item already answered."""
+        if self.single:
+            import termios
+
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+    def read(self) -> str | None:
+        """The next answer in lower case, ``None`` at the end; empty for a special key."""
+        if not self.single:
+            line = sys.stdin.readline()
+            return line.strip().casefold() if line else None
+        typed = os.read(sys.stdin.fileno(), 64)
+        if not typed or typed == b"\x04":
+            return None
+        text = typed.decode(errors="replace")
+        # Arrows and other special keys come as several characters; so does a key held down.
+        return "" if text.startswith(_ESCAPE) or len(set(text)) > 1 else text[0].casefold()
+
 
 _DEFAULT_N = 100
 _SHOWN_STEPS = 5
@@ -62,10 +119,10 @@ def label(
 
     Each key is saved at once. The labels tell `llmb report --labels` how far the judge is right.
     """
+    from llm_batch.chain.flags import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
-    from llm_batch.flags import expanded
-    from llm_batch.label import LabelFile, Session, Subset
+    from llm_batch.reporting.judging.labelling import LabelFile, Session, Subset
 
     results = Path(expanded(results))
     path = Path(expanded(output)) if output else results.with_name("labels.csv")
@@ -92,7 +149,6 @@ def label(
 def _label(session: Session, file: LabelFile) -> None:
     """Ask until all are labelled or the person stops."""
     from llm_batch.cli.console import say
-    from llm_batch.cli.keys import keys
 
     if session.card() is None:
         return
@@ -130,8 +186,8 @@ def _action(reader: Keys) -> str:
 
 def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:
     """What there is to label, and how many labels are worth it."""
-    from llm_batch.report.words import items
-    from llm_batch.stats.labelling import ASSUMED_RATE, label_plan, worth_labelling
+    from llm_batch.paper.words import items
+    from llm_batch.stats.calibrate import ASSUMED_RATE, label_plan, worth_labelling
 
     yield (
         f"{items(subset.items)} of {results} can be labelled, "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from llm_batch.cli.console import printable, say, talk
 
 if TYPE_CHECKING:
-    from llm_batch.run import Progress
+    from llm_batch.running.run import Progress
 
 Asked = TypeVar("Asked")
 
@@ -134,7 +134,7 @@ def _facts(state: Progress) -> list[str]:
 
 
 def _money(state: Progress) -> str:
-    from llm_batch.estimate.words import usd
+    from llm_batch.estimating.words import usd
 
     of = []
     if state.expected_cost is not None:

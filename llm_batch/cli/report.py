@@ -4,11 +4,101 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from llm_batch.cli import label_options, options
+from llm_batch.cli import options
+from llm_batch.cli import report as label_options
+
+if TYPE_CHECKING:
+    from llm_batch.reporting.judging.model import LabelSource
+
+
+_PANEL = "Is the judge right?"
+
+LabelsPath = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", rich_help_panel=_PANEL,
+        help="File with labels made by people: columns id and label. llmb label writes one.",
+    ),
+]  # fmt: skip
+LabelColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--label-field", rich_help_panel=_PANEL,
+        help="Its column with the label, or several with commas, one for each person.",
+    ),
+]  # fmt: skip
+LabelsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--labels-from", rich_help_panel=_PANEL,
+        help="Field of the items that holds the label, in place of a file.",
+    ),
+]  # fmt: skip
+LabelsRun = Annotated[
+    str | None,
+    typer.Option(
+        "--labels-run", rich_help_panel=_PANEL,
+        help="Results in which the same judge scored the labelled items, if not these.",
+    ),
+]  # fmt: skip
+LabelsRandom = Annotated[
+    bool | None,
+    typer.Option(
+        "--labels-random/--labels-chosen", rich_help_panel=_PANEL,
+        help="Whether the labelled items are a random subset of this run; known for llmb label.",
+    ),
+]  # fmt: skip
+Judges = Annotated[
+    str | None,
+    typer.Option(
+        "--judges", rich_help_panel=_PANEL,
+        help="Outputs of several judges to compare: judge.score,second.score.",
+    ),
+]  # fmt: skip
+
+
+def label_source(
+    labels: str | None,
+    label_field: str | None,
+    labels_from: str | None,
+    labels_run: str | None,
+    random: bool | None,
+) -> LabelSource | None:
+    """Where the labels are; ``None`` without any.
+
+    Raises:
+        ConfigError: A flag that is about labels stands without them, or they are named twice.
+    """
+    from llm_batch.errors import ConfigError
+    from llm_batch.reporting.judging.model import LabelSource
+
+    if labels and labels_from:
+        raise ConfigError("--labels and --labels-from both name labels", "leave one of them out")
+    if not labels and (label_field or labels_run):
+        raise ConfigError(
+            "--label-field and --labels-run are about a file of labels", "add --labels labels.csv"
+        )
+    if not labels and not labels_from:
+        if random is not None:
+            raise ConfigError("there are no labels", "add --labels labels.csv")
+        return None
+    return LabelSource(
+        path=labels or "",
+        columns=names(label_field),
+        field=labels_from or "",
+        judged=labels_run or "",
+        random=random,
+    )
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """The names or words in a list with commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
 
 _FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, TSV, Parquet)"
 
@@ -128,9 +218,9 @@ def report(
 
     With several results files: what changed from the first to the others, on the same items.
     """
-    from llm_batch.cli.formats import chosen, deliver
+    from llm_batch.cli.console import chosen, deliver
     from llm_batch.errors import ConfigError
-    from llm_batch.report import FORMATS, Columns, build_report
+    from llm_batch.reporting import FORMATS, Columns, build_report
 
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
@@ -180,7 +270,7 @@ def report(
             "--calls": calls or None,
         }
         _refuse([flag for flag, value in given.items() if value is not None])
-        from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
+        from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
 
         show = chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(

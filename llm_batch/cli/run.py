@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,9 +13,55 @@ import typer
 from llm_batch.cli import options
 
 if TYPE_CHECKING:
-    from llm_batch.config import Config
-    from llm_batch.estimate import Estimate
-    from llm_batch.run import Overrun, RunSummary, Stop
+    from llm_batch.chain.config import Config
+    from llm_batch.estimating import Estimate
+    from llm_batch.running.run import Overrun, RunSummary, Stop
+
+
+def dry_run_text(config: Config) -> str:
+    """What a run would send first and what it is expected to cost, as text for a terminal.
+
+    Nothing is written and nothing is sent; what would stop the run before it spends is raised.
+
+    Raises:
+        LlmbError: The config or the data is wrong.
+    """
+    from llm_batch.chain.forecast import rendered
+    from llm_batch.dataset import draw
+    from llm_batch.estimating import FORMATS
+    from llm_batch.estimating import estimate as estimate_run
+    from llm_batch.sending.checks import check_before_spending, risks
+    from llm_batch.sending.providers import where
+    from llm_batch.sending.trust import not_agreed
+
+    chain = config.chain()
+    lines = [f"note: {sentence}" for sentence in risks(config)]
+    lines += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
+    sample = config.sample
+    with draw(
+        config.data,
+        config.data_path(),
+        size=sample.size,
+        seed=sample.seed,
+        stratify=sample.stratify,
+    ) as drawn:
+        item = next(iter(drawn.items()))
+        check_before_spending(config, chain, item)
+        if config.run.engine == "ray":
+            from llm_batch.engines.ray.connect import check_reachable
+
+            check_reachable(config.run.ray_address)
+        for request in rendered(chain, item):
+            url = where(request.model, config.model(request.model))
+            lines.append(f"── {request.step}: {request.model} at {url}, item {item.id!r}")
+            for message in request.messages:
+                lines.append(f"[{message.role}]\n{message.content}")
+            if request.params:
+                params = json.dumps(dict(request.params), ensure_ascii=False, indent=2)
+                lines.append(f"[parameters]\n{params}")
+            lines.append("")
+    lines.append(FORMATS["text"](estimate_run(config)))
+    return "\n".join(lines)
 
 
 def run(
@@ -131,12 +178,12 @@ def run(
 
     Prints the path of the results file.
     """
+    from llm_batch.chain.config import Overrides, load_config
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
-    from llm_batch.config import Overrides, load_config
     from llm_batch.errors import ConfigError, Incomplete, OutputError
-    from llm_batch.run import Earlier, Stop, Until
-    from llm_batch.run import run as run_chain
+    from llm_batch.running.run import Earlier, Stop, Until
+    from llm_batch.running.run import run as run_chain
 
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
@@ -149,7 +196,7 @@ def run(
         _cancel(settings)
         return
     if forget_job is not None:
-        from llm_batch.batches.cancel import forget_job as give_up
+        from llm_batch.engines.batch.cancel import forget_job as give_up
 
         count = give_up(settings, forget_job)
         say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
@@ -164,9 +211,7 @@ def run(
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
-        from llm_batch.cli.dry_run import dry_run as rehearse
-
-        put(printable(rehearse(settings)))
+        put(printable(dry_run_text(settings)))
         return
     agree(settings, yes)
     stop = Stop()
@@ -204,9 +249,9 @@ def _check_verdicts(settings: Any) -> None:
 
 def _cancel(settings: Any) -> None:
     """End the batch jobs of an output."""
-    from llm_batch.batches.cancel import cancel_jobs
     from llm_batch.cli.console import say
-    from llm_batch.progress import Stop
+    from llm_batch.engines.batch.cancel import cancel_jobs
+    from llm_batch.sending.clock import Stop
 
     stop = Stop()
     _stop_on_signals(stop, "batch")
@@ -285,7 +330,7 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     """
     from llm_batch.cli.console import say
     from llm_batch.errors import ConfigError
-    from llm_batch.trust import author, not_agreed, refusal, remember
+    from llm_batch.sending.trust import author, not_agreed, refusal, remember
 
     found = not_agreed(settings, jobs)
     if not found:
@@ -326,8 +371,8 @@ def _stop_on_signals(stop: Stop, engine: str = "") -> None:
     The second stops now, but never that of a terminal: shells pass it on, so it comes twice.
     """
     from llm_batch.cli.console import say
-    from llm_batch.clock import HANG_UP, STOP_SIGNALS
     from llm_batch.errors import EXIT_INTERRUPTED
+    from llm_batch.sending.clock import HANG_UP, STOP_SIGNALS
 
     heard: list[int] = []
 
@@ -352,7 +397,7 @@ def _stop_on_signals(stop: Stop, engine: str = "") -> None:
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:
-    from llm_batch.play import UNUSABLE
+    from llm_batch.running.play import UNUSABLE
 
     state = summary.progress
     ok = state.statuses["ok"]

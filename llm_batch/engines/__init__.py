@@ -45,13 +45,13 @@ class Engine(Protocol):
 
 
 def _threads(serve: Serve, workers: int) -> Engine:
-    from llm_batch.engines.threads import ThreadsEngine
+    from llm_batch.engines.local import ThreadsEngine
 
     return ThreadsEngine(serve, workers)
 
 
 def _serial(serve: Serve, workers: int) -> Engine:
-    from llm_batch.engines.serial import SerialEngine
+    from llm_batch.engines.local import SerialEngine
 
     return SerialEngine(serve)
 

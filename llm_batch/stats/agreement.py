@@ -1,4 +1,7 @@
-"""How far two raters agree: a judge and a reference, say, over the same items.
+"""How far raters agree: a judge and a reference, several raters, one rater asked again.
+
+Items come as their ratings, with a count of how many items have the same ones: most items of a
+run share few combinations, so a million of them stay small. A rater may have left an item out.
 
 Of two raters one is the *reference*, taken to be right, and the other the *judge*. Rates carry
 Wilson intervals. What cannot be computed is ``None``, never NaN: without items there is no rate,
@@ -7,13 +10,21 @@ and kappa has no meaning when both raters put every item into one and the same c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import Literal
+from math import isfinite, sqrt
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import jeffreys, wilson, z_value
+from llm_batch.stats.interval import jeffreys, mean_t, wilson, z_value
+
+if TYPE_CHECKING:
+    import numpy
+
+    Array = numpy.ndarray[Any, Any]
+
 
 Weights = Literal["none", "linear", "quadratic"]
 
@@ -178,3 +189,192 @@ def _weight(i: int, j: int, k: int, weights: Weights) -> float:
     if weights == "quadratic":
         return 1 - distance * distance
     raise ValueError(f"weights must be none, linear or quadratic, got {weights!r}")
+
+
+Scale = Literal["nominal", "ordinal", "interval"]
+
+#: Ratings of one item, in any order, ``None`` where a rater has none.
+Ratings = Sequence[float | None]
+
+_RESAMPLES = 1000
+_SEED = 20110125  # any number; the same data always gives the same bounds
+_SCALES = ("nominal", "ordinal", "interval")
+
+
+@dataclass(frozen=True, slots=True)
+class SelfConsistency:
+    """How often repeats of a judgement agree.
+
+    Attributes:
+        all_agree: Share of items on which all ratings are equal, with Wilson bounds.
+        within: Mean over items of the share of pairs of ratings that are equal, with t bounds;
+            the bounds are ``None`` where all items are alike.
+    """
+
+    all_agree: Interval
+    within: Interval
+
+
+def krippendorff_alpha(
+    items: Iterable[Ratings] | Mapping[tuple[float | None, ...], int],
+    scale: Scale = "nominal",
+    level: float = 0.95,
+) -> Interval:
+    """Measure the agreement of any number of raters beyond chance: 1 is full, 0 is chance.
+
+    Args:
+        items: The ratings of each item, or a count of items by their ratings. Items with fewer
+            than two ratings say nothing and are left out.
+        scale: ``nominal`` takes all disagreements alike, ``ordinal`` counts how many ratings lie
+            between two values, ``interval`` squares their difference.
+        level: Two-sided confidence level of the bounds.
+
+    Returns:
+        ``n`` counts the items with two ratings or more. All ``None`` where alpha is undefined:
+        without such items, or when all ratings are one value. The bounds alone are ``None``
+        when all agree or fewer than two such items are there.
+
+    Raises:
+        ValueError: The scale is unknown, a rating is NaN or infinite, or ``level`` is not
+            between 0 and 1.
+
+    Krippendorff (2011), "Computing Krippendorff's alpha-reliability": its data gives .743
+    (nominal), .815 (ordinal) and .849 (interval), and so does the package ``krippendorff``. The
+    bounds are percentiles of 1,000 seeded bootstrap samples of items (Zapf et al. 2016). The
+    ordinal difference of two values is that of their mid-ranks, so every scale is a sum of
+    squares, and no table of pairs is needed.
+    """
+    z_value(level)
+    if scale not in _SCALES:
+        raise ValueError(f"scale must be nominal, ordinal or interval, got {scale!r}")
+    counted = _pairable(items)
+    n = sum(counted.values())
+    method = f"krippendorff's alpha, {scale}, bootstrap"
+    values = sorted({value for ratings in counted for value in ratings})
+    if len(values) < 2:
+        return Interval(None, None, None, level, n, method)
+    data = _Flat(counted, values, scale)
+    alpha = data.alpha(data.weights)
+    assert alpha is not None  # there are two values at least
+    if all(ratings[0] == ratings[-1] for ratings in counted) or n < 2:
+        return Interval(alpha, None, None, level, n, method)
+    low, high = _bounds(data, n, level)
+    if low == high:
+        return Interval(alpha, None, None, level, n, method)
+    return Interval(alpha, min(low, alpha), max(high, alpha), level, n, method)
+
+
+def self_consistency(
+    items: Iterable[Ratings] | Mapping[tuple[float | None, ...], int], level: float = 0.95
+) -> SelfConsistency:
+    """Say how often repeats of one judgement come out the same.
+
+    Unlike alpha this is not corrected for chance: a judge that always says pass is perfectly
+    consistent, and useless.
+
+    Args:
+        items: As in `krippendorff_alpha`.
+        level: Two-sided confidence level.
+
+    Raises:
+        ValueError: A rating is NaN or infinite, or ``level`` is not between 0 and 1.
+
+    Known answer: items (1, 1), (1, 0), (0, 0), (1, 1) -> 3 of 4 agree, 0.75 within items.
+    """
+    counted = _pairable(items)
+    n = sum(counted.values())
+    agree = sum(count for ratings, count in counted.items() if len(set(ratings)) == 1)
+    shares = [share for ratings, count in counted.items() for share in [_pairs(ratings)] * count]
+    within = mean_t(shares, level)
+    if within.low == within.high:
+        within = Interval(within.value, None, None, level, n, within.method)
+    elif within.low is not None and within.high is not None:
+        low, high = max(within.low, 0.0), min(within.high, 1.0)
+        within = Interval(within.value, low, high, level, n, within.method)
+    return SelfConsistency(wilson(agree, n, level), within)
+
+
+def _pairs(ratings: tuple[float, ...]) -> float:
+    """The share of pairs of ratings that are equal."""
+    m = len(ratings)
+    return sum(count * (count - 1) for count in Counter(ratings).values()) / (m * (m - 1))
+
+
+def _pairable(
+    items: Iterable[Ratings] | Mapping[tuple[float | None, ...], int],
+) -> Counter[tuple[float, ...]]:
+    """Items with two ratings or more by their ratings, sorted, with those missing left out."""
+    counted: Counter[tuple[float, ...]] = Counter()
+    pairs = items.items() if isinstance(items, Mapping) else ((ratings, 1) for ratings in items)
+    for ratings, count in pairs:
+        there = tuple(sorted(float(rating) for rating in ratings if rating is not None))
+        if not all(map(isfinite, there)):
+            raise ValueError("ratings must be finite numbers; leave the others out")
+        if len(there) > 1 and count:
+            counted[there] += count
+    return counted
+
+
+class _Flat:
+    """All ratings in a row, so that alpha takes a few passes over them.
+
+    Attributes:
+        weights: How many items have the ratings of each entry of ``counted``.
+    """
+
+    def __init__(
+        self, counted: Mapping[tuple[float, ...], int], values: Sequence[float], scale: Scale
+    ) -> None:
+        import numpy
+
+        self._scale = scale
+        self._values = numpy.array(values) - values[0]
+        self._sizes = numpy.array([len(ratings) for ratings in counted], dtype=float)
+        self._rows = numpy.repeat(numpy.arange(len(counted)), [len(r) for r in counted])
+        # Which value each rating is, as a number from 0.
+        self._places = numpy.array([bisect_left(values, v) for r in counted for v in r])
+        self.weights = numpy.array(list(counted.values()), dtype=float)
+        self._unlike = numpy.array([_unlike(ratings) for ratings in counted], dtype=float)
+
+    def alpha(self, weights: Array) -> float | None:
+        """Alpha when each entry counts ``weights`` times; ``None`` where it is undefined."""
+        import numpy
+
+        n = float(weights @ self._sizes)
+        totals = numpy.bincount(self._places, weights[self._rows], len(self._values))
+        if numpy.count_nonzero(totals) < 2:
+            return None
+        if self._scale == "nominal":
+            observed = float(weights @ self._unlike)
+            expected = n * n - float(totals @ totals)
+        else:
+            points = self._values
+            if self._scale == "ordinal":
+                points = numpy.cumsum(totals) - totals / 2
+            points = points - float(totals @ points) / n
+            given = points[self._places]
+            sums = numpy.bincount(self._rows, given)
+            squares = numpy.bincount(self._rows, given * given)
+            # Over ordered pairs; rounding may leave 1e-17 below 0.
+            pairs = numpy.maximum(2 * (self._sizes * squares - sums * sums), 0)
+            observed = float(weights @ (pairs / (self._sizes - 1)))
+            expected = 2 * n * float(totals @ (points * points))
+        return 1 - (n - 1) * observed / expected
+
+
+def _unlike(ratings: tuple[float, ...]) -> float:
+    """Ordered pairs of ratings that differ, by the number of ratings less one."""
+    m = len(ratings)
+    return m * (1 - _pairs(ratings))
+
+
+def _bounds(data: _Flat, n: int, level: float) -> tuple[float, float]:
+    """Percentiles of alpha over resampled items; resamples of one value only have none."""
+    import numpy
+
+    generator = numpy.random.default_rng(_SEED)
+    shares = data.weights / n
+    drawn = (data.alpha(generator.multinomial(n, shares)) for _ in range(_RESAMPLES))
+    alphas = [alpha for alpha in drawn if alpha is not None]
+    low, high = numpy.quantile(alphas, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

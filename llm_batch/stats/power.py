@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import sqrt
 
-from llm_batch.stats.guards import (
+from llm_batch.stats.interval import z_value
+from llm_batch.stats.sizes import (
     check_fraction,
     check_positive,
     check_size,
@@ -18,7 +19,6 @@ from llm_batch.stats.guards import (
     square,
     z_power,
 )
-from llm_batch.stats.interval import z_value
 
 
 def two_rates_size(p1: float, p2: float, level: float = 0.95, power: float = 0.8) -> int:

@@ -1,19 +1,70 @@
-"""How many items one rate or one mean needs, and the margin that a size holds.
+"""How many items a rate, a mean or a rare failure needs, and what some number of items shows.
+
+Scoring every item removes the doubt which items were drawn. What a judge gets wrong stays: judged
+anew, the same items would have other verdicts. So the variance of one item has two parts, and the
+finite population takes off the first alone. With a perfect judge this is Cochran's formula.
+Nothing heavier than the standard library is imported: ``estimate`` needs it.
+
+Nothing heavier than the standard library is imported: ``estimate`` needs it.
 
 Rates and margins are fractions of one (0.05 is 5 points); means, their margins and standard
 deviations are in the unit of the score. Sizes are whole items, rounded up as ``ceil(x - 1e-9)``
 so that an exact integer is not pushed up by the last bit of a float, and at least 1. Everything
 here is planning by the normal approximation; what was measured is reported by ``interval``.
 Nothing heavier than the standard library is imported: ``estimate`` needs it.
+
+Rates are fractions of one. Nothing heavier than the standard library is imported: ``estimate``
+needs it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, sqrt
+from math import ceil, expm1, floor, isfinite, lgamma, log1p, sqrt
+from statistics import NormalDist
 
-from llm_batch.stats.guards import check_fraction, check_positive, check_size, round_up, square
+from llm_batch.stats.design import imperfect_judge_factor
 from llm_batch.stats.interval import z_value
+
+
+def round_up(size: float) -> int:
+    """Whole items: ``ceil(x - 1e-9)``, so that the last bit of a float adds none; at least 1."""
+    return max(1, ceil(check_size(size) - 1e-9))
+
+
+def square(x: float) -> float:
+    """The square, infinite where it is too large for a float."""
+    return x * x  # x ** 2 raises OverflowError where this gives infinity, which is checked
+
+
+def z_power(power: float) -> float:
+    """The one-sided normal quantile of a power: 0.8 -> 0.8416.
+
+    Raises:
+        ValueError: ``power`` is below 0.5, where more items would lower it, or not below 1.
+    """
+    if not 0.5 <= power < 1:
+        raise ValueError(f"power must be at least 0.5 and below 1, got {power}")
+    return NormalDist().inv_cdf(power)
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Make sure that a value lies strictly between 0 and 1, else ``ValueError``."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1 (0.05 for 5 points), got {value}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Make sure that a value is finite and above 0, else ``ValueError``."""
+    if not (value > 0 and isfinite(value)):
+        raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def check_size(size: float) -> float:
+    """Pass a size on, unless it is beyond any number: then ``ValueError``."""
+    if not isfinite(size):
+        raise ValueError("the size is beyond any number: ask for a larger margin or difference")
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +200,237 @@ def _finite_size(n0: float, population: int) -> int:
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}")
     return min(population, round_up(n0 / (1 + (n0 - 1) / population)))
+
+
+# The same slack as for sizes, on a probability: an exact answer is not pushed off by a float.
+_SLACK = 1e-9
+
+
+def zero_failures_size(rate: float, level: float = 0.95, population: int | None = None) -> int:
+    """Say how many items, all without failure, show that failures are rarer than a rate.
+
+    Args:
+        rate: The rate of failures to rule out.
+        level: One-sided confidence level.
+        population: Items in the whole dataset; then the question is about these, and fewer are
+            enough.
+
+    Raises:
+        ValueError: ``rate`` or ``level`` does not lie between 0 and 1, or the population is
+            below 1.
+
+    ⌈ln(1 - level) / ln(1 - rate)⌉, Hahn and Meeker (1991); the inverse of
+    ``interval.one_sided_bound`` of 0 failures. In a population the least n whose sample, drawn
+    without replacement, would miss all of the fewest items that make up the rate with a
+    probability of at most 1 - level (hypergeometric). Known answers: 5 % -> 59, 1 % -> 299; 1 %
+    of 1,000 -> 258.
+    """
+    check_fraction("rate", rate)
+    check_fraction("level", level)
+    if population is None:
+        return round_up(zero_failures_n0(rate, level))
+    if population < 1:
+        raise ValueError(f"population must be at least 1, got {population}")
+    failing = round_up(rate * population)
+    allowed = log1p(-level) + _SLACK
+    low, high = 1, population - failing + 1
+    while low < high:
+        middle = (low + high) // 2
+        if _log_missed(middle, failing, population) <= allowed:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def zero_failures_n0(rate: float, level: float = 0.95) -> float:
+    """The size of `zero_failures_size` in a population without end, before it is rounded."""
+    check_fraction("rate", rate)
+    check_fraction("level", level)
+    return log1p(-level) / log1p(-rate)
+
+
+def may_miss(n: int, level: float = 0.95, population: int | None = None) -> float:
+    """Give the largest share of items that may show in none of n, a fraction of one.
+
+    Whatever more items have is in the sample at least once with a probability of ``level``.
+
+    Args:
+        n: Items drawn at random, at least 1.
+        level: How sure one wants to be.
+        population: Items in the whole dataset; nothing is missed when all are drawn.
+
+    Raises:
+        ValueError: ``n`` is below 1 or above the population, or ``level`` is not between 0 and 1.
+
+    1 - (1 - level)^(1/n), "the rule of three" (Hanley and Lippman-Hand 1983); in a population the
+    hypergeometric count. Known answers: 384 -> 0.78 %, 384 of 30,000 -> 0.77 %.
+    """
+    check_fraction("level", level)
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if population is None:
+        return -expm1(log1p(-level) / n)
+    if n > population:
+        raise ValueError(f"{n} items cannot be drawn from a population of {population}")
+    missed = log1p(-level) + _SLACK
+    low, high = 0, population - n
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _log_missed(n, middle, population) > missed:
+            low = middle
+        else:
+            high = middle - 1
+    return low / population
+
+
+def rules_out(n: int, level: float = 0.95, population: int | None = None) -> float:
+    """Give the least share of failing items that n items without a failure rule out.
+
+    In a dataset of N items that is one item more than `may_miss` says: of 500 items 4 go unseen
+    by 225 with a probability of 9.1 %, 5 with 4.9 %, so 1 % is ruled out and 0.8 % is not. All
+    items rule out whatever fails: 0.
+
+    Args:
+        n: Items drawn at random, at least 1.
+        level: One-sided confidence level.
+        population: Items in the whole dataset.
+
+    Raises:
+        ValueError: As for `may_miss`.
+    """
+    missed = may_miss(n, level, population)
+    return missed if population is None or n == population else missed + 1 / population
+
+
+def _log_missed(n: int, failing: int, population: int) -> float:
+    """Log of the probability that n items, drawn without replacement, hold none that fails."""
+    rest = population - failing
+    if n > rest:
+        return -float("inf")
+    # ln C(rest, n) / C(population, n); for few draws the product is exact where lgamma is not.
+    if min(n, failing) <= 1000:
+        few, many = sorted((n, failing))
+        return sum(log1p(-many / (population - i)) for i in range(few))
+    return (
+        lgamma(rest + 1)
+        - lgamma(rest - n + 1)
+        - lgamma(population + 1)
+        + lgamma(population - n + 1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The variance of one item.
+
+    Attributes:
+        drawn: The part that comes from which items are drawn.
+        judged: The part that a judge's errors add.
+    """
+
+    drawn: float
+    judged: float = 0.0
+
+    def times(self, factor: float) -> Spread:
+        """Both parts multiplied: clusters do that."""
+        return Spread(self.drawn * factor, self.judged * factor)
+
+
+def rate_spread(
+    rate: float, sensitivity: float | None = None, specificity: float | None = None
+) -> Spread:
+    """The variance of one verdict; with a judge that errs, of the corrected rate.
+
+    Args:
+        rate: The share p of passes that is expected, as the judge reports it.
+        sensitivity: Share of good answers the judge passes; taken as known. ``None``: no error.
+        specificity: Share of bad answers the judge fails; both or none.
+
+    Raises:
+        ValueError: A share is out of range, the judge is no better than chance, or no true rate
+            makes this judge report ``rate``.
+
+    The variance of the corrected rate (p + specificity - 1) / J is p (1 - p) / J² (Rogan and
+    Gladen 1978); of it π (1 - π) is that of the true verdicts.
+    """
+    check_fraction("rate", rate)
+    whole = rate * (1 - rate)
+    if sensitivity is None or specificity is None:
+        return Spread(whole)
+    factor = imperfect_judge_factor(sensitivity, specificity)
+    true = (rate + specificity - 1) / (sensitivity + specificity - 1)
+    if not -1e-9 <= true <= 1 + 1e-9:
+        raise ValueError(
+            f"a judge of sensitivity {sensitivity} and specificity {specificity} passes from"
+            f" {1 - specificity:.6g} to {sensitivity:.6g} of the items, never {rate}"
+        )
+    drawn = max(0.0, true * (1 - true))
+    return Spread(drawn, max(0.0, whole * factor - drawn))
+
+
+def mean_spread(sd: float) -> Spread:
+    """The variance of one score."""
+    check_positive("sd", sd)
+    return Spread(sd * sd)
+
+
+def size_for(
+    spread: Spread, margin: float, level: float = 0.95, population: int | None = None
+) -> float:
+    """Give the size that holds a margin, before rounding; it may be beyond the population.
+
+    Args:
+        spread: The variance of one item.
+        margin: Half width of the interval, in the unit of the score.
+        level: Two-sided confidence level.
+        population: Items in the whole dataset, N; without it, of very many.
+
+    Raises:
+        ValueError: The margin or the population is not positive, or the level out of range.
+
+    (a N / (N - 1) + b) / (1 + a / (N - 1)) with a and b the sizes that either part alone needs;
+    for b = 0 that is n0 / (1 + (n0 - 1) / N), Cochran (1977), eq. 4.3.
+    """
+    check_positive("margin", margin)
+    factor = square(z_value(level) / margin)
+    drawn, judged = check_size(factor * spread.drawn), check_size(factor * spread.judged)
+    if population is None:
+        return drawn + judged
+    if population < 1:
+        raise ValueError(f"population must be at least 1, got {population}")
+    others = population - 1
+    if not others:
+        return judged  # the one item has nobody to be drawn instead of it
+    return (drawn * population + judged * others) / (others + drawn)
+
+
+def whole_size_for(
+    spread: Spread, margin: float, level: float = 0.95, population: int | None = None
+) -> int | None:
+    """The same in whole items; ``None`` when not even all items hold the margin."""
+    size = round_up(size_for(spread, margin, level, population))
+    return None if population is not None and size > population else size
+
+
+def margin_for(
+    spread: Spread, n: float, level: float = 0.95, population: int | None = None
+) -> float:
+    """Give the margin that n items hold, in the unit of the score.
+
+    Args:
+        spread: The variance of one item.
+        n: Items scored, above 0.
+        level: Two-sided confidence level.
+        population: Items in the whole dataset; with all of them only the judge's part is left.
+
+    Raises:
+        ValueError: ``n`` is not positive or above the population, or the level is out of range.
+    """
+    check_positive("n", n)
+    unseen = 1.0
+    if population is not None:
+        if n > population:
+            raise ValueError(f"{n} items cannot be drawn from a population of {population}")
+        unseen = (population - n) / max(1, population - 1)
+    return z_value(level) * sqrt((spread.drawn * unseen + spread.judged) / n)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
 from tests.browser.test_page import (
     HOSTILE,
     _choose,
@@ -17,7 +17,7 @@ from tests.browser.test_page import (
     _type,
     _wait,
 )
-from tests.report.made import full_manifest, result, write
+from tests.reporting.made import full_manifest, result, write
 
 
 def _page(folder: Path, answer: str = "In {name}.") -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.report import FORMATS, build_report
-from tests.report.made import full_manifest, result, write
+from llm_batch.reporting import FORMATS, build_report
+from tests.reporting.made import full_manifest, result, write
 
 RAN = "window.ran = true"
 HOSTILE = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_cli import ROOT, llmb
-from tests.report.made import full_manifest, result, write
+from tests.reporting.made import full_manifest, result, write
 
 
 @pytest.fixture

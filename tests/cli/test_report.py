@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli import llmb
-from tests.report.made import full_manifest, result, write
+from tests.reporting.made import full_manifest, result, write
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def test_talk_that_nobody_hears_changes_nothing(
 def test_no_file_of_a_run_takes_the_place_of_a_stream_that_is_closed(folder: Path) -> None:
     """With 0, 1 and 2 free, the next three files get them, and what a library prints."""
     loud = "import os; os.write(1, b'noise'); os.write(2, b'noise')"
-    script = f"import llm_batch.run as r; f = r.run\ndef run(*a, **k):\n  s = f(*a, **k); {loud}\n"
+    script = "import llm_batch.running.run as r; f = r.run\n"
+    script += f"def run(*a, **k):\n  s = f(*a, **k); {loud}\n"
     script += "  return s\nr.run = run\nfrom llm_batch.cli import main; main()\n"
     (folder / "loud.py").write_text(script)
     shell(folder, f"{sys.executable} loud.py run --yes --overwrite <&- >&- 2>&-")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from llm_batch.config import DEMO_DATA, Data
+from llm_batch.chain.config import DEMO_DATA, Data
 from llm_batch.dataset import draw, drawn, identity
 from llm_batch.dataset.stores import InFile, Smallest, Spool
 from llm_batch.errors import DataError

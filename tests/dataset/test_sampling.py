@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.dataset import sampling
-from llm_batch.dataset.sampling import in_order, in_strata_order, order_key
+from llm_batch.dataset import drawn as sampling
+from llm_batch.dataset.drawn import in_order, in_strata_order, order_key
 from llm_batch.stats.strata import allocate
 
 U64 = st.integers(min_value=0, max_value=2**64 - 1)

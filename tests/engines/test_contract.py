@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llm_batch.clock import Cancelled
 from llm_batch.engines import ENGINES, Engine, Serve
-from llm_batch.engines.threads import make_room_for
 from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
+from llm_batch.sending.clock import Cancelled
+from llm_batch.sending.fleet import make_room_for
 from tests.builders import answer, request
 
 WORKERS = 4

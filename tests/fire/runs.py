@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_batch.clock import Cancelled
-from llm_batch.config import Config, Overrides, load_config
-from llm_batch.progress import RunSummary, Stop
-from llm_batch.run import run
+from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.running.progress import RunSummary
+from llm_batch.running.run import run
+from llm_batch.sending.clock import Cancelled, Stop
 from tests.server import Server
 
 GENERATE, JUDGE = "writer", "judge"

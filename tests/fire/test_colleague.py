@@ -22,16 +22,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_batch.errors import LlmbError
-from llm_batch.label import PASS, LabelFile, Subset
-from llm_batch.report import FORMATS, build_report
-from llm_batch.report.calibration.labels import read_labels
-from llm_batch.report.calibration.model import LabelSource
-from llm_batch.report.comparison import COMPARISON_FORMATS, compare_reports
-from llm_batch.report.csv import unguarded
-from llm_batch.report.reference import reference_found
+from llm_batch.reporting import FORMATS, build_report
+from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.csv import unguarded
+from llm_batch.reporting.judging.labelling import PASS, LabelFile, Subset
+from llm_batch.reporting.judging.labels import read_labels
+from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.reference import reference_found
 from tests.effort import effort
 from tests.fire.processes import ROOT, bounded
-from tests.report.made import full_manifest, result, write
+from tests.reporting.made import full_manifest, result, write
 
 TEMPLATES = {
     "loop": "{% for i in range(10**9) %}x{% endfor %}",

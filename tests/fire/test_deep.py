@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from llm_batch.batches.job_log import JobLog
-from llm_batch.earlier import Earlier
+from llm_batch.engines.batch.job_log import JobLog
 from llm_batch.errors import LlmbError, OutputError
-from llm_batch.label.file import LabelFile
-from llm_batch.manifest import read_manifest
-from llm_batch.report.calibration.labels import LABEL_COLUMNS
+from llm_batch.record.manifest import read_manifest
+from llm_batch.reporting.judging.labelling import LabelFile
+from llm_batch.reporting.judging.labels import LABEL_COLUMNS
+from llm_batch.running.earlier import Earlier
 from tests.project import Project
 
 DEEP = 200_000

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError
-from llm_batch.progress import Progress
-from llm_batch.run import run
+from llm_batch.running.progress import Progress
+from llm_batch.running.run import run
 from tests.fire.runs import (
     GENERATE,
     hurried,
@@ -22,7 +22,7 @@ from tests.fire.runs import (
     script,
     write_project,
 )
-from tests.providers.faults import ODD_SHAPES
+from tests.sending.providers.faults import ODD_SHAPES
 from tests.server import Server, serve
 
 TRIES = 3

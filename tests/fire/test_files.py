@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch import files
-from llm_batch.batches.job_log import Job, JobLog
-from llm_batch.config import Overrides, load_config
+from llm_batch.chain.config import Overrides, load_config
+from llm_batch.engines.batch.job_log import Job, JobLog
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.files import open_beside, open_to_append, replace
-from llm_batch.label.file import LabelFile
-from llm_batch.log_file import LogFile
+from llm_batch.record import files
+from llm_batch.record.files import open_beside, open_to_append, replace
+from llm_batch.reporting.judging.labelling import LabelFile
+from llm_batch.running.log_file import LogFile
 from tests.cli.test_cli import FAKE, llmb
 from tests.fire.processes import terminal, until
 from tests.project import Project

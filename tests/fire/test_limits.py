@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch import limits
-from llm_batch.progress import Stop
+from llm_batch.sending import limits
+from llm_batch.sending.clock import Stop
 from tests.fire.runs import GENERATE, JUDGE, play, results, write_project
 from tests.server import Server, serve
 from tests.server.limits import KINDS

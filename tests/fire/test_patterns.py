@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain import Step
-from llm_batch.providers.bodies import value_in
-from llm_batch.providers.redact import without_keys
-from llm_batch.scores import Unreadable, parse_object, score_of
-from llm_batch.thoughts import without_thoughts
+from llm_batch.chain.chain import Step
+from llm_batch.chain.scores import Unreadable, parse_object, score_of
+from llm_batch.chain.thoughts import without_thoughts
+from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers.redact import without_keys
 from tests.fire.patterns import GENERIC, Used, attack, local, timed, used, worst
 
 SMALL, LARGE = 6_000, 500_000
@@ -20,24 +20,24 @@ _SMALL_MOST, _LARGE_MOST = 0.05, 4.0
 
 #: Quadratic by themselves, and never let loose on a long text.
 BOUNDED = {
-    "llm_batch.objects._BEFORE_KEY": "sees the 40 characters before a key",
+    "llm_batch.chain.scores._BEFORE_KEY": "sees the 40 characters before a key",
     "llm_batch.dataset.readers._token": "its loop ends at the first quote that nothing closes",
-    "llm_batch.config_errors:": "sees what another pattern has matched: all quotes are closed",
+    "llm_batch.chain.config_errors:": "sees what another has matched: all quotes are closed",
 }
 #: Made of what a function knows: names of steps, fields and files of the user's own.
 LOCAL = """
-llm_batch.config_errors: f'\\\\s*{_DOTTED}\\\\s*=\\\\s*{re.escape(mark)}'
-llm_batch.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\\\.tmp'
-llm_batch.flags: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
-llm_batch.manifest: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
-llm_batch.objects: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
-llm_batch.objects: re.escape(key)
-llm_batch.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
-llm_batch.providers.dialect: pattern
-llm_batch.providers.envelopes: words
-llm_batch.providers.refusals: '|'.join(patterns)
-llm_batch.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
-llm_batch.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
+llm_batch.chain.config_errors: f'\\\\s*{_DOTTED}\\\\s*=\\\\s*{re.escape(mark)}'
+llm_batch.record.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\\\.tmp'
+llm_batch.chain.flags: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
+llm_batch.record.manifest: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
+llm_batch.chain.scores: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
+llm_batch.chain.scores: re.escape(key)
+llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
+llm_batch.sending.providers.dialect: pattern
+llm_batch.sending.providers.envelopes: words
+llm_batch.sending.providers.refusals: '|'.join(patterns)
+llm_batch.chain.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
+llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
 """
 
 ALL = used()

@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from llm_batch import objects, outputs, scores, verdicts
+from llm_batch.chain import outputs, scores, verdicts
+from llm_batch.chain import scores as objects
 
 # The text that is repeated, what stands before it and behind.
 Attack = tuple[str, str, str]
@@ -127,8 +128,8 @@ FOR_PATTERN = {
 
 READ = """
 import sys
-from llm_batch.outputs import OutputField
-from llm_batch.scores import Unreadable, parse_object, score_of
+from llm_batch.chain.outputs import OutputField
+from llm_batch.chain.scores import Unreadable, parse_object, score_of
 
 before, unit, after = eval(sys.argv[1])
 text = before + unit * (int(sys.argv[2]) // len(unit)) + after

@@ -14,14 +14,14 @@ from itertools import repeat
 
 import pytest
 
-from llm_batch.batches.http import Http
-from llm_batch.config import Model
+from llm_batch.chain.config import Model
+from llm_batch.engines.batch.http import Http
 from llm_batch.errors import ProviderError, Refused, Rejected
-from llm_batch.providers import make_provider
-from llm_batch.providers.base import Prepared, Provider
-from llm_batch.providers.wire import gathered, most_bytes
-from tests.providers.asking import ask
-from tests.providers.servers import ANSWER
+from llm_batch.sending.providers import make_provider
+from llm_batch.sending.providers.base import Prepared, Provider
+from llm_batch.sending.providers.wire import gathered, most_bytes
+from tests.sending.providers.asking import ask
+from tests.sending.providers.servers import ANSWER
 
 # litellm's own, of its types.
 pytestmark = pytest.mark.filterwarnings("ignore:Items? .* on TypedDict")

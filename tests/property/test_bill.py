@@ -14,18 +14,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_batch.budget import Budget
-from llm_batch.clock import FakeClock
-from llm_batch.config import Config
+from llm_batch.chain.config import Config
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ProviderError, RateLimited, Rejected, Timeout, Unavailable
-from llm_batch.fleet import Fleet
-from llm_batch.play import play
-from llm_batch.providers.base import Reply
-from llm_batch.purse import Purse
+from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Completion, Item, Request, Result, Usage
-from llm_batch.run import Stop
-from llm_batch.tokens import counter
+from llm_batch.running.play import play
+from llm_batch.running.run import Stop
+from llm_batch.running.stopping import Purse
+from llm_batch.sending.budget import Budget
+from llm_batch.sending.clock import FakeClock
+from llm_batch.sending.fleet import Fleet
+from llm_batch.sending.providers.base import Reply
 
 MODEL = "openai/gpt-4o-mini"  # counted exactly, so that worst cases leave no slack
 

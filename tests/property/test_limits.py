@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.clock import FakeClock
-from llm_batch.limits import BURST_SECONDS, SHARE, Limiter
+from llm_batch.sending.clock import FakeClock
+from llm_batch.sending.limits import BURST_SECONDS, SHARE, Limiter
 
 # What happens between two requests: seconds that pass, tokens, and sometimes a correction or pause.
 EVENTS = st.lists(

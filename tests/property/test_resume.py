@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_batch.engines import ENGINES
-from llm_batch.journal import Journal, Replay
-from llm_batch.play import play
+from llm_batch.record.journal import Journal, Replay
+from llm_batch.record.results import encode_result
 from llm_batch.records import Call, Item, Request, Result
-from llm_batch.results import encode_result
+from llm_batch.running.play import play
 from tests.builders import answer, chain, failure, items, reply_to
 
 # Some replies cannot be read at first, so that there are re-asks; some texts need care in a file.

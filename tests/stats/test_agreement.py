@@ -9,13 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llm_batch.stats.agreement import (
-    BinaryTable,
-    agreement,
-    cohen_kappa,
-    sensitivity,
-    specificity,
-)
+from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
 from llm_batch.stats.interval import jeffreys, wilson
 
 tables = st.integers(2, 5).flatmap(

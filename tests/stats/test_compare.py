@@ -14,6 +14,7 @@ from scipy import stats as oracle
 
 from llm_batch.stats.compare import (
     fisher_mid_p,
+    holm,
     mcnemar_exact,
     mcnemar_mid_p,
     paired_difference,
@@ -21,7 +22,6 @@ from llm_batch.stats.compare import (
     unpaired_difference,
     unpaired_p_value,
 )
-from llm_batch.stats.multiple import holm
 from llm_batch.stats.power import paired_rates_size
 
 SLEEP_ONE = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

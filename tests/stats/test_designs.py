@@ -13,7 +13,7 @@ from llm_batch.stats.bootstrap import bca_mean, skewness, wants_bootstrap
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
 from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import mean_t, wilson
-from llm_batch.stats.weighting import Stratum, stratified_mean, stratified_rate
+from llm_batch.stats.strata import Stratum, stratified_mean, stratified_rate
 
 
 def sums(values: list[float]) -> ClusterSums:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_batch.stats.labelling import label_margin, label_plan, worth_labelling
+from llm_batch.stats.calibrate import label_margin, label_plan, worth_labelling
 
 
 def test_the_margin_of_a_known_case() -> None:

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.stats.design import imperfect_judge_factor
-from llm_batch.stats.precision import (
+from llm_batch.stats.sizes import (
     Spread,
+    cochran,
     margin_for,
+    margin_of,
+    mean_size,
     mean_spread,
     rate_spread,
+    sample_size,
     size_for,
     whole_size_for,
 )
-from llm_batch.stats.sizes import cochran, margin_of, mean_size, sample_size
 
 
 @given(st.floats(0.01, 0.3), st.floats(0.05, 0.95), st.integers(1, 10**6))

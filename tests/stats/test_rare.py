@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm_batch.stats.interval import one_sided_bound
-from llm_batch.stats.rare import may_miss, rules_out, zero_failures_size
+from llm_batch.stats.sizes import may_miss, rules_out, zero_failures_size
 
 levels = st.floats(0.5, 0.999)
 

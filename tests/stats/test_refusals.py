@@ -11,8 +11,7 @@ import pytest
 
 from llm_batch.stats.design import design_effect, imperfect_judge_factor
 from llm_batch.stats.power import paired_rates_size, paired_scores_size, two_rates_size
-from llm_batch.stats.rare import zero_failures_size
-from llm_batch.stats.sizes import cochran, margin_of, mean_size, sample_size
+from llm_batch.stats.sizes import cochran, margin_of, mean_size, sample_size, zero_failures_size
 
 
 @pytest.mark.parametrize("bad", [0.0, 1.0, -0.2, 5, nan, inf])
@@ -78,10 +77,10 @@ def test_questions_without_an_answer_are_refused() -> None:
 
 def test_planning_loads_neither_scipy_nor_numpy() -> None:
     code = (
-        "import sys; from llm_batch.stats import design, power, precision, rare, sizes, strata;"
+        "import sys; from llm_batch.stats import design, power, sizes, strata;"
         "sizes.sample_size(population=30000); strata.neyman({'a': 9}, {'a': 1.0}, 3);"
-        "power.two_rates_size(0.8, 0.83); rare.zero_failures_size(0.1, population=50);"
-        "precision.size_for(precision.rate_spread(0.5, 0.9, 0.9), 0.05);"
+        "power.two_rates_size(0.8, 0.83); sizes.zero_failures_size(0.1, population=50);"
+        "sizes.size_for(sizes.rate_spread(0.5, 0.9, 0.9), 0.05);"
         "print({'scipy', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_batch.stats.reliability import Scale, krippendorff_alpha, self_consistency
+from llm_batch.stats.agreement import Scale, krippendorff_alpha, self_consistency
 
 __ = None
 #: Krippendorff (2011), example C: four observers, twelve units, missing data.

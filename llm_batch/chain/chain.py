@@ -1,0 +1,379 @@
+"""The chain: given an item and the calls made for it so far, which request comes next.
+
+A chain is a pure function of history. It renders prompts, reads replies and decides, but it never
+waits, sends or reads a file, so the same chain serves a live run, an estimate, a resumed journal
+and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from llm_batch.chain.endings import CUT, EMPTY, FILTERED, REASONING, TOOL_CALL, WHOLE, ending
+from llm_batch.chain.scores import Unreadable, instruction, json_schema, parse_object, score_of
+from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.templates import PromptError, Template
+from llm_batch.chain.thoughts import without_thoughts
+from llm_batch.errors import ConfigError
+from llm_batch.records import (
+    SCHEMA_NAME,
+    Call,
+    Completion,
+    Item,
+    Message,
+    Request,
+    Result,
+    Score,
+    StepTotals,
+    Usage,
+)
+
+__all__ = ["Chain", "PromptError", "ScoreRule", "Step"]
+
+#: All fields of the item at once, for names that are no identifiers: {{ item["Question text"] }}.
+_WHOLE_ITEM = "item"
+#: What templates have by themselves.
+_BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the calls of one step came to, and what should be asked because of it.
+
+    Attributes:
+        reask: The problem that a re-ask should name; empty for none.
+        answer: What the last call said, without thoughts.
+        repeat: Whether the same should be asked once more.
+    """
+
+    status: str
+    value: Any = None
+    error: str = ""
+    reask: str = ""
+    answer: str = ""
+    repeat: bool = False
+
+
+class Chain:
+    """Steps in order, and the rule that turns the last outputs into a score.
+
+    Args:
+        steps: At least one; names are unique.
+        score: How to score an item, or ``None``.
+
+    Raises:
+        ConfigError: A template is not valid, or uses a step that does not come before it.
+    """
+
+    def __init__(self, steps: Sequence[Step], score: ScoreRule | None = None) -> None:
+        self.steps = tuple(steps)
+        self.score = score
+        self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
+        names = [step.name for step in self.steps]
+        for position, step in enumerate(self.steps):
+            for later in names[position:]:
+                if later in self._rendered[step.name].variables:
+                    raise ConfigError(
+                        f"steps.{step.name}: the prompt uses {later!r}, the output of a step that "
+                        "does not come before it",
+                        f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
+                    )
+
+    def next_request(self, item: Item, calls: Sequence[Call]) -> Request | None:
+        """The request to send next, or ``None`` when the item is finished or has failed.
+
+        Args:
+            item: The item.
+            calls: Every call made for it so far, in order.
+
+        Raises:
+            PromptError: The prompt of the next step cannot be rendered for this item.
+        """
+        outputs: dict[str, Any] = {}
+        for step in self.steps:
+            own = [call for call in calls if call.request.step == step.name]
+            if not own:
+                return self._request(step, item, outputs, calls)
+            outcome = _outcome(step, own)
+            if outcome.reask:
+                return _reask(own[-1], outcome, step, calls)
+            if outcome.repeat:
+                last = own[-1].request
+                return _next_sample(item.id, step, last.messages, last.params, calls)
+            if outcome.status != "ok":
+                return None
+            outputs[step.name] = outcome.value
+        return None
+
+    def result(
+        self, item: Item, calls: Sequence[Call], problem: str = "", kind: str = "prompt"
+    ) -> Result:
+        """What the item's calls came to.
+
+        Args:
+            item: The item.
+            calls: Every call made for it.
+            problem: Why no further request could be made (a `PromptError`); empty otherwise.
+            kind: What becomes of the item then.
+
+        Raises:
+            ValueError: There is a request to come, and no problem.
+        """
+        outputs: dict[str, Any] = {}
+        totals: dict[str, StepTotals] = {}
+        status, error = (kind, problem) if problem else ("ok", "")
+        for step in self.steps:
+            own = [call for call in calls if call.request.step == step.name]
+            if not own:
+                if not problem:
+                    raise ValueError(f"item {item.id!r} is not finished: {step.name} is to come")
+                break
+            totals[step.name] = _totals(own)
+            outcome = _outcome(step, own)
+            if outcome.status != "ok":
+                if not problem:
+                    status, error = outcome.status, f"{step.name}: {outcome.error}"
+                break
+            outputs[step.name] = outcome.value
+        score = self._score(outputs) if status == "ok" else None
+        if score is not None and score.value is None:
+            status = "unparsed"
+            error = f"{self.score.step if self.score else ''}: no score in {score.label[:80]!r}"
+        value = score.value if score else None
+        pass_at = self.score.pass_at if self.score else None
+        return Result(
+            item=item,
+            status=status,
+            outputs=outputs,
+            score=score if value is not None else None,
+            passed=None if value is None or pass_at is None else value >= pass_at,
+            steps=totals,
+            error=error,
+            worst_case=any(call.worst_case for call in calls),
+            simulated=any(call.simulated for call in calls),
+        )
+
+    def variables(self) -> set[str]:
+        """Names of the item fields that the prompts use."""
+        steps = {step.name for step in self.steps}
+        used: set[str] = set()
+        for templates in self._rendered.values():
+            used |= templates.variables
+        return used - steps - {_WHOLE_ITEM}
+
+    def templates(self, step: str) -> Mapping[str, Template]:
+        """The templates of a step by their key in the config: prompt, and system if any."""
+        found = self._rendered[step]
+        return {"prompt": found.prompt} | ({"system": found.system} if found.system else {})
+
+    def names_used(self, step: str) -> set[str]:
+        """What the templates of a step look up: fields, earlier steps, ``item``."""
+        return self._rendered[step].variables - _BUILT_IN
+
+    def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
+        """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
+        prompt = self._rendered[step].prompt
+        if prompt.variables & self._rendered.keys():
+            return False
+        try:
+            return not prompt.render({_WHOLE_ITEM: fields, **fields}).strip()
+        except PromptError:
+            return False
+
+    def params(self, step: str) -> Mapping[str, Any]:
+        """The parameters of every request of a step; none for a step that it does not have."""
+        found = self._rendered.get(step)
+        return found.params if found else {}
+
+    def _request(
+        self, step: Step, item: Item, outputs: Mapping[str, Any], calls: Sequence[Call]
+    ) -> Request:
+        rendered = self._rendered[step.name]
+        messages = rendered.render({_WHOLE_ITEM: item.fields, **item.fields, **outputs})
+        return _next_sample(item.id, step, messages, rendered.params, calls)
+
+    def _score(self, outputs: Mapping[str, Any]) -> Score | None:
+        if self.score is None:
+            return None
+        step, _, name = self.score.field.partition(".")
+        value = outputs.get(step)
+        reason = ""
+        if name and isinstance(value, Mapping):
+            reason = str(value.get("reason", ""))
+            value = value.get(name)
+        return score_of(value, self.score.labels, reason, self.score.min, self.score.max)
+
+
+class _StepTemplates:
+    """The compiled templates of a step, and the parameters that go with every request."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.prompt = Template(step.prompt, f"steps.{step.name}.prompt")
+        self.system = Template(step.system, f"steps.{step.name}.system") if step.system else None
+        self.variables = self.prompt.variables | (self.system.variables if self.system else set())
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        step = self.step
+        params: dict[str, Any] = {}
+        if step.max_tokens is not None:
+            params["max_tokens"] = step.max_tokens
+        if step.temperature is not None:
+            params["temperature"] = step.temperature
+        if step.output is not None:
+            params["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": SCHEMA_NAME,
+                    "strict": True,
+                    "schema": json_schema(step.output),
+                },
+            }
+        return params | step.params
+
+    def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
+        prompt = self.prompt.render(context)
+        if self.step.output is not None:
+            prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
+        user = Message("user", prompt)
+        return (Message("system", self.system.render(context)), user) if self.system else (user,)
+
+
+def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
+    call = calls[-1]
+    if call.failure is not None:
+        return _Outcome(call.failure.kind, error=call.failure.message)
+    completion = call.completion
+    assert completion is not None  # a call has exactly one of the two
+    reason = ending(completion.finish_reason)
+    text = without_thoughts(completion.text) if completion.text else ""
+    if reason != WHOLE or not text or text.isspace():
+        lacking = _lacking(step, calls, completion, reason, text)
+        if lacking is not None:
+            return lacking
+    assert text is not None  # or it would be lacking
+    if step.output is None:
+        return _Outcome("ok", text)
+    try:
+        return _Outcome("ok", parse_object(text, step.output))
+    except Unreadable as error:
+        problem = str(error)
+        asked_again = sum(not _is_empty(earlier) for earlier in calls) > 1
+        reask = "" if asked_again else problem
+        return _Outcome("unparsed", error=problem, reask=reask, answer=text)
+
+
+def _lacking(
+    step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
+) -> _Outcome | None:
+    """What is wrong with an answer that is not whole; ``None`` when it may be kept as it is."""
+    if reason == FILTERED:
+        return _Outcome("filtered", error="the provider's content filter stopped the answer")
+    if reason == TOOL_CALL:
+        return _Outcome("tool_call", error="the model called a tool instead of answering")
+    if reason not in (WHOLE, CUT, EMPTY, REASONING):
+        said = repr(completion.finish_reason)
+        return _Outcome("incomplete", error=f"the answer ended as {said}, which may be half of it")
+    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
+    if text is None or reason == REASONING:
+        return _Outcome("reasoning", error=_only_thoughts(step, completion, reason))
+    if not text.strip():
+        if reasoning and reason == CUT:
+            return _Outcome(
+                "reasoning",
+                error=f"all {reasoning} output tokens went into reasoning; raise max_tokens",
+            )
+        if reason == CUT:
+            return _Outcome("truncated", error=f"no text within {_cap(step)}")
+        # Most servers that send nothing send something the next time.
+        first = sum(map(_is_empty, calls)) == 1
+        return _Outcome("empty", error="the provider sent no text", repeat=first)
+    if reason == CUT and (step.on_truncated == "fail" or step.output is not None):
+        return _Outcome("truncated", error=f"the answer was cut at {_cap(step)}; raise max_tokens")
+    return None
+
+
+def _only_thoughts(step: Step, completion: Completion, reason: str) -> str:
+    """In words, for an answer that is all thoughts."""
+    if reason == REASONING:
+        return (
+            "all text is in the reply's field for reasoning and none in its content; lower the "
+            "reasoning effort, or correct how the server parts the two"
+        )
+    if reason == CUT:
+        return f"the answer was cut at {_cap(step)} in the middle of thoughts; raise max_tokens"
+    return "the answer is thoughts and nothing after them"
+
+
+def _is_empty(call: Call) -> bool:
+    completion = call.completion
+    if completion is None or completion.text.strip():
+        return False
+    return ending(completion.finish_reason) in (WHOLE, EMPTY)
+
+
+def _cap(step: Step) -> str:
+    return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
+
+
+def _reask(call: Call, outcome: _Outcome, step: Step, calls: Sequence[Call]) -> Request:
+    """The same conversation, its unreadable answer and what was wrong with it."""
+    request = call.request
+    assert step.output is not None  # only an object is asked for again
+    complaint = f"That reply cannot be used: {outcome.reask}. {instruction(step.output)}"
+    messages = (
+        *request.messages,
+        Message("assistant", outcome.answer),
+        Message("user", complaint),
+    )
+    return _next_sample(request.item_id, step, messages, request.params, calls)
+
+
+def _next_sample(
+    item_id: str,
+    step: Step,
+    messages: tuple[Message, ...],
+    params: Mapping[str, Any],
+    calls: Sequence[Call],
+) -> Request:
+    """A request after these calls: steps that send the same are each to answer for themselves."""
+    asked = (step.model, messages, params)
+    before = (call.request for call in calls)
+    same = sum((each.model, each.messages, each.params) == asked for each in before)
+    return Request(item_id, step.name, step.model, messages, params, same)
+
+
+def _totals(calls: Sequence[Call]) -> StepTotals:
+    costs = [call.cost for call in calls]
+    reported, listed = _reported(calls)
+    return StepTotals(
+        usage=sum(
+            (c.completion.usage for c in calls if c.completion and c.completion.usage), Usage()
+        ),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+        latency_seconds=sum(call.latency_seconds for call in calls),
+        attempts=sum(len(call.attempts) for call in calls),
+        reported_cost=reported,
+        list_cost=listed,
+    )
+
+
+def _reported(calls: Sequence[Call]) -> tuple[float | None, float | None]:
+    """What the provider says its answers cost, and what we say of the same ones.
+
+    An answer that was paid for in another run costs nothing here.
+    """
+    said = [
+        (call.completion.reported_cost, call.list_cost)
+        for call in calls
+        if call.completion and call.completion.reported_cost is not None and call.cost
+    ]
+    if not said:
+        return None, None
+    ours = [cost for _, cost in said if cost is not None]
+    reported = sum(cost for cost, _ in said if cost is not None)
+    return reported, sum(ours) if len(ours) == len(said) else None

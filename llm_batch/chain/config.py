@@ -1,0 +1,493 @@
+"""The one config file, read and checked.
+
+Flags win over the file and the file over defaults. The bundled ``demo/llmb.toml`` is the default
+config, what ``llmb init`` writes and the commented example at once, so the three never differ.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
+from llm_batch.chain.credentials import hides_key, query_is_secret
+from llm_batch.chain.flags import Overrides, expanded, with_flags
+from llm_batch.chain.outputs import Table, TextList, Wrong
+from llm_batch.chain.steps import ScoreRule, Step, check_score
+from llm_batch.errors import ConfigError
+from llm_batch.models.tiers import TierLimits, check_tier, limits_of
+
+__all__ = [
+    "DEMO_CONFIG",
+    "DEMO_DATA",
+    "MANY_WORKERS",
+    "Config",
+    "Data",
+    "Limits",
+    "Model",
+    "Overrides",
+    "RunOptions",
+    "Sample",
+    "load_config",
+    "model_limits",
+]
+
+CONFIG_NAME = "llmb.toml"
+DEMO = Path(__file__).parents[1] / "demo"
+DEMO_DATA = DEMO / "questions.jsonl"
+DEMO_CONFIG = DEMO / "llmb.toml"
+
+#: More workers than this need an explicit limit, unless the endpoint is on this machine.
+MANY_WORKERS = 10
+
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::\d*)?")
+
+EngineName = Literal["threads", "serial", "ray", "batch"]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Data(Table):
+    """``[data]``: where items come from. Without ``path``, the bundled demo set.
+
+    ``delimiter`` (of a CSV) and ``encoding`` (``windows-1252``) are found; these overrule that.
+    """
+
+    path: str | None = None
+    id: str | None = None
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    encoding: str | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+    keep: TextList | None = None
+
+
+class Sample(Table):
+    """``[sample]``: the first ``size`` items of a seeded order; 0 means all."""
+
+    size: int = Field(default=384, ge=0)
+    seed: int = 42
+    stratify: str | None = None
+
+
+class Limits(Table):
+    """``[limits]``: what the run may do per minute, at once and in all.
+
+    ``timeout`` is in seconds and covers one attempt from connecting to the last byte; ``budget``
+    is in USD and covers everything ever journalled for the output file. ``tier`` (``openai-1``)
+    fills in published limits where ``rpm`` and ``tpm`` are not set. The run stops when more
+    than ``max_failure_share`` of a step's last calls failed; 1 never stops it. A reply may have
+    ``max_reply`` MB; without it 1 MB and 4 kB for each of ``max_tokens``, at most 32 MB.
+    """
+
+    workers: int = Field(default=5, ge=1, le=1000)
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+    tier: str | None = None
+    budget: NotNegative | None = None
+    timeout: Positive = 60.0
+    max_attempts: int = Field(default=6, ge=1)
+    max_failure_share: float = Field(default=0.5, gt=0, le=1)
+    max_reply: Positive | None = None
+
+    @model_validator(mode="after")
+    def _known_tier(self) -> Limits:
+        if self.tier is not None:
+            try:
+                check_tier(self.tier)
+            except ConfigError as error:
+                raise Wrong(("tier",), f"is wrong: {error.message}", error.hint) from None
+        return self
+
+
+class EndpointOptions(Table):
+    """``[[models."name".endpoints]]``: one of several places that serve the model.
+
+    ``weight`` is its share of the requests compared with the others'; ``rpm`` and ``tpm`` are its
+    own, those of the model hold for each endpoint that has none.
+    """
+
+    api_base: str
+    api_key_env: str | None = None
+    weight: Positive = 1.0
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> EndpointOptions:
+        _check_url(self.api_base)
+        return self
+
+
+class Model(Table):
+    """``[models."name"]``: endpoint, prices (USD per million tokens) and limits of one model.
+
+    ``batch_input_price`` and ``batch_output_price`` are those of the provider's batch API; prices
+    of one's own hold for batches too without them.
+
+    ``script``, ``latency`` (seconds) and ``error_rate`` are for ``fake/`` models only.
+    """
+
+    api_base: str | None = None
+    api_key_env: str | None = None
+    input_price: NotNegative | None = None
+    output_price: NotNegative | None = None
+    cache_read_price: NotNegative | None = None
+    batch_input_price: NotNegative | None = None
+    batch_output_price: NotNegative | None = None
+    rpm: Positive | None = None
+    tpm: Positive | None = None
+    transport: Literal["auto", "direct", "litellm"] = "auto"
+    structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
+    script: str | None = None
+    max_reply: Positive | None = None
+    latency: NotNegative = 0.0
+    error_rate: float = Field(default=0.0, ge=0, le=1)
+    endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
+
+    @field_validator("script")
+    @classmethod
+    def _expanded(cls, script: str | None) -> str | None:
+        return None if script is None else expanded(script)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_endpoint(cls, values: Any) -> Any:
+        """A model with endpoints is served from the first, for all that needs to know of one."""
+        if isinstance(values, dict) and isinstance(values.get("endpoints"), list | tuple):
+            first = next(iter(values["endpoints"]), None)
+            if isinstance(first, dict) and "api_base" not in values:
+                return {**values, "api_base": first.get("api_base")}
+        return values
+
+    @property
+    def max_reply_bytes(self) -> int | None:
+        """How large a reply may be; ``None`` where nobody has said."""
+        return None if self.max_reply is None else int(self.max_reply * (1 << 20))
+
+    def at(self, endpoint: EndpointOptions) -> Model:
+        """The settings of the model as one of its endpoints serves it."""
+        own = {"api_base": endpoint.api_base, "endpoints": ()}
+        if endpoint.api_key_env is not None:
+            own["api_key_env"] = endpoint.api_key_env
+        return self.model_copy(update=own)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Model:
+        if self.api_base is not None:
+            _check_url(self.api_base)
+        if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
+            # Not shown: it may be the key itself.
+            raise Wrong(
+                ("api_key_env",),
+                "must be the name of an environment variable, not a key",
+                'export MY_KEY=… in the shell, and write api_key_env = "MY_KEY"',
+            )
+        return self
+
+
+class RunOptions(Table):
+    """``[run]``: how and where to.
+
+    ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
+    ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
+    the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
+    there stay as they are.
+    """
+
+    engine: EngineName = "threads"
+    output: str = "results.jsonl"
+    ray_address: str | None = None
+    ray_actors: int | None = Field(default=None, ge=1)
+    mode: str = "0600"
+
+    @property
+    def file_mode(self) -> int:
+        """The mode as a number."""
+        return int(self.mode, 8)
+
+    @field_validator("output")
+    @classmethod
+    def _expanded(cls, output: str) -> str:
+        return expanded(output)
+
+    @model_validator(mode="after")
+    def _apart(self) -> RunOptions:
+        # Journal and manifest are named after it, so no two outputs may share a stem.
+        if not self.output.endswith(".jsonl") or Path(self.output).name == ".jsonl":
+            raise Wrong(
+                ("output",),
+                f"must end in .jsonl, one JSON object a line, not {self.output!r}",
+                "write results.jsonl; llmb report --format md writes other formats",
+            )
+        if self.output.endswith(".calls.jsonl"):
+            raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        if not re.fullmatch(r"0?6[0246]{2}", self.mode):
+            raise Wrong(
+                ("mode",),
+                f"must be a mode in which you can read and write, not {self.mode!r}",
+                'write "0600" (you alone), "0640" (your group reads) or "0644" (everybody reads)',
+            )
+        return self
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Batch(Table):
+    """``[batch]``: for the engine ``batch``, which goes by the providers' batch APIs.
+
+    Jobs are looked at every ``poll`` seconds, then ever less often down to a tenth of that.
+    ``enqueued_tokens`` is the provider's limit of input tokens that a model's jobs may have
+    waiting; without it the limit is learned when it is met. A job has at most ``job_requests``.
+    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live.
+    """
+
+    poll: Positive = 30.0
+    enqueued_tokens: int | None = Field(default=None, ge=1)
+    job_requests: int | None = Field(default=None, ge=1)
+    deadline: str | None = None
+
+    @property
+    def deadline_seconds(self) -> float | None:
+        """The deadline, in seconds from the beginning of the first job."""
+        found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
+        return float(found[1]) * _SECONDS[found[2]] if found else None
+
+    @model_validator(mode="after")
+    def _readable(self) -> Batch:
+        if self.deadline is not None and self.deadline_seconds is None:
+            raise Wrong(("deadline",), f"is no duration: {self.deadline!r}", "write 6h or 90m")
+        return self
+
+
+class Config(Table):
+    """Everything the user wrote, with defaults filled in.
+
+    ``source`` is the file it came from, ``None`` for the built-in default, and ``typed`` are the
+    places whose values the user gave by flags: those of a file may be a stranger's.
+    """
+
+    data: Data = Data()
+    sample: Sample = Sample()
+    limits: Limits = Limits()
+    models: dict[str, Model] = Field(default_factory=dict)
+    steps: tuple[Step, ...] = Field(min_length=1, strict=False)
+    score: ScoreRule | None = None
+    run: RunOptions = RunOptions()
+    batch: Batch = Batch()
+    source: Path | None = Field(default=None, exclude=True)
+    typed: frozenset[Place] = Field(default=frozenset(), exclude=True)
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        names = [step.name for step in self.steps]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise Wrong(("steps", position, "name"), f"is used twice: {name!r}")
+        if self.score is not None:
+            check_score(self.score, self.steps)
+        for name, model in self.models.items():
+            for key in ("script", "latency", "error_rate"):
+                if key in model.model_fields_set and not name.startswith("fake/"):
+                    raise Wrong(("models", name, key), "is for fake/ models only")
+        return self
+
+    @property
+    def judge(self) -> Step | None:
+        """The step the score comes from, else the one named ``judge``, else none."""
+        wanted = self.score.step if self.score else "judge"
+        found = next((step for step in self.steps if step.name == wanted), None)
+        return found if found is not None and len(self.steps) > 1 else None
+
+    def model(self, name: str) -> Model:
+        """Settings of a model, defaults where the file has none."""
+        own = self.models.get(name, _NO_SETTINGS)
+        if self.limits.max_reply is None or own.max_reply is not None:
+            return own
+        return own.model_copy(update={"max_reply": self.limits.max_reply})
+
+    def chain(self) -> Chain:
+        """The chain these steps make.
+
+        Raises:
+            ConfigError: A template is not valid.
+        """
+        return Chain(self.steps, self.score)
+
+    def data_path(self) -> Path | Literal["-"]:
+        """Where to read items from; relative paths are relative to the config file."""
+        if self.data.path is None:
+            return DEMO_DATA
+        if self.data.path == "-":
+            return "-"
+        return self.beside(self.data.path)
+
+    def line_of(self, *path: str | int, within: int = 1) -> str:
+        """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
+
+        Args:
+            path: Keys and positions that lead to it.
+            within: The line of a text that goes over several.
+        """
+        if self.source is None:
+            return ""
+        try:
+            text = _read(self.source)
+        except ConfigError:  # gone since it was read
+            return ""
+        line = key_lines(text).get(path)
+        if line is None:
+            return f"{self.source}: "
+        value = text.splitlines()[line - 1].partition("=")[2].strip()
+        if value[:3] in ('"""', "'''"):
+            line += within - (len(value) > 3)
+        return f"{self.source}, line {line}: "
+
+    def beside(self, name: str) -> Path:
+        """A path as the config means it: relative ones are relative to its file."""
+        return _beside(self.source, name)
+
+
+_NO_SETTINGS = Model()
+
+
+def model_limits(config: Config, name: str) -> tuple[float | None, float | None, TierLimits | None]:
+    """Requests and tokens a minute that hold for a model; ``None`` where nobody set a limit.
+
+    What stands under ``[models]`` wins, then ``[limits]``, then the tier; a server of one's own
+    has no tier.
+
+    Returns:
+        Both limits, and the tier where it filled one in.
+    """
+    own, common = config.model(name), config.limits
+    tier = common.tier if own.api_base is None else None
+    return limits_of(tier, name, own.rpm or common.rpm, own.tpm or common.tpm)
+
+
+def _check_url(url: str) -> None:
+    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # Libraries differ in where a host ends that has other characters in it.
+        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
+        sound = sound and url.isprintable() and " " not in url and "\\" not in url
+    except ValueError:  # not an address, or not a port
+        sound = False
+    # Neither is shown, since the part that is wrong may be a password.
+    if not sound:
+        raise Wrong(("api_base",), "must be a URL with http:// or https://", example)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = any(query_is_secret(name, value) for name, value in query)
+    if parts.username or parts.password or secret or hides_key(url):
+        raise Wrong(
+            ("api_base",),
+            "must not hold a key or a password",
+            "use api_key_env; what a gateway wants beside it goes into a header: "
+            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
+        )
+    if "/chat/completions" in parts.path:
+        raise Wrong(("api_base",), f"goes too far: {url!r}", example)
+
+
+def load_config(
+    path: str | os.PathLike[str] | None = None, flags: Overrides | None = None
+) -> Config:
+    """Read the config and lay the flags over it.
+
+    Args:
+        path: The file. Without it: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or
+            the built-in default.
+        flags: What was given on the command line.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or a key or value in it or a flag is wrong.
+    """
+    source = _find(path)
+    text = _read(source or DEMO_CONFIG)
+    where = str(source) if source else "the built-in config"
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise not_toml(where, text, str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply") from error
+    refuse_controls(Written(where, text, raw, {}, Config), raw)
+    raw, by_flag = with_flags(raw, flags or Overrides(), built_in=source is None)
+    written = Written(where, text, raw, by_flag, Config)
+    for ours in ("source", "typed"):
+        if ours in raw:
+            raise written.unknown_key((ours,), raw[ours])
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        # Not chained: its text has values in it, and one of them may be a key.
+        raise written.explained(error) from None
+    data = config.data
+    if data.path is None and data.id is None:
+        data = data.model_copy(update={"id": "id"})  # the demo set's own
+    steps = tuple(
+        _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
+    )
+    return config.model_copy(
+        update={"source": source, "typed": frozenset(by_flag), "data": data, "steps": steps}
+    )
+
+
+def _find(path: str | os.PathLike[str] | None) -> Path | None:
+    named = path or os.environ.get("LLMB_CONFIG")
+    if named:
+        found = Path(expanded(named))
+        if not found.is_file():
+            raise ConfigError(f"no config file {str(found)!r}", "write one with: llmb init")
+        return found
+    here = Path(CONFIG_NAME)
+    return here if here.is_file() else None
+
+
+def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no file")  # a device or a pipe may have no end
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from error
+
+
+def _beside(source: Path | None, name: str) -> Path:
+    path = Path(expanded(name))
+    return path if path.is_absolute() or source is None else source.parent / path
+
+
+def _with_prompt(step: Step, source: Path | None, written: Written, position: int) -> Step:
+    """The step with the text of its prompt, wherever that is."""
+    place: Place = ("steps", position)
+    if step.prompt_file is None:
+        if not step.prompt.strip():
+            raise written.wrong(
+                place, "has no prompt", 'write prompt = "{{ question }}" with a field of your data'
+            )
+        return step
+    if step.prompt:
+        raise written.wrong((*place, "prompt_file"), "stands beside prompt", "keep one of the two")
+    try:
+        prompt = _read(_beside(source, step.prompt_file))
+    except ConfigError as error:
+        raise written.wrong((*place, "prompt_file"), f"is wrong: {error.message}") from error
+    if not prompt.strip():
+        raise written.wrong((*place, "prompt_file"), f"is an empty file: {step.prompt_file!r}")
+    return step.model_copy(update={"prompt": prompt})

@@ -1,0 +1,166 @@
+"""What flags say, written into the config before it is checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_batch.chain.config_errors import Place
+from llm_batch.errors import ConfigError
+
+_SECRET = re.compile(r"[$%]\{?\w*(KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What flags said; ``None`` where a flag was not given. Units as in the config."""
+
+    data: str | None = None
+    sample: int | None = None
+    seed: int | None = None
+    model: str | None = None
+    judge: str | None = None
+    api_base: str | None = None
+    workers: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    tier: str | None = None
+    budget: float | None = None
+    engine: str | None = None
+    deadline: str | None = None
+    output: str | None = None
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """A path with ``~`` and the variables of the environment filled in; ``-`` stays.
+
+    A variable that is called like a key stays as it is: names of files are shown and recorded.
+    """
+    text = os.fspath(path)
+    if text != "-" and not _SECRET.search(text):
+        text = str(Path(os.path.expandvars(text)).expanduser())
+    return text
+
+
+def with_flags(
+    raw: dict[str, Any], flags: Overrides, built_in: bool
+) -> tuple[dict[str, Any], dict[Place, str]]:
+    """The raw config with the flags written into it, so that both are checked alike.
+
+    Args:
+        raw: The config as the file has it, however wrong.
+        flags: What was given on the command line.
+        built_in: Whether it is the built-in config, in which nobody chose a model.
+
+    Returns:
+        The config, and which flag set what.
+
+    Raises:
+        ConfigError: A flag has nothing to apply to.
+    """
+    raw = dict(raw)
+    by_flag: dict[Place, str] = {}
+
+    def put(flag: str, value: Any, section: str, key: str) -> None:
+        if value is not None and isinstance(raw.setdefault(section, {}), dict):
+            raw[section] = {**raw[section], key: value}
+            by_flag[section, key] = flag
+
+    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
+    put("--data", data, "data", "path")
+    put("--sample", flags.sample, "sample", "size")
+    put("--seed", flags.seed, "sample", "seed")
+    for key in ("workers", "rpm", "tpm", "tier", "budget"):
+        put(f"--{key}", getattr(flags, key), "limits", key)
+    put("--engine", flags.engine, "run", "engine")
+    put("--deadline", flags.deadline, "batch", "deadline")
+    put("--output", flags.output, "run", "output")
+    if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
+        raw["steps"] = _with_models(raw, flags, built_in, by_flag)
+        if flags.api_base is not None and isinstance(raw.setdefault("models", {}), dict):
+            raw["models"] = _with_api_base(raw, flags.api_base, by_flag)
+    return raw, by_flag
+
+
+def _with_models(
+    raw: Mapping[str, Any], flags: Overrides, built_in: bool, by_flag: dict[Place, str]
+) -> list[dict[str, Any]]:
+    """The steps with the models that flags name: --judge those of judges, --model all others'."""
+    steps = [dict(step) for step in raw["steps"]]
+    judges = _judges(steps, raw.get("score"))
+    if flags.judge is not None and not judges:
+        raise ConfigError(
+            "--judge was given, but the config has no judge step",
+            "add a second [[steps]] and point [score] field at it; llmb init shows how",
+        )
+    for position, step in enumerate(steps):
+        model, flag = flags.model, "--model"
+        # Without a config nobody chose the embedded judge, so it follows --model.
+        if step.get("name") in judges and (flags.judge is not None or not built_in):
+            model, flag = flags.judge, "--judge"
+        if model is not None:
+            step["model"] = model
+            by_flag["steps", position, "model"] = flag
+    return steps
+
+
+def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
+    """Names of the steps that judge.
+
+    That is the step the score comes from, and beside it a panel: steps that are named judge, give
+    the field that is the score, or stand in its step's prompt, two or more of them, each with a
+    verdict on an earlier step. A step that reads none before it judges nothing.
+    """
+    if len(steps) < 2:
+        return set()
+    field = str(score.get("field", "")) if isinstance(score, Mapping) else ""
+    last, _, name = field.partition(".")
+    names = [step.get("name") for step in steps]
+    reads = {
+        step.get("name"): {other for other in names[:position] if _names(step, other)}
+        for position, step in enumerate(steps)
+    }
+    outputs = {
+        step.get("name"): step["output"]
+        for step in steps
+        if isinstance(step.get("output"), Mapping)
+    }
+    panel = {each for each in reads.get(last, ()) if each in outputs and reads[each]}
+    return {
+        each
+        for each in names
+        if each == (last or "judge")
+        or (
+            reads[each]
+            and (
+                re.match(r"judge(?![a-z])", str(each))
+                or (name and name in outputs.get(each, ()))
+                or (each in panel and len(panel) > 1)
+            )
+        )
+    }
+
+
+def _names(step: Mapping[str, Any], other: Any) -> bool:
+    """Whether a step's templates name another step."""
+    texts = [str(step.get(key) or "") for key in ("prompt", "system")]
+    word = re.compile(rf"\{{[{{%][^{{}}]*\b{re.escape(str(other))}\b")
+    return any(word.search(text) for text in texts) or "prompt_file" in step
+
+
+def _with_api_base(
+    raw: Mapping[str, Any], api_base: str, by_flag: dict[Place, str]
+) -> dict[str, Any]:
+    """The models with --api-base, which is where every step's model is served from."""
+    models = dict(raw["models"])
+    for step in raw["steps"]:
+        name = str(step.get("model"))
+        settings = models.get(name, {})
+        if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
+            models[name] = {**settings, "api_base": api_base}
+            by_flag["models", name, "api_base"] = "--api-base"
+    return models

@@ -1,0 +1,410 @@
+"""Steps and the rule of the score, as the user writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from llm_batch.chain.credentials import header_is_secret, hides_key, parameter_is_secret
+from llm_batch.chain.outputs import OutputField, Table, Wrong, number_in
+from llm_batch.chain.templates import RESERVED
+
+# What is said elsewhere, or would break what is promised: a stream or several answers cannot be
+# read, and a budget counts on the step's own max_tokens. It may not come by extra_body either.
+_NOT_PARAMS = {
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_output_tokens"), "set max_tokens of the step"
+    ),
+    "temperature": "set temperature of the step",
+    "response_format": "describe the object under [steps.output]",
+    "model": "set model of the step",
+    "messages": "set system and prompt of the step",
+    "stream": "answers are read whole",
+    "stream_options": "answers are read whole",
+    "n": "one answer is asked for at a time",
+    **dict.fromkeys(
+        ("api_base", "base_url", "custom_endpoint", "deployment_url"),
+        "set api_base under [models]",
+    ),
+    **dict.fromkeys(
+        ("custom_llm_provider", "deployment_id", "model_list", "model_alias_map"),
+        'name the provider before the model: model = "anthropic/…"',
+    ),
+    "organization": 'write extra_headers = { "OpenAI-Organization" = "…" }',
+    "api_version": "set the provider's variable, such as AZURE_API_VERSION",
+}
+# Where requests go, who answers and with which account, in the words of litellm and of gateways
+# that run it: refused in extra_body too.
+_REDIRECTS = re.compile(
+    r"(?:mock|litellm|aws|azure|vertex|oci|watsonx|wx|gigachat|predibase|sagemaker)_\w+"
+    r"|\w*fallback\w*|\w*prox(?:y|ies)\w*|\w*base_url|\w*_endpoint(?:_url)?|\w*endpoint_url"
+    r"|client|tenant_id|client_id|user_config|ssl_verify|region_name"
+)
+# What else litellm takes for itself instead of sending it. A test holds both against litellm.
+_LITELLMS_FAMILIES = re.compile(
+    r"_\w+|\w*(?:cost_per_|token_cost|router_|interception|callback|drop_params)\w*"
+    r"|(?:anthropic|langfuse|langsmith|s3|gcs|arize|dd|newrelic|posthog|signoz|wandb|weave"
+    r"|humanloop|google_maps|default_api_key|regional|bedrock|openai_identity|openai_service)_\w+"
+    r"|prompt_(?:id|label|variables|version|environment)"
+)
+_LITELLMS_WORDS = frozenset(
+    [
+        "acompletion",
+        "aembedding",
+        "aimg_generation",
+        "allm_passthrough_route",
+        "allow_client_keepalive_override",
+        "allowed_model_region",
+        "allowed_openai_params",
+        "assistant_continue_message",
+        "async_call",
+        "atext_completion",
+        "attempted_targets",
+        "azure",
+        "base_model",
+        "bos_token",
+        "budget_duration",
+        "cache",
+        "cache_key",
+        "caching",
+        "caching_groups",
+        "client_side_timeout",
+        "complete_response",
+        "completion_call_id",
+        "configurable_clientside_auth_params",
+        "cooldown_time",
+        "custom_prompt_dict",
+        "data_residency",
+        "default_headers",
+        "disable_add_transform_inline_image_block",
+        "enable_json_schema_validation",
+        "enable_prompt_caching",
+        "enable_tag_filtering",
+        "ensure_alternating_roles",
+        "eos_token",
+        "extra_query",
+        "fastest_response",
+        "final_prompt_value",
+        "fireworks_forward_user_id",
+        "force_timeout",
+        "guardrails",
+        "headers",
+        "hf_model_name",
+        "id",
+        "initial_prompt_value",
+        "itpm",
+        "keepalive_seconds",
+        "kwargs",
+        "log_client_error_tracebacks",
+        "logger_fn",
+        "max_agentic_loops",
+        "max_budget",
+        "max_file_size_mb",
+        "max_parallel_requests",
+        "max_retries",
+        "merge_reasoning_content_in_choices",
+        "metadata",
+        "model_config",
+        "model_file_id_mapping",
+        "model_info",
+        "no-log",
+        "num_retries",
+        "ocr_cost_per_credit",
+        "order",
+        "otpm",
+        "output_vector_size",
+        "preset_cache_key",
+        "project_id",
+        "provider_affinity_header",
+        "provider_specific_header",
+        "request_timeout",
+        "retry_policy",
+        "retry_strategy",
+        "roles",
+        "routing_strategy",
+        "rpm",
+        "rust",
+        "search_tool_name",
+        "secret_fields",
+        "self",
+        "session_id",
+        "shared_session",
+        "silent_model",
+        "space_id",
+        "stream_chunk_size",
+        "stream_response",
+        "stream_timeout",
+        "stream_timeout_by_service_tier",
+        "supports_system_message",
+        "tag_regex",
+        "tags",
+        "text_completion",
+        "tiered_pricing",
+        "timeout",
+        "timeout_by_service_tier",
+        "tpm",
+        "ttl",
+        "turn_off_message_logging",
+        "use_chat_completions_api",
+        "use_client",
+        "use_in_pass_through",
+        "use_xai_oauth",
+        "user_continue_message",
+        "verbose",
+        "weight",
+    ]
+)
+_WHO_ANSWERS = "leave it out: model, api_base and api_key_env say who answers"
+_OWN_PLACES = {
+    "metadata": "write extra_body = { metadata = { … } }",
+    "headers": "write extra_headers",
+    "default_headers": "write extra_headers",
+    "extra_query": "put it behind the ? of api_base under [models]",
+    **dict.fromkeys(("timeout", "request_timeout"), "set timeout under [limits]"),
+    **dict.fromkeys(("max_retries", "num_retries"), "set max_attempts under [limits]"),
+    **dict.fromkeys(("rpm", "tpm"), "set it under [limits] or [models]"),
+}
+# What the connection or the key's own setting says.
+_NOT_HEADERS = {
+    "authorization": "api_key_env under [models] names the variable that is sent there",
+    **dict.fromkeys(
+        ("host", "content-length", "content-type", "content-encoding", "transfer-encoding",
+         "connection", "accept", "accept-encoding", "expect", "te", "trailer", "upgrade"),
+        "leave it out: it is said by how requests are sent",
+    ),
+}  # fmt: skip
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+#: A header with this at its beginning is read from the variable named behind it.
+FROM_ENVIRONMENT = "env:"
+_KEYS_ELSEWHERE = "keys are read from the environment; api_key_env under [models] names one"
+
+
+class Step(Table):
+    """One call of the chain, as written under ``[[steps]]``.
+
+    ``prompt`` and ``system`` are Jinja2 templates over the item's fields and, by step name, the
+    outputs of earlier steps; ``item`` is all fields at once. With ``output`` the reply must be an
+    object of those fields. An answer cut at ``max_tokens`` fails its item, or is kept as it is.
+    ``params`` go to the provider as they are; the keys of ``extra_body`` are put into the body
+    and ``extra_headers`` beside the key, whoever carries the request.
+    """
+
+    name: str
+    model: str = Field(min_length=1)
+    prompt: str = ""
+    prompt_file: str | None = None
+    system: str | None = None
+    max_tokens: int | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, ge=0)
+    output: dict[str, OutputField] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    on_truncated: Literal["fail", "keep"] = "fail"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Step:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name):
+            raise Wrong(
+                ("name",), f"must be letters, digits and _, no digit first, not {self.name!r}"
+            )
+        if self.name in RESERVED:
+            raise Wrong(("name",), f"is a word of templates: {self.name!r}", "call it generate")
+        if "://" in self.model:
+            # litellm would send the key there.
+            raise Wrong(("model",), "must be a name, not a URL", "set api_base under [models]")
+        if self.output is not None and not (self.output and all(self.output)):
+            raise Wrong(("output",), "must name at least one field")
+        if self.output is not None and self.on_truncated == "keep":
+            # Cut off, {"score": 1 may have been going to be 10.
+            raise Wrong(("on_truncated",), "cannot be 'keep' in a step with output")
+        _check_params(self.params)
+        return self
+
+
+def _check_params(params: dict[str, Any]) -> None:
+    """Only what reaches the model goes through; what steers a library or hides a key does not."""
+    for name in params:
+        if hint := _NOT_PARAMS.get(name) or _OWN_PLACES.get(name):
+            raise Wrong(("params", name), "does not go here", hint)
+        if _REDIRECTS.fullmatch(name):
+            raise Wrong(("params", name), "does not go here", _WHO_ANSWERS)
+        if name in _LITELLMS_WORDS or _LITELLMS_FAMILIES.fullmatch(name):
+            raise Wrong(
+                ("params", name),
+                "steers the library that sends, not the model",
+                "leave it out; a field of the provider's own that has this name goes into "
+                "extra_body",
+            )
+    body, headers = params.get("extra_body", {}), params.get("extra_headers", {})
+    for name, value in (("extra_body", body), ("extra_headers", headers)):
+        if not isinstance(value, dict):
+            raise Wrong(("params", name), "must be a table")
+    for name in body:
+        if name in _NOT_PARAMS or _REDIRECTS.fullmatch(name):
+            hint = _NOT_PARAMS.get(name, _WHO_ANSWERS)
+            raise Wrong(("params", "extra_body", name), "does not go here", hint)
+    for name, value in headers.items():
+        _check_header(name, value)
+    _refuse_keys({**params, "extra_headers": {}})
+
+
+def _check_header(name: str, value: Any) -> None:
+    place = ("params", "extra_headers", name)
+    if not _HEADER_NAME.fullmatch(name):
+        raise Wrong(place, "is no name of a header")
+    if hint := _NOT_HEADERS.get(name.lower()):
+        raise Wrong(place, "does not go here", hint)
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise Wrong(place, "must be text of one line, of letters that a header can have")
+    if value.startswith(FROM_ENVIRONMENT):
+        variable = value.removeprefix(FROM_ENVIRONMENT)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+            raise Wrong(
+                place, "names no variable", f'write {{ "{name}" = "{FROM_ENVIRONMENT}MY_KEY" }}'
+            )
+    elif header_is_secret(name, value):
+        raise Wrong(
+            place,
+            "looks like a key, and must not be in a file",
+            f'write "{FROM_ENVIRONMENT}MY_KEY", with the name of the variable that holds it',
+        )
+
+
+def _refuse_keys(value: Any, path: tuple[str | int, ...] = ("params",)) -> None:
+    """Refuse a key wherever it hides: under a name that says so, or in the shape of one."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            # A tool may have a parameter of that name, which its schema describes.
+            described = isinstance(inner, dict) and "type" in inner
+            if parameter_is_secret(name) and inner not in ("", None) and not described:
+                raise Wrong((*path, name), "must not be in a file", _KEYS_ELSEWHERE)
+            _refuse_keys(inner, (*path, name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_keys(inner, path)
+    elif isinstance(value, str) and hides_key(value):
+        raise Wrong(path, "looks like a key, and must not be in a file", _KEYS_ELSEWHERE)
+
+
+class ScoreRule(Table):
+    """Where the score is and when it passes, as written under ``[score]``.
+
+    ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
+    number each label stands for. ``min`` and ``max`` are the ends of the scale, for a judge that
+    answers in words; a number beyond them is no score, and neither is ``4/10`` with a max of 5.
+    """
+
+    field: str
+    pass_at: float | None = None
+    min: float | None = None
+    max: float | None = None
+    labels: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def step(self) -> str:
+        """The name of the step the score comes from."""
+        return self.field.partition(".")[0]
+
+    @model_validator(mode="after")
+    def _sound(self) -> ScoreRule:
+        for key, bound in (("min", self.min), ("max", self.max)):
+            if bound is not None and self.labels:
+                raise Wrong((key,), "does not go with labels, whose numbers are all there are")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise Wrong(("min",), f"is {self.min:g}, above the max of {self.max:g}")
+        if self.pass_at is not None and self.min is not None and self.pass_at < self.min:
+            raise Wrong(
+                ("pass_at",), f"is {self.pass_at:g}, below the min of {self.min:g}: all would pass"
+            )
+        if self.pass_at is not None and self.max is not None and self.pass_at > self.max:
+            raise Wrong(
+                ("pass_at",),
+                f"is {self.pass_at:g}, above the max of {self.max:g}, so nothing could pass",
+            )
+        return self
+
+
+def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
+    """A score that nothing could produce or reach is a mistake."""
+    name, _, field = score.field.partition(".")
+    step = next((step for step in steps if step.name == name), None)
+    place = ("score", "field")
+    if step is None:
+        listed = ", ".join(step.name for step in steps)
+        raise Wrong(place, f"names no step: {score.field!r}", f"steps are {listed}")
+    fields = step.output or {}
+    if bool(field) != bool(fields) or (field and field not in fields):
+        listed = ", ".join(f"{name}.{field}" for field in fields) or name
+        raise Wrong(place, f"is not an output: {score.field!r}", f"outputs of {name}: {listed}")
+    output = fields[field] if fields else None
+    if output is not None and score.labels and not output.type == "string":
+        raise Wrong(("score", "labels"), f"are for words, and {score.field} is {output.in_words()}")
+    if output is not None:
+        _check_bounds(score, output)
+    if output is not None and output.choices is not None:
+        _check_labels(score, output.choices)
+    top = output.max if output is not None else None
+    if output is not None and output.type == "boolean":
+        top = 1.0
+    if score.labels:
+        top = max(score.labels.values())
+    if score.pass_at is not None and top is not None and score.pass_at > top:
+        raise Wrong(
+            ("score", "pass_at"),
+            f"is {score.pass_at:g}, but {score.field} is {top:g} at most, so nothing could pass",
+        )
+
+
+def _check_bounds(score: ScoreRule, output: OutputField) -> None:
+    """The ends of a scale are said once, or the same twice."""
+    own = (0.0, 1.0) if output.type == "boolean" else (output.min, output.max)
+    for key, bound, other in (("min", score.min, own[0]), ("max", score.max, own[1])):
+        if bound is not None and other is not None and bound != other:
+            raise Wrong(
+                ("score", key),
+                f"is {bound:g}, but {score.field} has {other:g}",
+                f"leave {key} out under [score]; the field has its own",
+            )
+
+
+def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
+    """What to say of a score that is read from words while nobody said what it may be.
+
+    Empty for every other score.
+    """
+    if score is None or score.labels or (score.min is not None and score.max is not None):
+        return ""
+    step = next((step for step in steps if step.name == score.step), None)
+    field = (step.output or {}).get(score.field.partition(".")[2]) if step else None
+    if field is not None and not field.is_free_text:
+        return ""
+    return (
+        f"The score is read from the words of {score.field}, and nothing says from where to where "
+        "it goes: a number that is none may be taken for one"
+    )
+
+
+#: What to type against it.
+SCALE_HINT = "under [score], write the ends of your scale: min = 1 and max = 5; or labels = { … }"
+
+
+def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:
+    """Every label is a choice, and every choice has a number."""
+    known = {choice.strip().casefold() for choice in choices}
+    labels = {label.strip().casefold() for label in score.labels}
+    for label in score.labels:
+        if label.strip().casefold() not in known:
+            raise Wrong(
+                ("score", "labels", label),
+                f"is no choice of {score.field}",
+                f"choices are {', '.join(choices)}",
+            )
+    for choice in choices:
+        if choice.strip().casefold() not in labels and (labels or number_in(choice) is None):
+            listed = ", ".join(f'"{each}" = …' for each in choices)
+            raise Wrong(
+                ("score", "labels"),
+                f"give no number for {choice!r}, a choice of {score.field}",
+                f"under [score], give every choice its number: labels = {{ {listed} }}",
+            )

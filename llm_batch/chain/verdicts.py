@@ -1,0 +1,489 @@
+"""The value that a text in words states, when it states one and one only.
+
+It is named (``Score: 4/5``), framed (``[[4]]``, ``<score>4</score>``), given (``I rate it 4``), or
+all there is on the first or last line. The shapes are those that the prompts of MT-Bench,
+Prometheus, G-Eval, LangChain, OpenAI evals and others ask for. A number in prose is none of them,
+and a text that states two values states none.
+
+Texts are a stranger's, so the work is linear in them: only the two ends of a long text are read,
+spaces are one space, and every pattern sees a bounded piece or has no repeats side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from llm_batch.chain.outputs import YES_OR_NO, OutputField, any_of, leading_number
+
+# A verdict is near the start or the end of a text: characters read of each.
+_END = 20_000
+_CUT = "cut…"
+# Characters looked at on either side of a name or behind a value.
+_NEAR = 200
+# Without a scale, a number above this on a line of its own may be a year or an answer.
+_LIKELY = 100
+
+_NEVER = r"\b\B"
+
+# What a score is called where the config gives it no name.
+_CALLED = (
+    r"scores?|ratings?|grade|verdict|label|marks?|judge?ment|overall|\[result\]"
+    # As judges say it in other languages; "note" and "nota" may be a note.
+    r"|(?:gesamt)?bewertung|punktzahl|puntuación|calificación|punteggio|valutazione|оценка"
+    r"|(?:最终|总体?|综合)?(?:评分|得分)|スコア|評価|점수"
+)
+# Behind these a number may be that of a list.
+_MAY_LIST = ("verdict", "label", "judgement", "judgment", "overall")
+# What prompts of one criterion call it, such as those of G-Eval.
+_CRITERION = (
+    "accuracy|clarity|coherence|completeness|conciseness|consistency|correctness|engagingness|"
+    "factuality|faithfulness|fluency|groundedness|helpfulness|naturalness|quality|relevance"
+)
+_JUDGED = "answer|response|submission|prediction|claim|statement|summary|output|reply"
+
+# Markup that carries no meaning; a - or # does at the start of a line only.
+_MARKUP = str.maketrans(dict.fromkeys('*_`|"“”', " "))
+_FENCE = re.compile(r"```\w{0,20}")
+_BULLET = re.compile(r"(?:[-•>]|#{1,6}) ")
+_FINAL = frozenset({"final", "overall", "total"})
+_LEADS = _FINAL | frozenset(
+    re.findall(
+        r"\S+",
+        "the this that my your a an so thus therefore hence and given student's submitted model's "
+        "assistant's predicted numeric numerical resulting evaluation quality assigned",
+    )
+)
+_OPENS = r"(?:[\[({'] ?|<(?=\w[^<>]{0,30}>)|\$?\\boxed ?\{ ?(?:\\text ?\{)?){0,3}"
+_CLOSES = " ])}>'$’"
+_CONNECTED = re.compile(
+    r"(?: ?\((?P<scale>[^()]{0,60})\)| ?/ ?(?P<of>\d{1,4})| out of (?P<out>\d{1,4}))?"
+    r"(?P<by> ?(?:=>|[:：=]|->|→) ?| (?:is|was)(?: (?:therefore|thus|hence|now|clearly|an?))?:? "
+    rf"| [–—-] | )?(?:(?:an?|the) )?{_OPENS}",
+    re.IGNORECASE,
+)
+_RATES = re.compile(
+    r"\bI(?: would| will| shall| have|['’](?:d|ll|ve))? "
+    r"(?:rate|give|score|grade|assign|award|rated|gave|scored|graded|assigned|awarded)"
+    rf"|\b(?:it|this|(?:the|this) (?:{_JUDGED})) (?:deserves|receives|gets|earns|merits|scores)",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(
+    r"(?: (?:it|its|this|that|the|an?|given|(?:student|assistant|model)(?:['’]s)?|score|rating|"
+    rf"grade|mark|of|as|solid|strong|full|perfect|low|high|overall|final|{_JUDGED})\b)"
+    rf"{{0,8}}:? {_OPENS}",
+    re.IGNORECASE,
+)
+_FRAMED = re.compile(
+    r"\[\[ ?([^\[\]\n]{1,40})\]\](?! ?\()"
+    rf"|<(?:final |overall )?({_CALLED}|result)>\s{{0,4}}([^<>\n]{{1,60}})\s{{0,4}}"
+    r"</(?:final |overall )?\2>",
+    re.IGNORECASE,
+)
+_EXPLAINS = re.compile(r" ?[,;:(–—] ?| - | (?=(?:because|since|as|for|due)\b)", re.IGNORECASE)
+_HEDGES = re.compile(
+    r"(?:or|to|maybe|perhaps|possibly|probably|actually|wait|hmm|no|not|rather|"
+    r"at (?:most|least)|up to|out of|if|unless)\b",
+    re.IGNORECASE,
+)
+_SOFTENS = re.compile(r"(?:mostly|partly|partially|almost|in part|but|though)\b", re.IGNORECASE)
+_REVISES = re.compile(
+    r"\b(?:wait|actually|correction|on second thoughts?|scratch that|or rather)\b", re.IGNORECASE
+)
+_SENTENCE = re.compile(r"[.!?;] | [–—-] ")
+_CONDITION = re.compile(r"(?:if|unless|were|had|should|when|even)\b", re.IGNORECASE)
+_OTHER_SCALE = re.compile(r"\bout of\b|\bscale\b|/ ?\d|%|\bpercent", re.IGNORECASE)
+_SCALE = re.compile(
+    r"\bscale:? (?:of |from |is )?\d{1,4}(?: to | ?[-–] ?)(\d{1,4})(?!\d)", re.IGNORECASE
+)
+_NOT_AFTER = re.compile(r"[%°+=~<>/\\→?€£¥-]")
+_LISTS = re.compile(r"\d{1,3}[.):] ")
+_NUMBERED = re.compile(r"\(?\d{1,3}[.):]? ")
+_DIGITS = re.compile(r"(?<!\d)\d{1,15}(?:\.\d{1,15})?(?!\d)")
+
+
+def within(value: float, low: float | None, high: float | None) -> bool:
+    """Whether a value is on a scale whose ends may be unknown."""
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A place where a text states a value; ``value`` is ``None`` where it cannot be read."""
+
+    value: float | str | None
+    line: str
+    at: int
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Reads numbers on a scale whose ends may be known."""
+
+    low: float | None
+    high: float | None
+
+    def read(self, text: str) -> tuple[float, str, bool] | None:
+        """The number at the start, what follows it, and whether it names its scale."""
+        found = leading_number(text, self.high)
+        return (found[0], found[1], found[2] is not None) if found else None
+
+    def may_follow(self, rest: str) -> bool:
+        """Whether words after a number explain it, and have no other that could be the score."""
+        begins = _EXPLAINS.match(rest)
+        if begins is None:
+            return False
+        words = rest[begins.end() :]
+        return not (
+            words[:1].isdigit()
+            or _HEDGES.match(words)
+            or _OTHER_SCALE.search(words)
+            or self.mentioned_in(words)
+        )
+
+    def mentioned_in(self, text: str) -> bool:
+        known = self.low is not None and self.high is not None
+        return any(
+            not known or within(float(digits), self.low, self.high)
+            for digits in _DIGITS.findall(text)
+        )
+
+
+class Words:
+    """Reads one of a few words."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        # The markup in a word is gone from the text as well.
+        self._plain = {_plain(word).casefold(): word.strip().casefold() for word in words}
+        self._plain.pop("", None)
+        self._pattern = re.compile(rf"(?:{any_of(self._plain) or _NEVER})(?![\w%])", re.IGNORECASE)
+        self.high = None
+        self.are_letters = any(len(word) == 1 for word in self._plain)
+
+    def read(self, text: str) -> tuple[str, str, bool] | None:
+        """The word at the start, what follows it, and that no scale is named."""
+        found = self._pattern.match(text)
+        word = self._plain.get(found[0].casefold()) if found else None
+        return (word, text[found.end() :], False) if found and word is not None else None
+
+    def may_follow(self, rest: str) -> bool:
+        """Nothing explains a word for certain: ``correct, but late`` is neither."""
+        return False
+
+    def are_firm(self, sentence: str) -> bool:
+        """Whether a sentence behind a word leaves it as it is."""
+        return not _SOFTENS.match(sentence) and not self.mentioned_in(sentence)
+
+    def mentioned_in(self, text: str) -> bool:
+        return any(
+            not text[found.start() - 1 : found.start()].isalnum()
+            for found in self._pattern.finditer(text)
+        )
+
+
+Reader = Numbers | Words
+
+
+def reader_of(field: OutputField) -> Reader:
+    """What reads the values of a field."""
+    if field.is_number:
+        # Where no end of the scale is set, none that a text names is right.
+        return Numbers(field.min, math.nan if field.max is None else field.max)
+    return Words(field.choices or YES_OR_NO)
+
+
+def stated(text: str, reader: Reader, inside: str | None = None) -> Claim | None:
+    """What a text without fields states; a claim without a value where that is uncertain.
+
+    Args:
+        text: The whole of it.
+        reader: Reads a value at the start of a text.
+        inside: What an object in the text says; the words around it must not say otherwise.
+    """
+    lines = _lines(text)
+    claims = _claims(lines, reader)
+    if inside is not None:
+        own = _lines(inside)
+        said = _settled(_claims(own, reader), own, reader)
+        values = {claim.value for claim in (said, *claims) if claim and claim.value is not None}
+        return said if len(values) == 1 else None
+    return _settled(claims, lines, reader)
+
+
+def named(text: str, name: str, reader: Reader, alone: bool) -> Claim | None:
+    """What a text states of a field by its name; if ``alone``, without the name as well."""
+    lines = _lines(text)
+    # As names look once markup is gone: is_correct is "is correct".
+    words = "[ -]?".join(re.escape(part) for part in re.split(r"[\W_]+", name) if part)
+    claims = list(_named(lines, words or _NEVER, reader))
+    if not claims and alone:
+        claims = list(_bare(lines, reader))
+    return _settled(claims, lines, reader)
+
+
+def _plain(line: str) -> str:
+    return " ".join(line.translate(_MARKUP).split())
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of both ends of a text, without markup and empty ones, spaces as one space."""
+    if len(text) > 2 * _END:
+        # What stands at the cut neither ends nor begins a statement.
+        text = f"{text[:_END]}{_CUT}\n{_CUT}{text[-_END:]}"
+    lines = (_plain(line) for line in text.splitlines() if not _FENCE.fullmatch(line.strip()))
+    return [
+        _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
+        for line in lines
+        if line.strip("-=~# ")
+    ]
+
+
+def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
+    """Every place where a text without fields states its verdict."""
+    called = _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice"
+    claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
+    if isinstance(reader, Numbers):
+        claims += _rated(lines, reader)
+        if not claims:
+            claims = list(_named(lines, rf"(?:{_CRITERION})(?: score| rating)?", reader))
+            return claims if len(claims) == 1 else []
+    elif not reader.are_letters:
+        claims += [
+            claim for claim in _named(lines, _JUDGED, reader, verb=True) if claim.value is not None
+        ]
+    return claims
+
+
+def _settled(claims: Sequence[Claim], lines: Sequence[str], reader: Reader) -> Claim | None:
+    """The one thing that a text claims, or what makes it uncertain; ``None`` without claims.
+
+    What is called final or overall stands above the rest.
+    """
+    chosen = [claim for claim in claims if claim.is_final] or list(claims)
+    if not chosen:
+        return None
+    doubts = [claim for claim in chosen if claim.value is None]
+    if doubts:
+        return doubts[0]
+    other = isinstance(reader, Numbers) and any(
+        float(end) != reader.high
+        for line in lines
+        if reader.high is not None
+        for end in _SCALE.findall(line)
+    )
+    last = max(chosen, key=lambda claim: claim.at)
+    if len({claim.value for claim in chosen}) > 1 or other or _is_revised(lines, last.at, reader):
+        return Claim(None, last.line, last.at)
+    return last
+
+
+def _is_revised(lines: Sequence[str], at: int, reader: Reader) -> bool:
+    """Whether a text takes back what it said on a line: ``Score: 4. Wait, actually 3.``"""
+    return any(
+        reader.mentioned_in(line[found.end() : found.end() + _NEAR])
+        for line in lines[at:]
+        for found in _REVISES.finditer(line)
+    )
+
+
+def _named(lines: Sequence[str], names: str, reader: Reader, verb: bool = False) -> Iterator[Claim]:
+    """Values behind a name: ``Score: 4``, ``the final score is 4``, ``Score`` and 4 below it."""
+    pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+    for at, line in enumerate(lines):
+        for name in pattern.finditer(line):
+            is_marker = name[0].startswith("[")
+            begins, is_final = _begins_statement(_before(line, name.start()))
+            if not begins and not is_marker:
+                continue
+            connected = _CONNECTED.match(line, name.end(), name.end() + _NEAR)
+            by = (connected["by"] or "").strip() if connected else ""
+            if connected is None or (verb and not by.startswith(("is", "was"))):
+                continue
+            rest = line[connected.end() : connected.end() + _NEAR]
+            heads = not rest and at + 1 < len(lines) and not verb
+            if heads:
+                # A heading; the value has the next line.
+                rest, by = re.sub(rf"\A{_OPENS}", "", lines[at + 1][:_NEAR]), by or ":"
+            is_final = is_final or name[0].lower() == "overall"
+            claim = _claimed(line, at, rest, by, reader, is_marker)
+            if (
+                claim is not None
+                and claim.value is not None
+                and (name[0].lower() in _MAY_LIST or heads)
+                and _LISTS.match(rest)
+            ):
+                claim = Claim(None, line[:_NEAR], at)
+            if claim is None:
+                continue
+            if not _is_on_scale(connected, reader):
+                claim = Claim(None, line[:_NEAR], at)
+            yield Claim(claim.value, claim.line, at, is_final)
+
+
+def _claimed(
+    line: str, at: int, rest: str, by: str, reader: Reader, is_marker: bool
+) -> Claim | None:
+    """What is claimed behind a name, by a colon, a verb or nothing."""
+    doubt = Claim(None, line[:_NEAR], at)
+    found = reader.read(rest)
+    if found is None:
+        return doubt if by[:1] in (":", "=") else None
+    value, after, _ = found
+    if by.startswith(("is", "was")) and isinstance(reader, Words):
+        # A sentence about the answer, and others after it.
+        closed = _is_closed(after) or after[:2].strip() in (".", "!")
+        return Claim(value, line[:_NEAR], at) if closed else None
+    if by or is_marker:
+        return Claim(value, line[:_NEAR], at) if _ends(after, reader) else doubt
+    # Score 4: partly right. The line of a rubric.
+    if after[:2].strip()[:1] in tuple(":=–—-") and after:
+        return doubt
+    return Claim(value, line[:_NEAR], at) if _is_closed(after) else None
+
+
+def _is_on_scale(connected: re.Match[str], reader: Reader) -> bool:
+    """Whether the scale in ``Score (1-5): 4``, if any, is the one that is known."""
+    named = _DIGITS.findall(connected["scale"] or connected["of"] or connected["out"] or "")
+    return not named or reader.high is None or float(named[-1]) == reader.high
+
+
+def _before(line: str, at: int) -> str:
+    return line[max(0, at - _NEAR - 1) : at]
+
+
+def _begins_statement(before: str) -> tuple[bool, bool]:
+    """Whether a name behind these words states something, and something final.
+
+    It does at the start of a line or sentence, behind words like "so my": the maximum score, or
+    the score of an answer that were right, is not the score.
+    """
+    words = before.split()
+    leads = set()
+    while words and words[-1].casefold().replace("’", "'").strip("([{<',") in _LEADS:
+        leads.add(words.pop().casefold().strip(","))
+    is_final = not _FINAL.isdisjoint(leads)
+    if not words:
+        return len(before) <= _NEAR, is_final
+    firm = is_final or not leads.isdisjoint({"so", "thus", "therefore", "hence", "my"})
+    ends = words[-1][-1]
+    return ends in ".!?;:)]}–—-" or words[-1] in ("(", "[", "'") or (ends == "," and firm), is_final
+
+
+def _framed(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
+    """Values in a frame: ``[[4]]``, ``<score>4</score>``."""
+    text = "\n".join(lines)
+    for frame in _FRAMED.finditer(text):
+        inside = (frame[1] or frame[3]).strip()
+        at = text.count("\n", 0, frame.start())
+        found = reader.read(inside)
+        if found and _ends(found[1], reader):
+            yield Claim(found[0], inside, at)
+        elif frame[3] or reader.mentioned_in(inside):
+            yield Claim(None, inside, at)
+
+
+def _rated(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
+    """Values in a sentence that gives them: ``I would give it a 4``."""
+    for at, line in enumerate(lines):
+        for verb in _RATES.finditer(line):
+            between = _BETWEEN.match(line, verb.end(), verb.end() + _NEAR)
+            before = _before(line, verb.start())
+            clause = _SENTENCE.split(before)[-1]
+            follows = before.endswith(", ") and not _CONDITION.match(clause)
+            if between is None or not (follows or _begins_statement(before)[0]):
+                continue
+            found = reader.read(line[between.end() : between.end() + _NEAR])
+            if found and _ends(found[1], reader):
+                yield Claim(found[0], line[:_NEAR], at)
+
+
+def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
+    """Values that are all there is on the first or last line, or n/m as a last sentence."""
+    ends = {0, len(lines) - 1} if lines else set()
+    if isinstance(reader, Numbers) and len(set(_numbers_alone(lines, reader))) > 1:
+        return
+    for at in sorted(ends):
+        line = lines[at]
+        if len(line) > 2 * _NEAR:
+            line = "… " + line[-_NEAR:]
+        opens = re.match(_OPENS, line)
+        found = reader.read(line[opens.end() :]) if opens else None
+        if found is not None:
+            value, after, _ = found
+            if opens is not None and opens[0].strip() == "[":
+                continue  # a list, or a footnote
+            alone = _is_closed(after) or (
+                isinstance(reader, Numbers)
+                and opens is not None
+                and not opens[0]
+                and _is_explained(after, reader)
+                and not any(_NUMBERED.match(other) for n, other in enumerate(lines) if n != at)
+            )
+            if alone and _stands_alone(lines, at, value, reader):
+                yield Claim(value, line[:_NEAR], at)
+            continue
+        if isinstance(reader, Numbers):
+            sentence = _SENTENCE.split(line)[-1]
+            opens = re.match(_OPENS, sentence)
+            found = reader.read(sentence[opens.end() :]) if opens else None
+            boxed = opens is not None and "boxed" in opens[0]
+            if found and (found[2] or boxed) and sentence != line and _is_closed(found[1]):
+                yield Claim(found[0], line[:_NEAR], at)
+
+
+def _numbers_alone(lines: Sequence[str], reader: Numbers) -> Iterator[float]:
+    """Values of all lines that are nothing but a number: two of them are no score."""
+    for line in lines:
+        found = reader.read(line) if len(line) <= _NEAR else None
+        if found is not None and _is_closed(found[1]):
+            yield found[0]
+
+
+def _stands_alone(lines: Sequence[str], at: int, value: float | str, reader: Reader) -> bool:
+    """Whether a line that is a value is the verdict: no ``The right answer is:`` leads up to it."""
+    if len(lines) == 1 or isinstance(value, str):
+        return True
+    unlikely = reader.high is None or math.isnan(reader.high)
+    if unlikely and abs(value) > _LIKELY:
+        return False
+    before = lines[at - 1] if at else "."
+    return before[-1] in ".!)]}'" or _same(before, value, reader)
+
+
+def _same(line: str, value: float | str, reader: Reader) -> bool:
+    found = reader.read(line)
+    return found is not None and found[0] == value and _is_closed(found[1])
+
+
+def _is_closed(rest: str) -> bool:
+    """Whether nothing is said after a value."""
+    rest = rest[:_NEAR].lstrip(_CLOSES)
+    return not any(each.isalnum() for each in rest) and not _NOT_AFTER.search(rest)
+
+
+def _is_explained(rest: str, reader: Numbers) -> bool:
+    """``5 (excellent)``, ``4 - good``: in brackets, or in few words since a list has many."""
+    explains = rest.startswith((" (", "(")) or (
+        rest.startswith((" - ", " – ", " — ")) and len(rest.split()) <= 5
+    )
+    return explains and reader.may_follow(rest)
+
+
+def _ends(rest: str, reader: Reader) -> bool:
+    """Whether a statement may end here and go on in these words."""
+    if _is_closed(rest):
+        return True
+    rest = rest.lstrip(_CLOSES[1:])
+    if rest[:1] in tuple(".!"):
+        words = rest[1:].lstrip(_CLOSES[1:])
+        sentence = words.strip()
+        return (
+            words[:1] == " "
+            and not sentence[0].isdigit()
+            and not _HEDGES.match(sentence)
+            and (isinstance(reader, Numbers) or reader.are_firm(sentence))
+        )
+    return reader.may_follow(rest)

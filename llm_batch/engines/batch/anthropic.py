@@ -1,0 +1,176 @@
+"""Anthropic's message batches: https://docs.claude.com/en/api/creating-message-batches.
+
+A batch carries no name of ours, so one whose creation was interrupted is recognised by the custom
+ids in its results: it is taken for ours while it could be, and never submitted again meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from llm_batch.engines.batch.api import (
+    Fields,
+    JobState,
+    Line,
+    Outcome,
+    body_of,
+    error_in_line,
+    id_of,
+    listed,
+    object_of,
+    outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
+    unfinished,
+)
+from llm_batch.engines.batch.http import Http, is_over
+from llm_batch.errors import ProviderError, Unavailable
+from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers.refusals import error_from_reply
+
+_encode = msgspec.json.Encoder().encode
+#: Where the state of a batch is; gateways call it as OpenAI does.
+_STATE = ("processing_status", "status")
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
+#: More than any clock is wrong, in seconds.
+_DAY = 86_400.0
+_STATUS = {
+    "invalid_request_error": 400,
+    "invalid_request": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class AnthropicBatches:
+    """Message batches of an Anthropic workspace.
+
+    Args:
+        like: A live request of the model.
+    """
+
+    most_requests = 100_000
+    most_bytes = 256_000_000
+    names_jobs = False
+
+    def __init__(self, like: Prepared) -> None:
+        self._http = Http(like)
+        self._path = urlsplit(like.url).path + "/batches"
+
+    def resemble(self, like: Prepared) -> None:
+        self._http.resemble(like)
+
+    def marker(self) -> str:
+        newest = listed(self._http.json("GET", f"{self._path}?limit=1"), "data")
+        return newest[0].text("id") if newest else ""
+
+    def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
+        """There is nothing to bring ahead: the requests go with the creation."""
+        rows = [{"custom_id": name, "params": msgspec.Raw(body)} for name, body in lines]
+        return _encode({"requests": rows})
+
+    def is_ready(self, uploaded: bytes) -> bool:
+        return True
+
+    def create(self, own_id: str, uploaded: bytes) -> str:
+        return id_of(self._http.json("POST", self._path, uploaded))
+
+    def find(
+        self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
+    ) -> str | None:
+        def get(after: str) -> object:
+            more = f"&after_id={quote(after)}" if after else ""
+            return self._http.json("GET", f"{self._path}?limit=100{more}")
+
+        def cursor(page: object) -> str | None:
+            jobs, fields = listed(page, "data"), Fields(page)
+            if not jobs or not fields.flag("has_more"):
+                return None
+            return fields.text("last_id") or jobs[-1].text("id")
+
+        found = None
+        for page in pages(get, cursor):
+            for job in listed(page, "data"):
+                made, job_id = job.time("created_at"), job.text("id")
+                if (marker and job_id == marker) or (made is not None and made < since - _DAY):
+                    return found  # those that follow are older
+                counts = job.fields("request_counts")
+                known = not job_id or job.all.get("archived_at") or job_id in others
+                # One that says no counts may be it: its results will tell.
+                if not known and (not counts.all or sum(map(counts.count, _COUNTS)) == size):
+                    found = job_id
+        return found
+
+    def poll(self, job_id: str) -> JobState:
+        job = object_of(self._http.json("GET", f"{self._path}/{quote(job_id)}"), *_STATE)
+        word, counts = job.text(*_STATE), job.fields("request_counts")
+        waiting, succeeded, errored, cancelled, expired = map(counts.count, _COUNTS)
+        phase = phase_of(word)
+        over, has_results = phase in ("done", "cancelled", "expired"), bool(job.text("results_url"))
+        error = None
+        if phase == "failed":
+            error = refusal_of(job_id, job.words("error", "errors", "message"), "")
+        return JobState(
+            word,
+            phase,
+            ended=error is not None or (over and has_results),
+            settling=over and not has_results,
+            may_have_none=True,  # where they are is known all the same
+            cancelled=phase == "cancelled" or bool(job.text("cancel_initiated_at")),
+            total=waiting + succeeded + errored + cancelled + expired,
+            completed=succeeded,
+            failed=errored + cancelled + expired,
+            error=error,
+            has_answers=has_results,
+            raw=job_id,
+        )
+
+    def outcomes(self, state: JobState) -> Iterator[Outcome]:
+        # Its address is made here: a key goes to no address that a reply names.
+        lines = self._http.lines(f"{self._path}/{quote(state.raw)}/results")
+        yield from outcomes_of(lines, _outcome)
+
+    def cancel(self, job_id: str) -> None:
+        try:
+            self._http.json("POST", f"{self._path}/{quote(job_id)}/cancel", b"")
+        except ProviderError as error:
+            if not is_over(error):
+                raise
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _outcome(line: Fields) -> Outcome:
+    custom_id, result = line.text("custom_id"), line.fields("result")
+    kind = phase_of(result.text("type"))
+    if kind == "done":
+        return Outcome(custom_id, body_of(result.all.get("message")))
+    if kind == "failed":
+        error = result.all.get("error")
+        inner = result.fields("error")
+        inner = inner.fields("error") if inner.fields("error").all else inner
+        if not inner.text("type"):
+            return Outcome(custom_id, *error_in_line(error))
+        body = _encode(error)
+        status = _STATUS.get(inner.text("type"), 500)
+        return Outcome(custom_id, body, error_from_reply(status, body, {}))
+    if kind == "cancelled":
+        told = unfinished("batch_cancelled", "the batch was cancelled before it")
+        return Outcome(custom_id, error=told)
+    if kind == "expired":
+        told = unfinished("batch_expired", "the batch expired before it")
+        return Outcome(custom_id, error=told)
+    said = f"an outcome of kind {without_keys(result.text('type'), 40)!r}"
+    return Outcome(custom_id, error=Unavailable(said, kind="garbage"))

@@ -1,0 +1,458 @@
+"""The engine of the providers' batch APIs: requests gather into jobs, answers come back by job.
+
+Everything happens in the thread of the loop, between two of its waits. Every answer is in the
+journal of calls before the job it came by is written off.
+
+A job outlives this process. So a run that is asked to stop lets go of what is in its jobs, and the
+next one takes them up again: `submit` of a request that is in a job joins it, and answers that
+nobody has asked for by the end are written into the journal all the same, since they are paid.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from llm_batch.chain.config import Config
+from llm_batch.engines.batch.collect import (
+    Collected,
+    Tries,
+    call_of,
+    is_collected,
+    lost_call,
+    lost_cost,
+    spared,
+)
+from llm_batch.engines.batch.job_log import JobLog, JobMoney, stub_of
+from llm_batch.engines.batch.jobs import Ended, Jobs
+from llm_batch.engines.batch.late import Late
+from llm_batch.engines.batch.vendors import connections_of
+from llm_batch.engines.batch.waiting import ROOM, Unfit, Waiting
+from llm_batch.engines.batch.watch import Watch
+from llm_batch.errors import (
+    ConfigError,
+    OutputError,
+    ProviderError,
+    Refused,
+    Transient,
+    Unavailable,
+)
+from llm_batch.record.journal import Journal
+from llm_batch.record.manifest import jobs_path
+from llm_batch.records import Call, Failure, Request, is_key_before
+from llm_batch.sending.budget import Budget
+from llm_batch.sending.clock import Cancelled, Stop
+from llm_batch.sending.fleet import Fleet, FleetModel
+from llm_batch.sending.providers.batching import VENDORS
+from llm_batch.sending.providers.dialect import Form
+from llm_batch.sending.providers.refusals import error_from_reply
+
+#: Calls that are handed over in one wait.
+_HANDED = 1000
+
+
+class BatchEngine:
+    """Requests go into jobs of one model and step each; see the module.
+
+    Models without a batch API are called live, in threads, and after the deadline all are.
+
+    Args:
+        config: What is run.
+        fleet: What requests cost, and how they are served live.
+        budget: Where money is held for what is in jobs already.
+        journal: The journal of calls; this engine writes into it by `record`.
+        stop: Asked before anything new is begun, and told when the provider refuses.
+        say: Called with sentences a user should read.
+
+    Raises:
+        ConfigError: No model of the config has a batch API.
+        OutputError: The journal of jobs cannot be read.
+
+    Attributes:
+        money: What is held for jobs of earlier sessions.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fleet: Fleet,
+        budget: Budget,
+        journal: Journal,
+        stop: Stop,
+        say: Callable[[str], None],
+    ) -> None:
+        self._config, self._fleet, self._budget = config, fleet, budget
+        self._journal, self._stop, self._say = journal, stop, say
+        log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
+        self._connections = connections_of(config, {job.model for job in log.open.values()})
+        if not any(step.model in self._connections for step in config.steps):
+            raise ConfigError(
+                "no model of this config has a batch API that is spoken here "
+                f"({', '.join(VENDORS)})",
+                "use --engine threads",
+            )
+        params = config.chain().params
+        self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)
+        self._late = Late(config, fleet, budget, stop.clock, log)
+        self.money = JobMoney(budget)
+        # Models of jobs that are in no step any more have a price all the same.
+        self._priced = {
+            model: fleet.models.get(model) or FleetModel(model, config.model(model))
+            for model in self._connections
+        }
+        # Every request held is in one of the four: waiting for a job, in a job, live, or done.
+        self._waiting = Waiting(self._jobs, self._connections, self._priced, config, stop)
+        self._joined: dict[str, Request] = {}
+        self._ready: deque[Call] = deque()
+        # What is in a job and was not asked for in this session, and what came of it.
+        self._job_of: dict[str, str] = {}
+        self._unclaimed: dict[str, Collected] = {}
+        # Steps whose names are in keys of jobs, in their order; and those keys, by today's.
+        self._names_before: dict[str, None] = {}
+        self._keys_before: dict[str, str] = {}
+        self._tries = Tries()
+        # By job: how its requests are put.
+        self._forms: dict[str, Form] = {}
+        # Models that have answered, and whether any did in an earlier session.
+        self._proven: set[str] = set()
+        self._resumed = journal.answers > 0
+        # By job that has ended: keys whose calls are not in the journal yet.
+        self._left: dict[str, set[str]] = {}
+        self._given: dict[str, str] = {}
+        for model, connection in self._connections.items():
+            connection.wire.dialect.tell = partial(self._adapted, model)
+        self._attach()
+
+    @property
+    def free(self) -> int:
+        return self._late.free if self._late.over else max(0, ROOM - self.held)
+
+    @property
+    def held(self) -> int:
+        waiting, live = self._waiting.held, self._late.held
+        return waiting + len(self._joined) + live + len(self._ready)
+
+    @property
+    def note(self) -> str:
+        """How the jobs stand by the providers' counts, in a few words; empty without jobs."""
+        return self._jobs.note
+
+    def submit(self, request: Request) -> None:
+        key = self._key_in_jobs(request)
+        self.money.give(key, request.item_id)
+        if key in self._unclaimed:
+            self._finish(self._unclaimed.pop(key), request)
+        elif key in self._job_of:
+            self._joined[key] = request
+        else:
+            self._put(request, at_batch_price=not self._late.over)
+
+    def wait(self, timeout_seconds: float) -> Sequence[Call]:
+        if not self._ready and timeout_seconds and not self._stop.reason:
+            self._turn()
+        if not self._stop.reason:
+            self._ready.extend(self._late.feed())
+        calls = [self._ready.popleft() for _ in range(min(_HANDED, len(self._ready)))]
+        if calls:
+            return calls
+        if self._late.busy:
+            return [self._tries.before(call) for call in self._late.wait(timeout_seconds)]
+        if timeout_seconds and self.held:
+            try:
+                self._stop.clock.sleep(min(timeout_seconds, self._next_turn()))
+            except Cancelled:
+                return ()
+        return ()
+
+    def record(self, call: Call) -> None:
+        """Write a call down; a job of which this was the last is written off.
+
+        Raises:
+            OutputError: The disk is full or failing.
+        """
+        self._journal.append(call)
+        key = call.request.key
+        if key not in self._given:
+            key = self._keys_before.get(key, key)
+        job_id = self._given.pop(key, None)
+        if job_id is not None:
+            self._left[job_id].discard(key)
+            self._write_off(job_id)
+
+    def give_back(self) -> Sequence[Request]:
+        """All that is not answered: what is in a job is left to it."""
+        returned = [*self._late.give_back(), *self._joined.values(), *self._waiting.take_all()]
+        self._joined.clear()
+        return returned
+
+    def close(self) -> None:
+        self._late.close()
+        if self._stop.reason not in ("interrupted", "refused", "failed"):
+            self._look_once_more()
+        for key, found in list(self._unclaimed.items()):
+            # Nobody asked for it any more, and it is paid for.
+            call = self._call(found, stub_of(found.entry, found.job.model))
+            self._given[key] = found.job.id
+            del self._unclaimed[key]
+            try:
+                self.record(call)
+            except OutputError:
+                break  # its job is not written off, so the next session collects it again
+            self.money.charge(key, call.cost or 0.0)
+        for connection in self._connections.values():
+            connection.close()
+        if self._jobs.watches:
+            self._say(
+                f"at the provider go on: {self._jobs.names()}; the same command collects their "
+                "answers, and with --cancel it ends them"
+            )
+            self._jobs.watches.clear()
+
+    def _attach(self) -> None:
+        """Take up the jobs of an earlier session, and hold the money that they cost."""
+        count = 0
+        for job in self._jobs.log.open.values():
+            for entry in job.entries:
+                if is_collected(self._journal, entry, job):
+                    continue
+                count += 1
+                if is_key_before(entry.key):
+                    self._names_before[entry.step] = None
+                self.money.hold(entry)
+                if job.id in self._jobs.watches:
+                    self._job_of[entry.key] = job.id
+        for watch in self._jobs.watches.values():
+            self._forms[watch.job.id] = self._connections[watch.job.model].wire.dialect.form
+        if count and self._jobs.watches:
+            requests = "1 request" if count == 1 else f"{count:,} requests"
+            self._say(f"taken up again: {self._jobs.names()}, with {requests} not answered yet")
+
+    def _key_in_jobs(self, request: Request) -> str:
+        """The key of a request, or that of schema 1 if it is in a job by that."""
+        keys = [
+            key
+            for key in map(request.key_before, self._names_before)
+            if key in self._job_of or key in self._unclaimed
+        ]
+        for key in keys[request.sample : request.sample + 1]:
+            self._keys_before[request.key] = key
+            return key
+        return request.key
+
+    def _put(self, request: Request, *, at_batch_price: bool = True) -> None:
+        """A request that is in no job."""
+        if self._late.over or request.model not in self._connections:
+            self._late.put(request, at_batch_price=at_batch_price)
+        else:
+            self._waiting.put(request)
+
+    # One turn: what is due at the providers
+
+    def _turn(self) -> None:
+        try:
+            if self._late.is_due():
+                self._go_live()
+            self._look(self._jobs.due())
+            if self._stop.reason:
+                return
+            # What is being answered live brings more for the same jobs.
+            if not self._ready and not self._late.held:
+                self._submit_jobs()
+        except Cancelled:
+            return  # what was being created is looked for by the next session
+        except ProviderError as error:
+            self._refused(error)
+
+    def _look(self, watches: Sequence[Watch]) -> None:
+        """Look at jobs, at all of them before anything is made of trouble with one.
+
+        Raises:
+            Refused: The first of what the provider said, whose jobs stay as they are.
+        """
+        trouble: Refused | None = None
+        for watch in watches:
+            try:
+                ended = self._jobs.look_at(watch)
+            except Refused as error:
+                trouble = trouble or error
+                continue
+            if ended is not None:
+                self._take_in(ended)
+        if trouble is not None:
+            raise trouble
+
+    def _look_once_more(self) -> None:
+        """Collect what has ended by now of jobs that nobody waits for."""
+        try:
+            self._look(list(self._jobs.watches.values()))
+        except (Cancelled, OutputError):
+            return
+        except ProviderError as error:
+            self._say(f"{error.message} ({error.hint})" if error.hint else error.message)
+
+    def _next_turn(self) -> float:
+        """Seconds until something is due."""
+        now = self._stop.clock.now()
+        due = [watch.due for watch in self._jobs.watches.values()]
+        due += self._waiting.blocked_until(now)
+        return max(0.001, min(due, default=now + 1.0) - now)
+
+    def _submit_jobs(self) -> None:
+        for each in self._waiting.submit():
+            if isinstance(each, Unfit):
+                self._fail(each.request, each.error)
+                continue
+            self._forms[each.job.id] = each.form
+            for request in each.requests:
+                self._joined[request.key] = request
+                self._job_of[request.key] = each.job.id
+
+    # The ends of jobs
+
+    def _take_in(self, ended: Ended) -> None:
+        job = ended.job
+        if not ended.found:
+            for entry in job.entries:
+                if self._job_of.get(entry.key) != job.id:
+                    continue  # it is in another job by now, or answered
+                del self._job_of[entry.key]
+                self.money.release(entry.key)
+                if (request := self._joined.pop(entry.key, None)) is not None:
+                    self._put(request)
+            return
+        left = self._left[job.id] = set()
+        told = map(self._told_again, ended.found)
+        found = spared(list(told), job.model in self._proven, self._resumed)
+        if any(each.completion is not None for each in found):
+            self._proven.add(job.model)
+        missed = any(each.completion is None and each.entry.key in self._joined for each in found)
+        for each in found:
+            self._settle(each, left)
+        if ended.cancelled_by_others:
+            said = f"batch {job.job} was cancelled at the provider"
+            if missed:
+                again = "the same command submits again what it had not finished"
+                self._stop("refused", f"{said}; {again}")
+            else:
+                self._say(said)
+        self._write_off(job.id)
+
+    def _settle(self, each: Collected, left: set[str]) -> None:
+        """One request of a job that has ended."""
+        key, error, most = each.entry.key, each.error, each.entry.most or 0.0
+        if self._job_of.get(key) != each.job.id:
+            # Its request is in another job by now, or answered; it is paid all the same.
+            if error is None and not is_collected(self._journal, each.entry, each.job):
+                call = self._call(each, stub_of(each.entry, each.job.model))
+                self._journal.append(call)
+                self._budget.charge("", call.cost or 0.0)
+            return
+        del self._job_of[key]
+        request = self._joined.pop(key, None)
+        if error is None:
+            left.add(key)
+            if request is not None:
+                self._connections[request.model].wire.dialect.worked(self._form(each), request)
+                self._finish(each, request)
+            else:
+                self._unclaimed[key] = each
+            return
+        times = self._tries.note(each)
+        if request is None:  # it is submitted again when it is asked for
+            self._tries.forget(key)
+            if error.maybe_billed:
+                self.money.charge(key, self._book(each, stub_of(each.entry, each.job.model)))
+            self.money.release(key)
+            return
+        if self._is_worth_another(each, request, error, times):
+            if not error.maybe_billed:
+                self._put(request)
+                return
+            self._budget.charge(request.item_id, self._book(each, request))
+            if self._budget.hold_more(request.item_id, most):
+                self._put(request)
+                return
+            error = Unavailable("the budget has no room for another attempt", kind="budget")
+        left.add(key)
+        self._given[key] = each.job.id
+        cost, at_worst = lost_cost(each, self._priced[request.model].tariff)
+        self._fail(
+            request, error, *((cost or 0.0, at_worst) if error.maybe_billed else (0.0, False))
+        )
+
+    def _told_again(self, each: Collected) -> Collected:
+        """What became of a request, now that it is at hand: an error may quote it."""
+        error, request = each.error, self._joined.get(each.entry.key)
+        if request is None or error is None or error.status_code is None or error.maybe_billed:
+            return each
+        return replace(each, error=error_from_reply(error.status_code, each.body, {}, request))
+
+    def _book(self, each: Collected, request: Request) -> float:
+        """Write down what an answer that cannot be read may have cost, before it is asked again."""
+        call = lost_call(each, request, self._priced[request.model].tariff)
+        self._journal.append(call)
+        return call.cost or 0.0
+
+    def _is_worth_another(
+        self, each: Collected, request: Request, error: ProviderError, tries: int
+    ) -> bool:
+        if error.kind == "batch_cancelled":
+            return True  # it goes live, or back
+        dialect = self._connections[request.model].wire.dialect
+        if dialect.adopt(self._form(each), request, error):
+            return True
+        return isinstance(error, Transient) and tries < self._config.limits.max_attempts
+
+    def _form(self, each: Collected) -> Form:
+        return self._forms.get(each.job.id) or Form()
+
+    def _adapted(self, model: str, what: str) -> None:
+        self._say(f"{model} {what}")
+
+    def _finish(self, found: Collected, request: Request) -> None:
+        self._given[found.entry.key] = found.job.id
+        self._ready.append(self._call(found, request))
+
+    def _call(self, found: Collected, request: Request) -> Call:
+        return self._tries.before(call_of(found, request, self._priced[request.model].tariff))
+
+    def _fail(
+        self, request: Request, error: ProviderError, cost: float = 0.0, at_worst: bool = False
+    ) -> None:
+        """A request that is not tried again in this run, and may have cost so many USD."""
+        kind = "refused" if isinstance(error, Refused) else error.kind
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        priced = self._priced[request.model].tariff is not None
+        failure = Failure(kind, message, error.status_code)
+        call = Call(
+            request, (), failure=failure, cost=cost if priced else None, worst_case=at_worst
+        )
+        self._ready.append(self._tries.before(call))
+
+    def _write_off(self, job_id: str) -> None:
+        """Close a job when all its answers are in the journal, and the journal is on disk."""
+        job = self._jobs.log.open.get(job_id)
+        if job is not None and not self._left[job_id]:
+            self._journal.sync()
+            self._jobs.log.ended(job, "collected")
+            del self._left[job_id]
+
+    def _go_live(self) -> None:
+        """The deadline is over."""
+        self._late.begin()
+        self._jobs.cancel()
+        for request in self._waiting.take_all():
+            self._late.put(request, at_batch_price=True)
+        count = len(self._jobs.watches)
+        self._say(
+            f"the deadline of {self._config.batch.deadline} is over: {count} batch "
+            f"{'job is' if count == 1 else 'jobs are'} being cancelled, and what is not finished "
+            "goes live"
+        )
+
+    def _refused(self, error: ProviderError) -> None:
+        hint = f" ({error.hint})" if error.hint else ""
+        self._stop("refused", f"{error.message}{hint}")

@@ -1,0 +1,178 @@
+"""Gemini's batch mode: https://ai.google.dev/api/batch-api. Requests go inline, up to 20 MB a job.
+
+Of a job that is cancelled or expires, Google returns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from llm_batch.engines.batch.api import (
+    Fields,
+    JobState,
+    Line,
+    Outcome,
+    body_of,
+    error_in_line,
+    id_of,
+    listed,
+    object_of,
+    outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
+    words_of,
+)
+from llm_batch.engines.batch.http import Http, is_over
+from llm_batch.errors import ProviderError
+from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers.refusals import error_from_reply
+
+_encode = msgspec.json.Encoder().encode
+#: Where a job may have its name for display.
+_ABOUT = ("metadata", "displayName")
+#: HTTP statuses of gRPC's codes (google/rpc/code.proto).
+_STATUS = {
+    1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501,
+    13: 500, 14: 503, 16: 401,
+}  # fmt: skip
+
+
+class GeminiBatches:
+    """Batches of a Gemini API key.
+
+    Args:
+        like: A live request of the model.
+    """
+
+    most_requests = 50_000
+    most_bytes = 19_000_000
+    names_jobs = True
+
+    def __init__(self, like: Prepared) -> None:
+        self._http = Http(like)
+        parts = urlsplit(like.url)
+        self._model = parts.path.rpartition(":")[0]
+        self._base = self._model.rpartition("/models/")[0]
+        self._query = parts.query
+
+    def resemble(self, like: Prepared) -> None:
+        self._http.resemble(like)
+
+    def marker(self) -> str:
+        return ""
+
+    def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
+        """There is nothing to bring ahead: the requests go with the creation."""
+        rows = [{"request": msgspec.Raw(body), "metadata": {"key": name}} for name, body in lines]
+        batch = {"displayName": own_id, "inputConfig": {"requests": {"requests": rows}}}
+        return _encode({"batch": batch})
+
+    def is_ready(self, uploaded: bytes) -> bool:
+        return True
+
+    def create(self, own_id: str, uploaded: bytes) -> str:
+        path = self._path(f"{self._model}:batchGenerateContent")
+        return id_of(self._http.json("POST", path, uploaded), "name")
+
+    def find(
+        self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
+    ) -> str | None:
+        def get(token: str) -> object:
+            more = "pageSize=100" + (f"&pageToken={quote(token)}" if token else "")
+            return self._http.json("GET", self._path(f"{self._base}/batches", more))
+
+        def cursor(page: object) -> str | None:
+            return Fields(page).text("nextPageToken") or None
+
+        for page in pages(get, cursor):
+            if not set(Fields(page).all) - {"nextPageToken"} and isinstance(page, dict):
+                continue  # Google leaves out what is empty
+            for job in listed(page, "operations", "batches"):
+                # Wherever they keep it: nothing else has our id in it.
+                is_ours = own_id.encode() in _encode([job.all.get(name) for name in _ABOUT])
+                if is_ours and job.text("name") and job.text("name") not in others:
+                    return job.text("name")
+        return None
+
+    def poll(self, job_id: str) -> JobState:
+        # The answers come with it.
+        reply = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"), large=True)
+        job = object_of(reply, "metadata", "state", "done")
+        about = job.fields("metadata")
+        word = about.text("state") or job.text("state")
+        phase, responses = phase_of(word), _responses(job)
+        if not phase and job.flag("done"):
+            # As of any long-running operation of Google's.
+            phase = "done" if responses or not job.words("error") else "failed"
+        stats = about.fields("batchStats")
+        completed, failed = map(stats.count, ("successfulRequestCount", "failedRequestCount"))
+        error = None
+        if phase == "failed":
+            said = job.fields("error") if job.words("error") else about.fields("error")
+            message = job.words("error") or about.words("error")
+            error = refusal_of(
+                job_id, message, said.text("status"), _http_status(said.count("code"))
+            )
+        settling = phase == "done" and not responses
+        return JobState(
+            word,
+            phase,
+            ended=phase in ("done", "failed", "cancelled", "expired") and not settling,
+            settling=settling,
+            may_have_none=not completed,
+            cancelled=phase == "cancelled",
+            total=stats.count("requestCount"),
+            completed=completed,
+            failed=failed,
+            error=error,
+            has_answers=bool(responses),
+            raw=responses,
+        )
+
+    def outcomes(self, state: JobState) -> Iterator[Outcome]:
+        return outcomes_of(state.raw, _outcome)
+
+    def cancel(self, job_id: str) -> None:
+        try:
+            self._http.json("POST", self._path(f"{self._base}/{quote(job_id)}:cancel"), b"")
+        except ProviderError as error:
+            if not is_over(error):
+                raise
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _path(self, path: str, more: str = "") -> str:
+        query = "&".join(filter(None, (self._query, more)))
+        return path + (f"?{query}" if query else "")
+
+
+def _responses(job: Fields) -> list[Any]:
+    """The answers, which the reference has in a list within an object, in either of two places."""
+    for place in (job.fields("response"), job.fields("metadata").fields("output")):
+        inner = place.fields("inlinedResponses")
+        if found := inner.rows("inlinedResponses") or place.rows("inlinedResponses"):
+            return found
+    return []
+
+
+def _http_status(number: int) -> int:
+    """The HTTP status of a gRPC code; some errors have an HTTP status there already."""
+    return number if 400 <= number < 600 else _STATUS.get(number, 500)
+
+
+def _outcome(line: Fields) -> Outcome:
+    custom_id = line.fields("metadata").text("key") or line.text("key")
+    error, answer = line.all.get("error"), line.all.get("response")
+    if not words_of(error) and answer:
+        return Outcome(custom_id, body_of(answer))
+    body, told = error_in_line(error)
+    if code := line.fields("error").count("code"):
+        told = error_from_reply(_http_status(code), body, {})
+    told.maybe_billed |= bool(answer)
+    return Outcome(custom_id, body, told)

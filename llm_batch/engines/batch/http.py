@@ -1,0 +1,157 @@
+"""Requests to a vendor's batch endpoints, over the same connections as the live ones."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llm_batch.engines.batch.api import Fields
+from llm_batch.errors import ProviderError, Rejected, Unavailable
+from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers.endpoints import shown
+from llm_batch.sending.providers.refusals import error_from_reply
+from llm_batch.sending.providers.wire import ENCODINGS, Wire
+
+# Questions are answered at once; files of up to 256 MB go up and down.
+_SECONDS = 60.0
+_FILE_SECONDS = 900.0
+# Above that it is no reply to what was asked.
+_BYTES, _FILE_BYTES = 64_000_000, 4_000_000_000
+#: Of the headers of a live request, those that belong to its body or its client and not to us.
+_OF_THE_BODY = frozenset(
+    {"host", "content-length", "content-type", "accept", "accept-encoding", "connection"}
+)
+
+
+class Http:
+    """Talks to the host of a model.
+
+    Args:
+        like: A live request to it: its address and its headers, the key among them.
+    """
+
+    def __init__(self, like: Prepared) -> None:
+        self._origin = urlsplit(like.url)._replace(query="", fragment="", path="").geturl()
+        self._shown = shown(self._origin)
+        self.resemble(like)
+        self._wire = Wire(self._origin, 1)
+
+    def resemble(self, like: Prepared) -> None:
+        """Send the headers of this request, but for those that belong to its body."""
+        self._headers = {
+            name: value
+            for name, value in like.headers.items()
+            if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
+        }
+        self._headers |= {"Accept": "application/json", "Accept-Encoding": ENCODINGS}
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        large: bool = False,
+    ) -> Any:
+        """Send, and decode what comes back, which may be ``large``; nothing counts as ``{}``.
+
+        Raises:
+            ProviderError: It is no JSON, or its status is not one of success.
+        """
+        large = large or (body is not None and len(body) >= 1 << 16)
+        raw = self._send(method, path, body, content_type, large)
+        try:
+            return decoded(raw) if raw.strip() else {}
+        except ValueError as error:
+            said = f"{self._shown}{path.partition('?')[0]} did not answer in JSON: {error}"
+            raise Unavailable(said, kind="garbage") from error
+
+    def lines(self, path: str, *, may_be_empty: bool = False) -> Iterator[Fields]:
+        """The objects of a file of JSON lines; a line that is none is passed over.
+
+        One bad line must not keep the answers around it from those who paid for them.
+
+        Raises:
+            ProviderError: It cannot be had to its end, or is something else altogether.
+        """
+        raw = self._send("GET", path, None, "", True).removeprefix(codecs.BOM_UTF8)
+        # Not splitlines(): a JSON text may hold other line ends than \n.
+        lines = [line for line in raw.split(b"\n") if line.strip()]
+        cut = lines and not raw.endswith(b"\n") and _object(lines[-1]) is None
+        none = all(_object(line) is None for line in lines)
+        if cut or (none and (lines or not may_be_empty)):
+            raise Unavailable(
+                f"{self._shown}{path.partition('?')[0]} is not a whole file of JSON lines",
+                kind="garbage",
+            )
+        for line in lines:
+            value = _object(line)
+            if value is not None:
+                yield Fields(value)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._wire.close()
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, content_type: str, large: bool
+    ) -> bytes:
+        headers: Mapping[str, str] = self._headers
+        if body is not None:
+            headers = {**headers, "Content-Type": content_type}
+        seconds, most = (_FILE_SECONDS, _FILE_BYTES) if large else (_SECONDS, _BYTES)
+        try:
+            reply = self._wire.send(method, path, headers, body, seconds=seconds, most=most)
+        except Rejected as error:
+            where = f"{self._shown}{path.partition('?')[0]}"
+            raise Unavailable(f"{where}: {error.message}", kind="garbage") from error
+        if not 200 <= reply.status < 300:
+            refusal = error_from_reply(reply.status, reply.body, reply.headers)
+            if reply.status == 404:
+                refusal.message = f"{self._shown}{path.partition('?')[0]}: {refusal.message}"
+                refusal.hint = "is there a batch API? --engine threads does without"
+            raise refusal
+        return reply.body
+
+
+def decoded(raw: bytes) -> Any:
+    """The value of a JSON text, with what no JSON may hold left out of it.
+
+    Half a surrogate pair, bytes that are no UTF-8, NaN and numbers beyond all bounds cost the place
+    where they stand and not the text around it.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deep.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        try:
+            text = json.dumps(value_in(raw), ensure_ascii=False).encode("utf-8", "replace")
+            return json.loads(text, parse_constant=lambda _: None, parse_int=_number)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    """The object of a line; ``None`` when it is not one."""
+    try:
+        value = decoded(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_over(error: ProviderError) -> bool:
+    """Whether cancelling failed because there was nothing left to cancel."""
+    return error.status_code in (400, 404, 409)

@@ -1,0 +1,468 @@
+"""The jobs of a run at its providers: begun, looked for, looked at, collected, cancelled.
+
+What makes a kill harmless is the order: bring the requests there, write the intent down, create,
+write the job's id down. Whenever a creation may or may not have happened, the provider's list is
+asked, several times, before anything is created again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from llm_batch.chain.config import Config
+from llm_batch.engines.batch.api import BatchApi, EndlessList, Line, is_token_limit, stated_limit
+from llm_batch.engines.batch.collect import Collected, collected
+from llm_batch.engines.batch.job_log import Job, JobLog
+from llm_batch.engines.batch.pack import Pack, TokenQueue
+from llm_batch.engines.batch.vendors import Connection
+from llm_batch.engines.batch.watch import Watch
+from llm_batch.errors import (
+    ConfigError,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Transient,
+    Unavailable,
+)
+from llm_batch.sending.clock import Clock
+from llm_batch.sending.providers.redact import without_keys
+
+_FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 60.0
+# A file that was brought is asked about so often: some servers take minutes to take it in.
+_MOST_LOOKS = 40
+
+Made = TypeVar("Made")
+
+
+class Creator:
+    """Brings the requests of jobs there, and creates them.
+
+    Args:
+        log: Where the ids of jobs are written down.
+        clock: Where time comes from.
+        attempts: At anything that may be tried again.
+        poll: Seconds; the first waits are no longer.
+    """
+
+    def __init__(self, log: JobLog, clock: Clock, attempts: int, poll: float) -> None:
+        self._log, self._clock, self._attempts = log, clock, attempts
+        self._first = min(_FIRST_BACKOFF_SECONDS, poll)
+
+    def bring(self, api: BatchApi, own_id: str, lines: list[Line]) -> Any:
+        """Upload the requests of a job, as far as that goes ahead of its creation.
+
+        Raises:
+            Refused: The provider does not take them.
+            Transient: They could not be brought there this time.
+        """
+        uploaded = self._patiently(lambda: api.upload(own_id, lines))
+        for look in range(1, _MOST_LOOKS + 1):
+            if self._patiently(lambda: api.is_ready(uploaded)):
+                return uploaded
+            self._clock.sleep(self._backoff(look))
+        raise Unavailable("the provider has not taken in the file of requests")
+
+    def mark(self, api: BatchApi) -> str:
+        """The marker to find a job by; see `BatchApi.marker`."""
+        return self._patiently(api.marker)
+
+    def create(self, api: BatchApi, job: Job, uploaded: Any) -> None:
+        """Create a job, and again only where it is certain that nothing was created.
+
+        Raises:
+            Refused: The provider takes no such job.
+            RateLimited: It takes none now.
+            Transient: It may have been created or not.
+        """
+        for attempt in range(1, self._attempts + 1):
+            try:
+                self._log.created(job, api.create(job.id, uploaded))
+                return
+            except Transient as error:
+                certain = isinstance(error, RateLimited) or error.kind == "unreachable"
+                if is_token_limit(error) or not certain or attempt == self._attempts:
+                    raise
+            self._clock.sleep(self._backoff(attempt))
+
+    def _patiently(self, act: Callable[[], Made]) -> Made:
+        """What may be done again is, until it works or was tried often enough."""
+        for attempt in range(1, self._attempts):
+            try:
+                return act()
+            except Transient:
+                self._clock.sleep(self._backoff(attempt))
+        return act()
+
+    def _backoff(self, attempt: int) -> float:
+        return min(_LONGEST_BACKOFF_SECONDS, self._first * 2.0 ** (attempt - 1))
+
+
+# A job that says it has ended and whose files are not there is looked at so often.
+_MOST_SETTLING = 60
+# A job whose creation was interrupted is looked for so often: lists may lag behind.
+_LOOKED_FOR = 5
+# Statuses of a list that a provider does not have.
+_NO_LIST = (404, 405, 501)
+# What gateways say of a job now and then although it is there and may be seen.
+_MAYBE_IN_PASSING = (403, 404)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that is over.
+
+    Attributes:
+        job: The job.
+        found: What became of each of its requests; empty when the provider worked on none and
+            they may be submitted again as if nothing had been.
+        cancelled_by_others: Somebody ended it, and not this program.
+    """
+
+    job: Job
+    found: list[Collected]
+    cancelled_by_others: bool = False
+
+
+class Jobs:
+    """Keeps the jobs of a run.
+
+    Args:
+        log: Where they are written down.
+        connections: By model.
+        config: How often to look and to try.
+        clock: Where time comes from.
+        params: The parameters of a step's requests.
+        say: Called with sentences a user should read.
+
+    Attributes:
+        watches: Jobs that have not ended, by our id.
+
+    Raises:
+        ConfigError: A job is somewhere else than its model is now.
+    """
+
+    def __init__(
+        self,
+        log: JobLog,
+        connections: Mapping[str, Connection],
+        config: Config,
+        clock: Clock,
+        params: Callable[[str], Mapping[str, Any]],
+        say: Callable[[str], None],
+    ) -> None:
+        self.log, self._connections = log, connections
+        self._poll, self._attempts = config.batch.poll, config.limits.max_attempts
+        self._clock, self._params, self._say = clock, params, say
+        self._creator = Creator(log, clock, self._attempts, self._poll)
+        self.queues = {
+            model: TokenQueue(config.batch.enqueued_tokens, self._poll) for model in connections
+        }
+        self.watches: dict[str, Watch] = {}
+        self._cancelling = False
+        #: Models whose requests could not be brought there when it was tried last.
+        self._put_off: set[str] = set()
+        #: Creations in a row that broke off and were not found afterwards.
+        self._in_vain = 0
+        for job in log.open.values():
+            if job.model in connections:
+                _check_place(job, connections[job.model])
+                self.watches[job.id] = Watch(job, clock.now(), self._poll)
+            else:
+                say(
+                    f"batch {job.job or job.id} is one of {job.model}, which this config does not "
+                    "use by a batch API; it is left alone"
+                )
+
+    @property
+    def note(self) -> str:
+        """How they stand by the providers' counts, in a few words; empty without jobs."""
+        if not self.watches:
+            return ""
+        states = [watch.state for watch in self.watches.values() if watch.state is not None]
+        done = sum(state.completed + state.failed for state in states)
+        total = sum(len(watch.job.entries) for watch in self.watches.values())
+        jobs = "1 job" if len(self.watches) == 1 else f"{len(self.watches)} jobs"
+        return f"{jobs} at the provider: {done:,}/{total:,}"
+
+    def names(self) -> str:
+        """The jobs that go on, by the provider's ids."""
+        jobs = [watch.job for watch in self.watches.values()]
+        shown = ", ".join(job.job or f"{job.id} (being created)" for job in jobs[:5])
+        return shown + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+
+    def tokens_of(self, model: str) -> int:
+        """Input tokens of the jobs of a model that have not ended."""
+        jobs = (watch.job for watch in self.watches.values() if watch.job.model == model)
+        return sum(entry.tokens for job in jobs for entry in job.entries)
+
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock.now()
+
+    def due(self) -> list[Watch]:
+        """The jobs to look at now."""
+        now = self._clock.now()
+        return [watch for watch in self.watches.values() if watch.due <= now]
+
+    def begin(self, model: str, packed: Pack) -> Job | None:
+        """Submit requests as a job; ``None`` when that cannot be done now and nothing is there.
+
+        Raises:
+            Refused: The provider takes no such job; nothing of it is there.
+            Rejected: The same; of a job of one request it is that one's fault.
+            Cancelled: The run stopped while it was being created. It is looked for next time.
+        """
+        connection, queue = self._connections[model], self.queues[model]
+        api = connection.api
+        job = Job(f"llmb-{secrets.token_hex(8)}", model, 0.0, packed.entries)
+        job.origin = connection.origin
+        assert packed.like is not None  # it has a first request
+        api.resemble(packed.like)
+        lines = [(job.custom_id(position), body) for position, body in enumerate(packed.bodies)]
+        try:
+            uploaded = self._creator.bring(api, job.id, lines)
+            job.marker = self._creator.mark(api)
+        except Transient as error:
+            queue.put_off(self._clock.now())
+            if model not in self._put_off:
+                self._put_off.add(model)
+                self._say(
+                    f"no batch of {model} can be submitted now, and it is tried until one can: "
+                    f"{error.message}"
+                )
+            return None
+        self._put_off.discard(model)
+        self._clock.check()
+        job.at = self._clock.time()
+        self.log.intent(job)
+        watch = self.watches[job.id] = Watch(job, self._clock.now(), self._poll)
+        watch.later(self._clock.now())
+        try:
+            self._creator.create(api, job, uploaded)
+        except ProviderError as error:
+            if is_token_limit(error) or isinstance(error, RateLimited):
+                if (rejected := self._turned_away(watch, error)) is not None:
+                    raise rejected from error
+                return None
+            if not isinstance(error, Transient):
+                self._forget(watch, "turned down")
+                raise
+            # It may be there or not: it is looked for, like one of an earlier session.
+            watch.doubt = error.message
+            return job
+        self._in_vain = 0
+        self._say(f"submitted batch {job.job}: {_count(job)}")
+        return job
+
+    def look_at(self, watch: Watch) -> Ended | None:
+        """Ask how a job stands; what became of it when it has ended.
+
+        Raises:
+            Refused: The provider does not let it be looked at, or took none of it.
+        """
+        job, api = watch.job, self._connections[watch.job.model].api
+        try:
+            if not job.job and (ended := self._look_for(watch)):
+                return ended
+            if not job.job:
+                return None
+            if self._cancelling:
+                self._ask_for_its_end(watch)
+            watch.saw(api.poll(job.job), self._clock.now())
+            ended = self._end_of(watch)
+        except Refused as error:
+            if error.status_code not in _MAYBE_IN_PASSING:
+                raise
+            watch.later(self._clock.now())
+            if not watch.is_missing():
+                return None  # a list or a gateway may lag behind
+            error.hint = (
+                f"use the key of the account that has it, or --forget-job {job.id} to give it up"
+            )
+            raise
+        except ProviderError as error:
+            # It goes on there whatever the network does here.
+            watch.later(self._clock.now())
+            said = f"batch {job.job or job.id} cannot be looked at: {error.message}"
+            self._check_patience(watch, said)
+            if watch.troubled():
+                self._say(said)
+            return None
+        if ended is None and watch.state is not None and not watch.state.phase:
+            self._wait_for_the_unknown(watch, watch.state.name)
+            return None
+        watch.was_fine()
+        if ended is not None:
+            answered = sum(each.completion is not None for each in ended.found)
+            self._say(
+                f"batch {job.job} is over: {answered:,} answered, "
+                f"{len(job.entries) - answered:,} not"
+            )
+        return ended
+
+    def _wait_for_the_unknown(self, watch: Watch, word: str) -> None:
+        """It is in a state that means nothing here: say so, and wait for another for a while."""
+        state = f"in the state {without_keys(word, 60)!r}" if word else "in no state it names"
+        said = f"batch {watch.job.job} is {state}, which is not known here"
+        self._check_patience(watch, said)
+        if watch.is_new_word(word):
+            self._say(
+                f"{said}; it is looked at for two days to come, and "
+                f"--forget-job {watch.job.id} gives it up"
+            )
+
+    def _check_patience(self, watch: Watch, said: str) -> None:
+        """Nobody can tell how a job stands.
+
+        Raises:
+            Refused: It has been so for too long.
+        """
+        if watch.is_given_up(self._clock.now()):
+            raise Refused(
+                f"{said}, and this for two days",
+                hint="see in the provider's console how it stands; the same command waits again, "
+                f"and --forget-job {watch.job.id} gives it up",
+            )
+
+    def cancel(self) -> None:
+        """Ask for the end of all jobs; they end in the looks that follow."""
+        self._cancelling = True
+        for watch in self.watches.values():
+            watch.soon(self._clock.now())
+
+    def _ask_for_its_end(self, watch: Watch) -> None:
+        job = watch.job
+        if watch.cancelled:
+            return
+        if job.guessed:
+            # Nothing tells whose it is before its results are there.
+            self._say(
+                f"batch {job.job} may be that of somebody else, for {job.model} gives batches no "
+                "names: it is not cancelled, and its end is waited for"
+            )
+        else:
+            self.log.cancelling(job)
+            self._connections[job.model].api.cancel(job.job)
+        watch.cancelled = True
+
+    def _look_for(self, watch: Watch) -> Ended | None:
+        """Look for a job whose creation was interrupted; it ends here when it is not there."""
+        job = watch.job
+        others = {*job.others, *(each.job for each in self.log.open.values() if each.job)}
+        api = self._connections[job.model].api
+        try:
+            found = api.find(job.id, job.at, job.marker, len(job.entries), others)
+        except ProviderError as error:
+            if error.status_code not in _NO_LIST and not isinstance(error, EndlessList):
+                raise
+            raise Refused(
+                f"whether batch {job.id} was created cannot be known, for the provider has no list "
+                f"of them that can be read: {error.message}",
+                hint=f"look for it there; --forget-job {job.id} submits its requests again",
+            ) from error
+        if found is not None:
+            self.log.created(job, found, guessed=not api.names_jobs)
+            self._in_vain = 0
+            self._say(f"found batch {found}: {_count(job)}")
+            return None
+        watch.looked_for += 1
+        watch.later(self._clock.now())
+        if watch.looked_for < _LOOKED_FOR:
+            return None
+        self._forget(watch, "never created")
+        if watch.doubt:
+            self._in_vain += 1
+            if self._in_vain >= self._attempts:
+                raise Refused(f"a batch of {job.model} could not be created: {watch.doubt}")
+        return Ended(job, [])
+
+    def _end_of(self, watch: Watch) -> Ended | None:
+        job, state = watch.job, watch.state
+        assert state is not None  # it was just looked at
+        if state.settling and watch.settling > _MOST_SETTLING:
+            if not state.may_have_none:
+                raise Refused(
+                    f"batch {job.job} says {state.name!r} and has no file of its answers",
+                    hint="run the same command again later, or give it up with "
+                    f"--forget-job {job.id}",
+                )
+            state = replace(state, ended=True, settling=False)
+        if not state.ended:
+            return None
+        if state.error is not None and not state.has_answers:
+            if is_token_limit(state.error):
+                rejected = self._turned_away(watch, state.error)
+                lone = [] if rejected is None else [(job.entries[0], rejected)]
+                return Ended(job, [Collected(job, entry, 0.0, error=why) for entry, why in lone])
+            if isinstance(state.error, Refused) and not state.bad_lines:
+                self._forget(watch, "turned down")
+                raise state.error
+            hint = f"; {state.error.hint}" if state.error.hint else ""
+            self._say(f"{state.error.message}{hint}")
+        now = self._clock.time()
+        found = collected(job, state, self._connections[job.model], self._params, now)
+        if found is None:
+            # Other custom ids: a job of somebody else that looked like this one.
+            self.log.mistaken(job)
+            watch.cancelled = False
+            return None
+        lost = any(each.error is not None and each.error.kind == "missing" for each in found)
+        answered = sum(each.completion is not None for each in found)
+        if lost and answered < state.completed and watch.is_short():
+            return None  # what was cut off on the way is there the next time
+        del self.watches[job.id]
+        self.queues[job.model].worked_off()
+        return Ended(job, found, state.cancelled and not job.cancelling)
+
+    def _turned_away(self, watch: Watch, error: ProviderError) -> Rejected | None:
+        """Too much waits in the provider's queue: learn the limit, and come back later.
+
+        Returns:
+            Why the only request of the job never gets through; ``None`` when others may.
+
+        Raises:
+            Refused: It is turned away again and again, with nothing else of ours waiting.
+        """
+        queue, model = self.queues[watch.job.model], watch.job.model
+        own = sum(entry.tokens for entry in watch.job.entries)
+        stated = stated_limit(error)
+        self._forget(watch, "turned away")
+        if len(watch.job.entries) == 1 and stated is not None and own > stated:
+            return Rejected(f"its {own:,} tokens are more than may wait: {error.message}",
+                            kind="too_long")  # fmt: skip
+        before = queue.limit
+        queue.turned_away(error, own, self.tokens_of(model), self._clock.now())
+        if queue.refused_alone > self._attempts:
+            raise Refused(f"no batch of {model} is taken: {error.message}", kind="queue_full",
+                          hint="run the same command again later")  # fmt: skip
+        if queue.limit != before:
+            self._say(
+                f"{model}: {error.message}; from now on its jobs have at most {queue.limit:,} "
+                "tokens waiting"
+            )
+        return None
+
+    def _forget(self, watch: Watch, status: str) -> None:
+        """A job of which nothing is at the provider."""
+        del self.watches[watch.job.id]
+        self.log.ended(watch.job, status)
+
+
+def _check_place(job: Job, connection: Connection) -> None:
+    if job.origin and connection.origin and job.origin != connection.origin:
+        raise ConfigError(
+            f"batch {job.job or job.id} is at {job.origin}, and {job.model} is now at "
+            f"{connection.origin}",
+            f"put api_base back, or give that batch up with --forget-job {job.id}",
+        )
+
+
+def _count(job: Job) -> str:
+    count = len(job.entries)
+    requests = "1 request" if count == 1 else f"{count:,} requests"
+    return f"{requests} of {job.model}, step {job.entries[0].step!r}"

@@ -1,0 +1,244 @@
+"""OpenAI's batch API, and Azure's variant of it: files of requests, jobs, files of answers.
+
+https://platform.openai.com/docs/api-reference/batch. Azure has the same below ``/openai``, with
+``api-version`` in the query and endpoints without ``/v1``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from llm_batch.engines.batch.api import (
+    Fields,
+    JobState,
+    Line,
+    Outcome,
+    body_of,
+    error_in_line,
+    id_of,
+    listed,
+    object_of,
+    outcomes_of,
+    pages,
+    phase_of,
+    refusal_of,
+    unfinished,
+    words_of,
+)
+from llm_batch.engines.batch.http import Http, is_over
+from llm_batch.errors import ProviderError, Refused
+from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers.refusals import error_from_reply
+
+_encode = msgspec.json.Encoder().encode
+_BOUNDARY = "llmb-boundary-7c1d9e54a2"
+#: A file is one of these before a job can be made of it; not all servers say.
+_TAKEN_IN = ("", "none", "processed", "uploaded")
+#: Validation names the first line for these, and means the whole file.
+_OF_THE_FILE = re.compile(r"model|url|endpoint|too_many|empty|duplicate")
+_DAY = 86_400.0
+#: Where lists are: Azure has them under either name.
+_LISTS = ("data", "value")
+#: Where an error within a job's has its words.
+_SAID = ("message", "detail", "msg", "code")
+#: Where a job's own id is kept.
+_NAME = "llmb"
+
+
+class OpenAIBatches:
+    """Files and batches of an OpenAI or Azure account.
+
+    Args:
+        like: A live request of the model.
+        vendor: ``openai`` or ``azure``.
+    """
+
+    most_requests = 50_000
+    most_bytes = 200_000_000
+    names_jobs = True
+
+    def __init__(self, like: Prepared, vendor: str) -> None:
+        self._http = Http(like)
+        parts = urlsplit(like.url)
+        base = parts.path.removesuffix("/chat/completions")
+        self._endpoint = "/v1/chat/completions"
+        self._azure = vendor == "azure"
+        if self._azure:
+            base = re.sub(r"/deployments/[^/]+$", "", base)
+            if not base.endswith("/v1"):
+                self._endpoint = "/chat/completions"
+        self._base, self._query = base, parts.query
+
+    def resemble(self, like: Prepared) -> None:
+        self._http.resemble(like)
+
+    def marker(self) -> str:
+        return ""
+
+    def upload(self, own_id: str, lines: Sequence[Line]) -> str:
+        head = (
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
+            f'filename="{own_id}.jsonl"\r\nContent-Type: application/json\r\n\r\n'
+        )
+        rows = (
+            _encode(
+                {
+                    "custom_id": custom_id,
+                    "method": "POST",
+                    "url": self._endpoint,
+                    "body": msgspec.Raw(body),
+                }
+            )
+            for custom_id, body in lines
+        )
+        body = b"%s%s\n\r\n--%s--\r\n" % (head.encode(), b"\n".join(rows), _BOUNDARY.encode())
+        kind = f"multipart/form-data; boundary={_BOUNDARY}"
+        return id_of(self._http.json("POST", self._path("/files"), body, kind))
+
+    def is_ready(self, uploaded: str) -> bool:
+        """Azure takes a file in after it answered the upload, and makes no job of it before."""
+        if not self._azure:
+            return True
+        file = object_of(self._http.json("GET", self._path(f"/files/{quote(uploaded)}")), "id")
+        status = file.text("status").lower()
+        if status in ("error", "deleted", "deleting"):
+            said = file.words("status_details", "error", "status")
+            raise Refused(f"file {uploaded} was turned down: {said}", kind="batch_failed")
+        return status in _TAKEN_IN
+
+    def create(self, own_id: str, uploaded: str) -> str:
+        body = {
+            "input_file_id": uploaded,
+            "endpoint": self._endpoint,
+            "completion_window": "24h",
+            "metadata": {_NAME: own_id},
+        }
+        return id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
+
+    def find(
+        self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
+    ) -> str | None:
+        def get(after: str) -> object:
+            more = f"limit=100&after={quote(after)}" if after else "limit=100"
+            return self._http.json("GET", self._path("/batches", more))
+
+        def cursor(page: object) -> str | None:
+            jobs, fields = listed(page, *_LISTS), Fields(page)
+            if not jobs or not fields.flag("has_more"):
+                return None
+            # OpenAI has the newest first. A day is more than any clock is wrong.
+            made = None if self._azure else jobs[-1].time("created_at")
+            if made is not None and made < since - _DAY:
+                return None
+            return fields.text("last_id") or jobs[-1].text("id")
+
+        for page in pages(get, cursor):
+            for job in listed(page, *_LISTS):
+                # Wherever they keep it: nothing else has our id in it.
+                is_ours = own_id.encode() in _encode(job.all.get("metadata"))
+                if is_ours and job.text("id") and job.text("id") not in others:
+                    return job.text("id")
+        return None
+
+    def poll(self, job_id: str) -> JobState:
+        reply = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
+        job = object_of(reply, "status")
+        phase, counts = phase_of(job.text("status")), job.fields("request_counts")
+        completed, failed = counts.count("completed"), counts.count("failed")
+        output, errors = job.id("output_file_id"), job.id("error_file_id")
+        state = JobState(
+            job.text("status"), phase, total=counts.count("total"), completed=completed,
+            failed=failed, raw=(output, errors),
+        )  # fmt: skip
+        if phase == "failed":
+            error, bad_lines = _why_failed(job, job_id)
+            # It may have done something before it failed.
+            return replace(
+                state, ended=True, error=error, bad_lines=bad_lines, has_answers=bool(output)
+            )
+        # The status may come before the files do.
+        missing = (completed and not output) or (failed and phase == "done" and not errors)
+        nothing = phase == "done" and not (output or errors)
+        over, settling = phase in ("done", "expired", "cancelled"), bool(missing or nothing)
+        return replace(
+            state,
+            ended=over and not settling,
+            settling=over and settling,
+            may_have_none=bool(phase != "done" or not completed or output),
+            cancelled=phase == "cancelled",
+        )
+
+    def outcomes(self, state: JobState) -> Iterator[Outcome]:
+        output, errors = state.raw
+        if output:
+            lines = self._http.lines(self._content(output), may_be_empty=not state.completed)
+            yield from outcomes_of(lines, _outcome)
+        if errors:
+            try:
+                lines = self._http.lines(self._content(errors), may_be_empty=True)
+                yield from outcomes_of(lines, _outcome)
+            except ProviderError as error:
+                if error.status_code != 404:
+                    raise
+                # Without their errors these are requests of which nothing is said.
+
+    def cancel(self, job_id: str) -> None:
+        try:
+            self._http.json("POST", self._path(f"/batches/{quote(job_id)}/cancel"), b"{}")
+        except ProviderError as error:
+            if not is_over(error):
+                raise
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _content(self, file_id: str) -> str:
+        return self._path(f"/files/{quote(file_id)}/content")
+
+    def _path(self, path: str, more: str = "") -> str:
+        query = "&".join(filter(None, (self._query, more)))
+        return f"{self._base}{path}" + (f"?{query}" if query else "")
+
+
+def _why_failed(job: Fields, job_id: str) -> tuple[ProviderError, dict[int, str]]:
+    """Why a job was turned down, and which of its lines were, from 0."""
+    errors = job.fields("errors")
+    rows = [Fields(row) for row in errors.rows("data") or job.rows("errors") or (errors.all,)]
+    first = next((row for row in rows if row.words(*_SAID)), rows[0])
+    message = first.words(*_SAID) or job.words("errors", "error", "message", "status_details")
+    code = without_keys(first.text("code"))
+    bad = {
+        row.count("line") - 1: row.words("message", "code")
+        for row in rows
+        if row.count("line") and not _OF_THE_FILE.search(f"{row.text('code')} {row.text('param')}")
+    }
+    error = refusal_of(job_id, message, code)
+    return error, {} if error.kind == "token_limit" else bad
+
+
+def _outcome(line: Fields) -> Outcome:
+    custom_id, error = line.text("custom_id"), line.all.get("error")
+    reply, said = line.fields("response"), words_of(error)
+    if reply.all:
+        body = body_of(reply.all.get("body"))
+        # Without a status there is still an answer to read, or an error in its place.
+        status = reply.count("status_code") or (500 if said else 200)
+        if 200 <= status < 300 and not said:
+            return Outcome(custom_id, body)
+        if said and not words_of(reply.all.get("body")):
+            body = _encode({"error": error})
+        told = error_from_reply(status if status >= 300 else 502, body, {})
+        told.maybe_billed |= status < 300
+        return Outcome(custom_id, body, told)
+    code = line.fields("error").text("code")
+    if code.startswith("batch_"):
+        code = {"batch_canceled": "batch_cancelled"}.get(code, code)
+        return Outcome(custom_id, error=unfinished(code, without_keys(said or code)))
+    return Outcome(custom_id, *error_in_line(error))

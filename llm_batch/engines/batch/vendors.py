@@ -1,0 +1,93 @@
+"""From a model to its provider and its batch API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from llm_batch.chain.config import Config, Model
+from llm_batch.engines.batch.api import BatchApi
+from llm_batch.records import Completion, Message, Request
+from llm_batch.sending.providers import make_provider
+from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers.dialect import Dialect
+
+
+class Wire(Protocol):
+    """What a provider says of its requests and replies when somebody else carries them."""
+
+    dialect: Dialect
+
+    def prepared(self, request: Request) -> Prepared: ...
+
+    def read(self, request: Request, body: bytes) -> Completion: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A model with the API its jobs go by.
+
+    Attributes:
+        wire: Makes the bodies that would be sent live, and reads the replies.
+        api: Carries them.
+        origin: Scheme, host and port of its address.
+    """
+
+    wire: Wire
+    api: BatchApi
+    origin: str = ""
+
+    def close(self) -> None:
+        """Give back connections."""
+        self.api.close()
+        self.wire.close()
+
+
+def connect(model: str, settings: Model) -> Connection:
+    """The batch API of a model that has one, by the address and key of its live requests.
+
+    Raises:
+        ConfigError: It cannot be served as configured.
+        ProviderError: litellm cannot prepare a request to it.
+    """
+    wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]  # of such vendors
+    like = wire.prepared(Request("", "", model, (Message("user", "."),), {"max_tokens": 1}))
+    parts = urlsplit(like.url)
+    port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
+    origin = f"{parts.scheme}://{parts.hostname}{port}"
+    vendor = batch_vendor(model, settings)
+    if vendor == "anthropic":
+        from llm_batch.engines.batch.anthropic import AnthropicBatches
+
+        return Connection(wire, AnthropicBatches(like), origin)
+    if vendor == "gemini":
+        from llm_batch.engines.batch.gemini import GeminiBatches
+
+        return Connection(wire, GeminiBatches(like), origin)
+    from llm_batch.engines.batch.openai import OpenAIBatches
+
+    return Connection(wire, OpenAIBatches(like, vendor), origin)
+
+
+def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connection]:
+    """The models of a config that have a batch API, connected.
+
+    Args:
+        config: Its steps, and the settings of all models.
+        more: Models of jobs that are open, and that may be in no step any more.
+
+    Raises:
+        ConfigError: One cannot be served as configured.
+        ProviderError: litellm cannot prepare a request to one.
+    """
+    models = dict.fromkeys([*(step.model for step in config.steps), *more])
+    return {
+        model: connect(model, config.model(model))
+        for model in models
+        if batch_vendor(model, config.model(model))
+    }

@@ -1,0 +1,341 @@
+"""The processes of a cluster as the driver sees them: actors, the ledger, what they lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llm_batch import __version__
+from llm_batch.engines.ray.leases import Ledger, Pace
+from llm_batch.engines.ray.worker import Kit, News, actor_class
+from llm_batch.errors import ConfigError, Incomplete, LlmbError
+from llm_batch.records import Attempt, Call, Failure, Request
+from llm_batch.sending.fleet import Fleet
+
+
+@dataclass(slots=True)
+class Sent:
+    """A request that an actor has.
+
+    Attributes:
+        request: The request.
+        at: When it was handed out, in seconds since 1970-01-01 UTC.
+        granted: What the driver allowed for each attempt after one that may have been billed.
+    """
+
+    request: Request
+    at: float
+    granted: list[float] = field(default_factory=list)
+
+
+class Losses:
+    """Nobody knows whether a lost request was answered, so it is charged at its worst.
+
+    Args:
+        fleet: What requests cost.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        # By request: USD, ``None`` when a price is unknown, and when each attempt was handed out.
+        self._lost: dict[str, tuple[float | None, tuple[float, ...]]] = {}
+
+    def lose(self, sent: Sent) -> float:
+        """Note that an actor was lost with a request.
+
+        Returns:
+            USD that another attempt needs.
+        """
+        request, model = sent.request, self._fleet.models[sent.request.model]
+        most = model.most(request)
+        before, times = self._lost.get(request.key, (0.0, ()))
+        cost = None
+        if model.tariff is not None and before is not None:
+            cost = before + most + sum(sent.granted)
+        # Every attempt that was granted followed one that may have been billed.
+        lost = (sent.at,) * (1 + len(sent.granted))
+        self._lost[request.key] = cost, (*times, *lost)
+        return most
+
+    def attempts(self, request: Request) -> int:
+        """How many attempts at a request were lost."""
+        return len(self._lost.get(request.key, (None, ()))[1])
+
+    def with_lost(self, call: Call) -> Call:
+        """The call, with the attempts of it that were lost before."""
+        cost, times = self._lost.pop(call.request.key, (0.0, ()))
+        if not times:
+            return call
+        lost = [Attempt(n, at, 0.0, "lost", maybe_billed=True) for n, at in enumerate(times, 1)]
+        made = [replace(each, number=each.number + len(times)) for each in call.attempts]
+        return replace(
+            call,
+            attempts=(*lost, *made),
+            cost=None if cost is None or call.cost is None else cost + call.cost,
+            worst_case=True,
+        )
+
+    def ended(self, request: Request, kind: str, why: str) -> Call:
+        """The call of a lost request that is not made again."""
+        message = f"its process on the cluster was lost, and {why}"
+        return self.with_lost(Call(request, (), failure=Failure(kind, message), cost=0.0))
+
+    def split(self, requests: Sequence[Request]) -> tuple[list[Request], list[Call]]:
+        """Requests that will not be sent: those nothing was paid for, and calls of the others."""
+        unsent = [request for request in requests if request.key not in self._lost]
+        calls = [
+            self.ended(request, "cancelled", "the run stopped before another attempt")
+            for request in requests
+            if request.key in self._lost
+        ]
+        return unsent, calls
+
+
+# An actor answers at least this often.
+_EXCHANGE_SECONDS = 0.2
+# An actor that cannot be reached is asked again for this long before it is given up. Should it
+# live on all the same, nothing more is sent by it: the ledger is out of its reach as well.
+_UNREACHED_SECONDS = 4.0
+_AGAIN_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where an actor runs.
+
+    Attributes:
+        node: The name of the machine, for messages.
+        node_id: Ray's own.
+    """
+
+    node: str
+    node_id: str
+
+
+class Gone(Exception):
+    """An actor will say nothing more.
+
+    Args:
+        why: What is known of the reason.
+        wrong: What a user must put right, where that is the reason.
+    """
+
+    def __init__(self, why: str, wrong: LlmbError | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.wrong = wrong
+
+
+class Actor:
+    """An actor of the cluster, from the request for a place on.
+
+    Args:
+        ray: Connected.
+        ledger: The handle of the ledger.
+        kit: What it needs to make calls.
+        room: Requests it may have.
+
+    Attributes:
+        room: As above.
+        since: When it was asked for, by the monotonic clock.
+        spot: Where it runs, once it has started.
+        fresh: Requests for the next exchange.
+        sent: Requests it has, by key.
+        answers: To its questions, for the next exchange.
+    """
+
+    def __init__(self, ray: Any, ledger: Any, kit: Kit, room: int) -> None:
+        self._ray = ray
+        made = ray.remote(actor_class()).options(
+            num_cpus=0.01, max_restarts=0, scheduling_strategy="SPREAD"
+        )
+        self._handle = made.remote()
+        self._here = self._handle.here.remote(__version__)
+        # Alone they are short enough to be part of a message. Ray keeps what is longer beside it,
+        # and puts that on disk when it is short of room.
+        without = replace(kit, variables={})
+        self._start = self._handle.start.remote(ledger, room, without, kit.variables)
+        self.room = room
+        self.since = time.monotonic()
+        self.spot: Spot | None = None
+        self.fresh: list[Request] = []
+        self.sent: dict[str, Sent] = {}
+        self.answers: dict[int, bool] = {}
+        self._talk: Any = None
+        self._number = 0
+        self._last: tuple[Any, ...] = ()
+        self._unreached_since: float | None = None
+
+    @property
+    def load(self) -> int:
+        return len(self.fresh) + len(self.sent)
+
+    @property
+    def placed(self) -> bool:
+        """Whether the cluster has given it a place, and its process is there."""
+        return self.spot is not None or bool(self._ray.wait([self._here], timeout=0)[0])
+
+    @property
+    def ref(self) -> Any:
+        """What it says next, as Ray refers to it; ``None`` when nothing was asked."""
+        return self._talk if self.spot is not None else self._start
+
+    def talk(self, stop: bool) -> None:
+        """Give it what there is for it and ask for news, unless that is under way."""
+        if self._talk is None and (self.load or self.answers):
+            self._number += 1
+            self._last = self._number, self.fresh, self.answers, stop, _EXCHANGE_SECONDS
+            now = time.time()
+            self.sent.update((request.key, Sent(request, now)) for request in self.fresh)
+            self.fresh, self.answers = [], {}
+            self._talk = self._handle.exchange.remote(*self._last)
+
+    def listen(self) -> News | None:
+        """What it says, when ``ref`` is there; ``None`` when it has only started.
+
+        Raises:
+            Gone: It is lost, or could not start.
+        """
+        exceptions = self._ray.exceptions
+        try:
+            if self.spot is None:
+                spot = self._asked_for()
+                self._ray.get(self._start)
+                self.spot = spot
+                return None
+            news: News = self._ray.get(self._talk)
+        except exceptions.RayTaskError as error:
+            # Raised in the actor. Tested first: it may pass for whatever was raised there, the
+            # loss of yet another actor included.
+            if isinstance(error.cause, LlmbError):
+                raise Gone(error.cause.message, error.cause) from None
+            raise error.as_instanceof_cause() from None
+        except exceptions.ActorUnavailableError as error:
+            # It may be well, and have what it was sent.
+            now = time.monotonic()
+            since = self._unreached_since = self._unreached_since or now
+            if self.spot is None or now - since > _UNREACHED_SECONDS:
+                raise Gone(reason(error)) from error
+            time.sleep(_AGAIN_SECONDS)
+            self._talk = self._handle.exchange.remote(*self._last)
+            return None
+        except exceptions.RayError as error:  # the actor, its node, or the memory of that
+            raise Gone(reason(error)) from error
+        self._talk, self._unreached_since = None, None
+        return news
+
+    def _asked_for(self) -> Spot:
+        """Where it is.
+
+        Raises:
+            Gone: This package is not there, or another version of it.
+        """
+        try:
+            return Spot(*self._ray.get(self._here))
+        except self._ray.exceptions.RayTaskError as error:
+            hint = f"install the same on every node: pip install 'llm_batch[ray]=={__version__}'"
+            raise Gone(str(error.cause), ConfigError(str(error.cause), hint)) from None
+
+    def taken_in(self, news: News) -> Sequence[Sent]:
+        """Forget the requests it has no more; those that will have no call are returned."""
+        for call in news.calls:
+            self.sent.pop(call.request.key, None)
+        dropped = [self.sent.pop(r.key) for r in news.returned if r.key in self.sent]
+        if news.stopped and not news.held:
+            # The rest was waiting for its turn, and was not sent.
+            dropped += self.sent.values()
+            self.sent.clear()
+        return dropped
+
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._handle)
+
+
+def reason(error: Exception) -> str:
+    """The line of Ray's account that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
+    return (named or lines or [type(error).__name__])[-1]
+
+
+# How often it is asked what the limits are by now.
+_RATES_SECONDS = 1.0
+
+
+def took_over() -> bool:
+    """Whether the actor this is called in was started again by Ray after its process was lost."""
+    import ray
+
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
+class LedgerActor:
+    """One ledger for all actors of a run; when its process is lost Ray starts another.
+
+    Args:
+        ray: Connected.
+        paces: What it begins with.
+        actors: How many will ask it.
+    """
+
+    def __init__(self, ray: Any, paces: Mapping[str, Pace], actors: int) -> None:
+        self._ray = ray
+        # It is beside the driver: without the driver there is no run anyway.
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        # Each actor may wait for each place, and those of actors that are gone may still do.
+        waiting = 2 * actors * len(paces)
+        made = ray.remote(Ledger).options(
+            num_cpus=0, max_concurrency=waiting + 8, max_restarts=-1, scheduling_strategy=here
+        )
+        #: For actors, to ask it.
+        self.handle = made.remote(paces, took_over)
+        self._asked: Any = None
+        self._heard = float("-inf")
+        self._started = False
+
+    def rates(self) -> dict[str, float | None]:
+        """Requests a minute now in force, by place; empty when there is nothing new.
+
+        Raises:
+            ConfigError: It could not be started.
+            Incomplete: It is gone for good.
+        """
+        exceptions, now = self._ray.exceptions, time.monotonic()
+        if self._asked is None:
+            if now - self._heard >= _RATES_SECONDS:
+                self._heard, self._asked = now, self.handle.rpm.remote()
+            return {}
+        if not self._ray.wait([self._asked], timeout=0)[0]:
+            return {}
+        asked, self._asked = self._asked, None
+        try:
+            rates: dict[str, float | None] = self._ray.get(asked)
+            self._started = True
+            return rates
+        except exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except exceptions.ActorDiedError as error:
+            if not self._started:
+                raise ConfigError(
+                    "no process that keeps the limits starts on the Ray cluster's node of this "
+                    f"machine: {reason(error)}",
+                    "start the node with the Python that has the same llm_batch as this one",
+                ) from error
+            raise Incomplete(
+                "the process of the Ray cluster that keeps the limits is gone and is not started "
+                "again",
+                "look at: ray status; then run the same command again",
+            ) from error
+        except exceptions.RayError:
+            return {}  # it is being started again
+
+    def close(self) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self.handle)

@@ -1,0 +1,311 @@
+"""What should be thought about before a run, each with what to type instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import ceil
+
+from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.estimating import sentences as size_words
+from llm_batch.estimating import words
+from llm_batch.estimating.claims import Needed
+from llm_batch.estimating.counting import Counted
+from llm_batch.estimating.evidence import Measured
+from llm_batch.estimating.load import StepFacts
+from llm_batch.estimating.model import Caution, Option
+from llm_batch.estimating.pace import Pace
+from llm_batch.estimating.serving import Serving
+from llm_batch.estimating.span import Load, cost_of, priced_cost_of
+
+#: A cap should leave this much room above the longest answer seen.
+_ROOM = 1.5
+#: Statuses of answers that had no room to end.
+_CUT = ("truncated", "reasoning")
+#: Fewer measured items than this make ranges that say nothing.
+_ENOUGH = 10
+
+
+def step_cautions(fact: StepFacts) -> Iterator[Caution]:
+    """What the step's ``max_tokens`` may lead to."""
+    step, info = fact.step, fact.info
+    name, cap = step.name, step.max_tokens
+    writes = info.max_output_tokens if info else None
+    if cap is None:
+        most = f", up to {writes:,}" if writes else ""
+        yield Caution(
+            f"Step {name} has no max_tokens: an answer may be as long as the model likes{most}.",
+            f"set max_tokens under [[steps]] {name}",
+        )
+        return
+    if writes and cap > writes:
+        yield Caution(
+            f"Step {name} allows {cap:,} output tokens, but {step.model} writes at most "
+            f"{writes:,}.",
+            f"set max_tokens = {writes} under [[steps]] {name}",
+        )
+    if fact.answer.is_cut:
+        yield Caution(
+            f"{step.model} thinks before it answers, and step {name} gives both together "
+            f"{cap:,} tokens: answers may be cut or empty.",
+            f'raise max_tokens, or set params = {{ reasoning_effort = "low" }} under [[steps]] '
+            f"{name}",
+        )
+    measure = fact.measure
+    if measure is not None and measure.longest >= cap:
+        yield Caution(
+            f"In {words.counted(measure.n, 'measured item')} of step {name} an answer reached "
+            f"max_tokens, {cap:,}: it was cut there.",
+            f"set max_tokens = {_rounded_up(_ROOM * max(cap, measure.output.high))} under "
+            f"[[steps]] {name}",
+        )
+
+
+def measured_cautions(
+    measured: Measured | None, facts: Mapping[str, StepFacts]
+) -> Iterator[Caution]:
+    """What went wrong while it was measured, and how much it says."""
+    if measured is None:
+        return
+    played = sum(measured.statuses.values())
+    failed = {kind: count for kind, count in measured.statuses.items() if kind != "ok"}
+    if failed:
+        total = sum(failed.values())
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.items())
+        hint = "look at them in the results file before paying for the rest"
+        if any(kind in failed for kind in _CUT):
+            hint = "raise max_tokens of the step that was cut"
+        yield Caution(
+            f"{total:,} of {words.counted(played, 'measured item')} failed "
+            f"({100 * total / played:.0f} %: {kinds}); as many of the rest would.",
+            hint,
+        )
+    if len(measured.items) < _ENOUGH:
+        yield Caution(
+            f"{words.counted(len(measured.items), 'item')} say little of how lengths differ.",
+            "llmb estimate --pilot 20",
+        )
+    retried = [
+        name for name, fact in facts.items() if fact.measure and fact.measure.attempts.value > 1.1
+    ]
+    if retried:
+        sends = ", ".join(
+            f"{name} {fact.measure.attempts.value:.2f}"
+            for name, fact in facts.items()
+            if fact.measure and name in retried
+        )
+        yield Caution(
+            f"Calls were sent again: {sends} sends an item.",
+            "fewer --workers or a lower --rpm where the provider refused them",
+        )
+
+
+def _rounded_up(tokens: float) -> int:
+    """To the next hundred, as one would type it."""
+    return 100 * ceil(tokens / 100)
+
+
+#: USD above which `run` asks, and above which an estimate points at cheaper ways.
+ASK_ABOVE = 1.0
+DEAR = 50.0
+VERY_DEAR = 1000.0
+#: A sample that is no smaller than this share of the plan is not worth a word.
+_WORTH_SAMPLING = 0.5
+#: A deprecation this near is worth a word.
+_SOON_DAYS = 90
+#: Seconds above which a free run is worth shortening too.
+_LONG = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What cautions are drawn from; the names mean what they mean in `Estimate`."""
+
+    config: Config
+    facts: Mapping[str, StepFacts]
+    servings: Mapping[str, Serving]
+    n: int
+    population: int | None
+    workers: int
+    load: Load
+    pace: Pace
+    needed: Needed
+    options: Sequence[Option]
+    counted: Counted | None
+    measured: Measured | None
+    today: date
+    prompts: Sequence[str] = ()
+
+
+def cautions(now: Situation) -> Iterator[Caution]:
+    """Yield them, what stands in the way first, then money."""
+    for serving in now.servings.values():
+        if serving.problem:
+            yield Caution(f"This cannot be run yet: {serving.problem}.", serving.hint)
+    if caution := without_scale(now.config.score, now.config.steps):
+        yield Caution(f"{caution}.", SCALE_HINT)
+    for sentence in now.prompts:
+        said, _, hint = sentence.rpartition("; ")
+        yield Caution(f"{said[:1].upper()}{said[1:]}.", hint)
+    yield from _unpriced(now)
+    yield from _money(now)
+    yield from _too_many_items(now)
+    yield from _rate(now)
+    for fact in now.facts.values():
+        yield from step_cautions(fact)
+    yield from measured_cautions(now.measured, now.facts)
+    for serving in now.servings.values():
+        yield from _model(now, serving)
+    yield from _prompts(now)
+
+
+def _unpriced(now: Situation) -> Iterator[Caution]:
+    models = {f.step.model: None for f in now.facts.values() if f.tariff is None}
+    for model in models:
+        yield Caution(
+            f"The price of {model} is not known, so the cost is not either.",
+            f'set input_price and output_price (USD per million tokens) under [models."{model}"]',
+        )
+
+
+def _money(now: Situation) -> Iterator[Caution]:
+    cost, budget = priced_cost_of(now.load), now.config.limits.budget
+    if budget is not None:
+        if cost_of(now.load) is not None and cost.value > budget:
+            fits = int(now.n * budget / cost.value)
+            yield Caution(
+                f"The budget of {words.usd(budget)} is expected to end the run after about "
+                f"{words.counted(fits, 'item')} of {now.n:,}.",
+                f"llmb run --sample {max(1, fits)}, or --budget {_cap(cost.high)}",
+            )
+        return
+    if cost_of(now.load) is None:
+        # A budget is refused while a price is unknown, so it cannot be what to type next.
+        if cost.value > ASK_ABOVE:
+            yield Caution(
+                f"The steps whose price is known alone may cost {words.usd(cost.high)}.",
+                "set the missing prices, then cap the run with --budget",
+            )
+        return
+    if cost.high >= DEAR:
+        sentence = f"This may cost {words.usd(cost.high)}"
+        if cost.high >= VERY_DEAR > cost.value:
+            sentence = f"The high case passes ${VERY_DEAR:,.0f}: {words.usd(cost.high)}"
+        yield Caution(
+            f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
+            f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
+            "llmb estimate --pilot 20"
+            if now.measured is None
+            else f"cap it with --budget {_cap(cost.high)}",
+        )
+    elif cost.value > ASK_ABOVE:
+        yield Caution(
+            f"A run expected to cost more than ${ASK_ABOVE:g} asks first.",
+            f"llmb run --yes, or cap it with --budget {_cap(cost.high)}",
+        )
+
+
+def _too_many_items(now: Situation) -> Iterator[Caution]:
+    needed = now.needed
+    option = next((option for option in now.options if option.n == needed.take), None)
+    plan = next((option for option in now.options if option.n == now.n), None)
+    if needed.n is None or option is None or plan is None:
+        return
+    if option.n > _WORTH_SAMPLING * now.n:
+        return
+    if plan.cost is not None and (plan.cost.value or 0.0) >= ASK_ABOVE and option.cost is not None:
+        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(plan.cost.value)}"
+    elif (plan.seconds.value or 0.0) >= _LONG:
+        instead = (
+            f"in {words.duration(option.seconds.value)} instead of "
+            f"{words.duration(plan.seconds.value)}"
+        )
+    else:
+        return
+    yield Caution(
+        f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
+        f"{now.n - option.n:,} items more {size_words.gain(needed, option, plan)}.",
+        f"llmb run --sample {option.n}",
+    )
+
+
+def _rate(now: Situation) -> Iterator[Caution]:
+    slow, quick = now.pace.requests_per_minute
+    if not now.pace.live_calls:
+        return
+    live = [serving for serving in now.servings.values() if not serving.batch]
+    unlimited = [serving.model for serving in live if serving.rpm_is_assumed]
+    if unlimited and now.config.limits.workers > MANY_WORKERS:
+        yield Caution(
+            f"{now.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
+            "Providers' terms forbid flooding and limit or ban accounts for it; run refuses more "
+            f"than {MANY_WORKERS} workers without a limit for {', '.join(unlimited)}.",
+            "--rpm with the limit your provider shows for your account, or --tier openai-1, or "
+            "--workers 5",
+        )
+        return
+    for serving in live:
+        calls = sum(step.calls for step in now.load if step.step.model == serving.model)
+        most = quick * calls / now.pace.live_calls
+        if serving.rpm is not None and most > serving.rpm:
+            yield Caution(
+                f"{now.workers:,} workers make up to {most:,.0f} requests a minute at "
+                f"{serving.model}, "
+                f"whose limit is {serving.rpm:,.0f}: the rest wait.",
+                f"--workers {now.pace.enough_workers} is enough, or raise --rpm or --tier if your "
+                "account allows it",
+            )
+
+
+def _model(now: Situation, serving: Serving) -> Iterator[Caution]:
+    ends = serving.info.deprecation_date if serving.info else None
+    if ends is None:
+        return
+    flag = "--judge" if now.config.judge and now.config.judge.model == serving.model else "--model"
+    hint = f"look up its successor at the provider and name it with {flag}"
+    days = (ends - now.today).days
+    if days <= 0:
+        yield Caution(
+            f"{serving.model} is past its deprecation date, {ends.isoformat()}: it may be gone.",
+            hint,
+        )
+    elif days <= _SOON_DAYS:
+        yield Caution(
+            f"{serving.model} is deprecated from {ends.isoformat()} on, in "
+            f"{words.counted(days, 'day')}.",
+            hint,
+        )
+
+
+def _prompts(now: Situation) -> Iterator[Caution]:
+    counted = now.counted
+    if counted is None:
+        return
+    if counted.unrenderable:
+        first, problem = counted.first_problem
+        yield Caution(
+            f"{words.counted(counted.unrenderable, 'item')} of the "
+            f"{counted.sampled + counted.unrenderable:,} looked at cannot be asked; the first is "
+            f"{words.clean(first, 60)!r}: {words.clean(problem)}.",
+            "correct the prompt or the data; such items fail",
+        )
+    for name, long in counted.too_long.items():
+        fact = now.facts[name]
+        window = fact.info.max_input_tokens if fact.info else 0
+        ids = ", ".join(repr(words.clean(item_id, 60)) for item_id in long.ids)
+        which = "that of item" if long.count == 1 else "those of items"
+        more = " and more" if long.count > len(long.ids) else ""
+        whole = f" ({100 * long.count / counted.sampled:.2g} %)" if long.count > 1 else ""
+        yield Caution(
+            f"{words.counted(long.count, 'prompt')} of step {name} among the "
+            f"{counted.sampled:,} counted{whole} exceed the {window or 0:,} tokens that "
+            f"{fact.step.model} reads: {which} {ids}{more}.",
+            "shorten the prompt, leave such items out, or choose a model that reads more",
+        )
+
+
+def _cap(cost: float) -> str:
+    """A budget a little above a cost, as one would type it."""
+    return f"{ceil(cost)}" if cost >= 10 else f"{ceil(100 * cost) / 100:.2f}"

@@ -1,0 +1,434 @@
+"""What an estimate shows to people: a headline, then sections of tables and sentences.
+
+The formats for people (text, Markdown) differ only in how they draw these, so that a figure reads
+the same in both. Names from the config are cleaned here and escaped by the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llm_batch.estimating import sentences as size_words
+from llm_batch.estimating import words
+from llm_batch.estimating.model import (
+    HIGH_SECONDS,
+    HIGH_USD,
+    LOW_SECONDS,
+    LOW_USD,
+    Alternative,
+    Estimate,
+    Purchase,
+    StepEstimate,
+)
+from llm_batch.models.prices import why_unknown
+from llm_batch.paper.blocks import Section, Table
+from llm_batch.records import Interval, Price
+
+#: Strata that are shown; JSON has all of them.
+_STRATA = 12
+_NONE = "none"
+
+
+def how_many(estimate: Estimate) -> Iterator[Table | str]:
+    """What the claim needs, the sizes beside each other, and which one to take."""
+    first, *others = estimate.claim_notes
+    yield first
+    yield _sizes(estimate)
+    if estimate.verdict:
+        yield estimate.verdict
+    yield from others
+    yield (
+        "Unseen: a failure that is rarer than this may not occur in the sample at all (95 %). Risk "
+        f"of the high case: low below ${LOW_USD:g} and {words.duration(LOW_SECONDS)}, high from "
+        f"${HIGH_USD:,.0f} or {words.duration(HIGH_SECONDS)} on."
+    )
+
+
+def by_stratum(estimate: Estimate) -> Section | None:
+    """How the size to take is shared among strata; ``None`` without strata."""
+    strata = estimate.strata
+    if strata is None:
+        return None
+    largest = sorted(strata.shares, key=lambda share: (-share.size, share.stratum))[:_STRATA]
+    best = strata.margin_neyman is not None
+    rows = tuple(
+        (
+            words.clean(share.stratum, 40),
+            f"{share.size:,}",
+            f"{share.proportional:,}",
+            *((f"{share.sd:.3g}", f"{share.neyman:,}") if best else ()),
+        )
+        for share in largest
+    )
+    extra = ("sd", "by spread") if best else ()
+    header = (words.clean(strata.field, 40), "items", "in proportion", *extra)
+    parts: list[Table | str] = [Table(header, (False, *[True] * (len(header) - 1)), rows)]
+    rest = len(strata.shares) - len(largest)
+    if rest:
+        parts.append(f"And {words.counted(rest, 'smaller stratum').replace('stratums', 'strata')}.")
+    if strata.margin_neyman is not None and strata.margin_proportional is not None:
+        proportional, neyman = (
+            _margin(estimate, margin)
+            for margin in (strata.margin_proportional, strata.margin_neyman)
+        )
+        parts.append(
+            f"In proportion, as run draws, {strata.n:,} items hold {proportional}; shared by size "
+            f"and spread {neyman}. Spreads are those seen, drawn towards the common one."
+        )
+    else:
+        parts.append(
+            "Run draws in proportion, at least 2 from each. With --pilot or --from, and two scores "
+            "in each, the shares by spread are shown too."
+        )
+    return Section("Strata", tuple(parts))
+
+
+def what_if(estimate: Estimate) -> Section | None:
+    """Other models, and what the budget buys; ``None`` when neither was asked for."""
+    compared = estimate.alternatives
+    if len(compared) < 2 and estimate.budget is None:
+        return None
+    steps = _varying(compared)
+    parts: list[Table | str] = []
+    if len(compared) > 1:
+        parts.append(_prices(steps, compared))
+        parts += _cheapest(steps, compared)
+        parts.append(
+            f"All {words.counted(estimate.n, 'item')}, from the first call on. A batch takes up to "
+            "24 h; in it, models without a batch price are live. Batch and cache discounts are "
+            "never combined. What stands above is for the first row."
+        )
+    if estimate.budget is not None:
+        if len(compared) > 1:
+            parts.append(_budgets(estimate, steps))
+        parts += _bought(estimate)
+    parts += dict.fromkeys(f"{note}." for other in compared[1:] for note in other.notes)
+    return Section("What if", tuple(parts))
+
+
+def _sizes(estimate: Estimate) -> Table:
+    needed = estimate.needed
+    rows = tuple(
+        (
+            f"{option.n:,}",
+            size_words.cell(needed, option.margin),
+            f"{100 * option.may_miss:.2g} %" if option.may_miss else "0",
+            words.usd(option.cost.value if option.cost else None),
+            words.usd_range(option.cost) if option.cost else "",
+            words.duration(option.seconds.value),
+            option.risk,
+            option.label,
+        )
+        for option in estimate.options
+    )
+    return Table(
+        (
+            "items",
+            size_words.HEADS[needed.kind],
+            "unseen",
+            "cost",
+            "low to high",
+            "time",
+            "risk",
+            "",
+        ),
+        (True, True, True, True, True, True, False, False),
+        rows,
+    )
+
+
+def _margin(estimate: Estimate, margin: float) -> str:
+    return words.points(margin) if estimate.needed.claim.is_of_rates else f"±{margin:.3g}"
+
+
+def _varying(compared: Sequence[Alternative]) -> list[str]:
+    """The steps whose model is not the same in all; all steps where there is nothing to compare."""
+    first = compared[0].models
+    return [
+        step
+        for step, model in first.items()
+        if any(other.models[step] != model for other in compared)
+    ] or list(first)
+
+
+def _names(steps: Sequence[str], other: Alternative) -> tuple[str, ...]:
+    return tuple(words.clean(other.models[step], 40) for step in steps)
+
+
+def _prices(steps: Sequence[str], compared: Sequence[Alternative]) -> Table:
+    rows = tuple(
+        (
+            *_names(steps, other),
+            words.usd(other.cost.value if other.cost else None),
+            words.usd_range(other.cost) if other.cost else "",
+            _way(other, other.batch_cost),
+            _way(other, other.cached_cost),
+            words.duration(other.seconds.value),
+        )
+        for other in compared
+    )
+    return Table(
+        (*steps, "live", "low to high", "batch", "cached", "time"),
+        (*[False] * len(steps), True, True, True, True, True),
+        rows,
+    )
+
+
+def _way(other: Alternative, cost: Interval | None) -> str:
+    """A price of another way to pay: unknown without any price, none where none is listed."""
+    if other.cost is None:
+        return words.UNKNOWN
+    return _NONE if cost is None else words.usd(cost.value)
+
+
+def _cheapest(steps: Sequence[str], compared: Sequence[Alternative]) -> Iterator[str]:
+    priced = [(other.cost.value or 0.0, other) for other in compared if other.cost is not None]
+    if len(priced) < 2:
+        return
+    (low, cheapest), (high, dearest) = (
+        pick(priced, key=lambda pair: pair[0]) for pick in (min, max)
+    )
+    if low == high:
+        return
+    times = f", {high / low:.3g} times as much" if low else ""
+    yield (
+        f"Live, {' and '.join(_names(steps, cheapest))} costs {words.usd(low)} and "
+        f"{' and '.join(_names(steps, dearest))} {words.usd(high)}{times}; whether the cheaper one "
+        "judges or answers as well, only answers of both tell."
+    )
+
+
+def _budgets(estimate: Estimate, steps: Sequence[str]) -> Table:
+    rows = []
+    for other in estimate.alternatives:
+        if not other.buys:
+            rows.append((*_names(steps, other), words.UNKNOWN, "", "", "", ""))
+        for bought in other.buys:
+            rows.append((*_names(steps, other), bought.way, *_figures(estimate, bought)))
+    head = size_words.HEADS[estimate.needed.kind]
+    return Table(
+        (*steps, f"{words.usd(estimate.budget)} buys", "items", head, "at least", head),
+        (*[False] * (len(steps) + 1), True, True, True, True),
+        tuple(rows),
+    )
+
+
+def _figures(estimate: Estimate, bought: Purchase) -> tuple[str, ...]:
+    return (
+        f"all {bought.items:,}" if bought.all_items else f"{bought.items:,}",
+        size_words.cell(estimate.needed, bought.proves),
+        f"{bought.at_least:,}",
+        size_words.cell(estimate.needed, bought.proves_at_least),
+    )
+
+
+def _bought(estimate: Estimate) -> Iterator[str]:
+    """What the budget buys with the models of the plan, in one sentence."""
+    amount, needed = words.usd(estimate.budget), estimate.needed
+    plan = estimate.alternatives[0]
+    live = next((bought for bought in plan.buys if bought.way == "live"), None)
+    if live is None:
+        yield f"What {amount} buys is not known, since a price is not; run refuses such a budget."
+        return
+    if not live.items:
+        yield f"{amount} does not even pay for one item."
+        return
+    all_ = "all " if live.all_items else ""
+    said = (
+        f"{amount} buys {all_}{words.counted(live.items, 'item')}, which "
+        f"{_plural(size_words.shows(needed, live.proves), live.items)}"
+    )
+    if live.at_least < live.items:
+        least = size_words.cell(needed, live.proves_at_least)
+        said += f"; in the high case {live.at_least:,} ({least})"
+    others = [
+        f"{bought.items:,} {'as a batch' if bought.way == 'batch' else 'with the prompt cache'}"
+        for bought in plan.buys
+        if bought.way != "live" and bought.items > live.items
+    ]
+    yield f"{said}{'; ' + ', or '.join(others) if others else ''}."
+
+
+def _plural(verb_phrase: str, n: int) -> str:
+    """After "items, which": holds becomes hold, for more than one."""
+    verb, _, rest = verb_phrase.partition(" ")
+    return f"{verb.removesuffix('s')} {rest}" if n != 1 else verb_phrase
+
+
+#: A shared beginning of a prompt that is shorter is not worth a word.
+_LONG_PREFIX = 200
+_FREE = ("local/", "fake/")
+
+
+def headline(estimate: Estimate) -> str:
+    """What most people came for, in one line."""
+    items = words.counted(estimate.n, "item")
+    if estimate.population is not None and estimate.n < estimate.population:
+        items = f"{estimate.n:,} of {words.counted(estimate.population, 'item')}"
+    calls = words.counted(estimate.calls.value or 0, "call")
+    if estimate.reused:
+        paid = f", {words.usd(estimate.spent)} paid" if estimate.spent else ""
+        items = f"{items} ({estimate.reused:,} done{paid})"
+    return f"{items}, {calls}: {_price_tag(estimate)}, {_time_tag(estimate.seconds)}"
+
+
+def sections(estimate: Estimate) -> Iterator[Section]:
+    """Yield the parts that every format for people shows."""
+    yield Section("Cost and tokens", tuple(_cost(estimate)))
+    yield Section("Time", (_time(estimate),))
+    yield Section("How many items", (*how_many(estimate), *_notes(estimate)))
+    if strata := by_stratum(estimate):
+        yield strata
+    if compared := what_if(estimate):
+        yield compared
+
+
+def cheaper_ways(estimate: Estimate) -> Iterator[str]:
+    """Sentences on the batch price, the prompt cache and the beginnings that prompts share."""
+    ways = list(_ways(estimate))
+    if ways and estimate.cost is not None:
+        both = "; never both together" if len(ways) > 1 else ""
+        yield f"Live {words.usd(estimate.cost.value)}; {'; '.join(ways)}{both}."
+    for step in estimate.steps:
+        if said := _prefix(estimate, step):
+            yield said
+
+
+def _price_tag(estimate: Estimate) -> str:
+    cost = estimate.cost
+    if cost is None:
+        known = estimate.priced_cost.value
+        part = f" (known part {words.usd(known)})" if known else ""
+        return f"cost unknown{part}"
+    if not cost.high:
+        return "no cost"
+    sure = f", {100 * cost.level:g} %" if cost.level else ""
+    return f"about {words.usd(cost.value)} ({words.usd_range(cost)}{sure})"
+
+
+def _time_tag(seconds: Interval) -> str:
+    return f"{'about ' if seconds.value else ''}{words.duration(seconds.value)}"
+
+
+def _cost(estimate: Estimate) -> Iterator[Table | str]:
+    rows = [
+        (
+            step.step,
+            words.clean(step.model, 60),
+            *_step_figures(step.calls, step.input_tokens, step.output_tokens, step.cost),
+        )
+        for step in estimate.steps
+    ]
+    if len(rows) > 1:
+        sums = (estimate.calls, estimate.input_tokens, estimate.output_tokens, estimate.cost)
+        rows.append(("total", "", *_step_figures(*sums)))
+    yield Table(
+        ("step", "model", "calls", "input", "output", "cost", "low to high"),
+        (False, False, True, True, True, True, True),
+        tuple(rows),
+    )
+    yield from dict.fromkeys(_price(step) for step in estimate.steps)
+    yield from cheaper_ways(estimate)
+    yield from _long_prompts(estimate)
+
+
+def _ways(estimate: Estimate) -> Iterator[str]:
+    batch, cached = estimate.batch_cost, estimate.cached_cost
+    if batch is not None:
+        live = [step.model for step in estimate.steps if step.batch_cost is None]
+        besides = f"; {', '.join(dict.fromkeys(live))} at the live price" if live else ""
+        yield (
+            f"as a batch (up to 24 h) {words.usd(batch.value)} ({words.usd_range(batch)}){besides}"
+        )
+    if cached is not None:
+        yield (
+            f"with the provider's prompt cache {words.usd(cached.value)} "
+            f"({words.usd_range(cached)})"
+        )
+
+
+def _prefix(estimate: Estimate, step: StepEstimate) -> str:
+    """A sentence on the beginning that all prompts share; empty when it is not worth one."""
+    prefix, inputs = step.shared_prefix or 0, step.input_tokens.value or 0
+    calls = step.calls.value or 0
+    if prefix < _LONG_PREFIX or not calls or step.model.startswith(_FREE):
+        return ""
+    said = (
+        f"All prompts of {step.step} begin with the same {prefix:,} tokens, "
+        f"{min(100.0, 100 * prefix * calls / inputs):.0f} % of its input"
+    )
+    if step.cached_share:
+        return f"{said}; {100 * step.cached_share:.0f} % of the input came from the cache."
+    if step.cache_saves:
+        return (
+            f"{said}: the provider's cache would serve {step.cacheable_prefix:,} of them and save "
+            f"{words.usd(step.cache_saves)}."
+        )
+    if step.cacheable_prefix:
+        return f"{said}; no price of cached input is listed for {words.clean(step.model, 60)}."
+    return f"{said}; that is too short for the provider's cache, or it keeps nothing unasked."
+
+
+def _long_prompts(estimate: Estimate) -> Iterator[str]:
+    named = [
+        f"{step.step} {step.longest[0][0]:,} tokens ("
+        + ", ".join(repr(words.clean(item_id, 40)) for _, item_id in step.longest)
+        + ")"
+        for step in estimate.steps
+        if step.longest
+    ]
+    if named:
+        yield f"Longest prompts, with the ids of the items: {'; '.join(named)}."
+
+
+def _step_figures(
+    calls: Interval, inputs: Interval, outputs: Interval, cost: Interval | None
+) -> tuple[str, ...]:
+    return (
+        words.count(calls.value),
+        words.tokens(inputs.value),
+        words.tokens(outputs.value),
+        words.usd(cost.value if cost else None),
+        words.usd_range(cost) if cost else "",
+    )
+
+
+def _price(step: StepEstimate) -> str:
+    model = words.clean(step.model, 60)
+    price = step.price
+    if price is None:
+        return f"{model}: price unknown, {words.clean(why_unknown(step.model))}"
+    source = ", ".join(filter(None, (words.clean(price.source), price.as_of)))
+    if not price.input and not price.output:
+        return f"{model}: free ({source})"
+    return f"{model}: {_rates(price)} per million tokens ({source})"
+
+
+def _rates(price: Price) -> str:
+    return ", ".join(
+        f"${amount:.2f} {way}" if amount == round(amount, 2) else f"${amount} {way}"
+        for amount, way in ((price.input, "in"), (price.output, "out"))
+    )
+
+
+def _time(estimate: Estimate) -> str:
+    seconds = estimate.seconds
+    shown = words.duration(seconds.value)
+    if words.duration(seconds.high) != shown or words.duration(seconds.low) != shown:
+        shown = f"{shown} ({words.duration_range(seconds)})"
+    slow, quick = estimate.requests_per_minute
+    if not quick:
+        return f"{shown}. {estimate.bound_by}"
+    rate = f"{slow:,.0f} to {quick:,.0f}" if round(slow) != round(quick) else f"{quick:,.0f}"
+    make = "worker makes" if estimate.workers == 1 else "workers make"
+    return (
+        f"{shown}. {estimate.workers:,} {make} about {rate} requests a minute. {estimate.bound_by}"
+    )
+
+
+def _notes(estimate: Estimate) -> Iterator[str]:
+    if estimate.reused:
+        yield (
+            f"{words.counted(estimate.reused, 'item')} need no further call; the table counts "
+            "every item from its first call."
+        )

@@ -1,0 +1,261 @@
+"""What an estimate holds: numbers and sentences, nothing to compute and nothing to draw.
+
+Money is USD, times are seconds, margins are fractions of one. Every range is an `Interval`: of
+level 0 when it is assumed, of level 0.9 when every step was measured. What is not known is
+``None``, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from llm_batch.estimating.claims import Needed
+from llm_batch.estimating.spread import Strata
+from llm_batch.models.prices import Rates
+from llm_batch.records import Interval, Price
+from llm_batch.stats.sizes import SampleSize
+
+Risk = Literal["low", "some", "high", "unknown"]
+
+#: Below this and this time the high case is a risk few think about.
+LOW_USD = 50.0
+LOW_SECONDS = 8 * 3600.0
+#: From this or this time on it is a risk nobody should take without a smaller run before.
+HIGH_USD = 1000.0
+HIGH_SECONDS = 24 * 3600.0
+
+
+def risk_of(cost: Interval | None, seconds: Interval) -> Risk:
+    """Rate the high case of a run: ``unknown`` where its price is, unless its time is enough.
+
+    Args:
+        cost: USD; ``None`` when a price is unknown.
+        seconds: How long it takes.
+    """
+    longest = seconds.high or 0.0
+    if longest >= HIGH_SECONDS:
+        return "high"
+    if cost is None:
+        return "unknown"
+    dearest = cost.high or 0.0
+    if dearest >= HIGH_USD:
+        return "high"
+    return "low" if dearest < LOW_USD and longest < LOW_SECONDS else "some"
+
+
+class Caution(NamedTuple):
+    """What should be thought about before running, and what to type instead."""
+
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEstimate:
+    """One step of the chain, for all items still to be played.
+
+    Attributes:
+        step: Its name.
+        model: The model string as the config has it.
+        calls: Requests; retries and re-asks are in it where they were measured.
+        input_tokens: Of all these requests.
+        output_tokens: Likewise; includes reasoning.
+        reasoning_tokens: The part of it that is spent on thinking.
+        cost: USD at the live price; ``None`` when the price is unknown.
+        batch_cost: USD at the provider's batch price; ``None`` where none is listed.
+        cache_saves: USD that the provider's prompt cache would take off ``cost``; ``None`` where
+            the prompts share too little, or its price is not known. Never together with batch.
+        seconds_per_call: From sending to the last byte.
+        price: The list price used; ``None`` when unknown.
+        price_page: The vendor's page it was taken from, where the table names one.
+        deprecated_from: The day from which the model may be gone; ``None`` when unknown.
+        rates: The same by length of the request, USD per token.
+        batch_rates: Likewise in batches; empty where none are listed.
+        tokens_exact: True when prompts were counted in the model's own encoding.
+        measured: True when answers and times come from a pilot or an earlier run.
+        cached_share: Share of the input that came from the cache there; ``None`` unmeasured.
+        shared_prefix: Tokens that all its prompts begin with; ``None`` when not looked at.
+        cacheable_prefix: The part of them that the provider's cache serves unasked.
+        longest: Input tokens and ids of the longest prompts counted.
+        too_long: Prompts counted that exceed the model's context.
+        too_long_ids: The first of them.
+        rpm: Requests a minute that hold for its model; ``None`` without a limit.
+        tpm: Tokens a minute, likewise.
+        limits_from: The tier they come from, with page and date; empty for none.
+    """
+
+    step: str
+    model: str
+    calls: Interval
+    input_tokens: Interval
+    output_tokens: Interval
+    reasoning_tokens: Interval
+    cost: Interval | None
+    batch_cost: Interval | None
+    cache_saves: float | None
+    seconds_per_call: Interval
+    price: Price | None
+    price_page: str
+    deprecated_from: str | None
+    rates: tuple[Rates, ...]
+    batch_rates: tuple[Rates, ...]
+    tokens_exact: bool
+    measured: bool
+    cached_share: float | None
+    shared_prefix: int | None
+    cacheable_prefix: int
+    longest: tuple[tuple[int, str], ...]
+    too_long: int
+    too_long_ids: tuple[str, ...]
+    rpm: float | None
+    tpm: float | None
+    limits_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a run over another number of items would prove, cost and take.
+
+    Attributes:
+        n: Items.
+        label: Why this number is here; may be empty.
+        margin: What it proves of what is claimed: half width of the interval of a rate or a mean,
+            the least difference that is found, or the failure rate that seeing none rules out.
+            ``None``: nothing.
+        may_miss: The largest share of all items that may show in none of these, at 95 %.
+        calls: Requests of all steps.
+        cost: USD from the first item on, whatever has been answered already; ``None`` when a
+            price is unknown.
+        seconds: How long it takes.
+        risk: Its high case of money and time as a word; see `llm_batch.estimating.model`.
+    """
+
+    n: int
+    label: str
+    margin: float | None
+    may_miss: float
+    calls: int
+    cost: Interval | None
+    seconds: Interval
+    risk: Risk
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What a budget buys in one way of paying.
+
+    Attributes:
+        way: ``live``, ``batch`` or ``cached``.
+        items: Items in the expected case, at most the whole dataset.
+        at_least: In the high case.
+        all_items: Whether ``items`` is the whole dataset.
+        proves: What that many items prove; see `Option.margin`.
+        proves_at_least: What those of the high case prove.
+    """
+
+    way: str
+    items: int
+    at_least: int
+    all_items: bool
+    proves: float | None
+    proves_at_least: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """The same items with other models, from the first call on.
+
+    Attributes:
+        models: The model of each step.
+        cost: USD at live prices; ``None`` when a price is unknown.
+        batch_cost: USD with batch prices where they are listed; ``None`` where none is.
+        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
+            together with batch prices: no provider states that both discounts apply at once.
+        priced_cost: USD of the steps whose price is known.
+        seconds: Wall time.
+        buys: What the budget buys, by each price there is; empty without a budget.
+        notes: What speaks against it.
+    """
+
+    models: Mapping[str, str]
+    cost: Interval | None
+    batch_cost: Interval | None
+    cached_cost: Interval | None
+    priced_cost: Interval
+    seconds: Interval
+    buys: tuple[Purchase, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will cost and take, and what it will prove.
+
+    Attributes:
+        n: Items to play, finished ones included.
+        population: Items in the whole dataset; ``None`` when unknown.
+        counted: Items whose prompts were rendered and counted; 0 for an estimate from nothing.
+        reused: Items that need no further call, because an earlier run answered all of them.
+        measured: Items of a pilot or an earlier run that answers and times come from.
+        measured_from: What that was; empty without.
+        statuses: Items there by status (``ok``, or the kind of failure).
+        simulated: True when its answers came from a ``fake/`` model.
+        spent: USD that the finished items cost; ``None`` when unknown, or nothing was played.
+        calls: Requests still to be sent; retries and re-asks are in it where measured.
+        input_tokens: Of these requests.
+        output_tokens: Of their answers, reasoning included.
+        cost: USD; ``None`` when the price of any step with calls is unknown.
+        batch_cost: USD with batch prices where they are listed; ``None`` where none is.
+        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot.
+        priced_cost: USD of the steps whose price is known.
+        seconds: Wall time.
+        steps: In the order of the chain.
+        workers: Calls at once.
+        requests_per_minute: What the workers make without any limit, at the slowest and the
+            quickest answers assumed.
+        bound_by: What keeps it from being quicker, as a sentence.
+        advice: How many items a rate needs, with the figures people quote for it.
+        needed: How many items the claim needs.
+        claim_notes: The same in sentences.
+        strata: How the size to take is shared among strata; ``None`` without.
+        options: Other numbers of items, fewest first.
+        verdict: Which of them to take, and what the rest of the money would buy.
+        alternatives: Other models for the same items; the first is the plan itself.
+        budget: USD that the run may cost; ``None`` without.
+        assumptions: What the figures rest on, a sentence each.
+        warnings: What to think about before running.
+    """
+
+    n: int
+    population: int | None
+    counted: int
+    reused: int
+    measured: int
+    measured_from: str
+    statuses: Mapping[str, int]
+    simulated: bool
+    spent: float | None
+    calls: Interval
+    input_tokens: Interval
+    output_tokens: Interval
+    cost: Interval | None
+    batch_cost: Interval | None
+    cached_cost: Interval | None
+    priced_cost: Interval
+    seconds: Interval
+    steps: tuple[StepEstimate, ...]
+    workers: int
+    requests_per_minute: tuple[float, float]
+    bound_by: str
+    advice: SampleSize
+    needed: Needed
+    claim_notes: tuple[str, ...]
+    strata: Strata | None
+    options: tuple[Option, ...]
+    verdict: str
+    alternatives: tuple[Alternative, ...]
+    budget: float | None
+    assumptions: tuple[str, ...]
+    warnings: tuple[Caution, ...]

@@ -1,0 +1,251 @@
+"""How scores spread, by an earlier run, and what share of a sample each stratum gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from math import fsum, sqrt
+from typing import Any
+
+import msgspec
+
+from llm_batch.chain.flags import expanded
+from llm_batch.records import without_mark
+from llm_batch.stats.interval import mean_and_sd, wilson, z_value
+from llm_batch.stats.strata import allocate, neyman
+
+#: Items that are read; the order is random, so the first of very many are enough.
+_READ = 20_000
+
+
+class _Line(msgspec.Struct):
+    """What a line of results.jsonl tells; see `llm_batch.record.results`."""
+
+    score: float | None = None
+    passed: bool | None = None
+    stratum: str = ""
+    fields: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """One score; ``passed`` is ``None`` where no score is set from which on an item passes."""
+
+    score: float
+    passed: bool | None
+    stratum: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores that exist.
+
+    Attributes:
+        source: Where they come from, as the words of a sentence: ``the pilot``.
+        items: The first of them.
+    """
+
+    source: str
+    items: tuple[ScoredItem, ...]
+
+    def values(self, passes: bool) -> list[float]:
+        """The scores, or 1 for each pass and 0 for each failure; empty where none are known."""
+        return [value for item in self.items if (value := _value(item, passes)) is not None]
+
+    def by(self, name: str, passes: bool, strata: bool = False) -> dict[str, list[float]]:
+        """The same by the value of a field; items without one are left out.
+
+        Args:
+            name: The field.
+            passes: Whether passes are asked for, not scores.
+            strata: Whether the field is the one that the run was stratified by.
+        """
+        found: dict[str, list[float]] = {}
+        for item in self.items:
+            value, group = _value(item, passes), text_of(item.fields.get(name))
+            if group is None and strata:
+                group = item.stratum or None
+            if value is not None and group is not None:
+                found.setdefault(group, []).append(value)
+        return found
+
+    def sentence(self) -> str:
+        """What they came to, with the flags that would plan with it; empty for few."""
+        passes, scores = self.values(passes=True), self.values(passes=False)
+        if len(scores) < 2:
+            return ""
+        mean, sd = mean_and_sd(scores)
+        said = f"{self.source}: {len(scores):,} scores, mean {mean:.3g}, sd {sd:.3g}"
+        if sd:
+            said += f" (--mean-sd {sd:.3g} plans a mean)"
+        if passes:
+            rate = wilson(round(sum(passes)), len(passes))
+            # The end of its interval that needs most items, for it is not known better.
+            ends = (rate.low or 0.0, rate.high or 1.0)
+            careful = 0.5 if ends[0] <= 0.5 <= ends[1] else min(ends, key=lambda e: abs(e - 0.5))
+            said += (
+                f"; {sum(passes):,.0f} passed (--expected-rate {careful:.2g} is the careful "
+                "reading)"
+            )
+        return f"{said}."
+
+
+def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None:
+    """Read the scores of a results file; ``None`` when there is none, or it holds no score.
+
+    Args:
+        path: ``results.jsonl``; beside a journal alone there are no scores.
+        source: What to call it; its path by default.
+    """
+    decoder = msgspec.json.Decoder(_Line)
+    items = []
+    try:
+        with open(expanded(path), "rb") as file:
+            for raw in map(without_mark, islice(file, _READ)):
+                try:
+                    line = decoder.decode(raw)
+                except ValueError:
+                    continue  # the measures say what is wrong with it
+                if line.score is not None:
+                    items.append(ScoredItem(line.score, line.passed, line.stratum, line.fields))
+    except OSError:
+        return None
+    return Scored(source or os.fspath(path), tuple(items)) if items else None
+
+
+def text_of(value: Any) -> str | None:
+    """The value of a field as the name of a group; ``None`` where it is none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return str(value) if isinstance(value, int | float) else None
+
+
+def _value(item: ScoredItem, passes: bool) -> float | None:
+    if not passes:
+        return item.score
+    return None if item.passed is None else float(item.passed)
+
+
+# Degrees of freedom that the spread common to all strata is given in each of them.
+_PRIOR = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One stratum.
+
+    Attributes:
+        stratum: Its name.
+        size: Items it has in the dataset.
+        proportional: Items of the sample, in proportion.
+        measured: Scores that were seen in it.
+        sd: Their standard deviation, drawn towards that common to all; ``None`` without.
+        neyman: Items of the sample by size times spread; ``None`` where some stratum has fewer
+            than two scores.
+    """
+
+    stratum: str
+    size: int
+    proportional: int
+    measured: int
+    sd: float | None
+    neyman: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """A sample shared among strata.
+
+    Attributes:
+        field: The field whose values are the strata.
+        n: Items shared out.
+        shares: The strata by name.
+        margin_proportional: Half width of the interval with proportional shares; ``None`` where
+            the spread is not known.
+        margin_neyman: With Neyman's, likewise.
+    """
+
+    field: str
+    n: int
+    shares: tuple[Share, ...]
+    margin_proportional: float | None
+    margin_neyman: float | None
+
+
+def shared(
+    field: str,
+    sizes: Mapping[str, int],
+    n: int,
+    seen: Mapping[str, Sequence[float]] | None = None,
+    level: float = 0.95,
+) -> Strata:
+    """Share ``n`` items among strata.
+
+    Args:
+        field: The field whose values are the strata.
+        sizes: Items in each stratum.
+        n: Items to share out.
+        seen: Scores of a pilot by stratum, or 1 and 0 for passes and failures.
+        level: Confidence level of the margins.
+
+    Cochran (1977), sections 5.3 to 5.5: V = Σ W² (1 - f) s² / n_h.
+    """
+    scores = {name: list((seen or {}).get(name, ())) for name in sizes}
+    proportional = allocate(sizes, n)
+    sds = _spreads(scores) if all(len(values) > 1 for values in scores.values()) else None
+    best = neyman(sizes, sds, n) if sds is not None else None
+    return Strata(
+        field=field,
+        n=sum(proportional.values()),
+        shares=tuple(
+            Share(
+                stratum=name,
+                size=size,
+                proportional=proportional[name],
+                measured=len(scores[name]),
+                sd=sds[name] if sds is not None else None,
+                neyman=best[name] if best is not None else None,
+            )
+            for name, size in sizes.items()
+        ),
+        margin_proportional=None if sds is None else _margin(sizes, sds, proportional, level),
+        margin_neyman=None if sds is None or best is None else _margin(sizes, sds, best, level),
+    )
+
+
+def _spreads(scores: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Standard deviations, each drawn towards the common one.
+
+    Three passes of three are no reason to take a stratum for one without failures, and so to draw
+    two items from it: the common variance counts as two further degrees of freedom.
+    """
+    squares = {
+        name: fsum((value - fsum(values) / len(values)) ** 2 for value in values)
+        for name, values in scores.items()
+    }
+    freedom = sum(len(values) - 1 for values in scores.values())
+    common = sum(squares.values()) / freedom
+    return {
+        name: sqrt((squares[name] + _PRIOR * common) / (len(values) - 1 + _PRIOR))
+        for name, values in scores.items()
+    }
+
+
+def _margin(
+    sizes: Mapping[str, int], sds: Mapping[str, float], shares: Mapping[str, int], level: float
+) -> float | None:
+    """Half width of the interval of the weighted mean; ``None`` where a stratum has no item."""
+    whole = sum(sizes.values())
+    if any(size and not shares[name] for name, size in sizes.items()):
+        return None
+    variance = fsum(
+        (size / whole) ** 2 * (1 - shares[name] / size) * sds[name] ** 2 / shares[name]
+        for name, size in sizes.items()
+        if size
+    )
+    return z_value(level) * sqrt(variance)

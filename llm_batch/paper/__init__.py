@@ -1,0 +1,1 @@
+"""What people read: words and documents, before any markup."""

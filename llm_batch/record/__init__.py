@@ -1,0 +1,1 @@
+"""What a run writes and finds again: its files, the manifest, results, the journal."""

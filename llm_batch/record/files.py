@@ -1,0 +1,170 @@
+"""Files that a run writes: where they really lie, who may read them, and never by a name guessed.
+
+A folder may be a stranger's. It can hold links in the place of a run's files, or of names that a
+program would use for a moment, and whoever writes through them writes over something of his own.
+So a new file has a random name and is made or not at all; what is opened is never a link; and a
+link that leads out of its folder is followed only once the user has agreed (`sending.trust`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from llm_batch.errors import OutputError
+
+#: Prompts and answers are for their owner.
+PRIVATE = 0o600
+#: As any other program would make it.
+USUAL = 0o666
+
+# Not on every system.
+_NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+_RANDOM_BYTES = 8
+
+
+def leads_out(path: str | os.PathLike[str]) -> Path | None:
+    """Where a link leads that leaves its folder; ``None`` for all else.
+
+    Raises:
+        OutputError: As for `real_path`.
+    """
+    target = real_path(path)
+    if not Path(path).is_symlink():
+        return None
+    folder = os.path.realpath(Path(path).absolute().parent)
+    return None if target.is_relative_to(folder) else target
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Where a file lies, links followed.
+
+    Raises:
+        OutputError: It is no file, or a link to one that is somebody else's.
+    """
+    target = Path(os.path.realpath(path))
+    is_link = Path(path).is_symlink()
+    try:
+        found = os.lstat(target)
+    except OSError:
+        return target  # there is none, or opening it will say what is wrong
+    shown = f"cannot write {path}: it is {f'a link to {target}, which is ' if is_link else ''}"
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{shown}no file", "delete it, or choose another place")
+    if is_link and os.name != "nt" and found.st_uid != os.geteuid():
+        raise OutputError(f"{shown}somebody else's", "delete the link")
+    return target
+
+
+def typed_path(path: str | os.PathLike[str], option: str) -> Path:
+    """As `real_path`, for a file that an option names and no question is asked about.
+
+    Raises:
+        OutputError: As there, or it is a link out of its folder.
+    """
+    if (target := leads_out(path)) is not None:
+        raise OutputError(
+            f"{path} is a link that leads out of its folder, to {target}; it is not written",
+            f"if that is what you want: {option} {target}",
+        )
+    return real_path(path)
+
+
+def open_to_append(path: Path, mode: int = PRIVATE) -> IO[bytes]:
+    """Open a file that `real_path` gave for reading and appending, without a buffer.
+
+    Args:
+        path: The file; made when missing.
+        mode: What a new one may be used for; an old one stays as it is.
+
+    Raises:
+        OSError: It cannot be opened, or has become a link.
+    """
+    flags = os.O_RDWR | os.O_APPEND | _NOT_A_LINK | _AT_ONCE
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        handle = os.open(path, flags)
+    else:
+        _set_mode(handle, mode)
+    return os.fdopen(handle, "a+b", buffering=0)
+
+
+def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
+    """A new file in the same folder under a random name, to take the place of ``path``.
+
+    Args:
+        path: What `real_path` gave.
+        mode: What the file may be used for, where there is none yet; else that of the old one.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}.tmp")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK, PRIVATE)
+    _set_mode(handle, mode)
+    return beside, os.fdopen(handle, "wb")
+
+
+def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
+    """Write a file that `real_path` gave, whole or not at all; ``mode`` as in `open_beside`.
+
+    Raises:
+        OSError: It cannot be written; the old one is still there.
+    """
+    beside, file = open_beside(path, mode)
+    try:
+        with file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def deliver(path: str | os.PathLike[str], content: bytes, option: str) -> None:
+    """Write what an option asked for into its file; a device that it names is written to.
+
+    Raises:
+        OSError: It cannot be written.
+        OutputError: As for `typed_path`.
+    """
+    if is_device(path):
+        with open(path, "wb") as file:
+            file.write(content)
+        return
+    # As other programs make files: the mask of the user's shell holds.
+    mask = os.umask(0)
+    os.umask(mask)
+    replace(typed_path(path, option), content, USUAL & ~mask)
+
+
+def is_device(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is one of the system's, such as ``/dev/stderr``: no folder can ship it."""
+    return os.path.abspath(path).startswith(("/dev/", "/proc/self/fd/"))
+
+
+def left_beside(path: Path) -> Iterator[Path]:
+    """Files that killed runs left under random names beside ``path``."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.tmp")
+    with contextlib.suppress(OSError):
+        yield from (found for found in path.parent.iterdir() if name.fullmatch(found.name))
+
+
+def _set_mode(handle: Any, mode: int) -> None:
+    """Exactly so, whatever the mask of the shell is; not every system and disk can."""
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, mode)

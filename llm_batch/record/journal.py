@@ -1,0 +1,390 @@
+"""The append-only log of calls: what is in it is never paid for again.
+
+One line of JSON per finished call, success or failure (keys in `journal_line`), written before
+anything depends on it and forced to disk in groups. In memory there is only where each answered
+request lies in the file, so a million calls cost little. A line that a crash cut short is dropped
+when the file is opened.
+
+Every key it has::
+
+    {"schema": 2, "key": "9f…", "item": "geo-001", "step": "generate", "model": "gpt-4",
+     "sample": 0, "ok": true, "cost": 0.0012, "worst_case": false, "simulated": false,
+     "attempts": [{"number": 1, "started_at": 1795470050.1, "seconds": 0.8, "error": "",
+                   "maybe_billed": false}],
+     "completion": {"text": "…", "model": "gpt-4-0613", "finish_reason": "stop",
+                    "usage": {"input_tokens": 40, …}, "response_id": "…",
+                    "reported_cost": null},
+     "failure": null, "list_cost": null}
+
+``cost`` is what is booked: where the provider reports a cost, the larger of that and
+``list_cost``. Older lines have neither of the two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.record.files import PRIVATE, open_to_append, real_path
+from llm_batch.records import (
+    SCHEMA,
+    Attempt,
+    Call,
+    Completion,
+    Request,
+    is_key_before,
+    without_mark,
+)
+
+_encoder = msgspec.json.Encoder()
+
+
+class Head(msgspec.Struct):
+    """What opening a journal needs of a line."""
+
+    schema: int
+    key: str
+    ok: bool
+    step: str = ""
+    cost: float | None = None
+    worst_case: bool = False
+
+
+class _Line(msgspec.Struct):
+    """What answering a request from the journal needs of a line."""
+
+    key: str
+    attempts: tuple[Attempt, ...]
+    completion: Completion | None = None
+    cost: float | None = None
+    worst_case: bool = False
+    simulated: bool = False
+    list_cost: float | None = None
+
+
+_head_decoder = msgspec.json.Decoder(Head)
+_line_decoder = msgspec.json.Decoder(_Line)
+
+
+def encode_call(call: Call) -> bytes:
+    """A call as a line, newline included."""
+    request = call.request
+    record = {
+        "schema": SCHEMA,
+        "key": request.key,
+        "item": request.item_id,
+        "step": request.step,
+        "model": request.model,
+        "sample": request.sample,
+        "ok": call.completion is not None,
+        "cost": call.cost,
+        "worst_case": call.worst_case,
+        "simulated": call.simulated,
+        "attempts": call.attempts,
+        "completion": call.completion,
+        "failure": call.failure,
+        "list_cost": call.list_cost,
+    }
+    return _encoder.encode(record) + b"\n"
+
+
+def head_of(line: bytes) -> Head | None:
+    """The head of a line; ``None`` when the line is damaged."""
+    try:
+        head = _head_decoder.decode(without_mark(line))
+        short(head.key)
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, no key; nested too deep
+        return None
+    return head
+
+
+def answer_in(line: bytes, request: Request, key: str) -> Call | None:
+    """The call in a line, if it is the answer to this request, which has this key there."""
+    try:
+        found = _line_decoder.decode(without_mark(line))
+    except (ValueError, RecursionError):
+        return None  # edited by hand: its head could be read and the rest cannot
+    if found.key != key or found.completion is None:
+        return None
+    return Call(
+        request,
+        found.attempts,
+        completion=found.completion,
+        cost=found.cost,
+        worst_case=found.worst_case,
+        simulated=found.simulated,
+        list_cost=found.list_cost,
+    )
+
+
+def short(key: str) -> int:
+    """The beginning of a key as a number: 60 bits tell a million requests apart.
+
+    Raises:
+        ValueError: It is not a key.
+    """
+    return int(key[:15], 16)
+
+
+class Places:
+    """Where in a journal each answered request lies.
+
+    In schema 1 the name of the step was part of a key, so such keys are tried under every name
+    the journal has.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[int, int] = {}
+        self._names: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __contains__(self, key: str) -> bool:
+        return short(key) in self._offsets
+
+    def put(self, key: str, step: str, offset: int) -> None:
+        """The newest answer to a request lies here."""
+        self._offsets[short(key)] = offset
+        if is_key_before(key):
+            self._names[step] = None
+
+    def answer(self, request: Request, line_at: Callable[[int], bytes]) -> Call | None:
+        """The call that answered a request, read from its line; ``None`` if none did."""
+        for key in self._keys(request):
+            line = line_at(self._offsets[short(key)])
+            if (call := answer_in(line, request, key)) is not None:
+                return call
+        return None
+
+    def _keys(self, request: Request) -> Iterator[str]:
+        if request.key in self:
+            yield request.key
+        if not self._names:
+            return
+        # Steps that send the same were told apart by their names, which are in the chain's order.
+        found = [key for key in map(request.key_before, self._names) if key in self]
+        yield from found[request.sample : request.sample + 1]
+
+
+#: A crash of the machine (not of the process) can lose at most this much.
+SYNC_CALLS = 64
+SYNC_SECONDS = 0.2
+
+
+class Journal:
+    """A journal open for appending; one process at a time.
+
+    Args:
+        path: The file; made when missing.
+        find_new: Whether calls that are appended can be looked up again. A run asks for each
+            request once, and does without: its memory then stays the same however long it is.
+        mode: What a new file may be used for; that of an old one stays.
+
+    Attributes:
+        calls: Lines in it.
+        answers: Requests it can answer.
+        spent: USD of all its calls whose cost is known.
+        unpriced: Calls in it whose cost is unknown.
+        worst_case: Calls in it whose cost is an upper bound.
+        notes: What was odd when it was opened, as sentences.
+
+    Raises:
+        OutputError: It cannot be written, another run has it open, or a newer version wrote it.
+    """
+
+    def __init__(self, path: Path, *, find_new: bool = True, mode: int = PRIVATE) -> None:
+        self.path = path
+        self._find_new = find_new
+        self.calls = self.unpriced = self.worst_case = 0
+        self.spent = 0.0
+        self.notes: list[str] = []
+        self._where = Places()
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._real = real_path(path)
+            self._file = open_to_append(self._real, mode)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {path}: {error.strerror}", "choose another place with --output"
+            ) from error
+        try:
+            _lock(self._file.fileno(), path)
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def answers(self) -> int:
+        return len(self._where)
+
+    def answered(self, request: Request) -> Call | None:
+        """The call that answered this request before; ``None`` if none did. Failures do not."""
+        return self._where.answer(request, self._line_at)
+
+    def append(self, call: Call) -> None:
+        """Write a call; it survives a crash of this process at once, of the machine soon.
+
+        Raises:
+            OutputError: The disk is full or failing.
+        """
+        line = encode_call(call)
+        offset = -1
+        try:
+            offset = self._file.seek(0, os.SEEK_END)
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if offset >= 0:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(offset)
+            raise self._failed(error) from error
+        request = call.request
+        if call.completion is not None and (self._find_new or request.key in self._where):
+            self._where.put(request.key, request.step, offset)
+        self._count(call.cost, call.worst_case)
+        self._unsynced += 1
+        self.sync_if_due()
+
+    def sync_if_due(self) -> None:
+        """Force what was written to disk when enough calls or time have passed."""
+        if self._unsynced and (
+            self._unsynced >= SYNC_CALLS or time.monotonic() - self._synced_at >= SYNC_SECONDS
+        ):
+            self.sync()
+
+    def sync(self) -> None:
+        """Force what was written to disk now.
+
+        Raises:
+            OutputError: The disk is full or failing.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
+        self._unsynced = 0
+        self._synced_at = time.monotonic()
+
+    def close(self) -> None:
+        """Sync, and let other runs have it."""
+        if not self._file.closed:
+            try:
+                self.sync()
+            finally:
+                self._file.close()
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"cannot write {self.path}: {error.strerror}; the run stops here and nothing that was "
+            "written is lost",
+            "free some space and run the same command again",
+        )
+
+    def _count(self, cost: float | None, worst: bool) -> None:
+        self.calls += 1
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.spent += cost
+        self.worst_case += worst
+
+    def _load(self) -> None:
+        offset = 0
+        damaged: list[int] = []
+        with open(self._real, "rb", buffering=1 << 20) as lines:
+            line = b"\n"
+            for number, line in enumerate(lines, 1):
+                head = head_of(line)
+                if head is not None:
+                    if head.schema > SCHEMA:
+                        raise OutputError(
+                            f"{self.path}, line {number}: written by a newer version "
+                            f"(schema {head.schema}, this one knows {SCHEMA})",
+                            "pip install --upgrade llm_batch",
+                        )
+                    if head.ok:
+                        self._where.put(head.key, head.step, offset)
+                    self._count(head.cost, head.worst_case)
+                elif line.endswith(b"\n") and without_mark(line).strip():
+                    damaged.append(number)
+                offset += len(line)
+        if not line.endswith(b"\n"):
+            self._mend_end(offset - len(line), complete=head_of(line) is not None)
+        if damaged:
+            shown = ", ".join(str(number) for number in damaged[:5])
+            many = len(damaged) > 1
+            count = f"{len(damaged)} damaged lines are" if many else "1 damaged line is"
+            self.notes.append(
+                f"{self.path}: {count} passed over (line {shown}); what they held is asked again"
+            )
+
+    def _mend_end(self, offset: int, complete: bool) -> None:
+        """The last line has no end: finish it if only that is missing, else drop it."""
+        try:
+            if complete:
+                self._file.write(b"\n")
+            else:
+                self._file.truncate(offset)
+        except OSError as error:
+            raise self._failed(error) from error
+        if not complete:
+            self.notes.append(f"{self.path}: the last line was cut off by a crash and is dropped")
+
+    def _line_at(self, offset: int) -> bytes:
+        fd = self._file.fileno()
+        size = 4096
+        while True:
+            chunk = os.pread(fd, size, offset)
+            end = chunk.find(b"\n")
+            if end >= 0 or len(chunk) < size:
+                return chunk[: end if end >= 0 else len(chunk)]
+            size *= 4
+
+
+class Replay:
+    """The answers a journal held when a run began, each of which a run asks for once.
+
+    Attributes:
+        used: How many were asked for.
+        unused: How many were not.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.used = 0
+        self.unused = journal.answers
+
+    def answered(self, request: Request) -> Call | None:
+        """The call that answered this request before; ``None`` if none did."""
+        if not self.unused:
+            return None
+        call = self._journal.answered(request)
+        if call is not None:
+            self.used += 1
+            self.unused -= 1
+        return call
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Hold the file until it is closed, or the process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: opening for append does not keep others out there
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise OutputError(
+            f"another run is writing {path}", "wait for it, or choose another --output"
+        ) from error

@@ -1,0 +1,271 @@
+"""Lines of results.jsonl: one per item, enough for a report without any other file.
+
+A line, with every key it has (``null`` where there is nothing to say)::
+
+    {"schema": 1, "id": "geo-001", "status": "ok", "error": "",
+     "fields": {"question": "…", "answer": "…"},
+     "outputs": {"generate": "…", "judge": {"reason": "…", "score": 5}},
+     "score": 5.0, "label": "", "reason": "…", "passed": true, "stratum": "",
+     "usage": {"input_tokens": 120, "output_tokens": 30, "cache_read_tokens": 0,
+               "cache_write_tokens": 0, "reasoning_tokens": 0,
+               "steps": {"generate": {"input_tokens": 40, …}, "judge": {…}}},
+     "cost": {"total": 0.0012, "steps": {"generate": 0.0004, "judge": 0.0008}},
+     "latency_seconds": {"total": 1.9, "steps": {"generate": 1.2, "judge": 0.7}},
+     "attempts": {"total": 2, "steps": {"generate": 1, "judge": 1}},
+     "worst_case": false, "simulated": false}
+
+Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
+``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
+our prices. ``usage`` counts as `records.Usage` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.record.files import PRIVATE, left_beside, open_beside, real_path
+from llm_batch.records import SCHEMA, Result, StepTotals, Usage, without_mark
+
+_USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
+_encoder = msgspec.json.Encoder()
+
+
+def encode_result(result: Result, keep: Collection[str] | None = None) -> bytes:
+    """One line of results.jsonl, newline included.
+
+    Args:
+        result: What an item came to.
+        keep: Names of the item's fields to copy; ``None`` copies all of them.
+    """
+    return _encoder.encode(result_record(result, keep)) + b"\n"
+
+
+def result_record(result: Result, keep: Collection[str] | None = None) -> dict[str, Any]:
+    """The same as a dict of plain values; keys as in the module's docstring."""
+    item, score, steps = result.item, result.score, result.steps
+    fields = item.fields
+    if keep is not None:
+        fields = {name: fields[name] for name in keep if name in fields}
+    costs = [totals.cost for totals in steps.values()]
+    usage = sum((totals.usage for totals in steps.values()), Usage())
+    return {
+        "schema": SCHEMA,
+        "id": item.id,
+        "status": result.status,
+        "error": result.error,
+        "fields": fields,
+        "outputs": result.outputs,
+        "score": score.value if score else None,
+        "label": score.label if score else "",
+        "reason": score.reason if score else "",
+        "passed": result.passed,
+        "stratum": item.stratum,
+        "usage": {
+            **_usage_record(usage),
+            "steps": {name: _usage_record(totals.usage) for name, totals in steps.items()},
+        },
+        "cost": {
+            "total": None if None in costs else sum(cost for cost in costs if cost is not None),
+            "steps": {name: totals.cost for name, totals in steps.items()},
+            **_reported(steps.values()),
+        },
+        "latency_seconds": _of_steps(steps, "latency_seconds"),
+        "attempts": _of_steps(steps, "attempts"),
+        "worst_case": result.worst_case,
+        "simulated": result.simulated,
+    }
+
+
+def _reported(steps: Collection[StepTotals]) -> dict[str, float | None]:
+    told = [totals for totals in steps if totals.reported_cost is not None]
+    if not told:
+        return {}
+    listed = [totals.list_cost for totals in told]
+    return {
+        "reported": sum(totals.reported_cost or 0.0 for totals in told),
+        "listed": None if None in listed else sum(cost or 0.0 for cost in listed),
+    }
+
+
+def _usage_record(usage: Usage) -> dict[str, int]:
+    return {name: getattr(usage, name) for name in _USAGE_FIELDS}
+
+
+def _of_steps(steps: Mapping[str, StepTotals], name: str) -> dict[str, Any]:
+    values = {step: getattr(totals, name) for step, totals in steps.items()}
+    return {"total": sum(values.values()), "steps": values}
+
+
+class ResultsFile:
+    """The results of a run as they come; replaces the file of an earlier run only once it must.
+
+    Results that follow from the journal alone are written beside the old file first. The first
+    new call, or the end, puts the new file in its place, and it grows there from then on: at every
+    moment the path holds a whole older file or the newest results. An older file that the run did
+    not write, or that was changed since, is renamed then and not replaced.
+
+    Args:
+        path: The file.
+        keep: Names of the item's fields to copy; ``None`` copies all.
+        edited: Whether someone changed the file since a run wrote it.
+        mode: What a new file may be used for; that of an old one stays.
+
+    Attributes:
+        kept: The name that a file which is not the run's own gets, or ``None``.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, keep: Collection[str] | None, edited: bool, mode: int = PRIVATE
+    ) -> None:
+        self.path = path
+        self._keep = keep
+        # Where a link leads, so that it stays one; else the name that the user knows.
+        self._real = real_path(path) if path.is_symlink() else path
+        self._published = False
+        self._flushed_at = time.monotonic()
+        self._hash = text_hash(())
+        self.kept = _free_name(self._real) if edited or not _is_results(path) else None
+        try:
+            for left in left_beside(self._real):  # no other run writes here: the journal is ours
+                left.unlink()
+            self._beside, self._file = open_beside(self._real, mode)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.path}: {error.strerror}", "choose another place with --output"
+            ) from error
+
+    def stamp(self) -> dict[str, Any]:
+        """What tells later whether somebody changed the file; see `is_edited`."""
+        found = os.stat(self.path)
+        return {
+            "size": found.st_size,
+            "mtime_ns": found.st_mtime_ns,
+            "hash": self._hash.hexdigest(),
+        }
+
+    def write(self, result: Result) -> None:
+        """Add a line.
+
+        Raises:
+            OutputError: The disk is full or failing; the journal has what was paid for.
+        """
+        line = encode_result(result, self._keep)
+        self._hash.update(line)
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def publish(self) -> None:
+        """Put the file in its place, if it is not there yet."""
+        if self._published:
+            if time.monotonic() - self._flushed_at > 1.0:
+                self.flush()
+            return
+        self.flush()
+        try:
+            if self.kept is not None:
+                self._real.rename(self.kept)
+            os.replace(self._beside, self._real)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._published = True
+
+    def flush(self) -> None:
+        """Let readers see what was written."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from error
+        self._flushed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self.publish()
+                self.flush()
+                try:
+                    os.fsync(self._file.fileno())
+                except OSError as error:
+                    raise self._failed(error) from error
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk: the error is raised already
+                self._file.close()
+            if not self._published:
+                self._beside.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"cannot write {self.path}: {error.strerror}; every paid call is in the journal",
+            "free some space and run the same command again",
+        )
+
+
+def is_edited(path: Path, stamp: Any) -> bool:
+    """Whether a file says something else than it did when a run wrote it.
+
+    A copy has another time, and one that was transferred as text has other ends of lines.
+
+    Args:
+        path: The file.
+        stamp: `ResultsFile.stamp` then, or size and time alone as older versions wrote them.
+    """
+    try:
+        found = os.stat(path)
+        if isinstance(stamp, list):
+            return stamp != [found.st_size, found.st_mtime_ns]
+        if (found.st_size, found.st_mtime_ns) == (stamp.get("size"), stamp.get("mtime_ns")):
+            return False
+        with open(path, "rb") as file:
+            return bool(text_hash(file).hexdigest() != stamp.get("hash"))
+    except OSError:
+        return False  # there is none, or opening it will say what is wrong
+
+
+def text_hash(lines: Iterable[bytes]) -> Any:
+    """The hash of lines, whatever marks their ends and the beginning of the file."""
+    made = blake2b(digest_size=16)
+    for line in map(without_mark, lines):
+        if line.strip():
+            made.update(line.rstrip(b"\r\n") + b"\n")
+    return made
+
+
+def _is_results(path: Path) -> bool:
+    """Whether a run wrote this file, as far as its first line tells; True when there is none."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror}", "choose another place with --output"
+        ) from error
+    try:
+        return not first or "schema" in msgspec.json.decode(
+            without_mark(first), type=dict[str, Any]
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.stem}.edited-{n}{path.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())

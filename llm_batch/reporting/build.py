@@ -1,0 +1,377 @@
+"""From a results file and its manifest to a `Report`."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from llm_batch.chain.flags import expanded
+from llm_batch.errors import ConfigError
+from llm_batch.paper.words import clean
+from llm_batch.records import Usage
+from llm_batch.reporting.calls import read_calls
+from llm_batch.reporting.counted import Asked, Counted, Wanted, count_halves, count_lines
+from llm_batch.reporting.foreign import ForeignFile
+from llm_batch.reporting.judging.figures import calibration, judges_reliability
+from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
+from llm_batch.reporting.lines import Head, ResultsFile
+from llm_batch.reporting.manifest import Manifest, read_manifest
+from llm_batch.reporting.model import (
+    REPORT_SCHEMA,
+    Columns,
+    Estimate,
+    Items,
+    Money,
+    Report,
+    Run,
+    Spending,
+    Status,
+)
+from llm_batch.reporting.rates import groups, in_order, pass_rate, scores, with_width
+from llm_batch.reporting.reference import REFERENCE_NAMES
+from llm_batch.reporting.sentences import caveats, headline, next_steps
+from llm_batch.reporting.spending import cost_breakdown
+from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
+from llm_batch.reporting.timeline import timeline
+from llm_batch.stats.interval import mean_t, median_interval, quantile, quantile_interval
+
+
+def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
+    """All figures of a report; its sentences are left empty."""
+    level = asked.level
+    tally, totals = counted.tally, manifest.totals
+    # A population smaller than what was read is not the one these results were drawn from.
+    population = manifest.dataset.n
+    if population is not None and population < tally.read:
+        population = None
+    estimate = manifest.estimate
+    models = {name: model for name, model in manifest.models.items() if name}
+    order = [*models, *(name for name in tally.steps if name not in models)]
+    steps = tuple(
+        _spending(
+            name,
+            tally.steps.get(name, StepTally()),
+            estimate.of_step(name) if estimate else None,
+            level,
+        )
+        for name in order
+    )
+    return Report(
+        schema=REPORT_SCHEMA,
+        path=path,
+        headline="",
+        level=level,
+        run=Run(
+            id=manifest.run_id,
+            created_at=manifest.created_at,
+            status=totals.status,
+            engine=manifest.engine,
+            models=models,
+            judge=counted.judge,
+            calls=totals.calls,
+            seconds=totals.seconds,
+            expected_seconds=estimate.wall_time if estimate else None,
+            simulated=totals.simulated or tally.simulated > 0,
+        ),
+        items=_items(manifest, counted, population),
+        statuses=_statuses(tally),
+        pass_rate=pass_rate(manifest, counted, population, asked),
+        scores=scores(manifest, counted, population, asked),
+        groups=groups(manifest, counted, asked),
+        steps=steps,
+        total=_spending("total", tally.total, estimate.figures if estimate else None, level),
+        money=_money(tally, population, level),
+        judge_check=counted.references.check(level) if counted.references else None,
+        warnings=(),
+        next_steps=(),
+        breakdown=cost_breakdown(tally, manifest, counted.calls),
+        timeline=timeline(counted.calls, manifest.limits)
+        if counted.calls and manifest.engine != "batch"  # a batch API has no pace
+        else None,
+        calibration=calibration(
+            counted.labels,
+            (tally.passed, tally.verdicts),
+            tally.scores,
+            level,
+            clustered=counted.clusters is not None,
+        )
+        if counted.labels
+        else None,
+        judges=judges_reliability(counted.judges, level) if counted.judges else None,
+    )
+
+
+def _items(manifest: Manifest, counted: Counted, population: int | None) -> Items:
+    tally = counted.tally
+    planned = manifest.sample.size
+    scored, ok = len(tally.scores), tally.statuses["ok"]
+    done = scored if counted.scoring else ok
+    whole = planned or tally.read
+    return Items(
+        population=population,
+        planned=planned,
+        read=tally.read,
+        ok=ok,
+        scored=scored,
+        coverage=done / whole if whole else None,
+        duplicates=tally.duplicates,
+    )
+
+
+def _statuses(tally: Tally) -> tuple[Status, ...]:
+    ordered = sorted(tally.statuses.items(), key=lambda kind: (kind[0] != "ok", -kind[1], kind[0]))
+    return tuple(Status(kind, n, *tally.examples.get(kind, ("", ""))) for kind, n in ordered)
+
+
+def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: float) -> Spending:
+    latencies = in_order(tally.latencies)
+    return Spending(
+        step=name,
+        items=tally.items,
+        attempts=tally.attempts,
+        usage=Usage(**tally.tokens),
+        cost=tally.cost,
+        known_cost=tally.known_cost,
+        unpriced=tally.unpriced,
+        latency_p50=quantile(latencies, 0.5),
+        latency_p95=quantile(latencies, 0.95),
+        latency_p99=quantile(latencies, 0.99),
+        latency_tails=(
+            with_width(quantile_interval(latencies, 0.95, level)),
+            with_width(quantile_interval(latencies, 0.99, level)),
+        ),
+        latency_median=with_width(median_interval(latencies, level)),
+        estimate=estimate,
+    )
+
+
+def _money(tally: Tally, population: int | None, level: float) -> Money:
+    cost = tally.total.cost if tally.read else None
+    whole = None
+    if cost is not None and population is not None and population > tally.read > 1:
+        mean = mean_t(tally.costs, level, population)
+        if mean.value is not None:
+            whole = with_width(
+                replace(
+                    mean,
+                    value=mean.value * population,
+                    # What is spent already is sure.
+                    low=None if mean.low is None else max(mean.low * population, cost),
+                    high=None if mean.high is None else mean.high * population,
+                )
+            )
+    return Money(
+        per_item=cost / tally.read if cost is not None else None,
+        per_passed=cost / tally.passed if cost is not None and tally.passed else None,
+        whole_dataset=whole,
+        worst_case_items=tally.worst_case,
+        reported=tally.reported,
+        listed=None if tally.reported is None else tally.listed.cost,
+    )
+
+
+_CATEGORY = "category"
+_CATEGORY_VALUES = 50
+_GROUP_LIMIT = 1000
+
+
+def build_report(
+    path: str | Path,
+    by: str | None = None,
+    level: float = 0.95,
+    reference: str | None = None,
+    columns: Columns | None = None,
+    labels: LabelSource | None = None,
+    judges: Sequence[str] = (),
+    calls: bool | None = None,
+    cluster: str | None = None,
+    exact: bool = False,
+    mean: Literal["auto", "t", "bca"] = "auto",
+) -> Report:
+    """Read a results file, once and from start to end, and say what it shows.
+
+    The manifest is read too when it is there: the size of the dataset, the plan, the models and
+    the estimate are known from it alone.
+
+    Args:
+        path: What ``llmb run`` wrote, or ``-`` for standard input.
+        by: Field of the items to group by. Without it: the field of the stratification, or one
+            named ``category`` with 2 to 50 values.
+        level: Confidence level of all intervals, between 0 and 1.
+        reference: Field with the reference answer. Without it: ``answer``, ``reference``,
+            ``target`` or ``expected``, whichever there is.
+        columns: How to read a file that llmb did not write.
+        labels: Where people's labels are, to hold the judge against.
+        calls: Whether to read the journal too, which tells of retries and the pace over time; by
+            default where it is small.
+        judges: Outputs of several judges to hold against each other: ``step.field``.
+        cluster: Field of the items that says which belong together; intervals are then by
+            clusters.
+        exact: Give rates exact intervals (Clopper-Pearson, hypergeometric) in place of Wilson's.
+        mean: How the mean's interval is made; ``auto`` takes the bootstrap for skewed scores.
+
+    Raises:
+        OutputError: The file is missing, is no results file, or a line of it cannot be read.
+        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is
+            not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
+    results: ForeignFile | ResultsFile
+    if columns is None:
+        path = expanded(path)
+        results = ResultsFile(path)
+    else:
+        results = ForeignFile(path, columns)
+        cluster = cluster or results.cluster or None
+    by = by or (columns.category or None if columns else None)
+    try:
+        manifest, problem = (None, "") if columns else read_manifest(path)
+        labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
+        with _no_garbage_collection():
+            counted = _count(
+                results,
+                manifest or Manifest(),
+                by,
+                reference,
+                labelled,
+                judges,
+                ClusterTally(cluster) if cluster else None,
+            )
+    finally:
+        results.close()
+    made, unread = (None, "") if columns else read_calls(path, calls)
+    counted = replace(counted, calls=made)
+    report = assemble(
+        str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
+    )
+    report = replace(report, headline=headline(report), columns=columns)
+    tally = counted.tally
+    warnings = caveats(
+        report,
+        manifest,
+        results.note if isinstance(results, ForeignFile) else problem,
+        torn=results.torn,
+        first_duplicate=tally.first_duplicate,
+        simulated=tally.simulated,
+        calls=made,
+    )
+    notes = results.notes if isinstance(results, ForeignFile) else ()
+    warnings = (*warnings, *notes, *(labelled.notes if labelled else ()))
+    following = next_steps(report) if columns is None else ()
+    if unread:
+        following = (*following, unread)
+    return replace(report, warnings=warnings, next_steps=following)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Leave objects to their reference counts: lines hold no cycles, and looking for some in
+    millions of them takes longer than counting them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None:
+    """The least score that passes."""
+    if columns is not None:
+        return columns.pass_at
+    return manifest.config.score.pass_at if manifest and manifest.config.score else None
+
+
+def _count(
+    results: ResultsFile | ForeignFile,
+    manifest: Manifest,
+    by: str | None,
+    reference: str | None,
+    labels: LabelTally | None,
+    judges: Sequence[str],
+    clusters: ClusterTally | None,
+) -> Counted:
+    head = results.head()
+    several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
+    checks = [check for check in (labels, several, clusters) if check is not None]
+    known = dict.fromkeys(name for line in head for name in line.fields)
+    judge, answer_step = _roles(head, manifest)
+    match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    field, in_stratum = _grouping(head, manifest, by)
+    if clusters is not None and field:
+        clusters.group_by(field, in_stratum)
+    wanted = Wanted(
+        field=field,
+        in_stratum=in_stratum,
+        strata=bool(manifest.dataset.strata),
+        most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
+        asked_for=by is not None,
+        reference=match,
+        answer_step=answer_step,
+    )
+    counted = None
+    if isinstance(results, ResultsFile) and results.path and not checks:
+        counted = count_halves(results.path, wanted)
+    if counted is None:
+        counted = count_lines(results, wanted, checks)
+    else:
+        results.torn = counted.torn
+    tally, groups, references = counted.lines, counted.groups, counted.references
+    tally.finish()
+    if by and groups is not None and not groups.found and tally.read:
+        raise _no_field("--by", by, known)
+    if reference and reference not in known and not references.seen and tally.read:
+        raise _no_field("--reference", reference, known)
+    if clusters is not None and tally.read:
+        clusters.check()
+    scoring = manifest.config.score is not None or bool(len(tally.scores) or tally.excluded)
+    return Counted(
+        tally,
+        groups,
+        counted.strata,
+        references,
+        judge if scoring else "",
+        scoring,
+        labels,
+        several,
+        clusters=clusters,
+    )
+
+
+def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
+    names = ", ".join(clean(name, 40) for name in known)
+    return ConfigError(
+        f"{flag} {name}: no item in the results has this field",
+        f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
+    )
+
+
+def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
+    """The step that scores and the one whose text it scores; empty where there is none."""
+    if manifest.config.steps:
+        return manifest.judge, manifest.answer_step
+    # Outputs stand in the order of the chain, and the score nearly always ends it.
+    names = next((list(line.outputs) for line in head if line.passed is not None), [])
+    texts = [
+        name for name in names[:-1] if any(isinstance(line.outputs.get(name), str) for line in head)
+    ]
+    return (names[-1] if names else ""), (texts[-1] if texts else "")
+
+
+def _grouping(head: list[Head], manifest: Manifest, by: str | None) -> tuple[str, bool]:
+    """The field to group by, and whether its values are in the lines' ``stratum``."""
+    stratified = any(line.stratum for line in head)
+    stratify = manifest.sample.stratify or ""
+    if by is not None:
+        return by, stratified and by in (stratify, "stratum")
+    if stratified:
+        return stratify or "stratum", True
+    return (_CATEGORY if any(_CATEGORY in line.fields for line in head) else ""), False

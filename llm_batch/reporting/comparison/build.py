@@ -1,0 +1,333 @@
+"""From several results files to a `Comparison`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.chain.flags import expanded
+from llm_batch.errors import ConfigError
+from llm_batch.paper.words import clean
+from llm_batch.reporting.build import build_report
+from llm_batch.reporting.comparison.model import (
+    COMPARISON_SCHEMA,
+    Against,
+    Comparison,
+    RunFigures,
+    Setting,
+)
+from llm_batch.reporting.comparison.pair import Rows, against, read_rows, shared_fields, spelt_alike
+from llm_batch.reporting.comparison.sentences import cautions, headline, next_steps
+from llm_batch.reporting.foreign import ForeignFile
+from llm_batch.reporting.lines import UNREADABLE, too_deep
+from llm_batch.reporting.manifest import manifest_bytes
+from llm_batch.reporting.model import Columns, Report
+from llm_batch.stats.compare import holm
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """How a run was set up, flat: name and value of each setting, as its manifest has them.
+
+    Attributes:
+        known: Whether there is a manifest.
+        values: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
+        judging: The names in ``values`` that belong to the judge.
+    """
+
+    known: bool
+    values: dict[str, Any]
+    judging: frozenset[str]
+
+
+def set_up(report: Report) -> SetUp:
+    """The settings of a run; empty where its manifest cannot be read."""
+    if report.path == "-" or report.columns is not None:
+        return SetUp(False, {}, frozenset())
+    try:
+        manifest = msgspec.json.decode(manifest_bytes(report.path), type=dict[str, Any])
+    except (*UNREADABLE, OSError):
+        return SetUp(False, {}, frozenset())
+    if too_deep(manifest):
+        return SetUp(False, {}, frozenset())
+    values = dict(_values(manifest))
+    judge = report.run.judge
+    judging = {name for name in values if name.endswith(f" of {judge}")} if judge else set()
+    return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
+
+
+def _values(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    config, dataset = _dict(manifest, "config"), _dict(manifest, "dataset")
+    yield "dataset", dataset.get("path")
+    yield "dataset sha256", dataset.get("sha256")
+    yield "items in the dataset", dataset.get("n")
+    sample = _dict(manifest, "sample")
+    yield "sample size", sample.get("size")
+    yield "sample seed", sample.get("seed")
+    yield "stratified by", sample.get("stratify")
+    steps = config.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        if not isinstance(step, dict):
+            continue
+        name = step.get("name")
+        for key, value in step.items():
+            if key == "params" and isinstance(value, dict):
+                for param, each in value.items():
+                    yield f"{param} of {name}", each
+            elif key != "name":
+                yield f"{key} of {name}", value
+    score = _dict(config, "score")
+    yield "score field", score.get("field")
+    yield "pass at", score.get("pass_at")
+    yield "least score", score.get("min")
+    yield "greatest score", score.get("max")
+    yield "score labels", score.get("labels")
+    yield "engine", manifest.get("engine")
+    for name, value in _dict(manifest, "versions").items():
+        yield f"version of {name}", value
+
+
+def differing(reports: Sequence[Report], made: Sequence[SetUp]) -> tuple[Setting, ...]:
+    """The settings on which the runs with a manifest do not agree, the judge's last."""
+    names = dict.fromkeys(name for each in made for name in each.values)
+    found = []
+    for name in names:
+        values = [each.values.get(name) for each in made]
+        known = [value for value, each in zip(values, made, strict=True) if each.known]
+        if any(value != known[0] for value in known):
+            shown = tuple(
+                _shown(value, values) if each.known else "unknown"
+                for value, each in zip(values, made, strict=True)
+            )
+            found.append(Setting(name, shown))
+    return tuple(found)
+
+
+def judged_differently(one: SetUp, two: SetUp) -> list[str]:
+    """The judge's settings on which two runs do not agree; empty where one has no manifest."""
+    if not (one.known and two.known):
+        return []
+    names = [name for name in one.values | two.values if name in one.judging | two.judging]
+    return [name for name in names if one.values.get(name) != two.values.get(name)]
+
+
+def _shown(value: Any, all_values: Sequence[Any]) -> str:
+    """A value for a table cell; of long texts the part where they begin to differ."""
+    if value is None:
+        return "not set"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    others = [other for other in all_values if isinstance(other, str)]
+    if isinstance(value, str) and len(text) > _SHOWN and len(others) > 1:
+        start = next(
+            (i for i, chars in enumerate(zip(*others, strict=False)) if len(set(chars)) > 1),
+            min(map(len, others)),
+        )
+        start = max(0, start - _SHOWN // 3)
+        return clean(f"{'…' if start else ''}{text[start:]}", _SHOWN)
+    return clean(text, _SHOWN)
+
+
+def _dict(value: dict[str, Any], key: str) -> dict[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison, and the reports and items it was made from.
+
+    Attributes:
+        comparison: The figures.
+        reports: Of each run, the baseline's first.
+        rows: The items of each run, in the same order.
+    """
+
+    comparison: Comparison
+    reports: tuple[Report, ...]
+    rows: tuple[Rows, ...]
+
+
+def compare_reports(
+    paths: Sequence[str | Path],
+    by: str | None = None,
+    level: float = 0.95,
+    columns: Columns | None = None,
+    anyway: bool = False,
+    cluster: str | None = None,
+) -> Compared:
+    """Compare runs with the first of them, item by item where they share items.
+
+    Args:
+        paths: Two results files or more; the first is the baseline.
+        by: Field of the items to compare by; without it as for a report of one run.
+        level: Confidence level of all intervals, between 0 and 1.
+        columns: How to read files that llmb did not write.
+        anyway: Compare runs of other items or of other judges too.
+        cluster: Field of the items that says which belong together; differences are then bounded
+            and tested by clusters.
+
+    Raises:
+        OutputError: A file is missing, is no results file, or a line of it cannot be read.
+        ConfigError: Fewer than two files, the same file twice, or other items or judges without
+            ``anyway``.
+    """
+    paths = [expanded(path) for path in paths]
+    _check_paths(paths)
+    notes = _notes(paths, columns) if columns else []
+    reports = tuple(
+        build_report(path, by=by, level=level, columns=columns, calls=False, cluster=cluster)
+        for path in paths
+    )
+    for report in reports:
+        if not report.items.read:
+            raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
+    made = [set_up(report) for report in reports]
+    if not anyway:
+        _check_judges(reports, made)
+    # What another tool wrote has outputs among its fields, and these may differ.
+    fields = set() if columns else shared_fields(reports)
+    rows = tuple(read_rows(report, fields, cluster) for report in reports)
+    for other in rows[1:]:
+        spelt_alike(rows[0], other)
+    names = _names([str(path) for path in paths])
+    differences = tuple(
+        against(name, reports[0], report, rows[0], each, level, anyway)
+        for name, report, each in zip(names[1:], reports[1:], rows[1:], strict=True)
+    )
+    groups = reports[0].groups
+    comparison = Comparison(
+        schema=COMPARISON_SCHEMA,
+        headline="",
+        level=level,
+        baseline=names[0],
+        group_field=groups.field if groups else "",
+        runs=tuple(_figures(name, report) for name, report in zip(names, reports, strict=True)),
+        settings=differing(reports, made),
+        against=_adjusted(differences),
+        warnings=(),
+        next_steps=(),
+    )
+    judges = [judged_differently(made[0], other) for other in made[1:]]
+    comparison = replace(
+        comparison,
+        headline=headline(comparison),
+        warnings=(
+            *cautions(comparison, reports, [each.known for each in made], judges),
+            *dict.fromkeys(notes),
+        ),
+        next_steps=tuple(next_steps(comparison, reports[0].items.population)),
+    )
+    return Compared(comparison, reports, rows)
+
+
+def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
+    """How files that llmb did not write are read.
+
+    Raises:
+        ConfigError: A file has repeats of an item, which are no pairs of their own.
+    """
+    notes: list[str] = []
+    for path in paths:
+        results = ForeignFile(path, columns)
+        if results.cluster:
+            raise ConfigError(
+                f"{path} has several rows of one {results.cluster}: {results.notes[-1]}",
+                "a comparison takes one row of each item: choose it with --where FIELD=VALUE",
+            )
+        notes += results.notes
+    return notes
+
+
+def _check_paths(paths: Sequence[str | Path]) -> None:
+    if len(paths) < 2:
+        raise ConfigError("comparing takes two results files or more")
+    if "-" in map(str, paths):
+        raise ConfigError(
+            "a comparison reads its files twice, which standard input does not allow",
+            "write the results to a file and name it",
+        )
+    seen = Counter(Path(path).resolve() for path in paths)
+    twice = next((path for path in paths if seen[Path(path).resolve()] > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is named twice", "name two files of different runs")
+
+
+def _check_judges(reports: Sequence[Report], made: Sequence[SetUp]) -> None:
+    """Refuse runs that another judge scored: their scores have different meanings."""
+    for report, other in zip(reports[1:], made[1:], strict=True):
+        found = judged_differently(made[0], other)
+        if found:
+            name = found[0]
+            told = ""
+            if name.startswith("model of"):
+                told = f" ({made[0].values.get(name)} and {other.values.get(name)})"
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise ConfigError(
+                f"{report.path} was not judged as {reports[0].path} was: {name} differs{told}"
+                f"{more}",
+                "judge both in the same way, or compare them all the same with --anyway",
+            )
+
+
+def _adjusted(differences: tuple[Against, ...]) -> tuple[Against, ...]:
+    """The same with p-values corrected over the runs that are compared with one baseline."""
+    tested = [(i, a.rates.p_value) for i, a in enumerate(differences) if a.rates]
+    rates = _holm_by_place(tested)
+    scores = _holm_by_place([(i, a.scores.p_value) for i, a in enumerate(differences) if a.scores])
+    return tuple(
+        replace(
+            each,
+            rates=replace(each.rates, p_adjusted=rates.get(i)) if each.rates else None,
+            scores=replace(each.scores, p_adjusted=scores.get(i)) if each.scores else None,
+        )
+        for i, each in enumerate(differences)
+    )
+
+
+def _holm_by_place(tested: list[tuple[int, float | None]]) -> dict[int, float]:
+    known = [(place, p_value) for place, p_value in tested if p_value is not None]
+    adjusted = holm([p_value for _, p_value in known])
+    return {place: p_value for (place, _), p_value in zip(known, adjusted, strict=True)}
+
+
+def _figures(name: str, report: Report) -> RunFigures:
+    total, passed, own = report.total, report.pass_rate, report.items
+    rate = passed.rate
+    return RunFigures(
+        name=name,
+        path=report.path,
+        run_id=report.run.id,
+        created_at=report.run.created_at,
+        models=" + ".join(report.run.models.values()),
+        read=own.read,
+        scored=own.scored,
+        failed=own.read - own.ok,
+        pass_rate=rate,
+        mean_score=report.scores.mean,
+        cost=total.cost if report.steps else None,
+        cost_per_item=report.money.per_item,
+        cost_per_passed=report.money.per_passed,
+        input_tokens=total.usage.input_tokens,
+        output_tokens=total.usage.output_tokens,
+        latency_p50=total.latency_p50,
+        latency_p95=total.latency_p95,
+        seconds=report.run.seconds,
+        simulated=report.run.simulated,
+    )
+
+
+def _names(paths: list[str]) -> list[str]:
+    """The shortest ends of the paths that tell them apart: ``a`` and ``b``, or ``x/r``, ``y/r``."""
+    parts = [Path(path).with_suffix("").parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return paths

@@ -1,0 +1,262 @@
+"""The finding of a comparison in one sentence, what to keep in mind, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llm_batch.paper import words
+from llm_batch.records import Interval
+from llm_batch.reporting.comparison.model import (
+    Against,
+    Comparison,
+    RateDifference,
+    RunFigures,
+    ScoreDifference,
+)
+from llm_batch.reporting.model import Report
+from llm_batch.stats.interval import z_value
+from llm_batch.stats.power import paired_rates_size
+from llm_batch.stats.sizes import z_power
+
+#: Fewer changed items than this leave a paired difference on a few items' shoulders.
+FEW_CHANGED = 10
+
+_FEW_ITEMS = 30
+
+
+def points(value: float | None) -> str:
+    """A difference of rates in percentage points, with its sign: ``+1.2``."""
+    if value is None:
+        return words.NONE
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text
+
+
+def points_range(interval: Interval) -> str:
+    """The bounds of such a difference: ``-2.1 to +4.5``."""
+    if interval.low is None or interval.high is None:
+        return words.NONE
+    return f"{points(interval.low)} to {points(interval.high)}"
+
+
+def signed(value: float | None) -> str:
+    """A difference of scores with its sign: ``+0.31``."""
+    if value is None:
+        return words.NONE
+    return f"{'+' if value > 0 else ''}{words.mean(value)}"
+
+
+def signed_range(interval: Interval) -> str:
+    """The bounds of such a difference; a dash without bounds."""
+    if interval.low is None or interval.high is None:
+        return words.NONE
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def p_value(value: float | None) -> str:
+    """``0.032``, or ``< 0.001``."""
+    if value is None:
+        return words.NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
+
+
+def headline(comparison: Comparison) -> str:
+    """The finding in one sentence; of the first run where there are several."""
+    found = "; ".join(finding(comparison, each) for each in comparison.against[:3])
+    more = len(comparison.against) - 3
+    found += f"; and {more} more" if more > 0 else ""
+    return f"SIMULATED: {found}" if any(run.simulated for run in comparison.runs) else found
+
+
+def finding(comparison: Comparison, against: Against) -> str:
+    """What one run's difference from the baseline comes to."""
+    base, level = words.clean(comparison.baseline, 40), words.level(comparison.level)
+    run, rates, scores = words.clean(against.run, 40), against.rates, against.scores
+    none = f"No difference between {base} and {run} found:"
+    if rates is not None and rates.difference.value is not None:
+        bounds = f"{level} interval {points_range(rates.difference)}"
+        on = f"{words.items(rates.n)}{' in common' if rates.paired else ' in all'}"
+        value = f"{points(rates.difference.value)} points"
+        if told(comparison, rates):
+            side = "more" if rates.difference.value > 0 else "less"
+            return f"{run} passes {side} often than {base}: {value} ({bounds}), {on}"
+        least = _unseen(rates.difference)
+        unseen = f"; anything below about {100 * least:.0f} points would go unseen" if least else ""
+        return f"{none} {value} ({_why(rates, bounds)}), {on}{unseen}"
+    if scores is not None:
+        bounds = f"{level} interval {signed_range(scores.difference)}"
+        on = f"{words.items(scores.n)} in common"
+        value = signed(scores.difference.value)
+        if told(comparison, scores):
+            side = "higher" if (scores.difference.value or 0) > 0 else "lower"
+            return f"{run} scores {side} than {base}: {value} ({bounds}), {on}"
+        least = _unseen(scores.difference)
+        unseen = f"; anything below about {words.number(least, 2)} would go unseen" if least else ""
+        return f"{none} {value} ({_why(scores, bounds)}), {on}{unseen}"
+    return f"{run} and {base} have no scored items to compare"
+
+
+def _why(found: RateDifference | ScoreDifference, bounds: str) -> str:
+    """The bounds; p where these leave out 0, as they may after a correction for several tests."""
+    low, high = found.difference.low, found.difference.high
+    if low is None or high is None:
+        return "no interval"
+    return bounds if low <= 0 <= high else f"p = {p_value(found.p_adjusted)}".replace("= <", "<")
+
+
+def _unseen(difference: Interval) -> float | None:
+    """The difference that as many items would tell in 80 % of comparisons."""
+    low, high = difference.low, difference.high
+    if low is None or high is None:
+        return None
+    z = z_value(difference.level)
+    return (high - low) / 2 * (z + z_power(0.8)) / z
+
+
+def is_clustered(rates: RateDifference) -> bool:
+    """Whether a difference is bounded and tested by clusters."""
+    return rates.paired and rates.difference.method.startswith("clustered")
+
+
+def told(comparison: Comparison, found: RateDifference | ScoreDifference) -> bool:
+    """Whether a difference can be told: by its p-value after correction and by its interval."""
+    low, high, p_adjusted = found.difference.low, found.difference.high, found.p_adjusted
+    if low is None or high is None or p_adjusted is None:
+        return False
+    return p_adjusted < 1 - comparison.level and not low <= 0 <= high
+
+
+def cautions(
+    comparison: Comparison,
+    reports: Sequence[Report],
+    manifests: Sequence[bool],
+    judges: Sequence[list[str]],
+) -> Iterator[str]:
+    """What to keep in mind, most serious first.
+
+    Args:
+        comparison: The figures.
+        reports: Of each run, the baseline's first.
+        manifests: Whether each has one.
+        judges: For each run but the baseline, the judge's settings that differ.
+    """
+    if any(run.simulated for run in comparison.runs):
+        yield (
+            "Simulated: a fake provider gave answers. The figures show that the comparison works; "
+            "they say nothing about a model."
+        )
+    unknown = [run.name for run, known in zip(comparison.runs, manifests, strict=True) if not known]
+    if unknown:
+        yield (
+            f"Without a manifest of {_listed(unknown)} nobody can say whether the same judge "
+            "scored all runs."
+        )
+    for each, differing in zip(comparison.against, judges, strict=True):
+        if differing:
+            yield (
+                f"{each.run} was not judged as {comparison.baseline} was ({_listed(differing)}): a "
+                "difference may be the judge's."
+            )
+    for each in comparison.against:
+        yield from _about_the_items(comparison, each)
+    for report, run in zip(reports, comparison.runs, strict=True):
+        yield from _about_a_run(report, run)
+    if comparison.group_field and any(each.categories for each in comparison.against):
+        yield (
+            f"p-values by {words.clean(comparison.group_field, 40)} are Holm-adjusted; the "
+            "intervals beside them are not."
+        )
+    if len(comparison.against) > 1:
+        yield (
+            f"{len(comparison.against)} runs are compared with {comparison.baseline}: p-values are "
+            "Holm-adjusted, intervals are not."
+        )
+
+
+def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
+    base = comparison.baseline
+    if not each.common:
+        yield (
+            f"{each.run} and {base} have no item in common: their rates are compared as of "
+            "different items, and a difference may be the items'."
+        )
+        return
+    if each.other_content:
+        yield (
+            f"{words.items(each.other_content)} of {each.run} carry the id of an item in {base} "
+            "and other fields: they are compared as if they were the same."
+        )
+    alone = ((each.only_baseline, base), (each.only_run, each.run))
+    left = [f"{words.items(n)} only in {words.clean(name, 40)}" for n, name in alone if n]
+    if left:
+        yield f"Left out: {' and '.join(left)}."
+    if each.unscored:
+        yield (
+            f"{words.items(each.unscored)} in {base} and {each.run} lack a score in one of them "
+            "and are left out; if a model fails on hard items, this flatters it."
+        )
+    rates = each.rates
+    if rates is not None and rates.paired and rates.gained is not None and rates.lost is not None:
+        changed = rates.gained + rates.lost
+        if changed < FEW_CHANGED:
+            yield (
+                f"Only {words.items(changed)} changed between {base} and {each.run}: the "
+                "difference rests on a few items."
+            )
+    n = rates.n if rates else each.scores.n if each.scores else 0
+    if n < _FEW_ITEMS:
+        yield f"{words.items(n)} compared: fewer than {_FEW_ITEMS} say little."
+
+
+def _about_a_run(report: Report, run: RunFigures) -> Iterator[str]:
+    items = report.items
+    if items.planned is not None and items.read < items.planned:
+        yield (
+            f"{run.name} is not complete: {items.read:,} of {items.planned:,} planned items "
+            "were played."
+        )
+    if items.duplicates:
+        yield f"{run.name}: {items.duplicates:,} lines repeat an id and were left out."
+
+
+def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
+    """What to do next; ``population`` is the size of the dataset, where it is known."""
+    unclear = [
+        each.rates
+        for each in comparison.against
+        if each.rates is not None
+        and each.rates.paired
+        and not is_clustered(each.rates)
+        and not told(comparison, each.rates)
+    ]
+    for rates in unclear[:1]:
+        needed = _pairs_to_tell(rates)
+        if needed is None or needed <= rates.n:
+            continue
+        told_by = (
+            f"A difference of {points(rates.difference.value).lstrip('+-')} points, if it is real, "
+            f"takes about {words.items(needed)} in both runs to be told (80 % power, {rates.n:,} "
+            "now)"
+        )
+        if population is not None and needed > population:
+            yield f"{told_by}: more than the {population:,} of this dataset."
+        else:
+            yield (
+                f"{told_by}: `llmb run --sample {needed}` with each config plays what is missing."
+            )
+    if any(each.changed for each in comparison.against):
+        yield "Read the items that changed: `--format html` shows both outputs side by side."
+
+
+def _pairs_to_tell(rates: RateDifference) -> int | None:
+    """Items in common that would tell the difference seen, were it the true one."""
+    difference, gained, lost = rates.difference.value, rates.gained, rates.lost
+    if not difference or gained is None or lost is None:
+        return None
+    return paired_rates_size(abs(difference), (gained + lost) / rates.n)
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    shown = [words.clean(name, 40) for name in names[:most]]
+    more = len(names) - most
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,263 @@
+"""All that is counted over the lines of a results file, in one or in two processes.
+
+Python counts on one core only, so the second half is counted by a second process and its sums are
+added to those of the first. They are those of one pass; sums of fractions may differ in their
+last digits. Where that cannot be had (an id in both halves, a line that cannot be read), the
+answer is ``None``, and one pass over the whole file says what there is to say.
+
+The second process is a fork, as a fresh one would import the caller's program again, which a
+script need not be written for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from llm_batch.reporting.calls import CallsTally
+from llm_batch.reporting.foreign import ForeignFile
+from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
+from llm_batch.reporting.lines import Line, ResultsFile
+from llm_batch.reporting.reference import ReferenceTally
+from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How intervals are to be made.
+
+    Attributes:
+        level: Their confidence level.
+        exact: Whether rates get exact intervals in place of Wilson's.
+        mean: ``t``, ``bca``, or ``auto`` for BCa where the scores are skewed.
+    """
+
+    level: float = 0.95
+    exact: bool = False
+    mean: Literal["auto", "t", "bca"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """All that came out of reading the lines.
+
+    ``judge`` is the step that scores, empty without one; ``scoring`` says whether items were to
+    be scored at all.
+    """
+
+    tally: Tally
+    groups: GroupTally | None
+    strata: GroupTally | None
+    references: ReferenceTally | None
+    judge: str
+    scoring: bool
+    labels: LabelTally | None = None
+    judges: JudgesTally | None = None
+    calls: CallsTally | None = None
+    clusters: ClusterTally | None = None
+
+
+_MOST_STRATA = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to count besides the sums of everything, as the start of a file and its reader say.
+
+    Attributes:
+        field: Field to group by; empty for no groups.
+        in_stratum: Whether its values are in the lines' ``stratum``.
+        strata: Whether to count by the lines' ``stratum`` too.
+        most_groups: More different values than this are no groups.
+        asked_for: Whether the user named the field.
+        reference: Field with the reference answer; may be empty.
+        answer_step: Step whose text is held against it; may be empty.
+    """
+
+    field: str
+    in_stratum: bool
+    strata: bool
+    most_groups: int
+    asked_for: bool
+    reference: str
+    answer_step: str
+
+
+@dataclass(slots=True)
+class Tallies:
+    """What came out of counting.
+
+    Attributes:
+        lines: Sums of everything.
+        groups: By the field to group by; ``None`` without one.
+        strata: By the stratum that items were drawn from; ``None`` where it is not asked for.
+        references: Verdicts by whether the reference was found.
+        torn: Whether the last line was cut off and left out.
+    """
+
+    lines: Tally
+    groups: GroupTally | None
+    strata: GroupTally | None
+    references: ReferenceTally
+    torn: bool = False
+
+    def merge(self, after: Tallies) -> bool:
+        """Add what was counted over the part of the file that comes after this one.
+
+        Returns:
+            Whether that gives what one pass over both would have given; if not, what is here is
+            of no more use.
+
+        Raises:
+            ConfigError: The field to group by was asked for and has too many values.
+        """
+        if not self.lines.merge(after.lines) or not self.references.merge(after.references):
+            return False
+        if self.groups is not None and after.groups is not None:
+            self.groups.merge(after.groups)
+        if self.strata is not None and after.strata is not None:
+            self.strata.merge(after.strata)
+        self.torn = after.torn
+        return True
+
+
+def count_lines(
+    results: ResultsFile | ForeignFile,
+    wanted: Wanted,
+    checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
+) -> Tallies:
+    """Count all lines of a file or of a part of it.
+
+    Args:
+        results: The file.
+        wanted: What to count.
+        checks: More tallies that the lines are given to.
+
+    Raises:
+        OutputError: A line cannot be read.
+        ConfigError: The field to group by was asked for and has too many values.
+    """
+    batches, fields, outputs = results.batches(
+        [wanted.field, wanted.reference, *(name for check in checks for name in check.fields)],
+        [wanted.answer_step, *(name for check in checks for name in check.outputs)],
+    )
+    more_fields, more_outputs = iter(fields[2:]), iter(outputs[1:])
+    for check in checks:
+        check.bind(
+            list(islice(more_fields, len(check.fields))),
+            list(islice(more_outputs, len(check.outputs))),
+        )
+    groups = None
+    if wanted.field:
+        value = _stratum if wanted.in_stratum else fields[0]
+        groups = GroupTally(wanted.field, value, wanted.most_groups, wanted.asked_for)
+    strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
+    references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
+    tally = Tally()
+    for batch in batches:
+        lines = tally.add(batch)
+        if groups is not None:
+            groups.add(lines)
+        if strata is not None:
+            strata.add(lines)
+        if wanted.reference and wanted.answer_step:
+            references.add(lines)
+        for check in checks:
+            check.add(lines)
+    return Tallies(tally, groups, strata, references, results.torn)
+
+
+def _stratum(line: Line) -> str:
+    return line.stratum
+
+
+#: Smaller files, in bytes, are read in less than a second by one process.
+LEAST_BYTES = 200_000_000
+
+
+def count_halves(path: Path, wanted: Wanted) -> Tallies | None:
+    """Count both halves of a file, each in a process of its own.
+
+    Args:
+        path: The file.
+        wanted: What to count.
+
+    Returns:
+        The sums of both; ``None`` where the file has to be read in one pass.
+
+    Raises:
+        OutputError: A line of the first half cannot be read.
+        ConfigError: The field to group by was asked for and has too many values.
+    """
+    middle = _middle(path)
+    if middle is None or not _may_fork():
+        return None
+    from multiprocessing import get_context
+
+    context = get_context("fork")
+    mine, others = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(others, path, middle, wanted), daemon=True)
+    process.start()
+    others.close()
+    try:
+        first = _count(path, 0, middle, wanted)
+        second = _received(mine)
+    finally:
+        process.kill()
+        process.join()
+        mine.close()
+    return first if second is not None and first.merge(second) else None
+
+
+def _middle(path: Path) -> int | None:
+    """Where the first line of the second half begins; ``None`` without two halves."""
+    if not path.is_file():
+        return None  # a pipe can be read only once
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size < LEAST_BYTES:
+            return None
+        file.seek(size // 2)
+        file.readline()
+        return file.tell() if file.tell() < size else None
+
+
+def _may_fork() -> bool:
+    """Whether a second process helps and is safe: not while another thread may hold a lock."""
+    return (
+        sys.platform == "linux"
+        and len(os.sched_getaffinity(0)) > 1
+        and len(list(Path("/proc/self/task").iterdir())) == 1
+    )
+
+
+def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:
+    results = ResultsFile(path, start, end)
+    try:
+        return count_lines(results, wanted)
+    finally:
+        results.close()
+
+
+def _send(to: Connection, path: Path, start: int, wanted: Wanted) -> None:
+    """Count the second half and send the sums; nothing is sent where that fails."""
+    try:
+        to.send(_count(path, start, None, wanted))
+    except BaseException:  # whatever it is, one pass over the file meets it again and says so
+        os._exit(1)
+
+
+def _received(source: Connection) -> Tallies | None:
+    try:
+        tallies: Tallies = source.recv()
+    except (EOFError, OSError):
+        return None
+    return tallies

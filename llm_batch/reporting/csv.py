@@ -1,0 +1,157 @@
+"""The items of a report as CSV: one row per item, flat, safe to open in a spreadsheet.
+
+Columns are those of `COLUMNS`, then ``field.NAME`` for each field of the items and ``output.STEP``
+for each step (``output.STEP.NAME`` for a member of an object), in the order of first appearance.
+Unknown values are empty cells.
+
+A spreadsheet takes a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return
+for a formula, which may run commands or send data away. Such text gets an apostrophe in front
+(OWASP, CSV Injection); numbers stay numbers, so that ``-1.5`` can be summed. Where commas are
+decimal points, spreadsheets part cells at semicolons, and others at tabs, and neither heeds a quote
+within a cell: for them a cell begins after each semicolon, tab and line break of a text, so these
+get their apostrophe too. `unguarded` takes all of them away again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from llm_batch.reporting.items import ItemLine, category_of, read_items
+from llm_batch.reporting.model import Report
+
+#: The columns that every file has, in this order.
+COLUMNS = (
+    "id",
+    "status",
+    "score",
+    "passed",
+    "label",
+    "reason",
+    "category",
+    "cost_usd",
+    "latency_seconds",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "error",
+    "simulated",
+)
+# What may begin a formula, past what readers take away before it: blanks, quotes, marks of order.
+_FORMULA = tuple("=+-@＝＋－＠﹢﹣﹦﹫−")
+_TAKEN_AWAY = " \xa0\u2002\u2003\u2009\u200b\u200e\u200f\u3000\ufeff\v\f\"'“”‘’"
+_BEGINS = re.compile(r"([;\t\r\n])")  # a cell, in one of the readers
+_RISKY = re.compile(f"[{re.escape(''.join(_FORMULA))}\t\r\n]")
+_LONG_NUMBER = 40
+
+
+def format(report: Report) -> str:
+    """The items as CSV (RFC 4180, but with line feeds alone), header first.
+
+    Raises:
+        OutputError: The results file cannot be read a second time.
+    """
+    names: dict[str, None] = {}
+    for item in read_items(report):
+        names.update(dict.fromkeys(name for name, _ in _members(item)))
+    lines = [line((*COLUMNS, *names))]
+    for item in read_items(report):
+        more = dict(_members(item))
+        lines.append(line((*_fixed(item, report), *map(more.get, names))))
+    return "".join(lines)
+
+
+def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
+    yield item.id
+    yield item.status
+    yield item.score
+    yield item.passed
+    yield item.label
+    yield item.reason
+    yield category_of(item, report)
+    yield item.cost.total
+    yield item.latency_seconds.total
+    yield None if item.attempts.total is None else int(item.attempts.total)
+    yield item.usage.input_tokens
+    yield item.usage.output_tokens
+    yield item.error
+    yield item.simulated
+
+
+def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
+    for name, value in item.fields.items():
+        yield f"field.{name}", value
+    for step, output in item.outputs.items():
+        if isinstance(output, dict):
+            for name, value in output.items():
+                yield f"output.{step}.{name}", value
+        else:
+            yield f"output.{step}", output
+
+
+def line(values: Iterable[Any]) -> str:
+    """One row with its line feed; texts that a spreadsheet would compute are made harmless."""
+    target = io.StringIO()
+    # A writer quotes a lone carriage return only where its own line ends hold one.
+    csv.writer(target, lineterminator="\r\n").writerow([_cell(value) for value in values])
+    return f"{target.getvalue()[:-2]}\n"
+
+
+def _cell(value: Any) -> str:
+    """A value as the text of a cell: numbers as they are, objects as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        if isinstance(value, float) and not math.isfinite(value):
+            return ""
+        return f"{value:.12g}" if isinstance(value, float) else str(value)
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # many readers stop at it
+    return guarded(text)
+
+
+def guarded(text: str) -> str:
+    """The text with an apostrophe before whatever a spreadsheet would compute."""
+    if not _RISKY.search(text):
+        return text
+    pieces = _BEGINS.split(text)
+    opened = len(pieces) > 1 and not pieces[0].strip(_TAKEN_AWAY) and pieces[1] != ";"
+    for place in range(0, len(pieces), 2):
+        if _computed(pieces[place]) or (opened and not place):
+            pieces[place] = f"'{pieces[place]}"
+    return "".join(pieces)
+
+
+def unguarded(text: str) -> str:
+    """The text that `guarded` made this of."""
+    if "'" not in text:
+        return text
+    pieces = _BEGINS.split(text)
+    opened = len(pieces) > 1 and not pieces[0].strip(_TAKEN_AWAY) and pieces[1] != ";"
+    for place in range(0, len(pieces), 2):
+        rest = pieces[place][1:]
+        if pieces[place].startswith("'") and (_computed(rest) or (opened and not place)):
+            pieces[place] = rest
+    return "".join(pieces)
+
+
+def _computed(piece: str) -> bool:
+    """Whether a spreadsheet takes a cell that begins so for a formula."""
+    return piece.lstrip(_TAKEN_AWAY).startswith(_FORMULA) and not _is_number(piece)
+
+
+def _is_number(text: str) -> bool:
+    """Whether text is a plain number, as it stands in cells of a CSV that was read."""
+    try:
+        number = float(text) if len(text) <= _LONG_NUMBER else math.nan
+    except ValueError:
+        return False
+    return math.isfinite(number) and text.strip() == text and text.isascii()

@@ -1,0 +1,281 @@
+"""The charts of the page as Vega-Lite specifications: plain values that the library draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llm_batch.paper import words
+from llm_batch.reporting.html.spec import FIRST, GREY, SECOND, Chart, chart
+from llm_batch.reporting.html.timeline import over_time
+from llm_batch.reporting.judging.model import Calibration
+from llm_batch.reporting.model import JudgeCheck, Report
+
+_REFERENCE = 40
+_VERDICTS = ("pass", "fail")
+
+
+def confusions(report: Report) -> Iterator[Chart]:
+    """Verdicts beside a string match, and beside people's labels."""
+    if report.judge_check is not None:
+        yield _reference(report.judge_check)
+    if report.calibration is not None:
+        yield from _labels(report.calibration)
+
+
+def _reference(check: JudgeCheck) -> Chart:
+    return _grid(
+        "confusion",
+        "Judge against reference",
+        f"Is the reference ({words.clean(check.reference, _REFERENCE)}) in the answer, and does "
+        "the judge pass it? Blue cells agree, orange cells do not.",
+        ("reference", ("found", "not found")),
+        _VERDICTS,
+        ((check.found_passed, check.found_failed), (check.absent_passed, check.absent_failed)),
+    )
+
+
+def _labels(check: Calibration) -> Iterator[Chart]:
+    how = "Blue cells agree, orange cells do not."
+    if check.agreement.n:
+        yield _grid(
+            "labels",
+            "Judge against labels",
+            f"{words.items(check.agreement.n)} labelled by people ({check.source}). {how}",
+            ("label", _VERDICTS),
+            _VERDICTS,
+            ((check.both_pass, check.only_label), (check.only_judge, check.both_fail)),
+        )
+    if check.scores is not None:
+        names = [words.number(value) for value in check.scores.values]
+        yield _grid(
+            "label-scores",
+            "Scores of judge and people",
+            f"How often each score of a person met each score of the judge. {how}",
+            ("label", names),
+            names,
+            check.scores.counts,
+        )
+
+
+def _grid(
+    name: str,
+    title: str,
+    note: str,
+    rows: tuple[str, Sequence[str]],
+    columns: Sequence[str],
+    counts: Sequence[Sequence[int]],
+) -> Chart:
+    """Counts as cells: what is right down the side, the judge along the top."""
+    side, row_names = rows
+    total = sum(map(sum, counts))
+    values = [
+        {side: row_names[i], "judge": columns[j], "items": n, "text": f"{n:,}",
+         "share": words.percent(n / total), "agree": i == j, "part": n / total}
+        for i, row in enumerate(counts)
+        for j, n in enumerate(row)
+    ]  # fmt: skip
+    few = len(columns) <= len(_VERDICTS)
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "rect", "cornerRadius": 4, "stroke": None},
+            "encoding": {
+                "color": {"condition": {"test": "datum.agree", "value": FIRST}, "value": SECOND},
+                "opacity": {
+                    "field": "part",
+                    "type": "quantitative",
+                    "scale": {"domain": [0, 1], "range": [0.15, 0.6]},
+                    "legend": None,
+                },
+            },
+        },
+        {
+            "mark": {"type": "text", "fontSize": 18 if few else 13, "fontWeight": 600,
+                     "dy": -6 if few else 0},
+            "encoding": {"text": {"field": "text"}},
+        },
+    ]  # fmt: skip
+    if few:
+        layers.append(
+            {
+                "mark": {"type": "text", "fontSize": 12, "dy": 14},
+                "encoding": {"text": {"field": "share"}},
+            }
+        )
+    return chart(
+        name,
+        title,
+        note,
+        220 if few else 60 + 32 * len(row_names),
+        data={"values": values},
+        encoding={
+            "x": {
+                "field": "judge",
+                "type": "nominal",
+                "sort": list(columns),
+                "axis": {"title": "judge", "orient": "top", "labelAngle": 0},
+            },
+            "y": {
+                "field": side,
+                "type": "nominal",
+                "sort": list(row_names),
+                "axis": {"title": side},
+            },
+            "tooltip": [{"field": field} for field in (side, "judge", "items", "share")],
+        },
+        layer=layers,
+    )
+
+
+_MOST_GROUPS = 30
+_NAME = 40
+_MOST_LABELS = 6
+
+
+def charts(report: Report) -> Iterator[Chart]:
+    """The charts there is data for, in reading order."""
+    if report.scores.distribution:
+        yield _distribution(report)
+    if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
+        yield _groups(report)
+    yield from confusions(report)
+    yield from over_time(report.timeline)
+
+
+def _distribution(report: Report) -> Chart:
+    least = report.columns.pass_at if report.columns else report.pass_rate.pass_at
+    bins = report.scores.distribution
+    total = sum(part.n for part in bins)
+    single = all(part.low == part.high for part in bins)
+    values = [
+        {
+            "score": words.number(part.low)
+            if part.low == part.high
+            else f"{words.number(part.low)} to {words.number(part.high)}",
+            "low": part.low,
+            "high": part.high,
+            "items": part.n,
+            "share": words.percent(part.n / total),
+            "verdict": "fail" if least is not None and part.low < least else "pass",
+        }
+        for part in bins
+    ]
+    color: dict[str, Any] = {"value": FIRST}
+    note = f"{words.items(total)} with a score. Select a bar to list its items."
+    if least is not None:
+        color = {
+            "field": "verdict",
+            "type": "nominal",
+            "scale": {"domain": ["pass", "fail"], "range": [FIRST, SECOND]},
+        }
+        note = f"A score of {words.number(least)} or more passes. Select a bar to list its items."
+    shown = ["score", "items", "share"]
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "bar", "cornerRadiusEnd": 3, "cursor": "pointer"},
+            "encoding": {"color": color},
+        }
+    ]
+    if len(bins) <= _MOST_LABELS:
+        layers.append(
+            {
+                "mark": {"type": "text", "dy": -7, "fontSize": 12},
+                "encoding": {"text": {"field": "share"}},
+            }
+        )
+    return chart(
+        "distribution",
+        "Scores",
+        note,
+        220,
+        data={"values": values},
+        encoding={
+            "x": {
+                "field": "score",
+                "type": "ordinal",
+                "sort": None,
+                "axis": {"labelAngle": 0 if single or len(bins) < 5 else -40, "title": "score"},
+            },
+            "y": {
+                "field": "items",
+                "type": "quantitative",
+                "axis": {"title": "items", "tickCount": 4, "format": ",d"},
+            },
+            "tooltip": [{"field": name} for name in shown],
+        },
+        layer=layers,
+    )
+
+
+def _groups(report: Report) -> Chart:
+    assert report.groups is not None  # its caller asked
+    groups = [group for group in report.groups.groups if group.pass_rate.value is not None]
+    shown = sorted(groups[:_MOST_GROUPS], key=lambda group: -(group.pass_rate.value or 0))
+    values = [
+        {
+            "group": words.clean(group.name, _NAME) or "(none)",
+            "name": group.name,
+            "rate": group.pass_rate.value,
+            "low": group.pass_rate.low,
+            "high": group.pass_rate.high,
+            "pass rate": words.percent(group.pass_rate.value),
+            "interval": words.percent_range(group.pass_rate),
+            "items": group.pass_rate.n,
+        }
+        for group in shown
+    ]
+    field = words.clean(report.groups.field, _NAME)
+    left = f" The {_MOST_GROUPS} largest of {len(groups):,}." if len(groups) > len(shown) else ""
+    y = {
+        "field": "group",
+        "type": "nominal",
+        "sort": None,
+        "axis": {"title": None, "labelLimit": 130},
+    }
+    tooltip = [{"field": name} for name in ("group", "pass rate", "interval", "items")]
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55},
+            "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST,
+                     "cursor": "pointer"},
+            "encoding": {
+                "x": {
+                    "field": "rate",
+                    "type": "quantitative",
+                    "scale": {"domain": [0, 1]},
+                    "axis": {
+                        "format": ".0%",
+                        "title": "pass rate",
+                        "values": [0, 0.25, 0.5, 0.75, 1],
+                    },
+                },
+            },
+        },
+    ]  # fmt: skip
+    overall = report.pass_rate.rate.value
+    if overall is not None:
+        layers.insert(
+            0,
+            {
+                "data": {"values": [{"rate": overall, "pass rate": words.percent(overall)}]},
+                "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY},
+                "encoding": {
+                    "x": {"field": "rate", "type": "quantitative"},
+                    "y": None,
+                    "tooltip": [{"field": "pass rate", "title": "all items"}],
+                },
+            },
+        )
+    return chart(
+        "groups",
+        f"Pass rate by {field}",
+        f"With {words.level(report.level)} intervals; the dashed line is the rate of all items."
+        f"{left} Select a point to list its items.",
+        40 + 34 * len(shown),
+        data={"values": values},
+        encoding={"y": y, "tooltip": tooltip},
+        layer=layers,
+    )

@@ -1,0 +1,319 @@
+"""What labels say of the judge, in sentences: findings, cautions, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.paper import words
+from llm_batch.records import Interval
+from llm_batch.reporting.judging.model import Calibration, Main, Reliability
+
+#: Fewer labels than this say little, whatever the interval looks like.
+FEW_LABELS = 50
+
+#: Below this the correction more than doubles every error.
+WEAK_JUDGE = 0.5
+
+_NAMES: dict[Main, str] = {
+    "ppi": "PPI++",
+    "rogan_gladen": "Rogan-Gladen",
+    "verdict": "weighted by verdict",
+    "labels": "the labels' own",
+}
+
+
+def basis(check: Calibration) -> str:
+    """How many labels there are, how their items were chosen and what was left out."""
+    chosen = {
+        "random": "said to be a random subset of this run",
+        "all": "which is every item with a verdict",
+        "verdict": _by_verdict(check),
+        "separate": "none of them part of this run",
+        "unknown": "and nothing says how they were chosen",
+    }[check.drawn]
+    if check.drawn == "random" and check.seed is not None:
+        chosen = f"drawn at random from this run by llmb label (seed {check.seed})"
+    text = f"{words.items(check.labelled)} labelled in {check.source}, {chosen}."
+    if check.separate and check.drawn != "separate":
+        text += f" {check.separate:,} of them are not part of this run."
+    return text
+
+
+def _by_verdict(check: Calibration) -> str:
+    """How items drawn within each verdict came to be known as such."""
+    counts = (
+        f"{check.both_pass + check.only_judge:,} the judge passed, "
+        f"{check.only_label + check.both_fail:,} it failed"
+    )
+    if check.noted == "verdict":
+        return f"drawn within each verdict by llmb label (seed {check.seed}): {counts}"
+    return f"{counts}, which is not how the run's verdicts are spread (p {_p(check.alike)})"
+
+
+def _p(value: float | None) -> str:
+    return "< 0.001" if value is None or value < 0.001 else f"= {value:.3f}"
+
+
+def finding(check: Calibration) -> str:
+    """Which rate to report and why, in a sentence or two; empty when there is none."""
+    corrected, raw = check.corrected, check.uncorrected
+    if corrected is None or corrected.value is None or raw.value is None:
+        return ""
+    figure = words.percent(corrected.value)
+    bounds = " (no interval)"
+    if corrected.low is not None:
+        bounds = f" ({words.level(corrected.level)} interval {words.percent_range(corrected)})"
+    points = 100 * (corrected.value - raw.value)
+    shift = "as the judge has it"
+    if abs(points) >= 0.05:
+        side = "above" if points > 0 else "below"
+        shift = f"{abs(points):.1f} points {side} the judge's own"
+    why = {
+        "ppi": "The labels are a random subset of this run, so PPI++ is legitimate and assumes "
+        "nothing about the judge",
+        "rogan_gladen": "Without a random subset of this run, Rogan-Gladen is legitimate, if the "
+        "judge errs here as it does on the labelled items",
+        "verdict": "The labels are not spread as the run's verdicts are, so each verdict's labels "
+        "get the weight it has in the run (Begg and Greenes 1983); right if they were drawn "
+        "blindly within each verdict",
+        "labels": "Every item has a label, so the labels' own rate needs no correction",
+        "": "",
+    }[check.main]
+    return f"{why}. Report {figure}{bounds}: {shift}."
+
+
+def headline_part(check: Calibration) -> str:
+    """The corrected rate for the headline; empty when there is none."""
+    corrected = check.corrected
+    if corrected is None or corrected.value is None or check.main == "":
+        return ""
+    bounds = "no interval"
+    if corrected.low is not None:
+        bounds = f"{words.level(corrected.level)} interval {words.percent_range(corrected)}"
+    return (
+        f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
+        f"{check.labelled:,} labels ({_NAMES[check.main]})"
+    )
+
+
+def methods(check: Calibration) -> Iterator[str]:
+    """What a paper says of the judge and the correction, a sentence each."""
+    rates = [
+        f"{name} {words.percent(rate.value)} [{words.percent_range(rate)}]"
+        for name, rate in (
+            ("agreement", check.agreement),
+            ("sensitivity", check.sensitivity),
+            ("specificity", check.specificity),
+        )
+        if rate.value is not None
+    ]
+    if check.kappa.value is not None:
+        rates.append(f"Cohen's kappa {words.number(check.kappa.value, 2)}")
+    if rates:
+        at_random = " a random subset of" if check.drawn == "random" else ""
+        if check.drawn == "verdict":
+            at_random = ", drawn within each verdict, of"
+        yield (
+            f"The judge was checked against people's labels of{at_random} "
+            f"{words.items(check.labelled)}: {', '.join(rates)}."
+        )
+    corrected = check.corrected
+    if corrected is not None and corrected.value is not None and corrected.low is not None:
+        how = {
+            "ppi": "by prediction-powered inference (PPI++)",
+            "rogan_gladen": "for sensitivity and specificity (Rogan-Gladen, interval of Lee et "
+            "al. 2025)",
+            "verdict": "by labels drawn within each verdict (Begg and Greenes 1983)",
+            "labels": "by labels of all items",
+            "": "",
+        }[check.main]
+        yield (
+            f"Corrected {how}, the pass rate is {words.percent(corrected.value)} "
+            f"[{words.percent_range(corrected)}]."
+        )
+
+
+def cautions(check: Calibration) -> Iterator[str]:
+    """What to keep in mind of the labels and the judge, most serious first."""
+    yield from _of_the_judge(check)
+    if check.drawn == "unknown":
+        yield (
+            f"Nothing says how the items labelled in {check.source} were chosen. If they are a "
+            "random subset of this run, say so with --labels-random: then PPI++ is legitimate. "
+            "If they were picked (hard ones, say), it is not."
+        )
+    if check.labelled < FEW_LABELS:
+        yield f"Only {words.items(check.labelled)} labelled{_gain(check)}."
+    yield from _left_out(check)
+
+
+def _of_the_judge(check: Calibration) -> Iterator[str]:
+    judge = check.youden
+    if check.drawn == "verdict" and check.noted == "random":
+        yield (
+            "The labels are said to be a random subset of this run and are not: the judge passed "
+            f"{words.percent(check.sample_share)} of them and "
+            f"{words.percent(check.uncorrected.value)} of the run (Fisher's exact test, "
+            f"p {_p(check.alike)}). PPI++ would be wrong; each verdict is weighted instead."
+        )
+    if check.clustered:
+        yield (
+            "With --cluster no corrected rate is told: corrections by labels take items for "
+            "themselves, and their intervals would be too narrow (84 % in place of 95 %, "
+            "simulated). Leave --cluster out to see them."
+        )
+    if check.swapped:
+        yield (
+            f"Labels and verdicts say the opposite: they agree on "
+            f"{words.percent(check.agreement.value)}, far less than chance would give. One of the "
+            "two may be swapped (1 for fail, or a score of which less is better). Nothing is "
+            "corrected until that is mended."
+        )
+        return
+    alone = _one_verdict(check)
+    if alone:
+        yield alone
+        return
+    if judge is None:
+        if check.agreement.n:
+            side = "passes" if check.both_pass + check.only_label else "fails"
+            unknown = "specificity" if side == "passes" else "sensitivity"
+            yield (
+                f"All labels are {side}, so the judge's {unknown} is unknown and its rate cannot "
+                "be corrected by Rogan-Gladen."
+            )
+    elif judge <= 0:
+        yield (
+            f"{'On these few labels the' if check.labelled < FEW_LABELS else 'The'} judge does no "
+            f"better than guessing (sensitivity + specificity - 1 = {words.number(judge, 2)}): no "
+            "correction can mend that. Trust the labels alone, or change the judge or its prompt."
+        )
+    elif judge < WEAK_JUDGE:
+        yield (
+            f"The judge is weak (sensitivity + specificity - 1 = {words.number(judge, 2)}): "
+            f"Rogan-Gladen multiplies every error by {words.number(1 / judge, 2)}."
+        )
+    if check.rogan_gladen_clipped or (check.ppi_clipped and check.main == "ppi"):
+        yield (
+            "A corrected rate came out below 0 or above 100 % and was put there: the judge passes "
+            "a share of this run that its errors on the labelled items do not allow. It may "
+            "judge these items differently."
+        )
+    if check.main == "ppi" and check.ppi_weight == 0 and judge is not None:
+        yield (
+            "The judge's verdicts say nothing about the labels, so the prediction-powered rate "
+            "is that of the labels alone."
+        )
+
+
+def _one_verdict(check: Calibration) -> str:
+    """What labels on one verdict alone can say; empty where both were labelled."""
+    passes, fails = check.both_pass + check.only_judge, check.only_label + check.both_fail
+    share = check.uncorrected.value
+    if check.drawn != "verdict" or share is None or (passes and fails):
+        return ""
+    right, n, kind = (
+        (check.both_pass, passes, "passes") if passes else (check.both_fail, fails, "fails")
+    )
+    least = share * right / n if passes else 0.0
+    most = least + 1 - share if passes else share + (1 - share) * (1 - right / n)
+    other = "fails" if passes else "passes"
+    return (
+        f"Only items that the judge {'passed' if passes else 'failed'} are labelled: {right:,} of "
+        f"{n:,} {kind} are right, and nothing is known of its {other}. The true rate may be "
+        f"anything from {words.percent(least)} to {words.percent(most)}; `llmb label --by-verdict` "
+        "draws both."
+    )
+
+
+def _gain(check: Calibration) -> str:
+    """What more labels would give, as the end of a sentence; empty when it cannot be said."""
+    target = next((step for step in check.plan if step.labels == check.worth), None)
+    margin = half_width(check.corrected)
+    if target is None or target.labels <= check.labelled or margin is None:
+        return ": intervals are wide and rough"
+    more = target.labels - check.labelled
+    return (
+        f", so the corrected rate is known to ±{words.number(100 * margin, 2)} points only; "
+        f"{more:,} more would give about ±{words.number(100 * target.margin, 2)}"
+    )
+
+
+def _left_out(check: Calibration) -> Iterator[str]:
+    if check.unmatched:
+        named = ", ".join(repr(words.clean(item, 40)) for item in check.unmatched_ids)
+        rest = ", …" if check.unmatched > len(check.unmatched_ids) else ""
+        yield (
+            f"{check.unmatched:,} labelled {_ids(check.unmatched)} not in the results and left "
+            f"out: {named}{rest}."
+        )
+    if check.unjudged:
+        yield (
+            f"{words.items(check.unjudged)} labelled without a verdict of the judge, and left out."
+        )
+    if check.skipped:
+        yield (
+            f"{words.items(check.skipped)} without a label, because it was skipped"
+            f"{' or people were split evenly' if check.raters else ''}: the corrected rate speaks "
+            "for items that people can decide."
+        )
+    if check.repeated:
+        yield f"{check.repeated:,} rows of the labels repeat one given before."
+    if check.unreadable:
+        yield f"{words.items(check.unreadable)} left out: what the field holds is no label."
+
+
+def _ids(n: int) -> str:
+    return "id is" if n == 1 else "ids are"
+
+
+def half_width(interval: Interval | None) -> float | None:
+    """Half the width of an interval; ``None`` without bounds."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return (interval.high - interval.low) / 2
+
+
+def labels_to_make(check: Calibration, results: str) -> str:
+    """The labels to make next, as a sentence with a command; empty when enough are there."""
+    target = next((step for step in check.plan if step.labels == check.worth), None)
+    margin = half_width(check.corrected)
+    if target is None or margin is None or check.drawn in ("all", "separate"):
+        return ""
+    if target.labels <= check.labelled or target.margin > 0.8 * margin:
+        return ""
+    return (
+        f"Label {target.labels - check.labelled:,} more to know the corrected rate to within "
+        f"{words.number(100 * target.margin, 2)} points (now "
+        f"{words.number(100 * margin, 2)}): `llmb label {words.clean(results)} "
+        f"--n {target.labels}`."
+    )
+
+
+def strength(alpha: float) -> str:
+    """How Krippendorff (2004, p. 241) would have an alpha read."""
+    if alpha >= 0.8:
+        return "reliable by Krippendorff's rule (0.8 or more)"
+    if alpha >= 2 / 3:
+        return "enough for tentative conclusions only (Krippendorff: 0.667 to 0.8)"
+    return "too low to rely on (Krippendorff: below 0.667)"
+
+
+def agreement_of(check: Reliability) -> str:
+    """Alpha in a sentence."""
+    alpha = check.alpha
+    if alpha.value is None:
+        return (
+            "Krippendorff's alpha is undefined: "
+            + ("all ratings are the same." if check.items else "no item has two ratings.")
+        )  # fmt: skip
+    bounds = ""
+    if alpha.low is not None and alpha.high is not None:
+        bounds = (
+            f" ({words.level(alpha.level)} interval {words.number(alpha.low, 2)} to "
+            f"{words.number(alpha.high, 2)})"
+        )
+    return (
+        f"Krippendorff's alpha {words.number(alpha.value, 2)}{bounds}, {check.scale} scale: "
+        f"{strength(alpha.value)}."
+    )

@@ -1,0 +1,441 @@
+"""Results lines in, a batch at a time, in one pass over the file.
+
+What is skipped costs a third of what is decoded, and a member of a struct costs half of an entry
+of a dict. So of an item's fields and outputs a line has those that are asked for, and it has one
+member for each step of the chain.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.records import SCHEMA, without_mark
+
+#: A line longer than so many bytes is damaged: no answer that a run keeps is as long.
+LONGEST_LINE = 64 << 20
+
+#: What stands for such a line.
+TOO_LONG = b"a line that was too long\n"
+
+#: What is nested deeper is damaged too; a value that was read can be written and compared.
+DEEPEST = 100
+
+# Nobody is paid to be asked and no clock runs backwards. Far beyond any bill or clock, and far
+# below where a sum of squares overflows.
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file without its mark, and `TOO_LONG` in place of each that is; no JSON."""
+    while line := without_mark(file.readline(LONGEST_LINE)):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE)
+            line = TOO_LONG
+        yield line
+
+
+def too_deep(*values: Any) -> bool:
+    """Whether any of some values is nested deeper than `DEEPEST`."""
+    level: list[Any] = [value for value in values if isinstance(value, dict | list)]
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
+class StepUsage(msgspec.Struct, gc=False):
+    """Tokens of one step of one item."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
+
+
+class NoSteps(msgspec.Struct, gc=False, frozen=True):
+    """The steps of a line that no step was called for."""
+
+
+class BySteps(msgspec.Struct, gc=False):
+    """``usage`` or ``attempts`` of a line; its sums are made again from the steps."""
+
+    steps: Any = NoSteps()
+
+
+class CostBySteps(msgspec.Struct, gc=False):
+    """``cost`` of a line; ``None`` where a price is unknown, or nothing was reported."""
+
+    total: Amount | None = None
+    reported: Amount | None = None
+    listed: Amount | None = None
+    steps: Any = NoSteps()
+
+
+class TimeBySteps(msgspec.Struct, gc=False):
+    """``latency_seconds`` of a line."""
+
+    total: Amount = 0.0
+    steps: Any = NoSteps()
+
+
+class Line(msgspec.Struct, gc=False, kw_only=True):
+    """A results line as far as a report reads it; `llm_batch.record.results` has the layout.
+
+    ``fields`` and ``outputs`` are read through the getters that `line_type` gives, and what
+    stands by steps through those of `steps_of`. A step that was not called has no usage and no
+    latency, and 0 for its cost and attempts.
+    """
+
+    schema: Annotated[int, msgspec.Meta(le=SCHEMA)] = SCHEMA
+    id: str
+    status: str
+    error: str = ""
+    fields: Any = None
+    outputs: Any = None
+    score: float | None = None
+    passed: bool | None = None
+    stratum: str = ""
+    usage: BySteps = msgspec.field(default_factory=BySteps)
+    cost: CostBySteps = msgspec.field(default_factory=CostBySteps)
+    latency_seconds: TimeBySteps = msgspec.field(default_factory=TimeBySteps)
+    attempts: BySteps = msgspec.field(default_factory=BySteps)
+    worst_case: bool = False
+    simulated: bool = False
+
+
+Getter = Callable[[Line], Any]
+
+
+def line_type(
+    fields: Sequence[str], outputs: Sequence[str], steps: Sequence[str]
+) -> tuple[type[Line], list[Getter], list[Getter]]:
+    """A type of lines, and the getters of the fields and outputs asked for.
+
+    Args:
+        fields: Names of the item's fields; an empty one stands for nothing and gives ``None``.
+        outputs: Names of steps whose output is wanted, likewise.
+        steps: Names of all steps; a line with another step does not decode.
+    """
+    field_type, field_getters = _members("fields", fields)
+    output_type, output_getters = _members("outputs", outputs)
+    made: Any = msgspec.defstruct(
+        "Line",
+        [
+            ("schema", Annotated[int, msgspec.Meta(le=SCHEMA)]),
+            ("fields", field_type),
+            ("outputs", output_type),
+            _by_steps("usage", BySteps, StepUsage | None, None, steps),
+            _by_steps("cost", CostBySteps, Amount | None, 0.0, steps),
+            _by_steps("latency_seconds", TimeBySteps, Amount | None, None, steps),
+            _by_steps("attempts", BySteps, Count, 0, steps),
+        ],
+        bases=(Line,),
+        gc=False,
+        kw_only=True,
+    )
+    return made, field_getters, output_getters
+
+
+def steps_of(lines: Sequence[Line]) -> list[tuple[str, Callable[[Any], Any]]]:
+    """The name of each step, and how to get what is its own from ``line.usage.steps`` and others.
+
+    All lines must be of one type, as those of a batch are.
+    """
+    if not lines:
+        return []
+    kind = type(lines[0].usage.steps)
+    names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+    return [(name, attrgetter(slot)) for name, slot in names]
+
+
+def _by_steps(
+    name: str, base: type, kind: Any, default: Any, steps: Sequence[str]
+) -> tuple[str, Any, Any]:
+    """A member of a line that has a member for each step."""
+    by_step = msgspec.defstruct(
+        "Steps",
+        [(f"step_{i}", kind, default) for i in range(len(steps))],
+        rename={f"step_{i}": step for i, step in enumerate(steps)},
+        gc=False,
+        forbid_unknown_fields=True,
+    )
+    made = msgspec.defstruct(
+        name, [("steps", by_step, msgspec.field(default_factory=by_step))], bases=(base,), gc=False
+    )
+    return name, made, msgspec.field(default_factory=made)
+
+
+def _members(attribute: str, names: Sequence[str]) -> tuple[Any, list[Getter]]:
+    """A type with the named members of an object, and how to get each from a line."""
+    slots = {name: f"member_{i}" for i, name in enumerate(dict.fromkeys(names)) if name}
+    try:
+        kind: Any = msgspec.defstruct(
+            attribute.title(),
+            [(slot, Any, None) for slot in slots.values()],
+            rename={slot: name for name, slot in slots.items()},
+            gc=False,
+        )
+    except ValueError:  # msgspec takes no name with quotes, backslashes or control characters
+        return dict[str, Any], [partial(_from_dict, attribute, name) for name in names]
+    return kind, [attrgetter(f"{attribute}.{slots[name]}") if name else _nothing for name in names]
+
+
+def _nothing(line: Line) -> None:
+    return None
+
+
+def _from_dict(attribute: str, name: str, line: Line) -> Any:
+    return getattr(line, attribute).get(name)
+
+
+__all__ = ["Getter", "Head", "Line", "ResultsFile"]
+
+_BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
+_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Steps(msgspec.Struct):
+    steps: dict[str, Any] = {}
+
+
+class Head(msgspec.Struct):
+    """A line at the start of the file, with all its fields and outputs."""
+
+    fields: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    stratum: str = ""
+    passed: bool | None = None
+    usage: _Steps = msgspec.field(default_factory=_Steps)
+
+
+_head = msgspec.json.Decoder(Head).decode
+
+
+class ResultsFile:
+    """A results file or a part of one, read once from start to end.
+
+    Args:
+        path: The file, or ``-`` for standard input.
+        start: Byte to begin at, the first one of a line.
+        end: Byte to end before, likewise; ``None`` for the end of the file.
+
+    Attributes:
+        name: What to call it in messages.
+        path: Where it is; ``None`` for standard input.
+        torn: After reading: whether the last line was cut off and left out.
+
+    Raises:
+        OutputError: The file is missing or cannot be read.
+    """
+
+    def __init__(self, path: str | Path, start: int = 0, end: int | None = None) -> None:
+        self.name = "standard input" if str(path) == "-" else str(path)
+        self.path = None if str(path) == "-" else Path(path)
+        self.torn = False
+        self._file: IO[bytes] = _open(path)
+        if start:
+            self._file.seek(start)
+        self._left = sys.maxsize if end is None else end - start
+        self._buffer = bytearray(_BATCH_BYTES)
+        self._cut = b""
+        self._steps: dict[str, None] = {}
+        self._before = 0  # lines before those in the buffer
+        self._decoder: msgspec.json.Decoder[Any]
+        self._first = self._read()
+        if mark := len(self._first) - len(without_mark(bytes(self._first))):
+            self._first[:mark] = b" " * mark  # offsets and line numbers stay as they are
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
+
+    def head(self) -> list[Head]:
+        """The lines at the start of the file that can be read, a few hundred."""
+        lines = []
+        for raw in bytes(self._first).split(b"\n"):
+            try:
+                lines.append(_head(raw))
+            except UNREADABLE:
+                continue  # reading all of it will name the line
+        return lines
+
+    def batches(
+        self, fields: Sequence[str], outputs: Sequence[str]
+    ) -> tuple[Iterator[list[Line]], list[Getter], list[Getter]]:
+        """All lines, some at a time, and the getters of the fields and outputs asked for.
+
+        The lines of a batch are of one type; a step first met in a later batch makes it another.
+
+        Raises:
+            OutputError: While iterating: a line is not a result, or is of a newer schema.
+        """
+        self._steps = dict.fromkeys(
+            step for line in self.head() for step in line.usage.steps if _STEP_NAME.fullmatch(step)
+        )
+
+        def prepare() -> tuple[list[Getter], list[Getter]]:
+            kind, *getters = line_type(fields, outputs, list(self._steps))
+            self._decoder = msgspec.json.Decoder(kind)
+            return getters[0], getters[1]
+
+        field_getters, output_getters = prepare()
+        return self._batches(prepare), field_getters, output_getters
+
+    def _batches(self, prepare: Callable[[], object]) -> Iterator[list[Line]]:
+        raw = self._first
+        while raw:
+            try:
+                yield self._decoder.decode_lines(raw)
+            except UNREADABLE:
+                copy = bytes(raw)
+                if self._finds_steps(copy):
+                    prepare()
+                yield self._one_by_one(copy, self._before)
+            self._before += self._buffer.count(b"\n", 0, len(raw))
+            raw = self._read()
+
+    def _finds_steps(self, raw: bytes) -> bool:
+        """Whether lines name steps that were not known; from now on they are."""
+        known = len(self._steps)
+        for line in raw.split(b"\n"):
+            try:
+                steps = _head(line).usage.steps
+            except UNREADABLE:
+                continue
+            self._steps.update(dict.fromkeys(step for step in steps if _STEP_NAME.fullmatch(step)))
+        return len(self._steps) > known
+
+    def _one_by_one(self, raw: bytes, before: int) -> list[Line]:
+        """The same lines, to find the one that is wrong."""
+        lines = []
+        for number, line in enumerate(raw.split(b"\n"), before + 1):
+            if not line or line.isspace():
+                continue
+            try:
+                lines.append(self._decoder.decode(line))
+            except UNREADABLE as error:
+                if raw.endswith(line) and _is_cut(line):
+                    self.torn = True
+                    break
+                raise self._explained(line, number, error) from error
+        return lines
+
+    def _read(self) -> memoryview:
+        """Whole lines, some 256 KB of them; empty at the end.
+
+        They stand in one buffer that is used again: what is returned holds until the next call.
+        """
+        held = len(self._cut)
+        self._buffer[:held] = self._cut
+        self._cut, end = b"", 0
+        try:
+            while not end:
+                if held == len(self._buffer):  # a line longer than that
+                    if held >= LONGEST_LINE:
+                        self.close()
+                        raise OutputError(
+                            f"{self.name}, line {self._before + 1} is longer than "
+                            f"{LONGEST_LINE >> 20} MB: no run writes such a line",
+                            "the same llmb run command writes the file again from its journal",
+                        )
+                    self._buffer = self._buffer + bytes(held)
+                with memoryview(self._buffer) as free:
+                    n = self._file.readinto(free[held : held + self._left])  # type: ignore[attr-defined]
+                self._left -= n
+                end = self._buffer.rfind(b"\n", held, held + n) + 1 if n else held
+                held += n
+                if not n:
+                    break
+        except OSError as error:
+            raise OutputError(f"cannot read {self.name}: {error.strerror or error}") from error
+        self._cut = bytes(self._buffer[end:held])
+        return memoryview(self._buffer)[:end]
+
+    def _explained(self, raw: bytes, number: int, error: Exception) -> OutputError:
+        keys = _keys(raw)
+        if isinstance(keys.get("schema"), int) and keys["schema"] > SCHEMA:
+            return self._newer()
+        if number == 1 and (self.name.endswith(".calls.jsonl") or "completion" in keys):
+            results = self.name.removesuffix(".calls.jsonl") + ".jsonl"
+            return OutputError(
+                f"{self.name} is the journal of a run, not its results",
+                f"report on the file beside it: llmb report {results}",
+            )
+        if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
+            return OutputError(
+                f"{self.name} is not a results file: its first line has no status",
+                "report on what llmb run wrote, or name the field with the score: "
+                f"llmb report {self.name} --score FIELD",
+            )
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return OutputError(
+            f"{self.name}, line {number} is not a result: {reason}",
+            "the same llmb run command writes the file again from its journal",
+        )
+
+    def _newer(self) -> OutputError:
+        return OutputError(
+            f"{self.name} was written by a newer llm_batch: this one reads schema {SCHEMA}",
+            "upgrade llm_batch and report again",
+        )
+
+
+def _open(path: str | Path) -> IO[bytes]:
+    if str(path) == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        journal = Path(path).with_suffix(".calls.jsonl")
+        if journal.is_file():
+            raise OutputError(
+                f"{path} is not written yet: its run was cut off (the journal {journal} is there)",
+                "run the same llmb run command again; it pays for nothing twice",
+            ) from None
+        raise OutputError(f"no results file {str(path)!r}", "llmb run writes it") from None
+    except IsADirectoryError:
+        raise OutputError(
+            f"{path} is a directory", f"name the file in it: llmb report {path}/results.jsonl"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _keys(raw: bytes) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        schema = value.get("schema")
+        return {**value, "schema": msgspec.json.decode(schema) if schema else None}
+    except UNREADABLE:
+        return {}
+
+
+def _is_cut(raw: bytes) -> bool:
+    """Whether a line is no whole JSON value, as when the writer was killed within it."""
+    try:
+        msgspec.json.decode(raw)
+    except UNREADABLE:
+        return raw.lstrip().startswith(b"{")
+    return False

@@ -1,0 +1,555 @@
+"""What a report holds: numbers and texts, nothing to compute and nothing to draw.
+
+Every format shows this one tree, and the JSON format is this tree: a name here is a key there.
+Rates and shares are fractions of one, money is USD, times are seconds, scores are in their own
+unit. What is not known or cannot be computed is ``None``, never 0 and never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_batch.records import Interval, Usage
+from llm_batch.reporting.judging.model import Calibration, Reliability
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpending:
+    """What the calls of one step to one model took, whichever results they ended in.
+
+    Attributes:
+        step: The step.
+        model: The model, as the config named it when the call was made.
+        calls: Requests with all their attempts; the journal has a line for each.
+        answered: Those that were answered.
+        attempts: Sends.
+        usage: Tokens of the answers.
+        cost: USD; ``None`` when the price of any of it is unknown.
+        known_cost: USD of the part whose price is known.
+    """
+
+    step: str
+    model: str
+    calls: int
+    answered: int
+    attempts: int
+    usage: Usage
+    cost: float | None
+    known_cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSpending:
+    """Every call that was ever made for a results file, and what was paid in vain.
+
+    Attributes:
+        calls: Calls in the journal.
+        cost: USD of all of them; ``None`` when the price of any is unknown.
+        beside_results: USD of calls that no result rests on, such as answers to an earlier
+            prompt; ``None`` when a price is unknown.
+        failed_calls: Calls that ended without an answer.
+        failed_cost: USD booked for those, an upper bound: their attempts may have been billed.
+        replaced_calls: Answers that a later one took the place of: asked again because they
+            could not be read, or because the prompt, the model or a parameter changed.
+        replaced_cost: USD of those.
+        retry_cost: USD booked, as an upper bound, for failed attempts of calls that were answered
+            in the end: what was booked beyond the list price of the answer. ``None`` when a price
+            is unknown.
+        failed_seconds: Seconds that failed attempts took, added up over all threads.
+        models: By step and model.
+    """
+
+    calls: int
+    cost: float | None
+    beside_results: float | None
+    failed_calls: int
+    failed_cost: float
+    replaced_calls: int
+    replaced_cost: float
+    retry_cost: float | None
+    failed_seconds: float
+    models: tuple[ModelSpending, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostBreakdown:
+    """Where the money of a run went.
+
+    Prices are list prices of plain requests: those the run recorded in its manifest.
+
+    Attributes:
+        failed_items: Items without a result, for which something was called.
+        failed_cost: USD of those; ``None`` when the price of any is unknown.
+        sent_again: Sends beyond the first for an item in a step: retries and re-asks.
+        sent_again_share: Their share of all sends; ``None`` without any.
+        cached_share: Share of input tokens that came from the provider's cache; ``None`` without
+            input.
+        cache_saved: USD that reading from the cache saved, less what writing to it cost more;
+            ``None`` when a price is unknown, or where no token was cached.
+        reasoning_share: Share of output tokens that were reasoning; ``None`` without output.
+        reasoning_cost: USD of the reasoning at the price of output.
+        list_cost: USD of all counted tokens at list price; ``None`` when a price is unknown.
+        list_cost_now: The same at the prices of the table that is installed now; ``None`` when
+            that is the run's own table, or the prices came from the config.
+        prices_now: Which table that is; empty without one.
+        journal: All calls; ``None`` when the journal was not read.
+    """
+
+    failed_items: int
+    failed_cost: float | None
+    sent_again: int
+    sent_again_share: float | None
+    cached_share: float | None
+    cache_saved: float | None
+    reasoning_share: float | None
+    reasoning_cost: float | None
+    list_cost: float | None
+    list_cost_now: float | None
+    prices_now: str
+    journal: JournalSpending | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast something went, beside its limit; all per minute.
+
+    Attributes:
+        mean: Over the whole run, pauses between sessions left out.
+        busiest: Most in any 60 seconds; all of it in a run that was shorter.
+        limit: The limit that was set; ``None`` when none is known.
+        use: ``busiest / limit``.
+    """
+
+    mean: float
+    busiest: float
+    limit: float | None
+    use: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTimeline:
+    """The requests of one model over time.
+
+    Each of the series has a number for each bin of the timeline. A request counts when it is
+    sent, and its tokens (input and output) and cost count then too.
+
+    Attributes:
+        model: The model, as the config names it.
+        sent: Requests sent, retries included.
+        requests: Their pace.
+        tokens: The pace of the tokens of answered requests.
+        refused: Requests refused because of a rate limit (HTTP 429).
+        paused_seconds: How long at least one refused request waited to be sent again.
+        errors: How many attempts failed, by kind.
+        bin_sent: Requests sent.
+        bin_tokens: Tokens of those that were answered.
+        bin_cost: USD of those.
+        bin_retried: Of the requests sent, those sent again after a failure.
+        bin_refused: Refusals, at the time they came.
+    """
+
+    model: str
+    sent: int
+    requests: Pace
+    tokens: Pace
+    refused: int
+    paused_seconds: float
+    errors: dict[str, int]
+    bin_sent: tuple[int, ...]
+    bin_tokens: tuple[int, ...]
+    bin_cost: tuple[float, ...]
+    bin_retried: tuple[int, ...]
+    bin_refused: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A run from its first request to its last answer.
+
+    Attributes:
+        started_at: When the first request was sent, seconds since 1970-01-01 UTC.
+        seconds: From then to the last answer, pauses between sessions left out.
+        sessions: Stretches of work; between two of them nothing was under way for five minutes
+            or more.
+        idle_seconds: Those pauses, added up.
+        bin_seconds: Width of each bin; the first begins with the first request.
+        models: By model, in the order of the first request.
+    """
+
+    started_at: float
+    seconds: float
+    sessions: int
+    idle_seconds: float
+    bin_seconds: float
+    models: tuple[ModelTimeline, ...]
+
+
+#: Version of the layout of ``llmb report --format json``.
+REPORT_SCHEMA = 2
+
+#: What an interval speaks of when it looks beyond the dataset.
+FUTURE = "future items like these"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Fields to read of a file that llmb did not write; a dot leads into an object.
+
+    Attributes:
+        score: The field with the score: a number, or a word for pass or fail.
+        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
+            or ``doc_id``, or else the number of the row.
+        category: The field to group by; empty for none.
+        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
+            passes.
+        pass_words: Words that pass, where the scores are words; all others then fail.
+        where: Fields and their values in the rows to read; empty for all rows.
+        delimiter: Between the cells of a CSV; found where empty.
+        encoding: Of a text file, likewise.
+    """
+
+    score: str
+    id: str = ""
+    category: str = ""
+    pass_at: float | None = None
+    pass_words: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run the results came from; empty texts and ``None`` where no manifest says.
+
+    Attributes:
+        id: The run's id.
+        created_at: When it was first started, ISO 8601, UTC.
+        status: ``done``, ``running``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        engine: What moved the requests.
+        models: By step name, in the order of the chain.
+        judge: Name of the step the score comes from; empty without one.
+        calls: Calls made, those of earlier sessions included.
+        seconds: Wall time, summed over the sessions.
+        expected_seconds: Wall time as it was estimated before the run.
+        simulated: True when the fake provider answered any of it.
+    """
+
+    id: str
+    created_at: str
+    status: str
+    engine: str
+    models: Mapping[str, str]
+    judge: str
+    calls: int | None
+    seconds: float | None
+    expected_seconds: Range | None
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How much of the dataset the results cover.
+
+    Attributes:
+        population: Items in the dataset; ``None`` when unknown.
+        planned: Items the sample was to have; ``None`` when unknown.
+        read: Items in the results file, failed ones included.
+        ok: Those whose chain came to its end.
+        scored: Those with a score.
+        coverage: ``scored / planned``; of the items read when the plan is unknown.
+        duplicates: Lines left out because their id had been seen before.
+    """
+
+    population: int | None
+    planned: int | None
+    read: int
+    ok: int
+    scored: int
+    coverage: float | None
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Items of one status: ``ok`` or a kind of failure, with the first of them as an example."""
+
+    kind: str
+    n: int
+    example_id: str
+    example_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassRate:
+    """How many items pass, and what that says.
+
+    Attributes:
+        pass_at: The least score that passes; ``None`` when unknown.
+        passed: Items that passed.
+        rate: Among items with a verdict, bounded for items like these, and where more than 2 %
+            of verdicts are missing whatever these would have been.
+        estimand: What the bounds speak of, in words.
+        dataset: The same rate bounded for the dataset alone, where the items are 5 % of it or
+            more.
+        bound: The exact one-sided bound for items like these, given when all passed or all
+            failed.
+        missing: Items that were played and have no verdict.
+        least: The rate if every missing verdict were a fail.
+        most: The rate if every missing verdict were a pass.
+        unweighted: The rate without weights, given when ``rate`` is weighted because strata were
+            drawn out of proportion.
+        clusters: How many clusters the items come in, where a field for them was named.
+        design_effect: By how much their likeness multiplies the variance.
+    """
+
+    pass_at: float | None
+    passed: int
+    rate: Interval
+    estimand: str
+    dataset: Interval | None
+    bound: Interval | None
+    missing: int
+    least: float | None
+    most: float | None
+    unweighted: Interval | None = None
+    clusters: int | None = None
+    design_effect: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Scores from ``low`` to below ``high`` (the last bin includes it); equal for one value."""
+
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores as numbers, in their own unit.
+
+    Attributes:
+        mean: Bounded for items like these.
+        estimand: What the bounds speak of, in words.
+        dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
+            more and each has a score.
+        sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
+        median: The 50 % quantile, type 7.
+        min: The least score.
+        max: The greatest score.
+        distribution: Every value with its count, or ten bins when there are many values.
+        excluded: Scores left out because they are beyond 1e100.
+        unweighted: The mean without weights, given when ``mean`` is weighted because strata were
+            drawn out of proportion.
+    """
+
+    mean: Interval
+    estimand: str
+    dataset: Interval | None
+    sd: float | None
+    median: float | None
+    min: float | None
+    max: float | None
+    distribution: tuple[Bin, ...]
+    excluded: int
+    unweighted: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The items that share one value of the grouping field.
+
+    ``n`` counts the items read and ``population`` those in the dataset, when that is known.
+    ``pass_rate`` is over items with a verdict, ``mean_score`` over items with a score.
+    ``difference`` is its pass rate minus that of all other items (Newcombe), ``p_value`` that of
+    no difference (Fisher's exact test, mid-p; ``None`` for fewer than five items) and
+    ``p_adjusted`` the same after Holm's correction over the groups.
+    """
+
+    name: str
+    population: int | None
+    n: int
+    scored: int
+    passed: int
+    pass_rate: Interval
+    mean_score: float | None
+    difference: Interval | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The results by a field of the items, largest group first."""
+
+    field: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A figure as it was estimated before the run."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What was estimated before the run, for one step or in all; ``cost`` ``None``: no price."""
+
+    calls: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Range | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one step took, or all of them together.
+
+    Attributes:
+        step: The step's name; ``total`` for all.
+        items: Items for which it was called.
+        attempts: Sends, re-asks and retries included.
+        usage: Tokens as the provider counted them; input includes cached, output reasoning.
+        cost: USD; ``None`` when the price of any of it is unknown.
+        known_cost: USD of the part whose price is known.
+        unpriced: Items whose cost is unknown.
+        latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
+        latency_p95: The 95 % quantile of the same.
+        latency_p99: The 99 % quantile of the same.
+        latency_tails: Both with their bounds, from order statistics.
+        latency_median: The median with its bounds, from order statistics.
+        estimate: What had been estimated; ``None`` without a manifest.
+    """
+
+    step: str
+    items: int
+    attempts: int
+    usage: Usage
+    cost: float | None
+    known_cost: float
+    unpriced: int
+    latency_p50: float | None
+    latency_p95: float | None
+    latency_p99: float | None
+    latency_tails: tuple[Interval, Interval]
+    latency_median: Interval
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the run's cost means per item and for the whole dataset; USD.
+
+    Attributes:
+        per_item: Cost by items read; ``None`` when a price is unknown.
+        per_passed: Cost by items that passed.
+        whole_dataset: What all items of the dataset would cost in all, from the items read
+            (t interval, finite population); ``None`` when the size or a price is unknown.
+        worst_case_items: Items whose cost includes an upper bound in place of a bill.
+        reported: What the provider said its answers cost; ``None`` when it said nothing. For each
+            answer the larger of that and ours is booked.
+        listed: Those same answers at our prices; ``None`` also when one of these is unknown.
+    """
+
+    per_item: float | None
+    per_passed: float | None
+    whole_dataset: Interval | None
+    worst_case_items: int
+    reported: float | None = None
+    listed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCheck:
+    """The judge's verdicts beside a string match: is the reference found in the answer?
+
+    A match is a hint and no person's label: it misses right answers in other words and accepts
+    wrong ones that mention the reference.
+
+    Attributes:
+        reference: The field with the reference.
+        step: The step whose output is searched.
+        found_passed: Reference found, judge passes.
+        found_failed: Reference found, judge fails.
+        absent_passed: Reference not found, judge passes.
+        absent_failed: Reference not found, judge fails.
+        unchecked: Items with a verdict left out: no reference, no text, or a reference too long
+            to be looked for word for word.
+        agreement: Share of items on which both say the same.
+        sensitivity: Share of items with a match that the judge passes.
+        specificity: Share of items without a match that the judge fails.
+        kappa: Cohen's kappa; ``None`` value where it is undefined.
+        kappa_standard_error: Its standard error.
+    """
+
+    reference: str
+    step: str
+    found_passed: int
+    found_failed: int
+    absent_passed: int
+    absent_failed: int
+    unchecked: int
+    agreement: Interval
+    sensitivity: Interval
+    specificity: Interval
+    kappa: Interval
+    kappa_standard_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything there is to say about one results file.
+
+    Attributes:
+        schema: Version of this layout.
+        path: The results file as it was named.
+        headline: The finding in one sentence.
+        level: Confidence level of all intervals.
+        run: Where the results came from.
+        items: How much they cover.
+        statuses: ``ok`` first, then failures by frequency.
+        pass_rate: Who passes.
+        scores: The scores as numbers.
+        groups: By a field of the items; ``None`` without one.
+        steps: Tokens, cost and latency by step, in the order of the chain.
+        total: The same for all steps together.
+        money: Cost per item and for the whole dataset.
+        judge_check: Verdicts beside a string match; ``None`` without references or verdicts.
+        warnings: What to keep in mind, one sentence or two each.
+        next_steps: What to do next, one sentence each.
+        columns: How a file that llmb did not write was read; ``None`` for results of a run.
+        breakdown: Where the money went; ``None`` for a file that llmb did not write.
+        timeline: The pace over time; ``None`` unless the journal was read.
+        calibration: The judge beside people's labels, and rates corrected by them; ``None``
+            without labels.
+        judges: How far several judges agree; ``None`` unless some were named.
+    """
+
+    schema: int
+    path: str
+    headline: str
+    level: float
+    run: Run
+    items: Items
+    statuses: tuple[Status, ...]
+    pass_rate: PassRate
+    scores: Scores
+    groups: Groups | None
+    steps: tuple[Spending, ...]
+    total: Spending
+    money: Money
+    judge_check: JudgeCheck | None
+    warnings: tuple[str, ...]
+    next_steps: tuple[str, ...]
+    columns: Columns | None = None
+    breakdown: CostBreakdown | None = None
+    timeline: Timeline | None = None
+    calibration: Calibration | None = None
+    judges: Reliability | None = None

@@ -1,0 +1,327 @@
+"""Rates and means with their bounds: the choice among intervals, by how the items were drawn."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from llm_batch.records import Interval
+from llm_batch.reporting.counted import Asked, Counted
+from llm_batch.reporting.manifest import Manifest
+from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
+from llm_batch.reporting.tally import GroupCount, GroupTally
+from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wants_bootstrap
+from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference
+from llm_batch.stats.hypergeometric import hypergeometric
+from llm_batch.stats.interval import (
+    ALL_SCORED,
+    WHATEVER_MISSING,
+    clopper_pearson,
+    mean_and_sd,
+    mean_on_scale,
+    mean_t,
+    missing_bounds,
+    missing_interval,
+    one_sided_bound,
+    quantile,
+    wilson,
+    wilson_finite,
+)
+from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate
+
+#: Below this share of the dataset, the finite population changes nothing worth a word.
+FINITE_SHARE = 0.05
+
+#: A group of fewer items, or of items worth fewer, is not tested against the rest.
+LEAST_IN_GROUP = 5
+
+_MANY_VALUES = 12
+_BINS = 10
+_MANY_TO_SORT = 50_000
+
+
+#: Above this share of missing verdicts the interval has to hold whatever they would have been.
+MISSING_SHARE = 0.02
+
+
+def _finite(read: int, population: int | None) -> int | None:
+    """The population that items played are so large a part of that it has bounds of its own."""
+    return population if population is not None and read > FINITE_SHARE * population else None
+
+
+def _estimand(read: int, population: int | None) -> str:
+    """What the first bounds speak of."""
+    if population is None or _finite(read, population):
+        return FUTURE
+    return f"this dataset of {population:,} items, and {FUTURE}"
+
+
+def _rate(passed: int, n: int, asked: Asked) -> Interval:
+    return (clopper_pearson if asked.exact else wilson)(passed, n, asked.level)
+
+
+def pass_rate(
+    manifest: Manifest, counted: Counted, population: int | None, asked: Asked
+) -> PassRate:
+    """Who passes, with bounds that fit how the items were drawn and what is missing."""
+    tally, level = counted.tally, asked.level
+    passed, n = tally.passed, tally.verdicts
+    pass_at = manifest.config.score.pass_at if manifest.config.score else None
+    missing = tally.read - n if n or pass_at is not None else 0
+    bound = None
+    if n and passed in (0, n):
+        bound = one_sided_bound(passed, n, "upper" if passed == 0 else "lower", level)
+    possible = missing_bounds(passed, n, missing) or (None, None)
+    finite = _finite(n + missing, population)
+    plain = rate = _rate(passed, n, asked)
+    dataset = None
+    if finite is not None and n and not missing:
+        dataset = (hypergeometric if asked.exact else wilson_finite)(passed, n, finite, level)
+    strata = drawn_by_strata(manifest, counted.strata)
+    weighted = strata is not None and n > 0 and not (asked.exact and strata.proportional)
+    clusters = counted.clusters.rate(level) if counted.clusters is not None else None
+    if clusters is not None:
+        rate, dataset, bound = clusters.mean, None, None
+    elif strata is not None and weighted:
+        verdicts = [each.verdicts for each in strata.each]
+        rate = stratified_rate(verdicts, level, future=True)
+        dataset = stratified_rate(verdicts, level) if finite is not None else None
+    if n and missing:
+        holding = _whatever_missing(
+            counted, strata if weighted else None, rate, missing, finite, level
+        )
+        rate = holding[0] if missing > MISSING_SHARE * (n + missing) else rate
+        dataset = holding[1] if clusters is None and finite is not None else None
+    return PassRate(
+        pass_at=pass_at,
+        passed=passed,
+        rate=rate,
+        estimand=_estimand(n + missing, population) if clusters is None else FUTURE,
+        dataset=dataset,
+        bound=bound if rate.method != WHATEVER_MISSING else None,
+        missing=missing,
+        least=possible[0],
+        most=possible[1],
+        unweighted=plain if weighted and strata and not strata.proportional else None,
+        design_effect=clusters.design_effect if clusters else None,
+        clusters=clusters.clusters if clusters else None,
+    )
+
+
+def _whatever_missing(
+    counted: Counted,
+    strata: Strata | None,
+    rate: Interval,
+    missing: int,
+    finite: int | None,
+    level: float,
+) -> tuple[Interval, Interval | None]:
+    """Bounds that hold were the missing verdicts all fails or all passes: future, and dataset."""
+    tally = counted.tally
+    passed, read = tally.passed, tally.verdicts + missing
+    if strata is not None and rate.low is not None and rate.value is not None:
+        ends = [strata.missing_are(verdict) for verdict in (False, True)]
+        made = []
+        for future in (True, False):
+            found = [effective_rate(each, future)[:2] for each in ends]
+            least, most = ((share or 0.0, size) for share, size in found)
+            made.append(missing_interval(rate.value, least, most, level, rate.n))
+        return made[0], made[1]
+    size = float(read)
+    if counted.clusters is not None:
+        clusters = counted.clusters.rate(level)
+        size = read / max(clusters.design_effect or read / max(clusters.clusters, 1), 1.0)
+    value = passed / tally.verdicts
+
+    def bounded(size: float) -> Interval:
+        ends = (passed / read, size), ((passed + missing) / read, size)
+        return missing_interval(value, *ends, level, tally.verdicts)
+
+    if finite is None:
+        return bounded(size), None
+    return bounded(size), bounded(read * (finite - 1) / (finite - read) if finite > read else inf)
+
+
+def scores(manifest: Manifest, counted: Counted, population: int | None, asked: Asked) -> Scores:
+    """The scores as numbers, with bounds of their mean that fit how the items were drawn."""
+    tally, level = counted.tally, asked.level
+    ordered = in_order(tally.scores)
+    read = tally.read if len(ordered) else 0
+    finite = _finite(read, population)
+    rule = manifest.config.score
+    plain = mean = _mean(ordered, asked, (rule.min, rule.max) if rule else (None, None))
+    dataset = None
+    # Scores that are missing were not left out by chance, so nothing is taken off for them.
+    if finite is not None and len(ordered) == read:
+        dataset = with_width(mean_t(ordered, level, finite))
+    strata = drawn_by_strata(manifest, counted.strata)
+    weighted = strata is not None and len(ordered) > 0
+    if counted.clusters is not None:
+        mean, dataset, weighted = counted.clusters.mean(level).mean, None, False
+    elif strata is not None and weighted:
+        each = [stratum.scores for stratum in strata.each]
+        mean = stratified_mean(each, level, future=True)
+        dataset = stratified_mean(each, level) if dataset is not None else None
+    return Scores(
+        mean=mean,
+        estimand=_estimand(read, population) if counted.clusters is None else FUTURE,
+        dataset=dataset,
+        sd=mean_and_sd(ordered)[1],
+        median=quantile(ordered, 0.5),
+        min=ordered[0] if ordered else None,
+        max=ordered[-1] if ordered else None,
+        distribution=_distribution(ordered),
+        excluded=tally.excluded,
+        unweighted=plain if weighted and strata and not strata.proportional else None,
+    )
+
+
+def _mean(
+    ordered: Sequence[float], asked: Asked, scale: tuple[float | None, float | None]
+) -> Interval:
+    """The mean with the t interval or, as asked or where it is in doubt, another."""
+    n, (least, most) = len(ordered), scale
+    if asked.mean == "auto" and n > 1 and least is not None and most is not None:
+        at_an_end = max(bisect_right(ordered, least), n - bisect_left(ordered, most))
+        if least <= ordered[0] and ordered[-1] <= most and at_an_end > n / 2:
+            return mean_on_scale(ordered, least, most, asked.level)
+    wanted = asked.mean == "bca" or (
+        asked.mean == "auto" and AUTO_LEAST <= n <= LARGE and wants_bootstrap(n, skewness(ordered))
+    )
+    if wanted and n <= LARGE:
+        found = bca_mean(ordered, asked.level)
+        if found.low is not None:
+            return found
+    return with_width(mean_t(ordered, asked.level))
+
+
+def with_width(interval: Interval) -> Interval:
+    """The same, but without bounds where these are one: equal scores prove no certainty."""
+    if interval.method != ALL_SCORED and interval.low == interval.high:
+        return replace(interval, low=None, high=None)
+    return interval
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnStratum:
+    """A stratum's verdicts and scores, and how many of its items were played."""
+
+    verdicts: Stratum
+    scores: Stratum
+    played: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """All strata; ``proportional`` where each has the share of the results it has of the data."""
+
+    each: tuple[DrawnStratum, ...]
+    proportional: bool
+
+    def missing_are(self, passes: bool) -> list[Stratum]:
+        """The verdicts, were all that are missing passes or fails."""
+        made = []
+        for stratum in self.each:
+            own = stratum.verdicts
+            total = own.total + (stratum.played - own.n if passes else 0)
+            made.append(Stratum(own.population, stratum.played, total, total))
+        return made
+
+
+def drawn_by_strata(manifest: Manifest, tally: GroupTally | None) -> Strata | None:
+    """The strata the items were drawn by; ``None`` where there are none, or where a simple sample
+    describes the results as well and some strata have none.
+    """
+    sizes = manifest.dataset.strata
+    if not sizes or tally is None or not set(tally.groups) <= sizes.keys():
+        return None
+    seen, total = sum(group.n for group in tally.groups.values()), sum(sizes.values())
+    counts = {name: tally.groups.get(name, GroupCount()) for name in sizes}
+    if not seen or any(group.n > sizes[name] for name, group in counts.items()):
+        return None
+    # A proportional draw is off by the rounding to whole items, one at most.
+    proportional = all(
+        abs(group.n - seen * sizes[name] / total) <= 1 for name, group in counts.items()
+    )
+    if proportional and any(
+        sizes[name] and not min(group.verdicts, group.scored) for name, group in counts.items()
+    ):
+        return None
+    each = tuple(
+        DrawnStratum(
+            Stratum(sizes[name], group.verdicts, group.passed, group.passed),
+            Stratum(sizes[name], group.scored, group.score_sum, group.score_squares),
+            group.n,
+        )
+        for name, group in counts.items()
+    )
+    return Strata(each, proportional)
+
+
+def _distribution(ordered: Sequence[float]) -> tuple[Bin, ...]:
+    """Every value with its count, or bins of equal width when there are more than twelve."""
+    bins: list[Bin] = []
+    start = 0
+    while start < len(ordered) and len(bins) <= _MANY_VALUES:
+        end = bisect_right(ordered, ordered[start], start)
+        bins.append(Bin(ordered[start], ordered[start], end - start))
+        start = end
+    if len(bins) <= _MANY_VALUES:
+        return tuple(bins)
+    low, high = ordered[0], ordered[-1]
+    edges = [low + (high - low) * i / _BINS for i in range(_BINS)] + [high]
+    cuts = [bisect_left(ordered, edge) for edge in edges[:-1]] + [len(ordered)]
+    return tuple(Bin(edges[i], edges[i + 1], cuts[i + 1] - cuts[i]) for i in range(len(edges) - 1))
+
+
+def groups(manifest: Manifest, counted: Counted, asked: Asked) -> Groups | None:
+    """The results by category, each with its interval and its difference from the rest."""
+    tally = counted.groups
+    if tally is None or not tally.groups or (len(tally.groups) < 2 and not tally.asked_for):
+        return None
+    stratified = tally.field == manifest.sample.stratify
+    sizes = (manifest.dataset.strata or {}) if stratified else {}
+    passed = sum(group.passed for group in tally.groups.values())
+    verdicts = sum(group.verdicts for group in tally.groups.values())
+    made = []
+    for name, group in tally.groups.items():
+        own = (group.passed, group.verdicts)
+        rest = (passed - group.passed, verdicts - group.verdicts)
+        rate = _rate(*own, asked)
+        difference = unpaired_difference(rest, own, asked.level)
+        if counted.clusters is not None:
+            # As many items of their own as these are worth: a test of them is no sharper.
+            clustered = counted.clusters.rate_of(name, asked.level)
+            others = counted.clusters.rate_without(name, asked.level)
+            rate, difference = clustered.mean, difference_of(others.mean, clustered.mean)
+            own, rest = clustered.worth(*own), others.worth(*rest)
+        tested = min(own[1], rest[1]) >= LEAST_IN_GROUP
+        made.append(
+            Group(
+                name=name,
+                population=sizes.get(name),
+                n=group.n,
+                scored=group.scored,
+                passed=group.passed,
+                pass_rate=rate,
+                mean_score=group.score_sum / group.scored if group.scored else None,
+                difference=difference,
+                p_value=fisher_mid_p(rest, own) if tested else None,
+            )
+        )
+    places = [i for i, group in enumerate(made) if group.p_value is not None]
+    for i, p_value in zip(places, holm([made[i].p_value or 0.0 for i in places]), strict=True):
+        made[i] = replace(made[i], p_adjusted=p_value)
+    return Groups(tally.field, tuple(sorted(made, key=lambda group: (-group.n, group.name))))
+
+
+def in_order(values: array[float]) -> Sequence[float]:
+    """The values in ascending order."""
+    if len(values) < _MANY_TO_SORT:
+        return sorted(values)
+    import numpy  # comes with scipy, and sorts a million in a tenth of the time
+
+    return array("d", numpy.sort(numpy.frombuffer(values)).tobytes())

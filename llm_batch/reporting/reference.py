@@ -1,0 +1,176 @@
+"""Is the reference found in the answer? A string match to hold a judge's verdicts against.
+
+The match is a hint and no person's label. It compares words as question answering does (SQuAD,
+Rajpurkar et al. 2016): without case, accents, punctuation and articles, and as a run of whole
+words, so that 5 is not found in 15. A reference that ends in ``#### 18`` (GSM8K, Cobbe et al.
+2021) is found when 18 is the last number of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from llm_batch.reporting.lines import Getter, Line
+from llm_batch.reporting.model import JudgeCheck
+from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
+
+#: Names of fields that are taken for a reference, first of them first.
+REFERENCE_NAMES = ("answer", "reference", "target", "expected")
+
+#: So many items settle the rates to within a point; more would only take longer.
+CHECK_LIMIT = 20_000
+
+#: A reference of more words than this is not expected in an answer word for word.
+_LONGEST_REFERENCE = 12
+
+_ARTICLES = frozenset(("a", "an", "the"))
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+# Chinese, Japanese and Thai are written without spaces: there every character is a word.
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"{_NUMBER}|[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+_SIGNED = re.compile(rf"(?<![\w.])-?\$?(?:{_NUMBER})|{_NUMBER}")
+
+
+def reference_found(reference: Any, answer: Any) -> bool | None:
+    """Say whether an answer has the reference in it.
+
+    Args:
+        reference: A text or a number; of a text with ``####`` only the number after it counts.
+        answer: The text to search.
+
+    Returns:
+        ``None`` where nothing can be said: either is no text, or the reference has no words or
+        more than twelve.
+    """
+    if isinstance(reference, float):
+        reference = f"{reference:.15g}"
+    elif isinstance(reference, int) and not isinstance(reference, bool):
+        reference = str(reference)
+    if not isinstance(reference, str) or not isinstance(answer, str):
+        return None
+    if "####" in reference:
+        final = reference.rpartition("####")[2].strip()
+        wanted = _numbers(final) if "\n" not in final else []
+        if wanted:
+            given = _numbers(answer)
+            return bool(given) and given[-1] == wanted[-1]
+        return None
+    words = _words(reference)
+    if not words or len(words) > _LONGEST_REFERENCE:
+        return None
+    if words[0].isalpha() and answer.isascii() and words[0] not in answer.casefold():
+        return False  # most answers without the reference end here, at a tenth of the time
+    return f" {' '.join(words)} " in f" {' '.join(_words(answer))} "
+
+
+def _words(text: str) -> list[str]:
+    text = text.casefold()
+    if not text.isascii():
+        decomposed = unicodedata.normalize("NFKD", text)
+        text = "".join(char for char in decomposed if not unicodedata.combining(char))
+    return [_plain(word) for word in _WORD.findall(text) if word not in _ARTICLES]
+
+
+def _plain(word: str) -> str:
+    """A number without separators and trailing zeros, any other word as it is."""
+    if not word[0].isdecimal():
+        return word
+    word = word.replace(",", "")
+    return word.rstrip("0").rstrip(".") if "." in word else word
+
+
+def _numbers(text: str) -> list[float]:
+    found = (number.replace("$", "").replace(",", "") for number in _SIGNED.findall(text))
+    return [float(number) for number in found]
+
+
+class ReferenceTally:
+    """Verdicts by whether the reference was found.
+
+    Args:
+        reference: Name of the field with the reference.
+        step: Name of the step whose output is searched.
+        get_reference: Gets the one from a line.
+        get_answer: Gets the other.
+    """
+
+    def __init__(
+        self, reference: str, step: str, get_reference: Getter, get_answer: Getter
+    ) -> None:
+        self.reference = reference
+        self.step = step
+        self.seen = False
+        self._get_reference = get_reference
+        self._get_answer = get_answer
+        self._counts = {(found, passed): 0 for found in (True, False) for passed in (True, False)}
+        self._unchecked = 0
+
+    def add(self, lines: list[Line]) -> None:
+        """Count some lines; those without a verdict say nothing."""
+        checked = self.checked
+        if checked >= CHECK_LIMIT and self.seen:
+            self._unchecked += len(lines) - [line.passed for line in lines].count(None)
+            return
+        for line in lines:
+            if line.passed is None:
+                continue
+            if checked >= CHECK_LIMIT:
+                self._unchecked += 1
+                continue
+            reference = self._get_reference(line)
+            self.seen = self.seen or reference is not None
+            found = reference_found(reference, self._get_answer(line))
+            if found is None:
+                self._unchecked += 1
+            else:
+                self._counts[found, line.passed] += 1
+                checked += 1
+
+    def merge(self, after: ReferenceTally) -> bool:
+        """Add the counts of a later part of the file.
+
+        Returns:
+            Whether that could be done: not where only some of its items were to be checked.
+        """
+        self.seen = self.seen or after.seen
+        if self.checked >= CHECK_LIMIT:
+            self._unchecked += after.checked + after._unchecked
+            return True
+        for cell, n in after._counts.items():
+            self._counts[cell] += n
+        self._unchecked += after._unchecked
+        return self.checked < CHECK_LIMIT
+
+    @property
+    def checked(self) -> int:
+        """How many items had both a verdict and a match or none."""
+        return sum(self._counts.values())
+
+    def check(self, level: float) -> JudgeCheck | None:
+        """The table with its rates; ``None`` when no item could be checked."""
+        if not self.checked:
+            return None
+        counts = self._counts
+        table = BinaryTable(
+            both_yes=counts[True, True],
+            only_judge=counts[False, True],
+            only_reference=counts[True, False],
+            both_no=counts[False, False],
+        )
+        kappa = cohen_kappa(table.rows, level=level)
+        return JudgeCheck(
+            reference=self.reference,
+            step=self.step,
+            found_passed=table.both_yes,
+            found_failed=table.only_reference,
+            absent_passed=table.only_judge,
+            absent_failed=table.both_no,
+            unchecked=self._unchecked,
+            agreement=agreement(table, level),
+            sensitivity=sensitivity(table, level),
+            specificity=specificity(table, level),
+            kappa=kappa.interval,
+            kappa_standard_error=kappa.standard_error,
+        )

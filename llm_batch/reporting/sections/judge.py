@@ -1,0 +1,197 @@
+"""The judge beside what is taken to be right: references, and labels made by people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.paper import words
+from llm_batch.paper.document import Paragraph, Section, Table
+from llm_batch.records import Interval
+from llm_batch.reporting.judging import sentences
+from llm_batch.reporting.judging.model import Calibration, Reliability, ScoreTable
+from llm_batch.reporting.model import JudgeCheck
+from llm_batch.reporting.reference import CHECK_LIMIT
+from llm_batch.stats.calibrate import LABELS_ALONE
+
+
+def against_reference(check: JudgeCheck, level: float) -> Section:
+    """The judge's verdicts beside a string match."""
+    checked = check.agreement.n
+    counts = (
+        ("reference found", words.count(check.found_passed), words.count(check.found_failed)),
+        ("not found", words.count(check.absent_passed), words.count(check.absent_failed)),
+    )
+    rates = tuple(
+        (name, words.percent(rate.value), words.percent_range(rate), meaning)
+        for name, rate, meaning in (
+            ("Agreement", check.agreement, "both say the same"),
+            ("Sensitivity", check.sensitivity, "judge passes when found"),
+            ("Specificity", check.specificity, "judge fails when not found"),
+        )
+    )
+    if check.kappa.value is None:
+        kappa = "Cohen's kappa is undefined: both put every item into one class."
+    else:
+        error = check.kappa_standard_error
+        kappa = (
+            f"Cohen's kappa {words.number(check.kappa.value, 2)}"
+            + (f" (standard error {words.number(error, 2)})" if error else "")
+            + ": 1 is full agreement, 0 is what chance gives."
+        )
+    left_out = ""
+    if check.unchecked:
+        limit = f", or beyond the first {CHECK_LIMIT:,}" if checked >= CHECK_LIMIT else ""
+        left_out = (
+            f" {words.items(check.unchecked)} left out (no reference, a long one, or no "
+            f"text{limit})."
+        )
+    return Section(
+        "Judge against reference",
+        (
+            Paragraph(
+                f"Is {words.clean(check.reference, 40)!r} found in the output of "
+                f"{words.clean(check.step, 40)!r}? Checked on {words.items(checked)}.{left_out} "
+                "This is a string match and not a person's label: a hint, not the truth."
+            ),
+            Table(("", "judge passed", "judge failed"), (False, True, True), counts),
+            Table(
+                ("", "value", f"{words.level(level)} interval", ""),
+                (False, True, True, False),
+                rates,
+            ),
+            Paragraph(kappa),
+        ),
+    )
+
+
+_NAME = 40
+
+
+def against_labels(check: Calibration, level: float) -> Section:
+    """Whether the judge is right, and the rates corrected for its errors."""
+    parts: list[Paragraph | Table] = [Paragraph(sentences.basis(check))]
+    if check.agreement.n:
+        parts += [_confusion(check), _rates(check, level), Paragraph(_kappa(check.kappa))]
+    if check.scores is not None:
+        parts += [_square(check.scores), Paragraph(_weighted(check.scores))]
+    if check.agreement.n and not check.clustered:
+        parts += [_estimates(check, level)]
+    if check.mean_ppi is not None and not check.clustered and check.mean_uncorrected is not None:
+        parts += [_means(check.mean_uncorrected, check.mean_ppi, level)]
+    found = sentences.finding(check)
+    if found:
+        parts.append(Paragraph(found))
+    if check.raters is not None:
+        parts += _raters(check.raters, "People")
+    return Section("Is the judge right?", tuple(parts))
+
+
+def several_judges(check: Reliability) -> Section:
+    """How far several judges, or one asked several times, say the same."""
+    return Section("Do the judges agree?", tuple(_raters(check, "Compared")))
+
+
+def _confusion(check: Calibration) -> Table:
+    rows = (
+        ("label: pass", words.count(check.both_pass), words.count(check.only_label)),
+        ("label: fail", words.count(check.only_judge), words.count(check.both_fail)),
+    )
+    return Table(("", "judge passed", "judge failed"), (False, True, True), rows)
+
+
+def _rates(check: Calibration, level: float) -> Table:
+    rows = tuple(
+        (name, words.percent(rate.value), words.percent_range(rate), words.count(rate.n), meaning)
+        for name, rate, meaning in (
+            ("Agreement", check.agreement, "both say the same"),
+            ("Sensitivity", check.sensitivity, "passes that the judge passes"),
+            ("Specificity", check.specificity, "fails that the judge fails"),
+        )
+    )
+    header = ("", "value", f"{words.level(level)} interval", "labels", "")
+    return Table(header, (False, True, True, True, False), rows)
+
+
+def _kappa(kappa: Interval) -> str:
+    if kappa.value is None:
+        return "Cohen's kappa is undefined: both put every item into one class."
+    return (
+        f"Cohen's kappa {words.number(kappa.value, 2)}{_between(kappa)}: 1 is full agreement, 0 is "
+        "what chance gives."
+    )
+
+
+def _between(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    low, high = words.number(interval.low, 2), words.number(interval.high, 2)
+    return f" ({words.level(interval.level)} interval {low} to {high})"
+
+
+def _square(scores: ScoreTable) -> Table:
+    names = [words.number(value) for value in scores.values]
+    rows = tuple(
+        (f"label {name}", *(words.count(n) for n in row))
+        for name, row in zip(names, scores.counts, strict=True)
+    )
+    header = ("", *(f"judge {name}" if i == 0 else name for i, name in enumerate(names)))
+    return Table(header, (False, *(True for _ in names)), rows)
+
+
+def _weighted(scores: ScoreTable) -> str:
+    quadratic, linear = scores.kappa_quadratic, scores.kappa_linear
+    if quadratic.value is None or linear.value is None:
+        return "Weighted kappa is undefined: both gave every item one and the same score."
+    return (
+        f"Weighted kappa of the scores: quadratic {words.number(quadratic.value, 2)}"
+        f"{_between(quadratic)}, linear {words.number(linear.value, 2)}{_between(linear)}."
+    )
+
+
+def _estimates(check: Calibration, level: float) -> Table:
+    rows = []
+    for name, rate, valid in (
+        ("Judge alone", check.uncorrected, "the judge makes no errors"),
+        ("PPI++", check.ppi, "labels: random subset of this run"),
+        ("Weighted by verdict", check.by_verdict, "labels: drawn within each verdict"),
+        ("Rogan-Gladen", check.rogan_gladen, "same errors here as on labelled items"),
+        ("Labels alone", check.labels_alone, "labels: random subset of this run"),
+    ):
+        if rate.value is not None and (name, rate.method) != ("PPI++", LABELS_ALONE):
+            rows.append((name, words.percent(rate.value), words.percent_range(rate), valid))
+    header = ("Pass rate", "value", f"{words.level(level)} interval", "valid if")
+    return Table(header, (False, True, True, False), tuple(rows))
+
+
+def _means(raw: Interval, ppi: Interval, level: float) -> Table:
+    rows = (
+        ("Judge alone", words.mean(raw.value), words.mean_range(raw)),
+        ("PPI++", words.mean(ppi.value), words.mean_range(ppi)),
+    )
+    return Table(
+        ("Mean score", "value", f"{words.level(level)} interval"), (False, True, True), rows
+    )
+
+
+def _raters(check: Reliability, who: str) -> Iterator[Paragraph | Table]:
+    named = ", ".join(words.clean(name, _NAME) for name in check.raters)
+    yield Paragraph(
+        f"{who}: {named}, on {words.items(check.items)} rated by at least two. "
+        f"{sentences.agreement_of(check)}"
+    )
+    if not check.items:
+        return
+    rows = (
+        (
+            "All say the same",
+            words.percent(check.all_agree.value),
+            words.percent_range(check.all_agree),
+        ),
+        (
+            "Equal pairs per item",
+            words.percent(check.within.value),
+            words.percent_range(check.within),
+        ),
+    )
+    level = f"{words.level(check.alpha.level)} interval"
+    yield Table(("", "value", level), (False, True, True), rows)

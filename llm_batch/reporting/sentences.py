@@ -1,0 +1,417 @@
+"""The finding in one sentence, what to keep in mind, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.paper import words
+from llm_batch.records import Interval
+from llm_batch.reporting.calls import CallsTally
+from llm_batch.reporting.judging.sentences import cautions, headline_part, labels_to_make
+from llm_batch.reporting.manifest import Manifest, Stopping
+from llm_batch.reporting.model import Report
+from llm_batch.reporting.rates import MISSING_SHARE
+from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
+from llm_batch.stats.sizes import sample_size
+
+_METHODS = {
+    "wilson": "Wilson",
+    "wilson, finite population": "Wilson with finite population",
+    "t": "Student's t",
+    "t, half a score at each end": "Student's t with half a score more at each end of the scale",
+    "t, finite population": "Student's t with finite population",
+    "clopper-pearson": "Clopper-Pearson",
+    "hypergeometric, exact": "exact hypergeometric",
+    "clustered wilson": "Wilson by clusters",
+    "clustered t": "Student's t by clusters",
+    "wilson, stratified": "Wilson by strata, weighted",
+    "t, stratified": "Student's t by strata, weighted",
+    "ppi++, smoothed": "PPI++",
+    "rogan-gladen, lee et al.": "Rogan-Gladen, interval of Lee et al.",
+    "begg-greenes, mover": "Begg and Greenes, labels by verdict",
+    "wilson, labels alone": "Wilson, labels alone",
+    WHATEVER_MISSING: "Imbens-Manski",
+    ALL_SCORED: "none needed, all were judged",
+}
+
+#: Half widths a larger sample may aim at, as fractions of one.
+_MARGINS = (0.05, 0.03, 0.02, 0.01)
+
+_OF_ANSWERS = ("truncated", "reasoning", "unparsed", "empty", "filtered", "tool_call", "incomplete")
+#: Failures that the same run would meet again; all others are tried again by the next run.
+_SETTLED = frozenset((*_OF_ANSWERS, "prompt", "too_long", "rejected", "forbidden", "oversized"))
+_CHANGE = {
+    "truncated": "raise max_tokens of the step named in the example",
+    "reasoning": "raise max_tokens, or lower the reasoning effort: there was no answer after it",
+    "unparsed": "read the replies that gave no score, and make the judge's prompt plainer",
+    "tool_call": "take tools out of params of the step named in the example",
+    "incomplete": "look at the word in the example: it does not say that answers were whole",
+    "prompt": "mend the prompt or the data of the item in the example",
+    "oversized": "raise max_tokens of the step named in the example, if such answers are wanted",
+    "too_long": "shorten the prompt, or choose a model with a larger context",
+}
+
+
+def method(interval: Interval) -> str:
+    """How an interval was made, in the words of a report."""
+    return _METHODS.get(interval.method, interval.method)
+
+
+def headline(report: Report) -> str:
+    """The pass rate, or else the mean score, or else what there is, in one sentence."""
+    items = report.items
+    if not items.read:
+        return "No results yet: the file holds no items"
+    found = _finding(report)
+    return f"SIMULATED: {found}" if report.run.simulated else found
+
+
+def _finding(report: Report) -> str:
+    items, rate = report.items, report.pass_rate.rate
+    if rate.value is not None:
+        told = f"{words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
+        corrected = headline_part(report.calibration) if report.calibration else ""
+        return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
+    mean = report.scores.mean
+    if mean.value is not None:
+        return f"Mean score {words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
+    if items.ok:
+        return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
+    return f"No result: {_all_failed(items.read)}"
+
+
+def _all_failed(n: int) -> str:
+    return "the only item failed" if n == 1 else f"all {n:,} items failed"
+
+
+def _bounds(report: Report, interval: Interval, percent: bool) -> str:
+    population = report.items.population
+    whole = f" of {words.items(population)}" if population is not None else None
+    count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
+    if population == interval.n:
+        count = f"all {words.items(interval.n)} of the dataset were judged"
+    if interval.low is None:
+        return f" (no interval), {count}"
+    bounds = words.percent_range(interval) if percent else words.mean_range(interval)
+    level = words.level(report.level)
+    return f" ({level} interval {bounds}, {method(interval)}), {count}"
+
+
+def next_steps(report: Report) -> tuple[str, ...]:
+    """What to do next, most pressing first."""
+    items = report.items
+    steps: list[str] = []
+    failed = {status.kind: status.n for status in report.statuses if status.kind != "ok"}
+    again = sum(n for kind, n in failed.items() if kind not in _SETTLED)
+    left = (items.planned or 0) - items.read
+    if not items.read:
+        return ("Run `llmb run`: it writes the results, or goes on where it stopped.",)
+    if left > 0 or again:
+        wanted = [f"plays the {words.items(left)} left"] if left > 0 else []
+        wanted += [f"tries {words.items(again)} again"] if again else []
+        steps.append(
+            f"Run the same `llmb run` again: it {' and '.join(wanted)}, and pays for nothing twice."
+        )
+    for kind, advice in _CHANGE.items():
+        if kind in failed:
+            steps.append(f"For {words.items(failed[kind])} {kind}: {advice}.")
+    if not report.run.judge and items.ok:
+        steps.append("Add a [score] to the config to get a mean score and a pass rate.")
+    elif items.scored and report.pass_rate.rate.value is None:
+        steps.append("Set pass_at under [score] to get a pass rate.")
+    if report.calibration is not None:
+        more = labels_to_make(report.calibration, report.path)
+        steps += [more] if more else []
+    elif report.pass_rate.rate.n and report.path != "-":
+        steps.append(
+            "Label some items yourself to see how far the judge is right, and to correct the pass "
+            f"rate for its errors: `llmb label {words.clean(report.path)}`."
+        )
+    larger = _larger_sample(report)
+    if larger and left <= 0:
+        steps.append(larger)
+    if report.pass_rate.rate.n and report.judge_check is None and report.calibration is None:
+        steps.append(
+            "Hold the judge against reference answers: `llmb report --reference FIELD` (the "
+            "field must be in the results)."
+        )
+    return tuple(steps)
+
+
+def _larger_sample(report: Report) -> str:
+    """The sample that would narrow the interval of the pass rate; empty when there is none."""
+    items, rate = report.items, report.pass_rate.rate
+    if items.population is None or rate.value is None or rate.low is None or rate.high is None:
+        return ""
+    if rate.method == WHATEVER_MISSING:
+        return ""  # more items would leave as large a share without a verdict
+    half = (rate.high - rate.low) / 2
+    margin = next((margin for margin in _MARGINS if margin < 0.8 * half), None)
+    if margin is None or items.population <= items.read:
+        return ""
+    # The rate nearest to one half that is still likely asks for the most items.
+    likely = min(max(0.5, rate.low), rate.high)
+    size = sample_size(margin, report.level, likely).n_min
+    # Items that fail leave fewer verdicts than are played.
+    size = round(size * items.read / rate.n)
+    if not items.read < size <= items.population:
+        return ""
+    more = size - items.read
+    cost = report.money.per_item
+    price = f" for about {words.usd(cost * more)}" if cost else ""
+    return (
+        f"Run `llmb run --sample {size}` to know the pass rate to within "
+        f"{words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
+        f"{more:,} more{price}."
+    )
+
+
+#: Fewer scored items than this say little.
+FEW_ITEMS = 30
+
+#: With fewer clusters their spread is hardly known (Cameron and Miller 2015).
+FEW_CLUSTERS = 30
+
+#: Fewer skewed scores than this leave the bootstrap below its level (simulated).
+_ENOUGH_OF_SKEWED = 150
+
+#: By this much the share of a stratum may differ from its share of the dataset.
+_OUT_OF_PROPORTION = 0.05
+
+_STOPPED = {
+    "running": "The run is still going, or was killed before it could say how it ended",
+    "budget": "The run stopped at its budget",
+    "interrupted": "The run was interrupted",
+    "refused": "The provider refused the run",
+    "circuit": "The run was stopped because too many calls failed in a row",
+    "overrun": "The run was stopped because it cost far more than was estimated",
+    "enough": "The run was stopped early, by its own rule",
+}
+
+
+def caveats(
+    report: Report,
+    manifest: Manifest | None,
+    problem: str,
+    *,
+    torn: bool,
+    first_duplicate: str,
+    simulated: int,
+    calls: CallsTally | None,
+) -> tuple[str, ...]:
+    """The warnings that apply, most serious first.
+
+    Args:
+        report: The figures.
+        manifest: ``None`` when it could not be read.
+        problem: Why it could not; empty otherwise.
+        torn: Whether the last line of the results was cut off.
+        first_duplicate: The first id that was seen twice; empty without.
+        simulated: How many items the fake provider answered.
+        calls: What the journal holds, where it was read.
+    """
+    found = [
+        *_about_the_file(report, manifest, problem, torn, first_duplicate, simulated),
+        *_about_the_journal(calls),
+        *_about_the_sample(report, manifest),
+        *_about_the_scores(report),
+        *_about_the_judge(report),
+        *_about_the_cost(report),
+    ]
+    return tuple(found)
+
+
+def _about_the_file(
+    report: Report,
+    manifest: Manifest | None,
+    problem: str,
+    torn: bool,
+    first_duplicate: str,
+    simulated: int,
+) -> Iterator[str]:
+    items = report.items
+    if report.run.simulated:
+        of_them = f" {simulated:,} of" if 0 < simulated < items.read else ""
+        yield (
+            f"Simulated: a fake provider gave{of_them} the answers. The figures show that the run "
+            "works; they say nothing about a model."
+        )
+    if manifest is None:
+        yield (
+            f"{problem}: the size of the dataset, the plan, the models and the estimate are "
+            "unknown."
+        )
+    if torn:
+        yield "The last line of the file is cut off and was left out."
+    if items.duplicates:
+        repeat, were = (
+            ("line repeats", "was") if items.duplicates == 1 else ("lines repeat", "were")
+        )
+        yield (
+            f"{items.duplicates:,} {repeat} an id seen before (the first is {first_duplicate!r}) "
+            f"and {were} left out."
+        )
+    if manifest is not None and manifest.totals.status == "done":
+        counted = sum(manifest.totals.items.values())
+        if counted and counted != items.read:
+            yield (
+                f"The manifest counts {words.items(counted)} and the file has {items.read:,}: one "
+                "of them was changed."
+            )
+
+
+def _about_the_journal(calls: CallsTally | None) -> Iterator[str]:
+    if calls is not None and calls.unreadable:
+        lines = "line of the journal is" if calls.unreadable == 1 else "lines of the journal are"
+        yield (
+            f"{calls.unreadable:,} {lines} damaged or cut off and left out; the first is line "
+            f"{calls.first_unreadable:,}."
+        )
+
+
+def _how_it_was_stopped(rule: Stopping) -> str:
+    low, high = (100 * (bound or 0.0) for bound in (rule.low, rule.high))
+    method = words.clean(rule.method or "", 60)
+    found = f"after {rule.n:,} verdicts: {low:.1f} to {high:.1f} % ({method})"
+    if rule.decided is not None and rule.method and "sequence" in rule.method:
+        return (
+            f"Its rule: stop when the pass rate is certainly above or below {100 * rule.decided:g} "
+            f"%, {found}. That interval holds at every look; the interval printed above is for a "
+            "number of items fixed beforehand and is somewhat too narrow for this run."
+        )
+    return (
+        f"Its rule: stop when the pass rate's interval is ±{100 * (rule.margin or 0):g} points, "
+        f"{found}. Stopping on the width leaves its coverage nearly as it is (simulated .92 to "
+        ".98)."
+    )
+
+
+def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str]:
+    items = report.items
+    stopped = _STOPPED.get(report.run.status, "")
+    if items.planned is not None and items.read < items.planned:
+        yield (
+            f"{stopped or 'The run is not complete'}: {items.read:,} of "
+            f"{words.items(items.planned)} planned are here. They are the start of a random order, "
+            "so they still stand for the rest, with a wider interval."
+        )
+    elif stopped:
+        yield f"{stopped}."
+    if manifest and manifest.stopping and report.run.status == "enough":
+        yield _how_it_was_stopped(manifest.stopping)
+        if report.pass_rate.clusters is not None:
+            yield (
+                "The rule that stopped the run took items for themselves: with clusters it stops "
+                "too early, and what it decided is not decided."
+            )
+    dataset = manifest.dataset.n if manifest else None
+    if dataset is not None and dataset < items.read:
+        yield (
+            f"The dataset had {words.items(dataset)} and the results have {items.read:,}: they are "
+            "not from it alone, so its size is left out of account."
+        )
+    n = report.pass_rate.rate.n or items.scored
+    if 0 < n < FEW_ITEMS:
+        yield (
+            f"Only {words.items(n)} scored: with fewer than {FEW_ITEMS}, intervals are wide and "
+            "rough."
+        )
+    clusters = report.pass_rate.clusters
+    if clusters is not None and clusters < FEW_CLUSTERS:
+        yield (
+            f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, an interval by clusters is "
+            "too narrow itself."
+        )
+    yield from _out_of_proportion(report)
+
+
+def _out_of_proportion(report: Report) -> Iterator[str]:
+    groups = report.groups.groups if report.groups else ()
+    sizes = [group.population for group in groups if group.population]
+    played = sum(group.n for group in groups)
+    if len(sizes) < len(groups) or not sizes or not played:
+        return
+    total = sum(sizes)
+    off = [
+        group
+        for group in groups
+        if abs(group.n / played - (group.population or 0) / total) > _OUT_OF_PROPORTION
+    ]
+    if off:
+        here = words.percent(off[0].n / played)
+        there = words.percent((off[0].population or 0) / total)
+        weighted = report.pass_rate.unweighted or report.scores.unweighted
+        yield (
+            f"{words.clean(off[0].name, 40)!r} is {here} of the results and {there} of the "
+            f"dataset: {'overall figures are' if weighted else 'the overall rate is not'} "
+            f"weighted for that."
+        )
+
+
+def _about_the_scores(report: Report) -> Iterator[str]:
+    scores, rate, items = report.scores, report.pass_rate, report.items
+    missing = rate.missing or (items.read - items.scored if items.scored else 0)
+    if missing:
+        beginning = f"{words.items(missing)} of {items.read:,} {'has' if missing == 1 else 'have'}"
+        if rate.rate.n and rate.least is not None and rate.most is not None:
+            held = rate.rate.method == WHATEVER_MISSING
+            yield (
+                f"{beginning} no verdict. Were they all fails or all passes, the rate would be "
+                f"{words.percent(rate.least)} or {words.percent(rate.most)}"
+                + (": the interval holds for both." if held else ".")
+            )
+        else:
+            yield f"{beginning} no score."
+        if scores.mean.low is not None and missing > MISSING_SHARE * items.read:
+            yield "The interval of the mean score takes the missing scores to be like the others."
+    if scores.mean.method.startswith("BCa") and scores.mean.n < _ENOUGH_OF_SKEWED:
+        yield (
+            f"{words.items(scores.mean.n)} with scores this skewed: the interval of the mean holds "
+            "the truth in about 90 % of runs, not in 95 %."
+        )
+    if scores.excluded:
+        yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
+    if items.scored > 1 and scores.min == scores.max:
+        yield (
+            f"Every score is {words.number(scores.min)}: equal scores give no interval, and the "
+            "judge may not tell answers apart."
+        )
+
+
+def _about_the_judge(report: Report) -> Iterator[str]:
+    if not report.items.scored:
+        return
+    check = report.judge_check
+    if report.calibration is not None:
+        yield from cautions(report.calibration)
+        return
+    yield (
+        "The judge's own accuracy has not been checked against labels made by people; its errors "
+        "are not in the interval."
+    )
+    if check is None:
+        return
+    lowest = [rate for rate in (check.sensitivity, check.specificity) if rate.value is not None]
+    if len(lowest) == 2:
+        youden = sum(rate.value or 0 for rate in lowest) - 1
+        if youden < 0.5:
+            yield (
+                "The judge's verdicts agree poorly with the string match (sensitivity + "
+                f"specificity - 1 = {words.number(youden, 2)}): read some of both before you "
+                "trust the pass rate."
+            )
+
+
+def _about_the_cost(report: Report) -> Iterator[str]:
+    money, total = report.money, report.total
+    if money.worst_case_items:
+        yield (
+            f"The cost of {words.items(money.worst_case_items)} includes an upper bound: the "
+            "provider did not say what it used, or a failed attempt may have been billed."
+        )
+    if total.unpriced and report.columns is None:
+        known = f"; the known part is {words.usd(total.known_cost)}" if total.known_cost else ""
+        yield (
+            f"The cost of {words.items(total.unpriced)} is unknown, because a model has no known "
+            f"price{known}. Set input_price and output_price under [models]."
+        )

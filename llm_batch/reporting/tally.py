@@ -1,0 +1,427 @@
+"""Counting results lines: batches in, sums out; by a field, and by cluster.
+
+Sums are made a column at a time, because a comprehension over one attribute costs a tenth of a
+loop over all of them. What grows with the file is an id and a few floats per item.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import msgspec
+
+from llm_batch.errors import ConfigError
+from llm_batch.paper.words import clean
+from llm_batch.records import Usage
+from llm_batch.reporting.lines import Getter, Line, steps_of, too_deep
+from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_mean, clustered_rate
+
+T = TypeVar("T")
+
+_USAGE = tuple(Usage.__dataclass_fields__)
+_COUNTS = [(name, attrgetter(name)) for name in _USAGE]
+
+#: Scores beyond this are left out: their squares have no finite sum.
+SCORE_LIMIT = 1e100
+
+
+class StepTally:
+    """What one step took over all items, or all steps together."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.attempts = 0
+        self.tokens = dict.fromkeys(_USAGE, 0)
+        self.known_cost = 0.0
+        self.unpriced = 0
+        self.latencies = array("d")
+
+    @property
+    def cost(self) -> float | None:
+        """USD, ``None`` when any part is unknown."""
+        return None if self.unpriced else self.known_cost
+
+    def add_costs(self, costs: list[float | None]) -> None:
+        """Add one cost per item."""
+        known = _known(costs)
+        self.unpriced += len(costs) - len(known)
+        self.known_cost += sum(known)
+
+    def merge(self, after: StepTally) -> None:
+        """Add what the step took over a later part of the file."""
+        self.items += after.items
+        self.attempts += after.attempts
+        for name in _USAGE:
+            self.tokens[name] += after.tokens[name]
+        self.known_cost += after.known_cost
+        self.unpriced += after.unpriced
+        self.latencies.extend(after.latencies)
+
+
+class Tally:
+    """Everything counted over a results file, whatever it is grouped by."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.duplicates = 0
+        self.first_duplicate = ""
+        self.statuses: Counter[str] = Counter()
+        self.examples: dict[str, tuple[str, str]] = {}
+        self.scores = array("d")
+        self.excluded = 0
+        self.verdicts = 0
+        self.passed = 0
+        self.worst_case = 0
+        self.simulated = 0
+        self.steps: dict[str, StepTally] = {}
+        self.total = StepTally()
+        #: Items without a result; only their number and cost are kept.
+        self.failed = StepTally()
+        self.costs = array("d")
+        #: USD that the provider says its answers cost, and what they cost at our prices; of those
+        #: alone of which it says something.
+        self.reported: float | None = None
+        self.listed = StepTally()
+        self._seen: set[str] = set()
+
+    def add(self, batch: list[Line]) -> list[Line]:
+        """Count some lines.
+
+        Returns:
+            Those that count: lines with an id seen before are left out.
+        """
+        lines = self._new(batch)
+        self.read += len(lines)
+        statuses = [line.status for line in lines]
+        self.statuses.update(statuses)
+        new = set(statuses) - self.examples.keys() - {"ok"}
+        for line in lines if new else ():
+            if line.status in new and line.status not in self.examples:
+                self.examples[line.status] = (clean(line.id, 80), clean(line.error, 300))
+        if statuses.count("ok") < len(lines):
+            failed = [line.cost.total for line in lines if line.status != "ok"]
+            self.failed.items += len(failed)
+            self.failed.add_costs(failed)
+        scores = _known([line.score for line in lines])
+        if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
+            finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
+            self.excluded += len(scores) - len(finite)
+            scores = finite
+        self.scores.extend(scores)
+        verdicts = [line.passed for line in lines if line.passed is not None]
+        self.passed += sum(verdicts)
+        self.verdicts += len(verdicts)
+        self.worst_case += sum([line.worst_case for line in lines])
+        self.simulated += sum([line.simulated for line in lines])
+        self._add_steps(lines)
+        return lines
+
+    def _new(self, batch: list[Line]) -> list[Line]:
+        ids = [line.id for line in batch]
+        if len(set(ids)) == len(ids) and self._seen.isdisjoint(ids):
+            self._seen.update(ids)
+            return batch
+        new = []
+        for line in batch:
+            if line.id not in self._seen:
+                self._seen.add(line.id)
+                new.append(line)
+            else:
+                self.duplicates += 1
+                self.first_duplicate = self.first_duplicate or clean(line.id, 80)
+        return new
+
+    def _add_steps(self, lines: list[Line]) -> None:
+        usages = [line.usage.steps for line in lines]
+        costs = [line.cost for line in lines]
+        step_costs = [cost.steps for cost in costs]
+        latencies = [line.latency_seconds for line in lines]
+        step_latencies = [latency.steps for latency in latencies]
+        attempts = [line.attempts.steps for line in lines]
+        all_called = False
+        for name, of_step in steps_of(lines):
+            used = _known(map(of_step, usages))
+            if not used:
+                continue
+            step = self.steps.setdefault(name, StepTally())
+            step.items += len(used)
+            all_called = all_called or len(used) == len(lines)
+            for field, count in _COUNTS:
+                step.tokens[field] += sum(map(count, used))
+            step.attempts += sum(map(of_step, attempts))
+            step.add_costs(list(map(of_step, step_costs)))
+            step.latencies.extend(_known(map(of_step, step_latencies)))
+        # An item that was never sent (its prompt failed) has taken no time.
+        if not all_called:
+            uncalled = type(usages[0])() if usages else None
+            latencies = [
+                latency
+                for latency, usage in zip(latencies, usages, strict=True)
+                if usage != uncalled
+            ]
+        self.total.items += len(latencies)
+        self.total.latencies.extend([latency.total for latency in latencies])
+        totals = [cost.total for cost in costs]
+        self.total.add_costs(totals)
+        self.costs.extend(_known(totals))
+        told = [cost for cost in costs if cost.reported is not None]
+        if told:
+            self.reported = (self.reported or 0.0) + sum([cost.reported or 0.0 for cost in told])
+            self.listed.add_costs([cost.listed for cost in told])
+
+    def merge(self, after: Tally) -> bool:
+        """Add what was counted over all the rest of the file, before either is finished.
+
+        Returns:
+            Whether that could be done: not where an id is in both, as only its first line counts.
+        """
+        if not self._seen.isdisjoint(after._seen):
+            return False
+        self._seen = after._seen = set()
+        self.read += after.read
+        self.duplicates += after.duplicates
+        self.first_duplicate = self.first_duplicate or after.first_duplicate
+        self.statuses.update(after.statuses)
+        self.examples = {**after.examples, **self.examples}
+        self.scores.extend(after.scores)
+        self.excluded += after.excluded
+        self.verdicts += after.verdicts
+        self.passed += after.passed
+        self.worst_case += after.worst_case
+        self.simulated += after.simulated
+        for name, step in after.steps.items():
+            self.steps.setdefault(name, StepTally()).merge(step)
+        self.total.merge(after.total)
+        self.failed.merge(after.failed)
+        self.costs.extend(after.costs)
+        if after.reported is not None:
+            self.reported = (self.reported or 0.0) + after.reported
+        self.listed.merge(after.listed)
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickling notes each of a set's texts, which takes more memory than they do.
+        return {**self.__dict__, "_seen": msgspec.msgpack.encode(self._seen)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._seen = msgspec.msgpack.decode(state["_seen"], type=set[str])
+
+    def finish(self) -> None:
+        """Add up the steps, once all lines are counted."""
+        for step in self.steps.values():
+            self.total.attempts += step.attempts
+            for field in _USAGE:
+                self.total.tokens[field] += step.tokens[field]
+
+
+def _known(values: Iterable[T | None]) -> list[T]:
+    """The values that are not ``None``; ``in`` and ``count`` compare, which takes longer."""
+    return [value for value in values if value is not None]
+
+
+class GroupCount:
+    """Counts of the items that share a value."""
+
+    __slots__ = ("n", "passed", "score_squares", "score_sum", "scored", "verdicts")
+
+    def __init__(self) -> None:
+        self.n = self.scored = self.verdicts = self.passed = 0
+        self.score_sum = self.score_squares = 0.0
+
+
+class GroupTally:
+    """Counts by the value of a field.
+
+    Args:
+        field: What to call the field.
+        value: How to get it from a line.
+        limit: More different values than this end the grouping.
+        asked_for: Whether the user named the field: too many values are then an error, and else
+            only mean that the field is no category.
+    """
+
+    def __init__(self, field: str, value: Getter, limit: int, asked_for: bool) -> None:
+        self.field = field
+        self.groups: dict[str, GroupCount] = {}
+        self.found = False
+        self.too_many = False
+        self._value = value
+        self._limit = limit
+        self.asked_for = asked_for
+
+    def add(self, lines: list[Line]) -> None:
+        """Count some lines.
+
+        Raises:
+            ConfigError: The field was asked for and has too many values.
+        """
+        if self.too_many:
+            return
+        groups = self.groups
+        for line in lines:
+            value = self._value(line)
+            if value is not None:
+                self.found = True
+            name = value if type(value) is str else group_name(value)
+            group = groups.get(name)
+            if group is None:
+                group = groups[name] = GroupCount()
+            group.n += 1
+            score = line.score
+            if score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT:
+                group.scored += 1
+                group.score_sum += score
+                group.score_squares += score * score
+            if line.passed is not None:
+                group.verdicts += 1
+                group.passed += line.passed
+        self._check_number()
+
+    def merge(self, after: GroupTally) -> None:
+        """Add the counts of a later part of the file.
+
+        Raises:
+            ConfigError: The field was asked for and has too many values.
+        """
+        self.found = self.found or after.found
+        if self.too_many or after.too_many:
+            self.too_many = True
+            self.groups.clear()
+            return
+        for name, counts in after.groups.items():
+            group = self.groups.setdefault(name, GroupCount())
+            group.n += counts.n
+            group.scored += counts.scored
+            group.score_sum += counts.score_sum
+            group.score_squares += counts.score_squares
+            group.verdicts += counts.verdicts
+            group.passed += counts.passed
+        self._check_number()
+
+    def _check_number(self) -> None:
+        groups = self.groups
+        if len(groups) > self._limit:
+            self.too_many = True
+            groups.clear()
+            if self.asked_for:
+                raise ConfigError(
+                    f"--by {self.field}: the field has more than {self._limit:,} different values",
+                    "name a field with a few values, such as a category",
+                )
+
+
+def group_name(value: Any) -> str:
+    """How the group of a value is called."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and isfinite(value) and value == int(value):
+        return str(int(value))  # CSV and JSON readers differ in 3 and 3.0
+    if too_deep(value):
+        return "(nested too deeply)"
+    return msgspec.json.encode(value).decode()
+
+
+def swapped_spelling(name: str) -> str:
+    """A whole number as spreadsheets write it too: ``1.0`` for ``1``, ``1`` for ``1.0``.
+
+    Empty for anything else.
+    """
+    whole = name.removesuffix(".0")
+    if not (whole.isascii() and whole.removeprefix("-").isdecimal()):
+        return ""
+    return whole if whole != name else f"{name}.0"
+
+
+class ClusterTally:
+    """Verdicts and scores by the value of the field that names an item's cluster.
+
+    Attributes:
+        field: The field.
+        fields: Fields of the items that are needed.
+        outputs: Steps whose outputs are needed: none.
+    """
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        self.fields: tuple[str, ...] = (field,)
+        self.outputs: tuple[str, ...] = ()
+        self._verdicts: dict[Any, list[float]] = {}
+        self._scores: dict[Any, list[float]] = {}
+        self._groups: dict[str, dict[Any, list[float]]] = {}
+        self._by = ""
+        self._found = False
+        self._get: Sequence[Getter] = ()
+
+    def group_by(self, field: str, in_stratum: bool) -> None:
+        """Count by the values of another field too; called before lines are read."""
+        self._by = "stratum" if in_stratum else field
+        if field and not in_stratum:
+            self.fields = (self.field, field)
+
+    def bind(self, fields: Sequence[Getter], outputs: Sequence[Getter]) -> None:
+        """Take the getters of what was asked for."""
+        self._get = fields
+
+    def add(self, lines: list[Line]) -> None:
+        """Count some lines; an item without the field is a cluster of its own."""
+        for line in lines:
+            value = self._get[0](line)
+            self._found = self._found or value is not None
+            cluster = ("", line.id) if value is None else group_name(value)
+            if line.passed is not None:
+                _add(self._verdicts, cluster, float(line.passed))
+                if self._by:
+                    name = line.stratum if len(self.fields) == 1 else self._get[1](line)
+                    group = self._groups.setdefault(group_name(name), {})
+                    _add(group, cluster, float(line.passed))
+            if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:
+                _add(self._scores, cluster, line.score)
+
+    def check(self) -> None:
+        """Raises: ConfigError: No item has the field."""
+        if not self._found:
+            raise ConfigError(
+                f"--cluster {self.field}: no item in the results has this field",
+                "name the field that says which items belong together, such as document or user",
+            )
+
+    def rate(self, level: float) -> Clustered:
+        """The pass rate."""
+        return clustered_rate(_sums(self._verdicts), level)
+
+    def rate_of(self, group: str, level: float) -> Clustered:
+        """The pass rate of the items with a value of the other field."""
+        return clustered_rate(_sums(self._groups.get(group, {})), level)
+
+    def rate_without(self, group: str, level: float) -> Clustered:
+        """The pass rate of all other items."""
+        own = self._groups.get(group, {})
+        rest = {}
+        for name, (n, total, squares) in self._verdicts.items():
+            less = own.get(name, (0, 0.0, 0.0))
+            if n > less[0]:
+                rest[name] = [n - less[0], total - less[1], squares - less[2]]
+        return clustered_rate(_sums(rest), level)
+
+    def mean(self, level: float) -> Clustered:
+        """The mean score."""
+        return clustered_mean(_sums(self._scores), level)
+
+
+def _add(sums: dict[Any, list[float]], cluster: Any, value: float) -> None:
+    known = sums.setdefault(cluster, [0, 0.0, 0.0])
+    known[0] += 1
+    known[1] += value
+    known[2] += value * value
+
+
+def _sums(sums: dict[Any, list[float]]) -> dict[Any, ClusterSums]:
+    return {name: ClusterSums(int(n), total, squares) for name, (n, total, squares) in sums.items()}

@@ -1,0 +1,1 @@
+"""One run from the first look to the last line."""

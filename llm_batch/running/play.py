@@ -1,0 +1,346 @@
+"""The loop: items, chain and engine in; calls and results out.
+
+While the engine has room, give it a follow-up request or else one from a new item; wait for a
+call; yield it; ask the chain what comes next. Follow-ups go first, so that a budget buys whole
+results instead of many first halves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.thoughts import without_thoughts
+from llm_batch.engines import Engine
+from llm_batch.models.table import model_info
+from llm_batch.models.tokens import counter
+from llm_batch.records import Call, Item, Request, Result
+
+# Often enough for a progress display, and for a stop to be noticed.
+_TICK_SECONDS = 0.2
+# How often a call is made again that had no money for another attempt.
+_REFUSALS = 3
+
+#: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
+UNFINISHED = frozenset({"cancelled", "budget", "refused"})
+
+# The key was refused for an item, and has answered others: it is the item's failure once the key
+# has answered again, and else the key's.
+_DOUBTFUL = "forbidden"
+
+# An answer was not sent on, being far longer than was asked for.
+_LONG = "oversized"
+# An answer is sent on when it has at most so many tokens, or so many times what was asked for:
+# servers count otherwise than we do, and some treat max_tokens as advice.
+_LET_PASS_TOKENS = 4_000
+_LET_PASS_TIMES = 2
+# The output limit of a model that is not known, where the step sets none.
+_LONGEST_ANSWER_TOKENS = 32_768
+# No text that means something has more characters to a token.
+_CHARACTERS_PER_TOKEN = 16
+
+#: Statuses of an item whose last answer came, was paid for, and is of no use.
+UNUSABLE = frozenset(
+    ("truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete", _LONG)
+)
+
+
+class Gate(Protocol):
+    """Decides whether a request may be sent now, and whether to go on at all."""
+
+    @property
+    def stopped(self) -> bool:
+        """True once nothing new may be sent, follow-ups included."""
+
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
+        """Whether to send a request now; called again later when the answer is no."""
+
+    def forget(self, item: Item) -> None:
+        """An item is left unfinished: nothing more will be sent for it."""
+
+
+class OpenGate:
+    """Admits everything."""
+
+    stopped = False
+
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
+        return True
+
+    def forget(self, item: Item) -> None:
+        pass
+
+
+class Answers(Protocol):
+    """Calls that were made before."""
+
+    @property
+    def unused(self) -> int:
+        """How many of them have not been asked for; at 0 there is nothing left to find."""
+
+    def answered(self, request: Request) -> Call | None:
+        """The call that answered this request, or ``None``."""
+
+
+class NoAnswers:
+    """Nothing was asked before."""
+
+    unused = 0
+
+    def answered(self, request: Request) -> Call | None:
+        return None
+
+
+@dataclass(slots=True)
+class _Open:
+    """An item that has begun and is not finished."""
+
+    item: Item
+    calls: list[Call] = field(default_factory=list)
+    request: Request | None = None
+    sent: bool = False
+    asked_again: bool = False
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened for a while; time to look at the clock."""
+
+
+Event = Call | Result | Tick
+
+
+def play(
+    items: Iterable[Item],
+    chain: Chain,
+    engine: Engine,
+    record: Callable[[Call], None] = lambda call: None,
+    answers: Answers | None = None,
+    gate: Gate | None = None,
+    *,
+    ask_again: bool = False,
+) -> Iterator[Event]:
+    """Play the chain over the items.
+
+    Once the gate has stopped, or has no room for another item, nothing more is sent; items whose
+    answers are all known still get their results, since those cost nothing.
+
+    Args:
+        items: In the order they should begin.
+        chain: What to ask.
+        engine: Who carries the requests; stays open.
+        record: Makes a call durable. It is called for every call before anything else is done
+            with any of them, and so before anything that depends on it is sent or shown.
+        answers: Calls that were made before. They are not yielded: nothing was sent for them.
+        gate: Decides what may be sent; everything by default.
+        ask_again: Where the answers that were made before do not make a usable result, ask the
+            step that failed anew, once.
+
+    Yields:
+        Each `Call` as it finishes, the `Result` of each item that is finished, and `Tick` when
+        nothing finished for a fifth of a second. Items that were begun and not finished, because
+        the gate stopped or a call ended as one of `UNFINISHED`, have no result.
+    """
+    known, gate = answers or NoAnswers(), gate or OpenGate()
+    return _Play(chain, engine, record, known, gate, ask_again).events(items)
+
+
+class _Play:
+    """The state of the loop. Every open item is in exactly one of the five places."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        engine: Engine,
+        record: Callable[[Call], None],
+        answers: Answers,
+        gate: Gate,
+        ask_again: bool,
+    ) -> None:
+        self._ask_again = ask_again
+        self._chain = chain
+        self._engine = engine
+        self._record = record
+        self._answers = answers
+        self._gate = gate
+        self._following: deque[_Open] = deque()
+        self._flying: dict[str, _Open] = {}
+        # Refused by the gate, and tried again when a call has finished: follow-ups, and the one
+        # new item that was asked for last.
+        self._starved: deque[_Open] = deque()
+        self._blocked: _Open | None = None
+        # By model: items whose last call is `_DOUBTFUL`, until there is an answer or nothing else.
+        self._doubtful: dict[str, list[_Open]] = {}
+
+    def events(self, items: Iterable[Item]) -> Iterator[Event]:
+        waiting = iter(items)
+        while True:
+            yield from self._fill(waiting)
+            if self._engine.held:
+                if self._gate.stopped:
+                    for request in self._engine.give_back():
+                        del self._flying[request.item_id]
+                yield from self._land(_TICK_SECONDS)
+            elif self._starved and not self._gate.stopped:
+                # Nothing is in flight that could make room, so the first one gives up its share:
+                # a follow-up has outgrown what was held back for it when its item began.
+                self._gate.forget(self._starved.popleft().item)
+            elif self._doubtful:
+                for model in list(self._doubtful):
+                    yield from self._settle(model)
+            else:
+                break
+            self._following.extendleft(reversed(self._starved))
+            self._starved.clear()
+        yield from self._known(waiting)
+
+    def _fill(self, waiting: Iterator[Item]) -> Iterator[Event]:
+        """Give the engine what it has room for."""
+        engine, gate = self._engine, self._gate
+        while engine.free > 0 and not gate.stopped:
+            if self._following:
+                begun = self._following.popleft()
+                if not self._send(begun):
+                    self._starved.append(begun)
+            elif self._starved:
+                return
+            elif self._blocked is not None:
+                if not self._send(self._blocked):
+                    return
+                self._blocked = None
+            else:
+                item = next(waiting, None)
+                if item is None:
+                    return
+                begun = _Open(item)
+                result = self._advance(begun)
+                if result is not None:
+                    yield result
+                    # However many items are answered already: a call that has just finished is
+                    # recorded now.
+                    yield from self._land(0.0)
+                elif not self._send(begun):
+                    self._blocked = begun
+
+    def _land(self, timeout_seconds: float) -> Iterator[Event]:
+        """Take in the calls that have finished."""
+        calls = self._engine.wait(timeout_seconds) if self._engine.held else ()
+        for call in calls:
+            self._record(call)
+        for call in calls:
+            yield call
+            begun = self._flying.pop(call.request.item_id)
+            if call.failure is not None and call.failure.kind in UNFINISHED:
+                self._gate.forget(begun.item)
+                if call.failure.kind == "budget" and begun.refused < _REFUSALS:
+                    # Others held the money for another attempt; some of it comes free.
+                    begun.refused += 1
+                    self._following.append(begun)
+                continue
+            begun.calls.append(call)
+            if call.failure is not None and call.failure.kind == _DOUBTFUL:
+                self._doubtful.setdefault(call.request.model, []).append(begun)
+                continue
+            if call.completion is not None and self._doubtful:
+                yield from self._settle(call.request.model)
+            result = self._advance(begun)
+            if result is not None:
+                yield result
+            else:
+                self._following.append(begun)
+        if not calls and timeout_seconds:
+            yield Tick()
+
+    def _settle(self, model: str) -> Iterator[Event]:
+        """Results of the items that a key was refused for; none once the run has stopped."""
+        for begun in self._doubtful.pop(model, ()):
+            if self._gate.stopped:
+                self._gate.forget(begun.item)
+            elif (result := self._advance(begun)) is not None:
+                yield result
+
+    def _known(self, waiting: Iterator[Item]) -> Iterator[Event]:
+        """Results of the items that were not begun and need nothing to be sent."""
+        self._ask_again = False
+        while self._answers.unused and (item := next(waiting, None)) is not None:
+            begun = _Open(item)
+            result = self._advance(begun)
+            if result is not None and begun.calls:
+                yield result
+
+    def _advance(self, begun: _Open) -> Result | None:
+        """Move past what is already answered; a result, or ``None`` with a request to send."""
+        item, calls = begun.item, begun.calls
+        try:
+            while (request := self._chain.next_request(item, calls)) is not None:
+                call = None if begun.asked_again else self._answers.answered(request)
+                if call is None:
+                    if problem := oversized(request, calls):
+                        return self._chain.result(item, calls, problem, _LONG)
+                    begun.request = request
+                    return None
+                calls.append(call)
+        except PromptError as error:
+            return self._chain.result(item, calls, str(error))
+        result = self._chain.result(item, calls)
+        if self._ask_again and result.status != "ok" and not begun.sent:
+            # Everything of the step that failed, and of this item from then on.
+            step = calls[-1].request.step
+            while calls and calls[-1].request.step == step:
+                begun.request = calls.pop().request
+            begun.asked_again = True
+            return None
+        return result
+
+    def _send(self, begun: _Open) -> bool:
+        assert begun.request is not None  # _advance() left one
+        if not self._gate.admit(begun.item, begun.request, begun.calls):
+            return False
+        begun.sent = True
+        self._flying[begun.item.id] = begun
+        self._engine.submit(begun.request)
+        return True
+
+
+def oversized(request: Request, calls: Sequence[Call]) -> str:
+    """What is wrong with a request that carries an answer far longer than was asked for.
+
+    Such a prompt was in no estimate, and could cost any amount. What is journalled already is
+    sent no more, so it is not looked at.
+
+    Args:
+        request: What would be sent next.
+        calls: Those made for the item so far.
+
+    Returns:
+        A sentence that says what to set; empty when the request may be sent.
+    """
+    size = sum(len(message.content) for message in request.messages)
+    for call in calls:
+        if call.completion is None:
+            continue
+        asked = call.request
+        cap = asked.max_tokens
+        if cap is None:
+            info = model_info(asked.model)
+            cap = (info and info.max_output_tokens) or _LONGEST_ANSWER_TOKENS
+        most = max(_LET_PASS_TOKENS, _LET_PASS_TIMES * cap)
+        # Lengths are looked at first, since hardly any answer is longer in characters than it
+        # may be in tokens. A prompt may also have taken a small part of the answer.
+        if min(len(call.completion.text), 2 * size) <= most:
+            continue
+        text = without_thoughts(call.completion.text) or ""
+        head = text[: _CHARACTERS_PER_TOKEN * most]
+        if 2 * size < len(text) or counter(asked.model).count(head) <= most:
+            continue
+        allowed = f"max_tokens = {cap:,}" if asked.max_tokens else f"about {cap:,} tokens"
+        return (
+            f"{asked.step}: the answer has {len(text):,} characters, far more than {allowed} "
+            f"allow, and the prompt of {request.step} would carry them; nothing was sent. If such "
+            f"answers are wanted, raise max_tokens of {asked.step}"
+        )
+    return ""

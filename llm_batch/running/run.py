@@ -1,0 +1,471 @@
+"""Play the chain for real: journal, limits, budget, results. The same call resumes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.config import Config
+from llm_batch.dataset import Drawn, draw
+from llm_batch.engines import ENGINES, Engine
+from llm_batch.engines.batch.job_log import open_jobs
+from llm_batch.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    ConfigError,
+    DataError,
+    Incomplete,
+    OutputError,
+)
+from llm_batch.estimating import Estimate, estimate_from_items
+from llm_batch.record import manifest as manifests
+from llm_batch.record.journal import Journal
+from llm_batch.record.results import ResultsFile
+from llm_batch.records import Call, Result
+from llm_batch.running.earlier import Answers, Earlier, set_aside
+from llm_batch.running.history import (
+    edited_since,
+    new_manifest,
+    replaced_by,
+    what_is_odd,
+    with_seconds,
+    with_totals,
+)
+from llm_batch.running.log_file import LogFile, NoLog
+from llm_batch.running.play import Event, play
+from llm_batch.running.progress import Overrun, Progress, RunSummary
+from llm_batch.running.stopping import Circuit, Purse, Until, Watch
+from llm_batch.sending.budget import Budget
+from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
+from llm_batch.sending.clock import Stop
+from llm_batch.sending.fleet import Fleet
+from llm_batch.sending.pool import Outages
+from llm_batch.sending.providers import own_server
+from llm_batch.sending.trust import require_trust
+
+__all__ = ["ASK_ABOVE_USD", "Earlier", "Overrun", "Progress", "RunSummary", "Stop", "Until", "run"]
+
+#: A run that is expected to cost more than this, and has no budget, is asked about.
+ASK_ABOVE_USD = 1.00
+# How far above the high end of its estimate a run is asked about once more.
+_LEAVES_ESTIMATE = 1.5
+# Items that tell what the others will cost.
+_PROJECTED_FROM = 20
+# Enough prompts to know the mean length to a few percent, counted in a moment.
+_ESTIMATE_ITEMS = 100
+# How long the run took is written this often: a killed one cannot say it at the end.
+_CHECKPOINT_SECONDS = 30.0
+# The limits in force are looked at this often: at every event that took a tenth of a run's time.
+_PACE_SECONDS = 0.1
+
+_EXIT_CODES = {
+    "refused": EXIT_REFUSED,
+    "interrupted": EXIT_INTERRUPTED,
+    "budget": EXIT_INCOMPLETE,
+    "circuit": EXIT_INCOMPLETE,
+    "overrun": EXIT_INCOMPLETE,
+    "enough": EXIT_OK,
+}
+
+
+def run(
+    config: Config,
+    *,
+    trusted: bool = False,
+    confirm: Callable[[Estimate], bool] | None = None,
+    confirm_overrun: Callable[[Overrun], bool] | None = None,
+    progress: Callable[[Progress], None] = lambda state: None,
+    say: Callable[[str], None] = lambda sentence: None,
+    stop: Stop | None = None,
+    earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
+    log_file: str | os.PathLike[str] | None = None,
+    until: Until = Until(),  # noqa: B008  (frozen)
+) -> RunSummary:
+    """Run the chain over the sample, or go on where an earlier run of the same output ended.
+
+    Args:
+        config: What to run; see `load_config`.
+        trusted: Whether the user knows which keys and files the config's file sends where. Without
+            it a file that sends a key to a stranger's host is refused; see `sending.trust`.
+        confirm: Asked when the rest of the run is expected to cost more than a dollar and there
+            is no budget; ``None`` means yes.
+        confirm_overrun: Asked once on the way when the run costs far more than its estimate and
+            than a dollar, with a budget or without; nothing new is sent meanwhile, and a no stops
+            the run. ``None`` means yes, and it is said.
+        progress: Called after every event with the state so far.
+        say: Called with sentences a user should read (what changed, what was odd).
+        stop: Call it to end the run early.
+        earlier: What becomes of calls that were made before; they are used by default.
+        until: When the run has shown enough and may stop early; by default never.
+        log_file: Where to write what happens as JSON lines, as `llm_batch.running.log_file` says.
+
+    Returns:
+        How it ended; failures of items are in the results, not raised.
+
+    Raises:
+        LlmbError: The config, data or output is wrong, or the answer to ``confirm`` was no;
+            nothing was spent.
+        Incomplete: The disk or the data failed on the way. What was answered until then is in
+            the journal, and the same call goes on from there.
+    """
+    if not trusted:
+        require_trust(config)
+    chain = config.chain()
+    stop = stop or Stop()
+    results_path, journal_path, manifest_path = manifests.run_paths(config.run.output)
+    with ExitStack() as stack:
+        drawn = stack.enter_context(
+            draw(
+                config.data,
+                config.data_path(),
+                size=config.sample.size,
+                seed=config.sample.seed,
+                stratify=config.sample.stratify,
+            )
+        )
+        check_before_spending(config, chain, next(iter(drawn.items())))
+        if config.run.engine == "ray":  # before anything is set aside, asked or written
+            from llm_batch.engines.ray.connect import connected
+
+            connected(config.run.ray_address)
+        mode = config.run.file_mode
+        log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
+        stack.enter_context(log)
+        say = log.noting(say)
+        for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
+            say(sentence)
+        _check_open_jobs(config, earlier)
+        if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
+            say(f"the earlier run was set aside; its calls are in {aside}")
+        journal = stack.enter_context(
+            closing(Journal(journal_path, find_new=config.run.engine == "batch", mode=mode))
+        )
+        answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
+        before = manifests.read_manifest(manifest_path)
+        first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
+        estimate = estimate_from_items(config, first, drawn.size, drawn.population)
+        manifest = new_manifest(config, drawn, before, estimate)
+        other, refused = replaced_by(before, manifest, results_path)
+        if refused:
+            raise ConfigError(
+                f"{results_path} holds {other}, which this run would replace",
+                "write elsewhere: --output other.jsonl; or add --overwrite: the earlier files are "
+                "renamed, not deleted",
+            )
+        for sentence in what_is_odd(config, drawn, journal, before, manifest):
+            say(sentence)
+        if confirm is not None and config.limits.budget is None:
+            _ask(config, drawn, answers, estimate, confirm, say)
+        budget = Budget(config.limits.budget, journal.spent)
+        fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
+        edited = edited_since(before, results_path)
+        results = ResultsFile(results_path, config.data.keep, edited or bool(other), mode)
+        if results.kept and other and not edited:
+            say(f"{results_path} holds {other}; it is kept as {results.kept}")
+        elif results.kept:
+            say(
+                f"{results_path} holds what a run did not write (another file, or one that was "
+                f"edited since); it is kept as {results.kept}"
+            )
+        session = _Session(
+            config, chain, budget, fleet, journal, answers, results, stop, log, progress, say
+        )
+        session.confirm_overrun = confirm_overrun
+        if estimate.cost is not None:
+            session.expected = estimate.cost.high or estimate.cost.value or 0.0
+        session.state.planned = drawn.size
+        session.state.expected_cost = estimate.cost.value if estimate.cost else None
+        log.start(config, manifest, drawn.size)
+        with results:
+            session.checkpoint = lambda: manifests.write_manifest(
+                manifest_path, with_seconds(manifest, session.state.seconds), mode
+            )
+            session.watch = Watch(until, drawn.population) if until else None
+            session.play(drawn, ask_again=earlier.retry_failed)
+        for place, slowed in fleet.slowed.items():
+            say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
+        summary = _summary(config, session.state, stop, results)
+        journal.sync()
+        manifest["stopping"] = session.watch.record() if session.watch else None
+        totals = with_totals(manifest, summary, journal, results)
+        manifests.write_manifest(manifest_path, totals, mode)
+        log.end(summary)
+        return summary
+
+
+class _Session:
+    """One run from the first event to the last; its state is what progress displays show."""
+
+    def __init__(
+        self,
+        config: Config,
+        chain: Chain,
+        budget: Budget,
+        fleet: Fleet,
+        journal: Journal,
+        answers: Answers,
+        results: ResultsFile,
+        stop: Stop,
+        log: LogFile | NoLog,
+        progress: Callable[[Progress], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._say = say
+        self._config = config
+        self._chain = chain
+        self._budget = budget
+        self._fleet = fleet
+        self._journal = journal
+        self._results = results
+        self._stop = stop
+        self._progress = progress
+        self._answers = answers
+        self._log = log
+        self.checkpoint: Callable[[], None] = lambda: None
+        self.watch: Watch | None = None
+        self.confirm_overrun: Callable[[Overrun], bool] | None = None
+        #: USD that this session may cost by its estimate, where that is watched.
+        self.expected: float | None = None
+        self._spent_before = budget.spent
+        self._finished_cost = 0.0
+        self._outages = Outages(config)
+        servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.steps}
+        self._pace_at = 0.0
+        self._circuit = Circuit(config.limits.max_failure_share, servers)
+        # USD of this session, of the items that have a call of it and no result yet.
+        self._asked: dict[str, float] = {}
+        # Engines whose jobs outlive the process write calls down themselves.
+        self._record: Callable[[Call], None] = journal.append
+        self._note: Callable[[], str] = str
+        # USD that they hold already for a request, by its key.
+        self._held_already: Callable[[str], float] = lambda key: 0.0
+        self.state = Progress(
+            spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
+        )
+
+    def play(self, drawn: Drawn, ask_again: bool) -> None:
+        """Play all items, or as many as may be; ``ask_again`` as in `llm_batch.running.play.play`.
+
+        Raises:
+            Incomplete: The disk or the data failed on the way.
+        """
+        engine = self._engine()
+        purse = Purse(self._chain, self._budget, self._fleet, self._stop, self._held_already)
+        started = time.monotonic()
+        checkpoint_at = _CHECKPOINT_SECONDS
+        self.checkpoint()
+        try:
+            items = drawn.items()
+            events = play(
+                self.watch.numbered(items) if self.watch else items,
+                self._chain,
+                engine,
+                self._record,
+                self._answers,
+                purse,
+                ask_again=ask_again,
+            )
+            for event in events:
+                self._take_in(event)
+                for sentence in self._outages.sentences(self._fleet.heard()):
+                    self._say(sentence)
+                self.state.in_flight = engine.held
+                self.state.jobs = self._note()
+                self.state.seconds = time.monotonic() - started
+                self._progress(self.state)
+                self._log.progress(self.state)
+                if self.state.seconds >= checkpoint_at:
+                    checkpoint_at += _CHECKPOINT_SECONDS
+                    self.checkpoint()
+        except (OutputError, DataError) as error:
+            self._save_what_is_in_flight(engine)
+            raise Incomplete(error.message, error.hint) from error
+        except BaseException:
+            self._save_what_is_in_flight(engine)
+            raise
+        finally:
+            engine.close()
+            self.state.spent = self._budget.spent  # its last look may have found more
+        if purse.refused and not self._stop.reason and not self._journal.calls:
+            _check_budget(self._budget.cap or 0.0, *purse.refused)
+
+    def _engine(self) -> Engine:
+        config, fleet = self._config, self._fleet
+        if config.run.engine == "batch":
+            from llm_batch.engines.batch.engine import BatchEngine
+
+            batch = BatchEngine(config, fleet, self._budget, self._journal, self._stop, self._say)
+            self._record, self._note = batch.record, lambda: batch.note
+            self._held_already = batch.money.of
+            if self.watch is not None:
+                self._say(
+                    "by batch all items of a step are submitted together, so stopping early saves "
+                    "little; a smaller --sample does, and --engine threads"
+                )
+            return batch
+        if config.run.engine != "ray":
+            return ENGINES[config.run.engine](fleet.call, config.limits.workers)
+        from llm_batch.engines.ray.engine import RayEngine
+
+        return RayEngine(config, fleet, self._budget, self._say)
+
+    def _take_in(self, event: Event) -> None:
+        state = self.state
+        if isinstance(event, Call):
+            item_id, cost = event.request.item_id, event.cost or 0.0
+            self._asked[item_id] = self._asked.get(item_id, 0.0) + cost
+            self._budget.charge(item_id, cost)
+            self._results.publish()
+            state.count_call(event)
+            self._log.call(event)
+            if event.failure is not None and event.failure.kind == "refused":
+                self._stop("refused", event.failure.message)
+        elif isinstance(event, Result):
+            # Written before its share of the budget is given back to others.
+            self._results.write(event)
+            self._budget.release(event.item.id)
+            state.count_result(event)
+            self._log.result(event)
+            if self.watch is not None and (said := self.watch.note(event)):
+                self._stop("enough", said)
+            if event.item.id in self._asked:
+                # What an earlier session stopped at must not stop every later one.
+                self._finished_cost += self._asked.pop(event.item.id)
+                state.fresh += 1
+                if trouble := self._circuit.note(event):
+                    self._stop("circuit", trouble)
+        else:
+            self._results.flush()
+        self._journal.sync_if_due()
+        state.reused = self._answers.used
+        state.spent = self._budget.spent
+        now = time.monotonic()
+        if now >= self._pace_at:
+            self._pace_at = now + _PACE_SECONDS
+            state.rpm = self._fleet.rpm
+            state.slowed = "; ".join(dict.fromkeys(s.words for s in self._fleet.slowed.values()))
+        self._watch_cost()
+
+    def _watch_cost(self) -> None:
+        """Ask once more about a run whose cost has left its estimate."""
+        state, expected = self.state, self.expected
+        if expected is None or self._stop.reason or state.done == state.planned:
+            return
+        spent, coming = state.spent - self._spent_before, None
+        if state.fresh >= _PROJECTED_FROM:
+            left = state.planned - state.done
+            coming = spent + left * self._finished_cost / state.fresh
+        if max(spent, coming or 0.0) <= max(ASK_ABOVE_USD, _LEAVES_ESTIMATE * expected):
+            return
+        self.expected = None  # asked once
+        overrun = Overrun(spent, coming, expected, self._budget.cap)
+        if self.confirm_overrun is None:
+            self._say(f"{overrun}; it goes on, as was agreed")
+        elif not self.confirm_overrun(overrun):
+            self._stop("overrun", str(overrun))
+
+    def _save_what_is_in_flight(self, engine: Engine) -> None:
+        """After an error: send nothing more, and keep the answers that are paid for already."""
+        self._stop("failed")
+        engine.give_back()
+        while engine.held:
+            # Another bug, or a disk that is still full: the first error is the one to show.
+            with suppress(Exception):
+                for call in engine.wait(1.0):
+                    with suppress(OutputError):
+                        self._record(call)
+
+
+def _check_budget(budget: float, item_id: str, most: float) -> None:
+    """Refuse a budget that not even the first item fits into, of which nothing was sent.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if most <= budget:
+        return
+    digits = max(2, 2 - math.floor(math.log10(most)))
+    enough = math.ceil(most * 10**digits) / 10**digits
+    raise ConfigError(
+        f"the budget of ${budget:,.6g} is less than one item may cost: up to ${most:,.6g} for "
+        f"item {item_id!r}; nothing was sent",
+        f"use --budget {enough:.{digits}f} or more, or a lower max_tokens",
+    )
+
+
+def _check_open_jobs(config: Config, earlier: Earlier) -> None:
+    """Refuse what would pay again for what batch jobs of this output are working on.
+
+    Raises:
+        ConfigError: There are such jobs.
+    """
+    if config.run.engine == "batch" and not earlier.overwrite:
+        return
+    count = open_jobs(config.run.output)
+    if not count:
+        return
+    jobs = (
+        "1 batch job of this output is" if count == 1 else f"{count} batch jobs of this output are"
+    )
+    ways = "--cancel ends them and keeps what they have finished, --forget-job gives one up"
+    if earlier.overwrite:
+        raise ConfigError(f"not overwritten: {jobs} open at the provider", ways)
+    raise ConfigError(
+        f"{jobs} open at the provider, and another engine would pay for the same answers again",
+        f"collect them with --engine batch; {ways}",
+    )
+
+
+def _ask(
+    config: Config,
+    drawn: Drawn,
+    answers: Answers,
+    estimate: Estimate,
+    confirm: Callable[[Estimate], bool],
+    say: Callable[[str], None],
+) -> None:
+    """Ask whether to spend what the rest of the run costs, if that is more than a dollar.
+
+    A price of one's own that is below the vendor's does not count here: it may be a mistake, or
+    a stranger's.
+    """
+    priced = with_list_prices(config)
+    if answers.unused or priced is not config:
+        estimate = estimate_from_items(
+            priced,
+            drawn.items(),
+            drawn.size,
+            drawn.population,
+            answers.look_up,
+            most=_ESTIMATE_ITEMS,
+        )
+    if not estimate.calls.value:
+        return
+    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ASK_ABOVE_USD:
+        return
+    if priced is not config:
+        say("the config's prices are below the vendor's; the question counts the vendor's")
+    if not confirm(estimate):
+        raise ConfigError("not run: the cost was not agreed to", "set a cap with --budget USD")
+
+
+def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) -> RunSummary:
+    status, message = stop.reason, stop.message
+    if status == "interrupted" and state.done == state.planned:
+        status = ""  # it was asked to stop when nothing was left to do
+    if not status and state.done < state.planned:
+        budget = config.limits.budget
+        assert budget is not None  # nothing else leaves items out without a word
+        status = "budget"
+        message = f"the budget of ${budget:,.6g} has no room for the worst case of what comes next"
+    code = _EXIT_CODES.get(status, EXIT_OK)
+    if code == EXIT_OK and state.done > state.statuses["ok"]:
+        code = EXIT_INCOMPLETE
+    return RunSummary(results.path, status or "done", message, state, code)

@@ -1,0 +1,291 @@
+"""What ends a run early: money that is not there, calls that go wrong, enough shown.
+
+Items are taken in the order they were drawn, not in the order they finish: what comes back
+quickly may be easier than the rest.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.forecast import forecast
+from llm_batch.records import Call, Interval, Item, Request, Result
+from llm_batch.sending.budget import Budget
+from llm_batch.sending.clock import Stop
+from llm_batch.sending.fleet import Fleet
+from llm_batch.stats.interval import wilson, wilson_finite
+from llm_batch.stats.sequential import beta_binomial, prior_posterior_ratio
+
+#: How many of a step's last outcomes are looked at, and how many there must be to judge.
+WINDOW = 50
+AT_LEAST = 20
+
+_ADVICE = {
+    "truncated": "raise the step's max_tokens",
+    "reasoning": "raise the step's max_tokens, or lower its reasoning effort",
+    "unparsed": "make the prompt say more plainly what to reply, or use a stronger model",
+    "filtered": "the provider's content filter refuses these items; use another model",
+    "too_long": "shorten the prompt, or use a model with a longer context",
+    "rejected": "look at the message: the provider refuses these requests",
+    "timeout": "raise timeout under [limits], or use fewer workers",
+    "garbage": "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
+    "files": "type ulimit -n 4096 first, or use fewer workers",
+    "reset": "look at the network on the way to the provider, or use fewer workers",
+    "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
+    "oversized": "look at what the server sends: it may not heed max_tokens. Where such answers "
+    "are wanted, raise the step's max_tokens, or max_reply under [limits]",
+    "empty": "the model sends no text for these prompts; change the prompt or the model",
+    "forbidden": "look at the message: the key may not ask for these items",
+    "tool_call": "take tools out of the step's params, or use another model",
+    "incomplete": "the provider's word for how answers end is not known here: look at the message",
+    "prompt": "correct the prompt, or the rows it cannot be rendered for",
+}
+# Where a server of one's own answers, nobody shows an account or a status page.
+_OF_THE_SERVER = frozenset({"unavailable", "unreachable", "reset", "error"})
+# Stands beside the steps, and is no name that a step can have.
+_PROMPTS = ""
+
+
+class Circuit:
+    """Watches the results of a run, step by step.
+
+    Args:
+        share: The share of failures, above 0 and up to 1, beyond which the run should stop.
+        servers: By step, the address of its server where that is one of the user's own.
+    """
+
+    def __init__(self, share: float, servers: Mapping[str, str] | None = None) -> None:
+        self._share = share
+        self._servers = dict(servers or {})
+        self._outcomes: dict[str, deque[str]] = {}
+
+    def note(self, result: Result) -> str:
+        """Take in a result; a sentence when the run should stop, else nothing."""
+        done = list(result.steps)
+        if result.status == "prompt":
+            # The prompt that failed is the next step's, which has no call yet.
+            failing = _PROMPTS
+        else:
+            failing = done.pop() if done else _PROMPTS
+            done.append(_PROMPTS)
+        for step in done:
+            self._add(step, "ok")
+        return self._add(failing, result.status, result.error)
+
+    def _add(self, step: str, status: str, error: str = "") -> str:
+        outcomes = self._outcomes.setdefault(step, deque(maxlen=WINDOW))
+        outcomes.append(status)
+        failures = Counter(outcome for outcome in outcomes if outcome != "ok")
+        if len(outcomes) < AT_LEAST or failures.total() <= self._share * len(outcomes):
+            return ""
+        kind, count = failures.most_common(1)[0]
+        advice = self._advice(step, kind)
+        last = f" (last: {error})" if error else ""
+        where = "prompts" if step == _PROMPTS else f"step {step!r}"
+        return (
+            f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
+            f"{count} as {kind!r}{last}; {advice}"
+        )
+
+    def _advice(self, step: str, kind: str) -> str:
+        server = self._servers.get(step)
+        if server and kind in _OF_THE_SERVER:
+            look = f"curl {server.rstrip('/')}/models"
+            return f"look at the log of the server at {server}, and whether it is up: {look}"
+        if server and kind == "rate_limited":
+            return f"use fewer workers, or set rpm to what the server at {server} can do"
+        return _ADVICE.get(kind, "look at the provider's status page, then run the same command")
+
+
+# Fewer verdicts say too little of how wide an interval will be.
+_AT_LEAST = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When a run has shown enough. Rates are fractions of one.
+
+    Attributes:
+        margin: Stop when half the width of the pass rate's interval (Wilson, finite population)
+            is no more than this. Stopping on the width leaves the coverage as it is: simulated
+            .92 to .98 for nominal .95.
+        decided: Stop when the pass rate is above or below this for certain, by a confidence
+            sequence, which may be looked at after every item.
+        level: Confidence of either.
+    """
+
+    margin: float | None = None
+    decided: float | None = None
+    level: float = 0.95
+
+    def __bool__(self) -> bool:
+        return self.margin is not None or self.decided is not None
+
+
+class Watch:
+    """Takes in the results of a run and says when it has shown enough.
+
+    Args:
+        until: When that is.
+        population: Items in the whole dataset; ``None`` when unknown.
+
+    Attributes:
+        seen: Items with a verdict that were looked at.
+        passed: Those that passed.
+        unscored: Items without one; no interval speaks of them.
+        interval: The one that was looked at last.
+    """
+
+    def __init__(self, until: Until, population: int | None) -> None:
+        self._until = until
+        self._population = population
+        self._places: dict[str, int] = {}
+        self._waiting: list[tuple[int, bool | None]] = []
+        self._next = 0
+        self.seen = self.passed = self.unscored = 0
+        self.interval: Interval | None = None
+
+    def numbered(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with the place of each noted as it is drawn."""
+        for place, item in enumerate(items):
+            self._places[item.id] = place
+            yield item
+
+    def note(self, result: Result) -> str:
+        """Take in a result; a sentence when the run has shown enough, else nothing."""
+        heapq.heappush(self._waiting, (self._places.pop(result.item.id), result.passed))
+        while self._waiting and self._waiting[0][0] == self._next:
+            _, passed = heapq.heappop(self._waiting)
+            self._next += 1
+            if passed is None:
+                self.unscored += 1
+                continue
+            self.seen += 1
+            self.passed += passed
+            if said := self._look():
+                return said
+        return ""
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest keeps of it."""
+        found = self.interval
+        return {
+            "margin": self._until.margin,
+            "decided": self._until.decided,
+            "level": self._until.level,
+            "n": self.seen,
+            "passed": self.passed,
+            "low": found.low if found else None,
+            "high": found.high if found else None,
+            "method": found.method if found else None,
+        }
+
+    def _look(self) -> str:
+        if self.seen < _AT_LEAST:
+            return ""
+        until, n = self._until, self.seen
+        if until.margin is not None:
+            found = self.interval = (
+                wilson(self.passed, n, until.level)
+                if self._population is None
+                else wilson_finite(self.passed, n, self._population, until.level)
+            )
+            if found.low is not None and found.high is not None:
+                half = (found.high - found.low) / 2
+                if half <= until.margin:
+                    return (
+                        f"after {n:,} items the pass rate is {_percent(found)}: "
+                        f"±{100 * half:.1f} points"
+                    )
+        if until.decided is not None:
+            population = self._population
+            found = self.interval = (
+                beta_binomial(self.passed, n, until.level)
+                if population is None
+                else prior_posterior_ratio(self.passed, n, population, until.level)
+            )
+            if found.low is not None and found.low > until.decided:
+                return self._decided("above", found)
+            if found.high is not None and found.high < until.decided:
+                return self._decided("below", found)
+        return ""
+
+    def _decided(self, side: str, found: Interval) -> str:
+        return (
+            f"after {self.seen:,} items the pass rate is {side} "
+            f"{100 * (self._until.decided or 0):g} %: {_percent(found)}"
+        )
+
+
+def _percent(found: Interval) -> str:
+    value, low, high = (100 * (x or 0.0) for x in (found.value, found.low, found.high))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f} %, {found.method})"
+
+
+# Tokens of one model's output, counted by another model's encoding.
+_RECOUNTED = 1.5
+
+
+class Purse:
+    """Admits a request when the worst case of its item, to the end of the chain, is paid for.
+
+    Args:
+        chain: What is still to come for an item.
+        budget: What there is.
+        fleet: What the models cost at worst.
+        stop: Whether the run goes on at all.
+        held_already: USD held for exactly the request of this key, which is on its way.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        budget: Budget,
+        fleet: Fleet,
+        stop: Stop,
+        held_already: Callable[[str], float] = lambda key: 0.0,
+    ) -> None:
+        self._chain = chain
+        self._budget = budget
+        self._fleet = fleet
+        self._stop = stop
+        self._held_already = held_already
+        #: The item that was turned away last, and USD that it may cost to the end of the chain.
+        self.refused: tuple[str, float] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self._stop.reason)
+
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
+        if self._budget.cap is None:
+            return True
+        most = self._worst_case(item, request, calls) * self._budget.dearer
+        if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
+            return True
+        self.refused = item.id, most
+        return False
+
+    def forget(self, item: Item) -> None:
+        self._budget.release(item.id)
+
+    def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
+        now = self._fleet.models[request.model].most(request)
+        if request.step == self._chain.steps[-1].name:
+            return now
+        # What a later prompt makes of an answer may not be known before there is one. It is then
+        # guessed; should that be too little, the request must find the rest when it is due.
+        coming = forecast(self._chain, item, self._fleet.counter, calls, guess=True)
+        total = now
+        outputs: dict[str, float] = {}
+        for position, next_one in enumerate(coming):
+            step, model = next_one.step, self._fleet.models[next_one.step.model]
+            if position:
+                total += model.worst_case(next_one.input_tokens_given(outputs), step.max_tokens)
+            outputs[step.name] = _RECOUNTED * model.most_output(step.max_tokens)
+        return total

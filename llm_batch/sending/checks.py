@@ -1,0 +1,386 @@
+"""What is looked at before a run spends anything."""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import os
+import re
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.forecast import forecast
+from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.templates import RESERVED
+from llm_batch.errors import ConfigError
+from llm_batch.models.prices import price_of, tariff_of
+from llm_batch.models.table import model_info
+from llm_batch.models.tokens import counter
+from llm_batch.record.manifest import run_paths
+from llm_batch.records import Item
+from llm_batch.sending.fleet import places_of
+
+# A call takes 3 to 5 seconds, so a worker makes 12 to 20 requests a minute.
+_REQUESTS_PER_WORKER = (12, 20)
+_CORRECT = "correct the prompt in the config, or write one with: llmb init"
+#: Fields that a message lists at most.
+_MANY_FIELDS = 20
+#: Items that are looked at for empty prompts at most; half a second.
+_LOOKED_AT = 20_000
+# The others are dearer, or whatever the account is set to.
+_TIERS_AT_LIST_PRICE = (None, "default", "flex")
+
+
+def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
+    """Refuse what is bound to go wrong.
+
+    Args:
+        config: What is to be run.
+        chain: Its chain.
+        first: The first item: a field that it lacks is a field misspelt.
+
+    Raises:
+        ConfigError: The sentence says what to change.
+    """
+    _check_output(config)
+    check_prompts(config, chain, first)
+    _check_workers(config)
+    _check_models(config)
+    _check_budget(config)
+    _check_embedded(config)
+
+
+def risks(config: Config) -> list[str]:
+    """Sentences on what is allowed and may be a mistake."""
+    from llm_batch.sending.providers import route
+    from llm_batch.sending.providers.endpoints import is_loopback, shown
+
+    notes = []
+    for name in dict.fromkeys(step.model for step in config.steps):
+        settings = config.model(name)
+        url = route(name, settings).base_url or settings.api_base or ""
+        if url.lower().startswith("http://") and not is_loopback(url):
+            notes.append(
+                f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
+                "read on the way; use https:// unless this network is yours"
+            )
+        free = settings.input_price == 0 and settings.output_price == 0
+        real = route(name, settings).provider not in ("embedded", "fake")
+        if free and real and not is_loopback(url):
+            where = shown(url) if url else "its vendor"
+            notes.append(
+                f"the config says that {name} costs nothing; what {where} bills for it is not "
+                "known here, and neither the budget nor the report counts it"
+            )
+    if caution := without_scale(config.score, config.steps):
+        notes.append(f"{caution}; {SCALE_HINT}")
+    return [*notes, *same_for_all(config.chain())]
+
+
+def with_list_prices(config: Config) -> Config:
+    """The config with the vendor's prices where its own are below them; else the config itself.
+
+    A server on this machine costs what the user says.
+    """
+    from llm_batch.sending.providers import route
+    from llm_batch.sending.providers.endpoints import is_loopback
+
+    models = dict(config.models)
+    for name in {step.model for step in config.steps} & set(models):
+        own = models[name]
+        listed = tariff_of(name)
+        url = route(name, own).base_url or own.api_base or ""
+        if listed is None or (url and is_loopback(url)):
+            continue
+        batch = listed.at_batch().price
+        prices = {
+            "input_price": listed.price.input,
+            "output_price": listed.price.output,
+            "batch_input_price": batch.input,
+            "batch_output_price": batch.output,
+        }
+        lower = {
+            key: float(price)
+            for key, price in prices.items()
+            if (said := getattr(own, key)) is not None and said < price
+        }
+        if lower:
+            # What the cache costs follows from the input again.
+            models[name] = own.model_copy(update={**lower, "cache_read_price": None})
+    return config if models == config.models else config.model_copy(update={"models": models})
+
+
+def _check_output(config: Config) -> None:
+    data = config.data_path()
+    for path in run_paths(config.run.output):
+        if data != "-" and os.path.realpath(path) == os.path.realpath(data):
+            raise ConfigError(
+                f"the run would write over its own data, {path}", "choose another --output"
+            )
+
+
+def check_prompts(config: Config, chain: Chain, first: Item) -> None:
+    """Refuse prompts that do not say what they seem to.
+
+    Args:
+        config: What is to be run.
+        chain: Its chain.
+        first: The first item: a field that it lacks is a field misspelt.
+
+    Raises:
+        ConfigError: The sentence says which, and what to write.
+    """
+    for step in config.steps:
+        if step.name in first.fields:
+            raise ConfigError(
+                f"step {step.name!r} has the name of a field of the data",
+                f"rename the step: {{{{ {step.name} }}}} could mean either",
+            )
+    earlier: list[str] = []
+    for position, step in enumerate(config.steps):
+        _check_braces(config, chain, position, [*first.fields, *earlier])
+        earlier.append(step.name)
+    try:
+        chain.next_request(first, [])
+        forecast(chain, first, counter)
+    except PromptError as error:
+        missing = sorted(chain.variables() - set(first.fields))
+        if missing:
+            raise _undefined(config, chain, first, missing) from error
+        if _is_certain(error, config):
+            place = re.match(r"steps\.(\w+)\.(prompt|system)", str(error))
+            where = _line_of(config, place[1], place[2]) if place else ""
+            template = chain.templates(place[1])[place[2]] if place else None
+            of_item = template is not None and "item" in template.variables
+            hint = _item_hint(str(error), first) if of_item else ""
+            raise ConfigError(f"{where}item {first.id!r}: {error}", hint or _CORRECT) from error
+
+
+def _check_braces(config: Config, chain: Chain, position: int, names: list[str]) -> None:
+    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` where a field is so called.
+
+    Raises:
+        ConfigError: A template of the step has it.
+    """
+    step = config.steps[position]
+    for key, template in chain.templates(step.name).items():
+        where = _line_of(config, step.name, key)
+        if found := template.single_braces(names):
+            line, shown, name = found
+            file = key == "prompt" and step.prompt_file
+            where = f"{file}, line {line}: " if file else _line_of(config, step.name, key, line)
+            raise ConfigError(
+                f"{where}steps.{step.name}.{key} has {shown} in single braces, which inserts "
+                "nothing",
+                f"write {inserted(name)}; braces that the model is to see go between "
+                "{% raw %} and {% endraw %}",
+            )
+        for word in template.constants(names):
+            raise ConfigError(
+                f"{where}steps.{step.name}.{key}: {word} is a word of templates and not the field "
+                f"{word!r}",
+                f"write {{{{ item[{word!r}] }}}}",
+            )
+
+
+def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
+    """Names that no field has, where they stand, and which fields may be meant."""
+    known = list(first.fields)
+    step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
+    key, template = next(
+        (key, template)
+        for key, template in chain.templates(step.name).items()
+        if template.variables & set(missing)
+    )
+    listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
+    plain = {_plain(name): name for name in reversed(known)}
+    written = [*template.inserts(), *missing]
+    same = [plain[word] for each in written if (word := _plain(each)) in plain]
+    near = [
+        plain[word]
+        for each in missing
+        for word in difflib.get_close_matches(_plain(each), plain, n=1, cutoff=0.6)
+    ]
+    meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
+    if missing == ["self"]:
+        meant = "self" if "self" in first.fields else ""
+    return ConfigError(
+        f"{_line_of(config, step.name, key)}the prompts use {', '.join(map(repr, missing))}, which "
+        f"item {first.id!r} does not have; its fields are {listed}",
+        f"did you mean {inserted(meant)}?" if meant else _CORRECT,
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def inserted(name: str) -> str:
+    """How a prompt inserts a field."""
+    if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
+        return f"{{{{ {name} }}}}"
+    return f"{{{{ item[{name!r}] }}}}"
+
+
+def _item_hint(said: str, first: Item) -> str:
+    """What to do about ``item['…']`` that finds nothing; empty where that is not the matter."""
+    wanted = re.search(r"has no attribute '([^']*)'", said)
+    if wanted is None:
+        return ""
+    if "item" in first.fields:
+        return (
+            "the data has a field called item, which {{ item }} inserts; rename it to reach all "
+            "fields by {{ item['…'] }}"
+        )
+    plain = {_plain(name): name for name in reversed(list(first.fields))}
+    near = difflib.get_close_matches(_plain(wanted[1]), plain, n=1)
+    if near:
+        return f"did you mean {inserted(plain[near[0]])}?"
+    return f"the fields are {', '.join(list(first.fields)[:_MANY_FIELDS])}"
+
+
+def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
+    position = next(n for n, each in enumerate(config.steps) if each.name == step)
+    if key == "prompt" and config.steps[position].prompt_file:
+        key = "prompt_file"
+    return config.line_of("steps", position, key, within=within)
+
+
+def same_for_all(chain: Chain) -> list[str]:
+    """Sentences on steps that send every item the same, with what to write instead."""
+    return [
+        f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
+        "same prompt; insert what differs, as in {{ question }}"
+        for step in chain.steps
+        if not chain.names_used(step.name)
+    ]
+
+
+def blank_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
+    """Sentences on items whose prompt is empty: they would be sent, and paid for.
+
+    Args:
+        chain: What is to be played.
+        items: Yields the items, from the first on each time.
+    """
+    first = next(iter(items()), None)
+    if first is None:
+        return []
+    nothing = dict.fromkeys(first.fields, "")
+    steps = [step.name for step in chain.steps if chain.is_blank(step.name, nothing)]
+    if not steps:  # there is text around the fields
+        return []
+    counts = dict.fromkeys(steps, 0)
+    examples: dict[str, str] = {}
+    looked_at = 0
+    for item in islice(items(), _LOOKED_AT):
+        looked_at += 1
+        for name in steps:
+            if chain.is_blank(name, item.fields):
+                counts[name] += 1
+                examples.setdefault(name, item.id)
+    of = f"{looked_at:,} items" if looked_at < _LOOKED_AT else f"the first {looked_at:,} items"
+    return [
+        f"{count:,} of {of} {'gives' if count == 1 else 'give'} step {name!r} an empty prompt, "
+        f"{'which is' if count == 1 else 'each'} sent and paid for (the first is "
+        f"{examples[name]!r}); leave such rows out of the data"
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def _is_certain(error: PromptError, config: Config) -> bool:
+    """Whether a prompt fails whatever is answered.
+
+    Later prompts are tried with made-up outputs, which an expression may not be able to take
+    apart; but a name that is not there will not be there for real outputs either.
+    """
+    said = str(error)
+    in_first = said.startswith(f"steps.{config.steps[0].name}.")
+    return in_first or "has no attribute" in said or "is undefined" in said
+
+
+def _check_models(config: Config) -> None:
+    from llm_batch.sending.providers import check_servable
+    from llm_batch.sending.providers.variables import headers_of
+
+    for step in config.steps:
+        headers_of(step.params)
+    for name in dict.fromkeys(step.model for step in config.steps):
+        check_servable(name, config.model(name))
+
+
+def _check_workers(config: Config) -> None:
+    workers = config.limits.workers
+    if workers <= MANY_WORKERS or config.limits.rpm or config.limits.tpm:
+        return
+    from llm_batch.sending.providers import route
+    from llm_batch.sending.providers.direct import is_loopback
+
+    for step in config.steps:
+        own = config.model(step.model)
+        way = route(step.model, own)
+        here = way.provider in ("embedded", "fake") or is_loopback(
+            way.base_url or own.api_base or ""
+        )
+        limited = all(rpm or tpm for _, _, rpm, tpm in places_of(config, step.model))
+        if not here and not limited:
+            low, high = (workers * each for each in _REQUESTS_PER_WORKER)
+            raise ConfigError(
+                f"{workers} workers make about {low:,} to {high:,} requests a minute at "
+                f"{step.model}; more than {MANY_WORKERS} need a limit, since accounts are limited "
+                "or banned for flooding",
+                "set --rpm to the limit your provider shows for your account, name its --tier, or "
+                "use --workers 5",
+            )
+
+
+def _check_budget(config: Config) -> None:
+    if config.limits.budget is None:
+        return
+    for step in config.steps:
+        own = config.model(step.model)
+        price = price_of(step.model, own.input_price, own.output_price)
+        if price is None:
+            raise ConfigError(
+                f"a budget needs prices, and the price of {step.model!r} is not known",
+                f'set input_price and output_price under [models."{step.model}"]',
+            )
+        tier = step.params.get("service_tier")
+        if own.input_price is None and tier not in _TIERS_AT_LIST_PRICE:
+            raise ConfigError(
+                f"a budget counts list prices, and step {step.name!r} asks for the service_tier "
+                f"{tier!r}, which may cost more",
+                f'set input_price and output_price under [models."{step.model}"] to what it costs',
+            )
+        info = model_info(step.model)
+        free = not price.input and not price.output
+        if step.max_tokens is None and not free and not (info and info.max_output_tokens):
+            raise ConfigError(
+                f"a budget needs a bound on output, and step {step.name!r} has no max_tokens",
+                f"set max_tokens under [[steps]] {step.name!r}",
+            )
+
+
+def _check_embedded(config: Config) -> None:
+    local = [step.model for step in config.steps if step.model.startswith("local/")]
+    if not local:
+        return
+    from llm_batch.sending.providers.embedded import BUNDLED, INSTALL_HINT, find_gguf, is_installed
+
+    names = [model.partition("/")[2] for model in local]
+    missing = [name for name in names if not is_installed(name)]
+    if not missing:
+        return
+    if config.source is None and missing[0] in BUNDLED:
+        raise ConfigError(
+            "there is no model to run: no config file, no --model, and the embedded model is not "
+            "installed",
+            f"one of three ways out: {INSTALL_HINT}   (a small model on this machine, no key)  |  "
+            "export OPENAI_API_KEY=… and add --model openai/gpt-4o-mini   (any provider)  |  "
+            "llmb init   (write a config and name your own server in it)",
+        )
+    find_gguf(missing[0])
+    raise ConfigError("llama.cpp for Python is not installed", INSTALL_HINT)

@@ -1,0 +1,324 @@
+"""One model with its limits, retries and price: a Request in, a Call out.
+
+The client alone retries. Transient errors are tried again with exponential backoff and full
+jitter; a provider that asks to wait is obeyed by every thread, because one that goes on sending
+keeps them all refused. A call never raises for anything a provider does: its outcome says it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import tenacity
+
+from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Unavailable
+from llm_batch.models.prices import Tariff
+from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage, larger, writable
+from llm_batch.sending.budget import Budget
+from llm_batch.sending.clock import Cancelled, Clock, clock_words
+from llm_batch.sending.headers import StatedLimits, stated_limits
+from llm_batch.sending.limits import Limiter, counted_tokens
+from llm_batch.sending.providers.base import Provider, Reply
+from llm_batch.sending.providers.redact import without_echoes, without_own_keys
+
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 30.0
+#: A key that has answered in this run and is refused for as many items in a row, with no answer
+#: between them, is refused for good; fewer are a matter of those items.
+FORBIDDEN_IN_A_ROW = 5
+# So it is with a model and with a setting.
+_MAY_BE_OF_ONE_ITEM = frozenset(("key", "model", "setting"))
+#: A provider that asks for a longer pause than this is not waited for: the run ends instead.
+LONGEST_PAUSE_SECONDS = 600.0
+# The spread added to a pause that was asked for, so that clients do not return in one instant.
+_PAUSE_JITTER = 0.1
+
+
+class Meter(Protocol):
+    """What a request of the client's model takes."""
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """What its tokens cost; ``None`` when unknown, and every cost is then unknown too."""
+
+    def input_tokens(self, request: Request) -> int:
+        """Our count of what is sent."""
+
+    def most(self, request: Request) -> float:
+        """The most one attempt can cost, in USD; 0 when the price is unknown."""
+
+
+@dataclass
+class _Progress:
+    """What has happened to one call so far. Money is USD, times are of the clock."""
+
+    request: Request
+    attempts: list[Attempt] = field(default_factory=list)
+    first_sent: float = 0.0
+    may_have_cost: float = 0.0
+    guessed: bool = False
+    held_more: float = 0.0
+    wait_alone: float = 0.0
+
+
+class Client:
+    """Sends the requests of one model; used from many threads.
+
+    Args:
+        provider: Who answers.
+        limiter: When a request may be sent.
+        budget: Where an attempt after one that may have been billed finds its money.
+        clock: Where time comes from.
+        meter: What requests take; tokens are counted only where a limit or a worst case needs it.
+        timeout_seconds: For one attempt, from connecting to the last byte.
+        max_attempts: Sends per call.
+        jitter: Uniform numbers from 0 to 1.
+        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
+            then, though a 401 still is.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        limiter: Limiter,
+        budget: Budget,
+        clock: Clock,
+        meter: Meter,
+        *,
+        timeout_seconds: float = 60.0,
+        max_attempts: int = 6,
+        jitter: Callable[[], float] = random.random,
+        resumed: bool = False,
+    ) -> None:
+        self.provider = provider
+        self.limiter = limiter
+        self._budget = budget
+        self._clock = clock
+        self._meter = meter
+        self._timeout_seconds = timeout_seconds
+        self._max_attempts = max_attempts
+        self._jitter = jitter
+        self._answered = False
+        self._key_answered = False
+        self._resumed = resumed
+        # Items that it was refused for since the last answer.
+        self._forbidden: set[str] = set()
+        # Total time is bounded too: every attempt in full, as much again for the waits between
+        # them, and one long pause. It counts from the first sending, not from the queue for it.
+        self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
+        # Made once: it keeps the state of a call per thread.
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=self._tried_enough,
+            wait=self._backoff,
+            sleep=clock.sleep,
+            reraise=True,
+        )
+
+    def call(self, request: Request) -> Call:
+        """Send a request until it is answered, refused for good, or tried often enough.
+
+        Raises:
+            Cancelled: The run stopped while the request was waiting and nothing was sent.
+        """
+        progress = _Progress(request)
+        try:
+            reply = self._retrying(self._attempt, progress)
+        except ProviderError as error:
+            return self._failed(progress, error)
+        except Cancelled:
+            if not progress.attempts:
+                raise
+            stopped = Unavailable("the run stopped before another attempt", kind="cancelled")
+            return self._failed(progress, stopped)
+        return self._answered_call(progress, reply.completion)
+
+    def _attempt(self, progress: _Progress) -> Reply:
+        request, limiter = progress.request, self.limiter
+        if progress.may_have_cost:
+            self._hold_for_another(progress)
+        counted = None
+        if limiter.counts_tokens:
+            counted = self._counted(request, self._meter.input_tokens(request))
+        slip = limiter.acquire(counted or 0)
+        started_at, started = self._clock.time(), self._clock.now()
+        if not progress.attempts:
+            progress.first_sent = started
+
+        def note(error: str = "", maybe_billed: bool = False) -> None:
+            seconds = self._clock.now() - started
+            number = len(progress.attempts) + 1
+            progress.attempts.append(Attempt(number, started_at, seconds, error, maybe_billed))
+
+        try:
+            reply = self.provider.complete(request, self._timeout_seconds)
+        except ProviderError as error:
+            note(error.kind, error.maybe_billed)
+            if error.maybe_billed:
+                self._charge(progress, error.partial)
+            if error.status_code is not None:
+                self._answered = True
+            stated = self._stated(error.headers)
+            limiter.finish(slip, stated, refused=isinstance(error, RateLimited))
+            progress.wait_alone = self._pause(error, len(progress.attempts))
+            raise
+        except BaseException:
+            limiter.finish(slip)
+            raise
+        note()
+        self._answered = self._key_answered = True
+        self._forbidden = set()
+        correction = 0
+        usage = reply.completion.usage
+        if counted is not None and usage is not None:
+            correction = self._counted_of(request, usage) - counted
+        limiter.finish(slip, self._stated(reply.headers), correction)
+        return reply
+
+    def _hold_for_another(self, progress: _Progress) -> None:
+        """Hold back as much again as may have been billed already, or end the call."""
+        missing = progress.may_have_cost - progress.held_more
+        if missing > 0:
+            if not self._budget.hold_more(progress.request.item_id, missing):
+                raise Refused("the budget has no room for another attempt", kind="budget")
+            progress.held_more += missing
+
+    def _counted(self, request: Request, input_tokens: int) -> int:
+        return counted_tokens(self.provider.vendor, input_tokens, request.max_tokens)
+
+    def _counted_of(self, request: Request, usage: Usage) -> int:
+        """Tokens that count towards the limit, now that the provider has counted."""
+        counted = self._counted(request, self._limited_input(usage))
+        if request.max_tokens and usage.output_tokens > request.max_tokens:
+            return max(counted, usage.input_tokens + usage.output_tokens)  # thoughts beyond the cap
+        return counted
+
+    def _limited_input(self, usage: Usage) -> int:
+        """Input tokens that count towards the limit; for Anthropic, cached ones do not."""
+        cached = usage.cache_read_tokens if self.provider.vendor == "anthropic" else 0
+        return usage.input_tokens - cached
+
+    def _stated(self, headers: Mapping[str, str]) -> StatedLimits | None:
+        if not headers:
+            return None
+        stated = stated_limits(headers, self._clock.time())
+        if self.provider.vendor == "groq":
+            # Its headers for requests count a day, not a minute.
+            return replace(stated, rpm=None, requests_left=None)
+        return stated
+
+    def _pause(self, error: ProviderError, attempt: int) -> float:
+        """Hold every thread back when the provider is over its limit or asks for time.
+
+        Returns:
+            Seconds that this request alone must wait, when the others need not.
+
+        Raises:
+            Refused: It asks for more time than anyone would wait.
+        """
+        asked = getattr(error, "retry_after_seconds", None)
+        if asked is not None and asked > LONGEST_PAUSE_SECONDS:
+            raise Refused(
+                f"the provider asks for a pause of {asked:,.0f} s: {error.message}",
+                kind="quota",
+                status_code=error.status_code,
+                headers=error.headers,
+                hint=f"run the same command again after {clock_words(self._clock.time(), asked)}",
+            ) from error
+        if isinstance(error, RateLimited) and self.limiter.strays:
+            return max(asked or 0.0, self._exponential(attempt) * self._jitter())
+        if isinstance(error, RateLimited):
+            # A floor: whoever is refused again in spite of it waits longer each time.
+            again = self.limiter.refusals_in_a_row > 1
+            seconds = self.limiter.pause_seconds if again or not asked else 0.0
+        elif asked:
+            seconds = self._exponential(attempt - 1)
+        else:
+            return 0.0
+        seconds = max(seconds, asked or 0.0)
+        if seconds:
+            jitter = self._jitter()
+            self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
+        return 0.0
+
+    def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
+        progress: _Progress = state.args[0]
+        return (
+            state.attempt_number >= self._max_attempts
+            or self._clock.now() - progress.first_sent >= self._longest_seconds
+        )
+
+    def _backoff(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimited):
+            # The limiter holds everyone back already, or else this is a stray.
+            progress: _Progress = state.args[0]
+            return progress.wait_alone
+        return self._exponential(state.attempt_number) * self._jitter()
+
+    def _exponential(self, attempt: int) -> float:
+        return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
+
+    def _list_cost(self, request: Request, usage: Usage | None) -> float | None:
+        """USD at our prices, at worst where the usage is not known; ``None`` without a price."""
+        if (tariff := self._meter.tariff) is None:
+            return None
+        return self._meter.most(request) if usage is None else tariff.cost(usage)
+
+    def _charge(self, progress: _Progress, partial: Completion | None) -> None:
+        """Note what an attempt that failed may cost: what its reply says, or else the most."""
+        usage = partial.usage if partial is not None else None
+        ours = self._list_cost(progress.request, usage)
+        cost = larger(ours, partial.reported_cost if partial is not None else None)
+        progress.may_have_cost += cost or 0.0
+        progress.guessed = progress.guessed or usage is None
+
+    def _answered_call(self, progress: _Progress, completion: Completion) -> Call:
+        request, usage, reported = progress.request, completion.usage, completion.reported_cost
+        ours = self._list_cost(request, usage)
+        cost = larger(ours, reported)
+        if (text := writable(completion.text)) is not completion.text:
+            completion = replace(completion, text=text)
+        completion = without_echoes(completion)
+        return Call(
+            request,
+            tuple(progress.attempts),
+            completion=completion,
+            cost=None if cost is None else cost + progress.may_have_cost,
+            worst_case=usage is None or progress.guessed,
+            simulated=self.provider.simulated,
+            list_cost=None if reported is None else ours,
+        )
+
+    def _failed(self, progress: _Progress, error: ProviderError) -> Call:
+        kind, message = error.kind, without_own_keys(error.message)
+        if kind == "unreachable" and not self._answered:
+            # It never answered anything: this is a wrong address or a server that is not up.
+            kind = "refused"
+        elif kind in _MAY_BE_OF_ONE_ITEM and self._is_about_one_item(
+            progress.request.item_id, error
+        ):
+            kind = "forbidden"
+        elif isinstance(error, Refused) and kind != "budget":
+            kind = "refused"
+        if error.hint and kind == "refused":
+            message = f"{message} ({error.hint})"
+        priced = self._meter.tariff is not None or progress.may_have_cost > 0
+        return Call(
+            progress.request,
+            tuple(progress.attempts),
+            failure=Failure(kind, writable(message), error.status_code),
+            cost=progress.may_have_cost if priced else None,
+            worst_case=progress.guessed,
+            simulated=self.provider.simulated,
+        )
+
+    def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
+        """Whether what is refused has answered others, so that the item is at fault."""
+        forbidden = self._forbidden
+        forbidden.add(item_id)
+        answered = self._key_answered or (self._resumed and error.status_code == 403)
+        return answered and len(forbidden) < FORBIDDEN_IN_A_ROW

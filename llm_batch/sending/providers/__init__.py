@@ -1,0 +1,252 @@
+"""Which provider serves a model string.
+
+========================  =================================================================
+``local/…``               `embedded`: a GGUF model inside this process
+``fake/…``                `fake`: scripted answers, marked as simulated everywhere
+endpoints below           `direct`: OpenAI chat completions over HTTP
+``api_base`` is set       `direct`, unless the prefix names a vendor with a format of its own
+everything else           `litellm`
+========================  =================================================================
+
+``transport = "litellm"`` in the config sends anything but ``local/`` and ``fake/`` through litellm.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from llm_batch.chain.config import Model
+from llm_batch.errors import ConfigError
+from llm_batch.models.table import ModelInfo, model_info, vendors
+from llm_batch.sending.providers.base import Provider
+from llm_batch.sending.providers.endpoints import (
+    ENDPOINTS,
+    OWN_SERVERS,
+    Endpoint,
+    is_loopback,
+    renamed_for,
+    shown,
+)
+from llm_batch.sending.providers.redact import remember_key
+
+__all__ = ["ENDPOINTS", "PROVIDERS", "Route", "check_servable", "make_provider", "route"]
+
+# Models that take JSON objects but no schema; the table has no field for it.
+_JSON_OBJECT = ("gpt-4-turbo", "gpt-3.5-turbo", "deepseek-chat")
+_OLLAMA = ("ollama", "ollama_chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a model string is served.
+
+    Attributes:
+        provider: A key of `PROVIDERS`.
+        vendor: Whose limits and rules apply.
+        name: What the endpoint calls the model.
+        base_url: For direct routes; empty otherwise.
+        key: The API key found, or ``None``.
+        key_env: The variable a key must be in; empty when it is served without one, or when
+            litellm alone knows.
+    """
+
+    provider: str
+    vendor: str
+    name: str
+    base_url: str = ""
+    key: str | None = None
+    key_env: str = ""
+
+
+def route(model: str, settings: Model) -> Route:
+    """Decide how a model is served; sends nothing and imports no provider.
+
+    Args:
+        model: The model string of a step.
+        settings: Its section in the config.
+
+    Raises:
+        ConfigError: The string names nothing that can be served.
+    """
+    prefix, slash, rest = model.partition("/")
+    if slash and prefix in ("local", "fake"):
+        return Route("embedded" if prefix == "local" else "fake", prefix, rest)
+    info = model_info(model)
+    known = slash and prefix in {*ENDPOINTS, *OWN_SERVERS, *vendors()}
+    vendor = prefix if known else info.provider if info else ""
+    name = rest if known else model
+    if not vendor:
+        if settings.api_base is None:
+            raise ConfigError(
+                f"model {model!r} is not known",
+                "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server "
+                "of your own",
+            )
+        vendor = "openai"
+    endpoint = ENDPOINTS.get(vendor) or OWN_SERVERS.get(vendor)
+    key = _key(settings, endpoint)
+    # Models of the responses API need litellm to translate.
+    bridged = info is not None and info.mode != "chat"
+    wants_litellm = settings.transport == "litellm" or endpoint is None or bridged
+    if wants_litellm and settings.transport != "direct":
+        return Route("litellm", vendor, model, key=key)
+    base_url = settings.api_base or (endpoint.url() if endpoint else "")
+    if not base_url:
+        raise ConfigError(
+            f"model {model!r} is on a server of your own, and api_base does not say where",
+            f'set api_base under [models."{model}"]',
+        )
+    # A server of one's own may have no key; a vendor's has one for sure.
+    vendors_own = vendor in ENDPOINTS and settings.api_base is None and not is_loopback(base_url)
+    key_env = ENDPOINTS[vendor].key_envs[0] if vendors_own else ""
+    return Route("direct", vendor, name, base_url, key, key_env)
+
+
+def check_servable(model: str, settings: Model) -> None:
+    """Refuse a model that cannot be served as configured, as far as can be told without sending.
+
+    Raises:
+        ConfigError: The string names nothing, or a direct route has no key.
+    """
+    way = route(model, settings)
+    if way.provider == "direct" and way.key is None and way.key_env:
+        raise no_key(model, way.key_env)
+
+
+def where(model: str, settings: Model) -> str:
+    """Where requests of a model go, in words that may be shown."""
+    way = route(model, settings)
+    if way.provider in ("embedded", "fake"):
+        return "this machine"
+    url = way.base_url or settings.api_base
+    return shown(url) if url else f"{way.vendor} (by litellm)"
+
+
+def own_server(model: str, settings: Model) -> str:
+    """The address of a model that no vendor serves; empty where one does, or nobody is asked."""
+    way = route(model, settings)
+    if way.provider in ("embedded", "fake"):
+        return ""
+    places = [each.api_base for each in settings.endpoints or ()]
+    url = settings.api_base or way.base_url or next(iter(places), "")
+    if not url and way.vendor in _OLLAMA:
+        url = os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
+    host = urlsplit(url).hostname
+    vendors_own = {urlsplit(each.base_url).hostname for each in ENDPOINTS.values()}
+    return "" if host in vendors_own else shown(url)
+
+
+def make_provider(model: str, settings: Model, workers: int) -> Provider:
+    """The provider for a model.
+
+    Args:
+        model: The model string of a step.
+        settings: Its section in the config.
+        workers: How many threads will call it.
+
+    Raises:
+        ConfigError: It cannot be served as configured (no key, unknown name, not installed).
+    """
+    return PROVIDERS[route(model, settings).provider](model, settings, workers)
+
+
+def _direct(model: str, settings: Model, workers: int) -> Provider:
+    from llm_batch.sending.providers.direct import DirectProvider
+
+    check_servable(model, settings)
+    way = route(model, settings)
+    endpoint = ENDPOINTS.get(way.vendor)
+    return DirectProvider(
+        way.base_url,
+        way.name,
+        way.key,
+        vendor=way.vendor,
+        connections=workers,
+        structured=structured_mode(way, settings, model_info(model)),
+        renamed=renamed_for(way.vendor, way.name),
+        extra=endpoint.extra if endpoint else {},
+        max_reply=settings.max_reply_bytes,
+    )
+
+
+def _litellm(model: str, settings: Model, workers: int) -> Provider:
+    from llm_batch.sending.providers.litellm import LitellmProvider
+
+    way = route(model, settings)
+    mode = structured_mode(way, settings, model_info(model))
+    return LitellmProvider(model, settings, way, structured=mode, connections=workers)
+
+
+def _embedded(model: str, settings: Model, workers: int) -> Provider:
+    from llm_batch.sending.providers.embedded import EmbeddedProvider
+
+    return EmbeddedProvider(model.partition("/")[2], workers)
+
+
+def _fake(model: str, settings: Model, workers: int) -> Provider:
+    from llm_batch.sending.providers.fake import FakeProvider
+
+    return FakeProvider.from_settings(model, settings)
+
+
+PROVIDERS: Mapping[str, Callable[[str, Model, int], Provider]] = {
+    "direct": _direct,
+    "litellm": _litellm,
+    "embedded": _embedded,
+    "fake": _fake,
+}
+
+
+def structured_mode(way: Route, settings: Model, info: ModelInfo | None) -> str:
+    """How to ask a model for an object: its schema, any JSON object, or words alone.
+
+    A model that the table does not know, on a server of one's own, is taken to know schemas (vLLM,
+    llama.cpp and Ollama do); one that turns them down is asked more laxly from then on.
+    """
+    if settings.structured != "auto":
+        return settings.structured
+    if info is None:
+        own = settings.api_base is not None or way.vendor in (*OWN_SERVERS, *_OLLAMA)
+        return "json_schema" if own else "prompt"
+    if info.supports_response_schema:
+        return "json_schema"
+    return "json_object" if way.name.rpartition("/")[2].startswith(_JSON_OBJECT) else "prompt"
+
+
+def no_key(model: str, variable: str) -> ConfigError:
+    """The refusal when a key is missing."""
+    return ConfigError(
+        f"model {model!r} needs a key and the environment variable {variable} is not set",
+        f'export {variable}=…   (or set api_key_env under [models."{model}"])',
+    )
+
+
+def _key(settings: Model, endpoint: Endpoint | None) -> str | None:
+    """The key for an endpoint; never that of another vendor."""
+    if settings.api_key_env is not None:
+        key = read_key(settings.api_key_env)
+        if not key:
+            raise ConfigError(
+                f"api_key_env names {settings.api_key_env}, which is not set",
+                f"export {settings.api_key_env}=…",
+            )
+        return key
+    return next(filter(None, map(read_key, endpoint.key_envs)), None) if endpoint else None
+
+
+def read_key(variable: str) -> str | None:
+    """The key in a variable, which is kept out of all texts from now on; ``None`` without one.
+
+    Raises:
+        ConfigError: The value cannot be a key.
+    """
+    # Files of keys end in a newline, and on Windows in two characters.
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(f"the value of {variable} is not a key: it has characters no key has")
+    if key:
+        remember_key(key)
+    return key or None

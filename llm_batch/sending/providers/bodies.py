@@ -1,0 +1,158 @@
+"""From the bytes of a reply to the JSON value they were meant to be.
+
+A reply may be paid for by the time it is read, so what can be read is: after a byte order mark or
+a gateway's comments, in another encoding, with half an emoji, NaN or a tail that does not belong
+to it, and as the events of a stream that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llm_batch.chain.endings import word_of
+
+_LONGEST_NUMBER = 400
+#: Why a stream ended that was cut: `llm_batch.chain.endings` takes it for a failure of the server.
+CUT_OFF = "aborted before its last event"
+
+_FIELDS = ("data:", "event:", "id:", "retry:")
+_DONE = "[DONE]"
+
+
+def value_in(body: bytes) -> Any:
+    """The JSON value of a body; the events of a stream become the reply they are pieces of.
+
+    Raises:
+        ValueError: There is none.
+    """
+    text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff \t\r\n")
+    if text.startswith(":"):
+        text = text[_after_comments(text) :]
+    if text.startswith(_FIELDS):
+        return _reply_of_events(text)
+    values = list(_values(text))
+    if not values:
+        raise ValueError("it is no JSON")
+    return _joined(values, False) if len(values) > 1 and _is_stream(values) else values[0]
+
+
+def _after_comments(text: str) -> int:
+    """Where a reply begins after a gateway's signs of life: lines that begin with a colon."""
+    at = 0
+    while text.startswith(":", at) and (end := text.find("\n", at)) >= 0:
+        at = _after_space(text, end)
+    return at
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _values(text: str) -> Iterator[Any]:
+    """JSON values one after the other, up to the first thing that is none."""
+    at = 0
+    while at < len(text):
+        try:
+            value, at = _decoder.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        except ValueError:
+            return
+        yield value
+        at = _after_space(text, at)
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < _LONGEST_NUMBER else math.inf
+
+
+# Not strict: a line break inside a string is no reason to doubt the rest.
+_decoder = json.JSONDecoder(parse_int=_whole_number, strict=False)
+
+
+# Streams
+
+
+def _is_stream(values: list[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values) and any(
+        "delta" in choice or "error" in value for value in values for choice in _choices(value)
+    )
+
+
+def _choices(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    choices = value.get("choices")
+    listed = choices if isinstance(choices, list) else []
+    return [choice for choice in listed if isinstance(choice, dict)]
+
+
+def _reply_of_events(text: str) -> Any:
+    """Server-sent events (WHATWG HTML, 9.2), some servers' without blank lines between them."""
+    values: list[Any] = []
+    data: list[str] = []
+    name, done = "", False
+    # Not splitlines, which also ends a line at what a JSON string may hold.
+    for line in (*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""):
+        field, _, said = line.partition(":")
+        if field == "data":
+            data.append(said.removeprefix(" "))
+            continue
+        if field == "event":
+            name = said.strip()
+        if line:
+            continue
+        payload = "\n".join(data).strip()
+        if payload.endswith(_DONE):
+            payload, done = payload[: -len(_DONE)], True
+        found = list(_values(payload.lstrip()))
+        if name == "error" and payload:
+            found = [_as_error(found[0] if found else payload)]
+        values += found
+        data, name = [], ""
+    if not values:
+        raise ValueError("its events hold nothing")
+    return _joined(values, done)
+
+
+def _as_error(said: Any) -> dict[str, Any]:
+    return said if isinstance(said, dict) and said.get("error") else {"error": said}
+
+
+def _joined(values: list[Any], done: bool) -> dict[str, Any]:
+    """The whole reply that the pieces of a stream make."""
+    reply: dict[str, Any] = {}
+    pieces: dict[str, list[Any]] = {}
+    choice: dict[str, Any] = {}
+    for value in values:
+        if not isinstance(value, dict):
+            continue
+        told = {name: part for name, part in value.items() if part is not None}
+        told.pop("choices", None)
+        reply.update(told if not reply.get("error") else {})
+        for one in _choices(value)[:1]:
+            if one.get("index", 0) != 0:
+                continue
+            choice |= {name: part for name, part in one.items() if part}
+            if isinstance(whole := one.get("message"), dict):  # the last event repeats it all
+                pieces = {name: [part] for name, part in whole.items() if part is not None}
+            delta = one.get("delta") or ({"content": one["text"]} if one.get("text") else {})
+            for name, part in delta.items() if isinstance(delta, dict) else ():
+                if part is not None:
+                    pieces.setdefault(name, []).append(part)
+    if not choice and not pieces:
+        return reply
+    message = {name: _in_one(parts) for name, parts in pieces.items()}
+    ended = done or word_of(choice.get("finish_reason"))
+    reason = choice.get("finish_reason") if ended else CUT_OFF
+    choice = {name: part for name, part in choice.items() if name not in ("delta", "text")}
+    return reply | {"choices": [choice | {"message": message, "finish_reason": reason}]}
+
+
+def _in_one(parts: list[Any]) -> Any:
+    if all(isinstance(part, str) for part in parts):
+        return "".join(parts)
+    return [one for part in parts for one in (part if isinstance(part, list) else [part])]

@@ -1,0 +1,451 @@
+"""What a deployment takes of a request: learned from its refusals, kept for the run.
+
+Servers that speak one format differ in what they take of it: one knows no ``temperature`` but 1,
+one calls ``max_tokens`` otherwise, one has no system role, one cannot compile a schema with
+``minimum``. A request that is refused for such a thing is asked in another form, at once. A form
+that is answered is kept for the requests that come after; one that is not changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Timeout,
+    Transient,
+    Unavailable,
+)
+from llm_batch.records import Message, Request
+from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers.refusals import Words, is_about_format, is_passing
+
+K = TypeVar("K")
+T = TypeVar("T")
+V = TypeVar("V")
+
+#: How a step's output schema can be asked for, strictest first. A plain schema has only the
+#: keywords that every compiler of schemas knows, and is not ``strict``.
+STRUCTURED = ("json_schema", "plain_schema", "json_object", "prompt")
+# Forms of one request, the first included: every step of the way down, and a few parameters.
+_MOST_FORMS = 9
+# Calls that are remembered, in case they are tried again.
+_MOST_REMEMBERED = 10_000
+# Once so many calls of a step were not helped by a laxer format, only words about it lead to one.
+_MOST_IN_VAIN = 3
+
+_PLAIN_KEYWORDS = frozenset(
+    ("type", "properties", "required", "items", "enum", "anyOf", "description", "$defs", "$ref")
+)
+_MAX_TOKENS = ("max_tokens", "max_completion_tokens")
+#: Parameters that may be left out: the answer is another draw of the same model without them.
+#: What bounds an answer or sets its price (max_tokens, service_tier) is never among them.
+_OPTIONAL = {
+    "temperature": "temperature",
+    "top_p": "top_?p",
+    "top_k": "top_?k",
+    "min_p": "min_?p",
+    "seed": "(?:random_)?seed",
+    "stop": "stop(?:_?sequences)?",
+    "presence_penalty": "presence_?penalty|penalty",
+    "frequency_penalty": "frequency_?penalty|penalty",
+    "repetition_penalty": "repetition_?penalty",
+    "logit_bias": "logit_bias",
+    "logprobs": "logprobs",
+    "top_logprobs": "top_logprobs",
+    "n": "n",
+    "user": "user",
+    "reasoning_effort": "reasoning[_ ]?effort",
+    "verbosity": "verbosity",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "store": "store",
+    "metadata": "metadata",
+    "prompt_cache_key": "prompt_cache_key",
+    "safety_identifier": "safety_identifier",
+}
+# Names that are words as well: only in quotes, or beside "parameter".
+_PLAIN_WORDS = frozenset(("stop", "n", "user", "store", "metadata"))
+_NOT_TAKEN = re.compile(
+    r"unsupported|not (?:be |currently |yet )?(?:support|permit|allow|availab|accept|enabl|compat"
+    r"|implement|recogni|valid for)|n[o']t (?:support|accept|allow|take)|unrecogni[sz]ed|unknown"
+    r"|extra (?:inputs|fields)|unexpected|only the default|deprecated|incompatible"
+    r"|cannot (?:both )?be (?:used|set|specified|combined)|can't be|does not (?:accept|take|have)"
+    r"|may only be (?:set|used)|only [\d.]+ is|only temperature|use .{0,40}instead"
+    r"|not a valid (?:field|param|arg)|immutable|(?:is|are) fixed",
+    re.IGNORECASE,
+)
+_BOTH = re.compile(r"cannot both|both be|not both|only one of", re.IGNORECASE)
+_NO_SYSTEM = re.compile(
+    r"(?:system|developer)['\"`]? (?:role|message|instruction|prompt)s?\b.{0,40}"
+    r"(?:not|n't|unsupported)|(?:not|n't) support.{0,20}['\"`](?:system|developer)"
+    r"|(?:only|unsupported|invalid|unknown|unexpected) (?:\w+ ){0,3}roles?\b|roles must alternate"
+    r"|(?:not|n't) support (?:system|developer) (?:role|message|instruction|prompt)"
+    r"|role must be (?:in|one of)(?!.{0,60}system)"
+    r"|role.{0,40}['\"`](?:system|developer)|input should be ['\"](?:user|assistant)",
+    re.IGNORECASE,
+)
+_KNOWS_DEVELOPER = re.compile(
+    r"support\w{0,9} values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
+)
+# Kinds of errors that no other form of the request changes.
+_OF_SOMETHING_ELSE = frozenset(
+    ("too_long", "filtered", "key", "forbidden", "quota", "model", "unparsed")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to put a request.
+
+    Attributes:
+        level: How laxly objects are asked for, as an index of `STRUCTURED`.
+        renamed: What the deployment calls parameters otherwise.
+        left_out: Parameters that are not sent.
+        system: The role of instructions; ``user`` puts them into the message that follows.
+    """
+
+    level: int = 0
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    system: str = "system"
+
+    def differs_in(self, before: Form) -> list[str]:
+        """What was changed from another form: names of parameters, ``level`` and ``system``."""
+        names = [*self.renamed.keys() - before.renamed.keys(), *self.left_out - before.left_out]
+        names += ["level"] * (self.level != before.level)
+        return names + ["system"] * (self.system != before.system)
+
+    def params(self, request: Request) -> Mapping[str, Any]:
+        """The parameters to send, by the names the config has for them."""
+        params = request.params
+        wanted = params.get("response_format")
+        if not self.left_out and (wanted is None or self.level == 0):
+            return params
+        sent = {name: value for name, value in params.items() if name not in self.left_out}
+        if wanted is not None:
+            how = STRUCTURED[self.level]
+            if how == "json_object":
+                sent["response_format"] = {"type": "json_object"}
+            elif how == "prompt":
+                del sent["response_format"]
+            elif how == "plain_schema":
+                sent["response_format"] = _plain(wanted)
+        return sent
+
+    def messages(self, request: Request) -> Sequence[Message]:
+        """The messages to send."""
+        messages = request.messages
+        if self.system == "system" or not any(each.role == "system" for each in messages):
+            return messages
+        if self.system == "developer":
+            return [
+                Message("developer", each.content) if each.role == "system" else each
+                for each in messages
+            ]
+        made: list[Message] = []
+        before: list[str] = []
+        for each in messages:
+            if each.role == "system":
+                before.append(each.content)
+            elif before and each.role == "user":
+                made.append(Message("user", "\n\n".join([*before, each.content])))
+                before = []
+            else:
+                made.append(each)
+        return [*made, *(Message("user", text) for text in before)]
+
+
+@dataclass(slots=True)
+class _Way:
+    """The forms that a request has been asked in so far.
+
+    Attributes:
+        form: The one to ask in now.
+        why: By what was changed, how it was refused before.
+        first: The refusal that it may end with, should no form help.
+        tried: How many forms there were, this one included.
+    """
+
+    form: Form
+    why: dict[str, str] = field(default_factory=dict)
+    first: ProviderError | None = None
+    tried: int = 1
+
+    def turn_to(self, other: Form, error: ProviderError) -> None:
+        """Ask in another form, since the one before was refused."""
+        before = self.form
+        self.why |= dict.fromkeys(other.differs_in(before), error.message)
+        if other.left_out == before.left_out and other.system == before.system:
+            self.first = self.first or error  # another format or name: it may not help
+        self.form = other
+        self.tried += 1
+
+
+class Dialect:
+    """What the deployment of one model takes; used from many threads.
+
+    Args:
+        structured: How to ask for objects to begin with.
+        renamed: What the deployment is known to call otherwise from the start.
+    """
+
+    def __init__(self, structured: str, renamed: Mapping[str, str] | None = None) -> None:
+        self.form = Form(STRUCTURED.index(structured))
+        #: Called once for every thing that is done otherwise from then on.
+        self.tell: Callable[[str], None] = lambda sentence: None
+        self._known = dict(renamed or {})
+        self._lock = threading.Lock()
+        # Formats that were answered, by step; what fails later is not the format's fault.
+        self._worked: set[tuple[str, int]] = set()
+        self._in_vain: dict[str, int] = {}
+        self._not_helped: dict[tuple[str, str], None] = {}
+        # Calls whose way down was broken off: where their next attempt goes on.
+        self._broken_off: dict[tuple[str, str, int], _Way] = {}
+
+    def ask(self, request: Request, send: Callable[[Form], T]) -> T:
+        """Send a request in the form that is known, and in others while it is refused for it.
+
+        Args:
+            request: What to ask.
+            send: Sends it in a form.
+
+        Raises:
+            ProviderError: As the first form was refused, where no other one was answered.
+            Transient: The way to another form was broken off, by a limit say, or a refusal on it
+                may have been billed. The next attempt at the same request goes on from there.
+        """
+        key = (request.item_id, request.step, request.sample)
+        way = self._broken_off.pop(key, None) or _Way(self.form)
+        while True:
+            form = way.form
+            try:
+                answer = send(form)
+            except ProviderError as error:
+                other = self._other(form, request, error) if way.tried < _MOST_FORMS else None
+                if other is not None:
+                    way.turn_to(other, error)
+                    if not error.maybe_billed:
+                        continue
+                elif way.first is None or _says_more(error, way.first):
+                    if not isinstance(error, Transient) or way.tried == 1:
+                        raise
+                else:
+                    self._remember_not_helped(request)
+                    raise way.first from error
+                _remember(self._broken_off, key, way)
+                if isinstance(error, Transient):
+                    raise
+                raise _again(error) from error
+            self._keep(form, request, way.why)
+            return answer
+
+    def adopt(self, form: Form, request: Request, error: ProviderError) -> bool:
+        """Ask otherwise from now on, where a request that was sent in a form was refused for it.
+
+        This is for what is not sent at once: whether the other form helps is seen later.
+
+        Returns:
+            Whether there is another form; it may be in use by now.
+        """
+        other = self._other(form, request, error)
+        if other is None:
+            return False
+        self._take(other, other.level, dict.fromkeys(other.differs_in(form), error.message))
+        return True
+
+    def worked(self, form: Form, request: Request) -> None:
+        """A request was answered in a form: later refusals in it are not its format's fault."""
+        key = (request.step, form.level)
+        if "response_format" in request.params and key not in self._worked:
+            with self._lock:
+                self._worked.add(key)
+
+    def _other(self, form: Form, request: Request, error: ProviderError) -> Form | None:
+        """The next form to try after a refusal; ``None`` when another one changes nothing."""
+        words = error.words
+        if not isinstance(words, Words) or isinstance(error, RateLimited | Timeout):
+            return None
+        of_format = is_about_format(words) and error.status_code not in (502, 503, 504, 529)
+        if error.kind in _OF_SOMETHING_ELSE and not (of_format and error.kind == "model"):
+            return None
+        said = f"{words.param} {words.all}"
+        if isinstance(error, Rejected | Refused) or error.status_code == 500:
+            other = self._with_other_params(form, request, words, said)
+            other = other or _with_other_role(form, request, said)
+            if other is not None:
+                return other
+        wanted = request.params.get("response_format")
+        last = len(STRUCTURED) - 1
+        if wanted is None or form.level == last:
+            return None
+        has_schema = isinstance(wanted, Mapping) and "json_schema" in wanted
+        laxer = replace(form, level=form.level + 1 if has_schema else last)
+        if of_format:
+            return laxer
+        # Whatever the words: a compiler that fails may say anything.
+        may_be = error.status_code in (400, 422, 500) and not error.maybe_billed
+        any_words = may_be and not is_passing(words)
+        worked = (request.step, form.level) in self._worked
+        helped = (request.item_id, request.step) not in self._not_helped
+        helped = helped and self._in_vain.get(request.step, 0) < _MOST_IN_VAIN
+        return laxer if any_words and helped and not worked else None
+
+    def _with_other_params(
+        self, form: Form, request: Request, words: Words, said: str
+    ) -> Form | None:
+        if not _NOT_TAKEN.search(said):
+            return None
+        named = [
+            (at, name)
+            for name in request.params
+            if name not in form.left_out and name not in form.renamed
+            if (at := _named_at(name, words, said)) >= 0
+        ]
+        if not named:
+            return None
+        _, name = max(named) if _BOTH.search(said) else min(named)
+        if name not in _MAX_TOKENS:
+            return replace(form, left_out=form.left_out | {name})
+        other = _MAX_TOKENS[1 - _MAX_TOKENS.index(self._known.get(name, name))]
+        return replace(form, renamed={**form.renamed, name: other})
+
+    def _keep(self, form: Form, request: Request, why: Mapping[str, str]) -> None:
+        """Keep a form that was answered, and say what is new in it.
+
+        Args:
+            form: It.
+            request: What was answered.
+            why: By what was changed for it, how it was refused before.
+        """
+        self.worked(form, request)
+        if why:
+            # Where a stricter format was answered, it was this request that could not have it.
+            only_here = any((request.step, level) in self._worked for level in range(form.level))
+            self._take(form, 0 if only_here else form.level, why)
+
+    def _take(self, form: Form, level: int, why: Mapping[str, str]) -> None:
+        """Use a form from now on, with this level at least, and say what is new."""
+        with self._lock:
+            now = self.form
+            kept = Form(
+                max(now.level, level),
+                {**now.renamed, **form.renamed},
+                now.left_out | form.left_out,
+                now.system if form.system == "system" else form.system,
+            )
+            self.form = kept
+        for name in kept.differs_in(now):
+            what, instead = self._said_of(name, kept)
+            quoted = without_keys(why.get(name, ""), longest=160)
+            self.tell(f"does not take {what}; {instead} from now on ({quoted})")
+
+    def _said_of(self, name: str, form: Form) -> tuple[str, str]:
+        """What is not taken, and what is done instead."""
+        if name == "level":
+            return "objects asked for as they were", f"they are asked for {_FORMATS[form.level]}"
+        if name == "system":
+            role = "as 'developer'" if form.system == "developer" else "in the user's message"
+            return "the system role", f"instructions are sent {role}"
+        if name in form.left_out:
+            return name, "it is left out"
+        return self._known.get(name, name), f"it is sent as {form.renamed[name]}"
+
+    def _remember_not_helped(self, request: Request) -> None:
+        with self._lock:
+            self._in_vain[request.step] = self._in_vain.get(request.step, 0) + 1
+            _remember(self._not_helped, (request.item_id, request.step), None)
+
+
+_FORMATS = (
+    "by their schema",
+    "by a schema of plain keywords",
+    "as any JSON object, checked here",
+    "in words, and checked here",
+)
+
+
+def _plain(response_format: Any) -> Any:
+    """A format with the keywords of a schema that every server compiles, and not strict."""
+    if not isinstance(response_format, Mapping):
+        return response_format
+    asked = response_format.get("json_schema")
+    if not isinstance(asked, Mapping):
+        return response_format
+    kept = {name: value for name, value in asked.items() if name != "strict"}
+    return {**response_format, "json_schema": {**kept, "schema": _plain_schema(kept.get("schema"))}}
+
+
+def _plain_schema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_plain_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        name: {key: _plain_schema(part) for key, part in value.items()}
+        if name in ("properties", "$defs") and isinstance(value, Mapping)
+        else _plain_schema(value)
+        if name in ("items", "anyOf")
+        else value
+        for name, value in schema.items()
+        if name in _PLAIN_KEYWORDS
+    }
+
+
+def _named_at(name: str, words: Words, said: str) -> int:
+    """Where words name a parameter; -1 where they do not."""
+    pattern = "|".join(_MAX_TOKENS) if name in _MAX_TOKENS else _OPTIONAL.get(name, "")
+    if not pattern:
+        return -1
+    if words.param:
+        return 0 if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", words.param, re.IGNORECASE) else -1
+    if name in _PLAIN_WORDS:
+        beside = r"(?:(?:parameters?|supplied|field)\b:?|argument[^:]{0,40}:)"
+        pattern = (
+            rf"['\"`](?:{pattern})['\"`]|{beside} (?:{pattern})\b|\bbody\.(?:{pattern})\b"
+            rf"|\b(?:{pattern}) (?:parameter|field|(?:is|are) (?:not|un))|^(?:{pattern}):"
+        )
+    else:
+        pattern = rf"(?<![a-z])(?:{pattern})(?![a-z])"
+    found = re.search(pattern, said, re.IGNORECASE)
+    return found.start() if found else -1
+
+
+def _with_other_role(form: Form, request: Request, said: str) -> Form | None:
+    if form.system == "user" or not any(each.role == "system" for each in request.messages):
+        return None
+    if not _NO_SYSTEM.search(said):
+        return None
+    developer = form.system == "system" and _KNOWS_DEVELOPER.search(said)
+    return replace(form, system="developer" if developer else "user")
+
+
+def _remember(held: dict[K, V], key: K, value: V) -> None:
+    if len(held) >= _MOST_REMEMBERED:
+        held.clear()
+    held[key] = value
+
+
+def _again(error: ProviderError) -> Unavailable:
+    """A refusal that may have been billed, as one to try again after; it is charged meanwhile."""
+    again = Unavailable(
+        error.message, kind=error.kind, status_code=error.status_code, maybe_billed=True
+    )
+    again.partial, again.words = error.partial, error.words
+    return again
+
+
+def _says_more(error: ProviderError, first: ProviderError) -> bool:
+    """Whether an error on the way down must be heard instead of the one it began with."""
+    return (
+        error.maybe_billed
+        or isinstance(error, RateLimited | Timeout)
+        or error.kind in _OF_SOMETHING_ELSE
+        or (isinstance(error, Unavailable) and not isinstance(first, Unavailable))
+    )

@@ -1,0 +1,206 @@
+"""Vendors and servers that speak OpenAI chat completions: their addresses, keys and differences."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from llm_batch.errors import Refused
+
+# What OpenSSL says of an answer in plain text, by its versions.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL points at this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False  # a name, such as 127.0.0.1.example.com
+    return address.is_loopback or address.is_unspecified
+
+
+def how_to_look(url: str) -> str:
+    """What to type to see whether the server behind an address is up."""
+    base = _base(url)
+    if is_loopback(url):
+        return f"is the server on this machine up? see with: curl {base}/models"
+    return f"check api_base and the network; see with: curl {base}/models"
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for a URL; ``None`` to go straight there.
+
+    Read from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, in either case, as
+    other tools do. This machine is never reached by a proxy.
+    """
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or is_loopback(url) or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def shown(url: str) -> str:
+    """A URL as it may be shown: without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _base(url: str) -> str:
+    return shown(url).removesuffix("/chat/completions").rstrip("/")
+
+
+def plain_http(where: str, said: str) -> Refused | None:
+    """The refusal where https met a port without TLS; ``None`` where words tell of anything else.
+
+    Args:
+        where: The address.
+        said: Why there was no connection.
+    """
+    if not where.startswith("https://") or not any(sign in said for sign in _NO_TLS):
+        return None
+    return not_that_scheme(where)
+
+
+def not_that_scheme(where: str) -> Refused:
+    """The refusal where a host speaks the other one of http and https."""
+    where = _base(where)
+    scheme, _, rest = where.partition("://")
+    other, speaks = ("http", "plain http") if scheme == "https" else ("https", "https (TLS)")
+    return Refused(
+        f"{where} speaks {speaks}, not {scheme}", kind="setting", hint=f"write {other}://{rest}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where chat completions are, and how they differ from OpenAI's.
+
+    Attributes:
+        base_url: Up to and without ``/chat/completions``; empty for a server of one's own.
+        key_envs: Environment variables that may hold the key, the first one found is used.
+        base_envs: Environment variables that may name another address.
+        renamed: Parameters it calls otherwise, by OpenAI's name.
+        extra: What is added to every body.
+    """
+
+    base_url: str
+    key_envs: tuple[str, ...]
+    base_envs: tuple[str, ...]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def url(self) -> str:
+        """The address that holds now: the environment's, or else ``base_url``."""
+        named = (os.environ[env] for env in self.base_envs if os.environ.get(env))
+        return next(named, self.base_url)
+
+
+#: Vendors, by the prefix of a model string. Addresses, variables, names and additions are
+#: litellm's; the contract test compares all of them.
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "openai": Endpoint(
+        "https://api.openai.com/v1", ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    ),
+    "openrouter": Endpoint(
+        "https://openrouter.ai/api/v1",
+        ("OPENROUTER_API_KEY", "OR_API_KEY"),
+        ("OPENROUTER_API_BASE",),
+        extra={"usage": {"include": True}},
+    ),
+    "groq": Endpoint("https://api.groq.com/openai/v1", ("GROQ_API_KEY",), ("GROQ_API_BASE",)),
+    "mistral": Endpoint(
+        "https://api.mistral.ai/v1",
+        ("MISTRAL_AZURE_API_KEY", "MISTRAL_API_KEY"),
+        ("MISTRAL_AZURE_API_BASE",),
+        renamed={"seed": "random_seed"},
+    ),
+    "deepseek": Endpoint(
+        "https://api.deepseek.com/beta", ("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",)
+    ),
+    "together_ai": Endpoint(
+        "https://api.together.ai/v1",
+        ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"),
+        ("TOGETHER_AI_API_BASE",),
+    ),
+    "xai": Endpoint("https://api.x.ai/v1", ("XAI_API_KEY",), ("XAI_API_BASE",)),
+    "cerebras": Endpoint(
+        "https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",), ("CEREBRAS_API_BASE",)
+    ),
+    "nvidia_nim": Endpoint(
+        "https://integrate.api.nvidia.com/v1", ("NVIDIA_NIM_API_KEY",), ("NVIDIA_NIM_API_BASE",)
+    ),
+}
+#: Servers of one's own. None of them needs a key.
+OWN_SERVERS: Mapping[str, Endpoint] = {
+    "hosted_vllm": Endpoint("", ("HOSTED_VLLM_API_KEY",), ("HOSTED_VLLM_API_BASE",)),
+    "lm_studio": Endpoint("", ("LM_STUDIO_API_KEY",), ("LM_STUDIO_API_BASE",)),
+    "llamafile": Endpoint(
+        "http://127.0.0.1:8080/v1", ("LLAMAFILE_API_KEY",), ("LLAMAFILE_API_BASE",)
+    ),
+    "custom_openai": Endpoint("", ("OPENAI_API_KEY",), ()),
+}
+#: Hosts of vendors: those and their subdomains belong to nobody else, so a key of the vendor may
+#: go there. Hosts on which customers run what they like (API gateways, cloud functions) are not
+#: among them.
+VENDOR_HOSTS: Mapping[str, tuple[str, ...]] = {
+    **{name: (str(urlsplit(each.base_url).hostname),) for name, each in ENDPOINTS.items()},
+    "together_ai": ("api.together.ai", "api.together.xyz"),
+    "mistral": ("api.mistral.ai", "codestral.mistral.ai"),
+    "ai21": ("api.ai21.com",),
+    "anthropic": ("api.anthropic.com",),
+    "azure": ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"),
+    "azure_ai": ("services.ai.azure.com", "models.ai.azure.com", "openai.azure.com"),
+    "bytez": ("api.bytez.com",),
+    "cohere": ("api.cohere.ai", "api.cohere.com"),
+    "dashscope": ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com"),
+    "deepinfra": ("api.deepinfra.com",),
+    "featherless_ai": ("api.featherless.ai",),
+    "fireworks_ai": ("api.fireworks.ai",),
+    "gemini": ("generativelanguage.googleapis.com",),
+    "github": ("models.inference.ai.azure.com", "models.github.ai"),
+    "huggingface": ("router.huggingface.co",),
+    "hyperbolic": ("api.hyperbolic.xyz",),
+    "lambda_ai": ("api.lambda.ai",),
+    "meta_llama": ("api.llama.com",),
+    "minimax": ("api.minimax.io", "api.minimaxi.com"),
+    "moonshot": ("api.moonshot.ai", "api.moonshot.cn"),
+    "nebius": ("api.studio.nebius.ai",),
+    "novita": ("api.novita.ai",),
+    "perplexity": ("api.perplexity.ai",),
+    "replicate": ("api.replicate.com",),
+    "sambanova": ("api.sambanova.ai",),
+    "volcengine": ("volces.com",),
+    "zai": ("api.z.ai",),
+}
+# Models that refuse max_tokens. The chat variants of gpt-5 do not reason and take it.
+_REASONING = re.compile(r"(?:ft:)?o\d|.*gpt-(?!5-chat)[5-9]")
+
+
+def is_vendors_own(vendor: str, url: str) -> bool:
+    """Whether a URL leads to a host of the vendor itself, and by TLS."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return parts.scheme == "https" and any(
+        host == own or host.endswith(f".{own}") for own in VENDOR_HOSTS.get(vendor, ())
+    )
+
+
+def renamed_for(vendor: str, name: str) -> Mapping[str, str]:
+    """The parameters that a vendor's model calls otherwise than the config does."""
+    if vendor == "openai":
+        new = _REASONING.match(name)
+        return {"max_tokens": "max_completion_tokens"} if new else {}
+    endpoint = ENDPOINTS.get(vendor)
+    return endpoint.renamed if endpoint else {}

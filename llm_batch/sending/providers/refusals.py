@@ -1,0 +1,519 @@
+"""From an HTTP reply that is no answer to an error of one of our kinds.
+
+Status codes and exception names mislead: an exhausted quota comes as 429, a context that is too
+long as 400, a wrong key as 400, a refused prompt as 403. So an error is told by status, code and
+words together, in one place, whichever way the reply arrived.
+
+The patterns are the vendors' own sentences. Every one is linear in what it reads, and what is read
+of a body is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
+from llm_batch.records import Request
+from llm_batch.sending.clock import clock_words
+from llm_batch.sending.headers import reset_seconds, retry_after_seconds
+from llm_batch.sending.providers.redact import without_keys
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+_TOO_LONG = _any(
+    r"context[_ -]?(?:length|window|size|limit)",  # OpenAI, vLLM, xAI, DeepSeek, llama.cpp
+    r"maximum (?:context|prompt|input|sequence|model)",  # xAI, Together
+    r"\b(?:prompt|input|inputs|context|conversation|text|content|messages?|requests?)\b"
+    r"[^.;]{0,40}\btoo (?:long|large|big|many tokens)",
+    r"too many (?:input |prompt )?tokens",  # Cohere
+    r"(?:reduce|shorten) the (?:length|size) of the (?:messages|prompt|input|conversation)",  # Groq
+    r"exceed(?:s|ed|ing)? (?:the )?(?:available|max)",
+    r"exceed(?:s|ed|ing)? [^.;]{0,40}(?:context|token limit|limit of [\d,]+ tokens)",
+    r"(?:input|prompt)\b[^.;]{0,60}token[^.;]{0,60}(?:exceed|greater than|longer than)",
+    r"(?:input|prompt|sequence|number of) tokens? (?:count|length)?[^.;]{0,40}exceed",
+    r"longer than the (?:model|maximum|context)",  # SGLang
+    r"must have less than \d+ tokens",  # TGI
+    r"`inputs` tokens \+ `max_new_tokens` must be",  # TGI
+    r"range of input length should be",  # DashScope
+    r"tokens? (?:to keep|limit) [^.;]{0,40}(?:context|exceed)",  # LM Studio
+    r"string_above_max_length|context_overflow|exceed_context_size",
+    r"prompt (?:length|is)[^.;]{0,40}(?:exceed|longer than|too)",
+    r"token count\b[^.;]{0,40}only supports|超长|超过[^。;]{0,12}长度",  # Vertex AI, Zhipu
+)
+# A cap on the output is the step's setting, and says nothing of the prompt.
+_ABOUT_OUTPUT = _any(
+    r"max_(?:completion_|new_|output_)?tokens\b[^.;]{0,40}(?:too (?:large|big|high)|exceed|greater"
+    r"|>|must|cannot|at most)",
+    r"(?:request|response|operation|generation)\b[^.;]{0,20} took too long",
+    r"array too long|name too long|too long to (?:respond|reply|answer|process)",
+)
+# What has this beside it is about the prompt all the same: vLLM names both.
+_PROMPT_TOO = _any(r"maximum context|context[_ -](?:length|window|size|limit)|`inputs` tokens")
+# Nor is a limit by the minute about the prompt, unless one request alone is above it.
+_ABOVE_A_MINUTE = _any(r"request too large")
+_FILTERED = _any(
+    r"content[_ -]?(?:filter|polic|management|moderat|security|safety|guideline|violat)",
+    r"content exists risk",  # DeepSeek
+    r"(?:safety|usage|community|acceptable[_ ]use|responsible ai)[_ -]?(?:system|polic|guideline"
+    r"|filter|check|reason|guard|violation)",
+    r"moderation|prompt[_ ]guard|guardrail",
+    r"sensitive[_ ](?:word|content|information|material|data)|new_sensitive",
+    r"data_?inspection_?failed|inappropriate[_ ]content|responsibleaipolicyviolation",
+    r"prohibited_content|blocked_?reason|block_reason|image_safety",
+    r"prompt[^.;]{0,30}\b(?:blocked|flagged)|flagged (?:as|by|for|due)|flagged_input",
+    r"(?:input|content|messages?|text) (?:\w{1,10} ){0,2}flagged",
+    r"(?:unsafe|harmful|prohibited|disallowed|illegal|objectionable) (?:content|input|prompt)",
+    r"violat\w{1,5} [^.;]{0,50}(?:polic|guideline|terms of (?:use|service))",
+    r"违规|敏感|不安全|违反",
+    # Firewalls in front of an endpoint, which judge the words of a prompt.
+    r"sorry, you have been blocked|request (?:is |was |has been )?blocked"
+    r"(?! (?:by|because|due|from)[^.;]{0,40}\b(?:ip|region|country|network|location))",
+    r"attention required!|incapsula incident|the requested url was rejected",
+    r"web application firewall|access denied[\s\S]{0,600}\breference\b",
+)
+#: Codes for content that are told from a failure of the server whatever the status.
+_FILTER_CODES = frozenset(
+    (
+        *("content_filter", "content_policy_violation", "invalid_prompt", "prohibited_content"),
+        *("data_inspection_failed", "datainspectionfailed", "responsibleaipolicyviolation"),
+        *("sensitive_words_detected", "1301", "base_resp 1026", "base_resp 1027"),
+    )
+)
+_NO_QUOTA = _any(
+    r"insufficient[_ ](?:user_)?(?:quota|balance|credit|fund)|billing[_ ]hard[_ ]limit|arrearage",
+    r"credit balance is too low|(?:balance|credits?) (?:is |are |has been )?(?:exhausted|used up)",
+    r"(?:run|ran) out of credit|payment required|base_resp 1008|余额不足|欠费",
+    r"(?:purchase|please add|used all)(?: more| available)* credits|billing_error",
+    r"exceeded_current_quota|spend(?:ing)?[_ ]limit|budget[_ ](?:has been )?exceeded",
+    r"free ?tier ?only|free (?:tier|quota)\b[^.;]{0,30}\bexhausted",
+)
+# Of a 429 it says nothing: limits by the minute are called so as well.
+_USED_UP = _any(r"reached (?:its|your|the) [^.;]{0,30}usage limit")
+_WRONG_KEY = _any(
+    r"api[_ -]?key[_ ](?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
+    r"|disabled|revoked|incorrect|wrong)",
+    r"(?:incorrect|invalid|wrong|bad|missing|expired|unknown|no)[_ ]?(?:x-)?api[_ -]?key",
+    r"(?:incorrect|invalid|wrong|expired) (?:\w+ )?(?:credentials|authorization)",
+    r"invalid (?:access|auth\w*|bearer|jwt|id|user) token",
+    r"\btoken (?:is |has |was |has been |was )?(?:expired|revoked)|expired token",
+    r"authentication[_ ](?:error|fail|required|parameter)|could not authenticate|unauthenticated",
+    r"no (?:auth\w*|api) (?:credentials|header|key)|missing (?:authentication|credentials)",
+    r"base_resp (?:1004|2049)|无效的令牌|身份验证失败",
+    r"x-api-key header|location is not supported|country, region,? or territory",
+    r"organization_restricted",
+)
+# An account that was shut is no matter of one prompt, whatever the reason it names.
+_SHUT = re.compile(
+    r"\b(?:account|organi[sz]ation|project|workspace|key|access|user)\b[^.;]{0,60}"
+    r"(?<!may )(?<!be )\b(?:deactivated|disabled|suspended|terminated|banned|blocked|revoked)\b",
+    re.IGNORECASE,
+)
+_MAY_BE_SHUT = _any(r"\b(?:may|might|could|can|will) (?:be|get|result|lead)")
+_BUSY = _any(
+    r"rate[_ -]?limit|too[_ ]many[_ ]requests|throttl|requests per (?:second|minute|hour|day)",
+    r"tokens per (?:second|minute)|base_resp 1002|resource_exhausted|访问频率|并发",
+)
+_PASSING = _any(
+    r"please (?:re-?try|try again|try your request again)(?! with| using| by| without)",
+    r"(?:re-?try|resend) (?:your|the|this) request(?! with| using| by| without)",
+    r"(?:try again|re-?try) (?:later|soon|shortly|in (?:a|an|\d)|after (?:a|some|\d))",
+    r"\boverloaded\b|(?:temporarily|currently|momentarily) (?:unavailable|overloaded|busy)",
+    r"service (?:is )?unavailable|server is (?:busy|starting)|at (?:full )?capacity|heavy load",
+    r"model\b[^.;]{0,80}\b(?:is|are) (?:still |currently |being )*(?:loading|loaded|starting)",
+    r"loading model|warming up|cold[ -]start|no (?:healthy|available) (?:upstream|backend|worker)",
+    r"upstream (?:connect |request )?(?:error|timeout|timed out)|high demand|capacity exceeded",
+)
+# A limit of a day: Gemini's quotaId, OpenRouter's free models, Groq's RPD and TPD, and plain words.
+_DAILY = _any(r"per[-_ ]?day|daily (?:limit|quota)|\((?:rpd|tpd)\)|(?:requests|tokens) / day")
+_DAILY_ID = re.compile(r'"quotaId"\s{0,9}:\s{0,9}"\w{0,200}PerDay')
+_MINUTELY = _any(r"per[-_ ]?(?:minute|min|second|sec)\b|PerMinute")
+# A window that is whole again after this long is no minute's.
+_DAILY_SECONDS = 3600.0
+_BAD_DRAW = _any(
+    r"json_validate_failed|failed to generate json|failed_generation",
+    r"failed to parse tool call|tool_use_failed|generated json does not match",
+    r"(?:model|output) (?:produced|generated|returned) (?:an )?invalid (?:json|tool call)",
+)
+_BAD_SETTING = _any(
+    r"unsupported_(?:parameter|value)|unknown_parameter|invalid_model|model_not_found",
+    r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
+    r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
+    r"model not exist|model_not_available|model_decommissioned|模型不存在",
+    r"(?:invalid|not a valid) model\b|model identifier is invalid",
+)
+# nginx and Cloudflare, Go, Apache, Tomcat.
+_WANTS_TLS = _any(
+    r"plain http request was sent to (?:an )?https port|http request to an https server",
+    r"speaking plain http to an ssl|combination of host and port requires tls",
+)
+_ABOUT_FORMAT = _any(
+    r"response[_ ]?(?:format|schema|mime)|json[_ ]?(?:schema|mode|object|format)|grammar",
+    r"structured.?output|output_(?:config|format)|guided|xgrammar|outlines|\bschema\b",
+    r"no endpoints found that",  # OpenRouter, of the parameters that were asked for
+)
+_TIME = (
+    r"\s*(?:(?P<h>\d+)\s*h)?(?:(?P<m>\d+)\s*m(?!s))?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?"
+)
+_TRY_AGAIN_IN = _any(rf"(?:try again in|retry in){_TIME}")
+_RETRY_DELAY = _any(rf"retryDelay\W+{_TIME}")
+# Of a request, a conflict, a wrong server, a dependency, a lock, or time: it may pass.
+_PASSING_STATUSES = frozenset((408, 409, 421, 423, 424, 425, 449, 460, 498, 499))
+# OpenRouter's is a time in milliseconds.
+_RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+# A gateway that gave up waiting does not stop the model behind it.
+_MAYBE_BILLED = frozenset((499, 504, 520, 524, 598, 599))
+# Failures of a gateway, never of a request.
+_GATEWAYS = frozenset((502, 503, 504, *range(520, 531)))
+# No provider's own words are longer; the middle of the rest is what it quotes.
+_LONGEST = 20_000
+# So many letters in a row that a request has too are quoted of it.
+_QUOTED = 16
+# Of a request's texts, from either end.
+_MOST_ASKED = 200_000
+_IN_QUOTES = re.compile(r"""(?<!\w)["'`“‘「]([^"'`“”‘’「」]{6,60})["'`”’」]""")
+
+
+def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that speak of limits, names in lower case; ``date`` too where one is a time."""
+    found = {}
+    date = ""
+    for name, value in headers.items():
+        lower = name.lower()
+        if "ratelimit" in lower or lower.startswith("retry-after"):
+            found[lower] = value
+        elif lower == "date":
+            date = value
+    if date and any(":" in value for value in found.values()):
+        found["date"] = date  # what a time among them counts from
+    return found
+
+
+def error_from_reply(
+    status: int,
+    body: bytes | str,
+    headers: Mapping[str, str],
+    asked: Request | None = None,
+) -> ProviderError:
+    """The error that an HTTP reply other than 2xx stands for, or an error object in any reply.
+
+    Args:
+        status: The HTTP status.
+        body: As received; JSON in any vendor's layout, or anything else.
+        headers: As received.
+        asked: The request. What the error quotes of it does not tell what kind of error it is.
+    """
+    words = words_of(body)
+    words = replace(words, own=unquoted(words.message, asked))
+    error = _told_by(status, words, body, headers)
+    error.words = words
+    return error
+
+
+def unquoted(said: str, asked: Request | None) -> str:
+    """What is said, without what it quotes of a request: that may be the words of any error.
+
+    A quotation is what is as long as a short sentence, or two words in quotation marks. A name in
+    quotation marks stays: it may be that of a parameter.
+    """
+    if asked is None:
+        return said
+    sent = "\n".join(message.content for message in asked.messages)
+    if len(sent) > 2 * _MOST_ASKED:
+        sent = f"{sent[:_MOST_ASKED]}\n{sent[-_MOST_ASKED:]}"
+    theirs, ours = _letters(sent), _letters(said)
+    at = [place for place, letter in enumerate(said) if letter.isalnum()]
+    pieces = {theirs[n : n + _QUOTED] for n in range(len(theirs) - _QUOTED + 1)}
+    cuts = [
+        (at[n], at[n + _QUOTED - 1] + 1)
+        for n in range(len(ours) - _QUOTED + 1)
+        if ours[n : n + _QUOTED] in pieces
+    ]
+    for quote in _IN_QUOTES.finditer(said):
+        if " " in quote[1].strip() and _letters(quote[1]) in theirs:
+            cuts.append(quote.span(1))
+    kept, end = [], 0
+    for begin, behind in sorted(cuts):
+        if begin > end:
+            kept.append(said[end:begin])
+        end = max(end, behind)
+    return " … ".join([*kept, said[end:]])
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone, in lower case where that is one letter as well."""
+    small = (letter.lower() for letter in text if letter.isalnum())
+    return "".join(letter[0] for letter in small)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What an error body says.
+
+    Attributes:
+        message: For people, in full.
+        codes: For programs: code, type, status and reason, of whatever layout.
+        param: The parameter at fault, where one is named.
+        own: The message without what it quotes of the request; ``None`` where that is not known.
+    """
+
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    param: str = ""
+    own: str | None = None
+
+    @property
+    def all(self) -> str:
+        """All that may tell what the error is about."""
+        return f"{' '.join(self.codes)} {self.message if self.own is None else self.own}"
+
+
+def _told_by(
+    status: int, words: Words, body: bytes | str, headers: Mapping[str, str]
+) -> ProviderError:
+    said, limits = words.all, limit_headers(headers)
+    text = without_keys(words.message) or f"HTTP {status} without a message"
+    more: dict[str, Any] = {"status_code": status, "headers": limits}
+    # A server that failed says so in words that may be about anything.
+    failed = status >= 500
+    codes = {code.lower() for code in words.codes}
+    if status == 413 or (status not in _GATEWAYS and _is_too_long(status, said)):
+        return Rejected(text, kind="too_long", **more)
+    if status == 402 or _NO_QUOTA.search(said) or (status != 429 and _USED_UP.search(said)):
+        hint = "add credit or raise the limit at the provider, then run the same command again"
+        return Refused(text, kind="quota", hint=hint, **more)
+    if status == 429:
+        return _busy(text, body, words, limits, more)
+    if _BAD_DRAW.search(said):
+        return Unavailable(text, kind="unparsed", maybe_billed=True, **more)
+    wrong_key = bool(_WRONG_KEY.search(said))
+    shut = bool(_SHUT.search(said)) and not _MAY_BE_SHUT.search(said)
+    if not (wrong_key or shut) and (
+        codes & _FILTER_CODES
+        or (not failed and status not in (401, 404) and _FILTERED.search(said))
+    ):
+        return Rejected(text, kind="filtered", **more)
+    if (wrong_key and status != 408) or status == 401 or (shut and status in (400, 403)):
+        return Refused(text, kind="key", hint="check the key and what it may use", **more)
+    if _BUSY.search(said) and status not in (404, 405):
+        return _busy(text, body, words, limits, more)
+    if failed or status < 300 or status in _PASSING_STATUSES or _PASSING.search(said):
+        wait = _wait(limits, body, words.message)
+        billed = status in _MAYBE_BILLED
+        return Unavailable(text, retry_after_seconds=wait, maybe_billed=billed, **more)
+    if status == 403:
+        return Refused(text, kind="key", hint="check the key and what it may use", **more)
+    if status == 404:
+        return Refused(text, kind="model", hint="check the model's name and api_base", **more)
+    if _BAD_SETTING.search(said):
+        return Refused(text, kind="setting", hint="change the step in the config", **more)
+    if status >= 400 and _WANTS_TLS.search(said):
+        return Refused(text, kind="setting", hint="write https:// in api_base", **more)
+    if status < 400:
+        target = headers.get("location") or headers.get("Location") or "elsewhere"
+        target = without_keys(target.partition("?")[0])
+        return Refused(f"redirected to {target}", kind="model", hint="set api_base to it", **more)
+    return Rejected(text, **more)
+
+
+def _is_too_long(status: int, said: str) -> bool:
+    """Whether words are about a prompt for which the model, or a whole minute, has no room."""
+    if status == 429 or _BUSY.search(said):
+        return bool(_ABOVE_A_MINUTE.search(said))
+    if _ABOUT_OUTPUT.search(said):
+        return bool(_PROMPT_TOO.search(said))
+    return bool(_TOO_LONG.search(said))
+
+
+def _busy(
+    text: str, body: bytes | str, words: Words, limits: Mapping[str, str], more: Mapping[str, Any]
+) -> ProviderError:
+    """Too many requests or tokens: for now, or for the day."""
+    wait = _wait(limits, body, words.message)
+    if _for_the_day(body, words, wait):
+        return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
+    return RateLimited(text, retry_after_seconds=wait, **more)
+
+
+def _for_the_day(body: bytes | str, words: Words, wait: float | None) -> bool:
+    """Whether a 429 is about a quota of a day, which no run waits for."""
+    if wait is not None and wait > _DAILY_SECONDS:
+        return True
+    if _DAILY_ID.search(_bounded(body)):
+        return True
+    # Where both are named the minute may be what is used up, and waiting shows it. Not the whole
+    # body: it may quote the prompt.
+    return bool(_DAILY.search(words.all)) and not _MINUTELY.search(words.all)
+
+
+def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
+    """When to run again, as far as the reply tells."""
+    resets = (headers.get(name) for name in _RESETS)
+    known = next((s for value in resets if (s := reset_seconds(value or "", time.time()))), None)
+    seconds = max(wait or 0.0, known or 0.0)
+    if seconds < _DAILY_SECONDS / 4:
+        # Gemini sends a retryDelay of seconds beside a quota of a day.
+        return "the quota of the day is used up; run the same command again when it is renewed"
+    return f"run the same command again after {clock_words(time.time(), seconds)}"
+
+
+def is_passing(words: Words) -> bool:
+    """Whether words promise that the same request may be answered later."""
+    return bool(_PASSING.search(words.all))
+
+
+def is_about_format(words: Words) -> bool:
+    """Whether words are about how an object was asked for, and not about one bad draw."""
+    said = f"{words.param} {words.all}"
+    return bool(_ABOUT_FORMAT.search(said)) and not _BAD_DRAW.search(said)
+
+
+def _wait(headers: Mapping[str, str], body: bytes | str, message: str) -> float | None:
+    """Seconds to wait, from the headers, else from the words (Groq) or details (Gemini)."""
+    seconds = retry_after_seconds(headers, time.time())
+    if seconds is not None:
+        return seconds
+    said = _TRY_AGAIN_IN.search(message) or _RETRY_DELAY.search(_bounded(body))
+    if said is None or not any(said.groups()):
+        return None
+    parts = {unit: float(number or 0) for unit, number in said.groupdict().items()}
+    return parts["h"] * 3600 + parts["m"] * 60 + parts["s"] + parts["ms"] / 1000
+
+
+# What an error body says
+
+_TEXTS = (
+    *("message", "detail", "details", "reason", "title", "msg", "error_msg", "error_message"),
+    *("errormessage", "error_description", "description", "status_msg"),
+)
+_CODES = ("code", "type", "status", "__type", "error_code", "errorcode", "error_type")
+# What holds more of the same: Google's, Azure's, OpenRouter's, and lists of errors.
+_WITHIN = ("error", "errors", "details", "innererror", "inner_error", "metadata", "base_resp")
+_DEEPEST = 6
+_MOST_PARTS = 40
+
+
+def words_of(body: bytes | str) -> Words:
+    """Message, codes and parameter of an error body, in any vendor's layout."""
+    value = _decoded(body)
+    if value is None:
+        # A page of a proxy, or plain words.
+        return Words(re.sub(r"<[^<>]*>", " ", _bounded(body)))
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    if not isinstance(value, dict):
+        return Words(_bounded(value if isinstance(value, str) else msgspec.json.encode(value)))
+    texts = list(dict.fromkeys(text for text in _texts(value) if text.strip()))[:_MOST_PARTS]
+    codes = dict.fromkeys(code for code in _codes(value) if code)
+    message = _joined(texts) or _bounded(body)
+    return Words(_bounded(message), tuple(codes)[:_MOST_PARTS], _param(value))
+
+
+def _bounded(text: bytes | str) -> str:
+    if isinstance(text, bytes):
+        text = (text if len(text) <= 8 * _LONGEST else text[: 4 * _LONGEST]).decode(
+            "utf-8", "replace"
+        )
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+
+
+def _decoded(text: bytes | str) -> Any:
+    """The JSON value of a text; ``None`` when it is something else, or nested too deeply."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):  # msgspec's own and Unicode's are ValueErrors
+        return None
+
+
+def _joined(texts: list[str]) -> str:
+    """Texts as one, without those that another one says already."""
+    kept = [t for t in texts if not any(t in other for other in texts if other is not t)]
+    return ": ".join(kept[:2]) + "".join(f"; {text}" for text in kept[2:])
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    """What is said in words, titles first."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, str):
+        yield _opened(_bounded(value), depth)
+    elif isinstance(value, list):
+        for part in value[:_MOST_PARTS]:
+            yield from _texts(part, depth + 1)
+    elif isinstance(value, dict):
+        if isinstance(value.get("msg"), str) and isinstance(value.get("loc"), list):
+            # FastAPI's: where and what, without the input it quotes.
+            where = ".".join(str(part) for part in value["loc"] if isinstance(part, str | int))
+            yield f"{where}: {value['msg']}" if where else value["msg"]
+            return
+        for name in ("error", *_TEXTS, "errors", "innererror", "metadata", "base_resp", "raw"):
+            part = _get(value, name)
+            if part is None or (
+                name == "reason"
+                and " " not in (part if isinstance(part, str) else " ")[:200].strip()
+            ):
+                continue  # a reason of one word is a code
+            if name == "details" and not isinstance(part, str):
+                continue  # Google's, for programs
+            yield from _texts(part, depth + 1)
+
+
+def _opened(text: str, depth: int) -> str:
+    """A text, or what the JSON in it says: a gateway quotes the reply it got (one level)."""
+    start, end = text.find("{"), text.rfind("}")
+    if depth > _DEEPEST or not 0 <= start < end:
+        return text
+    value = _decoded(text[start : end + 1])
+    if not isinstance(value, dict):
+        return text
+    inner = _joined([t for t in _texts(value, _DEEPEST - 2) if t.strip()])
+    before = text[:start].rstrip(" -:b'\"")
+    return f"{before}: {inner}" if before and inner else inner or text
+
+
+def _codes(value: Any, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, str):  # a reply that a gateway quotes
+        start, end = value.find("{"), value.rfind("}")
+        if 0 <= start < end and isinstance(inner := _decoded(value[start : end + 1]), dict):
+            yield from _codes(inner, _DEEPEST - 2)
+    elif isinstance(value, list):
+        for part in value[:_MOST_PARTS]:
+            yield from _codes(part, depth + 1)
+    elif isinstance(value, dict):
+        for name in (*_CODES, "reason"):
+            code = _get(value, name)
+            if isinstance(code, str | int) and not isinstance(code, bool):
+                yield str(code)[:100]
+        base = value.get("base_resp")
+        if isinstance(base, dict) and base.get("status_code"):
+            yield f"base_resp {base['status_code']}"[:100]
+        for name in (*_WITHIN, "message", "raw"):
+            if (part := _get(value, name)) is not None:
+                yield from _codes(part, depth + 1)
+
+
+def _param(value: dict[str, Any]) -> str:
+    error = value.get("error")
+    for each in (error, value):
+        if isinstance(each, dict) and isinstance(param := each.get("param"), str):
+            return param[:100]
+    return ""
+
+
+def _get(value: dict[str, Any], name: str) -> Any:
+    """A field, whatever its capitals: Amazon's begin with one."""
+    found = value.get(name)
+    return value.get(name.capitalize()) if found is None else found

@@ -1,0 +1,288 @@
+"""What a config could be misused for by whoever wrote it, and what the user has agreed to.
+
+A config is code: it says which key goes to which host, and which files become prompts. What it
+says in the user's own words (flags, the environment, Python) is agreed to; what a file says is
+asked about once where it could carry a key or a file away. Nothing is sent before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from llm_batch.chain.config import Config, Model
+from llm_batch.errors import ConfigError
+from llm_batch.record.files import leads_out
+from llm_batch.record.manifest import jobs_path, run_paths
+from llm_batch.sending.providers import Route, route
+from llm_batch.sending.providers.endpoints import (
+    ENDPOINTS,
+    OWN_SERVERS,
+    is_loopback,
+    is_vendors_own,
+)
+from llm_batch.sending.providers.variables import (
+    is_key_of_models,
+    keys_of,
+    variables_in_headers,
+    variables_of,
+    vendor_of_key,
+)
+
+_LIST = "trusted.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """One thing that a config does and a stranger's should not.
+
+    Attributes:
+        what: What goes where, as the trusted list has it: ``OPENAI_API_KEY to https://host``.
+        why: Why it is asked about, in words to go on with; may be empty.
+        does: What the config does with it.
+    """
+
+    what: str
+    why: str = ""
+    does: str = "sends"
+
+    @property
+    def sentence(self) -> str:
+        """The whole of it, but for who does it."""
+        return f"{self.does} {self}"
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.why})" if self.why else self.what
+
+
+def concerns(config: Config, jobs: bool = False) -> list[Concern]:
+    """What must be agreed to before anything is sent; of a config that is no file, links alone.
+
+    Args:
+        config: What is to be run.
+        jobs: Whether batch jobs are looked at too, whose models may be in no step any more.
+
+    Raises:
+        ConfigError: A model cannot be served as configured.
+        OutputError: A file of the run is none, or a link to somebody else's.
+    """
+    links = list(_links(config))
+    if config.source is None:
+        return links
+    headers: dict[str, list[str]] = {}
+    for step in config.steps:
+        headers.setdefault(step.model, []).extend(variables_in_headers(step.params))
+    if jobs or config.run.engine == "batch":
+        headers = {name: headers.get(name, []) for name in (*headers, *config.models)}
+    found: list[Concern] = links
+    strange: list[str] = []
+    for model, variables in headers.items():
+        settings = config.model(model)
+        for place in [settings.at(each) for each in settings.endpoints] or [settings]:
+            way = route(model, place)
+            if way.provider in ("embedded", "fake"):
+                continue
+            host = _Host(config, model, place, way)
+            found.extend(host.concerns(variables))
+            if host.is_strange:
+                strange.append(host.origin)
+    found.extend(_cluster(config))
+    found.extend(_files(config, strange))
+    return list(dict.fromkeys(found))
+
+
+class _Host:
+    """Where a model is served, and whether the file alone says so."""
+
+    def __init__(self, config: Config, model: str, place: Model, way: Route) -> None:
+        self._model, self._place, self._way = model, place, way
+        url = way.base_url or place.api_base or ""
+        self._url = url
+        parts = urlsplit(url)
+        self.origin = f"{parts.scheme}://{parts.netloc}" if url else f"{way.vendor}'s own host"
+        self._here = bool(url) and is_loopback(url)
+        typed = ("models", model, "api_base") in config.typed
+        self._by_file = place.api_base is not None and not typed
+        self.is_strange = self._by_file and not self._here and not is_vendors_own(way.vendor, url)
+
+    def concerns(self, in_headers: Iterable[str]) -> Iterator[Concern]:
+        named = {self._place.api_key_env, *in_headers} - {None}
+        for variable in dict.fromkeys([*keys_of(self._model, self._place), *in_headers]):
+            what = f"{variable} to {self.origin}"
+            if variable in named and not is_key_of_models(variable):
+                yield Concern(what, "not a name that keys of LLM providers have")
+            elif not self._may_have(variable, variable in named):
+                yield Concern(what, f"for {self._model}; not a host of the key's vendor")
+
+    def _may_have(self, variable: str, named: bool) -> bool:
+        """Whether a key of models may go there without a question."""
+        owner = vendor_of_key(variable)
+        if self._here or is_vendors_own(owner or self._way.vendor, self._url):
+            return True
+        if self._by_file:
+            return False
+        # The user said where, or the vendor is there; a file may still name another's key.
+        endpoint = ENDPOINTS.get(self._way.vendor) or OWN_SERVERS.get(self._way.vendor)
+        own = endpoint is not None and variable in endpoint.key_envs
+        return not named or own or owner in ("", self._way.vendor)
+
+
+def _cluster(config: Config) -> Iterator[Concern]:
+    """Keys travel to all machines of a Ray cluster that the file names."""
+    address = config.run.ray_address
+    if config.run.engine != "ray" or address in (None, "", "auto", "local"):
+        return
+    if is_loopback(address if "://" in address else f"ray://{address}"):
+        return
+    for variable in variables_of(config):
+        yield Concern(f"{variable} to the Ray cluster at {address}")
+
+
+def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
+    """Files outside of the config's folder that go into prompts."""
+    source = config.source
+    assert source is not None  # or nothing would be asked
+    folder = Path(os.path.realpath(source)).parent
+
+    def is_outside(path: Path) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(folder)
+
+    for step in config.steps:
+        if step.prompt_file is not None and is_outside(path := config.beside(step.prompt_file)):
+            yield Concern(
+                f"{os.path.realpath(path)} as a prompt", "a file outside of the config's folder"
+            )
+    if not (hosts := ", ".join(dict.fromkeys(strange))):
+        return
+    data = config.data_path()
+    by_file = config.data.path is not None and ("data", "path") not in config.typed
+    if data != "-" and by_file and is_outside(data):
+        yield Concern(f"{os.path.realpath(data)} to {hosts}", "data outside of the config's folder")
+    for name in dict.fromkeys(step.model for step in config.steps):
+        script = config.model(name).script
+        if script is not None and is_outside(Path(script)):
+            yield Concern(f"{os.path.realpath(script)} to {hosts}", f"the script of {name}")
+
+
+def _links(config: Config) -> Iterator[Concern]:
+    """Links in the place of a run's own files that lead out of their folder."""
+    for path in (*run_paths(config.run.output), jobs_path(config.run.output)):
+        if (target := leads_out(path)) is not None:
+            yield Concern(
+                f"{os.path.abspath(path)} to {target}",
+                "a link out of its folder: what it leads to is written over",
+                "writes",
+            )
+
+
+def trusted_list() -> Path | None:
+    """The user's own list of what was agreed to; ``None`` where there is no home for it."""
+    home = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", "")
+    try:
+        base = Path(home) if Path(home).is_absolute() else Path.home() / ".config"
+    except RuntimeError:
+        return None
+    return base / "llmb" / _LIST
+
+
+def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
+    """The concerns that the user's list does not answer.
+
+    Raises:
+        ConfigError: As in `concerns`, or the list cannot be read.
+    """
+    found = concerns(config, jobs)
+    if not found:
+        return []
+    agreed = _agreed(trusted_list(), _folder(config))
+    return [concern for concern in found if concern.what not in agreed]
+
+
+def require_trust(config: Config, jobs: bool = False) -> None:
+    """Refuse a config with concerns that nobody has agreed to; ``jobs`` as in `concerns`.
+
+    Raises:
+        ConfigError: There are some; it says what to type.
+    """
+    if found := not_agreed(config, jobs):
+        raise refusal(config, found, "call it with trusted=True")
+
+
+def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigError:
+    """What to say when nobody agrees.
+
+    Args:
+        config: What was to be run.
+        found: What was not agreed to.
+        agreeing: How to agree.
+    """
+    path = trusted_list()
+    lines = f", or put this into {path}:\n{entries(config, found)}" if path else ""
+    return ConfigError(
+        f"nothing was sent: {author(config)} {'; '.join(each.sentence for each in found)}, and "
+        "nobody has agreed to that",
+        f"if that is what you want: {agreeing}{lines}",
+    )
+
+
+def entries(config: Config, found: Sequence[Concern]) -> str:
+    """Lines of the trusted list that agree to some concerns in the config's folder."""
+    return "".join(
+        f"[[agreed]]\nfolder = {_text(_folder(config))}\nwhat = {_text(concern.what)}\n"
+        for concern in found
+    )
+
+
+def remember(config: Config, found: Sequence[Concern]) -> Path | None:
+    """Write what was agreed to into the user's list; returns where, ``None`` when that failed."""
+    path = trusted_list()
+    if path is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(
+            os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8"
+        ) as file:
+            file.write(entries(config, found))
+    except OSError:
+        return None
+    return path
+
+
+def author(config: Config) -> str:
+    """Who says what a run does, in words."""
+    return "this folder" if config.source is None else str(config.source)
+
+
+def _folder(config: Config) -> str:
+    return str(Path(os.path.realpath(config.source or ".")).parent)
+
+
+def _text(value: str) -> str:
+    """A text as TOML has it."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _agreed(path: Path | None, folder: str) -> set[str]:
+    """What the list agrees to in a folder; an entry without a folder holds in all."""
+    if path is None:
+        return set()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}", "correct it, or delete it and be asked again"
+        ) from error
+    listed = raw.get("agreed", [])
+    return {
+        str(entry.get("what"))
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, dict) and entry.get("folder", folder) == folder
+    }

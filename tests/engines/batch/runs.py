@@ -1,0 +1,146 @@
+"""Runs against the batch server, with a clock that does not wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.running.earlier import Earlier
+from llm_batch.running.progress import Progress, RunSummary
+from llm_batch.running.run import run
+from llm_batch.sending.clock import Stop
+from tests.batch_server import BatchServer
+from tests.fire.runs import Hurried, journal, results
+
+__all__ = ["Session", "journal", "load", "results", "write_project"]
+
+#: USD per million tokens, live and by batch: input, output.
+LIVE, BATCH = (1.0, 4.0), (0.5, 2.0)
+
+
+def write_project(
+    folder: Path,
+    server: BatchServer,
+    questions: Iterable[str] | int = 6,
+    *,
+    model: str = "openai/writer",
+    judge: str | None = "openai/writer",
+    batch: str = "",
+    prices: bool = True,
+    **limits: Any,
+) -> Path:
+    """Data and a generate-and-judge config in a folder; returns the config's path."""
+    if isinstance(questions, int):
+        questions = [f"What is {number}?" for number in range(questions)]
+    rows = [json.dumps({"id": f"q{n}", "question": text}) for n, text in enumerate(questions)]
+    (folder / "q.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    limits = {"workers": 4, "max_attempts": 3, "max_failure_share": 1.0} | limits
+    base = server.url + {"openai": "/v1", "gemini": "/v1beta"}.get(model.partition("/")[0], "")
+    priced = (
+        f"input_price = {LIVE[0]}\noutput_price = {LIVE[1]}\n"
+        f"batch_input_price = {BATCH[0]}\nbatch_output_price = {BATCH[1]}\n"
+    )
+    served = "".join(
+        f'[models."{name}"]\napi_base = "{base}"\n{priced if prices else ""}'
+        for name in dict.fromkeys(filter(None, (model, judge)))
+    )
+    judging = f"""
+[[steps]]
+name = "judge"
+model = "{judge}"
+prompt = "{{{{ item.id }}}}: {{{{ generate }}}}"
+max_tokens = 40
+output = {{ score = {{ type = "integer", min = 0, max = 100 }} }}
+[score]
+field = "judge.score"
+pass_at = 3
+"""
+    path = folder / "llmb.toml"
+    path.write_text(
+        f"""
+[data]
+path = "q.jsonl"
+id = "id"
+[sample]
+size = 0
+[run]
+engine = "batch"
+[batch]
+poll = 0.05
+{batch}
+[limits]
+{chr(10).join(f"{name} = {value}" for name, value in limits.items())}
+{served}
+[[steps]]
+name = "generate"
+model = "{model}"
+prompt = "{{{{ question }}}}"
+max_tokens = 40
+{judging if judge else ""}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def load(folder: Path, **flags: Any) -> Config:
+    return load_config(
+        folder / "llmb.toml", Overrides(output=str(folder / "results.jsonl"), **flags)
+    )
+
+
+class Killed(BaseException):
+    """Ends a session as a kill does: nothing is written any more."""
+
+
+class Session:
+    """One run; the same again resumes.
+
+    Attributes:
+        said: Sentences for the user.
+        states: What the progress display showed of jobs.
+        stop: To end it early.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        self.states: list[str] = []
+        self.stop = Stop()
+        self.stop.clock = Hurried()  # type: ignore[assignment]  # all that is used of a clock
+
+    def play(self, *, earlier: Earlier = Earlier(), **flags: Any) -> RunSummary:  # noqa: B008
+        return run(
+            load(self.folder, **flags),
+            earlier=earlier,
+            say=self.said.append,
+            progress=self._show,
+            stop=self.stop,
+        )
+
+    def _show(self, state: Progress) -> None:
+        if state.jobs:
+            self.states.append(state.jobs)
+
+    @property
+    def talk(self) -> str:
+        return "\n".join(self.said)
+
+
+def leave(folder: Path, server: BatchServer, **flags: Any) -> Session:
+    """A run that is stopped while its jobs go on; they go on until ``server.polls`` is lowered."""
+    server.polls = 10**6
+    session = Session(folder)
+    session.stop.clock.sleep = lambda seconds: session.stop("interrupted")  # type: ignore[method-assign]
+    session.play(**flags)
+    return session
+
+
+def billed(server: BatchServer) -> float:
+    """USD that the server has charged for."""
+    prices = {"batch": dict(zip(("input", "output"), BATCH, strict=True)),
+              "live": dict(zip(("input", "output"), LIVE, strict=True))}  # fmt: skip
+    return sum(n * prices[kind][way] for (kind, _, way), n in server.tokens.items()) / 1e6

@@ -1,0 +1,174 @@
+"""The vendors' own APIs: requests as litellm would send them, answers as it would read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llm_batch.chain.config import Model
+from llm_batch.engines.batch.api import Fields
+from llm_batch.engines.batch.cancel import cancel_jobs
+from llm_batch.errors import EXIT_OK, EXIT_REFUSED
+from llm_batch.sending.providers.batching import batch_vendor
+from tests.batch_server import BatchServer
+from tests.engines.batch.runs import Session, load, results, write_project
+
+pytestmark = pytest.mark.litellm
+
+CLAUDE, GEMINI, AZURE = "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "azure/writer"
+VENDORS = [CLAUDE, GEMINI, AZURE]
+
+
+@pytest.fixture(autouse=True)
+def azure_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
+
+
+def project(folder: Path, server: BatchServer, model: str, count: int = 4, **more: object) -> None:
+    write_project(folder, server, count, model=model, judge=model, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_a_chain_with_an_object_is_played_by_two_jobs(
+    tmp_path: Path, server: BatchServer, model: str
+) -> None:
+    project(tmp_path, server, model)
+    summary = Session(tmp_path).play()
+    assert summary.exit_code == EXIT_OK, summary.message
+    found = results(tmp_path).values()
+    assert [row["status"] for row in found] == ["ok"] * 4
+    assert all(0 <= row["outputs"]["judge"]["score"] <= 100 for row in found)
+    assert [len(job.lines) for job in server.jobs.values()] == [4, 4]
+    name = model.partition("/")[2]
+    into, out = (server.tokens["batch", name, way] for way in ("input", "output"))
+    assert summary.progress.spent == pytest.approx((into * 0.5 + out * 2.0) / 1e6)
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_failed_lines_are_submitted_again_and_late_files_waited_for(
+    tmp_path: Path, server: BatchServer, model: str
+) -> None:
+    project(tmp_path, server, model)
+    server.line_faults.extend(["500", "429", "missing"])
+    server.settling = 2
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()][:2] == [4, 3]
+    assert server.paid_twice == 0
+    assert all(row["status"] == "ok" for row in results(tmp_path).values())
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_an_expired_job_is_made_up_for(tmp_path: Path, server: BatchServer, model: str) -> None:
+    project(tmp_path, server, model)
+    # Google returns nothing of a job that expires, so nothing is worked on here either.
+    server.ends.append(("expired", 0.0 if model == GEMINI else 0.5))
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 0
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_a_creation_whose_answer_is_lost_is_found_again(
+    tmp_path: Path, server: BatchServer, model: str
+) -> None:
+    project(tmp_path, server, model)
+    server.lose_creates = 1
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 2 and server.paid_twice == 0
+
+
+def test_a_batch_of_others_that_looks_like_ours_is_waited_for_and_let_go(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    project(others, server, CLAUDE)
+    session = Session(others)
+    session.stop.clock.sleep = lambda seconds: session.stop("interrupted")  # type: ignore[method-assign]
+    server.polls = 10**6
+    session.play()
+    (foreign,) = server.jobs.values()
+    # Ours was written down and never created, while theirs came to be.
+    own = tmp_path / "own"
+    own.mkdir()
+    project(own, server, CLAUDE)
+    lines = (others / "results.batches.jsonl").read_text().splitlines()
+    intent = json.loads(lines[0])
+    intent["id"] = "llmb-0123456789abcdef"
+    (own / "results.batches.jsonl").write_text(json.dumps(intent) + "\n")
+    server.polls = 1
+    assert Session(own).play().exit_code == EXIT_OK
+    assert [row["status"] for row in results(own).values()] == ["ok"] * 4
+    events = [
+        json.loads(line) for line in (own / "results.batches.jsonl").read_bytes().splitlines()
+    ]
+    assert {"event": "mistaken", "schema": 2, "id": intent["id"], "job": foreign.id} in events
+    assert len(server.jobs) == 3
+
+
+@pytest.mark.parametrize("model", VENDORS)
+def test_a_job_is_cancelled_by_the_vendors_own_way_and_its_answers_are_kept(
+    tmp_path: Path, server: BatchServer, model: str
+) -> None:
+    project(tmp_path, server, model)
+    server.polls = 10**6
+    session = Session(tmp_path)
+    session.stop.clock.sleep = lambda seconds: session.stop("interrupted")  # type: ignore[method-assign]
+    session.play()
+    server.broken = {("POST", "cancel"): 1}
+    ending = cancel_jobs(load(tmp_path), Session(tmp_path).stop.clock, str)
+    (job,) = server.jobs.values()
+    assert job.end == "cancelled"
+    kept = 0 if model == GEMINI else 2  # Google gives nothing of it out
+    assert (ending.jobs, ending.kept, ending.dropped) == (1, kept, 4 - kept)
+    server.polls = 1
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 2 - kept
+
+
+def test_every_vendor_has_the_same_word_for_a_line_that_was_cancelled() -> None:
+    from llm_batch.engines.batch import anthropic, openai
+
+    line = {"custom_id": "a-0", "result": {"type": "canceled"}}
+    error = anthropic._outcome(Fields(line)).error
+    assert error is not None and error.kind == "batch_cancelled"
+    said = {"code": "batch_cancelled", "message": "This request could not be executed."}
+    row = {"custom_id": "a-0", "response": None, "error": said}
+    error = openai._outcome(Fields(row)).error
+    assert error is not None and error.kind == "batch_cancelled"
+
+
+def test_a_wrong_key_ends_the_run_at_once(
+    tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-wrong-0123456789")
+    project(tmp_path, server, CLAUDE)
+    summary = Session(tmp_path).play()
+    assert summary.exit_code == EXIT_REFUSED and "x-api-key" in summary.message
+    assert "0123456789" not in summary.message
+
+
+def test_a_job_has_the_beta_headers_of_its_step(tmp_path: Path, server: BatchServer) -> None:
+    project(tmp_path, server, CLAUDE)
+    Session(tmp_path).play()
+    generate, judge = server.log
+    assert "anthropic-beta" not in generate
+    assert "structured-outputs" in judge["anthropic-beta"]
+    assert all(headers["x-api-key"] == server.key for headers in server.log)
+
+
+@pytest.mark.parametrize(
+    ("model", "vendor"),
+    [
+        ("gpt-4o-mini", "openai"),
+        ("openai/my-own", "openai"),
+        ("azure/my-deployment", "azure"),
+        (CLAUDE, "anthropic"),
+        (GEMINI, "gemini"),
+        ("openai/o3-pro", ""),  # of the responses API
+        ("mistral/mistral-small-latest", ""),
+    ],
+)
+def test_a_model_goes_by_the_batch_api_of_its_vendor_if_it_chats(model: str, vendor: str) -> None:
+    assert batch_vendor(model, Model()) == vendor

@@ -1,0 +1,114 @@
+"""Runs on a real Ray cluster of several nodes on this machine, against the strict server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_batch.running.run import run
+from llm_batch.sending.clock import Stop
+from tests.engines.ray.runs import play, questions
+from tests.fire.runs import load, results, write_project
+from tests.server import Server
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_a_run_on_a_cluster_gives_what_threads_give(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    for name in ("threads", "ray"):
+        (tmp_path / name).mkdir()
+        write_project(tmp_path / name, server, questions(30), workers=8)
+    run(load(tmp_path / "threads"))
+    summary = play(tmp_path / "ray")
+    assert (summary.status, summary.exit_code) == ("done", 0)
+    want, found = results(tmp_path / "threads"), results(tmp_path / "ray")
+    for row in [*want.values(), *found.values()]:
+        del row["latency_seconds"]
+    assert found == want
+    # The same command again sends nothing.
+    requests = server.stats()["requests"]
+    assert play(tmp_path / "ray").exit_code == 0
+    assert server.stats()["requests"] == requests
+
+
+def test_all_actors_together_stay_within_one_limit(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    server.control(rpm=3000, limiter="bucket1")
+    write_project(tmp_path, server, questions(60), workers=12, rpm=3000)
+    assert play(tmp_path).exit_code == 0
+    stats = server.stats()
+    assert stats["refused"] == 0
+    assert stats["successes"] == 120
+
+
+def test_the_budget_holds_for_the_whole_cluster(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    write_project(tmp_path, server, questions(200), workers=12, budget=0.01)
+    server.control(faults={"reset": 0.05, "500": 0.05})
+    summary = play(tmp_path)
+    assert summary.status == "budget"
+    assert 0.005 < server.stats()["billed"]["usd"] <= 0.01
+
+
+def test_a_stop_keeps_what_is_in_flight_and_the_same_command_goes_on(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    server.control(latency=0.05)
+    write_project(tmp_path, server, questions(60), workers=3)  # of 8 actors, 5 have no worker
+    stop = Stop()
+    summary = play(tmp_path, 8, stop=stop, progress=lambda state: state.calls > 20 and stop())
+    assert (summary.status, summary.exit_code) == ("interrupted", 130)
+    assert play(tmp_path).exit_code == 0
+    assert len(results(tmp_path)) == 60
+    assert server.stats()["duplicates"] == 0
+
+
+def test_a_limit_that_replies_state_holds_for_all_actors_and_is_shown(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    server.control(rpm=1200, limiter="bucket1", headers=True, latency=0.02)
+    write_project(tmp_path, server, questions(60), workers=16)
+    shown = set()
+    summary = play(tmp_path, progress=lambda state: shown.add(state.rpm))
+    stats = server.stats()
+    assert summary.exit_code == 0
+    # What was under way before the first reply came is all that may be too much: a second's worth
+    # is 20 requests.
+    assert stats["refused"] <= 16
+    assert 2400 in shown  # of two models
+
+
+def test_a_refusal_by_one_model_on_one_node_holds_all_actors_back(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    told = '[[server: {"model": "writer", "fault": "429", "times": 1, "retry_after": "2"}]]'
+    asked = {f"q{n}": f"What is {n}?" + (told if n == 8 else "") for n in range(40)}
+    server.control(latency=0.1, trace=True)
+    write_project(tmp_path, server, asked, workers=4, models=("writer", "writer"))
+    assert play(tmp_path).exit_code == 0
+    at = [arrival[0] for arrival in server.stats()["arrivals"]]
+    gaps = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    assert max(gaps) > 1.8
+
+
+def test_paths_begin_where_the_command_was_typed(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llmb.toml").write_text(
+        '[data]\npath = "q.csv"\n[models."fake/writer"]\nscript = "answers.jsonl"\n'
+        '[[steps]]\nname = "generate"\nmodel = "fake/writer"\nprompt = "{{ text }}"\n'
+    )
+    (tmp_path / "q.csv").write_text("text\none\ntwo\n")
+    (tmp_path / "answers.jsonl").write_text('"as scripted"\n')
+    monkeypatch.chdir(tmp_path)
+    assert play(tmp_path, 1).exit_code == 0
+    found = [row["outputs"]["generate"] for row in results(tmp_path).values()]
+    assert found == ["as scripted"] * 2

@@ -1,0 +1,171 @@
+"""Each format as it is read: a change shows here as a diff.
+
+After a change that is meant, write the files anew:
+``LLMB_GOLDEN=write pytest tests/estimating``.
+"""
+
+from __future__ import annotations
+
+import os
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from llm_batch.estimating import (
+    FORMATS,
+    Estimate,
+    estimate_from_items,
+    estimate_from_nothing,
+    estimate_record,
+    words,
+)
+from llm_batch.estimating import json as json_format
+from llm_batch.estimating.text import render
+from llm_batch.reporting.manifest import Manifest
+from tests.estimating.made import TODAY, answered_by, config, items, single
+
+GOLDEN = Path(__file__).parent / "golden"
+SUFFIXES = {"text": "txt", "json": "json", "md": "md"}
+#: Prices of the test's own: the files must not change with litellm's table.
+PRICES = {
+    "openai/small": {"input_price": 0.15, "output_price": 0.6},
+    "openai/large": {"input_price": 30, "output_price": 60, "rpm": 100},
+}
+
+
+def _from_nothing() -> Estimate:
+    """A bill that is worth a few warnings."""
+    settings = config(
+        "openai/small", "openai/large", cap=300, models=PRICES, limits={"workers": 20}
+    )
+    return estimate_from_nothing(settings, 30_000, today=TODAY)
+
+
+def _from_items() -> Estimate:
+    """Half answered, counted in part, and one model without a price."""
+    rows = items(100, lambda i: "How far is it to the next town? " * (1 + i % 7))
+    settings = config("openai/small", "openai/unknown", cap=300, judge_cap=200, models=PRICES)
+    journal = answered_by([row.id for row in rows[:40]], ["generate", "judge"])
+    return estimate_from_items(settings, rows, 200, 450, journal, most=50, today=TODAY)
+
+
+CASES = {"nothing": _from_nothing, "items": _from_items}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_format_reads_as_agreed(case: str, name: str) -> None:
+    path = GOLDEN / f"{case}.{SUFFIXES[name]}"
+    written = FORMATS[name](CASES[case]())
+    if os.environ.get("LLMB_GOLDEN") == "write":
+        path.write_text(written, encoding="utf-8")
+    assert written == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_text_fits_80_columns_without_trailing_blanks(case: str) -> None:
+    for line in FORMATS["text"](CASES[case]()).splitlines():
+        assert len(line) <= 80
+        assert line == line.rstrip()
+
+
+def test_the_first_line_says_items_calls_cost_and_time() -> None:
+    first = FORMATS["text"](_from_nothing()).splitlines()[0]
+    assert first == "30,000 items, 60,000 calls: about $952 ($367 to $1,628), about 5 h 6 min"
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    coloured = StringIO()
+    render(_from_nothing(), Console(file=coloured, width=80, force_terminal=True))
+    plain = [Text.from_ansi(line).plain.rstrip() for line in coloured.getvalue().splitlines()]
+    assert plain == FORMATS["text"](_from_nothing()).splitlines()
+
+
+def test_names_from_the_config_are_text_and_never_markup() -> None:
+    name = "fake/[bold]|<b>*x*\x1b[31m"
+    made = estimate_from_nothing(single(name), 10, today=TODAY)
+    assert "[bold]|<b>*x*" in FORMATS["text"](made)
+    assert "\x1b" not in FORMATS["text"](made)
+    markdown = FORMATS["md"](made)
+    assert r"\[bold\]\|&lt;b&gt;\*x\*" in markdown and "<b>" not in markdown
+
+
+def test_every_key_of_the_json_is_documented_and_always_there() -> None:
+    documents = [msgspec.json.decode(FORMATS["json"](make())) for make in CASES.values()]
+    assert documents[0].keys() == documents[1].keys()
+    assert json_format.__doc__ is not None
+    for key in _keys(documents[0]):
+        assert key in json_format.__doc__, key
+    assert documents[0]["schema"] == 1
+
+
+def test_the_json_has_the_four_figures_of_the_sample_size() -> None:
+    size = msgspec.json.decode(FORMATS["json"](_from_nothing()))["sample_size"]
+    assert round(size["n0"], 3) == 384.146
+    assert (size["n_classic"], size["n_min"], size["n_fpc"]) == (384, 385, 380)
+
+
+def test_the_json_says_null_for_what_is_unknown() -> None:
+    document = msgspec.json.decode(FORMATS["json"](_from_items()))
+    assert document["cost"] is None
+    assert document["steps"][1]["price"] is None
+    assert document["priced_cost"]["value"] > 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_report_reads_the_estimate_of_the_manifest(case: str) -> None:
+    made = CASES[case]()
+    raw = msgspec.json.encode({"estimate": estimate_record(made)})
+    manifest = msgspec.json.decode(raw, type=Manifest)
+    assert manifest.estimate is not None
+    assert manifest.estimate.figures.calls == made.calls.value
+    assert manifest.estimate.seconds is not None
+    assert manifest.estimate.seconds.high == made.seconds.high
+    for step in made.steps:
+        figures = manifest.estimate.of_step(step.step)
+        assert figures is not None and figures.input_tokens == step.input_tokens.value
+        assert (figures.cost is None) is (step.cost is None)
+        if figures.cost is not None and step.cost is not None:
+            assert figures.cost.expected == step.cost.value
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (None, "unknown"), (0, "$0"), (0.0012, "$0.0012"), (0.0994, "$0.099"), (0.0996, "$0.10"),
+        (12.3, "$12.30"), (99.99, "$99.99"), (99.996, "$100"), (948.6, "$949"), (1234.5, "$1,234"),
+    ],
+)  # fmt: skip
+def test_money_is_rounded_to_what_it_is_worth(amount: float | None, shown: str) -> None:
+    assert words.usd(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (9_999, "9,999"), (41_000, "41 k"), (999_499, "999 k"), (27_000_000, "27.0 M")],
+)
+def test_tokens_read_at_a_glance(value: float, shown: str) -> None:
+    assert words.tokens(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"), (0.4, "under 1 s"), (36, "36 s"), (600, "10 min"), (5940, "99 min"),
+        (9000, "2 h 30 min"), (36_000, "10 h"), (345_600, "4 days"), (400_000, "4.6 days"),
+    ],
+)  # fmt: skip
+def test_times_read_at_a_glance(seconds: float, shown: str) -> None:
+    assert words.duration(seconds) == shown
+
+
+def _keys(tree: Any) -> set[str]:
+    if isinstance(tree, dict):
+        return set(tree).union(*map(_keys, tree.values()))
+    return set().union(*map(_keys, tree)) if isinstance(tree, list) else set()

@@ -1,0 +1,165 @@
+"""The sizes beside each other, the one to take, and what the rest of the money would buy."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from llm_batch.chain.config import Config
+from llm_batch.estimating import FORMATS, Estimate, estimate_from_nothing
+from llm_batch.estimating.claims import Ask, Claim, Clusters
+from llm_batch.estimating.model import risk_of
+from llm_batch.estimating.spread import Scored, ScoredItem
+from llm_batch.records import Interval
+from tests.estimating.made import TODAY, config, single
+
+#: 300 tokens in and 300 out a call at these prices are 1.8 cents: 30,000 calls cost $540.
+DEAR: dict[str, Any] = {"openai/dear": {"input_price": 30, "output_price": 30}}
+
+
+def priced(**more: Any) -> Config:
+    return single("openai/dear", max_tokens=300, models=DEAR, **more)
+
+
+def made(
+    claim: Claim | None = None, n: int = 30_000, settings: Config | None = None, **ask: Any
+) -> Estimate:
+    return estimate_from_nothing(
+        settings or priced(), n, today=TODAY, ask=Ask(claim=claim or Claim(), **ask)
+    )
+
+
+def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
+    assert made().verdict == (
+        "Take 384: it holds ±5.0 points at 95 % for $6.91 in 4 min; 29,616 more calls per step "
+        "narrow ±5.0 points to 0 and cost $533."
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "n", "settings", "said"),
+    [
+        (Claim(), 600, priced(), "Take 235: it holds ±5.0 points at 95 % for $4.23 "),
+        (Claim(), 10, priced(), "Take all 10: it leaves no sampling error for $0.18"),
+        (
+            Claim(detect=0.03, discordance=0.09),
+            30_000,
+            priced(),
+            "29,217 more calls per step would find 0.5 points and cost $526.",
+        ),
+        (Claim(detect=0.03, rate=0.8), 3000, priced(), "Take 1,500 for each model: it finds"),
+        (Claim(sd=1.2, margin=0.1), 2000, priced(), "Take 434: it holds ±0.1 at 95 % for $7.81"),
+        (Claim(zero_failures=0.01), 1000, priced(), "would leave no failure unseen and cost $13"),
+        (Claim(), 30_000, single("local/x"), "narrow ±5.0 points to 0 and take 2 h 3 min."),
+        (Claim(), 30_000, single("openai/nosuch"), "at an unknown cost, in 4 min; "),
+        (Claim(), 30_000, single("openai/nosuch"), "and cost an unknown amount."),
+        (
+            Claim(sensitivity=0.9, specificity=0.8),
+            300,
+            priced(),
+            "Take all 300: it holds ±5.8 points at 95 % for $5.40 in 3 min; no smaller number",
+        ),
+    ],
+)
+def test_every_kind_of_claim_has_its_sentence(
+    claim: Claim, n: int, settings: Config, said: str
+) -> None:
+    assert said in made(claim, n, settings).verdict
+
+
+def test_the_table_has_pilot_claim_textbook_and_all() -> None:
+    options = made().options
+    assert {option.n: option.label for option in options} == {
+        20: "pilot",
+        380: "claim",
+        384: "textbook",
+        500: "",
+        1000: "",
+        30_000: "all",
+    }
+    assert [option.risk for option in options] == ["low"] * 5 + ["some"]
+    misses = [option.may_miss for option in options]
+    assert misses == sorted(misses, reverse=True) and misses[-1] == 0
+    assert misses[2] == pytest.approx(0.0077, abs=5e-5)
+
+
+def test_two_groups_share_the_dataset() -> None:
+    labels = {option.n: option.label for option in made(Claim(detect=0.03, rate=0.8)).options}
+    assert labels[15_000] == "half" and labels[2629] == "claim"
+    assert labels[30_000] == "this plan"
+
+
+def test_a_plan_that_is_too_small_is_told_so() -> None:
+    few = estimate_from_nothing(priced(), 100, population=30_000, today=TODAY)
+    assert (
+        "This plan's 100 items are fewer than the 380 needed: it holds ±9.8 points at 95 %."
+        in few.claim_notes
+    )
+    enough = estimate_from_nothing(priced(), 380, population=30_000, today=TODAY)
+    assert len(enough.claim_notes) == 1
+
+
+def test_clusters_and_judges_are_explained_with_their_factors() -> None:
+    clusters = Clusters("doc\x1b[31m", 3659, 5.0, 8.2, 0.2, "the pilot")
+    said = " ".join(made(Claim(sensitivity=0.9, specificity=0.8), clusters=clusters).claim_notes)
+    assert "3,659 clusters by doc" in said and "\x1b" not in said
+    assert "of 5, which counts as 8.2 because their sizes differ" in said
+    assert "correlation of 0.2 (measured on the pilot) that multiplies the size by 2.44" in said
+    assert "Drawn one by one" in said and "multiplies the size by 2.04" in said
+
+
+def test_scores_that_exist_are_offered_for_planning() -> None:
+    scored = Scored("the pilot", tuple(ScoredItem(float(i % 5), i % 5 > 1) for i in range(50)))
+    assert any(note.startswith("the pilot: 50 scores") for note in made(scored=scored).claim_notes)
+
+
+CLAIMS = [
+    Claim(),
+    Claim(sd=1.2, margin=0.1),
+    Claim(detect=0.03, paired=True),
+    Claim(detect=0.03, rate=0.8),
+    Claim(detect=0.1, sd=1.2),
+    Claim(detect=0.1, sd=1.2, paired=True),
+    Claim(zero_failures=0.01, sensitivity=0.9, specificity=0.9),
+    Claim(cluster_size=5, icc=0.2),
+]
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.kind)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_claim_is_drawn_in_every_format(claim: Claim, name: str) -> None:
+    for n in (1, 21, 30_000):
+        found = made(
+            claim,
+            n,
+            config("gpt-4o-mini", "gpt-4", limits={"budget": 3}),
+            stratify="kind",
+            strata={f"kind {i}": 3 for i in range(15)},
+        )
+        written = FORMATS[name](found)
+        assert not re.search(r"\b(nan|inf|None)\b", written)
+        if name == "text":
+            assert max(map(len, written.splitlines())) <= 80
+            assert "And 3 smaller strata." in written
+
+
+@pytest.mark.parametrize(
+    ("cost", "hours", "risk"),
+    [
+        (0, 1, "low"),
+        (49, 7.9, "low"),
+        (50, 1, "some"),
+        (1, 8, "some"),
+        (1000, 1, "high"),
+        (0, 24, "high"),
+        (None, 1, "unknown"),
+        (None, 24, "high"),
+    ],
+)
+def test_risk_is_that_of_the_high_case(cost: float | None, hours: float, risk: str) -> None:
+    def up_to(high: float) -> Interval:
+        return Interval(0.0, 0.0, high, 0.0, 0, "")
+
+    assert risk_of(None if cost is None else up_to(cost), up_to(3600 * hours)) == risk

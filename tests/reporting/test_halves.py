@@ -1,0 +1,176 @@
+"""Counting two halves at once gives what one pass gives, and leaves what it cannot to one pass."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_batch.errors import ConfigError, LlmbError, OutputError
+from llm_batch.reporting import build_report, reference
+from llm_batch.reporting import counted as halves
+from llm_batch.reporting.counted import Tallies
+from tests.reporting.made import full_manifest, result, write
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="halves are counted on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Tallies | None]:
+    """Files of any size are halved; what came of it is kept."""
+    kept: list[Tallies | None] = []
+    count = halves.count_halves
+
+    def keeping(*args: Any) -> Tallies | None:
+        kept.append(None)
+        kept[-1] = count(*args)
+        return kept[-1]
+
+    monkeypatch.setattr(halves, "LEAST_BYTES", 1)
+    # Other tests of this process may have started threads that numpy keeps.
+    monkeypatch.setattr(halves, "_may_fork", lambda: True)
+    monkeypatch.setattr("llm_batch.reporting.build.count_halves", keeping)
+    return kept
+
+
+def _results(n: int = 400) -> list[Any]:
+    """Costs and times are sums of powers of two, so that no order of adding rounds them."""
+    return [
+        result(
+            i,
+            float(i % 5 + 1),
+            status="timeout" if i % 20 == 3 else "ok",
+            error=f"no answer {i}" if i % 20 == 3 else "",
+            fields={
+                "question": f"Q{i}",
+                "answer": "Paris" if i % 3 else "Rome",
+                "category": "ab"[i % 2],
+            },
+            cost=None if i == 250 else i / 1024,
+            seconds=1 + i / 256,
+            worst_case=i % 100 == 7,
+        )
+        for i in range(n)
+    ]
+
+
+def _one_pass(path: Path, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Any:
+    with monkeypatch.context() as patch:
+        patch.setattr(halves, "LEAST_BYTES", sys.maxsize)
+        return build_report(path, **asked)
+
+
+def test_both_halves_make_the_report_of_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    path = write(tmp_path, _results(), full_manifest(planned=400))
+    made = build_report(path)
+    assert counted[0] is not None
+    assert made == _one_pass(path, monkeypatch)
+    assert (made.items.read, made.groups and len(made.groups.groups)) == (400, 2)
+
+
+def test_an_id_in_both_halves_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    results = _results()
+    path = write(tmp_path, [*results, results[0]], full_manifest(planned=400))
+    made = build_report(path)
+    assert counted == [None]  # it was left to one pass
+    assert (made.items.read, made.items.duplicates) == (400, 1)
+    assert made == _one_pass(path, monkeypatch)
+
+
+def test_an_id_twice_in_one_half_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    results = _results()
+    path = write(tmp_path, [*results, results[-1]], full_manifest(planned=400))
+    made = build_report(path)
+    assert counted[0] is not None
+    assert made.items.duplicates == 1 and any("item-399" in text for text in made.warnings)
+    assert made == _one_pass(path, monkeypatch)
+
+
+def test_references_checked_in_the_first_half_only_are_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    path = write(tmp_path, _results(), full_manifest(planned=400))
+    monkeypatch.setattr(reference, "CHECK_LIMIT", 50)
+    made = build_report(path)
+    assert counted[0] is not None
+    assert made == _one_pass(path, monkeypatch)
+    monkeypatch.setattr(reference, "CHECK_LIMIT", 300)  # is reached within the second half
+    assert build_report(path) == _one_pass(path, monkeypatch)
+    assert counted[1] is None
+
+
+@pytest.mark.parametrize("place", [100, 300], ids=["first half", "second half"])
+def test_a_line_that_cannot_be_read_is_named_by_its_number(tmp_path: Path, place: int) -> None:
+    path = write(tmp_path, _results())
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[place] = b'{"id": 7}\n'
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(OutputError, match=f"line {place + 1} is not a result"):
+        build_report(path)
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    path = write(tmp_path, _results(), full_manifest(planned=400))
+    path.write_bytes(path.read_bytes()[:-40])
+    made = build_report(path)
+    assert counted[0] is not None and counted[0].torn
+    assert made.items.read == 399
+    assert made == _one_pass(path, monkeypatch)
+
+
+def test_groups_too_many_in_all_are_refused(tmp_path: Path) -> None:
+    results = [result(i, fields={"key": f"k{i}"}) for i in range(1200)]
+    path = write(tmp_path, results)
+    with pytest.raises(ConfigError, match="more than 1,000 different values"):
+        build_report(path, by="key")
+
+
+def test_a_second_process_that_dies_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    path = write(tmp_path, _results(), full_manifest(planned=400))
+    monkeypatch.setattr(halves, "_send", lambda *_: os._exit(9))
+    made = build_report(path)
+    assert counted == [None]
+    assert made == _one_pass(path, monkeypatch)
+
+
+def test_a_file_of_one_line_or_none_is_read_in_one_pass(
+    tmp_path: Path, counted: list[Tallies | None]
+) -> None:
+    assert build_report(write(tmp_path, [])).items.read == 0
+    assert build_report(write(tmp_path, _results(1))).items.read == 1
+    assert counted == [None, None]
+
+
+def test_fields_with_quotes_in_their_names_reach_the_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
+) -> None:
+    name = 'the "key"'
+    path = write(tmp_path, [result(i, fields={name: "ab"[i % 2]}) for i in range(100)])
+    made = build_report(path, by=name)
+    assert counted[0] is not None
+    assert made == _one_pass(path, monkeypatch, by=name)
+
+
+def test_errors_are_the_same_as_in_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, _results())
+    for asked in ({"by": "nothing"}, {"reference": "nothing"}):
+        with pytest.raises(LlmbError) as halved:
+            build_report(path, **asked)  # type: ignore[arg-type]
+        with pytest.raises(LlmbError) as whole:
+            _one_pass(path, monkeypatch, **asked)
+        assert str(halved.value) == str(whole.value)

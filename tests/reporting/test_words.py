@@ -1,0 +1,82 @@
+"""Figures read as people write them, and foreign text cannot do more than be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_batch.paper import words
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.763, "76.3 %"),
+        (0, "0.0 %"),
+        (1, "100.0 %"),
+        (0.99996, "99.996 %"),
+        (0.0001, "0.01 %"),
+        (None, "-"),
+    ],
+)
+def test_percent(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (4.0, "4"),
+        (4.02, "4.02"),
+        (3.9, "3.90"),
+        (0.00264, "0.00264"),
+        (1250.4, "1,250"),
+        (123.4, "123"),
+        (1e300, "1e+300"),
+        (float("nan"), "-"),
+        (None, "-"),
+        (-2.5, "-2.50"),
+    ],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert words.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (12.3, "$12.30"),
+        (1234.5, "$1,234.50"),
+        (0.12, "$0.12"),
+        (0.0012, "$0.0012"),
+        (1e-7, "$0.00000010"),
+        (0, "$0"),
+        (None, "unknown"),
+        (float("inf"), "unknown"),
+        (-0.5, "-$0.50"),
+    ],
+)
+def test_usd(amount: float | None, text: str) -> None:
+    assert words.usd(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.035, "35 ms"),
+        (0.0001, "under 1 ms"),
+        (0.7, "0.70 s"),
+        (1.2, "1.2 s"),
+        (12.5, "13 s"),
+        (123, "2 min 3 s"),
+        (11520, "3 h 12 min"),
+        (None, "-"),
+    ],
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_foreign_text_keeps_to_one_line_without_control_characters() -> None:
+    assert words.clean("a\x1b[31m\r\nb\u202ec\x00") == "a\ufffd[31m b\ufffdc\ufffd"
+    assert words.clean("x" * 1_000_000, 10) == "x" * 9 + "…"
+    assert words.clean("日本語") == "日本語"
