@@ -18,15 +18,15 @@ settings.load_profile("untimed")
 #: What is slow, by folder or file: ``make test-all`` runs it, and so does naming it.
 SLOW = {
     "browser": "browser",
-    "cluster": "cluster",
+    "engines/ray": "cluster",
     "fire": "fire",
-    "batches/test_cli.py": "process",
-    "batches/test_kill.py": "kill",
+    "engines/batch/test_cli.py": "process",
+    "engines/batch/test_kill.py": "kill",
     "cli/test_estimate.py": "process",
     "cli/test_estimate_claims.py": "process",
     "cli/test_label.py": "process",
     "cli/test_streams.py": "process",
-    "cluster/test_kill.py": "kill",
+    "engines/ray/test_kill.py": "kill",
     "fire/test_kill.py": "kill",
 }
 _TESTS = Path(__file__).parent
@@ -43,9 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(_TESTS).as_posix()
-        for name in (place, place.partition("/")[0]):
-            if name in SLOW:
-                item.add_marker(SLOW[name])
+        for name, marker in SLOW.items():
+            if place == name or place.startswith(f"{name}/"):
+                item.add_marker(marker)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -58,7 +58,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "cluster" if "/cluster/" in file else file
+            return "cluster" if "/engines/ray/" in file else file
 
     return ByFile(config, log)
 
