@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from llm_batch import __version__
-from llm_batch.chain.config import Config
 from llm_batch.errors import OutputError
-from llm_batch.models.table import table_version
 from llm_batch.record.files import PRIVATE, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
 from llm_batch.records import Price, without_mark
+
+if TYPE_CHECKING:
+    from llm_batch.chain.config import Config
 
 #: No run writes as long a manifest, but for one with very many strata; a report keeps none longer.
 _LONGEST = 16 << 20
@@ -135,9 +136,9 @@ class Range(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What was estimated of one step, or of all; ``cost`` in USD, ``None`` without a price."""
 
-    calls: Amount | None = None
-    input_tokens: Amount | None = None
-    output_tokens: Amount | None = None
+    calls: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     cost: Range | None = None
 
 
@@ -360,6 +361,8 @@ def utc(seconds: float | None = None) -> str:
 
 def versions() -> dict[str, str]:
     """What answers and prices may depend on."""
+    from llm_batch.models.table import table_version
+
     return {
         "llm_batch": __version__,
         "python": platform.python_version(),

@@ -156,18 +156,14 @@ def _spending(name: str, tally: StepTally, estimate: Figures | None, level: floa
         ),
         latency_median=with_width(median_interval(latencies, level)),
         estimate=Estimate(
-            calls=_whole(estimate.calls),
-            input_tokens=_whole(estimate.input_tokens),
-            output_tokens=_whole(estimate.output_tokens),
+            calls=estimate.calls,
+            input_tokens=estimate.input_tokens,
+            output_tokens=estimate.output_tokens,
             cost=_range(estimate.cost),
         )
         if estimate is not None
         else None,
     )
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
 
 
 def _range(found: manifests.Range | None) -> Range | None:
