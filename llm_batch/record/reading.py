@@ -18,6 +18,7 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.record.files import JOURNAL_ENDS, run_paths
 from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
 from llm_batch.records import without_mark
 
@@ -324,11 +325,10 @@ class ResultsReader:
         keys = _keys(raw)
         if isinstance(keys.get("schema"), int) and keys["schema"] > SCHEMA:
             return newer(self.name)
-        if number == 1 and (self.name.endswith(".calls.jsonl") or "completion" in keys):
-            results = self.name.removesuffix(".calls.jsonl") + ".jsonl"
+        if number == 1 and (self.name.endswith(JOURNAL_ENDS) or "completion" in keys):
             return OutputError(
                 f"{self.name} is the journal of a run, not its results",
-                f"report on the file beside it: llmb report {results}",
+                f"report on the file beside it: llmb report {run_paths(self.name).results}",
             )
         if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
             return OutputError(
@@ -349,7 +349,7 @@ def _open(path: str | Path) -> IO[bytes]:
     try:
         return Path(path).open("rb")
     except FileNotFoundError:
-        journal = Path(path).with_suffix(".calls.jsonl")
+        journal = run_paths(path).journal
         if journal.is_file():
             raise OutputError(
                 f"{path} is not written yet: its run was cut off (the journal {journal} is there)",
