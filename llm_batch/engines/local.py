@@ -7,16 +7,18 @@ that finishes need not wait for the main thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
-from llm_batch.engines import Serve
+from llm_batch.engines import Engine
 from llm_batch.records import Call, Request
 from llm_batch.sending.clock import Cancelled
 
+Serve = Callable[[Request], Call]
 
-class ThreadsEngine:
+
+class ThreadsEngine(Engine):
     """A pool of ``workers`` threads around one function.
 
     Args:
@@ -97,7 +99,7 @@ class ThreadsEngine:
                 self._finished.put(error)
 
 
-class SerialEngine:
+class SerialEngine(Engine):
     """Serves a request when it is waited for."""
 
     def __init__(self, serve: Serve) -> None:

@@ -18,6 +18,7 @@ from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import ModelInfo, model_info
 from llm_batch.sending.limits import DEFAULT_RPM
 from llm_batch.sending.providers import ENDPOINTS, Route, route
+from llm_batch.sending.providers.batching import goes_by_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def tariff_of_step(step: Step, config: Config) -> Tariff | None:
         batch_input_price=own.batch_input_price,
         batch_output_price=own.batch_output_price,
     )
-    return tariff.at_batch() if tariff and _by_batch(step.model, config) else tariff
+    return tariff.at_batch() if tariff and goes_by_batch(step.model, config) else tariff
 
 
 def _serving(model: str, config: Config) -> Serving:
@@ -162,22 +163,13 @@ def _serving(model: str, config: Config) -> Serving:
         tpm=tpm,
         rpm_is_assumed=assumed,
         latency=latency_of(model, settings),
-        batch=_by_batch(model, config),
+        batch=goes_by_batch(model, config),
         otpm=tier.otpm if tier else None,
         rpd=tier.rpd if tier else None,
         limits_from=f"tier {tier.tier}, {tier.source}, {tier.as_of}" if tier else "",
         problem=problem,
         hint=hint,
     )
-
-
-def _by_batch(model: str, config: Config) -> bool:
-    """As in `llm_batch.sending.fleet`: models without a batch API are called live."""
-    if config.run.engine != "batch":
-        return False
-    from llm_batch.sending.providers.batching import batch_vendor
-
-    return bool(batch_vendor(model, config.model(model)))
 
 
 def _of_all(limits: Iterable[float | None]) -> float | None:

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.engines.batch.api import BatchApi
+from llm_batch.errors import ConfigError
 from llm_batch.records import Completion, Message, Request
 from llm_batch.sending.providers import make_provider
 from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers.batching import VENDORS, batch_vendor
 from llm_batch.sending.providers.dialect import Dialect
 
 
@@ -46,6 +47,19 @@ class Connection:
         """Give back connections."""
         self.api.close()
         self.wire.close()
+
+
+def check_vendors(config: Config) -> None:
+    """See whether any model of a config has a batch API; needs no key.
+
+    Raises:
+        ConfigError: None has.
+    """
+    if not any(batch_vendor(step.model, config.model(step.model)) for step in config.steps):
+        raise ConfigError(
+            f"no model of this config has a batch API that is spoken here ({', '.join(VENDORS)})",
+            "use --engine threads",
+        )
 
 
 def connect(model: str, settings: Model) -> Connection:
