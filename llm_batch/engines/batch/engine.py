@@ -28,9 +28,8 @@ from llm_batch.engines.batch.collect import (
 )
 from llm_batch.engines.batch.job_log import JobLog, JobMoney, stub_of
 from llm_batch.engines.batch.jobs import Ended, Jobs
-from llm_batch.engines.batch.late import Late
 from llm_batch.engines.batch.vendors import check_vendors, connections_of
-from llm_batch.engines.batch.waiting import ROOM, Unfit, Waiting
+from llm_batch.engines.batch.waiting import ROOM, Late, Unfit, Waiting
 from llm_batch.engines.batch.watch import Watch
 from llm_batch.errors import (
     OutputError,

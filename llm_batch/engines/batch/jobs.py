@@ -16,9 +16,8 @@ from llm_batch.chain.config import Config
 from llm_batch.engines.batch.api import BatchApi, EndlessList, Line, is_token_limit, stated_limit
 from llm_batch.engines.batch.collect import Collected, collected
 from llm_batch.engines.batch.job_log import Job, JobLog
-from llm_batch.engines.batch.pack import Pack, TokenQueue
-from llm_batch.engines.batch.vendors import Connection
-from llm_batch.engines.batch.watch import Watch
+from llm_batch.engines.batch.vendors import Connection, Pack
+from llm_batch.engines.batch.watch import TokenQueue, Watch
 from llm_batch.errors import (
     ConfigError,
     ProviderError,
