@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil, log
 
 from reported import reported
 
 from llm_batch.records import Interval
-from llm_batch.stats.agreement import BinaryTable
+from llm_batch.stats.agreement import BinaryTable, Weights, cohen_kappa
 from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.calibrate import ppi_rate, rogan_gladen
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
@@ -128,6 +129,10 @@ def settings() -> Iterator[Setting]:
             note = f"{labels} labels, n=1000, rate={rate}, judge .9/.8"
             yield Setting("Rogan-Gladen", note, rate, _corrected(labels, rate, random_subset=False))
             yield Setting("PPI++", note, rate, _corrected(labels, rate, random_subset=True))
+    weightings: tuple[Weights, ...] = ("none", "linear", "quadratic")
+    for classes, labels in ((3, 20), (3, 60), (5, 30), (5, 60), (10, 60)):
+        for weights in weightings:
+            yield _kappa(classes, labels, weights)
 
 
 def _of_rate(
@@ -235,6 +240,31 @@ def _corrected(
         return (ppi_rate if random_subset else rogan_gladen)(table, passed, n).interval
 
     return run
+
+
+def _kappa(classes: int, labels: int, weights: Weights) -> Setting:
+    """Two raters who agree on three in four, and are one class apart on most of the others."""
+    shares = [0.5 ** (classes - i) for i in range(classes)]
+    cells, chances = [], []
+    for i in range(classes):
+        apart = [0.0 if j == i else 0.25 ** abs(i - j) for j in range(classes)]
+        for j in range(classes):
+            cells.append((i, j))
+            chances.append(shares[i] * (0.75 if i == j else 0.25 * apart[j] / sum(apart)))
+
+    def table(draws: Iterable[tuple[int, int]]) -> list[list[int]]:
+        counted = Counter(draws)
+        return [[counted[i, j] for j in range(classes)] for i in range(classes)]
+
+    exact = [[0] * classes for _ in range(classes)]
+    for (i, j), chance in zip(cells, chances, strict=True):
+        exact[i][j] = round(1e9 * chance)
+    return Setting(
+        "Kappa, several classes",
+        f"{classes} classes, {labels} labels, weights: {weights}",
+        cohen_kappa(exact, weights).interval.value or 0.0,
+        lambda draw: cohen_kappa(table(draw.choices(cells, chances, k=labels)), weights).interval,
+    )
 
 
 def stopping(runs: int) -> None:

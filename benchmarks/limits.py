@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Setting:
         at_once: Requests the server takes at once, instead of any other limit.
         retry_after: Whether refusals say how long to wait.
         twin: Whether a second run of the same kind uses the key.
+        strays: Share of the requests that is refused for no reason of ours.
     """
 
     kind: str = "sliding"
@@ -74,12 +75,15 @@ class Setting:
     at_once: int | None = None
     retry_after: bool = True
     twin: bool = False
+    strays: float = 0.0
 
     @property
     def per_minute(self) -> float:
         """Requests a minute that the limits allow."""
         if self.at_once is not None:
             return 60.0 * self.at_once / self.latency
+        if self.strays:
+            return 60.0 * self.workers / self.latency
         if self.rpm is not None and self.period != 60.0:
             return 60.0 * self.rpm / self.period
         by_tokens = self.tpm / TOKENS if self.tpm else float("inf")
@@ -111,6 +115,15 @@ SETTINGS = {
     "learn: 10 a second, two runs": Setting(
         "bucket60", 10, workers=10, latency=0.3, period=1.0, tell=1200, twin=True
     ),
+    "learn: 600 a minute, another takes half": Setting(
+        "bucket10", workers=10, latency=0.3, tell=1200, others=300, retry_after=False
+    ),
+    **{
+        f"learn: {share:.0%} refused at random": Setting(
+            rpm=None, workers=5, latency=0.3, tell=0, strays=share, retry_after=False
+        )
+        for share in (0.01, 0.03)
+    },
     "another process takes half": Setting("bucket10", workers=5, latency=0.3, others=300),
 }
 
@@ -165,7 +178,8 @@ def ours(setting: Setting, server: Server, requests: int, minute: float) -> None
 
 def naive(setting: Setting, server: Server, requests: int, minute: float) -> None:
     """Threads that send as fast as they can and back off when refused: ten where we must learn."""
-    threads_of = setting.workers if setting.tell is None else 10
+    own = setting.tell is None or setting.strays
+    threads_of = setting.workers if own else 10
     import urllib3
 
     pool = urllib3.PoolManager(maxsize=threads_of, retries=False)
@@ -204,6 +218,7 @@ def measure(
         latency=setting.latency * minute / 60,
         retry_after=("right" if minute >= 30 else "ms") if setting.retry_after else "none",
         models=models,
+        faults={"429": setting.strays} if setting.strays else {},
         trace=True,
     ) as server:
         over = threading.Event()
@@ -227,23 +242,27 @@ def measure(
                     run.result()
         finally:
             over.set()
-        arrivals = server.stats()["arrivals"]
+        stats = server.stats()
+    # The limits let those pass that were refused at random.
+    arrivals, strays = stats["arrivals"], stats["faults"].get("429", 0)
     # The other process sends without max_tokens, which counts fewer tokens.
     mine = [(at, passed) for at, passed, tokens, _ in arrivals if tokens >= TOKENS]
     admitted = [at for at, passed in mine if passed]
+    done = len(admitted) - strays
+    answered = done / len(admitted)
     # Of two runs one may end before the other.
-    admitted = admitted[: round(0.95 * len(admitted))] if setting.twin else admitted
-    seconds = admitted[-1] - admitted[0]
-    late = [at for at in admitted if at > admitted[0] + minute]
-    span = admitted[-1] - admitted[0] - minute
-    later = len(late) / (setting.per_minute * span / minute) if span > minute / 4 else None
+    counted = admitted[: round(0.95 * len(admitted))] if setting.twin else admitted
+    seconds = counted[-1] - counted[0]
+    late = [at for at in counted if at > counted[0] + minute]
+    span = seconds - minute
+    allowed = setting.per_minute / minute / answered
     return {
         "requests": requests,
-        "done": len(admitted),
-        "refused": len(mine) - len(admitted),
+        "done": done,
+        "refused": len(mine) - done,
         "seconds": seconds,
-        "later": later,
-        "share": (len(admitted) - 1) / (setting.per_minute * seconds / minute),
+        "later": len(late) / (allowed * span) if span > minute / 4 else None,
+        "share": (len(counted) - 1) / (allowed * seconds),
     }
 
 
@@ -293,12 +312,18 @@ def main() -> None:
         print(json.dumps(outcome))
         return
     names = [name for name in SETTINGS if asked.only in name]
-    print(f"{'':34}{'llmb':>34}   {'threads with backoff':>34}")
-    print(f"{'setting':34}{'of limit':>10}{'later':>8}{'429s':>7}{'time':>9}   ", end="")
+    print(f"{'':40}{'llmb':>34}   {'threads with backoff':>34}")
+    print(f"{'setting':40}{'of limit':>10}{'later':>8}{'429s':>7}{'time':>9}   ", end="")
     print(f"{'of limit':>10}{'later':>8}{'429s':>7}{'time':>9}")
     with ThreadPoolExecutor(asked.at_once) as pool:
-        outcomes = pool.map(lambda name: one(name, asked.minutes, asked.minute), names)
-        for name, outcome in zip(names, outcomes, strict=True):
+        rows = {pool.submit(one, name, asked.minutes, asked.minute): name for name in names}
+        # Each row as soon as it is measured: the slowest would hold back all that follow.
+        for row in as_completed(rows):
+            name = rows[row]
+            if (error := row.exception()) is not None:
+                print(f"{name:40}{error}", flush=True)
+                continue
+            outcome = row.result()
             cells = [
                 f"{each['share']:>10.1%}{_share(each['later'])}{each['refused']:>7}"
                 f"{each['seconds']:>8.1f}s"
@@ -306,7 +331,7 @@ def main() -> None:
             ]
             lost = outcome["naive"]["requests"] - outcome["naive"]["done"]
             note = f"  ({lost} never answered)" if lost else ""
-            print(f"{name:34}{cells[0]}   {cells[1]}{note}", flush=True)
+            print(f"{name:40}{cells[0]}   {cells[1]}{note}", flush=True)
 
 
 if __name__ == "__main__":

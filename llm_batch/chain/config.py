@@ -69,13 +69,15 @@ class Data(Table):
     """``[data]``: where items come from. Without ``path``, the bundled demo set.
 
     ``delimiter`` (of a CSV) and ``encoding`` (``windows-1252``) are found; these overrule that.
+    ``sheet`` names a workbook's, or numbers it from 1.
     """
 
     path: str | None = None
     id: str | None = None
-    format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = None
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx"] | None = None
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     encoding: str | None = None
+    sheet: str | int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     keep: TextList | None = None
 

@@ -130,7 +130,7 @@ def label(
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
     subset = Subset(results, file.seed, n, fields, file.by_verdict)
     session = Session(subset, file)
-    for line in _opening(subset, file, session, results):
+    for line in (*file.notes, *_opening(subset, file, session, results)):
         say(line)
     interrupted = False
     try:

@@ -22,7 +22,7 @@ DataPath = Annotated[
     str | None,
     typer.Option(
         "--data", rich_help_panel=_WHAT,
-        help="Dataset: .jsonl .json .csv .tsv .parquet (.gz, .zst), or - for stdin.",
+        help="Dataset: .jsonl .json .csv .parquet .xlsx (or .gz, .zst …), or - for stdin.",
     ),
 ]  # fmt: skip
 SampleSize = Annotated[

@@ -100,7 +100,7 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-_FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, TSV, Parquet)"
+_FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, Parquet, Excel)"
 
 
 def report(
@@ -186,6 +186,15 @@ def report(
             help="Of the text, if not as found: windows-1252; of the labels without --score.",
         ),
     ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            "--sheet",
+            rich_help_panel=_FOREIGN,
+            help="Of a workbook, by name or number; the first by default; of the labels without "
+            "--score.",
+        ),
+    ] = None,
     labels: label_options.LabelsPath = None,
     label_field: label_options.LabelColumns = None,
     labels_from: label_options.LabelsFrom = None,
@@ -239,6 +248,7 @@ def report(
             tuple(_chosen(each) for each in where or ()),
             _delimiter(delimiter),
             encoding or "",
+            sheet or "",
         )
     elif (id, category, pass_at, where) != (None, None, None, None):
         raise ConfigError(
@@ -249,10 +259,13 @@ def report(
     if source is not None:
         source = replace(source, pass_words=label_options.names(pass_words))
     if source is not None and columns is None:
-        source = replace(source, delimiter=_delimiter(delimiter), encoding=encoding or "")
-    elif columns is None and (pass_words, delimiter, encoding) != (None, None, None):
+        source = replace(
+            source, delimiter=_delimiter(delimiter), encoding=encoding or "", sheet=sheet or ""
+        )
+    elif columns is None and (pass_words, delimiter, encoding, sheet) != (None,) * 4:
         raise ConfigError(
-            "--pass-words, --delimiter and --encoding are for files that llmb did not write",
+            "--pass-words, --delimiter, --encoding and --sheet are for files that llmb did not "
+            "write",
             "name the field with the score too: --score FIELD; or --labels FILE",
         )
     if bom and format != "csv":

@@ -213,7 +213,14 @@ def draw(
     """
     with ExitStack() as stack:
         source = stack.enter_context(
-            Source(path, data.format, stdin, delimiter=data.delimiter, encoding=data.encoding)
+            Source(
+                path,
+                data.format,
+                stdin,
+                delimiter=data.delimiter,
+                encoding=data.encoding,
+                sheet=data.sheet,
+            )
         )
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None

@@ -16,13 +16,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from llm_batch.dataset.shape import Shape, decode, decoded
+from llm_batch.dataset.shape import Row, Shape, column_names, decode, decoded, is_utf8
+from llm_batch.dataset.workbook import read_workbook
 from llm_batch.errors import DataError
-
-#: Its number (see `Reader.place`); its fields, or else what is wrong with it; the JSON the fields
-#: were read from (empty when they were not); and the offset of that JSON in the stream, 0 when
-#: not known.
-Row = tuple[int, dict[str, Any] | str, bytes, int]
 
 #: Characters in one CSV cell. More means a quote that is never closed: without a limit the rest
 #: of the file would become one cell.
@@ -47,13 +43,15 @@ class Reader(NamedTuple):
             It reads to the end, because the file is hashed as it is read.
         place: What numbers of rows count, from 1: ``line``, ``element`` or ``row``.
         by_offset: True when offsets of rows are given.
-        random_access: True when the stream must be seekable, and is read uncompressed.
+        random_access: True when the stream must be seekable.
+        title: What a message calls such a file.
     """
 
     rows: Callable[[BinaryIO, str, Shape], Iterator[Row]]
     place: str = "line"
     by_offset: bool = False
     random_access: bool = False
+    title: str = "CSV"
 
 
 def read_jsonl(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
@@ -241,7 +239,7 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     above = sum(1 for _ in range(shape.lines_before) if text.readline())
     # Not strict, an unclosed quote would swallow the rows after it without a word.
     rows = csv.reader(text, delimiter=shape.delimiter, strict=True)
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     while True:
         number = above + rows.line_num + 1
         try:
@@ -258,13 +256,13 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         if not any(map(str.strip, cells)):
             shape.empty_rows += bool(names)
         elif not names:
-            names = _names([cell.strip() for cell in cells], name)
-        elif not _is_utf8("".join(cells)):
+            names = shape.columns = tuple(column_names([cell.strip() for cell in cells], name))
+        elif not is_utf8("".join(cells)):
             yield number, "not UTF-8 text", b"", 0
         elif (len(cells) != len(names) and any(cells[len(names) :])) or len(cells) < len(names):
             yield number, f"{len(cells)} cells, but the header has {len(names)}", b"", 0
         else:
-            yield number, {n: cell for n, cell in zip(names, cells, strict=False) if n}, b"", 0
+            yield number, shape.fields(cells), b"", 0
 
 
 def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
@@ -282,7 +280,7 @@ def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     try:
         # Without these two, a row group is read whole, and it may be the whole file.
         file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 16)
-        names = _names(file.schema_arrow.names, name)
+        names = column_names(file.schema_arrow.names, name)
         number = 0
         for batch in file.iter_batches(batch_size=256, use_threads=False):
             columns = [
@@ -341,30 +339,6 @@ _PLAIN = {"string", "large_string", "bool", "double", "float", "halffloat"} | {
 }
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _names(names: list[str], name: str) -> list[str]:
-    """Check the names of columns.
-
-    Raises:
-        DataError: None has a name, or one is used twice or not UTF-8.
-    """
-    hint = "give every column a name of its own"
-    if not any(names):
-        raise DataError(f"{name}: no column of the header has a name", hint)
-    for number, column in enumerate(names, 1):
-        if not _is_utf8(column):
-            raise DataError(f"{name}: the header is not UTF-8 text", "save the file as UTF-8")
-        if column and column in names[: number - 1]:
-            raise DataError(f"{name}: two columns of the header are named {column!r}", hint)
-    return names
-
-
 def _too_long(name: str, where: str) -> DataError:
     return DataError(
         f"{name}, {where}: the row is longer than {ROW_LIMIT >> 20} MB",
@@ -383,12 +357,19 @@ def _problem(row: bytes, error: Exception) -> str:
     return f"not valid JSON: {error}"
 
 
+_WORKBOOK = Reader(read_workbook, place="row", random_access=True, title="a workbook")
+
 #: Kinds of files by suffix; to add one, write its function and a row here.
 READERS = {
-    ".jsonl": Reader(read_jsonl, by_offset=True),
-    ".ndjson": Reader(read_jsonl, by_offset=True),
-    ".json": Reader(read_json, place="element"),
+    ".jsonl": Reader(read_jsonl, by_offset=True, title="JSON Lines"),
+    ".ndjson": Reader(read_jsonl, by_offset=True, title="JSON Lines"),
+    ".json": Reader(read_json, place="element", title="JSON"),
     ".csv": Reader(read_csv),
     ".tsv": Reader(read_csv),
-    ".parquet": Reader(read_parquet, place="row", random_access=True),
+    ".parquet": Reader(read_parquet, place="row", random_access=True, title="Parquet"),
+    ".xlsx": _WORKBOOK,
+    ".xlsm": _WORKBOOK,
+    ".xlsb": _WORKBOOK,
+    ".xls": _WORKBOOK,
+    ".ods": _WORKBOOK,
 }

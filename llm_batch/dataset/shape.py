@@ -13,8 +13,8 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,11 @@ HEAD_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
+#: Its number (see `Reader.place`); its fields, or else what is wrong with it; the JSON the fields
+#: were read from (empty when they were not); and the offset of that JSON in the stream, 0 when
+#: not known.
+Row = tuple[int, dict[str, Any] | str, bytes, int]
+
 UTF8 = "utf-8"
 _WINDOWS = "windows-1252"
 _BOMS = (
@@ -45,15 +50,21 @@ _LOOKED_AT_ROWS = 100
 _LOOKED_AT_TEXT = 1 << 16
 # So many of the rows must have the header's cells for a delimiter that is not the usual one.
 _SURE = 0.9
+# How files begin that no text does, and the suffix of the reader that knows them.
+_MAGIC = ((b"PAR1", ".parquet"), (b"PK\x03\x04", ".xlsx"), (b"\xd0\xcf\x11\xe0", ".xlsx"))
+# The same of files that have no reader: where the sign stands, the sign, and what they are.
 _OTHER_KINDS = (
-    (b"PK\x03\x04", "an Excel workbook or another ZIP archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Office file"),
-    (b"PAR1", "a Parquet file, and its name does not say so"),
-    (b"ARROW1", "an Arrow file"),
-    (b"SQLite format 3", "an SQLite database"),
-    (b"%PDF", "a PDF"),
-    (b"\x89HDF", "an HDF5 file"),
+    (0, b"ARROW1", "an Arrow file"),
+    (0, b"SQLite format 3", "an SQLite database"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"\x80\x04\x95", "a pickle of Python"),
+    (0, b"\x93NUMPY", "an array of NumPy"),
+    (257, b"ustar", "a tar archive"),
 )
+_WEB_PAGE = re.compile(r"<(!doctype|html|table|\?xml|body)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -64,6 +75,11 @@ class Shape:
         encoding: As Python names it.
         delimiter: Between the cells of a row.
         lines_before: Lines above the header (Excel's ``sep=;``).
+        sheet: The sheet of a workbook that was asked for, by its name or from 1; once it is read,
+            the name of the one that was taken. Empty for the first with anything in it.
+        other_sheets: The names of the others.
+        columns: The first row of a table; a text is empty where a column has no name.
+        unnamed: Places of columns past the first that hold something and have no name.
         empty_rows: Rows that had no text in any cell; they are no items.
         not_finite: Values that were NaN or infinite; they became ``None``.
     """
@@ -71,8 +87,23 @@ class Shape:
     encoding: str = UTF8
     delimiter: str = ","
     lines_before: int = 0
+    sheet: str = ""
+    other_sheets: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    unnamed: set[int] = field(default_factory=set)
     empty_rows: int = 0
     not_finite: int = 0
+
+    def fields(self, cells: Sequence[Any]) -> dict[str, Any]:
+        """The cells of a row under the names of their columns; the others are left out."""
+        names = self.columns
+        if "" in names:
+            self.unnamed.update(
+                place
+                for place, (name, cell) in enumerate(zip(names, cells, strict=False))
+                if place and not name and cell != ""
+            )
+        return {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
     def finite(self, value: Any) -> Any:
         """The value with ``None`` for every NaN and infinite number in it, which are counted."""
@@ -119,13 +150,70 @@ def refuse_other_kinds(head: bytes, name: str) -> None:
     Raises:
         DataError: It is one of those.
     """
-    for sign, what in _OTHER_KINDS:
-        if head.startswith(sign):
-            raise DataError(
-                f"{name} is {what}",
-                "save its rows as CSV (in Excel: File, Save As, CSV UTF-8), or name a Parquet "
-                "file .parquet",
-            )
+    for place, sign, what in _OTHER_KINDS:
+        if head.startswith(sign, place):
+            raise DataError(f"{name} is {what}", "save its rows as CSV, JSON Lines or Parquet")
+
+
+def kind_of_binary(head: bytes) -> str | None:
+    """The suffix that says what a file is which holds no text; ``None`` for all others."""
+    return next((suffix for sign, suffix in _MAGIC if head.startswith(sign)), None)
+
+
+def kind_of_text(text: str, name: str, by_config: bool) -> str:
+    """The suffix that says what a text is: JSON, or a table with a header.
+
+    Args:
+        text: How it begins.
+        name: What messages call it.
+        by_config: Whether a hint may speak of one.
+
+    Raises:
+        DataError: It is none of these.
+    """
+    text = text.lstrip("\ufeff \t\r\n")
+    if text.startswith("{") or re.match(r"\[\s*([{\]]|$)", text):
+        return ".json" if is_whole_json(text.encode(errors="replace")) else ".jsonl"
+    if _EXCELS_OWN.match(text):
+        return ".csv"
+    if "\0" not in text and not _WEB_PAGE.match(text):
+        best = max(DELIMITERS, key=lambda each: _fit(text[:_LOOKED_AT_TEXT], each))
+        share, columns, rows = _fit(text[:_LOOKED_AT_TEXT], best)
+        if share >= _SURE and columns > 1 and rows > 1:
+            return ".csv"
+    page = _WEB_PAGE.match(text)
+    what = "it is a web page or XML" if page else "it is neither JSON nor a table with columns"
+    raise DataError(
+        f"cannot tell the format of {name!r}: {what}",
+        "open it in a spreadsheet program and save it as CSV"
+        if page
+        else "name a table of one column .csv, with the column's name as its first line"
+        + (", or set format under [data]" if by_config else ""),
+    )
+
+
+def is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def column_names(names: list[str], name: str) -> list[str]:
+    """Check the names of columns.
+
+    Raises:
+        DataError: None has a name, or one is used twice or not UTF-8.
+    """
+    hint = "give every column a name of its own"
+    if not any(names):
+        raise DataError(f"{name}: no column of the header has a name", hint)
+    for number, column in enumerate(names, 1):
+        if not is_utf8(column):
+            raise DataError(f"{name}: the header is not UTF-8 text", "save the file as UTF-8")
+        if column and column in names[: number - 1]:
+            raise DataError(f"{name}: two columns of the header are named {column!r}", hint)
+    return names
 
 
 def encoding_of(head: bytes, table: bool) -> str:
@@ -187,14 +275,17 @@ def delimiter_of(text: str, usual: str) -> tuple[str, int]:
     text = text[:_LOOKED_AT_TEXT]
     found = {each: _fit(text, each) for each in DELIMITERS}
     best = max(DELIMITERS, key=lambda each: (found[each], each == usual))
-    share, columns = found[best]
+    share, columns, _ = found[best]
     if best == usual or columns < 2 or share < _SURE or share <= found[usual][0]:
         return usual, 0
     return best, 0
 
 
-def _fit(text: str, delimiter: str) -> tuple[float, int]:
-    """The share of rows with as many cells as the header, and how many that are; 0 for one."""
+def _fit(text: str, delimiter: str) -> tuple[float, int, int]:
+    """The share of rows with as many cells as the header, how many that are, and the rows.
+
+    All are 0 for a header of one cell.
+    """
     rows = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
@@ -202,12 +293,12 @@ def _fit(text: str, delimiter: str) -> tuple[float, int]:
             if any(cells):
                 rows.append(len(cells))
     except csv.Error:
-        return 0.0, 0
+        return 0.0, 0, 0
     if len(text) >= _LOOKED_AT_TEXT and len(rows) > 1:
         rows.pop()  # it may be cut
     if not rows or rows[0] < 2:
-        return 0.0, 0
-    return sum(count == rows[0] for count in rows) / len(rows), rows[0]
+        return 0.0, 0, 0
+    return sum(count == rows[0] for count in rows) / len(rows), rows[0], len(rows)
 
 
 def is_whole_json(head: bytes) -> bool:

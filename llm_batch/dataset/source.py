@@ -5,9 +5,11 @@ Compression is recognised by the first bytes, so it needs no suffix and works on
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import stat
@@ -19,16 +21,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
-from llm_batch.dataset.readers import READERS, Reader, Row
+from llm_batch.dataset.readers import READERS, Reader
 from llm_batch.dataset.shape import (
     DELIMITER_NAMES,
     HEAD_BYTES,
     UTF8,
     Recoded,
+    Row,
     Shape,
     delimiter_of,
     encoding_of,
     is_whole_json,
+    kind_of_binary,
+    kind_of_text,
     known_encoding,
     refuse_other_kinds,
 )
@@ -42,6 +47,8 @@ _BUFFER = 1 << 20
 _PIECE = 16 << 10
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_BZIP2 = b"BZh"
+_XZ = b"\xfd7zXZ\x00"
 
 
 class Source:
@@ -61,6 +68,7 @@ class Source:
         stdin: Read for ``-``; the process's standard input by default.
         delimiter: Between the cells of a CSV; found by default.
         encoding: Of a text file; found by default.
+        sheet: Of a workbook, by its name or number; the first with anything in it by default.
         by_config: Whether a config names it, which hints may then speak of.
 
     Raises:
@@ -77,13 +85,18 @@ class Source:
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
+        sheet: str | int | None = None,
         by_config: bool = True,
     ) -> None:
         self.name = "standard input" if path == "-" else str(path)
-        self.reader = _reader(path, kind, by_config)
+        named = _reader(path, kind)
+        self.reader = named or READERS[".jsonl"]
+        self._taken_for = named is None  # until it is seen what it holds
         self._kind = kind
-        self.shape = Shape()
+        self._by_config = by_config
+        self.shape = Shape(sheet="" if sheet is None else str(sheet))
         self.in_place = False
+        self._packed = True
         self._closing = ExitStack()
         self._hash = hashlib.sha256()
         self._own = path != "-"
@@ -143,12 +156,20 @@ class Source:
     def notes(self) -> tuple[str, ...]:
         """How it was read, where that is not what one expects; after `rows`, what was odd too."""
         shape, notes = self.shape, []
-        found = [f"as {shape.encoding}"] if shape.encoding != UTF8 else []
+        found = [f"as {self.reader.title}"] if self._taken_for else []
+        found += [f"as {shape.encoding}"] if shape.encoding != UTF8 else []
         if self.is_table and shape.delimiter != self._usual():
             mark = DELIMITER_NAMES.get(shape.delimiter, repr(shape.delimiter))
             found.append(f"with a {mark} between cells")
         if found:
             notes.append(f"{self.name} is read {', '.join(found)}")
+        if shape.other_sheets:
+            others = ", ".join(shape.other_sheets[:5]) + (", …" * (len(shape.other_sheets) > 5))
+            notes.append(f"of {self.name} the sheet {shape.sheet!r} is read, not {others}")
+        if shape.unnamed:
+            count = len(shape.unnamed)
+            columns = "1 column" if count == 1 else f"{count:,} columns"
+            notes.append(f"{columns} of {self.name} left out: the first row gives no name")
         if shape.empty_rows:
             rows = "1 empty row" if shape.empty_rows == 1 else f"{shape.empty_rows:,} empty rows"
             notes.append(f"{rows} of {self.name} passed over")
@@ -181,7 +202,7 @@ class Source:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise DataError(
                 f"{self.name} cannot be read: {error}", "is it damaged? make it anew"
             ) from error
@@ -189,23 +210,37 @@ class Source:
     def _open(self, delimiter: str | None, encoding: str | None) -> BinaryIO:
         """Its bytes as its reader wants them, at their start."""
         with self._readable():
-            if self.reader.random_access:
-                return self._seekable()
             stream = self._unpacked()
             head = stream.peek(HEAD_BYTES)
             if not head:
                 raise self._empty()
+            self._see_kind(head)
+            if self.reader.random_access:
+                return self._seekable(stream)
             return self._shaped(stream, head, delimiter, encoding)
+
+    def _see_kind(self, head: bytes) -> None:
+        """The reader by the content, where that shows more than the name does."""
+        found = kind_of_binary(head)
+        if found is not None and self.reader is not READERS[found]:
+            self.reader, self._taken_for = READERS[found], True
+        elif found is None and self.reader is READERS[".xlsx"]:
+            # Many programs write tables of text under the name of Excel's files.
+            self.reader, self._taken_for = READERS[".jsonl"], True
 
     def _unpacked(self) -> io.BufferedReader[Any]:
         packed: io.BufferedReader[Any] = io.BufferedReader(_Hashed(self.file, self._hash), _BUFFER)
-        start = packed.peek(4)
+        start = packed.peek(6)
         if start.startswith(_GZIP):
             unzipped = gzip.GzipFile(fileobj=packed, mode="rb")
             return io.BufferedReader(cast(io.RawIOBase, unzipped), _BUFFER)
         if start.startswith(_ZSTD):
             return io.BufferedReader(_Unzstd(packed), _BUFFER)
-        self.in_place = self._state is not None and self.reader.by_offset
+        if start.startswith(_BZIP2):
+            return io.BufferedReader(cast(io.RawIOBase, bz2.BZ2File(packed)), _BUFFER)
+        if start.startswith(_XZ):
+            return io.BufferedReader(cast(io.RawIOBase, lzma.LZMAFile(packed)), _BUFFER)
+        self._packed = False
         return packed
 
     def _shaped(
@@ -217,38 +252,53 @@ class Source:
     ) -> BinaryIO:
         """The text as UTF-8, with its shape noted and the reader that fits it."""
         refuse_other_kinds(head, self.name)
-        shape, table = self.shape, self.is_table
+        shape, table = self.shape, self.is_table or self._taken_for
         shape.encoding = known_encoding(encoding) if encoding else encoding_of(head, table)
         if shape.encoding != UTF8:
             stream = io.BufferedReader(Recoded(stream, shape, self.name), _BUFFER)
             head = stream.peek(HEAD_BYTES)
-            self.in_place = False
-        if table:
-            text = head.decode("utf-8-sig", "replace")
+        text = head.decode("utf-8-sig", "replace")
+        if self._taken_for:
+            self._tell_text(text)
+        elif self._kind is None and not table and self._own:
+            self.reader = READERS[".json" if is_whole_json(head) else ".jsonl"]
+        if self.is_table:
             shape.delimiter, shape.lines_before = delimiter_of(text, self._usual())
             shape.delimiter = delimiter or shape.delimiter
-        elif self._kind is None and self.name != "standard input":
-            self.reader = READERS[".json" if is_whole_json(head) else ".jsonl"]
-            self.in_place = self.in_place and self.reader.by_offset
+        self.in_place = (
+            self._state is not None
+            and not self._packed
+            and shape.encoding == UTF8
+            and self.reader.by_offset
+        )
         return stream
+
+    def _tell_text(self, text: str) -> None:
+        """The reader of a text of which nobody said what it is; of standard input, JSON Lines."""
+        jsonl = READERS[".jsonl"]
+        first = text.lstrip().partition("\n")[0].strip()
+        if self._own or not (first.startswith("{") and first.endswith("}")):
+            try:
+                self.reader = READERS[kind_of_text(text, self.name, self._by_config)]
+            except DataError:
+                if self._own:
+                    raise
+        self._taken_for = self._own or self.reader is not jsonl
 
     def _usual(self) -> str:
         """What its name makes one expect between cells."""
         return "\t" if self.reader is READERS[".tsv"] else ","
 
-    def _seekable(self) -> BinaryIO:
+    def _seekable(self, stream: io.BufferedReader[Any]) -> BinaryIO:
         """All bytes in a file on disk, copied to one when they are not, at the start."""
-        hashed = _Hashed(self.file, self._hash)
-        if self._state is not None:
+        if self._state is not None and not self._packed:
             copy = cast(BinaryIO, self.file)
-            while hashed.read(_BUFFER):
+            while stream.read(_BUFFER):
                 pass
         else:
             copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by close()
             self._closing.enter_context(copy)
-            shutil.copyfileobj(hashed, copy, _BUFFER)
-        if not copy.tell():
-            raise self._empty()
+            shutil.copyfileobj(stream, copy, _BUFFER)
         copy.seek(0)
         return copy
 
@@ -256,21 +306,16 @@ class Source:
         return DataError(f"{self.name} is empty", "write one item a line, or name another file")
 
 
-def _reader(path: Path | Literal["-"], kind: str | None, by_config: bool) -> Reader:
-    """The reader for a format, or else for a suffix; JSONL for standard input."""
+def _reader(path: Path | Literal["-"], kind: str | None) -> Reader | None:
+    """The reader for a format, or else for a suffix; ``None`` where that says nothing."""
     if kind is not None:
         return READERS[f".{kind}"]
     if path == "-":
-        return READERS[".jsonl"]
-    name = path.name.lower().removesuffix(".gz").removesuffix(".zst")
-    suffix = Path(name).suffix
-    if suffix not in READERS:
-        raise DataError(
-            f"cannot tell the format of {str(path)!r} by its name",
-            f"name it {', '.join(READERS)} (text also .gz or .zst)"
-            + (", or set format under [data]" if by_config else ""),
-        )
-    return READERS[suffix]
+        return None
+    name = path.name.lower()
+    for packed in (".gz", ".zst", ".bz2", ".xz"):
+        name = name.removesuffix(packed)
+    return READERS.get(Path(name).suffix)
 
 
 class _Hashed(io.RawIOBase):
@@ -284,8 +329,11 @@ class _Hashed(io.RawIOBase):
         return True
 
     def readinto(self, target: WriteableBuffer) -> int:
-        count = self._file.readinto(target) or 0
-        self._digest.update(memoryview(target)[:count])
+        view, count = memoryview(target), 0
+        # A pipe gives what is there, and what a file is shows only in more than its first words.
+        while count < len(view) and (more := self._file.readinto(view[count:]) or 0):
+            count += more
+        self._digest.update(view[:count])
         return count
 
 

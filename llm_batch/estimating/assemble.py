@@ -12,7 +12,7 @@ from llm_batch.estimating.claims import Ask, Needed, needed_for
 from llm_batch.estimating.counting import TooLong
 from llm_batch.estimating.load import StepFacts
 from llm_batch.estimating.model import Estimate, Option, StepEstimate
-from llm_batch.estimating.pace import pace_of
+from llm_batch.estimating.pace import pace_of, seconds_of
 from llm_batch.estimating.plan import Plan, alternatives, options_of, quoted
 from llm_batch.estimating.sentences import assumptions
 from llm_batch.estimating.serving import kept_tokens
@@ -135,7 +135,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         cost=None if load.cost is None else interval(load.cost),
         batch_cost=None if load.batch is None else interval(load.batch),
         cache_saves=None if load.saved is None else load.saved.value,
-        seconds_per_call=interval(load.seconds or serving.latency),
+        seconds_per_call=interval(seconds_of(load, serving)),
         price=tariff.price_of(_mean_input(load)) if tariff else None,
         price_page=_page(fact),
         deprecated_from=_deprecated_from(fact),

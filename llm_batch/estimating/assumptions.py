@@ -44,6 +44,8 @@ LOW_APPROXIMATE = 0.8
 #: Seconds a call takes at a provider, and from a model on this machine.
 REMOTE_SECONDS = Span(3.0, 3.0, 5.0)
 LOCAL_SECONDS = Span(0.3, 1.0, 4.0)
+#: By how much a time differs that was measured on this machine a moment ago: others use it too.
+BUSY = Span(0.7, 1.0, 1.6)
 #: Seconds until a provider has worked off a batch: it promises a day and is mostly quicker.
 BATCH_SECONDS = Span(600.0, 4 * 3600.0, 24 * 3600.0)
 #: Our own work on one call: what a simulated answer without latency takes.
@@ -155,6 +157,31 @@ def counted_input(tokens: int, contained: Sequence[Span], counter: TokenCounter)
     for answer in contained:
         known = known.plus(answer)
     return known
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How quickly a model on this machine computes, measured by one call alone.
+
+    Attributes:
+        input_seconds: Of one token of a prompt.
+        output_seconds: Of one token of an answer.
+        at_once: Calls that will be computed at once.
+    """
+
+    input_seconds: float
+    output_seconds: float
+    at_once: int
+
+    def of_call(self, inputs: Span, outputs: Span) -> Span:
+        """Seconds of a call with so many tokens, among as many others as are computed at once.
+
+        Prompts fill the machine and are computed one after the other. Of answers a token of each
+        call is computed in one go, which takes as long as one token, or as long as all of them.
+        """
+        shared = self.input_seconds * self.at_once
+        going = Span(1.0, (1 + self.at_once) / 2, self.at_once).times(self.output_seconds)
+        return inputs.times(shared).plus(outputs.by(going)).by(BUSY)
 
 
 def latency_of(model: str, settings: Any) -> Span:

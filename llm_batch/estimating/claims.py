@@ -20,7 +20,12 @@ from typing import Literal
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.spread import Scored
-from llm_batch.stats.design import design_effect, drawn_size, imperfect_judge_factor
+from llm_batch.stats.design import (
+    design_effect,
+    drawn_design_effect,
+    drawn_size,
+    imperfect_judge_factor,
+)
 from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
     Spread,
@@ -305,6 +310,13 @@ class Needed:
     take: int
     discordance_is_assumed: bool
 
+    def effect_of(self, n: int) -> float:
+        """The factor for clusters of n items that are drawn as a run draws them, one by one."""
+        clusters, population = self.clusters, self.population
+        if clusters is None or population is None or not 1 <= n <= population:
+            return self.design_effect
+        return drawn_design_effect(n, population, clusters.size, clusters.icc)
+
 
 def needed_for(
     claim: Claim, population: int | None = None, clusters: Clusters | None = None
@@ -340,14 +352,17 @@ def proof(needed: Needed, n: int) -> float | None:
         for; the least rate of failures that seeing none rules out. ``None``: nothing.
     """
     claim, level = needed.claim, needed.claim.level
-    factor = needed.design_effect * needed.judge_factor
+    effect = needed.effect_of(n)
+    factor = effect * needed.judge_factor
     if needed.kind in ("rate", "mean"):
-        return margin_for(_spread(claim, needed.design_effect), n, level, needed.population)
+        # Of clusters the report bounds items like these, and not the dataset.
+        whole = needed.population if needed.clusters is None else None
+        return margin_for(_spread(claim, effect), n, level, whole)
     if needed.kind == "zero_failures":
         spec = claim.specificity if claim.specificity is not None else 1.0
         if factor == 1 and spec == 1:
             return rules_out(n, level, needed.population)
-        return min(1.0, rules_out(max(1, floor(n / needed.design_effect)), level) / spec)
+        return min(1.0, rules_out(max(1, floor(n / effect)), level) / spec)
     size, most = _difference(claim)
     if needed.population is not None:
         n = min(n, needed.population // needed.groups)
@@ -381,6 +396,9 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
         base = _difference(claim)[0](abs(claim.detect))
         n = round_up(base * effect * judge)
     groups = 2 if kind in ("two_rates", "two_scores") else 1
+    drawn = _drawn(base * judge, population, clusters)
+    if clusters is not None and population is not None:
+        n = drawn
     if n is not None and population is not None and groups * n > population:
         n = None
     n0 = base * effect * judge
@@ -399,7 +417,7 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
         population=population,
         proves_all=None,
         clusters=clusters,
-        n_drawn=_drawn(base * judge, population, clusters),
+        n_drawn=drawn,
         take=_take(kind, n, 0 if effect * judge > 1 else classic, population, groups),
         discordance_is_assumed=False,
     )

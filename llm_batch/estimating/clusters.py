@@ -35,7 +35,13 @@ def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str,
             "name a file with --data",
         )
     counts: dict[str, int] = {}
-    with Source(path, data.format, delimiter=data.delimiter, encoding=data.encoding) as source:
+    with Source(
+        path,
+        data.format,
+        delimiter=data.delimiter,
+        encoding=data.encoding,
+        sheet=data.sheet,
+    ) as source:
         for number, fields, _, _ in source.rows():
             problem = ""
             if isinstance(fields, str):

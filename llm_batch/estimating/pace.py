@@ -68,7 +68,7 @@ def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
     live = _live(load, servings)
     by_workers = Span(*(_worker_seconds(live, servings, workers, case) for case in range(3)))
     slowest = max(bounds[1], key=lambda bound: bound.seconds)
-    work = sum(step.calls * _seconds_of(step, servings).value for step in live)
+    work = sum(step.calls * seconds_of(step, servings[step.step.model]).value for step in live)
     enough = -(-work // seconds.value) if seconds.value else 1
     return Pace(
         seconds,
@@ -132,9 +132,9 @@ def _limit_bounds(
     names = [step.step.name for step in load]
     for position, step in enumerate(load):
         if position < names.index(first.name):
-            before += _seconds_of(step, servings)[case]
+            before += seconds_of(step, servings[step.step.model])[case]
         if position >= names.index(last.name):
-            after += _seconds_of(step, servings)[case]
+            after += seconds_of(step, servings[step.step.model])[case]
 
     def paced(units: float, per_minute: float, of_one: float) -> float:
         """Seconds until all units were let through, the first of them at once."""
@@ -188,7 +188,7 @@ def _all_workers_seconds(
     items = max((step.calls for step in load), default=0.0)
     if not items:
         return 0.0
-    work = sum(step.calls * _seconds_of(step, servings)[case] for step in load)
+    work = sum(step.calls * seconds_of(step, servings[step.step.model])[case] for step in load)
     # An item's calls follow one another, so more workers than items do not help. How full the
     # last row is depends on who ends when: at best all end together, at worst it takes a whole one.
     rows = items / workers
@@ -204,9 +204,13 @@ def _embedded_seconds(
     return _all_workers_seconds(own, servings, min(workers, LOCAL_AT_ONCE), case)
 
 
-def _seconds_of(step: StepLoad, servings: Mapping[str, Serving]) -> Span:
+def seconds_of(step: StepLoad, serving: Serving) -> Span:
+    """Seconds of a step's mean call: as measured there, or on this machine, or as assumed."""
+    if step.seconds is None and serving.speed is not None and step.calls:
+        each = (tokens.times(1 / step.calls) for tokens in (step.input_tokens, step.output_tokens))
+        return serving.speed.of_call(*each)
     if step.seconds is None:
-        return servings[step.step.model].latency
+        return serving.latency
     return Span(*(max(OWN_SECONDS, seconds) for seconds in step.seconds))
 
 
@@ -221,7 +225,9 @@ def _counted(step: StepLoad, serving: Serving, case: int) -> float:
 def _latency(load: Load, servings: Mapping[str, Serving]) -> float:
     """Seconds of the mean call."""
     calls = sum(step.calls for step in load)
-    return sum(step.calls * _seconds_of(step, servings).value for step in load) / calls
+    return (
+        sum(step.calls * seconds_of(step, servings[step.step.model]).value for step in load) / calls
+    )
 
 
 def _count(n: int, noun: str) -> str:

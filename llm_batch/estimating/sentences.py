@@ -220,13 +220,13 @@ def _factors(needed: Needed) -> Iterator[str]:
         source = f" (measured on {clusters.icc_from})" if clusters.icc_from else ""
         yield (
             f"Items come in {how_many}{named} of {clusters.mean_size:.3g}{counts}: at a "
-            f"correlation of {clusters.icc:.2g}{source} that multiplies the size by "
+            f"correlation of {clusters.icc:.2g}{source} whole clusters multiply the size by "
             f"{needed.design_effect:.3g}."
         )
-        if needed.n_drawn is not None and needed.n is not None and needed.n_drawn < needed.n:
+        if needed.n_drawn is not None and needed.n == needed.n_drawn:
             yield (
-                f"That is for whole clusters. Drawn one by one, as run does, few items share a "
-                f"cluster: {needed.n_drawn:,} are enough."
+                "Items are drawn one by one, as run does, so few share a cluster: that multiplies "
+                f"it by {needed.effect_of(needed.n):.3g}."
             )
     if needed.judge_factor > 1:
         yield (
@@ -354,9 +354,18 @@ def _outputs(facts: Mapping[str, StepFacts]) -> Iterator[str]:
 def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
     times: dict[Span, list[str]] = {}
     for model, serving in servings.items():
+        if serving.speed is not None:
+            each = (serving.speed.input_seconds, serving.speed.output_seconds)
+            read, written = (f"{1000 * seconds:.2g} ms" for seconds in each)
+            yield (
+                f"{model} was just measured on this machine: {read} for a token of a prompt, "
+                f"{written} for one of an answer, with nothing else to compute; "
+                f"{serving.speed.at_once} calls at once share it."
+            )
+            continue
         times.setdefault(serving.latency, []).append(model)
     for latency, models in times.items():
-        named = f" of {_listed(models)}" if len(times) > 1 else ""
+        named = f" of {_listed(models)}" if len(models) < len(servings) else ""
         at_once = ""
         if any(servings[model].embedded for model in models):
             at_once = f", {assume.LOCAL_AT_ONCE} calls at once on this machine"

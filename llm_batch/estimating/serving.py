@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from llm_batch.chain.chain import Step
 from llm_batch.chain.config import Config, Model, model_limits
 from llm_batch.errors import ConfigError
-from llm_batch.estimating.assumptions import latency_of
+from llm_batch.estimating.assumptions import LOCAL_AT_ONCE, Speed, latency_of
 from llm_batch.estimating.span import Span
 from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import ModelInfo, model_info
@@ -91,6 +91,7 @@ class Serving:
         rpm_is_assumed: True when nobody gave a limit.
         limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
         latency: Seconds one call takes.
+        speed: How quickly it computes on this machine, where that was measured.
         problem: Why it cannot be called as configured; empty when it can.
         hint: What to do about that.
     """
@@ -107,6 +108,7 @@ class Serving:
     otpm: float | None = None
     rpd: float | None = None
     limits_from: str = ""
+    speed: Speed | None = None
     problem: str = ""
     hint: str = ""
 
@@ -167,9 +169,21 @@ def _serving(model: str, config: Config) -> Serving:
         otpm=tier.otpm if tier else None,
         rpd=tier.rpd if tier else None,
         limits_from=f"tier {tier.tier}, {tier.source}, {tier.as_of}" if tier else "",
+        speed=_speed(way, config),
         problem=problem,
         hint=hint,
     )
+
+
+def _speed(way: Route | None, config: Config) -> Speed | None:
+    """Measured now, for a model inside this process; ``None`` for all others."""
+    if way is None or way.provider != "embedded":
+        return None
+    from llm_batch.sending.providers import embedded
+
+    measured = embedded.measured_speed(way.name)
+    at_once = min(config.engine.workers(config), LOCAL_AT_ONCE)
+    return Speed(*measured, at_once=at_once) if measured else None
 
 
 def _of_all(limits: Iterable[float | None]) -> float | None:

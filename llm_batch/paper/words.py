@@ -48,6 +48,11 @@ def mean(value: float | None) -> str:
     return f"{value:.2f}" if value == int(value) and abs(value) < 10 else number(value)
 
 
+def signed(value: float | None) -> str:
+    """A mean difference with its sign."""
+    return f"+{mean(value)}" if value is not None and value > 0 else mean(value)
+
+
 def mean_range(interval: Interval) -> str:
     """The bounds of a mean as ``3.90 to 4.14``; a dash without bounds."""
     if interval.low is None or interval.high is None:

@@ -33,13 +33,19 @@ from llm_batch.reporting.model import (
     Spending,
     Status,
 )
-from llm_batch.reporting.rates import groups, in_order, pass_rate, scores, with_width
+from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.reference import REFERENCE_NAMES
-from llm_batch.reporting.sentences import caveats, headline, next_steps
+from llm_batch.reporting.sentences import caveats, for_paper, headline, next_steps
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
-from llm_batch.stats.interval import mean_t, median_interval, quantile, quantile_interval
+from llm_batch.stats.interval import (
+    mean_t,
+    median_interval,
+    quantile,
+    quantile_interval,
+    with_width,
+)
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
@@ -100,6 +106,9 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             tally.scores,
             level,
             clustered=counted.clusters is not None,
+            scale=(manifest.config.score.min, manifest.config.score.max)
+            if manifest.config.score
+            else (None, None),
         )
         if counted.labels
         else None,
@@ -251,7 +260,10 @@ def build_report(
     report = assemble(
         str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
     )
-    report = replace(report, headline=headline(report), columns=columns)
+    report = replace(report, columns=columns)
+    report = replace(
+        report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
+    )
     tally = counted.tally
     warnings = caveats(
         report,

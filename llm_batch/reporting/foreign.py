@@ -165,7 +165,7 @@ class ForeignFile:
     Rows are kept until all are read: what their scores mean shows at the end.
 
     Args:
-        path: JSONL, JSON, CSV, TSV or Parquet, gzip or zstd around it; ``-`` for standard input.
+        path: JSONL, JSON, CSV, Parquet or a workbook, packed or not; ``-`` for standard input.
         columns: Which fields to read.
 
     Attributes:
@@ -185,9 +185,10 @@ class ForeignFile:
         self.torn = False
         self.note = f"llmb did not write this file, its score is {columns.score!r}"
         self._columns = columns
-        read = ForeignRows(path, columns.delimiter, columns.encoding)
+        read = ForeignRows(path, columns.delimiter, columns.encoding, columns.sheet)
         self._rows = read.rows
         self._decimal_comma = read.decimal_comma
+        self._other_sheets = read.other_sheets
         self._check_fields()
         self._rows = self._chosen()
         id_field = columns.id or next(
@@ -372,10 +373,10 @@ class ForeignFile:
             known = self._paths()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             listed = ", ".join(clean(path, 40) for path in (near or known[:20]))
-            raise ConfigError(
-                f"--{flag} {name}: no row of {self.name} has this field",
-                f"did you mean {listed}?" if near else f"it has: {listed}",
-            )
+            hint = f"did you mean {listed}?" if near else f"it has: {listed}"
+            if self._other_sheets:
+                hint += f"; or another sheet: --sheet {shlex.quote(self._other_sheets[0])}"
+            raise ConfigError(f"--{flag} {name}: no row of {self.name} has this field", hint)
 
 
 class ForeignRows:
@@ -385,13 +386,16 @@ class ForeignRows:
         rows: The rows.
         decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
         notes: What was not as one expects of such a file, a sentence each.
+        other_sheets: Of a workbook, those that were not read.
 
     Raises:
         OutputError: The file cannot be read, or a row of it.
         ConfigError: There is no such encoding.
     """
 
-    def __init__(self, path: str | Path, delimiter: str = "", encoding: str = "") -> None:
+    def __init__(
+        self, path: str | Path, delimiter: str = "", encoding: str = "", sheet: str = ""
+    ) -> None:
         from llm_batch.dataset.source import Source
 
         place: Path | Literal["-"] = "-" if str(path) == "-" else Path(expanded(path))
@@ -399,9 +403,9 @@ class ForeignRows:
         try:
             with Source(
                 place,
-                "jsonl" if place == "-" else None,
                 delimiter=delimiter or None,
                 encoding=encoding or None,
+                sheet=sheet or None,
                 by_config=False,
             ) as source:
                 for line, row, *_ in source.rows():
@@ -416,6 +420,7 @@ class ForeignRows:
             raise OutputError(error.message, error.hint) from error
         self.decimal_comma = source.is_table and source.shape.delimiter != ","
         self.notes = tuple(f"{note}." for note in source.notes)
+        self.other_sheets = source.shape.other_sheets
 
 
 def _worth(vocabulary: Vocabulary) -> str:

@@ -51,9 +51,18 @@ def format(report: Report) -> str:
         *(f"  {line}" for line in _table(report)),
         r"\end{table}",
         "",
+        *finding(report.paper),
         " ".join(_methods(report, settings)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def finding(*sentences: str) -> Iterator[str]:
+    """A paragraph with what was found; nothing without a sentence."""
+    if any(sentences):
+        yield "% The finding, for the text:"
+        yield " ".join(escaped(each, 1000).replace(r" \%", r"\,\%") for each in sentences if each)
+        yield ""
 
 
 def escaped(text: str, limit: int = _NAME) -> str:
@@ -94,12 +103,14 @@ def _table(report: Report) -> Iterator[str]:
     rate, mean = report.pass_rate.rate, report.scores.mean
     cells = ["All items", f"{max(rate.n, mean.n):,}".replace(",", "{,}")]
     check = report.calibration
-    if check is not None and check.corrected is not None and rated:
-        corrected = check.corrected
-        yield row(
-            ["All items, corrected by labels", cells[1], _percent(corrected.value),
-             bounds(corrected, 100, 1), "", ""]
-        )  # fmt: skip
+    rates = check.corrected if check is not None and rated else None
+    means = check.corrected_mean if check is not None else None
+    if rates is not None or means is not None:
+        told = ["All items, corrected by labels", cells[1]]
+        if rated:
+            told += [_percent(rates.value), bounds(rates, 100, 1)] if rates else ["", ""]
+        told += [figure(means.value, 1, 2), bounds(means, 1, 2)] if means else ["", ""]
+        yield row(told)
         cells[0] = "All items, as the judge has it"
     if rated:
         cells += [_percent(rate.value), bounds(rate, 100, 1)]

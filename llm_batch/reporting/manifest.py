@@ -77,6 +77,7 @@ class _Dataset(msgspec.Struct):
 
 class _Sample(msgspec.Struct):
     size: Count | None = None
+    seed: int | None = None
     stratify: str | None = None
 
 

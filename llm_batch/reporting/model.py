@@ -207,6 +207,7 @@ class Columns:
         where: Fields and their values in the rows to read; empty for all rows.
         delimiter: Between the cells of a CSV; found where empty.
         encoding: Of a text file, likewise.
+        sheet: Of a workbook, by its name or number; the first where empty.
     """
 
     score: str
@@ -217,6 +218,7 @@ class Columns:
     where: tuple[tuple[str, str], ...] = ()
     delimiter: str = ""
     encoding: str = ""
+    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +334,8 @@ class Scores:
     """The scores as numbers, in their own unit.
 
     Attributes:
-        mean: Bounded for items like these.
+        mean: Bounded for items like these, and where more than 2 % of scores are missing on a scale
+            with known ends whatever these would have been.
         estimand: What the bounds speak of, in words.
         dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
             more and each has a score.
@@ -344,6 +347,9 @@ class Scores:
         excluded: Scores left out because they are beyond 1e100.
         unweighted: The mean without weights, given when ``mean`` is weighted because strata were
             drawn out of proportion.
+        least: The mean if every missing score were the least of the scale; ``None`` where none is
+            missing or the ends of the scale are not known.
+        most: The mean if every missing score were the greatest.
     """
 
     mean: Interval
@@ -356,6 +362,8 @@ class Scores:
     distribution: tuple[Bin, ...]
     excluded: int
     unweighted: Interval | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,6 +519,8 @@ class Report:
         schema: Version of this layout.
         path: The results file as it was named.
         headline: The finding in one sentence.
+        paper: The same as a paper would say it, with how the items were chosen; empty without a
+            result.
         level: Confidence level of all intervals.
         run: Where the results came from.
         items: How much they cover.
@@ -551,5 +561,6 @@ class Report:
     columns: Columns | None = None
     breakdown: CostBreakdown | None = None
     timeline: Timeline | None = None
+    paper: str = ""
     calibration: Calibration | None = None
     judges: Reliability | None = None

@@ -17,18 +17,18 @@ from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wan
 from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference
 from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import (
-    ALL_SCORED,
-    WHATEVER_MISSING,
     clopper_pearson,
     mean_and_sd,
     mean_on_scale,
     mean_t,
     missing_bounds,
     missing_interval,
+    missing_mean,
     one_sided_bound,
     quantile,
     wilson,
     wilson_finite,
+    with_width,
 )
 from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate
 
@@ -71,9 +71,12 @@ def pass_rate(
     passed, n = tally.passed, tally.verdicts
     pass_at = manifest.config.score.pass_at if manifest.config.score else None
     missing = tally.read - n if n or pass_at is not None else 0
+    # Missing verdicts are taken for what would widen it most.
     bound = None
-    if n and passed in (0, n):
-        bound = one_sided_bound(passed, n, "upper" if passed == 0 else "lower", level)
+    if n and passed == n:
+        bound = one_sided_bound(passed, n + missing, "lower", level)
+    elif n and not passed:
+        bound = one_sided_bound(missing, n + missing, "upper", level)
     possible = missing_bounds(passed, n, missing) or (None, None)
     finite = _finite(n + missing, population)
     plain = rate = _rate(passed, n, asked)
@@ -101,7 +104,7 @@ def pass_rate(
         rate=rate,
         estimand=_estimand(n + missing, population) if clusters is None else FUTURE,
         dataset=dataset,
-        bound=bound if rate.method != WHATEVER_MISSING else None,
+        bound=bound,
         missing=missing,
         least=possible[0],
         most=possible[1],
@@ -151,8 +154,8 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
     ordered = in_order(tally.scores)
     read = tally.read if len(ordered) else 0
     finite = _finite(read, population)
-    rule = manifest.config.score
-    plain = mean = _mean(ordered, asked, (rule.min, rule.max) if rule else (None, None))
+    scale = _scale(manifest, ordered)
+    plain = mean = _mean(ordered, asked, scale)
     dataset = None
     # Scores that are missing were not left out by chance, so nothing is taken off for them.
     if finite is not None and len(ordered) == read:
@@ -165,6 +168,15 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
         each = [stratum.scores for stratum in strata.each]
         mean = stratified_mean(each, level, future=True)
         dataset = stratified_mean(each, level) if dataset is not None else None
+    missing, least, most = read - len(ordered), None, None
+    if scale is not None and missing and mean.value is not None:
+        ends = _Ends(counted, strata if weighted else None, ordered, scale, missing)
+        least, most = (end.value for end in ends(level))
+        if missing > MISSING_SHARE * read:
+            n, value = mean.n, mean.value
+            mean = missing_mean(value, ends, level, n)
+            if counted.clusters is None and finite is not None:
+                dataset = missing_mean(value, replace(ends, finite=finite), level, n)
     return Scores(
         mean=mean,
         estimand=_estimand(read, population) if counted.clusters is None else FUTURE,
@@ -176,18 +188,57 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
         distribution=_distribution(ordered),
         excluded=tally.excluded,
         unweighted=plain if weighted and strata and not strata.proportional else None,
+        least=least,
+        most=most,
     )
 
 
-def _mean(
-    ordered: Sequence[float], asked: Asked, scale: tuple[float | None, float | None]
-) -> Interval:
+def _scale(manifest: Manifest, ordered: Sequence[float]) -> tuple[float, float] | None:
+    """The ends of the scores' scale, where they are known and all scores lie between them."""
+    rule = manifest.config.score
+    if rule is None or rule.min is None or rule.max is None or not ordered:
+        return None
+    return (rule.min, rule.max) if rule.min <= ordered[0] and ordered[-1] <= rule.max else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The mean were all missing scores the least of the scale, and were they the greatest.
+
+    For items like these, or for the dataset where its size is ``finite``.
+    """
+
+    counted: Counted
+    strata: Strata | None
+    ordered: Sequence[float]
+    scale: tuple[float, float]
+    missing: int
+    finite: int | None = None
+
+    def __call__(self, level: float) -> tuple[Interval, Interval]:
+        least, most = (self._with(score, level) for score in self.scale)
+        return least, most
+
+    def _with(self, score: float, level: float) -> Interval:
+        if self.counted.clusters is not None:
+            return self.counted.clusters.mean(level, score).mean
+        if self.strata is not None:
+            return stratified_mean(
+                self.strata.unscored_are(score), level, future=self.finite is None
+            )
+        filled = [*self.ordered, *[score] * self.missing]
+        if self.finite is None:
+            return mean_on_scale(filled, *self.scale, level)
+        return mean_t(filled, level, self.finite)
+
+
+def _mean(ordered: Sequence[float], asked: Asked, scale: tuple[float, float] | None) -> Interval:
     """The mean with the t interval or, as asked or where it is in doubt, another."""
-    n, (least, most) = len(ordered), scale
-    if asked.mean == "auto" and n > 1 and least is not None and most is not None:
-        at_an_end = max(bisect_right(ordered, least), n - bisect_left(ordered, most))
-        if least <= ordered[0] and ordered[-1] <= most and at_an_end > n / 2:
-            return mean_on_scale(ordered, least, most, asked.level)
+    n = len(ordered)
+    if asked.mean == "auto" and n > 1 and scale is not None:
+        at_an_end = max(bisect_right(ordered, scale[0]), n - bisect_left(ordered, scale[1]))
+        if at_an_end > n / 2:
+            return mean_on_scale(ordered, *scale, asked.level)
     wanted = asked.mean == "bca" or (
         asked.mean == "auto" and AUTO_LEAST <= n <= LARGE and wants_bootstrap(n, skewness(ordered))
     )
@@ -196,13 +247,6 @@ def _mean(
         if found.low is not None:
             return found
     return with_width(mean_t(ordered, asked.level))
-
-
-def with_width(interval: Interval) -> Interval:
-    """The same, but without bounds where these are one: equal scores prove no certainty."""
-    if interval.method != ALL_SCORED and interval.low == interval.high:
-        return replace(interval, low=None, high=None)
-    return interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +272,15 @@ class Strata:
             own = stratum.verdicts
             total = own.total + (stratum.played - own.n if passes else 0)
             made.append(Stratum(own.population, stratum.played, total, total))
+        return made
+
+    def unscored_are(self, score: float) -> list[Stratum]:
+        """The scores, were all that are missing this one."""
+        made = []
+        for stratum in self.each:
+            own, more = stratum.scores, stratum.played - stratum.scores.n
+            total, squares = own.total + more * score, own.squares + more * score * score
+            made.append(Stratum(own.population, stratum.played, total, squares))
         return made
 
 

@@ -355,6 +355,7 @@ class ClusterTally:
         self.outputs: tuple[str, ...] = ()
         self._verdicts: dict[Any, list[float]] = {}
         self._scores: dict[Any, list[float]] = {}
+        self._unscored: Counter[Any] = Counter()
         self._groups: dict[str, dict[Any, list[float]]] = {}
         self._by = ""
         self._found = False
@@ -384,6 +385,8 @@ class ClusterTally:
                     _add(group, cluster, float(line.passed))
             if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:
                 _add(self._scores, cluster, line.score)
+            else:
+                self._unscored[cluster] += 1
 
     def check(self) -> None:
         """Raises: ConfigError: No item has the field."""
@@ -411,9 +414,16 @@ class ClusterTally:
                 rest[name] = [n - less[0], total - less[1], squares - less[2]]
         return clustered_rate(_sums(rest), level)
 
-    def mean(self, level: float) -> Clustered:
-        """The mean score."""
-        return clustered_mean(_sums(self._scores), level)
+    def mean(self, level: float, missing: float | None = None) -> Clustered:
+        """The mean score, with missing scores left out or, where given, put in as this one."""
+        sums = _sums(self._scores)
+        if missing is None:
+            return clustered_mean(sums, level)
+        for cluster, n in self._unscored.items():
+            own = sums.get(cluster, ClusterSums(0, 0.0, 0.0))
+            total, squares = own.total + n * missing, own.squares + n * missing * missing
+            sums[cluster] = ClusterSums(own.n + n, total, squares)
+        return clustered_mean(sums, level)
 
 
 def _add(sums: dict[Any, list[float]], cluster: Any, value: float) -> None:

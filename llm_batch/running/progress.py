@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llm_batch.records import Call, Result
+from llm_batch.records import Call, Interval, Result
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Progress:
         rpm: Requests a minute that all models together may get; ``None`` without a limit.
         slowed: What refusals have taught, in words; empty without any.
         seconds: Of this session.
+        expected: The estimate of the seconds and of the cost of the whole sample.
         jobs: How jobs at a provider stand by its own counts, in words; empty without any.
     """
 
@@ -59,6 +60,7 @@ class Progress:
     rpm: float | None = None
     slowed: str = ""
     seconds: float = 0.0
+    expected: tuple[Interval, Interval | None] | None = None
     jobs: str = ""
 
     def count_call(self, call: Call) -> None:

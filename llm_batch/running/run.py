@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from functools import partial
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -180,6 +179,7 @@ def run(
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
+        session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
         with results:
@@ -240,6 +240,7 @@ class _Session:
         self._circuit = Circuit(config.limits.max_failure_share, servers)
         # USD of this session, of the items that have a call of it and no result yet.
         self._asked: dict[str, float] = {}
+        self._engine: Engine  # opened by play()
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
@@ -251,7 +252,7 @@ class _Session:
             Incomplete: The disk or the data failed on the way.
         """
         kind = self._config.engine
-        engine = kind.open(
+        engine = self._engine = kind.open(
             Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)
         )
         if self.watch is not None and kind.early:
@@ -266,7 +267,7 @@ class _Session:
                 self.watch.numbered(items) if self.watch else items,
                 self._chain,
                 engine,
-                partial(self._record, engine),
+                self._record,
                 self._answers,
                 purse,
                 ask_again=ask_again,
@@ -284,10 +285,10 @@ class _Session:
                     checkpoint_at += _CHECKPOINT_SECONDS
                     self.checkpoint()
         except (OutputError, DataError) as error:
-            self._save_what_is_in_flight(engine)
+            self._save_what_is_in_flight()
             raise Incomplete(error.message, error.hint) from error
         except BaseException:
-            self._save_what_is_in_flight(engine)
+            self._save_what_is_in_flight()
             raise
         finally:
             engine.close()
@@ -295,9 +296,9 @@ class _Session:
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
 
-    def _record(self, engine: Engine, call: Call) -> None:
+    def _record(self, call: Call) -> None:
         self._journal.append(call)
-        engine.recorded(call)
+        self._engine.recorded(call)
 
     def _take_in(self, event: Event) -> None:
         state = self.state
@@ -351,11 +352,18 @@ class _Session:
         overrun = Overrun(spent, coming, expected, self._budget.cap)
         if self.confirm_overrun is None:
             self._say(f"{overrun}; it goes on, as was agreed")
-        elif not self.confirm_overrun(overrun):
+            return
+        # What waits for a worker would be sent while the question stands.
+        waiting = self._engine.hold_back()
+        if not self.confirm_overrun(overrun):
             self._stop("overrun", str(overrun))
+            return
+        for request in waiting:
+            self._engine.submit(request)
 
-    def _save_what_is_in_flight(self, engine: Engine) -> None:
+    def _save_what_is_in_flight(self) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""
+        engine = self._engine
         self._stop("failed")
         engine.give_back()
         while engine.held:
@@ -363,7 +371,7 @@ class _Session:
             with suppress(Exception):
                 for call in engine.wait(1.0):
                     with suppress(OutputError):
-                        self._record(engine, call)
+                        self._record(call)
 
 
 def _check_budget(budget: float, item_id: str, most: float) -> None:

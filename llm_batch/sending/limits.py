@@ -40,6 +40,9 @@ DEFAULT_RPM = 500.0
 #: How long the minute lasts that limits are counted in. Only a server that is sped up for tests
 #: and rehearsals needs another value.
 MINUTE_SECONDS = 60.0
+# A default doubles after this share of a minute's requests without a refusal, so that 3,000 a
+# minute are reached within one.
+_DEFAULT_SHARE = 1 / 6
 # A sleeper looks again this often, so that a limit that rose while it slept is noticed.
 _LOOK_AGAIN_SECONDS = 0.5
 # What is not worth sleeping for; rounding of times never makes an endless loop.
@@ -314,8 +317,12 @@ class Limiter:
 
     def _take(self, tokens: float, now: float) -> Slip:
         requests_mark = tokens_mark = None
-        if self._is_default and self._requests and self._learned.quiet > self._requests.per_minute:
-            # A minute's worth went through: nobody has said that it is the limit.
+        if (
+            self._is_default
+            and self._requests
+            and self._learned.quiet > _DEFAULT_SHARE * self._requests.per_minute
+        ):
+            # Ten seconds' worth went through: nobody has said that it is the limit.
             self._requests.adopt(2.0 * self._requests.per_minute, now)
             self._learned.forget_quiet()
         if self._requests is not None:

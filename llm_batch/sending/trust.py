@@ -174,6 +174,34 @@ def _links(config: Config) -> Iterator[Concern]:
                 "a link out of its folder: what it leads to is written over",
                 "writes",
             )
+        elif (target := _beyond(config, path)) is not None:
+            yield Concern(
+                f"{os.path.abspath(path)} to {target}",
+                "its folder is a link out of the config's folder",
+                "writes",
+            )
+        elif _has_another_name(path):
+            yield Concern(
+                f"{os.path.abspath(path)} to a file that has another name too",
+                "a hard link: what else it is called is written over",
+                "writes",
+            )
+
+
+def _beyond(config: Config, path: Path) -> Path | None:
+    """Where a file lies that is below the config's folder by name alone."""
+    folder = Path(os.path.abspath(config.source or ".")).parent
+    if config.source is None or not Path(os.path.abspath(path)).is_relative_to(folder):
+        return None
+    target = Path(os.path.realpath(path))
+    return None if target.is_relative_to(os.path.realpath(folder)) else target
+
+
+def _has_another_name(path: Path) -> bool:
+    try:
+        return os.stat(path).st_nlink > 1 and path.is_file()
+    except OSError:
+        return False
 
 
 def trusted_list() -> Path | None:

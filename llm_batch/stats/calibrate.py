@@ -14,6 +14,7 @@ computed is ``None``; no interval has a width of 0.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -229,6 +230,29 @@ def drawn_alike(labelled: tuple[int, int], run: tuple[int, int]) -> float | None
     if not n or n >= everyone:
         return None
     return fisher_mid_p((passed, n), (all_passed - passed, everyone - n))
+
+
+def drawn_alike_by_score(labelled: Sequence[float], run: Sequence[float]) -> float | None:
+    """Give the p-value of "the labelled items were drawn without regard to the judge's score".
+
+    Args:
+        labelled: What the judge gave the labelled items.
+        run: What it gave all items of the run, the labelled ones included.
+
+    Returns:
+        The rank-sum test of labelled against unlabelled items, with ties and continuity corrected;
+        ``None`` where there are none of either.
+
+    Mann and Whitney (1947), by ``scipy.stats.mannwhitneyu``.
+    """
+    others = Counter(run)
+    others.subtract(labelled)
+    rest = list(others.elements())
+    if not labelled or not rest or len(set(run)) < 2:
+        return None
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(labelled, rest, method="asymptotic").pvalue)
 
 
 def _ppi_cells(cells: Sequence[float], passed: int, n: int) -> tuple[float, float, float]:

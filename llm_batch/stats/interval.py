@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import erfc, floor, fsum, inf, isfinite, sqrt
 from statistics import NormalDist
 from typing import Literal, TypeGuard
@@ -25,6 +26,9 @@ ALL_SCORED = "all items were judged"
 
 #: The method of an interval that holds whatever the missing verdicts would have been.
 WHATEVER_MISSING = "imbens-manski"
+
+#: The method of `mean_on_scale`.
+ON_SCALE = "t, half a score at each end"
 
 _LONG = 50_000
 
@@ -247,22 +251,65 @@ def missing_interval(
     of 400 with a verdict pass, 100 have none, of 500 items -> 0.72 to 0.92 in a census,
     0.6859 to 0.9377 in a sample.
     """
-    two, one = z_value(level), z_value(2 * level - 1) if level > 0.5 else 0.0
     errors = [sqrt(rate * (1 - rate) / size) for rate, size in (least, most)]
     gap = (most[0] - least[0]) / max(errors) if max(errors) > 0 else inf
-    low, high = one, two
+    quantile = _imbens_manski(gap, level)
+    bounds = [
+        _wilson_bounds(rate, size, quantile)[side] if size < inf else rate
+        for side, (rate, size) in enumerate((least, most))
+    ]
+    low, high = max(0.0, min(bounds[0], value)), min(1.0, max(bounds[1], value))
+    return Interval(value, low, high, level, n, WHATEVER_MISSING)
+
+
+def missing_mean(
+    value: float,
+    ends: Callable[[float], tuple[Interval, Interval]],
+    level: float = 0.95,
+    n: int = 0,
+) -> Interval:
+    """Bound a mean of which some scores are missing, whatever these would have been.
+
+    As `missing_interval`, on a scale whose ends are known.
+
+    Args:
+        value: The mean of the scores there are.
+        ends: Gives for a two-sided level the intervals of the mean were all missing scores the
+            least of the scale, and were they the greatest.
+        level: Two-sided confidence level.
+        n: Scores, for the interval.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+
+    Imbens and Manski (2004), sec. 4.
+    """
+    z = z_value(level)
+    least, most = ends(level)
+    wide = max(
+        (each.high - each.low) / 2
+        for each in (least, most, Interval(0.0, 0.0, 0.0, level, 0, ""))
+        if each.low is not None and each.high is not None
+    )
+    gap = (most.value or 0.0) - (least.value or 0.0)
+    quantile = _imbens_manski(gap / (wide / z) if wide > 0 else inf, level)
+    least, most = ends(2 * _normal(quantile) - 1)
+    low = least.value if least.low is None else least.low
+    high = most.value if most.high is None else most.high
+    assert low is not None and high is not None  # there are scores
+    return Interval(value, min(low, value), max(high, value), level, n, WHATEVER_MISSING)
+
+
+def _imbens_manski(gap: float, level: float) -> float:
+    """The quantile for two ends that lie ``gap`` standard errors apart, by halving."""
+    low, high = z_value(2 * level - 1) if level > 0.5 else 0.0, z_value(level)
     for _ in range(60):
         middle = (low + high) / 2
         if _normal(middle + gap) - _normal(-middle) < level:
             low = middle
         else:
             high = middle
-    bounds = [
-        _wilson_bounds(rate, size, high)[side] if size < inf else rate
-        for side, (rate, size) in enumerate((least, most))
-    ]
-    low, high = max(0.0, min(bounds[0], value)), min(1.0, max(bounds[1], value))
-    return Interval(value, low, high, level, n, WHATEVER_MISSING)
+    return high
 
 
 def _normal(z: float) -> float:
@@ -338,6 +385,13 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
     unseen = 1.0 if population is None else 1 - n / population
     half = -float(stdtrit(n - 1, tail)) * sd * sqrt(unseen / n)
     return Interval(mean, mean - half, mean + half, level, n, method)
+
+
+def with_width(interval: Interval) -> Interval:
+    """The same, but without bounds where these are one: equal scores prove no certainty."""
+    if interval.method != ALL_SCORED and interval.low == interval.high:
+        return replace(interval, low=None, high=None)
+    return interval
 
 
 def quantile(sorted_values: Sequence[float], q: float) -> float | None:
@@ -461,7 +515,7 @@ def mean_on_scale(
     """
     tail = _tail(level)
     mean, _ = mean_and_sd(values)
-    n, method = len(values), "t, half a score at each end"
+    n, method = len(values), ON_SCALE
     if mean is None:
         return Interval(None, None, None, level, 0, method)
     from scipy.special import stdtrit

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from llm_batch.dataset.shape import delimiter_of, encoding_of, is_whole_json
 from llm_batch.dataset.source import Source
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, DataError
 
 TABLE = [["id", "question", "answer"], ["1", "Où, «là»?", "Zoë"], ["2", "2,5; oder?", "€"]]
 
@@ -144,3 +146,62 @@ def test_what_was_passed_over_is_counted_in_words(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": 1, "x": NaN}\n')
     assert read(path)[1] == ("1 value of q.jsonl NaN or infinite, taken as missing",)
+
+
+JSONL = b'{"id": 1, "q": "a"}\n{"id": 2, "q": "b"}\n'
+SEMICOLONS = b"id;q\n1;a\n2;b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "note"),
+    [
+        ("results.txt", JSONL, "results.txt is read as JSON Lines"),
+        ("bare", b"\xef\xbb\xbf" + JSONL, "bare is read as JSON Lines"),
+        ("q.v2", b"[" + JSONL.strip().replace(b"\n", b",\n") + b"]", "q.v2 is read as JSON"),
+        ("q.out", b'{"results": [{"id": 1, "q": "a"}, {"id": 2, "q": "b"}]}',
+         "q.out is read as JSON"),
+        ("q.dat", SEMICOLONS, "q.dat is read as CSV, with a semicolon between cells"),
+        ("q.tab", SEMICOLONS.replace(b";", b"\t"),
+         "q.tab is read as CSV, with a tab between cells"),
+        (".q.gz", gzip.compress(SEMICOLONS),
+         ".q.gz is read as CSV, with a semicolon between cells"),
+        ("q.bz2", bz2.compress(JSONL), "q.bz2 is read as JSON Lines"),
+        ("q.jsonl.xz", lzma.compress(JSONL), ""),
+        ("q.txt", SEMICOLONS.decode().encode("utf-16"),
+         "q.txt is read as CSV, as utf-16, with a semicolon between cells"),
+        ("q.txt", b"sep=;\r\n" + SEMICOLONS,
+         "q.txt is read as CSV, with a semicolon between cells"),
+    ],
+)  # fmt: skip
+def test_a_name_that_says_nothing_is_no_hindrance(
+    tmp_path: Path, name: str, data: bytes, note: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    rows, notes = read(path)
+    assert [(str(row["id"]), row["q"]) for row in rows] == [("1", "a"), ("2", "b")]
+    assert notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [(JSONL, ""), (JSONL[:20], ""), (SEMICOLONS, "standard input is read as CSV, with a semicolon "
+     "between cells"), (b"[{\"id\": 1}]", "standard input is read as JSON")],
+    ids=["JSON Lines", "one line", "CSV", "array"],
+)  # fmt: skip
+def test_standard_input_may_be_any_of_them(data: bytes, note: str) -> None:
+    with Source("-", stdin=io.BytesIO(data)) as source:
+        assert str(next(source.rows())[1]["id"]) == "1"  # type: ignore[index]
+        assert source.notes == ((note,) if note else ())
+
+
+def test_a_plain_text_is_refused_with_a_way_that_works_here(tmp_path: Path) -> None:
+    path = tmp_path / "questions.txt"
+    path.write_text("[2024-01-01] Why?\nWho?\n")
+    with pytest.raises(DataError, match="neither JSON nor a table") as caught:
+        read(path)
+    assert "set format under [data]" in caught.value.hint
+    with pytest.raises(DataError) as caught:
+        read(path, by_config=False)
+    assert "[data]" not in caught.value.hint
+    assert read(path, kind="csv")[0] == [{"[2024-01-01] Why?": "Who?"}]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import subprocess
 import sys
@@ -124,16 +126,18 @@ def content(data: bytes) -> Callable[[Path], object]:
     [
         ("q.jsonl", nothing, "no data file '.*q.jsonl'"),
         ("q.jsonl", Path.mkdir, "'.*q.jsonl' is a directory"),
-        ("q.txt", content(LINES), r"cannot tell the format of '.*q\.txt' by its name"),
-        ("q", content(LINES), "cannot tell the format"),
-        ("q.gz", content(gzip.compress(LINES)), "cannot tell the format"),
+        ("q.txt", content(b"Why?\nWho, then?\n"), r"the format of '.*q\.txt': it is neither JSON"),
+        ("q", content(b"<html><table>"), "q': it is a web page or XML"),
+        ("q.gz", content(gzip.compress(bytes(range(256)))), "it is neither JSON"),
         ("q.jsonl", content(b""), "q.jsonl is empty"),
         ("q.parquet", content(b""), "q.parquet is empty"),
         ("q.jsonl.gz", content(gzip.compress(b"")), "q.jsonl.gz is empty"),
         ("q.jsonl.zst", content(zstd(b"")), "q.jsonl.zst is empty"),
         ("q.csv", content("id,q\n1,é\n".encode("utf-16")[:-1]), "q.csv is not utf-16 text"),
-        ("q.csv", content(b"PK\x03\x04..."), "q.csv is an Excel workbook or another ZIP"),
-        ("q.jsonl", content(table()), "q.jsonl is a Parquet file, and its name does not say so"),
+        ("q.csv", content(b"PK\x03\x04..."), "q.csv cannot be read as a workbook: it is cut off"),
+        ("q", content(b"ARROW1\0\0"), "q is an Arrow file"),
+        ("q.jsonl.bz2", content(bz2.compress(LINES)[:-9]), "q.jsonl.bz2 cannot be read"),
+        ("q.jsonl.xz", content(lzma.compress(LINES)[:-9]), "q.jsonl.xz cannot be read"),
         ("q.jsonl.gz", content(gzip.compress(LINES)[:-9]), "q.jsonl.gz cannot be read"),
         ("q.jsonl.gz", content(gzip.compress(LINES) + b"junk"), "q.jsonl.gz cannot be read"),
         ("q.jsonl.zst", content(zstd(LINES)[:-3]), "zst cannot be read: the packed data is cut"),

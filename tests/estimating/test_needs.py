@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.claims import Claim, Clusters, check_clusters, needed_for, proof
+from llm_batch.stats.clusters import ClusterSums, clustered_rate
 
 JUDGE: dict[str, Any] = {"sensitivity": 0.9, "specificity": 0.8}
 
@@ -63,8 +65,30 @@ def test_unequal_clusters_need_more_than_equal_ones_of_the_same_mean() -> None:
     unequal = replace(equal, size=8.2)
     sizes = [needed_for(Claim(), 30_000, c).n for c in (None, equal, unequal)]
     assert sizes == sorted(sizes, key=lambda n: n or 0) and len(set(sizes)) == 3
-    drawn = needed_for(Claim(), 30_000, unequal).n_drawn
-    assert drawn is not None and 385 <= drawn < (sizes[1] or 0)
+    whole = [needed_for(Claim(), None, c).n for c in (equal, unequal)]
+    assert whole == [692, 938]
+
+
+def test_the_size_for_clusters_is_that_of_items_drawn_one_by_one_as_a_run_draws_them() -> None:
+    needed = needed_for(Claim(cluster_size=5, icc=0.2), 3000)
+    assert needed.n is not None and needed.n == needed.take == needed.n_drawn == 428
+    assert needed.effect_of(needed.n) == pytest.approx(428 / 384.146, rel=2e-3)
+    assert (proof(needed, needed.n) or 1) <= 0.05
+    draw, margins = random.Random(1), []
+    for _ in range(40):
+        items = [
+            (c, rate) for c in range(600) for rate in [draw.betavariate(2, 2)] for _ in "12345"
+        ]
+        sums: dict[str, list[float]] = {}
+        for cluster, rate in draw.sample(items, needed.n):
+            own = sums.setdefault(str(cluster), [])
+            own.append(float(draw.random() < rate))
+        found = clustered_rate(
+            {name: ClusterSums(len(own), sum(own), sum(own)) for name, own in sums.items()}
+        ).mean
+        margins.append(((found.high or 1.0) - (found.low or 0.0)) / 2)
+    # betavariate(2, 2) is a correlation of 0.2 within a document; 676 were whole clusters' size.
+    assert sum(margins) / len(margins) == pytest.approx(0.05, abs=0.0015)
 
 
 def test_a_comparison_is_about_models_so_the_dataset_does_not_lower_its_size() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from llm_batch.estimating import Estimate, estimate, estimate_from_nothing
 from llm_batch.models.prices import tariff_of
 from llm_batch.records import Usage
 from llm_batch.sending.limits import BURST_SECONDS, SHARE
+from llm_batch.sending.providers import embedded
 from tests.estimating.made import TODAY, config, high, intervals, said, single, value
 
 
@@ -414,3 +416,42 @@ print(sorted(slow & set(sys.modules)))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("workers", "low", "value", "high"),
+    [
+        # A call: 300 tokens (150 to 600) at 10 ms each, and 300 (90 to 600) at 20 ms.
+        (1, 0.7 * (1.5 + 1.8), 3 + 6, 1.6 * (6 + 12)),
+        # Four prompts wait for one another; of four answers a token takes between one and four.
+        (4, 0.7 * (6 + 1.8), 12 + 2.5 * 6, 1.6 * (24 + 4 * 12)),
+    ],
+    ids=["alone", "four at once"],
+)
+def test_the_time_of_an_embedded_model_is_what_this_machine_takes(
+    workers: int, low: float, value: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "measured_speed", lambda name: (0.01, 0.02))
+    made = nothing(single("local/smollm2-135m-instruct", limits={"workers": workers}), 400)
+    each = made.steps[0].seconds_per_call
+    assert (each.low, each.value, each.high) == pytest.approx((low, value, high))
+    assert made.seconds.value == pytest.approx(400 / workers * value)
+    told = "10 ms for a token of a prompt, 20 ms for one of an answer"
+    assert any(told in line for line in made.assumptions)
+
+
+def test_an_embedded_model_that_is_not_here_is_assumed() -> None:
+    made = nothing(single("local/x", limits={"workers": 10}), 400)
+    assert not any("measured on this machine" in line for line in made.assumptions)
+
+
+def test_the_rule_of_thumb_on_the_page_is_what_the_prices_give() -> None:
+    page = Path(__file__).parents[2] / "docs" / "estimate.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    (told,) = re.findall(r"\*\*\"30,000 items cost \$50 to \$200.*?`gpt-4o`\.", text)
+    for model in ("claude-haiku-4-5", "gpt-4o-mini", "gpt-4o"):
+        cost = value(nothing(config(model, model), 30_000).cost)
+        assert f"${cost:.2f} with `{model}`" in told
+        assert (50 <= cost <= 200) == (model == "claude-haiku-4-5")
+    cheap = value(nothing(config("gpt-4o-mini", "gpt-4o-mini"), 30_000).cost)
+    assert f"{50 / cheap:.1f} to {200 / cheap:.1f} times as long" in told

@@ -106,8 +106,11 @@ def test_clusters_and_judges_are_explained_with_their_factors() -> None:
     said = " ".join(made(Claim(sensitivity=0.9, specificity=0.8), clusters=clusters).claim_notes)
     assert "3,659 clusters by doc" in said and "\x1b" not in said
     assert "of 5, which counts as 8.2 because their sizes differ" in said
-    assert "correlation of 0.2 (measured on the pilot) that multiplies the size by 2.44" in said
-    assert "Drawn one by one" in said and "multiplies the size by 2.04" in said
+    assert (
+        "correlation of 0.2 (measured on the pilot) whole clusters multiply the size by 2.44"
+        in said
+    )
+    assert "drawn one by one, as run does" in said and "multiplies the size by 2.04" in said
 
 
 def test_scores_that_exist_are_offered_for_planning() -> None:

@@ -17,6 +17,7 @@ from llm_batch.record import files
 from llm_batch.record.files import open_beside, open_to_append, replace
 from llm_batch.reporting.judging.labelling import LabelFile
 from llm_batch.running.log_file import LogFile
+from llm_batch.sending.trust import concerns, require_trust
 from tests.cli.test_cli import FAKE, llmb
 from tests.fire.processes import terminal, until
 from tests.project import Project
@@ -278,3 +279,42 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
         with LogFile(path) as log:
             log.event("note", text="é" * 100_000)
     assert len(re.findall(rb"\n", path.read_bytes())) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hard_link_in_the_place_of_a_file_is_asked_about(
+    folder: Path, home: Path, name: str
+) -> None:
+    (folder / "results").mkdir()
+    os.link(home, folder / "results" / name)
+    _ask_about_links(folder, str(folder / "results" / name), "a file that has another name too")
+    assert home.read_bytes() == MINE
+
+
+def test_a_folder_that_is_a_link_out_of_the_config_s_is_asked_about(
+    folder: Path, home: Path
+) -> None:
+    (folder / "results").symlink_to(home.parent)
+    _ask_about_links(folder, str(folder / "results"), str(home.parent))
+    assert os.listdir(home.parent) == [home.name]
+
+
+def test_folders_within_the_config_s_are_not_asked_about(folder: Path) -> None:
+    (folder / "there").mkdir()
+    (folder / "results").symlink_to("there")
+    assert _links_of(folder) == []
+
+
+def _links_of(folder: Path) -> list[str]:
+    output = str(folder / "results" / "results.jsonl")
+    config = load_config(folder / "llmb.toml", Overrides(output=output))
+    return [str(each) for each in concerns(config) if each.does == "writes"]
+
+
+def _ask_about_links(folder: Path, name: str, where: str) -> None:
+    found = _links_of(folder)
+    assert found and all(name in each and where in each for each in found)
+    output = str(folder / "results" / "results.jsonl")
+    config = load_config(folder / "llmb.toml", Overrides(output=output))
+    with pytest.raises(ConfigError, match="nobody has agreed"):
+        require_trust(config)

@@ -18,7 +18,8 @@ from llm_batch.reporting import FORMATS, Columns, Report, build_report
 from llm_batch.reporting.html.charts import charts
 from llm_batch.reporting.judging.model import Calibration, LabelSource
 from llm_batch.stats.agreement import BinaryTable
-from llm_batch.stats.calibrate import by_verdict, ppi_rate, rogan_gladen
+from llm_batch.stats.calibrate import by_verdict, ppi_mean, ppi_rate, rogan_gladen
+from llm_batch.stats.interval import mean_t
 from tests.reporting.made import full_manifest, result, write
 
 #: Of 40 items the judge passes the first 28.
@@ -236,7 +237,7 @@ def test_scores_for_labels_give_the_square_table_and_the_mean_people_would_give(
     truth = {f"item-{n}": 4 if n < 10 else 2 for n in (*range(12), *range(28, 36))}
     source = LabelSource(_labels(tmp_path, truth), random=True)
     check = _checked(_report(tmp_path, source))
-    assert check.scores is not None and check.mean_ppi is not None
+    assert check.scores is not None and check.corrected_mean is not None
     assert check.scores.values == (2, 3, 4, 5)
     assert check.scores.counts[2][3] == 10 and check.scores.counts[0][0] == 8
     assert check.both_pass == 10 and check.both_fail == 8 and check.only_judge == 2
@@ -252,8 +253,73 @@ def test_scores_without_a_bar_to_pass_are_compared_as_scores_alone(tmp_path: Pat
     )
     check = _checked(report)
     assert check.agreement.n == 0 and check.corrected is None and check.labelled == 20
-    assert check.scores is not None and check.mean_ppi is not None
+    assert check.scores is not None and check.corrected_mean is not None
     assert "Weighted kappa" in _all_text(report)
+
+
+#: The judge gives 200 items 1 to 5, and of the first 60 one point more than people do in a half.
+GRADED = [result(n, float(2 + n % 4), pass_at=None) for n in range(200)]
+PEOPLE = {f"item-{n}": 2 + n % 4 - (n // 4) % 2 for n in range(60)}
+_UNPASSED = {"field": "judge.score", "pass_at": None, "labels": {}, "min": 1.0, "max": 5.0}
+
+
+def _graded(folder: Path, labels: Mapping[str, Any], random: bool | None = True) -> Report:
+    source = LabelSource(_labels(folder, labels), random=random)
+    return build_report(
+        write(folder, GRADED, full_manifest(planned=200, score=_UNPASSED)), labels=source
+    )
+
+
+def test_a_judge_of_scores_is_told_by_correlation_bias_and_the_mean_people_would_give(
+    tmp_path: Path,
+) -> None:
+    from scipy import stats  # type: ignore[import-untyped]
+
+    report = _graded(tmp_path, PEOPLE)
+    check = _checked(report).score_check
+    labels, judged = list(PEOPLE.values()), [2 + n % 4 for n in range(60)]
+    assert check is not None and (check.labelled, check.drawn) == (60, "random")
+    assert check.spearman.value == pytest.approx(stats.spearmanr(labels, judged)[0])
+    assert check.kendall.value == pytest.approx(stats.kendalltau(labels, judged)[0])
+    assert check.bias == mean_t([j - y for j, y in zip(judged, labels, strict=True)])
+    everyone = [result.score.value for result in GRADED if result.score]
+    assert check.corrected == ppi_mean(labels, judged, everyone).interval
+    corrected = f"{check.corrected.value:.2f}"
+    assert report.headline.startswith(f"Mean score {corrected} (95 % interval ")
+    assert "corrected by 60 labels (PPI++); the judge alone says 3.50" in report.headline
+    for name in ("text", "md", "latex", "json", "html"):
+        assert corrected in FORMATS[name](report) or name == "json", name
+    assert "All items, corrected by labels" in FORMATS["latex"](report)
+    assert "mean score, corrected by labels" in FORMATS["html"](report)
+    text = _all_text(report)
+    assert "Spearman's rho" in text and "Kendall's tau-b" in text and "Mean bias" in text
+    assert "The judge scores higher than people" in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "random", "said"),
+    [
+        (PEOPLE, None, "nothing says that the labelled items are a random subset"),
+        ({item: 20 * label for item, label in PEOPLE.items()}, True, "not on one scale"),
+        ({f"item-{n}": 4 for n in range(200) if n % 4 == 3}, True, "this run and are not"),
+        ({f"item-{n}": n % 2 for n in range(60)}, True, "set pass_at"),
+    ],
+    ids=["chosen in an unknown way", "per cent", "the best alone", "verdicts"],
+)  # fmt: skip
+def test_what_stands_against_a_corrected_mean_is_said(
+    labels: Mapping[str, Any], random: bool | None, said: str, tmp_path: Path
+) -> None:
+    report = _graded(tmp_path, labels, random)
+    assert _checked(report).corrected_mean is None
+    assert report.headline.startswith("Mean score 3.50 (95 % interval")
+    assert said in _all_text(report)
+
+
+def test_labels_of_all_items_are_the_mean_themselves(tmp_path: Path) -> None:
+    labels = {f"item-{n}": 1 + n % 5 for n in range(200)}
+    check = _checked(_graded(tmp_path, labels, None)).score_check
+    assert check is not None and check.drawn == "all"
+    assert check.corrected == mean_t([1 + n % 5 for n in range(200)])
 
 
 def test_several_people_are_held_against_each_other(tmp_path: Path) -> None:
@@ -350,7 +416,7 @@ def test_no_few_labels_put_nan_or_an_interval_without_width_into_any_format(
         shown = FORMATS[name](report).casefold()
         assert not re.search(r"\b(nan|inf|infinity)\b", shown), name
     check = _checked(report)
-    for interval in (check.ppi, check.rogan_gladen, check.labels_alone, check.mean_ppi,
+    for interval in (check.ppi, check.rogan_gladen, check.labels_alone, check.corrected_mean,
                      check.kappa, check.sensitivity, check.specificity):  # fmt: skip
         if interval is not None and interval.low is not None and interval.high is not None:
             assert interval.low < interval.high

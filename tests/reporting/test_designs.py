@@ -16,7 +16,7 @@ from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, build_report
 from llm_batch.reporting.judging.model import LabelSource
 from llm_batch.stats.bootstrap import bca_mean
-from llm_batch.stats.interval import clopper_pearson, mean_t, wilson
+from llm_batch.stats.interval import clopper_pearson, mean_t, one_sided_bound, wilson
 from tests.reporting.made import full_manifest, result, write
 
 
@@ -194,6 +194,85 @@ def test_with_clusters_no_corrected_rate_is_told(tmp_path: Path) -> None:
     assert report.calibration is not None and report.calibration.corrected is None
     assert any("With --cluster no corrected rate" in warning for warning in report.warnings)
     assert "PPI++" not in FORMATS["text"](report)
+
+
+#: 90 scores of 100 items.
+_TENTH_MISSING = [
+    result(n, 5.0 if n % 3 else 3.0, status="ok" if n % 10 else "timeout", stratum="ab"[n % 2],
+           fields={"text": f"t{n // 2}"})
+    for n in range(100)
+]  # fmt: skip
+_RUBRIC = {"field": "judge.score", "pass_at": 4.0, "labels": {}, "min": 1.0, "max": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "cluster"),
+    [
+        ({"population": None}, None),
+        ({"population": None}, "text"),
+        ({"population": 200, "stratify": "kind", "strata": {"a": 120, "b": 80}}, None),
+        ({"population": 100}, None),
+    ],
+    ids=["sample", "clusters", "strata", "all played"],
+)
+def test_a_mean_with_scores_missing_holds_for_the_worst_and_the_best(
+    manifest: dict[str, Any], cluster: str | None, tmp_path: Path
+) -> None:
+    made = full_manifest(planned=100, score=_RUBRIC, **manifest)
+    report = build_report(write(tmp_path, _TENTH_MISSING, made), cluster=cluster)
+    mean, least, most = report.scores.mean, report.scores.least, report.scores.most
+    assert least is not None and most is not None and most - least == pytest.approx(0.44, abs=0.05)
+    for interval in (mean, report.scores.dataset or mean):
+        assert interval.method == "imbens-manski" and interval.n == 90
+        assert interval.low is not None and interval.low <= least + 1e-9
+        assert interval.high is not None and interval.high >= most - 1e-9
+    said = " ".join(report.warnings)
+    assert "the mean would be" in said and "its interval holds for both" in said
+    if manifest["population"] == 100:  # a census but for what is missing
+        dataset = report.scores.dataset
+        assert dataset is not None
+        assert (dataset.low, dataset.high) == pytest.approx((least, most))
+
+
+def test_a_mean_with_scores_missing_on_an_unknown_scale_cannot_be_bounded(tmp_path: Path) -> None:
+    report = build_report(write(tmp_path, _TENTH_MISSING, full_manifest(planned=100)))
+    assert report.scores.mean.method == "t" and report.scores.least is None
+    assert any("cannot be bounded" in each and "[score]" in each for each in report.warnings)
+
+
+@pytest.mark.parametrize(("score", "missing"), [(5.0, 3), (1.0, 3), (5.0, 1)])
+def test_a_one_sided_bound_takes_missing_verdicts_for_the_worst(
+    score: float, missing: int, tmp_path: Path
+) -> None:
+    results = [result(n, score, status="timeout" if n < missing else "ok") for n in range(100)]
+    report = build_report(write(tmp_path, results, full_manifest(planned=100)))
+    passed, side = (100 - missing, "lower") if score == 5 else (missing, "upper")
+    assert report.pass_rate.bound == one_sided_bound(passed, 100, side)
+    text = " ".join(FORMATS["text"](report).split())
+    were = "fails" if score == 5 else "passes"
+    assert f"Were the {missing} without a verdict {were}, items like these pass" in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "rule", "warned"),
+    [
+        ([5.0] * 18 + [4.0, 2.0], {}, True),
+        ([1.0] * 150 + [2.0] * 5 + [5.0] * 4, {}, True),
+        ([5.0] * 18 + [4.0, 2.0], {"min": 1.0, "max": 5.0}, False),
+        ([5.0] * 60 + [4.0, 3.0] * 20, {}, False),
+        ([1.0, 5.0] * 5 + [3.0] * 12, {}, False),
+    ],
+    ids=["ceiling", "floor", "known ends", "many others", "most in the middle"],
+)
+def test_a_mean_at_the_end_of_an_unknown_scale_is_said_not_to_hold(
+    scores: list[float], rule: dict[str, float], warned: bool, tmp_path: Path
+) -> None:
+    results = [result(n, score) for n, score in enumerate(scores)]
+    made = full_manifest(planned=len(scores), score=_RUBRIC | {"min": None, "max": None} | rule)
+    report = build_report(write(tmp_path, results, made))
+    assert any("is too narrow, and holds the truth in" in each for each in report.warnings) == (
+        warned
+    )
 
 
 _ANY_SCORE = st.one_of(

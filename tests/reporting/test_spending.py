@@ -12,10 +12,11 @@ from llm_batch.paper.document import Paragraph, Table
 from llm_batch.records import Usage
 from llm_batch.reporting import build_report
 from llm_batch.reporting.manifest import ListPrice
-from llm_batch.reporting.model import CostBreakdown
+from llm_batch.reporting.model import CostBreakdown, Range
 from llm_batch.reporting.sections.money import where_it_went
+from llm_batch.reporting.sentences import left_estimate
 from llm_batch.reporting.spending import list_cost
-from tests.reporting.made import attempt, call, journal, manifest, result, write
+from tests.reporting.made import attempt, call, full_manifest, journal, manifest, result, write
 
 PRICES = {
     "openai/my-model": {"input": 1.0, "output": 4.0, "cache_read": 0.5, "source": "config"},
@@ -137,3 +138,34 @@ def test_a_step_that_two_models_answered_is_listed_by_model(tmp_path: Path) -> N
 
 def test_results_without_any_call_have_no_breakdown(tmp_path: Path) -> None:
     assert build_report(write(tmp_path, [])).breakdown is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cost", "whole", "told"),
+    [
+        (12.0, 0.03, True, ""),
+        (15.004, 0.04, True, ""),
+        (15.9, 0.04, True, ""),
+        (159.0, 0.03, True, "it took 2 min 39 s (estimated 8.0 s to 15 s)."),
+        (12.0, 0.09, False, "it cost $0.090 (estimated $0.020 to $0.040)."),
+        (2.0, 0.001, True,
+         "it took 2.0 s (estimated 8.0 s to 15 s) and cost $0.0010 (estimated $0.020 to $0.040)."),
+        (2.0, 0.001, False, ""),
+        (None, None, True, ""),
+    ],
+    ids=["within", "reads the same", "a moment more", "too long", "too dear", "less",
+         "less so far", "unknown"],
+)  # fmt: skip
+def test_a_run_that_left_its_estimate_is_told(
+    seconds: float | None, cost: float | None, whole: bool, told: str
+) -> None:
+    found = left_estimate(seconds, Range(8, 11, 15), cost, Range(0.02, 0.025, 0.04), whole)
+    assert found == (f"The run left its estimate: {told}" if told else "")
+
+
+def test_the_report_warns_of_a_run_that_left_its_estimate(tmp_path: Path) -> None:
+    made = full_manifest(planned=2)
+    made["totals"]["seconds"] = 159.0
+    report = build_report(write(tmp_path, [result(0), result(1)], made))
+    (found,) = (warning for warning in report.warnings if "left its estimate" in warning)
+    assert "it took 2 min 39 s (estimated 8.0 s to 15 s) and cost $0.0040" in found

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Config, Model
+from llm_batch.engines import ENGINES, Kind, Supplies
+from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import (
     ConfigError,
     Incomplete,
@@ -842,6 +844,35 @@ def test_a_no_on_the_way_stops_the_run_and_the_same_command_goes_on(project: Pro
     assert (summary.status, summary.exit_code) == ("done", 0)
     assert len(project.model.requests) == 23
     assert summary.progress.spent == pytest.approx(24, rel=0.01)
+
+
+@pytest.mark.parametrize("answer", [True, False], ids=["yes", "no"])
+def test_nothing_waits_for_a_worker_while_the_question_stands(
+    project: Project, monkeypatch: pytest.MonkeyPatch, answer: bool
+) -> None:
+    engines: list[ThreadsEngine] = []
+
+    def engine(supplies: Supplies) -> ThreadsEngine:
+        engines.append(ThreadsEngine(supplies.fleet.call, supplies.config.limits.workers))
+        return engines[0]
+
+    answered = threading.Event()
+
+    def one_at_first(request: Request) -> Completion:
+        if request.item_id != project.model.requests[0].item_id:
+            assert answered.wait(60)
+        return Completion(reply_to(request), "scripted", "stop", Usage(2_000_000, 10))
+
+    def confirm(_: Overrun) -> bool:
+        assert engines[0].held >= 7 and engines[0].give_back() == []
+        answered.set()
+        return answer
+
+    monkeypatch.setitem(ENGINES, "threads", Kind("threads", "", engine))
+    project.answers = one_at_first
+    summary = project.run(project.config(workers=8), confirm_overrun=confirm)
+    assert summary.status == ("done" if answer else "overrun")
+    assert len(project.model.requests) == 24 if answer else len(project.model.requests) <= 9
 
 
 def test_a_run_that_is_on_its_way_above_its_estimate_is_asked_about_before_it_is_there(

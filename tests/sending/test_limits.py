@@ -336,12 +336,18 @@ def test_where_no_limit_is_known_refusals_bring_the_pace_that_was_admitted() -> 
     assert not limiter.is_open
 
 
-def test_an_assumed_limit_doubles_with_every_minutes_worth_that_is_not_refused() -> None:
+def test_an_assumed_limit_doubles_with_every_ten_seconds_worth_that_is_not_refused() -> None:
     clock = FakeClock()
     limiter = Limiter.with_default(clock)
-    for _ in range(int(DEFAULT_RPM) + 2):
+    for _ in range(int(DEFAULT_RPM / 6) + 2):
         answer(limiter)
     assert limiter.rpm == 2 * DEFAULT_RPM
+    for _ in range(int(2 * DEFAULT_RPM / 6)):
+        answer(limiter)
+    assert limiter.rpm == 2 * DEFAULT_RPM
+    answer(limiter)
+    answer(limiter)
+    assert limiter.rpm == 4 * DEFAULT_RPM
     assert limiter.is_default
 
 

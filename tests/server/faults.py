@@ -376,6 +376,11 @@ FAULTS: dict[str, Fault] = {
     "written_twice": Fault(
         "JSON in a JSON string", spoil=lambda body: json.dumps(body.decode()).encode(), usable=True
     ),
+    "deep": Fault(
+        "lists 200,000 deep in a field that nobody uses",
+        spoil=lambda body: body[:-1] + b',"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        usable=True,
+    ),
     "tail": Fault("something after the JSON", spoil=lambda body: body + b"\n\x00OK", usable=True),
     "content_parts": Fault(
         "content as parts, one of them a thought",

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
+from llm_batch.stats.agreement import (
+    BinaryTable,
+    agreement,
+    cohen_kappa,
+    rank_agreement,
+    sensitivity,
+    specificity,
+)
 from llm_batch.stats.interval import jeffreys, wilson
 
 tables = st.integers(2, 5).flatmap(
@@ -52,9 +59,6 @@ def test_kappa_agrees_with_scikit_learn_and_its_error_with_statsmodels(
         theirs = cohens_kappa(counts, wt=None if weights == "none" else weights)
     if kappa.standard_error:
         assert kappa.standard_error == pytest.approx(float(theirs.std_kappa), rel=1e-6, abs=1e-7)
-        if len(counts) > 2:
-            assert kappa.interval.low == pytest.approx(max(-1.0, float(theirs.kappa_low)), abs=1e-7)
-            assert kappa.interval.high == pytest.approx(min(1.0, float(theirs.kappa_upp)), abs=1e-7)
     else:
         assert float(theirs.var_kappa) == pytest.approx(0, abs=1e-9)
 
@@ -94,7 +98,7 @@ def test_perfect_agreement_of_a_few_items_claims_no_certainty() -> None:
     assert kappa.interval.low == pytest.approx(0.348, abs=1e-3)
     assert kappa.standard_error == 0
     three = cohen_kappa(((5, 0, 0), (0, 5, 0), (0, 0, 5))).interval
-    assert three.low is three.high is None
+    assert three.low == pytest.approx(0.6116, abs=1e-4) and three.high == 1
 
 
 def test_bounds_of_kappa_are_those_of_a_table_with_an_item_more_in_each_cell() -> None:
@@ -102,6 +106,22 @@ def test_bounds_of_kappa_are_those_of_a_table_with_an_item_more_in_each_cell() -
     error, middle = filled.standard_error or 0.0, filled.interval.value or 0.0
     assert found.interval.low == pytest.approx(middle - 1.95996 * error, abs=1e-4)
     assert found.interval.high == pytest.approx(middle + 1.95996 * error, abs=1e-4)
+
+
+@pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
+def test_bounds_of_more_classes_are_those_of_a_table_with_two_and_a_half_items_more(
+    weights: str,
+) -> None:
+    from scipy.stats import t
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    counts = ((8, 2, 0), (1, 9, 3), (0, 2, 5))
+    filled = [[count + 2.5 / 9 for count in row] for row in counts]
+    theirs = cohens_kappa(filled, wt=None if weights == "none" else weights)
+    found = cohen_kappa(counts, weights).interval  # type: ignore[arg-type]
+    half = t.ppf(0.975, 15) * theirs.std_kappa
+    assert found.low == pytest.approx(theirs.kappa - half, abs=1e-9)
+    assert found.high == pytest.approx(min(1.0, theirs.kappa + half), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +172,46 @@ def test_rates_of_a_judge_agree_with_scikit_learn(tp: int, fp: int, fn: int, tn:
 def test_negative_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         BinaryTable(both_yes=-1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ties", [True, False], ids=["ties", "no ties"])
+def test_rank_correlations_and_their_jackknife_agree_with_scipy(seed: int, ties: bool) -> None:
+    import numpy as np
+    from scipy import stats  # type: ignore[import-untyped]
+
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=40)
+    y = x + draw.normal(size=40)
+    if ties:
+        x, y = np.round(x), np.round(y)
+    found = rank_agreement(list(x), list(y))
+    for interval, by in ((found.spearman, stats.spearmanr), (found.kendall, stats.kendalltau)):
+        assert interval.value == pytest.approx(by(x, y)[0])
+        left = [math.atanh(by(np.delete(x, i), np.delete(y, i))[0]) for i in range(40)]
+        error = math.sqrt(39 * np.var(left))
+        half = stats.t.ppf(0.975, 38) * error
+        assert interval.low == pytest.approx(math.tanh(math.atanh(interval.value) - half))
+        assert interval.high == pytest.approx(math.tanh(math.atanh(interval.value) + half))
+
+
+@pytest.mark.parametrize(
+    ("labels", "judged", "value"),
+    [
+        ([3.0, 3.0, 3.0, 3.0, 3.0], [1.0, 2.0, 3.0, 4.0, 5.0], None),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 4.0, 6.0, 8.0, 9.0], 1.0),
+        ([1.0, 2.0, 3.0, 4.0, 5.0], [5.0, 4.0, 3.0, 2.0, 1.0], -1.0),
+        ([], [], None),
+        ([1.0], [1.0], None),
+        ([1.0, 2.0], [2.0, 1.0], -1.0),
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 2.0], [1.0, 2.0, 1.0, 2.0, 1.0, 2.0], 0.4472),
+    ],
+    ids=["one label", "same order", "opposite", "none", "one", "two", "one item apart"],
+)
+def test_ranks_that_say_little_have_no_bounds(
+    labels: list[float], judged: list[float], value: float | None
+) -> None:
+    found = rank_agreement(labels, judged)
+    for interval in (found.spearman, found.kendall):
+        assert interval.value == (value if value is None else pytest.approx(value, abs=1e-4))
+        assert interval.low is interval.high is None

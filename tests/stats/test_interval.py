@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from array import array
+from collections.abc import Callable
 from itertools import pairwise
 from math import inf, nan
 from statistics import mean, median, stdev
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from statsmodels.stats.weightstats import DescrStatsW  # type: ignore[import-unt
 from llm_batch.records import Interval
 from llm_batch.stats.interval import (
     ALL_SCORED,
+    WHATEVER_MISSING,
     clopper_pearson,
     jeffreys,
     mean_and_sd,
@@ -28,6 +31,7 @@ from llm_batch.stats.interval import (
     median_interval,
     missing_bounds,
     missing_interval,
+    missing_mean,
     one_sided_bound,
     quantile,
     quantile_interval,
@@ -547,3 +551,25 @@ def test_scores_at_the_ceiling_keep_a_width() -> None:
         for found in (own, held)
     ]
     assert covered[0] < 0.8 and covered[1] >= 0.95
+
+
+def _filled(values: list[float], missing: int, *ends: float) -> Callable[..., tuple[Any, Any]]:
+    return lambda level: tuple(mean_t([*values, *[end] * missing], level) for end in ends)
+
+
+def test_a_mean_with_scores_missing_is_bounded_at_both_ends_of_the_scale() -> None:
+    values = [5.0] * 60 + [4.0] * 20 + [3.0] * 10
+    found = missing_mean(4.5556, _filled(values, 10, 1.0, 5.0), n=90)
+    # The ends lie 0.4 apart, three standard errors: each bound is all but a one-sided one at 5 %.
+    low, high = (mean_t([*values, *[end] * 10], 0.90) for end in (1.0, 5.0))
+    assert (found.value, found.n, found.method) == (4.5556, 90, WHATEVER_MISSING)
+    assert found.low == pytest.approx(low.low, abs=0.003)
+    assert found.high == pytest.approx(high.high, abs=0.003)
+    assert found.low is not None and low.low is not None and found.low <= low.low
+
+
+def test_a_mean_with_nothing_missing_keeps_its_own_interval() -> None:
+    values = [5.0, 4.0, 2.0, 5.0, 1.0]
+    plain = mean_t(values)
+    found = missing_mean(plain.value or 0.0, _filled(values, 0, 1.0, 5.0), n=5)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))

@@ -28,7 +28,7 @@ from llm_batch.engines.batch.collect import (
 )
 from llm_batch.engines.batch.job_log import JobLog, JobMoney, stub_of
 from llm_batch.engines.batch.jobs import Ended, Jobs
-from llm_batch.engines.batch.vendors import check_vendors, connections_of
+from llm_batch.engines.batch.vendors import connections_of
 from llm_batch.engines.batch.waiting import ROOM, Late, Unfit, Waiting
 from llm_batch.engines.batch.watch import Watch
 from llm_batch.errors import (
@@ -55,7 +55,7 @@ class BatchEngine(Engine):
     Models without a batch API are called live, in threads, and after the deadline all are.
 
     Raises:
-        ConfigError: No model of the config has a batch API.
+        ConfigError: A model cannot be served as configured.
         OutputError: The journal of jobs cannot be read.
     """
 
@@ -66,7 +66,6 @@ class BatchEngine(Engine):
         self._stop = stop = supplies.stop
         self._say = say = supplies.say
         fleet = supplies.fleet
-        check_vendors(config)
         log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         params = config.chain().params

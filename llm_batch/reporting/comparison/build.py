@@ -22,7 +22,7 @@ from llm_batch.reporting.comparison.model import (
     Setting,
 )
 from llm_batch.reporting.comparison.pair import Rows, against, read_rows, shared_fields, spelt_alike
-from llm_batch.reporting.comparison.sentences import cautions, headline, next_steps
+from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.lines import UNREADABLE, too_deep
 from llm_batch.reporting.manifest import manifest_bytes
@@ -218,6 +218,7 @@ def compare_reports(
     comparison = replace(
         comparison,
         headline=headline(comparison),
+        paper=tuple(for_paper(comparison)),
         warnings=(
             *cautions(comparison, reports, [each.known for each in made], judges),
             *dict.fromkeys(notes),

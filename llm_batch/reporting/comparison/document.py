@@ -14,7 +14,7 @@ from llm_batch.reporting.comparison.sentences import (
     signed,
     signed_range,
 )
-from llm_batch.reporting.sections import Document, Paragraph, Section, Table
+from llm_batch.reporting.sections import FOR_PAPER, Document, Paragraph, Section, Table
 
 _CHANGES = 5
 _CATEGORIES = 20
@@ -41,6 +41,13 @@ def _origin(comparison: Comparison) -> Iterator[str]:
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:
+    for place, section in enumerate(_tables(comparison)):
+        yield section
+        if not place and comparison.paper:
+            yield Section(FOR_PAPER, tuple(Paragraph(each) for each in comparison.paper))
+
+
+def _tables(comparison: Comparison) -> Iterator[Section]:
     for each in comparison.against:
         yield _difference(comparison, each)
         if len(each.categories) > 1:

@@ -13,7 +13,7 @@ from llm_batch.reporting.comparison.model import (
     ScoreDifference,
 )
 from llm_batch.reporting.comparison.sentences import is_clustered, p_value
-from llm_batch.reporting.latex import bounds, escaped, figure, row
+from llm_batch.reporting.latex import bounds, escaped, figure, finding, row
 
 _CATEGORIES = 40
 
@@ -33,6 +33,7 @@ def format(compared: Compared) -> str:
             r"\end{table}",
             "",
         ]
+    lines += finding(*comparison.paper)
     lines.append(" ".join(_methods(compared)))
     return "\n".join(lines) + "\n"
 

@@ -207,6 +207,7 @@ class Comparison:
         runs: All of them, the baseline first.
         settings: What the manifests say differently.
         against: One for each run but the baseline, in the same order.
+        paper: What a paper can say of each difference, a sentence each.
         warnings: What to keep in mind.
         next_steps: What to do next.
     """
@@ -221,3 +222,4 @@ class Comparison:
     against: tuple[Against, ...]
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
+    paper: tuple[str, ...] = ()

@@ -96,6 +96,61 @@ def finding(comparison: Comparison, against: Against) -> str:
     return f"{run} and {base} have no scored items to compare"
 
 
+def for_paper(comparison: Comparison) -> Iterator[str]:
+    """What a paper can say of each difference, with its test; nothing where there is none."""
+    simulated = any(run.simulated for run in comparison.runs)
+    runs = {run.name: _named(run) for run in comparison.runs}
+    base, level = runs[comparison.baseline], words.level(comparison.level)
+    corrected = ", Holm-corrected" if len(comparison.against) > 1 else ""
+    for each in comparison.against:
+        rates, scores, run = each.rates, each.scores, runs[each.run]
+        if rates is not None and rates.difference.value is not None:
+            on = f"On the same {words.items(rates.n)}"
+            first, second = (words.percent(rate) for rate in (rates.run_rate, rates.baseline_rate))
+            if not rates.paired:
+                on = f"On different items, {words.count(rates.n)} in all"
+            value = f"{points(rates.difference.value)} points"
+            bounds = f"{level} CI {points_range(rates.difference)}, {_BOUNDS[_kind(rates)]}"
+            test, p = _TESTS[_kind(rates)], rates.p_adjusted
+            sentence = f"{on}, {run} passed {first} and {base} {second}"
+        elif scores is not None and scores.difference.value is not None:
+            value = signed(scores.difference.value)
+            bounds = f"{level} CI {signed_range(scores.difference)}, paired t"
+            test, p = "paired t test", scores.p_adjusted
+            sentence = (
+                f"On the same {words.items(scores.n)}, {run} had a mean score of "
+                f"{words.mean(scores.run_mean)} and {base} of {words.mean(scores.baseline_mean)}"
+            )
+        else:
+            continue
+        if f"CI {words.NONE}," in bounds:
+            bounds = "no interval can be given"
+        tested = f"; {test}, p = {p_value(p)}{corrected}" if p is not None else ""
+        told = f"{sentence}, a difference of {value} ({bounds}{tested})."
+        yield ("SIMULATED: " if simulated else "") + told.replace("p = <", "p <")
+
+
+_BOUNDS = {"pairs": "Tango", "clusters": "t over clusters", "apart": "Newcombe"}
+_TESTS = {
+    "pairs": "McNemar's mid-p test",
+    "clusters": "t test over clusters",
+    "apart": "chi-squared test with n - 1",
+}
+
+
+def _kind(rates: RateDifference) -> str:
+    """How a difference of rates is bounded and tested."""
+    if not rates.paired:
+        return "apart"
+    return "clusters" if is_clustered(rates) else "pairs"
+
+
+def _named(run: RunFigures) -> str:
+    """A run's name and its models."""
+    models = f" ({words.clean(run.models, 80)})" if run.models else ""
+    return f"{words.clean(run.name, 40)}{models}"
+
+
 def _why(found: RateDifference | ScoreDifference, bounds: str) -> str:
     """The bounds; p where these leave out 0, as they may after a correction for several tests."""
     low, high = found.difference.low, found.difference.high

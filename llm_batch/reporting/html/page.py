@@ -112,6 +112,15 @@ def _headline(report: Report) -> dict[str, Any]:
             "about": f"for {report.pass_rate.estimand}",
             "bar": None if rate.low is None else _bar(rate.low, rate.value, rate.high or 1.0),
         }
+    corrected = report.calibration.corrected_mean if report.calibration else None
+    if corrected is not None and corrected.value is not None:
+        return {
+            "figure": words.mean(corrected.value),
+            "what": "mean score, corrected by labels",
+            "bounds": _bounds(corrected, level, words.mean_range(corrected)),
+            "about": f"for {FUTURE}",
+            "bar": None,
+        }
     if mean.value is not None:
         return {
             "figure": words.mean(mean.value),
@@ -150,8 +159,11 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
     if mean.value is not None and report.pass_rate.rate.value is not None:
         facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
     rate = report.pass_rate.rate
-    if report.calibration is not None and report.calibration.corrected is not None:
+    check = report.calibration
+    if check is not None and check.corrected is not None:
         facts.append(("The judge alone", words.percent(rate.value), words.percent_range(rate)))
+    elif check is not None and check.corrected_mean is not None and rate.value is None:
+        facts.append(("The judge alone", words.mean(mean.value), words.mean_range(mean)))
     failed = items.read - items.ok
     facts.append(("Failed", f"{failed:,}", words.percent(failed / items.read if failed else 0.0)))
     if report.total.cost is not None and report.steps:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.model import Calibration, Drawn, Main, Reliability, ScoreTable
+from llm_batch.reporting.judging.model import (
+    Calibration,
+    Drawn,
+    Main,
+    Reliability,
+    ScoreCheck,
+    ScoreTable,
+)
 from llm_batch.reporting.judging.tally import JudgesTally, Labelled, LabelTally, Pair
 from llm_batch.stats.agreement import (
     BinaryTable,
@@ -16,6 +24,7 @@ from llm_batch.stats.agreement import (
     agreement,
     cohen_kappa,
     krippendorff_alpha,
+    rank_agreement,
     self_consistency,
     sensitivity,
     specificity,
@@ -24,6 +33,7 @@ from llm_batch.stats.calibrate import (
     Labelling,
     by_verdict,
     drawn_alike,
+    drawn_alike_by_score,
     label_plan,
     ppi_mean,
     ppi_rate,
@@ -31,7 +41,7 @@ from llm_batch.stats.calibrate import (
     worth_labelling,
     youden,
 )
-from llm_batch.stats.interval import mean_t, wilson
+from llm_batch.stats.interval import mean_t, wilson, with_width
 
 _MOST_VALUES = 20
 _MOST_ORDERED = 12
@@ -51,6 +61,7 @@ def calibration(
     scores: Sequence[float],
     level: float,
     clustered: bool = False,
+    scale: tuple[float | None, float | None] = (None, None),
 ) -> Calibration:
     """All figures about the judge.
 
@@ -60,6 +71,7 @@ def calibration(
         scores: What it gave every item of the run with a score.
         level: Two-sided confidence level.
         clustered: Whether items come in clusters; no correction here allows for that.
+        scale: The least and the greatest score there is, where known.
 
     Raises:
         ConfigError: No item has a label.
@@ -127,8 +139,9 @@ def calibration(
         clustered=clustered,
         main=main,
         corrected=chosen.get(main),
-        mean_uncorrected=mean_t(scores, level) if labels.scores and len(scores) else None,
-        mean_ppi=_mean(found.inside, scores, level) if labels.scores else None,
+        score_check=_score_check(found, noted == "random", scores, scale, level, clustered)
+        if labels.scores
+        else None,
         raters=reliability(labels.people, labels.ratings, level) if labels.people else None,
         plan=plan,
         worth=worth_labelling(plan),
@@ -244,11 +257,84 @@ def _scores(pairs: Sequence[Pair], level: float) -> ScoreTable | None:
     )
 
 
-def _mean(pairs: Sequence[Pair], scores: Sequence[float], level: float) -> Interval | None:
-    both = [(pair.label, pair.score) for pair in pairs if pair.score is not None]
-    if not both or len(both) > len(scores):
+def _score_check(
+    found: Labelled,
+    noted_random: bool,
+    scores: Sequence[float],
+    scale: tuple[float | None, float | None],
+    level: float,
+    clustered: bool,
+) -> ScoreCheck | None:
+    """Labels beside scores; ``None`` where no item has both."""
+    inside = [(pair.label, pair.score) for pair in found.inside if pair.score is not None]
+    both = inside + [(pair.label, pair.score) for pair in found.outside if pair.score is not None]
+    if not both or not len(scores):
         return None
-    return ppi_mean([y for y, _ in both], [f for _, f in both], scores, level).interval
+    labels, judged = [label for label, _ in both], [score for _, score in both]
+    ranks = rank_agreement(labels, judged, level)
+    own = [score for _, score in inside]
+    alike = drawn_alike_by_score(own, scores)
+    drawn: Drawn = "unknown"
+    if not inside:
+        drawn = "separate"
+    elif len(inside) >= len(scores):
+        drawn = "all"
+    elif noted_random and not found.labels.by_verdict and (alike is None or alike >= _CHOSEN_BELOW):
+        drawn = "random"
+    same = _same_scale(labels, scores, scale)
+    against = ""
+    if not same:
+        against = "labels and scores are not on one scale"
+    elif clustered:
+        against = "PPI++ takes items for themselves, and --cluster says that they are not"
+    elif found.labels.by_verdict:
+        against = "the labels were drawn within each verdict, and weights by verdict are for rates"
+    elif drawn == "separate":
+        against = "none of the labelled items is part of this run"
+    elif noted_random and drawn == "unknown":
+        against = "the labels are said to be a random subset of this run and are not"
+    elif drawn == "unknown":
+        against = "nothing says that the labelled items are a random subset of this run"
+    corrected = None
+    if not against and drawn == "all":
+        corrected = with_width(mean_t([label for label, _ in inside], level))
+    elif not against:
+        corrected = ppi_mean([label for label, _ in inside], own, scores, level).interval
+    bias = mean_t([score - label for label, score in both], level) if same else None
+    if bias is None or clustered:
+        bias = Interval(bias.value if bias else None, None, None, level, len(both), "t")
+    return ScoreCheck(
+        labelled=len(both),
+        drawn=drawn,
+        noted_random=noted_random,
+        alike=alike,
+        same_scale=same,
+        labels=(min(labels), max(labels)),
+        judged=(min(judged), max(judged)),
+        spearman=_unclustered(ranks.spearman, clustered),
+        kendall=_unclustered(ranks.kendall, clustered),
+        bias=with_width(bias),
+        uncorrected=with_width(mean_t(scores, level)),
+        corrected=corrected,
+        why_not=against,
+    )
+
+
+def _unclustered(interval: Interval, clustered: bool) -> Interval:
+    """The same without bounds where items come in clusters: these take items for themselves."""
+    return replace(interval, low=None, high=None) if clustered else interval
+
+
+def _same_scale(
+    labels: Sequence[float], scores: Sequence[float], scale: tuple[float | None, float | None]
+) -> bool:
+    """Whether labels lie where the judge's scores do, or on a scale not twice as wide."""
+    least, most = scale
+    low, high = min(scores), max(scores)
+    span = max(high - low, 1.0)
+    least = low - span if least is None else least
+    most = high + span if most is None else most
+    return least <= min(labels) and max(labels) <= most
 
 
 def _plan(table: BinaryTable, n: int, level: float) -> tuple[Labelling, ...]:

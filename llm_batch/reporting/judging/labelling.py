@@ -7,6 +7,7 @@ estimate of a report needs, wherever the person stops.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import heapq
 import io
@@ -16,17 +17,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from llm_batch.dataset.drawn import order_key
-from llm_batch.errors import ConfigError, OutputError
+from llm_batch.dataset.shape import kind_of_binary
+from llm_batch.dataset.source import Source
+from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean
 from llm_batch.record.files import replace, typed_path
 from llm_batch.reporting.csv import guarded, unguarded
 from llm_batch.reporting.items import ItemLine, decoded_item
-from llm_batch.reporting.judging.labels import BY_VERDICT, DRAWN_COLUMN, LABEL_COLUMNS, SKIP
+from llm_batch.reporting.judging.labels import (
+    BY_VERDICT,
+    DRAWN_COLUMN,
+    LABEL_COLUMNS,
+    SKIP,
+    no_label,
+    words_of_labels,
+)
 from llm_batch.reporting.lines import UNREADABLE, bounded_lines
 from llm_batch.reporting.manifest import read_manifest
 from llm_batch.reporting.reference import REFERENCE_NAMES
@@ -221,6 +231,40 @@ PASS, FAIL = "1", "0"
 _SEED = re.compile(r"-?[0-9]{1,40}")
 
 
+class _Dialect(NamedTuple):
+    """How a CSV is written: what stands between cells, its encoding, line end and first line."""
+
+    delimiter: str
+    encoding: str = "utf-8"
+    line_end: str = "\n"
+    first: str = ""
+
+    def written(self, lines: Sequence[Sequence[str]]) -> bytes:
+        """The file with these cells; in UTF-8 where its encoding lacks a character of them."""
+        text = io.StringIO(newline="")
+        text.write(self.first + self.line_end if self.first else "")
+        writer = csv.writer(text, delimiter=self.delimiter, lineterminator=self.line_end)
+        writer.writerows(lines)
+        try:
+            return text.getvalue().encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.getvalue().encode("utf-8-sig")
+
+
+def _plain(column: str) -> str:
+    """The name of a column, whatever capitals and blanks a program gave it."""
+    return column.strip().casefold()
+
+
+def _label(text: str) -> str | None:
+    """A label as it is written here; ``None`` for what is none."""
+    word = text.strip().casefold()
+    if word == SKIP:
+        return SKIP
+    score = None if no_label(word) else words_of_labels([word], decimal_comma=True).score(word)
+    return {1.0: PASS, 0.0: FAIL}.get(score) if score is not None else None
+
+
 class LabelFile:
     """The labels made so far; every change is on disk before the next item is shown.
 
@@ -234,6 +278,7 @@ class LabelFile:
     Attributes:
         seed: Of the order that its items were drawn in.
         by_verdict: Whether they are drawn within each verdict.
+        notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.
@@ -250,8 +295,14 @@ class LabelFile:
     ) -> None:
         self.path = path
         self.by_verdict = by_verdict
+        self.notes: tuple[str, ...] = ()
         self._now = now
         self._rows: dict[str, tuple[str, str]] = {}
+        self._more: dict[str, dict[str, str]] = {}
+        self._columns: tuple[str, ...] = LABEL_COLUMNS
+        if by_verdict:
+            self._columns += (DRAWN_COLUMN,)
+        self._dialect = _Dialect("\t" if path.suffix.lower() == ".tsv" else ",")
         self._bytes = self._on_disk()
         seeds = self._parse() if self._bytes is not None else set()
         if seeds and seed is not None and seeds != {str(seed)}:
@@ -295,32 +346,77 @@ class LabelFile:
 
     def _parse(self) -> set[str]:
         """Take the rows of the file over; returns the seeds they name."""
-        assert self._bytes is not None  # its caller asked
-        try:
-            rows = list(csv.reader(io.StringIO(self._bytes.decode("utf-8-sig"), newline="")))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise self._foreign() from error
-        if not rows:
+        if not self._bytes:
             return set()
-        header = tuple(rows[0])
-        noted = header[len(LABEL_COLUMNS) :]
-        if header[: len(LABEL_COLUMNS)] != LABEL_COLUMNS or noted not in ((), (DRAWN_COLUMN,)):
-            raise self._foreign()
-        if any(len(row) != len(header) or row[4:] not in ([], [BY_VERDICT]) for row in rows[1:]):
-            raise self._foreign()
-        self.by_verdict = bool(noted)
-        rows = [row[: len(LABEL_COLUMNS)] for row in rows]
-        if any(label not in (PASS, FAIL, SKIP) for _, label, *_ in rows[1:]):
-            raise self._foreign()
-        self._rows = {unguarded(item): (label, at) for item, label, at, _ in rows[1:]}
-        seeds = {seed for *_, seed in rows[1:]}
-        if len(seeds) > 1 or not all(map(_SEED.fullmatch, seeds)):
-            raise self._foreign()
+        if kind_of_binary(self._bytes) is not None:
+            raise OutputError(
+                f"{self.path} is a workbook, and llmb label writes CSV",
+                "save its sheet as CSV (in Excel: File, Save As, CSV UTF-8) and name that with "
+                "--output; llmb report --labels reads a workbook too",
+            )
+        try:
+            with Source("-", "csv", io.BytesIO(self._bytes), by_config=False) as source:
+                rows = [(number, fields) for number, fields, *_ in source.rows()]
+                self._take_dialect(source)
+        except DataError as error:
+            raise self._foreign(error.message) from error
+        for number, row in rows:
+            if isinstance(row, str):
+                raise self._foreign(f"line {number}: {row}")
+            self._take(number, {_plain(name): text for name, text in row.items()})
+        seeds = {row["seed"] for row in self._more.values()}
+        if len(seeds) > 1:
+            raise self._foreign("its labels are of several seeds")
+        self.by_verdict = any(_plain(name) == DRAWN_COLUMN for name in self._columns)
         return seeds
 
-    def _foreign(self) -> OutputError:
+    def _take_dialect(self, source: Source) -> None:
+        """Keep to how the file is written: Excel reads only its own dialect without questions."""
+        assert self._bytes is not None
+        shape = source.shape
+        if not shape.columns:
+            return
+        there = {_plain(name) for name in shape.columns}
+        if missing := [name for name in LABEL_COLUMNS if name not in there]:
+            raise self._foreign(f"it has no column {missing[0]}")
+        if shape.unnamed:
+            raise self._foreign("a column holds something and has no name")
+        if len(there - {""}) < sum(map(bool, shape.columns)):
+            raise self._foreign("two columns have one name")
+        self._columns = tuple(name for name in shape.columns if name)
+        self._dialect = _Dialect(
+            shape.delimiter,
+            "utf-8-sig" if self._bytes.startswith(codecs.BOM_UTF8) else shape.encoding,
+            "\r\n" if b"\r" in self._bytes else "\n",
+            f"sep={shape.delimiter}" if shape.lines_before else "",
+        )
+        told = (note.removeprefix("standard input is ") for note in source.notes)
+        self.notes = tuple(
+            f"{self.path} is {note}, and is written so" for note in told if note.startswith("read ")
+        )
+
+    def _take(self, number: int, values: dict[str, str]) -> None:
+        """Take over a row, and all columns that somebody added.
+
+        Raises:
+            OutputError: It is none that ``llmb label`` wrote, or not any more.
+        """
+        item, label = unguarded(values["id"]), _label(values["label"])
+        where = f"line {number}"
+        if label is None:
+            raise self._foreign(f"{where}: {clean(values['label'], 40)!r} is no label")
+        if not item or item in self._rows:
+            raise self._foreign(f"{where}: the id {clean(item, 60)!r} is empty or comes again")
+        if not _SEED.fullmatch(values["seed"].strip()):
+            raise self._foreign(f"{where}: {clean(values['seed'], 40)!r} is no seed")
+        if values.get(DRAWN_COLUMN, BY_VERDICT) != BY_VERDICT:
+            raise self._foreign(f"{where}: {clean(values[DRAWN_COLUMN], 40)!r} is no way to draw")
+        self._rows[item] = (label, values["labelled_at"])
+        self._more[item] = values | {"seed": values["seed"].strip()}
+
+    def _foreign(self, why: str) -> OutputError:
         return OutputError(
-            f"{self.path} is not a file that llmb label wrote, or was changed since",
+            f"{self.path} is not a file that llmb label wrote, or was changed since: {why}",
             "report on it with --labels, or write another file: --output other.csv",
         )
 
@@ -332,14 +428,12 @@ class LabelFile:
                 "it is now",
                 "run the same command again: it goes on from what the file holds",
             )
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        drawn = [BY_VERDICT] if self.by_verdict else []
-        writer.writerow([*LABEL_COLUMNS, *([DRAWN_COLUMN] if drawn else [])])
-        writer.writerows(
-            [guarded(item), label, at, self.seed, *drawn] for item, (label, at) in rows.items()
-        )
-        content = text.getvalue().encode()
+        lines: list[Sequence[str]] = [self._columns]
+        for item, (label, at) in rows.items():
+            own = {"id": guarded(item), "label": label, "labelled_at": at, "seed": str(self.seed)}
+            values = {DRAWN_COLUMN: BY_VERDICT, **self._more.get(item, {}), **own}
+            lines.append([values.get(_plain(name), "") for name in self._columns])
+        content = self._dialect.written(lines)
         try:
             replace(typed_path(self.path, "--output"), content)  # a link stays one
         except OSError as error:

@@ -110,7 +110,7 @@ def read_labels(source: LabelSource) -> Labels:
         OutputError: The file cannot be read.
         ConfigError: Its columns cannot be told, a label is none, or an item has two of them.
     """
-    read = ForeignRows(source.path, source.delimiter, source.encoding)
+    read = ForeignRows(source.path, source.delimiter, source.encoding, source.sheet)
     rows = read.rows
     name = clean(source.path, 80)
     if not rows:

@@ -35,6 +35,7 @@ class LabelSource:
         pass_words: Words that pass, where labels are words; all others then fail.
         delimiter: Between the cells of a CSV; found where empty.
         encoding: Of a text file, likewise.
+        sheet: Of a workbook, by its name or number; the first where empty.
     """
 
     path: str = ""
@@ -45,6 +46,7 @@ class LabelSource:
     pass_words: tuple[str, ...] = ()
     delimiter: str = ""
     encoding: str = ""
+    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,41 @@ class ScoreTable:
     counts: tuple[tuple[int, ...], ...]
     kappa_linear: Interval
     kappa_quadratic: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCheck:
+    """The judge's scores beside labels that are scores.
+
+    Attributes:
+        labelled: Items with a label and a score.
+        drawn: How they were chosen, by scores; never ``verdict``.
+        noted_random: Whether they are said to be a random subset of this run.
+        alike: p-value of "drawn without regard to the score"; ``None`` where there is no rest.
+        same_scale: Whether labels and scores may be on one scale.
+        labels: The least and the greatest label.
+        judged: The same of the judge's scores.
+        spearman: Rank correlation of both.
+        kendall: The same as tau-b.
+        bias: Mean of judge minus label; bounds by clusters where items come in some.
+        uncorrected: The judge's mean score over the run.
+        corrected: The mean score people would give; ``None`` where it cannot be told.
+        why_not: What stands against it, in a sentence; empty where there is one.
+    """
+
+    labelled: int
+    drawn: Drawn
+    noted_random: bool
+    alike: float | None
+    same_scale: bool
+    labels: tuple[float, float]
+    judged: tuple[float, float]
+    spearman: Interval
+    kendall: Interval
+    bias: Interval
+    uncorrected: Interval
+    corrected: Interval | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +166,7 @@ class Calibration:
         clustered: Whether items come in clusters, so that no corrected rate is told.
         main: Which of these to report.
         corrected: That one.
-        mean_uncorrected: The judge's mean score over the run, when labels are scores.
-        mean_ppi: The mean score people would give, likewise (PPI++).
+        score_check: Correlation, bias and the corrected mean, when labels are scores.
         raters: How far people agree, when several labelled.
         plan: What more labels would give, with the judge as it was found to be.
         worth: How many labels are worth it by that plan; 0 when it is not known.
@@ -172,11 +208,15 @@ class Calibration:
     clustered: bool
     main: Main
     corrected: Interval | None
-    mean_uncorrected: Interval | None
-    mean_ppi: Interval | None
+    score_check: ScoreCheck | None
     raters: Reliability | None
     plan: tuple[Labelling, ...]
     worth: int
+
+    @property
+    def corrected_mean(self) -> Interval | None:
+        """The mean score people would give, where it can be told."""
+        return self.score_check.corrected if self.score_check else None
 
     @property
     def sample_share(self) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llm_batch.paper import words
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.model import Calibration, Main, Reliability
+from llm_batch.reporting.judging.model import Calibration, Main, Reliability, ScoreCheck
 
 #: Fewer labels than this say little, whatever the interval looks like.
 FEW_LABELS = 50
@@ -82,6 +82,37 @@ def finding(check: Calibration) -> str:
     return f"{why}. Report {figure}{bounds}: {shift}."
 
 
+def mean_finding(check: ScoreCheck) -> str:
+    """Which mean score to report and why, or why none is corrected."""
+    corrected = check.corrected
+    if corrected is None or corrected.value is None:
+        return f"No corrected mean is told: {check.why_not or 'too few labels'}."
+    why = (
+        "Every item has a label, so the labels' own mean needs no correction"
+        if check.drawn == "all"
+        else "The labels are a random subset of this run, so PPI++ is legitimate for the mean too"
+    )
+    bounds = "no interval"
+    if corrected.low is not None:
+        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
+
+
+def mean_headline_part(check: Calibration) -> str:
+    """The corrected mean for the headline; empty when there is none."""
+    corrected, scores = check.corrected_mean, check.score_check
+    if corrected is None or corrected.value is None or scores is None:
+        return ""
+    bounds = "no interval"
+    if corrected.low is not None:
+        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    how = "the labels' own" if scores.drawn == "all" else "PPI++"
+    return (
+        f"Mean score {words.mean(corrected.value)} ({bounds}), corrected by "
+        f"{scores.labelled:,} labels ({how})"
+    )
+
+
 def headline_part(check: Calibration) -> str:
     """The corrected rate for the headline; empty when there is none."""
     corrected = check.corrected
@@ -117,6 +148,8 @@ def methods(check: Calibration) -> Iterator[str]:
             f"The judge was checked against people's labels of{at_random} "
             f"{words.items(check.labelled)}: {', '.join(rates)}."
         )
+    if check.score_check is not None and (told := _of_scores(check.score_check)):
+        yield told
     corrected = check.corrected
     if corrected is not None and corrected.value is not None and corrected.low is not None:
         how = {
@@ -133,9 +166,69 @@ def methods(check: Calibration) -> Iterator[str]:
         )
 
 
+def _of_scores(check: ScoreCheck) -> str:
+    """What a paper says of labels that are scores."""
+    told = [
+        f"{name} {words.number(found.value, 2)}"
+        + (
+            ""
+            if found.low is None or found.high is None
+            else f" [{words.number(found.low, 2)} to {words.number(found.high, 2)}]"
+        )
+        for name, found in (("Spearman's rho", check.spearman), ("Kendall's tau-b", check.kendall))
+        if found.value is not None
+    ]
+    if check.bias.value is not None:
+        told.append(
+            f"mean bias (judge minus label) {words.signed(check.bias.value)}"
+            + (f" [{words.mean_range(check.bias)}]" if check.bias.low is not None else "")
+        )
+    text = f"Against people's scores of {words.items(check.labelled)}: {', '.join(told)}."
+    corrected = check.corrected
+    if told and corrected is not None and corrected.value is not None:
+        how = "by labels of all items" if check.drawn == "all" else "by PPI++"
+        bounds = f" [{words.mean_range(corrected)}]" if corrected.low is not None else ""
+        text += f" Corrected {how}, the mean score is {words.mean(corrected.value)}{bounds}."
+    return text if told else ""
+
+
+def _cautions_of_scores(check: ScoreCheck) -> Iterator[str]:
+    if not check.same_scale:
+        (low, high), (least, most) = check.labels, check.judged
+        yield (
+            f"Labels reach from {words.number(low)} to {words.number(high)} and the judge's "
+            f"scores from {words.number(least)} to {words.number(most)}: not one scale, so no "
+            "bias and no corrected mean are told. Put labels on the judge's scale."
+        )
+    if check.noted_random and check.alike is not None and check.drawn == "unknown":
+        yield (
+            "The labels are said to be a random subset of this run, and the judge's scores of "
+            f"them are not spread as those of the others (rank-sum test, p {_p(check.alike)})."
+        )
+    bias = check.bias
+    if bias.low is not None and bias.high is not None and not bias.low <= 0 <= bias.high:
+        more = "higher" if (bias.value or 0) > 0 else "lower"
+        yield (
+            f"The judge scores {more} than people: by {words.mean(abs(bias.value or 0))} on "
+            "average."
+        )
+    if check.spearman.value is None:
+        yield (
+            "Labels or scores are all the same, so no correlation can be told: it says how far "
+            "both put items into one order."
+        )
+
+
 def cautions(check: Calibration) -> Iterator[str]:
     """What to keep in mind of the labels and the judge, most serious first."""
+    if check.score_check is not None:
+        yield from _cautions_of_scores(check.score_check)
     yield from _of_the_judge(check)
+    if not check.agreement.n and check.score_check is None and check.labelled:
+        yield (
+            "The labels are verdicts and nothing says which of the judge's scores pass, so the "
+            "two cannot be compared: set pass_at, or label with scores on the judge's scale."
+        )
     if check.drawn == "unknown":
         yield (
             f"Nothing says how the items labelled in {check.source} were chosen. If they are a "

@@ -16,7 +16,19 @@ from llm_batch.reporting.sections.judge import against_labels, against_reference
 from llm_batch.reporting.sections.money import pace, tokens_and_cost
 from llm_batch.reporting.sections.result import by_group, distribution, failures, result, time
 
-__all__ = ["Document", "Paragraph", "Section", "Table", "document", "origin", "sections"]
+#: The section with the sentence that a paper can take over.
+FOR_PAPER = "For the paper"
+
+__all__ = [
+    "FOR_PAPER",
+    "Document",
+    "Paragraph",
+    "Section",
+    "Table",
+    "document",
+    "origin",
+    "sections",
+]
 
 
 def document(report: Report) -> Document:
@@ -53,6 +65,8 @@ def origin(report: Report) -> tuple[str, ...]:
 def sections(report: Report) -> Iterator[Section]:
     """The sections that have something to say, in reading order."""
     yield result(report)
+    if report.paper:
+        yield Section(FOR_PAPER, (Paragraph(report.paper),))
     if report.scores.distribution:
         yield distribution(report.scores.distribution)
     if report.groups is not None:

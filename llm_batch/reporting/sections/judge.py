@@ -8,7 +8,7 @@ from llm_batch.paper import words
 from llm_batch.paper.document import Paragraph, Section, Table
 from llm_batch.records import Interval
 from llm_batch.reporting.judging import sentences
-from llm_batch.reporting.judging.model import Calibration, Reliability, ScoreTable
+from llm_batch.reporting.judging.model import Calibration, Reliability, ScoreCheck, ScoreTable
 from llm_batch.reporting.model import JudgeCheck
 from llm_batch.reporting.reference import CHECK_LIMIT
 from llm_batch.stats.calibrate import LABELS_ALONE
@@ -76,8 +76,9 @@ def against_labels(check: Calibration, level: float) -> Section:
         parts += [_square(check.scores), Paragraph(_weighted(check.scores))]
     if check.agreement.n and not check.clustered:
         parts += [_estimates(check, level)]
-    if check.mean_ppi is not None and not check.clustered and check.mean_uncorrected is not None:
-        parts += [_means(check.mean_uncorrected, check.mean_ppi, level)]
+    if check.score_check is not None:
+        parts += [_score_table(check.score_check, level)]
+        parts += [Paragraph(sentences.mean_finding(check.score_check))]
     found = sentences.finding(check)
     if found:
         parts.append(Paragraph(found))
@@ -163,14 +164,30 @@ def _estimates(check: Calibration, level: float) -> Table:
     return Table(header, (False, True, True, False), tuple(rows))
 
 
-def _means(raw: Interval, ppi: Interval, level: float) -> Table:
-    rows = (
-        ("Judge alone", words.mean(raw.value), words.mean_range(raw)),
-        ("PPI++", words.mean(ppi.value), words.mean_range(ppi)),
-    )
-    return Table(
-        ("Mean score", "value", f"{words.level(level)} interval"), (False, True, True), rows
-    )
+def _score_table(check: ScoreCheck, level: float) -> Table:
+    rows = [
+        ("Spearman's rho", words.number(check.spearman.value, 2), _bounds(check.spearman),
+         "same order, by ranks"),
+        ("Kendall's tau-b", words.number(check.kendall.value, 2), _bounds(check.kendall),
+         "same order, by pairs"),
+    ]  # fmt: skip
+    if check.bias.value is not None:
+        rows.append(("Mean bias", words.signed(check.bias.value), words.mean_range(check.bias),
+                     "judge minus label"))  # fmt: skip
+    rows.append(("Mean, judge alone", words.mean(check.uncorrected.value),
+                 words.mean_range(check.uncorrected), "the judge makes no errors"))  # fmt: skip
+    if check.corrected is not None:
+        how = "every item has a label" if check.drawn == "all" else "labels: random subset"
+        rows.append(("Mean, corrected", words.mean(check.corrected.value),
+                     words.mean_range(check.corrected), how))  # fmt: skip
+    header = ("Scores", "value", f"{words.level(level)} interval", "")
+    return Table(header, (False, True, True, False), tuple(rows))
+
+
+def _bounds(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "-"
+    return f"{words.number(interval.low, 2)} to {words.number(interval.high, 2)}"
 
 
 def _raters(check: Reliability, who: str) -> Iterator[Paragraph | Table]:

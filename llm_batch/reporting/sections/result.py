@@ -105,15 +105,15 @@ def _unweighted(report: Report) -> str:
 def _bound(report: Report) -> str:
     rate, bound = report.pass_rate, report.pass_rate.bound
     assert bound is not None
-    level = words.level(report.level)
-    if rate.passed:
-        return (
-            f"All {words.items(bound.n)} passed: items like these pass at a rate of at least "
-            f"{words.percent(bound.low, 2)} (exact, one-sided, {level})."
-        )
+    level, missing = words.level(report.level), bound.n - rate.rate.n
+    side, figure = ("least", bound.low) if rate.passed else ("most", bound.high)
+    found = f"{'All' if rate.passed else 'None of'} {words.items(rate.rate.n)} passed"
+    if missing:
+        were = "fails" if rate.passed else "passes"
+        found += f". Were the {missing:,} without a verdict {were}"
     return (
-        f"None of {words.items(bound.n)} passed: items like these pass at a rate of at most "
-        f"{words.percent(bound.high, 2)} (exact, one-sided, {level})."
+        f"{found}{',' if missing else ':'} items like these pass at a rate of at {side} "
+        f"{words.percent(figure, 2)} (exact, one-sided, {level})."
     )
 
 

@@ -2,19 +2,26 @@
 
 A reply may be paid for by the time it is read, so what can be read is: after a byte order mark or
 a gateway's comments, in another encoding, with half an emoji, NaN or a tail that does not belong
-to it, and as the events of a stream that nobody asked for.
+to it, and as the events of a stream that nobody asked for. What is nested without end is left out.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_batch.chain.endings import word_of
 
 _LONGEST_NUMBER = 400
+# What a reply means is said in its first few levels, and a reader has an end to its own.
+_DEEPEST = 200
+_BELOW = '"..."'
+# What lies between brackets, of which a string is one step, closed or not; and brackets, or the
+# end: without it a text that has none would be looked through anew from each of its places.
+_STEPS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[{]++|[\]}]++|\Z)', re.DOTALL)
 #: Why a stream ended that was cut: `llm_batch.chain.endings` takes it for a failure of the server.
 CUT_OFF = "aborted before its last event"
 
@@ -55,16 +62,53 @@ def _after_space(text: str, at: int) -> int:
 
 def _values(text: str) -> Iterator[Any]:
     """JSON values one after the other, up to the first thing that is none."""
-    at = 0
+    at, shallow = 0, False
     while at < len(text):
         try:
             value, at = _decoder.raw_decode(text, at)
         except RecursionError:
-            raise ValueError("it is nested too deeply") from None
+            if shallow:
+                raise ValueError("it is nested too deeply") from None
+            text, at, shallow = _without_depths(text[at:]), 0, True
+            continue
         except ValueError:
             return
         yield value
         at = _after_space(text, at)
+
+
+def within_depth(body: bytes) -> bytes:
+    """A reply for a reader that fails at what is nested without end, which is left out."""
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+        return body
+    try:
+        return _without_depths(body.decode("latin-1")).encode("latin-1")
+    except ValueError:
+        return body
+
+
+def _without_depths(text: str) -> str:
+    """A JSON text with a mark in the place of what lies below the deepest level that is read.
+
+    Raises:
+        ValueError: It ends down there.
+    """
+    kept: list[str] = []
+    depth = start = 0
+    for step in _STEPS.finditer(text):
+        brackets = step[1]
+        before, count = depth, len(brackets)
+        if brackets[:1] in ("[", "{"):
+            depth += count
+            if before <= _DEEPEST < depth:
+                kept += (text[start : step.start(1) + _DEEPEST - before], _BELOW)
+        else:
+            depth -= count
+            if depth <= _DEEPEST < before:
+                start = step.start(1) + before - _DEEPEST
+    if depth > _DEEPEST:
+        raise ValueError("it is nested too deeply")
+    return "".join((*kept, text[start:]))
 
 
 def _whole_number(digits: str) -> int | float:

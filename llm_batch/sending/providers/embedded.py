@@ -11,6 +11,7 @@ import importlib.util
 import os
 import secrets
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _CLOSED = {
 }
 _MOST_SLOTS = 4
 _CONTEXT_TOKENS = 4096
+_MEASURED_TOKENS = 24
 
 
 def find_gguf(name: str) -> Path:
@@ -71,6 +73,24 @@ def is_installed(name: str) -> bool:
     except ConfigError:
         return False
     return importlib.util.find_spec("xllamacpp") is not None
+
+
+@cache
+def measured_speed(name: str) -> tuple[float, float] | None:
+    """Seconds that a token of a prompt and one of an answer take here, by a short real call alone.
+
+    Only for the models that packages ship: a file that a config names may be large or a
+    stranger's, and an estimate loads nothing of that kind. ``None`` where it cannot be told.
+    """
+    if name not in BUNDLED or not is_installed(name):
+        return None
+    provider = EmbeddedProvider(name, 1)
+    try:
+        return provider.speed()
+    except Exception:  # whatever C++ threw: an estimate does without
+        return None
+    finally:
+        provider.close()
 
 
 def _cores() -> int:
@@ -109,6 +129,24 @@ class EmbeddedProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         return self._loaded().complete(request, timeout_seconds)
+
+    def speed(self) -> tuple[float, float]:
+        """Seconds of a token of a prompt and of one of an answer, as llama.cpp itself counts."""
+        self._loaded()
+        question = " ".join(f"{sheep} sheep jump over {sheep + 1} fences." for sheep in range(7))
+        reply = self._server.handle_chat_completions(
+            {
+                "messages": [{"role": "user", "content": f"Tell a long story. {question}"}],
+                "max_tokens": _MEASURED_TOKENS,
+                "temperature": 0,
+                "ignore_eos": True,
+            }
+        )
+        took = reply["timings"]
+        return (
+            took["prompt_ms"] / took["prompt_n"] / 1000,
+            took["predicted_ms"] / took["predicted_n"] / 1000,
+        )
 
     def close(self) -> None:
         with self._lock:

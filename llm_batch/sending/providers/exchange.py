@@ -24,6 +24,7 @@ import httpx
 from llm_batch.errors import ProviderError
 from llm_batch.records import Request
 from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
+from llm_batch.sending.providers.bodies import within_depth
 from llm_batch.sending.providers.endpoints import not_that_scheme, proxy_for
 from llm_batch.sending.providers.wire import (
     ENCODINGS,
@@ -207,14 +208,15 @@ def _handed_on(reply: httpx.Response) -> httpx.Response:
     """The reply as litellm gets it.
 
     Without the address a redirect names: some of its clients would follow it, with the key. And
-    without a long error: litellm takes seconds for one, and its kind is told from what came.
+    without a long error: litellm takes seconds for one, and its kind is told from what came. And
+    without depths that it would fail in.
     """
     headers = httpx.Headers(reply.headers)
     headers.pop("location", None)
-    content = reply.content
+    content = within_depth(reply.content)
     if not reply.is_success and len(content) > _LONGEST_ERROR:
         content = b"{}"
-        headers.pop("content-length", None)
+    headers.pop("content-length", None)
     return httpx.Response(reply.status_code, headers=headers, stream=httpx.ByteStream(content))
 
 

@@ -82,6 +82,13 @@ def not_a_number(lines: list[bytes]) -> None:
     lines[1] = lines[1].replace(b"{", b'{"time":NaN,"so":-Infinity,', 1)
 
 
+def deep_beside(lines: list[bytes]) -> None:
+    deep = b"[" * 5000 + b"]" * 5000
+    lines[1] = lines[1].replace(b'"usage":{', b'"usage":{"x":' + deep + b",", 1)
+    lines[2] = lines[2][:-1] + b',"x":' + deep + b"}"
+    assert deep in lines[1]
+
+
 def marks_and_returns(lines: list[bytes]) -> None:
     lines[:] = [b"\xef\xbb\xbf" + line + b"\r" for line in lines]
 
@@ -89,7 +96,7 @@ def marks_and_returns(lines: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "change",
     [half_an_emoji, other_types, no_number, no_status, body_as_text, not_a_number,
-     marks_and_returns],
+     marks_and_returns, deep_beside],
 )  # fmt: skip
 def test_a_line_that_can_be_read_is_read(
     tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]

@@ -13,6 +13,7 @@ from llm_batch.reporting.judging.labelling import FAIL, PASS, SKIP, LabelFile, S
 from llm_batch.reporting.judging.labels import read_labels
 from llm_batch.reporting.judging.model import LabelSource
 from tests.reporting.made import full_manifest, result, write
+from tests.workbooks import xlsx
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -215,3 +216,78 @@ def test_by_verdict_needs_both_verdicts(tmp_path: Path) -> None:
     path = write(tmp_path, [result(n, 5.0) for n in range(9)], full_manifest(planned=9))
     with pytest.raises(ConfigError, match="not both verdicts"):
         Subset(path, 42, 5, by_verdict=True)
+
+
+FIRST = b"id,label,labelled_at,seed\na,1,2026-11-24T12:00:00Z,7\n"
+
+
+@pytest.mark.parametrize(
+    ("saved", "note", "written"),
+    [
+        (FIRST.replace(b",", b";").replace(b"\n", b"\r\n"), "with a semicolon between cells",
+         b"id;label;labelled_at;seed\r\na;1;2026-11-24T12:00:00Z;7\r\nb;0;"),
+        (b"\xef\xbb\xbf" + FIRST, "", b"\xef\xbb\xbf" + FIRST + b"b,0,"),
+        (FIRST.replace(b",", b"\t").decode().encode("utf-16"),
+         "as utf-16, with a tab between cells",
+         (FIRST + b"b,0,").replace(b",", b"\t").decode().encode("utf-16")),
+        (b"sep=;\n" + FIRST.replace(b",", b";"), "with a semicolon between cells",
+         b"sep=;\n" + FIRST.replace(b",", b";") + b"b;0;"),
+        (FIRST.replace(b"id,label", b"ID,Label"), "", FIRST.replace(b"id,label", b"ID,Label")),
+        (b"seed,note,label,id,labelled_at\n7,sure,TRUE,a,2026\n", "",
+         b"seed,note,label,id,labelled_at\n7,sure,1,a,2026\n7,,0,b,"),
+        (b"id,label,labelled_at,seed,,\na,1,2026,7,,\n,,,,,\n", "",
+         b"id,label,labelled_at,seed\na,1,2026,7\nb,0,"),
+        (b"id;label;labelled_at;seed\ncaf\xe9;1;2026;7\n",
+         "as windows-1252, with a semicolon between cells",
+         b"id;label;labelled_at;seed\ncaf\xe9;1;2026;7\nb;0;"),
+        (b"id,label,labelled_at,seed\n", "", b"id,label,labelled_at,seed\nb,0,"),
+    ],
+    ids=["semicolons", "byte order mark", "UTF-16 with tabs", "sep", "capitals", "other order and "
+         "a column more", "empty cells", "Windows-1252", "no labels"],
+)  # fmt: skip
+def test_labels_that_excel_saved_again_go_on_as_they_are_written(
+    saved: bytes, note: str, written: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(saved)
+    file = _file(path)
+    read = f"{path} is read {note}, and is written so"
+    assert file.notes == ((read,) if note else ())
+    before = dict(file.labels)
+    file.add("b", FAIL)
+    assert path.read_bytes().startswith(written)
+    assert dict(_file(path).labels) == {**before, "b": FAIL}
+    assert read_labels(LabelSource(str(path))).by_id["b"] == 0.0
+
+
+def test_an_id_that_an_encoding_lacks_makes_the_file_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"id;label;labelled_at;seed\ncaf\xe9;1;2026;7\n")
+    _file(path).add("日本", PASS)
+    assert path.read_text("utf-8-sig").splitlines()[1:] == [
+        "café;1;2026;7", "日本;1;2026-11-24T12:00:00Z;7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"id,label,labelled_at,seed\na,,2026,7\n", "line 2: '' is no label"),
+        (b"id,label,labelled_at,seed\na,0.5,2026,7\n", "line 2: '0.5' is no label"),
+        (b"id,label,labelled_at,seed\na,1,2026,7\na,0,2026,7\n", "line 3: the id 'a' is empty or"),
+        (b"id,label,labelled_at,seed,\na,1,2026,7,why\n", "holds something and has no name"),
+        (b"id,label,labelled_at,seed,ID\na,1,2026,7,x\n", "two columns have one name"),
+        (b"id,label,seed\na,1,7\n", "no column labelled_at"),
+        (xlsx({"labels": [["id", "label"], ["a", 1]]}), "is a workbook, and llmb label writes CSV"),
+    ],
+    ids=["no label", "half a label", "an id twice", "nameless", "two names", "a column less",
+         "workbook"],
+)  # fmt: skip
+def test_a_file_that_would_lose_something_is_left_alone_and_it_is_said_what(
+    content: bytes, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match=why):
+        _file(path)
+    assert path.read_bytes() == content

@@ -77,6 +77,7 @@ NO_USAGE = ("usage_missing", "usage_huge", "usage_negative", "usage_strings")
 ODD_SHAPES = (
     *("half_emoji", "nan", "bom", "utf16", "tail", "content_parts", "content_strings"),
     *("content_object", "ending_list", "events", "lines", "written_twice"),
+    "deep",
 )
 #: Accounts that say more than the counts of tokens do.
 ODD_ACCOUNTS = ("thoughts_beside", "cost_reported")

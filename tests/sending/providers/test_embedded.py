@@ -15,8 +15,11 @@ from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, Rejected, Timeout, Unavailable
 from llm_batch.sending.providers import embedded, make_provider
 from llm_batch.sending.providers.base import Provider
-from llm_batch.sending.providers.embedded import BUNDLED, find_gguf, is_installed
+from llm_batch.sending.providers.embedded import BUNDLED, EmbeddedProvider, find_gguf, is_installed
 from tests.sending.providers.asking import ask
+
+#: As it is before tests take it out.
+MEASURED = embedded.measured_speed
 
 NAME = "smollm2-135m-instruct"
 
@@ -232,3 +235,15 @@ def test_once_closed_it_is_gone() -> None:
     with pytest.raises(Unavailable) as caught:
         provider.complete(ask(), 10)
     assert caught.value.kind == "unreachable"
+
+
+@pytest.mark.embedded
+def test_its_speed_is_measured_by_a_call_and_never_for_a_file_that_a_config_names(
+    tmp_path: Path,
+) -> None:
+    provider = EmbeddedProvider(NAME, 1)
+    reading, writing = provider.speed()
+    provider.close()
+    assert 0 < reading < 60 and 0 < writing < 60
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert MEASURED(str(tmp_path / "x.gguf")) is None

@@ -119,6 +119,13 @@ def test_a_vendor_without_schemas_is_asked_in_words(make: Make, server: Server) 
     assert "response_format" not in repr(server.log()[0]["body"])
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_answer_beside_what_has_no_floor_is_read(vendor: str, make: Make) -> None:
+    completion = make(vendor).complete(faulty("deep"), 30).completion
+    assert len(completion.text.split()) == 12 and completion.finish_reason == "stop"
+    assert completion.usage is not None or vendor == "bytez"  # which says nothing of tokens
+
+
 @pytest.mark.parametrize(
     "fault",
     [*ERRORS, *OPENAI_ERRORS, *WHOLE_ANSWERS, *ODD_ANSWERS, *OPENAI_ANSWERS, *NO_USAGE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Any
@@ -570,6 +571,70 @@ def test_json_without_a_floor_is_a_failed_call(deep: bytes) -> None:
     for sent in (deep, PLAIN[:-1] + b', "x": ' + deep):
         with pytest.raises(Unavailable, match="deep"):
             completion_from_reply(sent)
+
+
+FLOORS = {
+    "lists": b"[" * 200_000 + b"]" * 200_000,
+    "objects": b'{"a":' * 200_000 + b'"]"' + b"}" * 200_000,
+    "strings between": b'[{"\\"[":"{","a":' * 50_000 + b"1" + b"}]" * 50_000,
+    "again and again": b"[" + b",".join([b"[" * 400 + b"]" * 400] * 500) + b"]",
+    "a level too deep": b"[" * 201
+    + b"1"
+    + b"]" * 201
+    + b","
+    + b'"x":'
+    + b"[" * 2_000
+    + b"]" * 2_000,
+}
+
+
+@pytest.mark.parametrize("deep", FLOORS.values(), ids=FLOORS)
+@pytest.mark.parametrize("place", ["beside", "before", "usage", "message", "event"])
+def test_an_answer_beside_what_has_no_floor_is_read(deep: bytes, place: str) -> None:
+    choices = b'"choices": [{"message": {"content": "4 [\\"{"%s}, "finish_reason": "stop"}]'
+    sent = (
+        b'{"id": "r1", %s}'
+        % {
+            "beside": choices % b""
+            + b', "usage": {"prompt_tokens": 3, "completion_tokens": 1}, "x": '
+            + deep,
+            "before": b'"x": '
+            + deep
+            + b', "usage": {"prompt_tokens": 3, "completion_tokens": 1}, '
+            + choices % b"",
+            "usage": choices % b""
+            + b', "usage": {"prompt_tokens": 3, "completion_tokens": 1, "x": '
+            + deep
+            + b"}",
+            "message": choices % (b', "x": ' + deep)
+            + b', "usage": {"prompt_tokens": 3, "completion_tokens": 1}',
+            "event": choices % b""
+            + b', "usage": {"prompt_tokens": 3, "completion_tokens": 1}, "x": '
+            + deep,
+        }[place]
+    )
+    if place == "event":
+        sent = b"data: " + sent + b"\n\ndata: [DONE]\n\n"
+    made = completion_from_reply(sent)
+    assert (made.text, made.finish_reason, made.response_id) == ('4 ["{', "stop", "r1")
+    assert made.usage is not None and made.usage.input_tokens == 3
+
+
+@pytest.mark.parametrize("tail", [b" ", b"a", b'"', b'\\"', b"]", b"{", b'"\\'])
+def test_what_follows_the_depths_takes_time_in_step_with_its_length(tail: bytes) -> None:
+    sent = PLAIN[:-1] + b', "x": ' + FLOORS["lists"] + b"}" + tail * 2_000_000
+    began = time.process_time()
+    with contextlib.suppress(Unavailable):
+        assert completion_from_reply(sent).text
+    assert time.process_time() - began < 10
+
+
+def test_an_error_without_a_floor_beside_an_answer_is_an_error() -> None:
+    deep = b"[" * 9_000 + b"]" * 9_000
+    with pytest.raises(ProviderError, match="no such luck"):
+        completion_from_reply(
+            PLAIN[:-1] + b', "error": {"message": "no such luck", "x": ' + deep + b"}}"
+        )
 
 
 def event(content: str | None = None, **more: Any) -> bytes:
