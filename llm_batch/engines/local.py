@@ -19,12 +19,7 @@ Serve = Callable[[Request], Call]
 
 
 class ThreadsEngine(Engine):
-    """A pool of ``workers`` threads around one function.
-
-    Args:
-        serve: Turns a request into a call; runs in the workers.
-        workers: How many calls are made at once.
-    """
+    """A pool of ``workers`` threads around one function, which runs in them."""
 
     def __init__(self, serve: Serve, workers: int) -> None:
         self._serve = serve

@@ -30,11 +30,7 @@ _OF_THE_BODY = frozenset(
 
 
 class Http:
-    """Talks to the host of a model.
-
-    Args:
-        like: A live request to it: its address and its headers, the key among them.
-    """
+    """Talks to the host of a model, with the headers of a live request, the key among them."""
 
     def __init__(self, like: Prepared) -> None:
         self._origin = urlsplit(like.url)._replace(query="", fragment="", path="").geturl()
@@ -161,9 +157,6 @@ class Vendor(BatchApi):
 
     As it stands it is one whose requests go with the creation of a job, and whose jobs bear our
     own id.
-
-    Args:
-        like: A live request of the model.
     """
 
     names_jobs = True

@@ -126,11 +126,7 @@ def refuse_open_jobs(output: str, overwrite: bool) -> None:
 
 
 class JobLog:
-    """The file of jobs, open for appending. The lock of the journal of calls covers it too.
-
-    Args:
-        path: The file; made with the first job.
-        mode: What it may be used for then.
+    """The file of jobs, made with the first. The lock of the journal of calls covers it too.
 
     Attributes:
         open: Jobs that have been begun and not ended, by our id.
@@ -255,11 +251,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class JobMoney:
-    """Holds the worst case of requests in jobs that no item of this session has asked for yet.
-
-    Args:
-        budget: Where it is held.
-    """
+    """Holds the worst case of requests in jobs that no item of this session has asked for yet."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget

@@ -41,11 +41,7 @@ Made = TypeVar("Made")
 class Creator:
     """Brings the requests of jobs there, and creates them.
 
-    Args:
-        log: Where the ids of jobs are written down.
-        clock: Where time comes from.
-        attempts: At anything that may be tried again.
-        poll: Seconds; the first waits are no longer.
+    The first waits are no longer than ``poll`` seconds.
     """
 
     def __init__(self, log: JobLog, clock: Clock, attempts: int, poll: float) -> None:
@@ -129,14 +125,6 @@ class Ended:
 
 class Jobs:
     """Keeps the jobs of a run.
-
-    Args:
-        log: Where they are written down.
-        connections: By model.
-        config: How often to look and to try.
-        clock: Where time comes from.
-        params: The parameters of a step's requests.
-        say: Called with sentences a user should read.
 
     Attributes:
         watches: Jobs that have not ended, by our id.

@@ -94,9 +94,7 @@ def connect(model: str, settings: Model) -> Connection:
 def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connection]:
     """The models of a config that have a batch API, connected.
 
-    Args:
-        config: Its steps, and the settings of all models.
-        more: Models of jobs that are open, and that may be in no step any more.
+    ``more`` are those of jobs that are open, which may be in no step any more.
 
     Raises:
         ConfigError: One cannot be served as configured.
@@ -143,16 +141,10 @@ def pack(
     may_exceed: bool,
     stopped: Callable[[], bool],
 ) -> Pack:
-    """Take requests from the front of a queue.
+    """Take requests from the front of a queue, until the run has stopped.
 
-    Args:
-        waiting: The queue; what is taken is no longer in it.
-        connection: To their model.
-        priced: What they take.
-        most_requests: That a job may have.
-        room: Input tokens they may have together; ``None`` for no limit.
-        may_exceed: Whether the first may be longer than ``room``, since no wait would help.
-        stopped: Asked before each.
+    Together they may have ``room`` input tokens, ``None`` for no limit; the first may exceed that
+    where no wait would help.
     """
     made, size = Pack(), 0
     while waiting and len(made.requests) < most_requests and not stopped():

@@ -49,15 +49,7 @@ class Unfit:
 
 
 class Waiting:
-    """Requests that are in no job yet.
-
-    Args:
-        jobs: Where jobs are begun.
-        connections: By model.
-        priced: What requests take, by model.
-        config: How many requests a job may have.
-        stop: Asked before anything is begun.
-    """
+    """Requests that wait for a job of their model and step, and the submitting of such jobs."""
 
     def __init__(
         self,
@@ -152,14 +144,9 @@ class Waiting:
 
 
 class Late:
-    """A queue in front of the engine of threads.
+    """A queue in front of the engine of threads, where live prices hold.
 
-    Args:
-        config: Its workers and its deadline.
-        fleet: Serves live, within its limits.
-        budget: Where the difference to the price of a batch is held.
-        clock: Where time comes from.
-        log: The deadline counts from the first job of it that is open.
+    The deadline counts from the first job of the log that is open.
 
     Attributes:
         over: Whether the deadline is.
@@ -206,12 +193,7 @@ class Late:
                 model.batch = False
 
     def put(self, request: Request, *, at_batch_price: bool) -> None:
-        """Take a request to be sent live.
-
-        Args:
-            request: The request.
-            at_batch_price: Whether the money held for it is what it costs by batch.
-        """
+        """Take a request to be sent live; the money held for it may be what a batch costs."""
         self._queue.append(request)
         if at_batch_price and request.model in self._batched:
             self._cheap.add(request.key)

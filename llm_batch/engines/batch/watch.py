@@ -21,12 +21,7 @@ _PATIENCE = 48 * 3600.0
 
 
 class Watch:
-    """A job that is waited for.
-
-    Args:
-        job: Which.
-        now: Seconds of the clock; it is looked at for the first time then.
-        poll: Seconds between the first two looks.
+    """A job that is waited for, and looked at for the first time at once.
 
     Attributes:
         due: When to look next, in seconds of the clock.
@@ -116,10 +111,6 @@ _LARGER = 1.25
 class TokenQueue:
     """A limit that is known, or learned when it is met.
 
-    Args:
-        limit: What the config says; ``None`` when it says nothing.
-        poll: Seconds to wait after the first time it was met; more each time after that.
-
     Attributes:
         limit: Tokens; ``None`` while nobody knows.
         blocked_until: Nothing is submitted before, in seconds of the clock.
@@ -138,14 +129,7 @@ class TokenQueue:
         return None if self.limit is None else max(0, self.limit - waiting)
 
     def turned_away(self, error: ProviderError, own: int, waiting: int, now: float) -> None:
-        """A job was refused because too much is waiting.
-
-        Args:
-            error: The provider's words, which may name the limit.
-            own: Tokens of the job.
-            waiting: Tokens of our other jobs in the queue.
-            now: Seconds of the clock.
-        """
+        """A job of ``own`` tokens was refused, as so many of our other jobs are waiting."""
         total = own + waiting
         stated = stated_limit(error)
         if stated is not None:

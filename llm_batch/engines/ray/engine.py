@@ -29,12 +29,7 @@ _LEAST_CPU = 0.01
 
 
 class Room:
-    """Looks whether the actors find a place, and says so when they do not.
-
-    Args:
-        ray: Connected.
-        say: Called with sentences a user should read.
-    """
+    """Looks whether the actors find a place, and says so when they do not."""
 
     def __init__(self, ray: Any, say: Callable[[str], None]) -> None:
         self._ray = ray
