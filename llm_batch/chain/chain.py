@@ -38,6 +38,9 @@ _WHOLE_ITEM = "item"
 #: What templates have by themselves.
 _BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
 
+# Outcomes that are kept at most: more than the items that are open at once, as a rule.
+_REMEMBERED = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -72,6 +75,8 @@ class Chain:
         self.steps = tuple(steps)
         self.score = score
         self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
+        # By step and ids of what its calls brought, which stay theirs since the calls are kept.
+        self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
         names = [step.name for step in self.steps]
         for position, step in enumerate(self.steps):
             for later in names[position:]:
@@ -97,7 +102,7 @@ class Chain:
             own = [call for call in calls if call.request.step == step.name]
             if not own:
                 return self._request(step, item, outputs, calls)
-            outcome = _outcome(step, own)
+            outcome = self._outcome(step, own)
             if outcome.reask:
                 return _reask(own[-1], outcome, step, calls)
             if outcome.repeat:
@@ -132,7 +137,7 @@ class Chain:
                     raise ValueError(f"item {item.id!r} is not finished: {step.name} is to come")
                 break
             totals[step.name] = _totals(own)
-            outcome = _outcome(step, own)
+            outcome = self._outcome(step, own, last=True)
             if outcome.status != "ok":
                 if not problem:
                     status, error = outcome.status, f"{step.name}: {outcome.error}"
@@ -187,6 +192,16 @@ class Chain:
         """The parameters of every request of a step; none for a step that it does not have."""
         found = self._rendered.get(step)
         return found.params if found else {}
+
+    def _outcome(self, step: Step, own: Sequence[Call], *, last: bool = False) -> _Outcome:
+        """What the calls of a step came to; they are read once, up to the ``last`` look at them."""
+        key = (step.name, *(id(call.completion or call.failure) for call in own))
+        known = self._outcomes.pop(key, None) or (own, _outcome(step, own))
+        if not last:
+            if len(self._outcomes) >= _REMEMBERED:
+                self._outcomes.clear()
+            self._outcomes[key] = known
+        return known[1]
 
     def _request(
         self, step: Step, item: Item, outputs: Mapping[str, Any], calls: Sequence[Call]
@@ -341,9 +356,11 @@ def _next_sample(
     calls: Sequence[Call],
 ) -> Request:
     """A request after these calls: steps that send the same are each to answer for themselves."""
-    asked = (step.model, messages, params)
-    before = (call.request for call in calls)
-    same = sum((each.model, each.messages, each.params) == asked for each in before)
+    same = 0
+    if calls:
+        asked = (step.model, messages, params)
+        before = (call.request for call in calls)
+        same = sum((each.model, each.messages, each.params) == asked for each in before)
     return Request(item_id, step.name, step.model, messages, params, same)
 
 

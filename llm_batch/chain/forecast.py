@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -160,9 +161,15 @@ def _mark(step: str) -> str:
 def _marked(step: Step) -> Completion:
     """An answer that passes the step's checks and leaves its mark in later prompts."""
     if step.output is None:
-        return Completion(_mark(step.name), step.model, "stop", None)
+        return _said(_mark(step.name), step.model)
     fields = {name: _value(step.name, field) for name, field in step.output.items()}
-    return Completion(msgspec.json.encode(fields).decode(), step.model, "stop", None)
+    return _said(msgspec.json.encode(fields).decode(), step.model)
+
+
+@lru_cache(maxsize=64)
+def _said(text: str, model: str) -> Completion:
+    """The same object for every item: a chain reads it once."""
+    return Completion(text, model, "stop", None)
 
 
 def _value(step: str, field: OutputField) -> Any:

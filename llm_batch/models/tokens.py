@@ -67,10 +67,10 @@ class TokenCounter:
 
     def count(self, text: str) -> int:
         """Tokens of one text; markers such as ``<|endoftext|>`` in it are plain text."""
-        encode = _encoder(self.encoding)
+        count = _counter_of(self.encoding)
         if len(text) <= _CHUNK_CHARACTERS:
-            return len(encode(text))
-        return sum(len(encode(chunk)) for chunk in _chunks(text))
+            return count(text)
+        return sum(map(count, _chunks(text)))
 
     def count_messages(self, messages: Sequence[Message]) -> int:
         """Input tokens of a chat request: the texts, their frames and the start of the reply."""
@@ -128,8 +128,10 @@ _loading = Lock()
 
 
 @cache
-def _encoder(encoding: str) -> Callable[[str], list[int]]:
-    """tiktoken's encode function, with the encoding read from litellm's folder.
+def _counter_of(encoding: str) -> Callable[[str], int]:
+    """Counts what tiktoken makes of a text, with the encoding read from litellm's folder.
+
+    It remembers a few texts: a prompt is counted when its item is forecast, and to be sent.
 
     A ``TIKTOKEN_CACHE_DIR`` of the user's that holds the file is used instead. Only when neither
     has it does tiktoken download it.
@@ -148,7 +150,8 @@ def _encoder(encoding: str) -> Callable[[str], list[int]]:
         if bundled and (bundled / file).is_file() and not (own and Path(own, file).is_file()):
             os.environ["TIKTOKEN_CACHE_DIR"] = str(bundled)
         try:
-            return tiktoken.get_encoding(encoding).encode_ordinary
+            encode = tiktoken.get_encoding(encoding).encode_ordinary
+            return lru_cache(maxsize=16)(lambda text: len(encode(text)))
         except OSError as error:
             raise LlmbError(
                 f"the token table {encoding} is not in the litellm package and cannot be "

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_batch.chain import chain as chains
 from llm_batch.chain.chain import Chain, PromptError, ScoreRule, Step
 from llm_batch.chain.outputs import OutputField, instruction
 from llm_batch.errors import ConfigError
@@ -47,6 +48,34 @@ def one_step(**more: Any) -> Chain:
 
 
 # Requests
+
+
+def test_a_reply_is_read_once_however_often_its_item_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, read = chain(), list[str]()
+    monkeypatch.setattr(chains, "parse_object", lambda text, _: read.append(text) or {"score": 4})
+    calls = played(made, item(), "One.", "4")
+    for _ in range(3):
+        assert made.next_request(item(), calls) is None
+    assert made.result(item(), calls).status == "ok"
+    assert read == ["4"]
+
+
+def test_one_reply_to_two_steps_is_read_by_the_rules_of_each() -> None:
+    made = Chain([step("a", "x"), step("b", "{{ a }}", output=SCORE), step("c", "{{ b.score }}")])
+    calls = played(made, item(), '{"score": 4}')
+    again = made.next_request(item(), calls)
+    assert again is not None
+    calls.append(Call(again, (), completion=calls[0].completion))
+    assert prompts(made.next_request(item(), calls)) == [("user", "4")]
+
+
+def test_what_is_remembered_of_replies_does_not_grow_with_the_items() -> None:
+    made = chain()
+    for number in range(20):
+        made.result(item(number), played(made, item(number), "One.", '{"score": 4}'))
+    assert not made._outcomes
 
 
 def test_the_first_request_is_the_first_steps_prompt_over_the_items_fields() -> None:

@@ -87,6 +87,36 @@ def test_data_is_text_and_never_a_template(data: str) -> None:
     assert rendered("{{ tags[0] }}", {"tags": [data]}) == data
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ question }}",
+        "Q: {{question}}\n{%raw%}{{ raw }}{%endraw%}\n\n{{- n -}} \n{# a note #}{{ nothing }}.\n",
+        "{{ item }} {{ item.question }} {{ item['tags'] }} {{ meta.items }} {{ meta['author'] }}",
+        "{{ meta.keys }}{{ meta.__class__ }}",
+        "{{ missing }}",
+        "{{ item.missing }}",
+        "{{ tags.0 }}{{ tags['x'] }}",
+        "{{ question.upper }}",
+        "{{ range }}",
+        "{{ self }} {{ none }} {{ loop }}",
+        "{{ odd_value }}",
+    ],
+)
+def test_a_template_that_only_inserts_fields_gives_what_jinja_gives(source: str) -> None:
+    context = CONTEXT | {"none": "field", "self": "field", "loop": "field", "odd_value": object}
+
+    def outcome(template: Template) -> str:
+        try:
+            return template.render({"item": context, **context})
+        except PromptError as error:
+            return f"PromptError: {error}"
+
+    by_jinja = Template(source, "steps.a.prompt")
+    by_jinja._parts = None
+    assert outcome(Template(source, "steps.a.prompt")) == outcome(by_jinja)
+
+
 @given(st.text())
 def test_any_text_arrives_as_it_is(data: str) -> None:
     assert rendered("{{ question }}", {"question": data}) == data

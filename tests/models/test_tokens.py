@@ -28,10 +28,10 @@ def fresh() -> Iterator[None]:
     """No encoding loaded yet, neither here nor in tiktoken."""
     held = dict(registry.ENCODINGS)
     registry.ENCODINGS.clear()
-    tokens._encoder.cache_clear()
+    tokens._counter_of.cache_clear()
     yield
     registry.ENCODINGS.update(held)
-    tokens._encoder.cache_clear()
+    tokens._counter_of.cache_clear()
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ redirect is a reply like any other: following it would hand key and prompt to an
 
 from __future__ import annotations
 
-import http.client
-import io
 import os
 import re
 import socket
@@ -15,11 +13,10 @@ import ssl
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,7 +28,8 @@ from urllib3.exceptions import (
 )
 
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS, out_of_files, too_slow
+from llm_batch.sending.providers.base import out_of_files, too_slow
+from llm_batch.sending.providers.connection import Pool, Response, TlsPool, host_of
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
     not_that_scheme,
@@ -183,6 +181,7 @@ class Wire:
         self._shown = shown(base_url)
         self._answered = self._wrong_scheme = False
         self._manager, self._pool = _open_pool(base_url, connections)
+        self._host = {"Host": host_of(base_url)}
         # A proxy that is not tunnelled through wants the whole URL (RFC 9112, 3.2.2).
         by_proxy = self._pool.proxy is not None and parts.scheme == "http"
         self._before = f"http://{parts.netloc.rpartition('@')[2]}" if by_proxy else ""
@@ -218,7 +217,7 @@ class Wire:
                 method,
                 self._before + target,
                 body=body,
-                headers=headers,
+                headers={**self._host, **headers},
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -227,7 +226,7 @@ class Wire:
                 timeout=urllib3.Timeout(total=seconds, connect=seconds),
             )
             self._answered = True
-            return _received(response, most)
+            return _received(cast(Response, response), most)
         except (HTTPError, OSError) as error:
             took = time.monotonic() - started
             failure = not_received(error, self._shown, seconds, took)
@@ -242,18 +241,18 @@ class Wire:
         self._manager.clear()
 
 
-def _received(response: urllib3.BaseHTTPResponse, most: int) -> Received:
-    status, headers = response.status, response.headers
+def _received(response: Response, most: int) -> Received:
+    status, headers = response.status, response.fields
     answers = 200 <= status < 300
     if not answers:
         most = min(most, _MOST_OF_AN_ERROR)
-    chunks = iter(lambda: response.read(_CHUNK), b"")
+    chunks = response.pieces()
     try:
         return Received(
             status, headers, gathered(chunks, headers.get("content-encoding", ""), most)
         )
     except TooLarge as error:
-        response.close()
+        chunks.close()
         if answers:
             raise too_large(most, status) from None
         return Received(status, headers, error.start)
@@ -298,49 +297,6 @@ def _said(error: BaseException) -> str:
     while error.args and isinstance(error.args[-1], Exception):
         error = error.args[-1]
     return without_keys(re.sub(r"^_\w*Connection\(.*?\): ", "", str(error)))
-
-
-# urllib3's timeout starts anew with every read, so a reply that comes in drops has no end. Here
-# every read, of headers too, gets what is left of the time that the whole reply was given.
-
-
-class _Deadlined(io.RawIOBase):
-    """What a socket receives, until its timeout from now is over."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._raw: Any = sock.makefile("rb", buffering=0)
-        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _File:
-    """A socket whose file keeps the deadline; all that `http.client` asks of a socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Deadlined(self._sock))
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **more: Any) -> None:
-        super().__init__(_File(sock), *args, **more)  # type: ignore[arg-type]
 
 
 def other_scheme(url: str) -> Refused | None:
@@ -399,42 +355,6 @@ def _speaks_http(sock: socket.socket, host: str) -> bool:
     )
 
 
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-    def connect(self) -> None:
-        """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
-        whole: Any = self.timeout
-        self.timeout = min(whole, CONNECT_SECONDS)
-        try:
-            super().connect()
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"no connection in time ({error})") from error
-        except OSError as error:
-            if isinstance(error, ssl.SSLCertVerificationError):
-                raise
-            raise NewConnectionError(self, str(error)) from error
-        finally:
-            self.timeout = whole
-        self.sock.settimeout(whole)
-
-
-class _TlsConnection(_Connection, HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        if self.proxy is None:  # which would have to answer within these as well
-            sock.settimeout(min(self.timeout, HELLO_SECONDS))  # type: ignore[type-var]
-        return sock
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
 def _open_pool(
     base_url: str, connections: int
 ) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
@@ -456,7 +376,7 @@ def _open_pool(
             user = urllib3.util.parse_url(proxy).auth
             headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
             manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        manager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
         return manager, manager.connection_from_url(base_url)
     except (HTTPError, ValueError) as error:
         where = shown(base_url) + (f" by the proxy {shown(proxy)}" if proxy else "")

@@ -1,0 +1,241 @@
+"""One connection to a host and the reply that comes over it, in HTTP/1.1.
+
+urllib3 keeps the connections, opens them by a proxy and through TLS, and tells what went wrong.
+What it does for each request and reply anew costs four times the CPU of all else in a call, above
+all headers by way of the email package; so requests are written and replies begun here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import socket
+import ssl
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, cast
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    IncompleteRead,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
+
+_CHUNK = 1 << 16
+# Of one line, and lines of headers, as in `http.client`.
+_LONGEST_LINE = 1 << 16
+_MOST_LINES = 100
+_HAVE_BODY = ("POST", "PUT", "PATCH")
+_PORTS = {"http": 80, "https": 443}
+
+
+def host_of(url: str) -> str:
+    """What the header ``Host`` says of a URL; host names are in ASCII."""
+    parts = urllib3.util.parse_url(url)
+    host = re.sub(r"%[^\]]*", "", parts.host or "")
+    return host if parts.port in (None, _PORTS.get(parts.scheme or "")) else f"{host}:{parts.port}"
+
+
+class _Deadlined(io.RawIOBase):
+    """What a socket receives, until its timeout from now is over.
+
+    urllib3's timeout starts anew with every read, so a reply that comes in drops has no end. Here
+    every read, of headers too, gets what is left of the time that the whole reply was given.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+
+class _File:
+    """A socket whose file keeps the deadline; all that `http.client` asks of a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Deadlined(self._sock))
+
+
+class Response(http.client.HTTPResponse):
+    """A reply; names of its headers are in lower case, and those of one name are joined."""
+
+    # What urllib3 sets, and what it wants for its log.
+    _connection: HTTPConnection
+    _pool: urllib3.HTTPConnectionPool
+    version_string = "HTTP/1.1"
+    length_remaining = None
+
+    def __init__(self, sock: Any, *args: Any, **more: Any) -> None:
+        super().__init__(_File(sock), *args, **more)  # type: ignore[arg-type]
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Its headers."""
+        return cast("Mapping[str, str]", self.headers)
+
+    def begin(self) -> None:
+        """Read the head of the reply; interim ones before it are passed over."""
+        status = 100
+        while 100 <= status < 200 and status != 101:
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+            if not version.startswith(("HTTP/1.", "HTTP/0.9")):
+                raise http.client.UnknownProtocol(version)
+            fields = _fields_in(self.fp)
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = fields.get("content-length", "").partition(",")[0].strip()
+        self.length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+        if self.chunked:
+            self.length = None
+        elif status in (101, 204, 304) or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        self.will_close = self._check_close()  # type: ignore[attr-defined]
+        if not self.chunked and self.length is None:
+            self.will_close = True
+
+    def pieces(self) -> Generator[bytes]:
+        """The body as it comes; the connection is given back behind the last one.
+
+        Raises:
+            HTTPError: It ends too early, or too late.
+        """
+        had = 0
+        try:
+            while piece := self.read(_CHUNK):
+                had += len(piece)
+                yield piece
+            if self.length:
+                raise IncompleteRead(had, self.length)
+            if self.will_close:
+                self._connection.close()
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, TimeoutError):
+                raise ReadTimeoutError(self._pool, "", "Read timed out.") from error
+            if isinstance(error, ssl.SSLError):
+                raise SSLError(error) from error
+            if isinstance(error, http.client.HTTPException | OSError):
+                raise ProtocolError(f"Connection broken: {error!r}", error) from error
+            raise
+        finally:
+            self.close()
+            self._pool._put_conn(self._connection)
+
+
+def _fields_in(file: io.BufferedReader) -> dict[str, str]:
+    """The headers that come next; a line that is none is passed over."""
+    fields: dict[str, str] = {}
+    name = ""
+    for _ in range(_MOST_LINES):
+        line = file.readline(_LONGEST_LINE + 1)
+        if len(line) > _LONGEST_LINE:
+            raise http.client.LineTooLong("header line")
+        if line in (b"\r\n", b"\n", b""):
+            return fields
+        if line[0] in b" \t":  # goes on from the line before
+            said = line.decode("iso-8859-1").strip()
+            if name:
+                fields[name] = f"{fields[name]} {said}"
+            continue
+        name, colon, said = line.decode("iso-8859-1").partition(":")
+        name, said = name.strip().lower() if colon else "", said.strip()
+        if name:
+            fields[name] = f"{fields[name]}, {said}" if name in fields else said
+    raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
+
+
+class _Connection(HTTPConnection):
+    response_class = Response
+
+    def connect(self) -> None:
+        """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
+        whole: Any = self.timeout
+        self.timeout = min(whole, CONNECT_SECONDS)
+        try:
+            super().connect()
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no connection in time ({error})") from error
+        except OSError as error:
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise
+            raise NewConnectionError(self, str(error)) from error
+        finally:
+            self.timeout = whole
+        self.sock.settimeout(whole)
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], **_: Any
+    ) -> None:
+        """Send a request with these headers, ``Host`` among them, and its length."""
+        if self.sock is None:
+            self.connect()
+        else:
+            self.sock.settimeout(self.timeout)
+        self._method = method
+        lines = [f"{method} {url} HTTP/1.1", *map(": ".join, headers.items())]
+        if body is not None or method in _HAVE_BODY:
+            lines.append(f"Content-Length: {len(body or b'')}")
+        head = "\r\n".join(lines)
+        if head.count("\r") + head.count("\n") != 2 * (len(lines) - 1):
+            raise ValueError("a header has more than one line")
+        sent = f"{head}\r\n\r\n".encode("latin-1")
+        if body is not None and len(body) <= _CHUNK:
+            sent, body = sent + body, None
+        self.sock.sendall(sent)
+        if body is not None:
+            self.sock.sendall(body)
+
+    def getresponse(self) -> Any:
+        """The head of the reply; its body is still to come."""
+        self.sock.settimeout(self.timeout)
+        response = Response(self.sock, method=self._method)
+        try:
+            response.begin()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if self.proxy is None:  # which would have to answer within these as well
+            sock.settimeout(min(self.timeout, HELLO_SECONDS))  # type: ignore[type-var]
+        return sock
+
+
+class Pool(urllib3.HTTPConnectionPool):
+    """Connections to one host."""
+
+    ConnectionCls = _Connection  # type: ignore[assignment]
+
+
+class TlsPool(urllib3.HTTPSConnectionPool):
+    """The same through TLS."""
+
+    ConnectionCls = _TlsConnection  # type: ignore[assignment]

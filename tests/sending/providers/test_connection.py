@@ -1,0 +1,169 @@
+"""One connection: what is written of a request, and heads of replies as servers and others write
+them.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import pytest
+
+from llm_batch.errors import ProviderError
+from llm_batch.sending.providers.connection import host_of
+from llm_batch.sending.providers.wire import Received, Wire
+
+
+@contextmanager
+def _replying(*replies: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server of connections one after the other, each of which is answered so and closed."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    received: list[bytes] = []
+
+    def serve() -> None:
+        with suppress(OSError):  # the other side leaves
+            for reply in replies:
+                client, _ = listening.accept()
+                with client:
+                    received.append(_request_from(client))
+                    client.sendall(reply)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", received
+    finally:
+        listening.close()
+        thread.join(10)
+
+
+def _request_from(client: socket.socket) -> bytes:
+    heard = b""
+    while not heard.endswith((b"\r\n\r\n", b"{}")) and (part := client.recv(1 << 16)):
+        heard += part
+    return heard
+
+
+def _sent(reply: bytes, method: str = "POST", body: bytes | None = b"{}") -> Received:
+    with _replying(reply) as (url, _):
+        wire = Wire(url, 1)
+        try:
+            return wire.send(method, "/v1", {"Accept": "*/*"}, body, seconds=10)
+        finally:
+            wire.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "read"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", b"ab", b"ab"),
+        (b"HTTP/1.1 200\r\ncontent-length:2\r\n", b"abc", b"ab"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n", b"ab", b"ab"),
+        (b"HTTP/1.0 200 OK\r\n", b"ab", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n", b"ab", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n", b"ab", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n" % (b"9" * 5000), b"ab", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n", b"ab", b"ab"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n",
+            b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n",
+            b"ab",
+        ),
+        (b"HTTP/1.1 204 Nothing\r\nContent-Length: 2\r\n", b"", b""),
+        (
+            b"HTTP/1.1 200 OK\r\nno header\r\n: nor this\r\nX-A: 1\r\nContent-Length: 2\r\n",
+            b"ab",
+            b"ab",
+        ),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+            b"ab",
+            b"ab",
+        ),
+    ],
+)
+def test_a_reply_is_read_to_its_end_however_its_head_is_written(
+    head: bytes, body: bytes, read: bytes
+) -> None:
+    assert _sent(head + b"\r\n" + body).body == read
+
+
+def test_headers_have_names_in_lower_case_and_one_value_each() -> None:
+    reply = (
+        b"HTTP/1.1 200 OK\r\nX-A:  1 \r\nx-a: 2\r\nX-B: one\r\n  two\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert _sent(reply).headers == {"x-a": "1, 2", "x-b": "one two", "content-length": "0"}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"no http\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
+    ],
+)
+def test_a_reply_that_is_no_whole_one_is_an_error_and_the_next_is_read(reply: bytes) -> None:
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
+    # What was never answered is asked once whether it speaks TLS.
+    with _replying(good, reply, good) as (url, _):
+        wire = Wire(url, 1)
+        assert wire.send("GET", "/", {}, seconds=10).body == b"ab"
+        with pytest.raises(ProviderError, match="the connection broke"):
+            wire.send("POST", "/", {}, b"{}", seconds=10)
+        assert wire.send("GET", "/", {}, seconds=10).body == b"ab"
+        wire.close()
+
+
+def test_a_request_is_its_line_its_headers_its_length_and_its_body() -> None:
+    with _replying(*[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"] * 3) as (
+        url,
+        received,
+    ):
+        wire = Wire(url, 1)
+        wire.send("POST", "/v1?a=b", {"X-A": "é"}, b"{}", seconds=10)
+        wire.send("GET", "/v1", {}, seconds=10)
+        wire.send("POST", "/v1", {}, seconds=10)
+        wire.close()
+    host = f"Host: {url.removeprefix('http://')}".encode()
+    assert received == [
+        b"POST /v1?a=b HTTP/1.1\r\n" + host + b"\r\nX-A: \xe9\r\nContent-Length: 2\r\n\r\n{}",
+        b"GET /v1 HTTP/1.1\r\n" + host + b"\r\n\r\n",
+        b"POST /v1 HTTP/1.1\r\n" + host + b"\r\nContent-Length: 0\r\n\r\n",
+    ]
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-B: c", "a\nb", "a\rb"])
+def test_a_header_cannot_carry_another(value: str) -> None:
+    with (
+        _replying(b"") as (url, received),
+        pytest.raises(ValueError, match="more than one line"),
+        closing(Wire(url, 1)) as wire,
+    ):
+        wire.send("GET", "/", {"X-A": value}, seconds=10)
+    assert not any(received)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.example.com/v1", "api.example.com"),
+        ("https://API.example.com:443/v1", "api.example.com"),
+        ("http://localhost:8000/v1", "localhost:8000"),
+        ("http://user:secret@localhost:80", "localhost"),
+        ("http://[::1]:8000/v1", "[::1]:8000"),
+        ("https://bücher.example/v1", "xn--bcher-kva.example"),
+    ],
+)
+def test_the_host_is_named_as_it_is_looked_up(url: str, host: str) -> None:
+    assert host_of(url) == host
