@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from llm_batch.chain.config import Overrides, load_config
+from llm_batch.cli.run import dry_run_text
 from llm_batch.engines import ENGINES, Engine, Kind, Supplies
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import estimate
 from llm_batch.records import Call, Request
+from llm_batch.running.earlier import Earlier
 from tests.project import Project
 
 PACKAGE = Path(__file__).parents[2] / "llm_batch"
@@ -81,6 +83,16 @@ def test_what_a_row_says_is_what_is_done(project: Project, monkeypatch: pytest.M
         project.run(project.config(engine="threads"))
     assert asked == ["check dry=False", "results.jsonl overwrite=False"]
     assert not project.model.requests and not project.results.exists()
+
+
+def test_what_no_vendor_batches_is_refused_before_anything_is_set_aside(project: Project) -> None:
+    project.run()
+    config = project.config(engine="batch")
+    with pytest.raises(ConfigError, match="no model of this config has a batch API"):
+        project.run(config, earlier=Earlier(overwrite=True))
+    with pytest.raises(ConfigError, match="no model of this config has a batch API"):
+        dry_run_text(config)
+    assert len(project.lines()) == 12
 
 
 def test_one_call_at_a_time_takes_longer_than_many(project: Project) -> None:
