@@ -29,7 +29,7 @@ from llm_batch.record.manifest import (
 )
 from llm_batch.record.results import ResultsFile, is_edited
 from llm_batch.running.progress import RunSummary
-from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers.batching import goes_by_batch
 
 
 def new_manifest(
@@ -48,7 +48,7 @@ def new_manifest(
             batch_input_price=own.batch_input_price,
             batch_output_price=own.batch_output_price,
         )
-        if tariff is not None and config.run.engine == "batch" and batch_vendor(step.model, own):
+        if tariff is not None and goes_by_batch(step.model, config):
             tariff = tariff.at_batch()
         prices[step.model] = ListPrice.of(tariff.price if tariff else None)
     before = before or Manifest()
@@ -64,7 +64,7 @@ def new_manifest(
         ),
         sample=Sample(drawn.size, config.sample.seed, config.sample.stratify),
         prices=prices,
-        engine=config.run.engine,
+        engine=config.engine.name,
         limits=record["limits"],
         estimate=estimate_record(estimate),
         totals=Totals(RUNNING, seconds=before.totals.seconds or 0.0),

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.chain import Chain
-from llm_batch.engines import Serve
-from llm_batch.engines.local import SerialEngine, ThreadsEngine
+from llm_batch.engines.local import SerialEngine, Serve, ThreadsEngine
 from llm_batch.records import Call, Item, Request, Result
 from llm_batch.running.play import _REFUSALS, UNFINISHED, OpenGate, Tick, play
 from llm_batch.sending.clock import Cancelled
