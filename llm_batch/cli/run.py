@@ -397,7 +397,7 @@ def _stop_on_signals(stop: Stop, engine: str = "") -> None:
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:
-    from llm_batch.running.play import UNUSABLE
+    from llm_batch.errors import ENDINGS, status_of
 
     state = summary.progress
     ok = state.statuses["ok"]
@@ -424,21 +424,16 @@ def _conclude(summary: RunSummary, say: Any) -> None:
     if state.simulated:
         say("answers came from a fake/ model: these results are simulated")
     if summary.status != "done":
-        words = {
-            "budget": "stopped at the budget",
-            "interrupted": "interrupted",
-            "refused": "the provider refused the run",
-            "circuit": "stopped because too much failed",
-            "overrun": "stopped, since nobody agreed to more",
-            "enough": "stopped early",
-        }[summary.status]
-        say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
+        ending = ENDINGS[summary.status]
+        why = f": {summary.message}" if summary.message else ""
+        say(f"{ending.words}{why}", style="yellow")
         say("nothing that was paid for is lost; the same command goes on from here")
-        if summary.status == "overrun":
-            say("add --yes to agree to what it costs, or --budget USD to cap it")
+        if ending.hint:
+            say(ending.hint)
     elif failed:
-        if set(failed) - UNUSABLE:
+        unusable = {kind for kind in failed if status_of(kind).of == "answer"}
+        if failed.keys() - unusable:
             say("the same command tries the failed calls again")
-        if set(failed) & UNUSABLE:
+        if unusable:
             say("answers that cannot be used are kept; --retry-failed asks for them again")
     say(f"next: llmb report {summary.path}")

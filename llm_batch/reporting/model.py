@@ -228,7 +228,7 @@ class Run:
     Attributes:
         id: The run's id.
         created_at: When it was first started, ISO 8601, UTC.
-        status: ``done``, ``running``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        status: One of `llm_batch.errors.ENDINGS`.
         engine: What moved the requests.
         models: By step name, in the order of the chain.
         judge: Name of the step the score comes from; empty without one.
