@@ -407,13 +407,9 @@ def _conclude(summary: RunSummary, say: Any) -> None:
     say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
         f"{state.seconds:,.1f} s{spent}")  # fmt: skip
     if state.expected is not None and summary.status == "done" and not state.reused:
-        from llm_batch.reporting.model import Range
         from llm_batch.reporting.sentences import left_estimate
 
-        seconds, cost = (
-            Range(each.low or 0.0, each.value or 0.0, each.high or 0.0) if each else None
-            for each in state.expected
-        )
+        seconds, cost = state.expected
         if left := left_estimate(
             state.seconds, seconds, state.spent if state.priced else None, cost, whole=True
         ):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.judging.model import Calibration, Reliability
+from llm_batch.stats.agreement import BinaryTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,6 +510,13 @@ class JudgeCheck:
     specificity: Interval
     kappa: Interval
     kappa_standard_error: float | None
+
+    @property
+    def table(self) -> BinaryTable:
+        """Match and judge beside each other."""
+        return BinaryTable(
+            self.found_passed, self.absent_passed, self.found_failed, self.absent_failed
+        )
 
 
 @dataclass(frozen=True, slots=True)

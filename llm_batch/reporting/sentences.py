@@ -95,9 +95,9 @@ def _bounds(report: Report, interval: Interval, percent: bool) -> str:
 
 def left_estimate(
     seconds: float | None,
-    expected_seconds: Range | None,
+    expected_seconds: Interval | Range | None,
     cost: float | None,
-    expected_cost: Range | None,
+    expected_cost: Interval | Range | None,
     whole: bool,
 ) -> str:
     """By what a run left the ranges of its estimate; empty where it did not.
@@ -114,7 +114,7 @@ def left_estimate(
         ("took", seconds, expected_seconds, words.duration, 1.0),  # less nobody waits for
         ("cost", cost, expected_cost, words.usd, 0.0),
     ):
-        if value is None or expected is None:
+        if value is None or expected is None or expected.low is None or expected.high is None:
             continue
         # What reads the same as a bound has not left it.
         least, most = shown(expected.low), shown(expected.high)
