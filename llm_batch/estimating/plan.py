@@ -47,7 +47,7 @@ class Plan:
     @property
     def workers(self) -> int:
         """Calls at once."""
-        return 1 if self.config.run.engine == "serial" else self.config.limits.workers
+        return self.config.engine.workers(self.config)
 
     @property
     def is_measured(self) -> bool:
