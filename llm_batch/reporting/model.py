@@ -275,7 +275,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusCount:
     """Items of one status: ``ok`` or a kind of failure, with the first of them as an example."""
 
     kind: str
@@ -556,7 +556,7 @@ class Report:
     level: float
     run: Run
     items: Items
-    statuses: tuple[Status, ...]
+    statuses: tuple[StatusCount, ...]
     pass_rate: PassRate
     scores: Scores
     groups: Groups | None
