@@ -162,8 +162,7 @@ class Failure:
     """Why a call has no completion.
 
     Attributes:
-        kind: One word: ``rate_limited``, ``timeout``, ``unavailable``, ``rejected``,
-            ``too_long``, ``filtered``, ``refused``, ``budget``, ``cancelled``.
+        kind: One of `llm_batch.errors.STATUSES`.
         message: The provider's words, shortened, without keys.
         status_code: The HTTP status, when there was one.
     """
@@ -278,9 +277,7 @@ class Result:
 
     Attributes:
         item: The item.
-        status: ``ok``, or the kind of failure: ``unparsed``, ``truncated``, ``filtered``,
-            ``empty``, ``reasoning``, ``tool_call``, ``incomplete``, ``prompt``, ``oversized``
-            (an answer too long to be sent on) or a `Failure` kind.
+        status: One of `llm_batch.errors.STATUSES`; ``ok`` when the chain came to its end.
         outputs: By step name: the text, or the checked object of a step with an output schema.
         score: ``None`` when no score is configured or the item failed before it.
         passed: Whether the score reaches ``pass_at``; ``None`` without either.

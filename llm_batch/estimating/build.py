@@ -9,7 +9,7 @@ from datetime import date
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.chain.flags import Overrides, expanded, with_flags
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, status_of
 from llm_batch.estimating.assemble import assembled
 from llm_batch.estimating.assumptions import Answer, answer_of, assumed_inputs
 from llm_batch.estimating.claims import Ask, Claim, check, check_clusters
@@ -229,10 +229,6 @@ def _with_savings(load: Load, facts: Mapping[str, StepFacts], prefixes: Mapping[
     return saving
 
 
-#: Items that a run does not play again: their answers came, usable or not.
-_KEPT = ("ok", "unparsed", "truncated", "empty", "reasoning", "tool_call", "incomplete")
-
-
 def estimate(
     config: Config,
     n: int | None = None,
@@ -356,7 +352,9 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
     return replace(
         measured,
         models=manifest.models,
-        finished=sum(measured.statuses.get(kind, 0) for kind in _KEPT) if same else 0,
+        finished=sum(n for kind, n in measured.statuses.items() if status_of(kind).kept)
+        if same
+        else 0,
         dataset=manifest.dataset.sha256 or "",
         notes=tuple(notes),
     )

@@ -33,7 +33,7 @@ from llm_batch.reporting.model import (
     Report,
     Run,
     Spending,
-    Status,
+    StatusCount,
 )
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.reference import REFERENCE_NAMES
@@ -133,9 +133,9 @@ def _items(manifest: Manifest, counted: Counted, population: int | None) -> Item
     )
 
 
-def _statuses(tally: Tally) -> tuple[Status, ...]:
+def _statuses(tally: Tally) -> tuple[StatusCount, ...]:
     ordered = sorted(tally.statuses.items(), key=lambda kind: (kind[0] != "ok", -kind[1], kind[0]))
-    return tuple(Status(kind, n, *tally.examples.get(kind, ("", ""))) for kind, n in ordered)
+    return tuple(StatusCount(kind, n, *tally.examples.get(kind, ("", ""))) for kind, n in ordered)
 
 
 def _spending(name: str, tally: StepTally, estimate: Figures | None, level: float) -> Spending:

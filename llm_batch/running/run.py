@@ -14,10 +14,9 @@ from llm_batch.chain.config import Config
 from llm_batch.dataset import Drawn, draw
 from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.errors import (
+    ENDINGS,
     EXIT_INCOMPLETE,
-    EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_REFUSED,
     ConfigError,
     DataError,
     Incomplete,
@@ -64,15 +63,6 @@ _ESTIMATE_ITEMS = 100
 _CHECKPOINT_SECONDS = 30.0
 # The limits in force are looked at this often: at every event that took a tenth of a run's time.
 _PACE_SECONDS = 0.1
-
-_EXIT_CODES = {
-    "refused": EXIT_REFUSED,
-    "interrupted": EXIT_INTERRUPTED,
-    "budget": EXIT_INCOMPLETE,
-    "circuit": EXIT_INCOMPLETE,
-    "overrun": EXIT_INCOMPLETE,
-    "enough": EXIT_OK,
-}
 
 
 def run(
@@ -433,7 +423,8 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
         assert budget is not None  # nothing else leaves items out without a word
         status = "budget"
         message = f"the budget of ${budget:,.6g} has no room for the worst case of what comes next"
-    code = _EXIT_CODES.get(status, EXIT_OK)
+    status = status or "done"
+    code = ENDINGS.get(status, ENDINGS["interrupted"]).exit_code
     if code == EXIT_OK and state.done > state.statuses["ok"]:
         code = EXIT_INCOMPLETE
-    return RunSummary(results.path, status or "done", message, state, code)
+    return RunSummary(results.path, status, message, state, code)

@@ -262,7 +262,8 @@ def test_what_failed_was_not_left_out_by_chance(
         ("interrupted", "was interrupted"),
         ("running", "still going, or was killed"),
         ("refused", "provider refused"),
-        ("circuit", "too many calls failed"),
+        ("circuit", "too much failed"),
+        ("overrun", "left its estimate"),
         ("done", "is not complete"),
     ],
 )
