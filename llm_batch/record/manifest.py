@@ -10,9 +10,10 @@ import errno
 import platform
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from hashlib import blake2b
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -323,6 +324,26 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         return self.score.field.partition(".")[0] if self.score else ""
 
     @property
+    def scale(self) -> tuple[float, float] | None:
+        """The least and the greatest score there can be; ``None`` where nothing says so.
+
+        What stands under ``[score]`` wins, then its labels, then the field of the step's output.
+        """
+        if (rule := self.score) is None:
+            return None
+        if rule.min is not None and rule.max is not None:
+            return rule.min, rule.max
+        if isinstance(rule.labels, dict) and rule.labels:
+            return _ends(rule.labels.values())
+        name, _, member = rule.field.partition(".")
+        outputs = (step.output for step in self.steps if step.name == name)
+        field = (next(outputs, None) or {}).get(member)
+        kind = field.get("type") if isinstance(field, dict) else field
+        if kind == "boolean":
+            return 0.0, 1.0
+        return _ends((field.get("min"), field.get("max"))) if isinstance(field, dict) else None
+
+    @property
     def answer_step(self) -> str:
         """The last step before the judge whose output is text; empty without one."""
         names = [step.name for step in self.steps]
@@ -387,3 +408,10 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
 def _sum(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
+
+
+def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
+    """The least and the greatest of some numbers; ``None`` where one is none."""
+    if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
+        return None
+    return float(min(numbers)), float(max(numbers))

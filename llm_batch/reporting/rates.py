@@ -195,10 +195,10 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
 
 def _scale(manifest: Manifest, ordered: Sequence[float]) -> tuple[float, float] | None:
     """The ends of the scores' scale, where they are known and all scores lie between them."""
-    rule = manifest.score
-    if rule is None or rule.min is None or rule.max is None or not ordered:
+    scale = manifest.scale
+    if scale is None or not ordered:
         return None
-    return (rule.min, rule.max) if rule.min <= ordered[0] and ordered[-1] <= rule.max else None
+    return scale if scale[0] <= ordered[0] and ordered[-1] <= scale[1] else None
 
 
 @dataclass(frozen=True, slots=True)

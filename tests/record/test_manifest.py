@@ -331,3 +331,24 @@ def test_a_newer_schema_is_named_whatever_else_has_changed(tmp_path: Path) -> No
         Manifest.read(path)
     with pytest.raises(OutputError, match="newer version"):
         Manifest.beside(tmp_path / "results.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("score", "output", "scale"),
+    [
+        ({"min": 0, "max": 9}, {"type": "integer", "min": 1, "max": 5}, (0, 9)),
+        ({}, {"type": "integer", "min": 1, "max": 5}, (1, 5)),
+        ({}, "boolean", (0, 1)),
+        ({}, {"type": "boolean"}, (0, 1)),
+        ({"labels": {"right": 1, "half": 0.5, "wrong": -1}}, {"type": "string"}, (-1, 1)),
+        ({}, {"type": "integer", "min": 1}, None),
+        ({}, "integer", None),
+        ({"labels": {"right": "one"}}, None, None),
+    ],
+)
+def test_the_ends_of_the_scale_are_found_wherever_the_user_wrote_them(
+    score: dict[str, Any], output: Any, scale: tuple[float, float] | None
+) -> None:
+    step = {"name": "judge", "output": output and {"grade": output}}
+    rule = {"field": "judge.grade", **score}
+    assert Manifest.of({"config": {"steps": [step], "score": rule}}).scale == scale
