@@ -3,71 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from math import floor
 
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.assumptions import thinking_of
-from llm_batch.estimating.cautions import Situation, cautions
-from llm_batch.estimating.claims import Ask, Needed, needed_for
+from llm_batch.estimating.cautions import cautions
+from llm_batch.estimating.claims import WORST_RATE, Needed, needed_for, proof
 from llm_batch.estimating.counting import TooLong
-from llm_batch.estimating.load import StepFacts
-from llm_batch.estimating.model import Estimate, Option, StepEstimate
-from llm_batch.estimating.pace import pace_of, seconds_of
-from llm_batch.estimating.plan import Plan, alternatives, options_of, quoted
-from llm_batch.estimating.sentences import assumptions
-from llm_batch.estimating.serving import kept_tokens
-from llm_batch.estimating.span import (
-    NOTHING,
-    Span,
+from llm_batch.estimating.facts import StepFacts, kept_tokens
+from llm_batch.estimating.load import (
     StepLoad,
     batch_cost_of,
     cached_cost_of,
     cost_of,
     priced_cost_of,
-    total,
+    scaled,
 )
-from llm_batch.estimating.spread import Strata, shared
+from llm_batch.estimating.model import (
+    Alternative,
+    Estimate,
+    Option,
+    Purchase,
+    StepEstimate,
+    risk_of,
+)
+from llm_batch.estimating.pace import pace_of, seconds_of
+from llm_batch.estimating.plan import Ask, Plan
+from llm_batch.estimating.scores import Strata, shared
+from llm_batch.estimating.sentences import assumptions
+from llm_batch.estimating.span import NOTHING, Span, total
 from llm_batch.models.tokens import counter
+from llm_batch.records import Interval
+from llm_batch.stats.sizes import SampleSize, may_miss, sample_size
 
-_NOTHING_ELSE = Ask()
+#: Items of the pilot that is compared.
+PILOT = 20
+#: Sizes that are compared besides what the claim needs.
+_COMPARED = (500, 1000)
+#: How sure one may be that what is not rarer than ``may_miss`` shows.
+_SEEN_LEVEL = 0.95
 
 
-def assembled(
-    plan: Plan, today: date | None, ask: Ask = _NOTHING_ELSE, others: Sequence[Plan] = ()
-) -> Estimate:
-    """Everything that is shown of a plan.
-
-    Args:
-        plan: The plan.
-        today: The day it is by default.
-        ask: The claim, and what is known for it.
-        others: The same items with other models.
-    """
-    interval = plan.interval
+def assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
+    """Everything that is shown of a plan, and of the same items with other models."""
+    interval, ask = plan.interval, plan.ask
     load, counted, measured = plan.remaining, plan.counted, plan.measured
-    pace = pace_of(load, plan.servings, plan.workers)
-    calls = total(_calls_of(plan, step) for step in load)
+    pace = pace_of(load, plan.workers)
+    calls = total(_calls_of(step) for step in load)
     cost, batch, cached = cost_of(load), batch_cost_of(load), cached_cost_of(load)
-    claim, today = ask.claim, today or date.today()
-    needed = needed_for(claim, plan.population, ask.clusters)
-    options = tuple(options_of(plan, needed))
+    needed = needed_for(ask.claim, plan.population, ask.clusters)
+    options = tuple(_options(plan, needed))
     planned = next(option for option in options if option.n == plan.n)
-    situation = Situation(
-        config=plan.config,
-        facts=plan.facts,
-        servings=plan.servings,
-        n=plan.n,
-        population=plan.population,
-        workers=plan.workers,
-        load=load,
-        pace=pace,
-        needed=needed,
-        options=options,
-        counted=counted,
-        measured=measured,
-        today=today,
-        prompts=ask.prompts,
-    )
     return Estimate(
         n=plan.n,
         population=plan.population,
@@ -81,32 +67,34 @@ def assembled(
         calls=interval(calls.whole()),
         input_tokens=interval(total(step.input_tokens for step in load).whole()),
         output_tokens=interval(total(step.output_tokens for step in load).whole()),
-        cost=None if cost is None else interval(cost),
-        batch_cost=None if batch is None else interval(batch),
-        cached_cost=None if cached is None else interval(cached),
+        cost=_known(plan, cost),
+        batch_cost=_known(plan, batch),
+        cached_cost=_known(plan, cached),
         priced_cost=interval(priced_cost_of(load)),
         seconds=interval(pace.seconds),
         steps=tuple(_step_estimate(plan, step) for step in load),
         workers=plan.workers,
         requests_per_minute=pace.requests_per_minute,
         bound_by=_bound_by(pace.bound_by, pace.by_limit, cost, batch),
-        advice=quoted(needed),
+        advice=_quoted(needed),
         needed=needed,
         claim_notes=tuple(_claim_notes(needed, planned, ask)),
         strata=_strata(needed, ask),
         options=options,
         verdict=size_words.verdict(needed, options),
-        alternatives=tuple(alternatives((plan, *others), needed, plan.config.limits.budget, today)),
+        alternatives=tuple(_alternative(each, needed) for each in (plan, *others)),
         budget=plan.config.limits.budget,
-        assumptions=tuple(
-            assumptions(plan.config, plan.facts, plan.servings, plan.n, counted, measured)
-        ),
-        warnings=tuple(cautions(situation)),
+        assumptions=tuple(assumptions(plan)),
+        warnings=tuple(cautions(plan, pace, needed, options)),
     )
 
 
-def _calls_of(plan: Plan, step: StepLoad) -> Span:
-    attempts = plan.facts[step.step.name].attempts
+def _known(plan: Plan, cost: Span | None) -> Interval | None:
+    return None if cost is None else plan.interval(cost)
+
+
+def _calls_of(step: StepLoad) -> Span:
+    attempts = step.fact.attempts
     return attempts.times(step.calls / attempts.value) if attempts.value else NOTHING
 
 
@@ -120,22 +108,22 @@ def _bound_by(sentence: str, by_limit: bool, cost: Span | None, batch: Span | No
 
 
 def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
-    name, model = load.step.name, load.step.model
-    fact, serving, counted = plan.facts[name], plan.servings[model], plan.counted
+    fact, counted = load.fact, plan.counted
+    name, model, serving = fact.name, fact.model, fact.serving
     measure, tariff, interval = fact.measure, fact.tariff, plan.interval
     prefix = counted.prefixes.get(name) if counted else None
     too_long = counted.too_long.get(name, TooLong()) if counted else TooLong()
     return StepEstimate(
         step=name,
         model=model,
-        calls=interval(_calls_of(plan, load).whole()),
+        calls=interval(_calls_of(load).whole()),
         input_tokens=interval(load.input_tokens.whole()),
         output_tokens=interval(load.output_tokens.whole()),
-        reasoning_tokens=interval(_reasoning(fact, load).whole()),
-        cost=None if load.cost is None else interval(load.cost),
-        batch_cost=None if load.batch is None else interval(load.batch),
+        reasoning_tokens=interval(_reasoning(load).whole()),
+        cost=_known(plan, load.cost),
+        batch_cost=_known(plan, load.batch),
         cache_saves=None if load.saved is None else load.saved.value,
-        seconds_per_call=interval(seconds_of(load, serving)),
+        seconds_per_call=interval(seconds_of(load)),
         price=tariff.price_of(_mean_input(load)) if tariff else None,
         price_page=_page(fact),
         deprecated_from=_deprecated_from(fact),
@@ -171,7 +159,8 @@ def _deprecated_from(fact: StepFacts) -> str | None:
     return ends.isoformat() if ends is not None else None
 
 
-def _reasoning(fact: StepFacts, load: StepLoad) -> Span:
+def _reasoning(load: StepLoad) -> Span:
+    fact = load.fact
     if not fact.answer.thinks or not load.output_tokens.value:
         return NOTHING
     items = load.output_tokens.value / fact.answer.tokens.value
@@ -196,3 +185,111 @@ def _strata(needed: Needed, ask: Ask) -> Strata | None:
     if ask.scored is not None:
         seen = ask.scored.by(ask.stratify, passes=needed.claim.is_of_rates, strata=True)
     return shared(ask.stratify, ask.strata, needed.take, seen, needed.claim.level)
+
+
+def _alternative(plan: Plan, needed: Needed) -> Alternative:
+    """What a plan comes to from its first call on, and what the budget would buy."""
+    load, budget = plan.whole, plan.config.limits.budget
+    costs = {"live": cost_of(load), "batch": batch_cost_of(load), "cached": cached_cost_of(load)}
+    return Alternative(
+        models={step.name: step.model for step in plan.config.steps},
+        cost=_known(plan, costs["live"]),
+        batch_cost=_known(plan, costs["batch"]),
+        cached_cost=_known(plan, costs["cached"]),
+        priced_cost=plan.interval(priced_cost_of(load)),
+        seconds=plan.interval(pace_of(load, plan.workers).seconds),
+        buys=tuple(
+            _purchase(way, cost, plan, needed, budget)
+            for way, cost in costs.items()
+            if budget is not None and cost is not None
+        ),
+        notes=tuple(_notes(plan)),
+    )
+
+
+def _purchase(way: str, cost: Span, plan: Plan, needed: Needed, budget: float) -> Purchase:
+    expected, least = (_items(budget, amount, plan) for amount in (cost.value, cost.high))
+    return Purchase(
+        way=way,
+        items=expected,
+        at_least=least,
+        all_items=plan.population is not None and expected >= plan.population,
+        proves=proof(needed, expected) if expected else None,
+        proves_at_least=proof(needed, least) if least else None,
+    )
+
+
+def _items(budget: float, cost: float, plan: Plan) -> int:
+    """How many items a budget pays for, when ``plan.n`` of them cost so much."""
+    most = plan.population if plan.population is not None else plan.n
+    if not cost:
+        return most
+    return min(most, floor(budget * plan.n / cost + 1e-9))
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    for serving in plan.servings:
+        if serving.problem:
+            yield f"{serving.model} cannot be run yet: {serving.problem}"
+        ends = serving.info.deprecation_date if serving.info else None
+        if ends is not None and ends <= plan.today:
+            yield f"{serving.model} is past its deprecation date, {ends.isoformat()}"
+    unpriced = {fact.model: None for fact in plan.facts.values() if fact.tariff is None}
+    for model in unpriced:
+        yield f"the price of {model} is not known"
+
+
+def _options(plan: Plan, needed: Needed) -> Iterator[Option]:
+    """Yield the sizes worth comparing, fewest first, each from the first item on."""
+    for size, label in sorted(_labels(plan, needed).items()):
+        load = scaled(plan.whole, size / plan.n)
+        spent = _known(plan, cost_of(load))
+        seconds = plan.interval(pace_of(load, plan.workers).seconds)
+        yield Option(
+            n=size,
+            label=label,
+            margin=proof(needed, size),
+            may_miss=may_miss(size, _SEEN_LEVEL, plan.population),
+            calls=round(sum(step.calls for step in load)),
+            cost=spent,
+            seconds=seconds,
+            risk=risk_of(spent, seconds),
+        )
+
+
+def _quoted(needed: Needed) -> SampleSize:
+    """The figures people quote for a rate; for another claim those of a rate at its level."""
+    claim, population = needed.claim, needed.population
+    if needed.kind != "rate":
+        return sample_size(level=claim.level, population=population)
+    return SampleSize(
+        n0=needed.n0,
+        n_classic=needed.n_classic,
+        n_min=needed.n_min,
+        n_fpc=needed.n if needed.n is not None and population is not None else population,
+        level=claim.level,
+        margin=claim.margin or 0.0,
+        population=population,
+        rate=WORST_RATE if claim.rate is None else claim.rate,
+    )
+
+
+def _labels(plan: Plan, needed: Needed) -> dict[int, str]:
+    population = plan.population
+    labels = {PILOT: "pilot"} | dict.fromkeys(_COMPARED, "")
+    if needed.kind == "rate" and needed.design_effect * needed.judge_factor == 1:
+        labels[needed.n_classic] = "textbook"
+    if population is not None:
+        whole = population // needed.groups or 1
+        labels = {size: label for size, label in labels.items() if size < whole}
+        labels[whole] = "all" if needed.groups == 1 else "half"
+    if needed.n is not None:
+        _also(labels, needed.n, "claim")
+    _also(labels, needed.take, "")
+    if plan.n != population or needed.groups > 1:
+        _also(labels, plan.n, "this plan")
+    return labels
+
+
+def _also(labels: dict[int, str], size: int, label: str) -> None:
+    labels[size] = "; ".join(filter(None, (labels.get(size, ""), label)))

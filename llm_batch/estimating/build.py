@@ -13,23 +13,14 @@ from llm_batch.chain.config import Config, Model
 from llm_batch.chain.flags import Overrides, expanded, with_flags
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.assemble import assembled
-from llm_batch.estimating.assumptions import Answer, answer_of, assumed_inputs
-from llm_batch.estimating.claims import Ask, Claim, check, check_clusters
-from llm_batch.estimating.clusters import clusters_by
-from llm_batch.estimating.counting import SAMPLED, Answered, Recount, count_items, prefixes_of
+from llm_batch.estimating.claims import Claim, check, check_clusters
+from llm_batch.estimating.counting import SAMPLED, Answered, Recount, count_items
 from llm_batch.estimating.evidence import Measured, read_measured
-from llm_batch.estimating.load import StepFacts, item_cost, measures_of
+from llm_batch.estimating.facts import facts_of
+from llm_batch.estimating.load import with_savings
 from llm_batch.estimating.model import Estimate
-from llm_batch.estimating.plan import Plan
-from llm_batch.estimating.serving import (
-    Serving,
-    kept_tokens,
-    saved_per_call,
-    servings_of,
-    tariff_of_step,
-)
-from llm_batch.estimating.span import Load, Span, StepLoad, exactly, scaled
-from llm_batch.estimating.spread import Scored
+from llm_batch.estimating.plan import Ask, Plan, plan_of_nothing
+from llm_batch.estimating.scores import Scored, clusters_by
 from llm_batch.record.manifest import config_record, read_manifest, run_paths
 from llm_batch.records import Item
 from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
@@ -62,20 +53,11 @@ def estimate_from_nothing(
     """
     _check(n, population)
     population = n if population is None else population
+    today = today or date.today()
     plan, *others = (
-        _plan_from_nothing(each, n, population, measured) for each in (config, *ask.others)
+        plan_of_nothing(each, n, population, measured, ask, today) for each in (config, *ask.others)
     )
-    return assembled(_without_finished(plan), today, ask, others)
-
-
-def _plan_from_nothing(config: Config, n: int, population: int, measured: Measured | None) -> Plan:
-    config.chain()  # what cannot be played has no cost either
-    servings = servings_of(config)
-    facts = _facts(config, servings, measured, n)
-    inputs = assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
-    inputs |= {name: fact.measure.input for name, fact in facts.items() if fact.measure}
-    whole = [_load_of(fact, inputs[name], n) for name, fact in facts.items()]
-    return Plan(config, facts, servings, n, population, whole, whole, None, measured)
+    return assembled(plan.without_finished(), others)
 
 
 def estimate_from_items(
@@ -115,68 +97,36 @@ def estimate_from_items(
             number of items shows what is claimed.
     """
     _check(n, population)
-    servings = servings_of(config)
-    facts = _facts(config, servings, measured, n)
-    seen = measured.items if measured else ()
     recount = Recount()
     counted = count_items(
         config.chain(),
-        facts,
+        facts_of(config, measured, n),
         items,
         n,
         answered,
         most,
-        seen=seen,
+        seen=measured.items if measured else (),
         progress=progress,
         note=recount.note if ask.others else lambda coming: None,
     )
-    remaining, whole = (
-        _with_savings(load, counted.facts, counted.prefixes)
-        for load in (counted.remaining, counted.whole)
+    plan = Plan(
+        config,
+        ask,
+        counted.facts,
+        n,
+        population,
+        with_savings(counted.remaining, counted.prefixes),
+        with_savings(counted.whole, counted.prefixes),
+        counted,
+        measured,
+        today or date.today(),
     )
-    plan = Plan(config, counted.facts, servings, n, population, remaining, whole, counted, measured)
     others: list[Plan] = []
     if ask.others:
         give = again if again is not None else lambda: items
         recount.fill(config, ask.others, give)
-        others = [_plan_with(plan, other, recount, give) for other in ask.others]
-    return assembled(plan if answered else _without_finished(plan), today, ask, others)
-
-
-def _plan_with(
-    plan: Plan, config: Config, recount: Recount, items: Callable[[], Iterable[Item]]
-) -> Plan:
-    """The same items with other models, whose prompts were counted by ``recount``."""
-    servings = servings_of(config)
-    facts = _facts(config, servings, plan.measured, plan.n)
-    for name, fact in plan.facts.items():
-        if facts[name].step.model == fact.step.model:
-            facts[name] = fact  # held against the provider's own counts
-    load = recount.group(facts).load(facts, plan.n, plan.n)
-    whole = _with_savings(load, facts, prefixes_of(config, items))
-    return replace(
-        plan, config=config, facts=facts, servings=servings, remaining=whole, whole=whole
-    )
-
-
-def _load_of(fact: StepFacts, tokens: Span, n: int) -> StepLoad:
-    """The load of n items that all have as many input tokens in one step."""
-
-    def cost(batch: bool) -> Span | None:
-        if fact.is_linear:
-            return item_cost(fact, tokens.times(n), items=n, batch=batch)
-        of_one = item_cost(fact, tokens, batch=batch)
-        return of_one.times(n) if of_one else None
-
-    return StepLoad(
-        fact.step,
-        n * fact.attempts.value,
-        tokens.times(n),
-        fact.answer.tokens.times(n),
-        cost(batch=False),
-        cost(batch=True) if fact.has_batch_price else None,
-        seconds=fact.measure.seconds if fact.measure else None,
-    )
+        others = [plan.with_models(other, recount, give) for other in ask.others]
+    return assembled(plan if answered else plan.without_finished(), others)
 
 
 def _check(n: int, population: int | None) -> None:
@@ -184,49 +134,6 @@ def _check(n: int, population: int | None) -> None:
         raise ValueError(f"n must be at least 1, got {n}")
     if population is not None and n > population:
         raise ValueError(f"{n} items cannot be drawn from a population of {population}")
-
-
-def _facts(
-    config: Config, servings: Mapping[str, Serving], measured: Measured | None, n: int
-) -> dict[str, StepFacts]:
-    tariffs = {step.name: tariff_of_step(step, config) for step in config.steps}
-    measures = {}
-    if measured is not None:
-        unseen = max(1, n - measured.finished)
-        measures = measures_of(measured, config.steps, tariffs, unseen)
-    facts = {}
-    for step in config.steps:
-        info = servings[step.model].info
-        measure = measures.get(step.name)
-        if measure is None:
-            answer = answer_of(step, step is config.judge, info)
-        else:
-            answer = Answer(measure.output, measure.text, thinks=measure.reasoning.value > 0)
-        facts[step.name] = StepFacts(step, answer, tariffs[step.name], info, measure)
-    return facts
-
-
-def _without_finished(plan: Plan) -> Plan:
-    """The plan without the items that the pilot or the run itself has finished."""
-    finished = min(plan.n, plan.measured.finished) if plan.measured else 0
-    if not finished:
-        return plan
-    remaining = scaled(plan.whole, (plan.n - finished) / plan.n)
-    return replace(plan, remaining=remaining, finished=finished)
-
-
-def _with_savings(load: Load, facts: Mapping[str, StepFacts], prefixes: Mapping[str, int]) -> Load:
-    """The load with what the provider's prompt cache would take off."""
-    saving = []
-    for step in load:
-        fact = facts[step.step.name]
-        each = saved_per_call(kept_tokens(prefixes.get(step.step.name, 0), fact.info), fact.tariff)
-        if fact.measure is not None and fact.measure.cached_share:
-            each = None  # the cost has it already, as it was measured
-        if each is not None:
-            step = replace(step, saved=exactly(max(0.0, step.calls - 1) * each))
-        saving.append(step)
-    return saving
 
 
 _CALLS = ".calls.jsonl"

@@ -2,7 +2,7 @@
 
 Five kinds of claim: a rate (the share of items that pass) or a mean score within a margin; a
 difference of two rates or of two mean scores, on the same items or on separate ones; and that
-failures are rarer than some rate, none having been seen. How many items each needs: `needs`.
+failures are rarer than some rate, none having been seen. How many items each needs: `needed_for`.
 
 Rates, their margins and differences are fractions of one. Means are in the unit of the score.
 
@@ -11,15 +11,13 @@ Formulas are in `llm_batch.stats`, the conventions in ``docs/sample-size.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from math import floor
 from typing import Literal
 
-from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
-from llm_batch.estimating.spread import Scored
 from llm_batch.stats.design import (
     design_effect,
     drawn_design_effect,
@@ -139,14 +137,9 @@ JUDGE_HINT = "--judge-sensitivity 0.9 --judge-specificity 0.8, as seen on labell
 
 
 def check_clusters(claim: Claim, field: str | None) -> None:
-    """Refuse a correlation without clusters, and clusters told in two ways.
+    """Refuse a correlation without clusters, and clusters told in two ways, with `ConfigError`.
 
-    Args:
-        claim: The claim.
-        field: The field that says which items belong together.
-
-    Raises:
-        ConfigError: They do not fit together.
+    ``field``: the one that says which items belong together.
     """
     if field is not None and claim.cluster_size is not None:
         raise ConfigError(
@@ -161,11 +154,7 @@ def check_clusters(claim: Claim, field: str | None) -> None:
 
 
 def check(claim: Claim) -> None:
-    """Refuse what does not fit together, in the words of the flags.
-
-    Raises:
-        ConfigError: It does not.
-    """
+    """Refuse what does not fit together, with `ConfigError` in the words of the flags."""
     kind = claim.kind
     shares = {
         "--confidence": claim.level,
@@ -480,26 +469,3 @@ def _most(claim: Claim) -> float:
         return 0.999
     up = (claim.detect or 0) >= 0
     return 0.999 * (1 - claim.rate if up else claim.rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked.
-
-    Attributes:
-        claim: What the run is to show.
-        clusters: Items that belong together; ``None`` without.
-        stratify: The field whose values are the strata.
-        strata: Items in each; ``None`` without.
-        scored: Scores of an earlier run; ``None`` without.
-        others: The same chain with other models, to be compared.
-        prompts: What is odd about the prompts, a sentence each without its full stop.
-    """
-
-    claim: Claim = field(default_factory=Claim)
-    clusters: Clusters | None = None
-    stratify: str = ""
-    strata: Mapping[str, int] | None = None
-    scored: Scored | None = None
-    others: tuple[Config, ...] = ()
-    prompts: tuple[str, ...] = ()

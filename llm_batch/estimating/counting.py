@@ -31,8 +31,9 @@ from llm_batch.chain.config import Config
 from llm_batch.chain.forecast import Counters, Forecast, forecast
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.evidence import ItemSeen
-from llm_batch.estimating.load import Group, StepFacts, add_forecasts, input_of, with_input_ratio
-from llm_batch.estimating.span import Load, Span
+from llm_batch.estimating.facts import Facts, with_input_ratio
+from llm_batch.estimating.load import Group, Load, add_forecasts, input_of
+from llm_batch.estimating.span import Span
 from llm_batch.models.tokens import TokenCounter, counter
 from llm_batch.records import Call, Completion, Item, Message, Request
 
@@ -46,11 +47,7 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
     """Tokens that the prompts of each step begin with, system message included, by step name.
 
     A step without a second prompt to compare is not in it. What an earlier step answers is taken
-    to differ from item to item.
-
-    Args:
-        chain: What is asked.
-        items: A random few, at least two.
+    to differ from item to item. ``items``: a random few, at least two.
     """
     shared: dict[str, list[Message]] = {}
     seen: dict[str, int] = {}
@@ -172,7 +169,7 @@ class Counted:
         prefixes: By step name: tokens that all its prompts begin with.
     """
 
-    facts: Mapping[str, StepFacts]
+    facts: Facts
     remaining: Load
     whole: Load
     sampled: int
@@ -189,7 +186,7 @@ class _Count:
     """The pass over the items."""
 
     chain: Chain
-    facts: Mapping[str, StepFacts]
+    facts: Facts
     all: Group = field(default_factory=Group)
     untouched: Group = field(default_factory=Group)
     begun: dict[str, Group] = field(default_factory=dict)
@@ -226,7 +223,7 @@ class _Count:
 
 def count_items(
     chain: Chain,
-    facts: Mapping[str, StepFacts],
+    facts: Facts,
     items: Iterable[Item],
     n: int,
     answered: Answered | None = None,
@@ -240,7 +237,7 @@ def count_items(
 
     Args:
         chain: What is asked of each item.
-        facts: What is known of each step, by name, in the order of the chain.
+        facts: What is known of its steps.
         items: The items to play, in their order, or the first of them. With ``answered``, all of
             them: those that are not given are taken to be unanswered.
         n: How many there are in all.
@@ -339,11 +336,11 @@ def _remaining(count: _Count, n: int, looked_at: int) -> Load:
 
 def _calibrated(
     chain: Chain,
-    facts: Mapping[str, StepFacts],
+    facts: Facts,
     head: Sequence[Item],
     seen: Sequence[ItemSeen],
     n: int,
-) -> Mapping[str, StepFacts]:
+) -> Facts:
     """The facts with measures that know how the provider's counts compare with ours."""
     played = {item.id: item for item in seen}
     actual: dict[str, list[float]] = {name: [] for name in facts}
@@ -406,10 +403,7 @@ class Recount:
     ) -> None:
         """Count in the encodings that other models need, each once.
 
-        Args:
-            config: The chain that was counted already.
-            others: The same chain with other models.
-            items: Gives the items again, in the same order.
+        ``config`` was counted already; ``items`` gives the items again, in the same order.
         """
         missing: dict[str, set[str]] = {}
         for other in others:
@@ -420,12 +414,12 @@ class Recount:
         for encoding, names in missing.items():
             self._count(config, encoding, names, items)
 
-    def group(self, facts: Mapping[str, StepFacts]) -> Group:
+    def group(self, facts: Facts) -> Group:
         """The sums that a pass over the items would have come to with these facts."""
         group = Group(sampled=self.items)
         for name, fact in facts.items():
             for (tokens, contains), times in self._prompts[
-                name, counter(fact.step.model).encoding
+                name, counter(fact.model).encoding
             ].items():
                 answers = [facts[earlier].answer.text.times(often) for earlier, often in contains]
                 group.add(fact, input_of(fact, tokens, answers), times)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.spread import Strata
+from llm_batch.estimating.scores import Strata
 from llm_batch.models.prices import Rates
 from llm_batch.records import Interval, Price
 from llm_batch.stats.sizes import SampleSize
