@@ -1,6 +1,6 @@
 # Everything a developer or a first user types; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test cov check format docs lock clean
+.PHONY: help install demo test test-all cov check format docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/ready: requirements.lock requirements-model.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -28,11 +28,18 @@ demo: install  ## estimate, run and report 24 questions with the embedded model,
 	cd $(DEMO) && ../$(BIN)/llmb run --sample 24 --output results.jsonl || [ $$? -eq 4 ]
 	cd $(DEMO) && ../$(BIN)/llmb report results.jsonl
 
-test: install  ## run the tests
-	$(BIN)/python -m pytest
+# Each worker would rewrite the tests' asserts, and each process compile the package, anew.
+test test-all cov: export PYTHONDONTWRITEBYTECODE =
 
-cov: install  ## run the tests with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: install  ## run the fast tests, one worker for each core: under 4 minutes on 2 cores
+	$(BIN)/python -m pytest -n auto
+
+# Folders that are named are run with their slow tests; see tests/conftest.py.
+test-all: install  ## run all tests, also with Ray, browsers and kills: about 15 minutes on 2 cores
+	$(BIN)/python -m pytest -n auto tests
+
+cov: install  ## run all tests with branch coverage
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term tests
 
 check: install  ## formatting, lint, types, import order
 	$(BIN)/ruff format --check .

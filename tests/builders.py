@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from llm_batch.chain.chain import Chain, ScoreRule, Step
 from llm_batch.chain.scores import OutputField
+from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage
 
 
@@ -42,6 +44,13 @@ def answer(to: Request, text: str = "an answer", cost: float | None = 0.25, **mo
 def failure(of: Request, kind: str = "unavailable", cost: float | None = 0.0) -> Call:
     """A call that failed at the first attempt."""
     return Call(of, (Attempt(1, 1.0, 0.5, kind),), failure=Failure(kind, "no luck"), cost=cost)
+
+
+def engine(name: str, serve: Callable[[Request], Call], workers: int) -> Engine:
+    """An engine of this process around a function, opened by its row."""
+    config = SimpleNamespace(limits=SimpleNamespace(workers=workers))
+    supplies: Any = (config, SimpleNamespace(call=serve), None, None, None, str)
+    return ENGINES[name].open(Supplies(*supplies))
 
 
 def step(name: str, prompt: str, **more: Any) -> Step:

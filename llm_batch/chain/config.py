@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
@@ -21,6 +22,7 @@ from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.flags import Overrides, expanded, with_flags
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.steps import ScoreRule, Step, check_score
+from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.tiers import TierLimits, check_tier, limits_of
 
@@ -49,7 +51,16 @@ MANY_WORKERS = 10
 
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%\w]+\])(?::\d*)?")
 
-EngineName = Literal["threads", "serial", "ray", "batch"]
+
+def _engine_name(name: object) -> object:
+    """A name of the table, whatever it has by now; refused as a `Literal` of them would be."""
+    if isinstance(name, str) and name in ENGINES:
+        return name
+    *others, last = map(repr, ENGINES)
+    raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+
+
+EngineName = Annotated[str, BeforeValidator(_engine_name)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -302,6 +313,11 @@ class Config(Table):
                 if key in model.model_fields_set and not name.startswith("fake/"):
                     raise Wrong(("models", name, key), "is for fake/ models only")
         return self
+
+    @property
+    def engine(self) -> Kind:
+        """What carries the requests, as the table of engines has it."""
+        return engine_of(self)
 
     @property
     def judge(self) -> Step | None:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llm_batch.chain.config_errors import Place
 from llm_batch.errors import ConfigError
+
+if TYPE_CHECKING:  # it brings pydantic along, and --help needs these flags
+    from llm_batch.chain.config_errors import Place
 
 _SECRET = re.compile(r"[$%]\{?\w*(KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH)", re.IGNORECASE)
 

@@ -341,7 +341,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     before = {name: signal.getsignal(name) for name in STOP_SIGNALS}
     try:
         with make_progress(quiet) as progress:
-            _stop_on_signals(stop, settings.run.engine)
+            _stop_on_signals(stop, settings.engine)
             return pilot(
                 settings,
                 n,

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llm_batch.cli import options
+from llm_batch.engines import ENGINES
 
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config
+    from llm_batch.engines import Kind
     from llm_batch.estimating import Estimate
     from llm_batch.running.run import Overrun, RunSummary, Stop
+
+_ENGINES = [kind.about for kind in ENGINES.values()]
 
 
 def dry_run_text(config: Config) -> str:
@@ -47,10 +51,7 @@ def dry_run_text(config: Config) -> str:
     ) as drawn:
         item = next(iter(drawn.items()))
         check_before_spending(config, chain, item)
-        if config.run.engine == "ray":
-            from llm_batch.engines.ray.connect import check_reachable
-
-            check_reachable(config.run.ray_address)
+        config.engine.check(config, True)
         for request in rendered(chain, item):
             url = where(request.model, config.model(request.model))
             lines.append(f"── {request.step}: {request.model} at {url}, item {item.id!r}")
@@ -81,8 +82,7 @@ def run(
         str | None,
         typer.Option(
             "--engine", rich_help_panel="Limits",
-            help="threads (default), serial, ray (a cluster), or batch: the provider's batch API, "
-            "half the price within 24 h.",
+            help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
         ),
     ] = None,
     deadline: Annotated[
@@ -201,9 +201,9 @@ def run(
         count = give_up(settings, forget_job)
         say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
         return
-    if deadline is not None and settings.run.engine != "batch":
+    if deadline is not None and not settings.engine.by_batch:
         raise ConfigError(
-            f"--deadline is for batches, and this run goes by {settings.run.engine}",
+            f"--deadline is for batches, and this run goes by {settings.engine.name}",
             "add --engine batch",
         )
     if until_margin is not None or until_decided is not None:
@@ -216,7 +216,7 @@ def run(
     agree(settings, yes)
     stop = Stop()
     with make_progress(quiet) as progress:
-        _stop_on_signals(stop, settings.run.engine)
+        _stop_on_signals(stop, settings.engine)
         summary = run_chain(
             settings,
             trusted=True,
@@ -254,7 +254,7 @@ def _cancel(settings: Any) -> None:
     from llm_batch.sending.clock import Stop
 
     stop = Stop()
-    _stop_on_signals(stop, "batch")
+    _stop_on_signals(stop, ENGINES["batch"])
     ending = cancel_jobs(settings, stop.clock, say, trusted=True)
     if ending.left:
         say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
@@ -365,7 +365,7 @@ def _goes_on() -> bool:
         signal.signal(signal.SIGINT, stopping)
 
 
-def _stop_on_signals(stop: Stop, engine: str = "") -> None:
+def _stop_on_signals(stop: Stop, engine: Kind) -> None:
     """The first Ctrl-C, SIGTERM or closed terminal finishes what is in flight.
 
     The second stops now, but never that of a terminal: shells pass it on, so it comes twice.
@@ -386,10 +386,7 @@ def _stop_on_signals(stop: Stop, engine: str = "") -> None:
         if not first:
             return
         stop("interrupted")
-        if engine == "batch":
-            say("stopping: the jobs at the provider go on without this; once more to stop now")
-        else:
-            say("stopping: what is in flight is finished and kept; once more to stop now")
+        say(f"stopping: {engine.on_stop}; once more to stop now")
 
     for signum in STOP_SIGNALS:
         if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup

@@ -7,22 +7,19 @@ that finishes need not wait for the main thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
-from llm_batch.engines import Serve
+from llm_batch.engines import Engine
 from llm_batch.records import Call, Request
 from llm_batch.sending.clock import Cancelled
 
+Serve = Callable[[Request], Call]
 
-class ThreadsEngine:
-    """A pool of ``workers`` threads around one function.
 
-    Args:
-        serve: Turns a request into a call; runs in the workers.
-        workers: How many calls are made at once.
-    """
+class ThreadsEngine(Engine):
+    """A pool of ``workers`` threads around one function, which runs in them."""
 
     def __init__(self, serve: Serve, workers: int) -> None:
         self._serve = serve
@@ -81,6 +78,9 @@ class ThreadsEngine:
             if request is not None:
                 returned.append(request)
 
+    def hold_back(self) -> Sequence[Request]:
+        return self.give_back()
+
     def close(self) -> None:
         self.give_back()
         for _ in range(self._started):
@@ -97,7 +97,7 @@ class ThreadsEngine:
                 self._finished.put(error)
 
 
-class SerialEngine:
+class SerialEngine(Engine):
     """Serves a request when it is waited for."""
 
     def __init__(self, serve: Serve) -> None:

@@ -37,6 +37,7 @@ from llm_batch.models.table import ModelInfo, model_info
 from llm_batch.records import Usage
 from llm_batch.sending.limits import DEFAULT_RPM
 from llm_batch.sending.providers import ENDPOINTS, Route, route
+from llm_batch.sending.providers.batching import goes_by_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _tariff(step: Step, config: Config) -> Tariff | None:
         batch_input_price=own.batch_input_price,
         batch_output_price=own.batch_output_price,
     )
-    return tariff.at_batch() if tariff and _by_batch(step.model, config) else tariff
+    return tariff.at_batch() if tariff and goes_by_batch(step.model, config) else tariff
 
 
 def _serving(model: str, config: Config) -> Serving:
@@ -160,7 +161,7 @@ def _serving(model: str, config: Config) -> Serving:
         tpm=tpm,
         rpm_is_assumed=assumed,
         latency=latency_of(model, settings),
-        batch=_by_batch(model, config),
+        batch=goes_by_batch(model, config),
         otpm=tier.otpm if tier else None,
         rpd=tier.rpd if tier else None,
         limits_from=f"tier {tier.tier}, {tier.source}, {tier.as_of}" if tier else "",
@@ -177,17 +178,8 @@ def _speed(way: Route | None, config: Config) -> Speed | None:
     from llm_batch.sending.providers import embedded
 
     measured = embedded.measured_speed(way.name)
-    workers = 1 if config.run.engine == "serial" else config.limits.workers
-    return Speed(*measured, at_once=min(workers, LOCAL_AT_ONCE)) if measured else None
-
-
-def _by_batch(model: str, config: Config) -> bool:
-    """As in `llm_batch.sending.fleet`: models without a batch API are called live."""
-    if config.run.engine != "batch":
-        return False
-    from llm_batch.sending.providers.batching import batch_vendor
-
-    return bool(batch_vendor(model, config.model(model)))
+    at_once = min(config.engine.workers(config), LOCAL_AT_ONCE)
+    return Speed(*measured, at_once=at_once) if measured else None
 
 
 def _of_all(limits: Iterable[float | None]) -> float | None:

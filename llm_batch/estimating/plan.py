@@ -74,7 +74,7 @@ class Plan:
     @property
     def workers(self) -> int:
         """Calls at once."""
-        return 1 if self.config.run.engine == "serial" else self.config.limits.workers
+        return self.config.engine.workers(self.config)
 
     @property
     def servings(self) -> list[Serving]:

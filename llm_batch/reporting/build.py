@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm_batch.chain.flags import expanded
+from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean
 from llm_batch.records import Usage
@@ -55,7 +56,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
     population = manifest.dataset.n
     if population is not None and population < tally.read:
         population = None
-    estimate = manifest.estimate
+    estimate, kind = manifest.estimate, ENGINES.get(manifest.engine)
     models = {name: model for name, model in manifest.models.items() if name}
     order = [*models, *(name for name in tally.steps if name not in models)]
     steps = tuple(
@@ -97,7 +98,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         next_steps=(),
         breakdown=cost_breakdown(tally, manifest, counted.calls),
         timeline=timeline(counted.calls, manifest.limits)
-        if counted.calls and manifest.engine != "batch"  # a batch API has no pace
+        if counted.calls and not (kind and kind.by_batch)  # a batch API has no pace
         else None,
         calibration=calibration(
             counted.labels,

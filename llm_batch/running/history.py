@@ -16,7 +16,7 @@ from llm_batch.record.journal import Journal
 from llm_batch.record.results import ResultsFile, is_edited
 from llm_batch.records import SCHEMA
 from llm_batch.running.progress import RunSummary
-from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers.batching import goes_by_batch
 
 
 def new_manifest(
@@ -35,7 +35,7 @@ def new_manifest(
             batch_input_price=own.batch_input_price,
             batch_output_price=own.batch_output_price,
         )
-        if tariff is not None and config.run.engine == "batch" and batch_vendor(step.model, own):
+        if tariff is not None and goes_by_batch(step.model, config):
             tariff = tariff.at_batch()
         prices[step.model] = manifests.price_record(tariff.price if tariff else None)
     return {
@@ -59,7 +59,7 @@ def new_manifest(
             "stratify": config.sample.stratify,
         },
         "prices": prices,
-        "engine": config.run.engine,
+        "engine": config.engine.name,
         "limits": record["limits"],
         "estimate": estimate_record(estimate),
         "totals": {"status": "running", "seconds": _totals_of(before).get("seconds") or 0.0},

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from llm_batch.chain.chain import Chain, PromptError
@@ -191,7 +192,7 @@ class _Play:
                 self._gate.forget(self._starved.popleft().item)
             elif self._doubtful:
                 for model in list(self._doubtful):
-                    yield from self._settle(model)
+                    yield from self._settle(model, inf)
             else:
                 break
             self._following.extendleft(reversed(self._starved))
@@ -246,7 +247,8 @@ class _Play:
                 self._doubtful.setdefault(call.request.model, []).append(begun)
                 continue
             if call.completion is not None and self._doubtful:
-                yield from self._settle(call.request.model)
+                sent_at = call.attempts[-1].started_at if call.attempts else inf
+                yield from self._settle(call.request.model, sent_at)
             result = self._advance(begun)
             if result is not None:
                 yield result
@@ -255,10 +257,16 @@ class _Play:
         if not calls and timeout_seconds:
             yield Tick()
 
-    def _settle(self, model: str) -> Iterator[Event]:
-        """Results of the items that a key was refused for; none once the run has stopped."""
+    def _settle(self, model: str, sent_at: float) -> Iterator[Event]:
+        """Results of the items that a key was refused for before an answer was asked for.
+
+        None once the run has stopped. An answer that was under way already when the key was
+        refused does not show that the key is good.
+        """
         for begun in self._doubtful.pop(model, ()):
-            if self._gate.stopped:
+            if _ended_at(begun.calls[-1]) > sent_at:
+                self._doubtful.setdefault(model, []).append(begun)
+            elif self._gate.stopped:
                 self._gate.forget(begun.item)
             elif (result := self._advance(begun)) is not None:
                 yield result
@@ -304,6 +312,11 @@ class _Play:
         self._flying[begun.item.id] = begun
         self._engine.submit(begun.request)
         return True
+
+
+def _ended_at(call: Call) -> float:
+    """When a call's last attempt ended, in seconds since 1970; 0 without one."""
+    return call.attempts[-1].started_at + call.attempts[-1].seconds if call.attempts else 0.0
 
 
 def oversized(request: Request, calls: Sequence[Call]) -> str:

@@ -12,8 +12,7 @@ from contextlib import ExitStack, closing, suppress
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
 from llm_batch.dataset import Drawn, draw
-from llm_batch.engines import ENGINES, Engine
-from llm_batch.engines.batch.job_log import open_jobs
+from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
@@ -131,21 +130,20 @@ def run(
             )
         )
         check_before_spending(config, chain, next(iter(drawn.items())))
-        if config.run.engine == "ray":  # before anything is set aside, asked or written
-            from llm_batch.engines.ray.connect import connected
-
-            connected(config.run.ray_address)
+        config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
         log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
         for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
             say(sentence)
-        _check_open_jobs(config, earlier)
+        for kind in ENGINES.values():
+            if earlier.overwrite or kind is not config.engine:
+                kind.refuse_open(config.run.output, earlier.overwrite)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(journal_path, find_new=config.run.engine == "batch", mode=mode))
+            closing(Journal(journal_path, find_new=config.engine.by_batch, mode=mode))
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = manifests.read_manifest(manifest_path)
@@ -242,12 +240,7 @@ class _Session:
         self._circuit = Circuit(config.limits.max_failure_share, servers)
         # USD of this session, of the items that have a call of it and no result yet.
         self._asked: dict[str, float] = {}
-        # Engines whose jobs outlive the process write calls down themselves.
-        self._record: Callable[[Call], None] = journal.append
-        self._note: Callable[[], str] = str
-        # USD that they hold already for a request, by its key.
-        self._held_already: Callable[[str], float] = lambda key: 0.0
-        self._local: Engine | None = None
+        self._engine: Engine  # opened by play()
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
@@ -258,9 +251,13 @@ class _Session:
         Raises:
             Incomplete: The disk or the data failed on the way.
         """
-        engine = self._engine()
-        self._local = engine if self._config.run.engine in ENGINES else None
-        purse = Purse(self._chain, self._budget, self._fleet, self._stop, self._held_already)
+        kind = self._config.engine
+        engine = self._engine = kind.open(
+            Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)
+        )
+        if self.watch is not None and kind.early:
+            self._say(kind.early)
+        purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         self.checkpoint()
@@ -280,7 +277,7 @@ class _Session:
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)
                 self.state.in_flight = engine.held
-                self.state.jobs = self._note()
+                self.state.jobs = engine.note
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
                 self._log.progress(self.state)
@@ -288,10 +285,10 @@ class _Session:
                     checkpoint_at += _CHECKPOINT_SECONDS
                     self.checkpoint()
         except (OutputError, DataError) as error:
-            self._save_what_is_in_flight(engine)
+            self._save_what_is_in_flight()
             raise Incomplete(error.message, error.hint) from error
         except BaseException:
-            self._save_what_is_in_flight(engine)
+            self._save_what_is_in_flight()
             raise
         finally:
             engine.close()
@@ -299,25 +296,9 @@ class _Session:
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
 
-    def _engine(self) -> Engine:
-        config, fleet = self._config, self._fleet
-        if config.run.engine == "batch":
-            from llm_batch.engines.batch.engine import BatchEngine
-
-            batch = BatchEngine(config, fleet, self._budget, self._journal, self._stop, self._say)
-            self._record, self._note = batch.record, lambda: batch.note
-            self._held_already = batch.money.of
-            if self.watch is not None:
-                self._say(
-                    "by batch all items of a step are submitted together, so stopping early saves "
-                    "little; a smaller --sample does, and --engine threads"
-                )
-            return batch
-        if config.run.engine != "ray":
-            return ENGINES[config.run.engine](fleet.call, config.limits.workers)
-        from llm_batch.engines.ray.engine import RayEngine
-
-        return RayEngine(config, fleet, self._budget, self._say)
+    def _record(self, call: Call) -> None:
+        self._journal.append(call)
+        self._engine.recorded(call)
 
     def _take_in(self, event: Event) -> None:
         state = self.state
@@ -373,16 +354,16 @@ class _Session:
             self._say(f"{overrun}; it goes on, as was agreed")
             return
         # What waits for a worker would be sent while the question stands.
-        waiting = self._local.give_back() if self._local is not None else ()
+        waiting = self._engine.hold_back()
         if not self.confirm_overrun(overrun):
             self._stop("overrun", str(overrun))
             return
         for request in waiting:
-            assert self._local is not None  # it gave them back
-            self._local.submit(request)
+            self._engine.submit(request)
 
-    def _save_what_is_in_flight(self, engine: Engine) -> None:
+    def _save_what_is_in_flight(self) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""
+        engine = self._engine
         self._stop("failed")
         engine.give_back()
         while engine.held:
@@ -407,29 +388,6 @@ def _check_budget(budget: float, item_id: str, most: float) -> None:
         f"the budget of ${budget:,.6g} is less than one item may cost: up to ${most:,.6g} for "
         f"item {item_id!r}; nothing was sent",
         f"use --budget {enough:.{digits}f} or more, or a lower max_tokens",
-    )
-
-
-def _check_open_jobs(config: Config, earlier: Earlier) -> None:
-    """Refuse what would pay again for what batch jobs of this output are working on.
-
-    Raises:
-        ConfigError: There are such jobs.
-    """
-    if config.run.engine == "batch" and not earlier.overwrite:
-        return
-    count = open_jobs(config.run.output)
-    if not count:
-        return
-    jobs = (
-        "1 batch job of this output is" if count == 1 else f"{count} batch jobs of this output are"
-    )
-    ways = "--cancel ends them and keeps what they have finished, --forget-job gives one up"
-    if earlier.overwrite:
-        raise ConfigError(f"not overwritten: {jobs} open at the provider", ways)
-    raise ConfigError(
-        f"{jobs} open at the provider, and another engine would pay for the same answers again",
-        f"collect them with --engine batch; {ways}",
     )
 
 

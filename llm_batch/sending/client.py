@@ -104,8 +104,8 @@ class Client:
         self._answered = False
         self._key_answered = False
         self._resumed = resumed
-        # Items that it was refused for since the last answer.
-        self._forbidden: set[str] = set()
+        # When the key was last refused for an item, of those that no answer was sent after.
+        self._forbidden: dict[str, float] = {}
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
         self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
@@ -170,7 +170,9 @@ class Client:
             raise
         note()
         self._answered = self._key_answered = True
-        self._forbidden = set()
+        if self._forbidden:  # an answer that was under way before says nothing of the key now
+            refused = list(self._forbidden.items())
+            self._forbidden = {item: at for item, at in refused if at > started}
         correction = 0
         usage = reply.completion.usage
         if counted is not None and usage is not None:
@@ -319,6 +321,6 @@ class Client:
     def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
         """Whether what is refused has answered others, so that the item is at fault."""
         forbidden = self._forbidden
-        forbidden.add(item_id)
+        forbidden[item_id] = self._clock.now()
         answered = self._key_answered or (self._resumed and error.status_code == 403)
         return answered and len(forbidden) < FORBIDDEN_IN_A_ROW

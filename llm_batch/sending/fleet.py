@@ -23,7 +23,7 @@ from llm_batch.sending.limits import Limiter, Slowed
 from llm_batch.sending.pool import Endpoint, Notice, Pool
 from llm_batch.sending.providers import make_provider
 from llm_batch.sending.providers.base import Adapting, Provider
-from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers.batching import goes_by_batch
 from llm_batch.sending.providers.redact import heard_echo
 
 _ECHO = (
@@ -165,7 +165,7 @@ class Fleet:
             for name in names:
                 settings = config.model(name)
                 model = self.models[name] = FleetModel(name, settings)
-                model.batch = config.run.engine == "batch" and bool(batch_vendor(name, settings))
+                model.batch = goes_by_batch(name, config)
                 places = []
                 for key, place, rpm, tpm in places_of(config, name):
                     provider = make(name, place, threads)

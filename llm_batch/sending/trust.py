@@ -77,7 +77,7 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     headers: dict[str, list[str]] = {}
     for step in config.steps:
         headers.setdefault(step.model, []).extend(variables_in_headers(step.params))
-    if jobs or config.run.engine == "batch":
+    if jobs or config.engine.by_batch:
         headers = {name: headers.get(name, []) for name in (*headers, *config.models)}
     found: list[Concern] = links
     strange: list[str] = []
@@ -133,14 +133,10 @@ class _Host:
 
 
 def _cluster(config: Config) -> Iterator[Concern]:
-    """Keys travel to all machines of a Ray cluster that the file names."""
-    address = config.run.ray_address
-    if config.run.engine != "ray" or address in (None, "", "auto", "local"):
-        return
-    if is_loopback(address if "://" in address else f"ray://{address}"):
-        return
-    for variable in variables_of(config):
-        yield Concern(f"{variable} to the Ray cluster at {address}")
+    """Keys travel to all machines of a cluster that the file names."""
+    if (place := config.engine.keys_go_to(config)) is not None:
+        for variable in variables_of(config):
+            yield Concern(f"{variable} to {place}")
 
 
 def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:

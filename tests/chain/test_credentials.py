@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from llm_batch.chain.credentials import is_whole_secret, looks_random, without_shapes
+from tests.effort import effort
 
 # Put together here, so that nobody takes them for keys that leaked.
 JWT = "eyJ" + "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP"
@@ -86,23 +85,15 @@ REPEATED = (
 )  # fmt: skip
 
 
-def taken(text: str) -> float:
-    """Seconds of processor time, the best of three."""
-    best = float("inf")
-    for _ in range(3):
-        began = time.process_time()
-        without_shapes(text)
-        best = min(best, time.process_time() - began)
-    return best
-
-
 @pytest.mark.parametrize("part", REPEATED)
 def test_time_grows_no_faster_than_the_text(part: str) -> None:
     short, long = (part * (size // len(part)) for size in (50_000, 500_000))
     # Ten times the text: a quadratic pattern takes a hundred times as long.
-    assert taken(long) < 30 * taken(short) + 0.05
+    most = 30 * min(effort(lambda: without_shapes(short), 0.0) for _ in range(3)) + 0.05
+    assert effort(lambda: without_shapes(long), most) < most
 
 
 @pytest.mark.parametrize("size", [1_000_000, 10_000_000])
 def test_signs_of_keys_repeated_take_a_moment(size: int) -> None:
-    assert taken("sk-" * (size // 3)) < size / 1e6
+    text = "sk-" * (size // 3)
+    assert effort(lambda: without_shapes(text), size / 1e6) < size / 1e6

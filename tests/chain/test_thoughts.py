@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.chain.thoughts import without_thoughts
+from tests.effort import effort
 
 P2 = 'Let me see. The draft says {"reason":"draft","score":2} … </think>\nScore: 5'
 HARMONY = "<|channel|>analysis<|message|>Hm, 2?<|end|><|start|>assistant"
@@ -150,6 +149,5 @@ def test_any_text_becomes_parts_of_itself_or_nothing(text: str) -> None:
 )
 def test_time_grows_with_the_length_and_no_faster(piece: str) -> None:
     for start in ("", "<think>", "<think></think>a\n", "analysis", "{"):
-        begun = time.process_time()
-        without_thoughts(start + piece * (200_000 // len(piece)))
-        assert time.process_time() - begun < 5
+        text = start + piece * (200_000 // len(piece))
+        assert effort(lambda: without_thoughts(text), 5.0) < 5.0  # noqa: B023

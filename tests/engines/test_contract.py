@@ -1,4 +1,4 @@
-"""What every engine promises; run over all of them."""
+"""What every engine promises; run over those of this process, as batch and ray have their own."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llm_batch.engines import ENGINES, Engine, Serve
+from llm_batch.engines import Engine
+from llm_batch.engines.local import Serve, ThreadsEngine
 from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
 from llm_batch.sending.clock import Cancelled
 from llm_batch.sending.fleet import make_room_for
+from tests import builders
 from tests.builders import answer, request
 
 WORKERS = 4
 Make = Callable[[Serve], Engine]
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=["serial", "threads"])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes engines of one kind, and closes them in the end."""
     made: list[Engine] = []
 
     def build(serve: Serve) -> Engine:
-        made.append(ENGINES[request.param](serve, WORKERS))
+        made.append(builders.engine(request.param, serve, WORKERS))
         return made[-1]
 
     yield build
@@ -184,7 +186,7 @@ def test_threads_serve_as_many_at_once_as_there_are_workers() -> None:
         together.wait(60)
         return answer(asked)
 
-    engine = ENGINES["threads"](serve, WORKERS)
+    engine = ThreadsEngine(serve, WORKERS)
     try:
         calls = run_all(engine, [request(f"q{number}") for number in range(WORKERS * 5)])
     finally:
@@ -199,7 +201,7 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
         assert go_on.wait(60)
         return answer(asked)
 
-    engine = ENGINES["threads"](serve, WORKERS)
+    engine = ThreadsEngine(serve, WORKERS)
     try:
         engine.submit(request())
         assert list(engine.wait(0.0)) == []

@@ -87,7 +87,7 @@ def used() -> list[Used]:
     for module, tree in trees.items():
         for name, pattern in _compiled(vars(module)):
             own = ways.get(name.partition("[")[0]) or {"match", "search"}
-            for way in own:
+            for way in sorted(own):  # the same order in every process that collects the tests
                 one = Used(f"{module.__name__}.{name}", pattern, way)
                 found.setdefault((str(pattern.pattern), str(pattern.flags), way), one)
         for node, way in _inline(tree):

@@ -128,13 +128,11 @@ class Ended:
         code: As a shell says it; negative for a signal.
         out: What it wrote to stdout.
         said: And to stderr.
-        seconds: From its start to its end.
     """
 
     code: int
     out: str
     said: str
-    seconds: float
 
 
 def bounded(
@@ -151,7 +149,6 @@ def bounded(
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "llm_batch", *words],
         cwd=folder,
@@ -163,20 +160,20 @@ def bounded(
         preexec_fn=limit,
     )
     try:
-        out, said = process.communicate(stdin, timeout=2 * seconds)
+        # The limit on its CPU ends what does not end; this is for what waits.
+        out, said = process.communicate(stdin, timeout=20 * seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise AssertionError(f"{words} did not end in {2 * seconds:g} s") from None
-    took = time.monotonic() - began
+        raise AssertionError(f"{words} did not end in {20 * seconds:g} s") from None
     assert process.returncode >= 0, f"{words} was ended by signal {-process.returncode}: {said}"
     assert "Traceback" not in said, said[-2000:]
-    return Ended(process.returncode, out, said, took)
+    return Ended(process.returncode, out, said)
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that another process does, however busy the machine is."""
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.005)

@@ -348,7 +348,7 @@ def test_a_key_that_is_revoked_on_the_way_ends_the_run_and_fails_no_item(
     write_project(tmp_path, server, [f"{n}?" for n in range(300)], workers=4)
 
     def revoke(state: Progress) -> None:
-        if state.done == 10:
+        if state.done >= 10:
             server.control(faults={fault: 1.0})
 
     summary = run(load(tmp_path), stop=hurried(), progress=revoke)

@@ -1,12 +1,15 @@
 """Real runs against a strict server whose minute is short: the limits are used and kept to.
 
 A stall of this machine can make a client late or early by more than a limit forgives, which says
-nothing of the client: what is promised must hold in one of three runs.
+nothing of the client: a run with a stall counts only when it kept what is promised.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from tests.server import Server, serve
 from tests.server.limits import KINDS
 
 MINUTE = 12.0
+#: Limits are kept to within a few hundredths of a second, of which a minute of 12 s forgives few.
+STALL_SECONDS = 0.05
 
 
 @dataclass
@@ -97,15 +102,35 @@ def attempt(
     }
 
 
-def in_one_of_three(holds: Callable[[int], str]) -> None:
+@contextmanager
+def stalls() -> Iterator[list[float]]:
+    """Seconds by which somebody who sleeps a moment woke up too late; the longest comes first."""
+    late, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            before = time.monotonic()
+            time.sleep(0.01)
+            late[0] = max(late[0], time.monotonic() - before - 0.01)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield late
+    finally:
+        over.set()
+        watching.join()
+
+
+def where_nothing_stalls(holds: Callable[[int], str]) -> None:
     """Try up to three times; ``holds`` says what was wrong, or nothing."""
-    wrong = []
     for number in range(3):
-        trouble = holds(number)
+        with stalls() as late:
+            trouble = holds(number)
         if not trouble:
             return
-        wrong.append(trouble)
-    raise AssertionError(wrong)
+        assert late[0] > STALL_SECONDS, trouble
+    pytest.skip(f"this machine stalls for up to {late[0]:.2f} s: its pace cannot be measured")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,7 +154,7 @@ def test_two_models_with_a_limit_each_are_used_to_97_percent_without_a_refusal(
         used = seen[JUDGE].share(600)
         return "" if not refused and used >= 0.97 else f"{refused} refused, {used:.3f} used"
 
-    in_one_of_three(holds)
+    where_nothing_stalls(holds)
 
 
 def test_with_headers_alone_two_minutes_worth_is_sent_in_little_more_than_one(
@@ -151,6 +176,6 @@ def test_with_headers_alone_two_minutes_worth_is_sent_in_little_more_than_one(
         return "" if not refused and seconds <= 9.6 else f"{refused} refused, {seconds:.1f} s"
 
     try:
-        in_one_of_three(holds)
+        where_nothing_stalls(holds)
     finally:
         strict.control(minute=MINUTE)

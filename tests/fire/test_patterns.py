@@ -43,6 +43,15 @@ llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
 ALL = used()
 
 
+def _best(run: Callable[[str], object], text: str, most: float) -> float:
+    """Of three tries that take too long: another process may have had the cache."""
+    took = most
+    for _ in range(3):
+        if (took := timed(run, text, most)) < most:
+            break
+    return took
+
+
 def _is_bounded(one: Used) -> bool:
     return any(one.where.startswith(name) for name in BOUNDED)
 
@@ -64,10 +73,10 @@ def test_the_list_is_whole_and_its_exceptions_are_there() -> None:
 )
 def test_a_pattern_is_linear_in_what_a_stranger_wrote(one: Used) -> None:
     took, found = worst(one, SMALL, _SMALL_MOST)
-    if took >= _SMALL_MOST:  # another process may have had the cache
-        took = min(timed(one.run, attack(*found, SMALL), 1.0) for _ in range(3))
+    if took >= _SMALL_MOST:
+        took = _best(one.run, attack(*found, SMALL), _SMALL_MOST)
     assert took < _SMALL_MOST, (found, one.pattern.pattern)
-    took = timed(one.run, attack(*found, LARGE), _LARGE_MOST)
+    took = _best(one.run, attack(*found, LARGE), _LARGE_MOST)
     assert took < _LARGE_MOST, (found, one.pattern.pattern)
 
 
@@ -129,11 +138,8 @@ def test_a_scanner_is_linear_in_what_a_stranger_wrote(name: str) -> None:
         "data: {}\n",
     ):
         text = attack("", piece, "x", 50_000)
-        took = timed(scan, text, 1.0)
-        if took >= 1.0:
-            took = min(timed(scan, text, 3.0) for _ in range(2))
-        slow[piece] = took
+        slow[piece] = _best(scan, text, 1.0)
     worst_piece = max(slow, key=lambda piece: slow[piece])
     assert slow[worst_piece] < 1.0, (worst_piece, slow[worst_piece])
-    took = timed(scan, attack("", worst_piece, "x", 1_000_000), 12.0)
+    took = _best(scan, attack("", worst_piece, "x", 1_000_000), 12.0)
     assert took < 12.0, worst_piece

@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import repeat
 
 import pytest
@@ -29,6 +30,13 @@ _MB = 1 << 20
 _SECRET = "sk-not-a-real-key-0123456789"
 
 
+def _more(client: socket.socket) -> bytes:
+    """What comes next; a client that has left sends nothing for ever, which would keep us busy."""
+    if not (part := client.recv(_MB)):
+        raise ConnectionResetError
+    return part
+
+
 @contextmanager
 def _saying(head: str, body: Iterator[bytes] | bytes = b"") -> Iterator[tuple[str, list[bytes]]]:
     """A server that answers everything so, for ever; its address, and what it received."""
@@ -40,11 +48,11 @@ def _saying(head: str, body: Iterator[bytes] | bytes = b"") -> Iterator[tuple[st
             try:
                 heard = b""
                 while b"\r\n\r\n" not in heard:
-                    heard += client.recv(_MB)
+                    heard += _more(client)
                 start, _, rest = heard.partition(b"\r\n\r\n")
                 length = start.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
                 while len(rest) < int(length or 0):
-                    rest += client.recv(_MB)
+                    rest += _more(client)
                 received.append(start + b"\r\n\r\n" + rest)
                 client.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
                 for part in [body] if isinstance(body, bytes) else body:
@@ -131,24 +139,37 @@ def _packed(size: int) -> bytes:
     return b"".join(packer.compress(bytes(_MB)) for _ in range(size // _MB)) + packer.flush()
 
 
-_PACKED = _packed(600 * _MB)
-_TWICE = gzip.compress(_PACKED, 9)
+@cache
+def _huge() -> dict[str, tuple[tuple[str, ...], Iterator[bytes] | bytes]]:
+    """Made when they are needed, which takes seconds."""
+    packed = _packed(600 * _MB)
+    twice = gzip.compress(packed, 9)
+    return {
+        "a length of 10^12": (("Content-Length: 1000000000000",), repeat(b"x" * 65536)),
+        "a length of 60,000 digits": (("Content-Length: " + "9" * 60_000,), repeat(b"x" * 65536)),
+        "no end": ((), repeat(b" " * 65536)),
+        "no end, in chunks": (("Transfer-Encoding: chunked",), repeat(b"10000\r\n" + bytes(65538))),
+        "600 MB in 600 kB": (
+            ("Content-Encoding: gzip", f"Content-Length: {len(packed)}"),
+            packed,
+        ),
+        "packed twice": (
+            ("Content-Encoding: gzip, gzip", f"Content-Length: {len(twice)}"),
+            twice,
+        ),
+        "an encoding not asked for": (("Content-Encoding: br", "Content-Length: 3"), b"abc"),
+    }
 
-HUGE = {
-    "a length of 10^12": (("Content-Length: 1000000000000",), repeat(b"x" * 65536)),
-    "a length of 60,000 digits": (("Content-Length: " + "9" * 60_000,), repeat(b"x" * 65536)),
-    "no end": ((), repeat(b" " * 65536)),
-    "no end, in chunks": (("Transfer-Encoding: chunked",), repeat(b"10000\r\n" + bytes(65538))),
-    "600 MB in 600 kB": (
-        ("Content-Encoding: gzip", f"Content-Length: {len(_PACKED)}"),
-        _PACKED,
-    ),
-    "packed twice": (
-        ("Content-Encoding: gzip, gzip", f"Content-Length: {len(_TWICE)}"),
-        _TWICE,
-    ),
-    "an encoding not asked for": (("Content-Encoding: br", "Content-Length: 3"), b"abc"),
-}
+
+HUGE = (
+    "a length of 10^12",
+    "a length of 60,000 digits",
+    "no end",
+    "no end, in chunks",
+    "600 MB in 600 kB",
+    "packed twice",
+    "an encoding not asked for",
+)
 
 
 @pytest.mark.litellm
@@ -158,7 +179,7 @@ HUGE = {
 def test_a_reply_of_any_size_costs_little_memory_and_fails_its_call_alone(
     vendor: str, status: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    headers, body = HUGE[how]
+    headers, body = _huge()[how]
     with _saying(_head(status, *headers), body) as (url, _):
         provider = _provider(vendor, url, monkeypatch)
         tracemalloc.start()

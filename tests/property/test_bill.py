@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_batch.chain.config import Config
-from llm_batch.engines import ENGINES
+from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import ProviderError, RateLimited, Rejected, Timeout, Unavailable
 from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Completion, Item, Request, Result, Usage
@@ -158,7 +158,7 @@ def test_the_bill_never_exceeds_the_budget(
     finished: set[str] = set()
     booked = 0.0
     with Fleet(settings, budget, Hasty(), lambda *_: provider) as fleet:
-        engine = ENGINES["threads"](fleet.call, workers)
+        engine = ThreadsEngine(fleet.call, workers)
         try:
             purse = Purse(chain, budget, fleet, stop)
             for event in play(items, chain, engine, gate=purse):

@@ -9,11 +9,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_batch.engines import ENGINES
 from llm_batch.record.journal import Journal, Replay
 from llm_batch.record.results import encode_result
 from llm_batch.records import Call, Item, Request, Result
 from llm_batch.running.play import play
+from tests import builders
 from tests.builders import answer, chain, failure, items, reply_to
 
 # Some replies cannot be read at first, so that there are re-asks; some texts need care in a file.
@@ -37,7 +37,7 @@ def played(path: Path, serve: object, engine: str = "serial") -> tuple[dict[str,
         sent.append(request.key)
         return serve(request)  # type: ignore[operator,no-any-return]
 
-    made = ENGINES[engine](serving, 3)
+    made = builders.engine(engine, serving, 3)
     try:
         events = list(play(ITEMS, chain(), made, journal.append, Replay(journal)))
     finally:

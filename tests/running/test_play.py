@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from llm_batch.chain.chain import Chain
-from llm_batch.engines import Serve
-from llm_batch.engines.local import SerialEngine, ThreadsEngine
+from llm_batch.engines.local import SerialEngine, Serve, ThreadsEngine
 from llm_batch.records import Call, Item, Request, Result
 from llm_batch.running.play import _REFUSALS, UNFINISHED, OpenGate, Tick, play
 from llm_batch.sending.clock import Cancelled
@@ -247,6 +247,18 @@ def test_a_failed_call_ends_its_item_and_no_other() -> None:
     }
     assert found == {"q0": "ok", "q1": "timeout", "q2": "ok"}
     assert "q1.judge" not in engine.submitted
+
+
+def test_only_an_answer_that_was_asked_for_after_a_refusal_shows_that_the_key_is_good() -> None:
+    sent_at = {"q0": 10.0, "q1": 5.0, "q2": 20.0}
+
+    def refused_once(request: Request) -> Call:
+        name = request.item_id
+        call = failure(request, "forbidden") if name == "q0" else serve(request)
+        return replace(call, attempts=(replace(call.attempts[0], started_at=sent_at[name]),))
+
+    events = [*play(items(3), Chain([step("generate", "{{ question }}")]), Batch(refused_once))]
+    assert ids(events) == ["q1", "q0", "q2"]
 
 
 @pytest.mark.parametrize("kind", sorted(UNFINISHED))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Config, Model
-from llm_batch.engines import ENGINES, Serve
+from llm_batch.engines import ENGINES, Kind, Supplies
 from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import (
     ConfigError,
@@ -852,8 +852,8 @@ def test_nothing_waits_for_a_worker_while_the_question_stands(
 ) -> None:
     engines: list[ThreadsEngine] = []
 
-    def engine(serve: Serve, workers: int) -> ThreadsEngine:
-        engines.append(ThreadsEngine(serve, workers))
+    def engine(supplies: Supplies) -> ThreadsEngine:
+        engines.append(ThreadsEngine(supplies.fleet.call, supplies.config.limits.workers))
         return engines[0]
 
     answered = threading.Event()
@@ -868,7 +868,7 @@ def test_nothing_waits_for_a_worker_while_the_question_stands(
         answered.set()
         return answer
 
-    monkeypatch.setitem(ENGINES, "threads", engine)
+    monkeypatch.setitem(ENGINES, "threads", Kind("threads", "", engine))
     project.answers = one_at_first
     summary = project.run(project.config(workers=8), confirm_overrun=confirm)
     assert summary.status == ("done" if answer else "overrun")

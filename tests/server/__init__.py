@@ -124,7 +124,7 @@ class Server:
         Raises:
             RuntimeError: The server did not answer with status 200.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data)

@@ -7,7 +7,7 @@ ids in its results: it is taken for ours while it could be, and never submitted 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,8 +27,8 @@ from llm_batch.engines.batch.api import (
     refusal_of,
     unfinished,
 )
-from llm_batch.engines.batch.http import Http, is_over
-from llm_batch.errors import ProviderError, Unavailable
+from llm_batch.engines.batch.http import Vendor
+from llm_batch.errors import Unavailable
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.redact import without_keys
 from llm_batch.sending.providers.refusals import error_from_reply
@@ -53,45 +53,34 @@ _STATUS = {
 }
 
 
-class AnthropicBatches:
-    """Message batches of an Anthropic workspace.
-
-    Args:
-        like: A live request of the model.
-    """
+class AnthropicBatches(Vendor):
+    """Message batches of an Anthropic workspace."""
 
     most_requests = 100_000
     most_bytes = 256_000_000
     names_jobs = False
 
     def __init__(self, like: Prepared) -> None:
-        self._http = Http(like)
-        self._path = urlsplit(like.url).path + "/batches"
-
-    def resemble(self, like: Prepared) -> None:
-        self._http.resemble(like)
+        super().__init__(like)
+        self._batches = f"{self._live}/batches"
 
     def marker(self) -> str:
-        newest = listed(self._http.json("GET", f"{self._path}?limit=1"), "data")
+        newest = listed(self._http.json("GET", self._path(self._batches, "limit=1")), "data")
         return newest[0].text("id") if newest else ""
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
-        """There is nothing to bring ahead: the requests go with the creation."""
         rows = [{"custom_id": name, "params": msgspec.Raw(body)} for name, body in lines]
         return _encode({"requests": rows})
 
-    def is_ready(self, uploaded: bytes) -> bool:
-        return True
-
     def create(self, own_id: str, uploaded: bytes) -> str:
-        return id_of(self._http.json("POST", self._path, uploaded))
+        return id_of(self._http.json("POST", self._path(self._batches), uploaded))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
         def get(after: str) -> object:
             more = f"&after_id={quote(after)}" if after else ""
-            return self._http.json("GET", f"{self._path}?limit=100{more}")
+            return self._http.json("GET", self._path(self._batches, f"limit=100{more}"))
 
         def cursor(page: object) -> str | None:
             jobs, fields = listed(page, "data"), Fields(page)
@@ -113,7 +102,7 @@ class AnthropicBatches:
         return found
 
     def poll(self, job_id: str) -> JobState:
-        job = object_of(self._http.json("GET", f"{self._path}/{quote(job_id)}"), *_STATE)
+        job = object_of(self._http.json("GET", self._path(self._job(job_id))), *_STATE)
         word, counts = job.text(*_STATE), job.fields("request_counts")
         waiting, succeeded, errored, cancelled, expired = map(counts.count, _COUNTS)
         phase = phase_of(word)
@@ -138,18 +127,14 @@ class AnthropicBatches:
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         # Its address is made here: a key goes to no address that a reply names.
-        lines = self._http.lines(f"{self._path}/{quote(state.raw)}/results")
+        lines = self._http.lines(self._path(f"{self._job(state.raw)}/results"))
         yield from outcomes_of(lines, _outcome)
 
-    def cancel(self, job_id: str) -> None:
-        try:
-            self._http.json("POST", f"{self._path}/{quote(job_id)}/cancel", b"")
-        except ProviderError as error:
-            if not is_over(error):
-                raise
+    def _cancelling(self, job_id: str) -> tuple[str, bytes]:
+        return f"{self._job(job_id)}/cancel", b""
 
-    def close(self) -> None:
-        self._http.close()
+    def _job(self, job_id: str) -> str:
+        return f"{self._batches}/{quote(job_id)}"
 
 
 def _outcome(line: Fields) -> Outcome:

@@ -109,12 +109,8 @@ class BatchApi(Protocol):
     ) -> str | None:
         """The id of a job whose creation was begun, if the vendor has it.
 
-        Args:
-            own_id: The id we gave it.
-            since: When its creation began, in seconds since 1970.
-            marker: What `marker` returned then.
-            size: Requests in it.
-            others: Ids of jobs that it is not.
+        Its creation began at ``since``, in seconds since 1970, and `marker` returned ``marker``
+        then; it has ``size`` requests, and is none of ``others``.
         """
 
     def poll(self, job_id: str) -> JobState:
@@ -158,10 +154,8 @@ class Fields:
     """An object of a vendor's, of whose fields nothing is taken for granted.
 
     A field of another type than the one that is asked for counts as missing. Vendors, and the
-    gateways before them, send text for numbers, null for objects and lists of anything.
-
-    Args:
-        value: What was decoded; anything but an object has no fields.
+    gateways before them, send text for numbers, null for objects and lists of anything. What was
+    decoded to anything but an object has no fields.
     """
 
     def __init__(self, value: object) -> None:
@@ -333,11 +327,7 @@ _MOST_PAGES = 1000
 
 
 def pages(get: Callable[[str], object], cursor: Callable[[object], str | None]) -> Iterator[object]:
-    """The pages of a list, one cursor after the other.
-
-    Args:
-        get: The page behind a cursor; the first has none.
-        cursor: The one that a page names; ``None`` on the last page.
+    """The pages of a list, one cursor after the other; the first has none, the last names none.
 
     Raises:
         EndlessList: A page that is not the last names no cursor or one that was there, or there is
@@ -398,11 +388,7 @@ def error_in_line(error: object) -> tuple[bytes, ProviderError]:
 def refusal_of(job_id: str, message: str, code: str, status: int = 400) -> ProviderError:
     """Why a whole job failed: in passing, for its requests, or for whoever asks.
 
-    Args:
-        job_id: The vendor's id of it.
-        message: The vendor's words, without keys; may be empty.
-        code: The vendor's code for it; may be empty.
-        status: The HTTP status that it stands for.
+    The vendor's words, which are without keys, and its code may be empty.
     """
     if found := re.fullmatch(r"[45]\d\d", code):
         status = int(found[0])

@@ -44,11 +44,8 @@ def cancel_jobs(
 ) -> Ending:
     """Cancel the jobs of a run and wait for their ends.
 
-    Args:
-        config: That of the run: its output says which jobs, its models where they are.
-        clock: Where time comes from; when it is cancelled, the rest is left as it is.
-        say: Called with sentences a user should read.
-        trusted: As in `llm_batch.running.run.run`.
+    The output of its config says which jobs, its models where they are. When the clock is
+    cancelled, the rest is left as it is. ``trusted`` as in `llm_batch.running.run.run`.
 
     Raises:
         ConfigError: A model of a job cannot be reached as configured.
@@ -79,12 +76,7 @@ def cancel_jobs(
 def forget_job(config: Config, own_id: str) -> int:
     """Give a job up: nothing asks for its answers any more, and its requests may be made again.
 
-    Args:
-        config: That of the run: its output says which jobs.
-        own_id: Ours of the job, or the provider's.
-
-    Returns:
-        How many requests it has.
+    The id may be ours or the provider's; returned is how many requests it has.
 
     Raises:
         ConfigError: There is no such job.

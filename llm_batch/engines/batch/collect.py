@@ -52,12 +52,8 @@ def collected(
 
     Only a job without a name of ours can be that: one that bears our id is ours.
 
-    Args:
-        job: The job.
-        state: As it was seen at its end.
-        connection: Where it is.
-        params: The parameters of a step's requests: what a reply means may depend on them.
-        now: Seconds since 1970-01-01 UTC.
+    What a reply means may depend on the parameters of its step's requests, ``params``; ``now`` is
+    in seconds since 1970-01-01 UTC.
 
     Raises:
         ProviderError: The outcomes cannot be read.
@@ -107,11 +103,8 @@ def spared(found: list[Collected], proven: bool, resumed: bool) -> list[Collecte
     that was answered fails alone, whatever its status; only what is said of every line is said of
     the key, the model or the config. A quota that is used up is one however much was answered.
 
-    Args:
-        found: Of one job.
-        proven: Whether its model has answered before.
-        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
-            then, as in `llm_batch.sending.client`.
+    ``proven`` is a model that has answered before, and ``resumed`` a run of which an earlier
+    session was answered: a 403 is no news of the key then, as in `llm_batch.sending.client`.
     """
     kinds = {each.error.kind for each in found if isinstance(each.error, Refused)}
     refused = sum(isinstance(each.error, Refused) for each in found)
@@ -188,13 +181,7 @@ def lost_call(found: Collected, request: Request, tariff: Tariff | None) -> Call
 
 
 def call_of(found: Collected, request: Request, tariff: Tariff | None) -> Call:
-    """The call that an answer makes, at the price of the batch API.
-
-    Args:
-        found: The answer.
-        request: What it answers.
-        tariff: Of its model; ``None`` when unknown.
-    """
+    """The call that an answer makes, at the price of the batch API."""
     completion = found.completion
     assert completion is not None  # errors do not come here
     usage = completion.usage

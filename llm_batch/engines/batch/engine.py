@@ -11,12 +11,12 @@ nobody has asked for by the end are written into the journal all the same, since
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from llm_batch.chain.config import Config
+from llm_batch.engines import Engine, Supplies
 from llm_batch.engines.batch.collect import (
     Collected,
     Tries,
@@ -28,25 +28,20 @@ from llm_batch.engines.batch.collect import (
 )
 from llm_batch.engines.batch.job_log import JobLog, JobMoney, stub_of
 from llm_batch.engines.batch.jobs import Ended, Jobs
-from llm_batch.engines.batch.late import Late
 from llm_batch.engines.batch.vendors import connections_of
-from llm_batch.engines.batch.waiting import ROOM, Unfit, Waiting
+from llm_batch.engines.batch.waiting import ROOM, Late, Unfit, Waiting
 from llm_batch.engines.batch.watch import Watch
 from llm_batch.errors import (
-    ConfigError,
     OutputError,
     ProviderError,
     Refused,
     Transient,
     Unavailable,
 )
-from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import jobs_path
 from llm_batch.records import Call, Failure, Request, is_key_before
-from llm_batch.sending.budget import Budget
-from llm_batch.sending.clock import Cancelled, Stop
-from llm_batch.sending.fleet import Fleet, FleetModel
-from llm_batch.sending.providers.batching import VENDORS
+from llm_batch.sending.clock import Cancelled
+from llm_batch.sending.fleet import FleetModel
 from llm_batch.sending.providers.dialect import Form
 from llm_batch.sending.providers.refusals import error_from_reply
 
@@ -54,50 +49,29 @@ from llm_batch.sending.providers.refusals import error_from_reply
 _HANDED = 1000
 
 
-class BatchEngine:
+class BatchEngine(Engine):
     """Requests go into jobs of one model and step each; see the module.
 
     Models without a batch API are called live, in threads, and after the deadline all are.
 
-    Args:
-        config: What is run.
-        fleet: What requests cost, and how they are served live.
-        budget: Where money is held for what is in jobs already.
-        journal: The journal of calls; this engine writes into it by `record`.
-        stop: Asked before anything new is begun, and told when the provider refuses.
-        say: Called with sentences a user should read.
-
     Raises:
-        ConfigError: No model of the config has a batch API.
+        ConfigError: A model cannot be served as configured.
         OutputError: The journal of jobs cannot be read.
-
-    Attributes:
-        money: What is held for jobs of earlier sessions.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        fleet: Fleet,
-        budget: Budget,
-        journal: Journal,
-        stop: Stop,
-        say: Callable[[str], None],
-    ) -> None:
-        self._config, self._fleet, self._budget = config, fleet, budget
-        self._journal, self._stop, self._say = journal, stop, say
+    def __init__(self, supplies: Supplies) -> None:
+        self._config = config = supplies.config
+        self._journal = journal = supplies.journal
+        self._budget = budget = supplies.budget
+        self._stop = stop = supplies.stop
+        self._say = say = supplies.say
+        fleet = supplies.fleet
         log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
-        if not any(step.model in self._connections for step in config.steps):
-            raise ConfigError(
-                "no model of this config has a batch API that is spoken here "
-                f"({', '.join(VENDORS)})",
-                "use --engine threads",
-            )
         params = config.chain().params
         self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)
         self._late = Late(config, fleet, budget, stop.clock, log)
-        self.money = JobMoney(budget)
+        self._money = JobMoney(budget)
         # Models of jobs that are in no step any more have a price all the same.
         self._priced = {
             model: fleet.models.get(model) or FleetModel(model, config.model(model))
@@ -137,12 +111,14 @@ class BatchEngine:
 
     @property
     def note(self) -> str:
-        """How the jobs stand by the providers' counts, in a few words; empty without jobs."""
         return self._jobs.note
+
+    def held_already(self, key: str) -> float:
+        return self._money.of(key)
 
     def submit(self, request: Request) -> None:
         key = self._key_in_jobs(request)
-        self.money.give(key, request.item_id)
+        self._money.give(key, request.item_id)
         if key in self._unclaimed:
             self._finish(self._unclaimed.pop(key), request)
         elif key in self._job_of:
@@ -167,13 +143,12 @@ class BatchEngine:
                 return ()
         return ()
 
-    def record(self, call: Call) -> None:
-        """Write a call down; a job of which this was the last is written off.
+    def recorded(self, call: Call) -> None:
+        """A job of which this was the last is written off.
 
         Raises:
             OutputError: The disk is full or failing.
         """
-        self._journal.append(call)
         key = call.request.key
         if key not in self._given:
             key = self._keys_before.get(key, key)
@@ -198,10 +173,11 @@ class BatchEngine:
             self._given[key] = found.job.id
             del self._unclaimed[key]
             try:
-                self.record(call)
+                self._journal.append(call)
+                self.recorded(call)
             except OutputError:
                 break  # its job is not written off, so the next session collects it again
-            self.money.charge(key, call.cost or 0.0)
+            self._money.charge(key, call.cost or 0.0)
         for connection in self._connections.values():
             connection.close()
         if self._jobs.watches:
@@ -221,7 +197,7 @@ class BatchEngine:
                 count += 1
                 if is_key_before(entry.key):
                     self._names_before[entry.step] = None
-                self.money.hold(entry)
+                self._money.hold(entry)
                 if job.id in self._jobs.watches:
                     self._job_of[entry.key] = job.id
         for watch in self._jobs.watches.values():
@@ -319,7 +295,7 @@ class BatchEngine:
                 if self._job_of.get(entry.key) != job.id:
                     continue  # it is in another job by now, or answered
                 del self._job_of[entry.key]
-                self.money.release(entry.key)
+                self._money.release(entry.key)
                 if (request := self._joined.pop(entry.key, None)) is not None:
                     self._put(request)
             return
@@ -364,8 +340,8 @@ class BatchEngine:
         if request is None:  # it is submitted again when it is asked for
             self._tries.forget(key)
             if error.maybe_billed:
-                self.money.charge(key, self._book(each, stub_of(each.entry, each.job.model)))
-            self.money.release(key)
+                self._money.charge(key, self._book(each, stub_of(each.entry, each.job.model)))
+            self._money.release(key)
             return
         if self._is_worth_another(each, request, error, times):
             if not error.maybe_billed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,8 +27,7 @@ from llm_batch.engines.batch.api import (
     refusal_of,
     words_of,
 )
-from llm_batch.engines.batch.http import Http, is_over
-from llm_batch.errors import ProviderError
+from llm_batch.engines.batch.http import Vendor, ours
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
@@ -42,38 +41,21 @@ _STATUS = {
 }  # fmt: skip
 
 
-class GeminiBatches:
-    """Batches of a Gemini API key.
-
-    Args:
-        like: A live request of the model.
-    """
+class GeminiBatches(Vendor):
+    """Batches of a Gemini API key."""
 
     most_requests = 50_000
     most_bytes = 19_000_000
-    names_jobs = True
 
     def __init__(self, like: Prepared) -> None:
-        self._http = Http(like)
-        parts = urlsplit(like.url)
-        self._model = parts.path.rpartition(":")[0]
+        super().__init__(like)
+        self._model = self._live.rpartition(":")[0]
         self._base = self._model.rpartition("/models/")[0]
-        self._query = parts.query
-
-    def resemble(self, like: Prepared) -> None:
-        self._http.resemble(like)
-
-    def marker(self) -> str:
-        return ""
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
-        """There is nothing to bring ahead: the requests go with the creation."""
         rows = [{"request": msgspec.Raw(body), "metadata": {"key": name}} for name, body in lines]
         batch = {"displayName": own_id, "inputConfig": {"requests": {"requests": rows}}}
         return _encode({"batch": batch})
-
-    def is_ready(self, uploaded: bytes) -> bool:
-        return True
 
     def create(self, own_id: str, uploaded: bytes) -> str:
         path = self._path(f"{self._model}:batchGenerateContent")
@@ -92,11 +74,9 @@ class GeminiBatches:
         for page in pages(get, cursor):
             if not set(Fields(page).all) - {"nextPageToken"} and isinstance(page, dict):
                 continue  # Google leaves out what is empty
-            for job in listed(page, "operations", "batches"):
-                # Wherever they keep it: nothing else has our id in it.
-                is_ours = own_id.encode() in _encode([job.all.get(name) for name in _ABOUT])
-                if is_ours and job.text("name") and job.text("name") not in others:
-                    return job.text("name")
+            jobs = listed(page, "operations", "batches")
+            if (found := ours(jobs, own_id, "name", _ABOUT, others)) is not None:
+                return found
         return None
 
     def poll(self, job_id: str) -> JobState:
@@ -137,19 +117,8 @@ class GeminiBatches:
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         return outcomes_of(state.raw, _outcome)
 
-    def cancel(self, job_id: str) -> None:
-        try:
-            self._http.json("POST", self._path(f"{self._base}/{quote(job_id)}:cancel"), b"")
-        except ProviderError as error:
-            if not is_over(error):
-                raise
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _path(self, path: str, more: str = "") -> str:
-        query = "&".join(filter(None, (self._query, more)))
-        return path + (f"?{query}" if query else "")
+    def _cancelling(self, job_id: str) -> tuple[str, bytes]:
+        return f"{self._base}/{quote(job_id)}:cancel", b""
 
 
 def _responses(job: Fields) -> list[Any]:

@@ -1,16 +1,16 @@
-"""Requests to a vendor's batch endpoints, over the same connections as the live ones."""
+"""What the batch APIs of all vendors share: requests to a host, as its live ones are made."""
 
 from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_batch.engines.batch.api import Fields
+from llm_batch.engines.batch.api import BatchApi, Fields
 from llm_batch.errors import ProviderError, Rejected, Unavailable
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.bodies import value_in
@@ -30,11 +30,7 @@ _OF_THE_BODY = frozenset(
 
 
 class Http:
-    """Talks to the host of a model.
-
-    Args:
-        like: A live request to it: its address and its headers, the key among them.
-    """
+    """Talks to the host of a model, with the headers of a live request, the key among them."""
 
     def __init__(self, like: Prepared) -> None:
         self._origin = urlsplit(like.url)._replace(query="", fragment="", path="").geturl()
@@ -152,6 +148,61 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def is_over(error: ProviderError) -> bool:
-    """Whether cancelling failed because there was nothing left to cancel."""
-    return error.status_code in (400, 404, 409)
+# Statuses of a cancelling that fails because there is nothing left to cancel.
+_OVER = (400, 404, 409)
+
+
+class Vendor(BatchApi):
+    """A batch API below the address of a model's live requests.
+
+    As it stands it is one whose requests go with the creation of a job, and whose jobs bear our
+    own id.
+    """
+
+    names_jobs = True
+
+    def __init__(self, like: Prepared) -> None:
+        self._http = Http(like)
+        parts = urlsplit(like.url)
+        self._live, self._query = parts.path, parts.query
+
+    def resemble(self, like: Prepared) -> None:
+        self._http.resemble(like)
+
+    def marker(self) -> str:
+        return ""
+
+    def is_ready(self, uploaded: Any) -> bool:
+        return True
+
+    def cancel(self, job_id: str) -> None:
+        path, body = self._cancelling(job_id)
+        try:
+            self._http.json("POST", self._path(path), body)
+        except ProviderError as error:
+            if error.status_code not in _OVER:
+                raise
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _cancelling(self, job_id: str) -> tuple[str, bytes]:
+        """The path and the body that ask for a job's end."""
+        raise NotImplementedError
+
+    def _path(self, path: str, more: str = "") -> str:
+        """A path with the query of the live requests and more."""
+        query = "&".join(filter(None, (self._query, more)))
+        return path + (f"?{query}" if query else "")
+
+
+def ours(
+    jobs: Iterable[Fields], own_id: str, name: str, kept_in: Iterable[str], others: Collection[str]
+) -> str | None:
+    """The id, under a name, of the job that bears ours in any of some fields."""
+    for job in jobs:
+        # Wherever they keep it: nothing else has our id in it.
+        is_ours = own_id.encode() in msgspec.json.encode([job.all.get(each) for each in kept_in])
+        if is_ours and job.text(name) and job.text(name) not in others:
+            return job.text(name)
+    return None

@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.errors import OutputError
+from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record.files import PRIVATE, open_to_append, real_path
 from llm_batch.record.manifest import jobs_path
 from llm_batch.records import SCHEMA, Request, without_mark
@@ -104,17 +104,29 @@ def stub_of(entry: Entry, model: str) -> Request:
     return request
 
 
-def open_jobs(output: str) -> int:
-    """How many jobs of a results file go on at a provider, as far as is known here."""
-    return len(JobLog(jobs_path(Path(output))).open)
+def refuse_open_jobs(output: str, overwrite: bool) -> None:
+    """Refuse what would pay again for what jobs of a results file are working on.
+
+    Raises:
+        ConfigError: There are such jobs.
+    """
+    count = len(JobLog(jobs_path(Path(output))).open)
+    if not count:
+        return
+    jobs = (
+        "1 batch job of this output is" if count == 1 else f"{count} batch jobs of this output are"
+    )
+    ways = "--cancel ends them and keeps what they have finished, --forget-job gives one up"
+    if overwrite:
+        raise ConfigError(f"not overwritten: {jobs} open at the provider", ways)
+    raise ConfigError(
+        f"{jobs} open at the provider, and another engine would pay for the same answers again",
+        f"collect them with --engine batch; {ways}",
+    )
 
 
 class JobLog:
-    """The file of jobs, open for appending. The lock of the journal of calls covers it too.
-
-    Args:
-        path: The file; made with the first job.
-        mode: What it may be used for then.
+    """The file of jobs, made with the first. The lock of the journal of calls covers it too.
 
     Attributes:
         open: Jobs that have been begun and not ended, by our id.
@@ -239,11 +251,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class JobMoney:
-    """Holds the worst case of requests in jobs that no item of this session has asked for yet.
-
-    Args:
-        budget: Where it is held.
-    """
+    """Holds the worst case of requests in jobs that no item of this session has asked for yet."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget

@@ -16,9 +16,8 @@ from llm_batch.chain.config import Config
 from llm_batch.engines.batch.api import BatchApi, EndlessList, Line, is_token_limit, stated_limit
 from llm_batch.engines.batch.collect import Collected, collected
 from llm_batch.engines.batch.job_log import Job, JobLog
-from llm_batch.engines.batch.pack import Pack, TokenQueue
-from llm_batch.engines.batch.vendors import Connection
-from llm_batch.engines.batch.watch import Watch
+from llm_batch.engines.batch.vendors import Connection, Pack
+from llm_batch.engines.batch.watch import TokenQueue, Watch
 from llm_batch.errors import (
     ConfigError,
     ProviderError,
@@ -42,11 +41,7 @@ Made = TypeVar("Made")
 class Creator:
     """Brings the requests of jobs there, and creates them.
 
-    Args:
-        log: Where the ids of jobs are written down.
-        clock: Where time comes from.
-        attempts: At anything that may be tried again.
-        poll: Seconds; the first waits are no longer.
+    The first waits are no longer than ``poll`` seconds.
     """
 
     def __init__(self, log: JobLog, clock: Clock, attempts: int, poll: float) -> None:
@@ -130,14 +125,6 @@ class Ended:
 
 class Jobs:
     """Keeps the jobs of a run.
-
-    Args:
-        log: Where they are written down.
-        connections: By model.
-        config: How often to look and to try.
-        clock: Where time comes from.
-        params: The parameters of a step's requests.
-        say: Called with sentences a user should read.
 
     Attributes:
         watches: Jobs that have not ended, by our id.

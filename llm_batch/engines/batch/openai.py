@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,7 +30,7 @@ from llm_batch.engines.batch.api import (
     unfinished,
     words_of,
 )
-from llm_batch.engines.batch.http import Http, is_over
+from llm_batch.engines.batch.http import Vendor, ours
 from llm_batch.errors import ProviderError, Refused
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.redact import without_keys
@@ -51,35 +51,22 @@ _SAID = ("message", "detail", "msg", "code")
 _NAME = "llmb"
 
 
-class OpenAIBatches:
-    """Files and batches of an OpenAI or Azure account.
-
-    Args:
-        like: A live request of the model.
-        vendor: ``openai`` or ``azure``.
-    """
+class OpenAIBatches(Vendor):
+    """Files and batches of an OpenAI account, or of an Azure one."""
 
     most_requests = 50_000
     most_bytes = 200_000_000
-    names_jobs = True
 
     def __init__(self, like: Prepared, vendor: str) -> None:
-        self._http = Http(like)
-        parts = urlsplit(like.url)
-        base = parts.path.removesuffix("/chat/completions")
+        super().__init__(like)
+        base = self._live.removesuffix("/chat/completions")
         self._endpoint = "/v1/chat/completions"
         self._azure = vendor == "azure"
         if self._azure:
             base = re.sub(r"/deployments/[^/]+$", "", base)
             if not base.endswith("/v1"):
                 self._endpoint = "/chat/completions"
-        self._base, self._query = base, parts.query
-
-    def resemble(self, like: Prepared) -> None:
-        self._http.resemble(like)
-
-    def marker(self) -> str:
-        return ""
+        self._base = base
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> str:
         head = (
@@ -140,11 +127,8 @@ class OpenAIBatches:
             return fields.text("last_id") or jobs[-1].text("id")
 
         for page in pages(get, cursor):
-            for job in listed(page, *_LISTS):
-                # Wherever they keep it: nothing else has our id in it.
-                is_ours = own_id.encode() in _encode(job.all.get("metadata"))
-                if is_ours and job.text("id") and job.text("id") not in others:
-                    return job.text("id")
+            if found := ours(listed(page, *_LISTS), own_id, "id", ("metadata",), others):
+                return found
         return None
 
     def poll(self, job_id: str) -> JobState:
@@ -189,22 +173,14 @@ class OpenAIBatches:
                     raise
                 # Without their errors these are requests of which nothing is said.
 
-    def cancel(self, job_id: str) -> None:
-        try:
-            self._http.json("POST", self._path(f"/batches/{quote(job_id)}/cancel"), b"{}")
-        except ProviderError as error:
-            if not is_over(error):
-                raise
-
-    def close(self) -> None:
-        self._http.close()
+    def _cancelling(self, job_id: str) -> tuple[str, bytes]:
+        return f"/batches/{quote(job_id)}/cancel", b"{}"
 
     def _content(self, file_id: str) -> str:
         return self._path(f"/files/{quote(file_id)}/content")
 
     def _path(self, path: str, more: str = "") -> str:
-        query = "&".join(filter(None, (self._query, more)))
-        return f"{self._base}{path}" + (f"?{query}" if query else "")
+        return super()._path(f"{self._base}{path}", more)
 
 
 def _why_failed(job: Fields, job_id: str) -> tuple[ProviderError, dict[int, str]]:

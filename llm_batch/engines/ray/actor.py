@@ -32,11 +32,7 @@ class Sent:
 
 
 class Losses:
-    """Nobody knows whether a lost request was answered, so it is charged at its worst.
-
-    Args:
-        fleet: What requests cost.
-    """
+    """Nobody knows whether a lost request was answered, so it is charged at its worst."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -44,11 +40,7 @@ class Losses:
         self._lost: dict[str, tuple[float | None, tuple[float, ...]]] = {}
 
     def lose(self, sent: Sent) -> float:
-        """Note that an actor was lost with a request.
-
-        Returns:
-            USD that another attempt needs.
-        """
+        """Note that an actor was lost with a request; USD that another attempt needs."""
         request, model = sent.request, self._fleet.models[sent.request.model]
         most = model.most(request)
         before, times = self._lost.get(request.key, (0.0, ()))
@@ -132,14 +124,8 @@ class Gone(Exception):
 class Actor:
     """An actor of the cluster, from the request for a place on.
 
-    Args:
-        ray: Connected.
-        ledger: The handle of the ledger.
-        kit: What it needs to make calls.
-        room: Requests it may have.
-
     Attributes:
-        room: As above.
+        room: Requests it may have.
         since: When it was asked for, by the monotonic clock.
         spot: Where it runs, once it has started.
         fresh: Requests for the next exchange.
@@ -275,13 +261,7 @@ def took_over() -> bool:
 
 
 class LedgerActor:
-    """One ledger for all actors of a run; when its process is lost Ray starts another.
-
-    Args:
-        ray: Connected.
-        paces: What it begins with.
-        actors: How many will ask it.
-    """
+    """One ledger for all actors of a run; when its process is lost Ray starts another."""
 
     def __init__(self, ray: Any, paces: Mapping[str, Pace], actors: int) -> None:
         self._ray = ray

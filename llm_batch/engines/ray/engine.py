@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_batch.chain.config import Config
+from llm_batch.engines import Engine, Supplies
 from llm_batch.engines.ray.actor import Actor, Gone, LedgerActor, Losses
 from llm_batch.engines.ray.connect import connected
 from llm_batch.engines.ray.leases import Pace
 from llm_batch.engines.ray.worker import Kit, News
 from llm_batch.errors import ConfigError, Incomplete
 from llm_batch.records import Call, Request
-from llm_batch.sending.budget import Budget
-from llm_batch.sending.fleet import Fleet, places_of
+from llm_batch.sending.fleet import places_of
 from llm_batch.sending.providers.endpoints import is_loopback, shown
 from llm_batch.sending.providers.variables import variables_of
 
@@ -29,12 +29,7 @@ _LEAST_CPU = 0.01
 
 
 class Room:
-    """Looks whether the actors find a place, and says so when they do not.
-
-    Args:
-        ray: Connected.
-        say: Called with sentences a user should read.
-    """
+    """Looks whether the actors find a place, and says so when they do not."""
 
     def __init__(self, ray: Any, say: Callable[[str], None]) -> None:
         self._ray = ray
@@ -124,33 +119,26 @@ _MOST_LOSSES = 20
 _ONE_LOSS_SECONDS = 10.0
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Actors on a Ray cluster that make the calls of a run.
 
     What is finished reaches the driver within milliseconds. When an actor or its node is lost,
     the requests it had are made again elsewhere; each may have been billed once already, so its
     worst case is charged and held once more.
 
-    Args:
-        config: What is run; actors make their own clients from it.
-        fleet: The driver's: where the limits of the models begin, and what a request costs.
-        budget: Asked before a request is made again.
-        say: Called with sentences a user should read.
+    Actors make their own clients from the config; the limits that the driver's fleet begins with
+    are kept for all of them by one ledger.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        fleet: Fleet,
-        budget: Budget,
-        say: Callable[[str], None] = lambda sentence: None,
-    ) -> None:
-        self._say = say
+    def __init__(self, supplies: Supplies) -> None:
+        self._config = config = supplies.config
+        self._fleet = fleet = supplies.fleet
+        self._budget = supplies.budget
+        self._say = say = supplies.say
         self._ray = ray = connected(config.run.ray_address)
-        self._config, self._fleet, self._budget = config, fleet, budget
         paces = {
             key: Pace(rpm, tpm, rpm is None and tpm is None and fleet.limiters[key].rpm is not None)
             for name in fleet.models

@@ -132,12 +132,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 class Worker:
-    """What an actor does. The driver has one `exchange` with it at a time.
-
-    Args:
-        ledger: The handle of the ledger's actor.
-        workers: Threads.
-    """
+    """What an actor does. The driver has one `exchange` with it at a time."""
 
     def __init__(self, ledger: Any, workers: int) -> None:
         self._ledger = ledger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.config import Config, Model
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import model_info
 from llm_batch.sending.providers import route
@@ -25,3 +25,8 @@ def batch_vendor(model: str, settings: Model) -> str:
     info = model_info(model)
     chats = info is None or info.mode == "chat"
     return way.vendor if way.vendor in VENDORS and chats and not settings.endpoints else ""
+
+
+def goes_by_batch(model: str, config: Config) -> bool:
+    """Whether a run sends a model's requests by its batch API; it calls the others live."""
+    return config.engine.by_batch and bool(batch_vendor(model, config.model(model)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_batch.engines import Supplies
 from llm_batch.engines.batch.engine import ROOM, BatchEngine
 from llm_batch.record.journal import Journal
 from llm_batch.records import Call, Request
@@ -32,7 +33,7 @@ def make(tmp_path: Path, server: BatchServer) -> Iterator[Make]:
         fleet = stack.enter_context(Fleet(config, budget, stop.clock))
 
         def build() -> BatchEngine:
-            engine = BatchEngine(config, fleet, budget, journal, stop, str)
+            engine = BatchEngine(Supplies(config, fleet, budget, journal, stop, str))
             stack.enter_context(closing(engine))
             return engine
 
@@ -49,7 +50,7 @@ def drain(engine: BatchEngine) -> list[Call]:
     while engine.held:
         got = engine.wait(1.0)
         for call in got:
-            engine.record(call)
+            engine.recorded(call)
         calls += got
     return calls
 

@@ -27,5 +27,24 @@ def questions(count: int) -> list[str]:
 
 
 def processes(name: str) -> set[int]:
-    """Processes of this session, by Ray's name for them: ``Worker``, ``Ledger``."""
-    return {pid for called, pid in session_of(os.getsid(0)) if called == f"ray::{name}"}
+    """Processes of the cluster, by Ray's name for them: ``Worker``, ``Ledger``.
+
+    Those that this process has not started, or not by its nodes, are somebody else's.
+    """
+    named = {pid for called, pid in session_of(os.getsid(0)) if called == f"ray::{name}"}
+    return {pid for pid in named if _is_ours(pid)}
+
+
+def parent(pid: int) -> int:
+    """0 when there is no such process any more."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def _is_ours(pid: int) -> bool:
+    while pid > 1 and pid != os.getpid():
+        pid = parent(pid)
+    return pid == os.getpid()

@@ -7,17 +7,18 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.scale import session_of
+from llm_batch.engines.ray import engine as words
 from llm_batch.running.progress import Progress
 from llm_batch.sending.clock import Stop
 from tests.engines.ray.conftest import KEY, one_more_node
-from tests.engines.ray.runs import play, processes, questions
+from tests.engines.ray.runs import parent, play, processes, questions
 from tests.fire.processes import started, until
 from tests.fire.runs import journal, results, script, write_project
 from tests.server import Server
@@ -38,11 +39,44 @@ def once(calls: int, do: Callable[[], object]) -> Callable[[Progress], None]:
     return watch
 
 
+@contextmanager
+def meanwhile(server: Server, do: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while the block runs; what it raises is raised at the end.
+
+    However it ends the server answers again: the run would wait for an answer for ever.
+    """
+    wrong: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            do()
+        except BaseException as error:
+            wrong.append(error)
+        finally:
+            server.control(hold=False)
+
+    working = threading.Thread(target=work)
+    working.start()
+    try:
+        yield
+    finally:
+        working.join()
+        if wrong:
+            raise wrong[0]
+
+
+@pytest.fixture(autouse=True)
+def alone(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process of an earlier run is there, and one that starts slowly is not talked about."""
+    until(lambda: not processes("Worker") | processes("Ledger"))
+    monkeypatch.setattr(words, "_FULL_SECONDS", float("inf"))
+
+
 def kill(name: str) -> None:
-    """Kill one process of the cluster, by Ray's name for it."""
+    """Kill one process of the run, by Ray's name for it."""
     found = processes(name)
     assert found
-    os.kill(max(found), signal.SIGKILL)
+    os.kill(found.pop(), signal.SIGKILL)
 
 
 def cost(folder: Path) -> float:
@@ -62,12 +96,22 @@ def lost(folder: Path) -> list[dict[str, Any]]:
 def test_a_lost_node_loses_no_finished_call_and_no_item(
     cluster: Any, server: Server, tmp_path: Path
 ) -> None:
-    server.control(latency=0.2)
+    server.control(latency=0.5, hold=True)
     write_project(tmp_path, server, questions(40), workers=8)
     said: list[str] = []
-    with one_more_node(cluster) as node:
-        gone = lambda: cluster.remove_node(node, allow_graceful=False)  # noqa: E731
-        summary = play(tmp_path, progress=once(20, gone), say=said.append)
+    there: set[int] = set()
+
+    def lose(node: Any) -> None:
+        until(lambda: server.stats()["in_flight"] == 8)  # both actors are there
+        server.control(hold=False)
+        until(lambda: server.stats()["successes"] >= 8)
+        server.control(hold=True)
+        until(lambda: server.stats()["in_flight"] == 8)
+        there.update(processes("Worker"))
+        cluster.remove_node(node, allow_graceful=False)
+
+    with one_more_node(cluster) as node, meanwhile(server, lambda: lose(node)):
+        summary = play(tmp_path, say=said.append)
     assert len(said) == 1 and re.match("a process of the Ray cluster on .* was lost with", said[0])
     assert summary.exit_code == 0
     assert {row["status"] for row in results(tmp_path).values()} == {"ok"}
@@ -84,18 +128,8 @@ def test_a_lost_node_loses_no_finished_call_and_no_item(
     assert all(
         call["attempts"][0]["started_at"] < call["attempts"][1]["started_at"] for call in again
     )
-    until(lambda: not _adopted())
-
-
-def _adopted() -> list[int]:
-    """Actors of this session whose node is gone: nobody would ever end them."""
-    return [
-        pid
-        for name, pid in session_of(os.getsid(0))
-        if name == "ray::Worker"
-        and (status := Path(f"/proc/{pid}/status")).exists()
-        and "\nPPid:\t1\n" in status.read_text()
-    ]
+    # Actors whose node is gone end by themselves: nobody else would ever end them.
+    until(lambda: 1 not in map(parent, there))
 
 
 def test_a_lost_ledger_is_replaced_and_nobody_notices(
@@ -124,13 +158,10 @@ def test_what_was_lost_before_a_stop_is_charged(
         kill("Worker")
         until(lambda: len(said) == 1)
         stop()
-        server.control(hold=False)
 
     said: list[str] = []
-    losing = threading.Thread(target=lose_and_stop)
-    losing.start()
-    summary = play(tmp_path, stop=stop, say=said.append)
-    losing.join()
+    with meanwhile(server, lose_and_stop):
+        summary = play(tmp_path, stop=stop, say=said.append)
     assert summary.exit_code == 130
     # No answer came before the stop, so there are these four calls and no other; two were lost,
     # whether they were sent once more by then or not.
@@ -152,12 +183,9 @@ def test_a_retry_that_is_lost_is_charged_with_the_attempt_before(
     def lose_the_second() -> None:
         until(lambda: server.stats()["requests"] == 2)
         kill("Worker")
-        server.control(hold=False)
 
-    losing = threading.Thread(target=lose_the_second)
-    losing.start()
-    summary = play(tmp_path, 1)
-    losing.join()
+    with meanwhile(server, lose_the_second):
+        summary = play(tmp_path, 1)
     assert summary.exit_code == 0
     (call,) = lost(tmp_path)
     assert [attempt["error"] for attempt in call["attempts"]] == ["lost", "lost", ""]
