@@ -21,21 +21,17 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any
 
-import msgspec
-
-from llm_batch.chain.chain import Chain, PromptError, Step
+from llm_batch.chain.chain import Chain, PromptError
 from llm_batch.chain.config import Config
-from llm_batch.chain.forecast import Counters, Forecast, forecast
+from llm_batch.chain.forecast import Counters, Forecast, forecast, rendered
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.evidence import ItemSeen
 from llm_batch.estimating.facts import Facts, with_input_ratio
 from llm_batch.estimating.load import Group, Load, add_forecasts, input_of
 from llm_batch.estimating.span import Span
 from llm_batch.models.tokens import TokenCounter, counter
-from llm_batch.records import Call, Completion, Item, Message, Request
+from llm_batch.records import Call, Item, Message, Request
 
 #: A beginning that this many random prompts share is shared by nearly all.
 LOOKED_AT = 50
@@ -52,7 +48,7 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
     shared: dict[str, list[Message]] = {}
     seen: dict[str, int] = {}
     for number, item in enumerate(items):
-        for request in _requests(chain, item, number):
+        for request in rendered(chain, item, number):
             before = shared.get(request.step)
             seen[request.step] = seen.get(request.step, 0) + 1
             messages = list(request.messages)
@@ -61,44 +57,6 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
     return {
         name: _tokens(messages, models[name]) for name, messages in shared.items() if seen[name] > 1
     }
-
-
-def _requests(chain: Chain, item: Item, number: int) -> list[Request]:
-    """What is asked of an item, with answers that have nothing in common with another item's."""
-    steps = {step.name: step for step in chain.steps}
-    calls: list[Call] = []
-    asked: list[Request] = []
-    try:
-        while len(asked) <= len(steps):
-            request = chain.next_request(item, calls)
-            if request is None:
-                break
-            asked.append(request)
-            answer = Completion(_answer(steps[request.step], number), request.model, "stop", None)
-            calls.append(Call(request, (), completion=answer))
-    except PromptError:
-        pass  # counting says so, with the item's id
-    return asked
-
-
-def _answer(step: Step, number: int) -> str:
-    word = f"{number} is the answer"
-    if step.output is None:
-        return word
-    fields: dict[str, Any] = {}
-    for name, output in step.output.items():
-        if output.choices is not None:
-            fields[name] = output.choices[number % len(output.choices)]
-        elif output.type == "string":
-            fields[name] = word
-        elif output.type == "boolean":
-            fields[name] = bool(number % 2)
-        else:
-            low, high = output.min, output.max
-            value = low if number % 2 == 0 and low is not None else high
-            value = value if value is not None else low if low is not None else float(number % 2)
-            fields[name] = int(value) if output.type == "integer" else value
-    return msgspec.json.encode(fields).decode()
 
 
 def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:
@@ -462,7 +420,7 @@ class Recount:
 
 def prefixes_of(config: Config, items: Callable[[], Iterable[Item]]) -> dict[str, int]:
     """The beginnings that prompts share, counted for the models of ``config``."""
-    return shared_prefixes(config.chain(), islice(items(), LOOKED_AT))
+    return shared_prefixes(config.chain(), itertools.islice(items(), LOOKED_AT))
 
 
 class _Uncounted(TokenCounter):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from llm_batch.records import Interval
 from llm_batch.stats.interval import z_value
+from llm_batch.stats.sizes import may_miss
 
 
 class Span(NamedTuple):
@@ -239,10 +240,9 @@ def _at_most(count: int, n: int, share: float) -> float:
 def share_unseen(n: int, level: float = LEVEL) -> float:
     """The greatest share of something rare of which n values may well have shown nothing.
 
-    Exact: 1 - α^(1/n) with half of the error probability (14 % after 20 values), as
-    `llm_batch.stats.sizes`.
+    Half of the error probability is meant: 14 % after 20 values at 90 %.
     """
-    return float(1 - ((1 - level) / 2) ** (1 / n))
+    return may_miss(n, (1 + level) / 2)
 
 
 def quantile_for(n: int, level: float = LEVEL) -> float:
