@@ -312,11 +312,8 @@ def needed_for(
 ) -> Needed:
     """Say how many items a claim needs.
 
-    Args:
-        claim: What is to be shown.
-        population: Items in the whole dataset. It lowers the size of a rate or a mean, which are
-            about this dataset, and not that of a difference, which is about models.
-        clusters: Items that belong together.
+    The population lowers the size of a rate or a mean, which are about this dataset, and not that
+    of a difference, which is about models.
 
     Raises:
         ConfigError: The claim does not fit together, or no number of items shows it.
@@ -334,11 +331,10 @@ def needed_for(
 
 
 def proof(needed: Needed, n: int) -> float | None:
-    """Say what n items of this dataset show.
+    """What n items of this dataset show; ``None``: nothing.
 
-    Returns:
-        The margin of a rate or a mean; the least difference that is found with the power asked
-        for; the least rate of failures that seeing none rules out. ``None``: nothing.
+    The margin of a rate or a mean; the least difference that is found with the power asked for; or
+    the least rate of failures that seeing none rules out.
     """
     claim, level = needed.claim, needed.claim.level
     effect = needed.effect_of(n)
@@ -410,13 +406,8 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
         take=_take(kind, n, 0 if effect * judge > 1 else classic, population, groups),
         discordance_is_assumed=False,
     )
-    if population is None:
-        return found
-    return _with_all(found, population // groups)
-
-
-def _with_all(needed: Needed, n: int) -> Needed:
-    return replace(needed, proves_all=proof(needed, n) if n else None)
+    every = (population or 0) // groups
+    return replace(found, proves_all=proof(found, every) if every else None)
 
 
 def _take(kind: Kind, n: int | None, classic: int, population: int | None, groups: int) -> int:

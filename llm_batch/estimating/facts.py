@@ -402,8 +402,8 @@ def with_input_ratio(
     Args:
         measure: Of the step.
         actual: Input tokens the provider counted, per item; 0 where the step was not reached.
-        counted: What was counted here for the same items.
-        unseen: Items to come.
+        counted: Of the same items.
+        unseen: How many items are to come.
     """
     n, whole = len(counted), sum(counted)
     if not whole:
