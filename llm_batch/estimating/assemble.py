@@ -111,7 +111,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
     fact, counted = load.fact, plan.counted
     name, model, serving = fact.name, fact.model, fact.serving
     measure, tariff, interval = fact.measure, fact.tariff, plan.interval
-    prefix = counted.prefixes.get(name) if counted else None
+    ends, prefix = serving.deprecated_from, counted.prefixes.get(name) if counted else None
     too_long = counted.too_long.get(name, TooLong()) if counted else TooLong()
     return StepEstimate(
         step=name,
@@ -126,7 +126,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         seconds_per_call=interval(seconds_of(load)),
         price=tariff.price_of(_mean_input(load)) if tariff else None,
         price_page=_page(fact),
-        deprecated_from=_deprecated_from(fact),
+        deprecated_from=ends.isoformat() if ends else None,
         rates=tariff.standard if tariff else (),
         batch_rates=tariff.batch if tariff and fact.has_batch_price else (),
         # Which encoding a model has is only looked up where something was counted with it.
@@ -152,11 +152,6 @@ def _mean_input(load: StepLoad) -> float:
 def _page(fact: StepFacts) -> str:
     listed = fact.tariff is not None and fact.tariff.price.source != "config"
     return fact.info.page if fact.info is not None and listed else ""
-
-
-def _deprecated_from(fact: StepFacts) -> str | None:
-    ends = fact.info.deprecation_date if fact.info is not None else None
-    return ends.isoformat() if ends is not None else None
 
 
 def _reasoning(load: StepLoad) -> Span:
@@ -231,11 +226,10 @@ def _notes(plan: Plan) -> Iterator[str]:
     for serving in plan.servings:
         if serving.problem:
             yield f"{serving.model} cannot be run yet: {serving.problem}"
-        ends = serving.info.deprecation_date if serving.info else None
+        ends = serving.deprecated_from
         if ends is not None and ends <= plan.today:
             yield f"{serving.model} is past its deprecation date, {ends.isoformat()}"
-    unpriced = {fact.model: None for fact in plan.facts.values() if fact.tariff is None}
-    for model in unpriced:
+    for model in plan.unpriced:
         yield f"the price of {model} is not known"
 
 

@@ -142,8 +142,7 @@ def cautions(
 
 
 def _unpriced(plan: Plan) -> Iterator[Caution]:
-    models = {f.model: None for f in plan.facts.values() if f.tariff is None}
-    for model in models:
+    for model in plan.unpriced:
         yield Caution(
             f"The price of {model} is not known, so the cost is not either.",
             f'set input_price and output_price (USD per million tokens) under [models."{model}"]',
@@ -239,7 +238,7 @@ def _rate(plan: Plan, pace: Pace) -> Iterator[Caution]:
 
 
 def _model(plan: Plan, serving: Serving) -> Iterator[Caution]:
-    ends = serving.info.deprecation_date if serving.info else None
+    ends = serving.deprecated_from
     if ends is None:
         return
     flag = (

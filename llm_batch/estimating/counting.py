@@ -5,7 +5,7 @@ prompts of each step have which count. Prices, limits and answers of a model are
 a few hundred different counts, however many prompts there are.
 
 A system prompt of 3,000 tokens before questions of 30 makes a run a hundred times as dear as its
-questions look. Providers keep such beginnings and charge less for them (`caches`).
+questions look. Providers keep such beginnings and charge less for them (`CacheRule`).
 
 A sample is the first items of the seeded order, hence random, and so is what comes after it.
 When an earlier run has answered some items already, they are played from its journal: finished

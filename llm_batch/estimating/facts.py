@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from math import inf, sqrt
 
 from llm_batch.chain.chain import Step
@@ -121,6 +122,11 @@ class Serving:
     def embedded(self) -> bool:
         """Whether it computes inside this process."""
         return self.model.startswith("local/")
+
+    @property
+    def deprecated_from(self) -> date | None:
+        """The day from which it may be gone."""
+        return self.info.deprecation_date if self.info else None
 
 
 def _tariff(step: Step, config: Config) -> Tariff | None:

@@ -20,7 +20,7 @@ from llm_batch.records import Interval, Item
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked.
+    """What an estimate is asked, and what is known for that before prompts are counted.
 
     Attributes:
         claim: What the run is to show.
@@ -80,6 +80,11 @@ class Plan:
     def servings(self) -> list[Serving]:
         """How its models are served, one of each."""
         return list({fact.model: fact.serving for fact in self.facts.values()}.values())
+
+    @property
+    def unpriced(self) -> list[str]:
+        """Its models without a known price, one of each."""
+        return list(dict.fromkeys(f.model for f in self.facts.values() if f.tariff is None))
 
     @property
     def is_measured(self) -> bool:
