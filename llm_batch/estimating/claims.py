@@ -26,12 +26,14 @@ from llm_batch.stats.design import (
 )
 from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
+    SampleSize,
     Spread,
     margin_for,
     mean_spread,
     rate_spread,
     round_up,
     rules_out,
+    sample_size,
     size_for,
     whole_size_for,
     zero_failures_n0,
@@ -352,6 +354,23 @@ def proof(needed: Needed, n: int) -> float | None:
     if needed.population is not None:
         n = min(n, needed.population // needed.groups)
     return least_difference(n / factor, size, most)
+
+
+def quoted(needed: Needed) -> SampleSize:
+    """The figures people quote for a rate; for another claim those of a rate at its level."""
+    claim, population = needed.claim, needed.population
+    if needed.kind != "rate":
+        return sample_size(level=claim.level, population=population)
+    return SampleSize(
+        n0=needed.n0,
+        n_classic=needed.n_classic,
+        n_min=needed.n_min,
+        n_fpc=needed.n if needed.n is not None and population is not None else population,
+        level=claim.level,
+        margin=claim.margin or 0.0,
+        population=population,
+        rate=WORST_RATE if claim.rate is None else claim.rate,
+    )
 
 
 def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> Needed:
