@@ -185,23 +185,27 @@ def _money(plan: Plan) -> Iterator[Caution]:
 
 def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> Iterator[Caution]:
     by_size = {option.n: option for option in options}
-    option, all_ = by_size.get(needed.take), by_size.get(plan.n)
-    if needed.n is None or option is None or all_ is None:
+    option, planned = by_size.get(needed.take), by_size.get(plan.n)
+    if needed.n is None or option is None or planned is None:
         return
     if option.n > _WORTH_SAMPLING * plan.n:
         return
-    if all_.cost is not None and (all_.cost.value or 0.0) >= ASK_ABOVE and option.cost is not None:
-        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(all_.cost.value)}"
-    elif (all_.seconds.value or 0.0) >= _LONG:
+    if (
+        planned.cost is not None
+        and (planned.cost.value or 0.0) >= ASK_ABOVE
+        and option.cost is not None
+    ):
+        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(planned.cost.value)}"
+    elif (planned.seconds.value or 0.0) >= _LONG:
         instead = (
             f"in {words.duration(option.seconds.value)} instead of "
-            f"{words.duration(all_.seconds.value)}"
+            f"{words.duration(planned.seconds.value)}"
         )
     else:
         return
     yield Caution(
         f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
-        f"{plan.n - option.n:,} items more {size_words.gain(needed, option, all_)}.",
+        f"{plan.n - option.n:,} items more {size_words.gain(needed, option, planned)}.",
         f"llmb run --sample {option.n}",
     )
 
