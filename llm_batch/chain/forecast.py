@@ -95,10 +95,11 @@ def forecast(
     return coming
 
 
-def rendered(chain: Chain, item: Item) -> list[Request]:
+def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Request]:
     """The request of each step for an item, with a note in place of every answer to come.
 
-    A prompt that only a real answer can render ends the list.
+    With a ``number`` answers stand there that begin otherwise than those of the next number. A
+    prompt that only a real answer can render ends the list.
     """
     steps = {step.name: step for step in chain.steps}
     calls: list[Call] = []
@@ -110,7 +111,7 @@ def rendered(chain: Chain, item: Item) -> list[Request]:
                 for message in request.messages
             )
             requests.append(replace(request, messages=messages))
-            calls.append(Call(request, (), completion=_marked(steps[request.step])))
+            calls.append(Call(request, (), completion=_marked(steps[request.step], number)))
             if len(requests) > len(steps):
                 break
     return requests[: len(steps)]
@@ -158,12 +159,13 @@ def _mark(step: str) -> str:
     return f"{_OPEN}{step}{_CLOSE}"
 
 
-def _marked(step: Step) -> Completion:
-    """An answer that passes the step's checks and leaves its mark in later prompts."""
-    if step.output is None:
-        return _said(_mark(step.name), step.model)
-    fields = {name: _value(step.name, field) for name, field in step.output.items()}
-    return _said(msgspec.json.encode(fields).decode(), step.model)
+def _marked(step: Step, number: int | None = None) -> Completion:
+    """An answer that passes the step's checks and leaves its mark or number in later prompts."""
+    text = _mark(step.name) if number is None else f"{number} is the answer"
+    if step.output is not None:
+        fields = {name: _value(text, field, number or 0) for name, field in step.output.items()}
+        text = msgspec.json.encode(fields).decode()
+    return _said(text, step.model)
 
 
 @lru_cache(maxsize=64)
@@ -172,14 +174,12 @@ def _said(text: str, model: str) -> Completion:
     return Completion(text, model, "stop", None)
 
 
-def _value(step: str, field: OutputField) -> Any:
-    if field.choices is not None:
-        return field.choices[0]
-    if field.type == "string":
-        return _mark(step)
-    if field.type == "boolean":
-        return True
-    value = field.min if field.min is not None else field.max if field.max is not None else 0
+def _value(text: str, field: OutputField, number: int) -> Any:
+    if field.type == "string" and field.choices is None:
+        return text
+    bounds = [bound for bound in (field.min, field.max) if bound is not None]
+    values = field.choices or ((True, False) if field.type == "boolean" else bounds or (0, 1))
+    value = values[number % len(values)]
     return int(value) if field.type == "integer" else value
 
 

@@ -18,7 +18,7 @@ from llm_batch.errors import ConfigError
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config, Overrides
     from llm_batch.estimating import Measured
-    from llm_batch.estimating.spread import Scored
+    from llm_batch.estimating.scores import Scored
 
 
 _SHOW = "What to show"
@@ -250,7 +250,7 @@ def estimate(
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run
     from llm_batch.estimating.claims import Claim, check
-    from llm_batch.estimating.spread import read_scored
+    from llm_batch.estimating.scores import read_scored
 
     write = chosen(FORMATS, format)
     claim = Claim(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_batch.estimating.build import (
-    config_of_run,
     estimate,
     estimate_from_items,
     estimate_from_nothing,
-    measured_in,
 )
-from llm_batch.estimating.evidence import Measured
+from llm_batch.estimating.evidence import Measured, config_of_run, measured_in
 from llm_batch.estimating.json import estimate_record
 from llm_batch.estimating.model import Estimate, StepEstimate
 

@@ -80,13 +80,7 @@ class Answer:
 
 
 def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
-    """What is expected of a step's answers before any is known.
-
-    Args:
-        step: The step.
-        judges: Whether it is the step the score comes from.
-        info: What the table says of its model.
-    """
+    """What is expected of a step's answers before any is known; ``judges``: the score is theirs."""
     usual = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
     cap = step.max_tokens
     thinking = thinks(step, info)
@@ -144,12 +138,9 @@ def _assumed(tokens: int) -> Span:
 
 
 def counted_input(tokens: int, contained: Sequence[Span], counter: TokenCounter) -> Span:
-    """Input tokens of one call whose known text was counted.
+    """Input tokens of one call whose known text ``counter`` counted.
 
-    Args:
-        tokens: The count.
-        contained: The answers of earlier steps in it, as often as they stand there.
-        counter: What counted.
+    ``contained``: the answers of earlier steps in it, as often as they stand there.
     """
     known = exactly(tokens)
     if not counter.exact:
@@ -185,12 +176,7 @@ class Speed:
 
 
 def latency_of(model: str, settings: Any) -> Span:
-    """Seconds one call takes.
-
-    Args:
-        model: The model string.
-        settings: Its section in the config; ``latency`` counts for ``fake/`` models.
-    """
+    """Seconds one call takes; the ``latency`` in the model's settings is of ``fake/`` models."""
     if model.startswith("fake/"):
         return exactly(max(OWN_SECONDS, float(settings.latency)))
     return LOCAL_SECONDS if model.startswith("local/") else REMOTE_SECONDS

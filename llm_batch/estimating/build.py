@@ -1,38 +1,61 @@
-"""The verb: from a config to an estimate, with the data read where there is some."""
+"""The verb: from a config, with its data where there is some, to a plan and what is shown of it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from math import floor
 
-from llm_batch.chain.config import Config, Model
-from llm_batch.chain.flags import Overrides, expanded, with_flags
-from llm_batch.errors import ConfigError, status_of
-from llm_batch.estimating.assemble import assembled
-from llm_batch.estimating.assumptions import Answer, answer_of, assumed_inputs
-from llm_batch.estimating.claims import Ask, Claim, check, check_clusters
-from llm_batch.estimating.clusters import clusters_by
-from llm_batch.estimating.counting import SAMPLED, Answered, Recount, count_items, prefixes_of
-from llm_batch.estimating.evidence import Measured, read_measured
-from llm_batch.estimating.load import StepFacts, item_cost, measures_of
-from llm_batch.estimating.model import Estimate
-from llm_batch.estimating.plan import Plan
-from llm_batch.estimating.serving import (
-    Serving,
-    kept_tokens,
-    saved_per_call,
-    servings_of,
-    tariff_of_step,
+from llm_batch.chain.config import Config
+from llm_batch.errors import ConfigError
+from llm_batch.estimating import sentences as size_words
+from llm_batch.estimating.assumptions import thinking_of
+from llm_batch.estimating.cautions import cautions
+from llm_batch.estimating.claims import (
+    Claim,
+    Needed,
+    check,
+    check_clusters,
+    needed_for,
+    proof,
+    quoted,
 )
-from llm_batch.estimating.span import Load, Span, StepLoad, exactly, scaled
-from llm_batch.estimating.spread import Scored
-from llm_batch.record.changes import changed_steps
-from llm_batch.record.files import run_paths
-from llm_batch.record.manifest import Manifest, config_record
-from llm_batch.records import Item
+from llm_batch.estimating.counting import SAMPLED, Answered, Recount, TooLong, count_items
+from llm_batch.estimating.evidence import Measured
+from llm_batch.estimating.facts import StepFacts, facts_of, kept_tokens
+from llm_batch.estimating.load import (
+    StepLoad,
+    batch_cost_of,
+    cached_cost_of,
+    cost_of,
+    priced_cost_of,
+    scaled,
+    with_savings,
+)
+from llm_batch.estimating.model import (
+    Alternative,
+    Estimate,
+    Option,
+    Purchase,
+    StepEstimate,
+    risk_of,
+)
+from llm_batch.estimating.pace import pace_of, seconds_of
+from llm_batch.estimating.plan import Ask, Plan, plan_of_nothing
+from llm_batch.estimating.scores import Scored, Strata, clusters_by, shared
+from llm_batch.estimating.sentences import assumptions
+from llm_batch.estimating.span import NOTHING, Span, total
+from llm_batch.models.tokens import counter
+from llm_batch.records import Interval, Item
 from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
+from llm_batch.stats.sizes import may_miss
+
+#: Items of the pilot that is compared.
+PILOT = 20
+#: Sizes that are compared besides what the claim needs.
+_COMPARED = (500, 1000)
+#: How sure one may be that what is not rarer than ``may_miss`` shows.
+_SEEN_LEVEL = 0.95
 
 _NOTHING_ELSE = Ask()
 
@@ -62,20 +85,11 @@ def estimate_from_nothing(
     """
     _check(n, population)
     population = n if population is None else population
+    today = today or date.today()
     plan, *others = (
-        _plan_from_nothing(each, n, population, measured) for each in (config, *ask.others)
+        plan_of_nothing(each, n, population, measured, ask, today) for each in (config, *ask.others)
     )
-    return assembled(_without_finished(plan), today, ask, others)
-
-
-def _plan_from_nothing(config: Config, n: int, population: int, measured: Measured | None) -> Plan:
-    config.chain()  # what cannot be played has no cost either
-    servings = servings_of(config)
-    facts = _facts(config, servings, measured, n)
-    inputs = assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
-    inputs |= {name: fact.measure.input for name, fact in facts.items() if fact.measure}
-    whole = [_load_of(fact, inputs[name], n) for name, fact in facts.items()]
-    return Plan(config, facts, servings, n, population, whole, whole, None, measured)
+    return _assembled(plan.without_finished(), others)
 
 
 def estimate_from_items(
@@ -115,68 +129,36 @@ def estimate_from_items(
             number of items shows what is claimed.
     """
     _check(n, population)
-    servings = servings_of(config)
-    facts = _facts(config, servings, measured, n)
-    seen = measured.items if measured else ()
     recount = Recount()
     counted = count_items(
         config.chain(),
-        facts,
+        facts_of(config, measured, n),
         items,
         n,
         answered,
         most,
-        seen=seen,
+        seen=measured.items if measured else (),
         progress=progress,
         note=recount.note if ask.others else lambda coming: None,
     )
-    remaining, whole = (
-        _with_savings(load, counted.facts, counted.prefixes)
-        for load in (counted.remaining, counted.whole)
+    plan = Plan(
+        config,
+        ask,
+        counted.facts,
+        n,
+        population,
+        with_savings(counted.remaining, counted.prefixes),
+        with_savings(counted.whole, counted.prefixes),
+        counted,
+        measured,
+        today or date.today(),
     )
-    plan = Plan(config, counted.facts, servings, n, population, remaining, whole, counted, measured)
     others: list[Plan] = []
     if ask.others:
         give = again if again is not None else lambda: items
         recount.fill(config, ask.others, give)
-        others = [_plan_with(plan, other, recount, give) for other in ask.others]
-    return assembled(plan if answered else _without_finished(plan), today, ask, others)
-
-
-def _plan_with(
-    plan: Plan, config: Config, recount: Recount, items: Callable[[], Iterable[Item]]
-) -> Plan:
-    """The same items with other models, whose prompts were counted by ``recount``."""
-    servings = servings_of(config)
-    facts = _facts(config, servings, plan.measured, plan.n)
-    for name, fact in plan.facts.items():
-        if facts[name].step.model == fact.step.model:
-            facts[name] = fact  # held against the provider's own counts
-    load = recount.group(facts).load(facts, plan.n, plan.n)
-    whole = _with_savings(load, facts, prefixes_of(config, items))
-    return replace(
-        plan, config=config, facts=facts, servings=servings, remaining=whole, whole=whole
-    )
-
-
-def _load_of(fact: StepFacts, tokens: Span, n: int) -> StepLoad:
-    """The load of n items that all have as many input tokens in one step."""
-
-    def cost(batch: bool) -> Span | None:
-        if fact.is_linear:
-            return item_cost(fact, tokens.times(n), items=n, batch=batch)
-        of_one = item_cost(fact, tokens, batch=batch)
-        return of_one.times(n) if of_one else None
-
-    return StepLoad(
-        fact.step,
-        n * fact.attempts.value,
-        tokens.times(n),
-        fact.answer.tokens.times(n),
-        cost(batch=False),
-        cost(batch=True) if fact.has_batch_price else None,
-        seconds=fact.measure.seconds if fact.measure else None,
-    )
+        others = [plan.with_models(other, recount, give) for other in ask.others]
+    return _assembled(plan if answered else plan.without_finished(), others)
 
 
 def _check(n: int, population: int | None) -> None:
@@ -184,49 +166,6 @@ def _check(n: int, population: int | None) -> None:
         raise ValueError(f"n must be at least 1, got {n}")
     if population is not None and n > population:
         raise ValueError(f"{n} items cannot be drawn from a population of {population}")
-
-
-def _facts(
-    config: Config, servings: Mapping[str, Serving], measured: Measured | None, n: int
-) -> dict[str, StepFacts]:
-    tariffs = {step.name: tariff_of_step(step, config) for step in config.steps}
-    measures = {}
-    if measured is not None:
-        unseen = max(1, n - measured.finished)
-        measures = measures_of(measured, config.steps, tariffs, unseen)
-    facts = {}
-    for step in config.steps:
-        info = servings[step.model].info
-        measure = measures.get(step.name)
-        if measure is None:
-            answer = answer_of(step, step is config.judge, info)
-        else:
-            answer = Answer(measure.output, measure.text, thinks=measure.reasoning.value > 0)
-        facts[step.name] = StepFacts(step, answer, tariffs[step.name], info, measure)
-    return facts
-
-
-def _without_finished(plan: Plan) -> Plan:
-    """The plan without the items that the pilot or the run itself has finished."""
-    finished = min(plan.n, plan.measured.finished) if plan.measured else 0
-    if not finished:
-        return plan
-    remaining = scaled(plan.whole, (plan.n - finished) / plan.n)
-    return replace(plan, remaining=remaining, finished=finished)
-
-
-def _with_savings(load: Load, facts: Mapping[str, StepFacts], prefixes: Mapping[str, int]) -> Load:
-    """The load with what the provider's prompt cache would take off."""
-    saving = []
-    for step in load:
-        fact = facts[step.step.name]
-        each = saved_per_call(kept_tokens(prefixes.get(step.step.name, 0), fact.info), fact.tariff)
-        if fact.measure is not None and fact.measure.cached_share:
-            each = None  # the cost has it already, as it was measured
-        if each is not None:
-            step = replace(step, saved=exactly(max(0.0, step.calls - 1) * each))
-        saving.append(step)
-    return saving
 
 
 def estimate(
@@ -303,7 +242,7 @@ def estimate(
             played,
             population,
             most=whole if exact else SAMPLED,
-            measured=measured if measured is None else _of_this_data(measured, drawn.sha256),
+            measured=measured if measured is None else measured.of_data(drawn.sha256),
             progress=lambda counted: progress(counted, whole),
             ask=Ask(
                 claim,
@@ -318,80 +257,229 @@ def estimate(
         )
 
 
-def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") -> Measured:
-    """What an earlier run tells of the chain in ``config``.
-
-    Its items count as done when it is the run that ``config`` would go on with: the same output,
-    seed and steps, and, once the data was read, the same data.
-
-    Args:
-        path: Its results file, or its journal.
-        config: What is to be estimated.
-        source: What to call it; its path by default.
-
-    Raises:
-        OutputError: There is no such run, or it has no call of these steps.
-    """
-    paths = run_paths(expanded(path))
-    steps = [step.name for step in config.steps]
-    measured = read_measured(path, source or os.fspath(path), steps=steps)
-    manifest = Manifest.read(paths.manifest) or Manifest()
-    notes = []
-    changed = changed_steps(manifest.config, config_record(config))
-    if changed:
-        notes.append(
-            f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "
-            "then."
-        )
-    same = (
-        bool(manifest.config)
-        and not changed
-        and os.path.realpath(paths.results) == os.path.realpath(config.run.output)
-        and manifest.sample.seed == config.sample.seed
+def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
+    """Everything that is shown of a plan, and of the same items with other models."""
+    interval, ask = plan.interval, plan.ask
+    load, counted, measured = plan.remaining, plan.counted, plan.measured
+    pace = pace_of(load, plan.workers)
+    calls = total(_calls_of(step) for step in load)
+    cost, batch, cached = cost_of(load), batch_cost_of(load), cached_cost_of(load)
+    needed = needed_for(ask.claim, plan.population, ask.clusters)
+    options = tuple(_options(plan, needed))
+    planned = next(option for option in options if option.n == plan.n)
+    return Estimate(
+        n=plan.n,
+        population=plan.population,
+        counted=counted.sampled if counted else 0,
+        reused=counted.reused if counted and counted.reused else plan.finished,
+        measured=len(measured.items) if measured else 0,
+        measured_from=measured.source if measured else "",
+        statuses=dict(measured.statuses) if measured else {},
+        simulated=measured.simulated if measured else False,
+        spent=measured.spent if measured and measured.finished else None,
+        calls=interval(calls.whole()),
+        input_tokens=interval(total(step.input_tokens for step in load).whole()),
+        output_tokens=interval(total(step.output_tokens for step in load).whole()),
+        cost=_known(plan, cost),
+        batch_cost=_known(plan, batch),
+        cached_cost=_known(plan, cached),
+        priced_cost=interval(priced_cost_of(load)),
+        seconds=interval(pace.seconds),
+        steps=tuple(_step_estimate(plan, step) for step in load),
+        workers=plan.workers,
+        requests_per_minute=pace.requests_per_minute,
+        bound_by=_bound_by(pace.bound_by, pace.by_limit, cost, batch),
+        advice=quoted(needed),
+        needed=needed,
+        claim_notes=tuple(_claim_notes(needed, planned, ask)),
+        strata=_strata(needed, ask),
+        options=options,
+        verdict=size_words.verdict(needed, options),
+        alternatives=tuple(_alternative(each, needed) for each in (plan, *others)),
+        budget=plan.config.limits.budget,
+        assumptions=tuple(assumptions(plan)),
+        warnings=tuple(cautions(plan, pace, needed, options)),
     )
-    return replace(
-        measured,
-        models=manifest.models,
-        finished=sum(n for kind, n in measured.statuses.items() if status_of(kind).kept)
-        if same
-        else 0,
-        dataset=manifest.dataset.sha256 or "",
-        notes=tuple(notes),
+
+
+def _known(plan: Plan, cost: Span | None) -> Interval | None:
+    return None if cost is None else plan.interval(cost)
+
+
+def _calls_of(step: StepLoad) -> Span:
+    attempts = step.fact.attempts
+    return attempts.times(step.calls / attempts.value) if attempts.value else NOTHING
+
+
+def _bound_by(sentence: str, by_limit: bool, cost: Span | None, batch: Span | None) -> str:
+    """The sentence, with what a batch would cost where a limit decides and one has a price."""
+    if not by_limit or cost is None or batch is None or not cost.value:
+        return sentence
+    share = batch.value / cost.value
+    price = "half the price" if abs(share - 0.5) < 0.005 else f"{100 * share:.0f} % of the price"
+    return f"{sentence.removesuffix('.')}; batch would take up to 24 h at {price}."
+
+
+def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
+    fact, counted = load.fact, plan.counted
+    name, model, serving = fact.name, fact.model, fact.serving
+    measure, tariff, interval = fact.measure, fact.tariff, plan.interval
+    ends, prefix = serving.deprecated_from, counted.prefixes.get(name) if counted else None
+    too_long = counted.too_long.get(name, TooLong()) if counted else TooLong()
+    return StepEstimate(
+        step=name,
+        model=model,
+        calls=interval(_calls_of(load).whole()),
+        input_tokens=interval(load.input_tokens.whole()),
+        output_tokens=interval(load.output_tokens.whole()),
+        reasoning_tokens=interval(_reasoning(load).whole()),
+        cost=_known(plan, load.cost),
+        batch_cost=_known(plan, load.batch),
+        cache_saves=None if load.saved is None else load.saved.value,
+        seconds_per_call=interval(seconds_of(load)),
+        price=tariff.price_of(_mean_input(load)) if tariff else None,
+        price_page=_page(fact),
+        deprecated_from=ends.isoformat() if ends else None,
+        rates=tariff.standard if tariff else (),
+        batch_rates=tariff.batch if tariff and fact.has_batch_price else (),
+        # Which encoding a model has is only looked up where something was counted with it.
+        tokens_exact=counted is not None and counter(model).exact,
+        measured=measure is not None,
+        cached_share=measure.cached_share if measure else None,
+        shared_prefix=prefix,
+        cacheable_prefix=kept_tokens(prefix or 0, fact.info),
+        longest=counted.longest.get(name, ()) if counted else (),
+        too_long=too_long.count,
+        too_long_ids=too_long.ids,
+        rpm=serving.rpm,
+        tpm=serving.tpm,
+        limits_from=serving.limits_from,
     )
 
 
-def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
-    """The config an earlier run was made with, under the flags; ``None`` when that is not known.
+def _mean_input(load: StepLoad) -> float:
+    """Input tokens of one request."""
+    return load.input_tokens.value / load.calls if load.calls else 0.0
 
-    Args:
-        path: Its results file, or its journal.
-        flags: What was given on the command line.
 
-    Raises:
-        OutputError: Its manifest is damaged.
-        ConfigError: A flag has nothing to apply to.
-    """
-    manifest = Manifest.read(run_paths(expanded(path)).manifest)
-    if manifest is None or not manifest.config:
+def _page(fact: StepFacts) -> str:
+    listed = fact.tariff is not None and fact.tariff.price.source != "config"
+    return fact.info.page if fact.info is not None and listed else ""
+
+
+def _reasoning(load: StepLoad) -> Span:
+    fact = load.fact
+    if not fact.answer.thinks or not load.output_tokens.value:
+        return NOTHING
+    items = load.output_tokens.value / fact.answer.tokens.value
+    if fact.measure is not None:
+        return fact.measure.reasoning.times(items)
+    room = zip(fact.answer.tokens, fact.answer.text, thinking_of(fact.step), strict=True)
+    return Span(*(min(max(0.0, all_ - text), most) for all_, text, most in room)).times(items)
+
+
+def _claim_notes(needed: Needed, planned: Option, ask: Ask) -> Iterator[str]:
+    yield from size_words.sentences(needed)
+    if said := size_words.short_of(needed, planned):
+        yield said
+    if ask.scored is not None and (said := ask.scored.sentence()):
+        yield said
+
+
+def _strata(needed: Needed, ask: Ask) -> Strata | None:
+    if not ask.strata:
         return None
-    then = manifest.config
-    # The record has every key; what was not written down is left out, as in a file.
-    defaults = {key: field.default for key, field in Model.model_fields.items()}
-    models = {
-        name: {key: value for key, value in own.items() if value != defaults.get(key)}
-        for name, own in (then.get("models") or {}).items()
-    }
-    raw, _ = with_flags({**then, "models": models}, flags, built_in=False)
-    try:
-        config = Config.model_validate(raw)
-    except ValueError:
-        return None  # a version of the config that this program does not know
-    data = config.data_path()
-    if data != "-" and not data.exists():
-        return config.model_copy(update={"data": config.data.model_copy(update={"path": None})})
-    return config
+    seen = None
+    if ask.scored is not None:
+        seen = ask.scored.by(ask.stratify, passes=needed.claim.is_of_rates, strata=True)
+    return shared(ask.stratify, ask.strata, needed.take, seen, needed.claim.level)
 
 
-def _of_this_data(measured: Measured, sha256: str) -> Measured:
-    """With other data nothing is done, whatever the run's files say."""
-    return measured if measured.dataset == sha256 else replace(measured, finished=0)
+def _alternative(plan: Plan, needed: Needed) -> Alternative:
+    """What a plan comes to from its first call on, and what the budget would buy."""
+    load, budget = plan.whole, plan.config.limits.budget
+    costs = {"live": cost_of(load), "batch": batch_cost_of(load), "cached": cached_cost_of(load)}
+    return Alternative(
+        models={step.name: step.model for step in plan.config.steps},
+        cost=_known(plan, costs["live"]),
+        batch_cost=_known(plan, costs["batch"]),
+        cached_cost=_known(plan, costs["cached"]),
+        priced_cost=plan.interval(priced_cost_of(load)),
+        seconds=plan.interval(pace_of(load, plan.workers).seconds),
+        buys=tuple(
+            _purchase(way, cost, plan, needed, budget)
+            for way, cost in costs.items()
+            if budget is not None and cost is not None
+        ),
+        notes=tuple(_notes(plan)),
+    )
+
+
+def _purchase(way: str, cost: Span, plan: Plan, needed: Needed, budget: float) -> Purchase:
+    expected, least = (_items(budget, amount, plan) for amount in (cost.value, cost.high))
+    return Purchase(
+        way=way,
+        items=expected,
+        at_least=least,
+        all_items=plan.population is not None and expected >= plan.population,
+        proves=proof(needed, expected) if expected else None,
+        proves_at_least=proof(needed, least) if least else None,
+    )
+
+
+def _items(budget: float, cost: float, plan: Plan) -> int:
+    """How many items a budget pays for, when ``plan.n`` of them cost so much."""
+    most = plan.population if plan.population is not None else plan.n
+    if not cost:
+        return most
+    return min(most, floor(budget * plan.n / cost + 1e-9))
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    for serving in plan.servings:
+        if serving.problem:
+            yield f"{serving.model} cannot be run yet: {serving.problem}"
+        ends = serving.deprecated_from
+        if ends is not None and ends <= plan.today:
+            yield f"{serving.model} is past its deprecation date, {ends.isoformat()}"
+    for model in plan.unpriced:
+        yield f"the price of {model} is not known"
+
+
+def _options(plan: Plan, needed: Needed) -> Iterator[Option]:
+    """Yield the sizes worth comparing, fewest first, each from the first item on."""
+    for size, label in sorted(_labels(plan, needed).items()):
+        load = scaled(plan.whole, size / plan.n)
+        spent = _known(plan, cost_of(load))
+        seconds = plan.interval(pace_of(load, plan.workers).seconds)
+        yield Option(
+            n=size,
+            label=label,
+            margin=proof(needed, size),
+            may_miss=may_miss(size, _SEEN_LEVEL, plan.population),
+            calls=round(sum(step.calls for step in load)),
+            cost=spent,
+            seconds=seconds,
+            risk=risk_of(spent, seconds),
+        )
+
+
+def _labels(plan: Plan, needed: Needed) -> dict[int, str]:
+    population = plan.population
+    labels = {PILOT: "pilot"} | dict.fromkeys(_COMPARED, "")
+    if needed.kind == "rate" and needed.design_effect * needed.judge_factor == 1:
+        labels[needed.n_classic] = "textbook"
+    if population is not None:
+        whole = population // needed.groups or 1
+        labels = {size: label for size, label in labels.items() if size < whole}
+        labels[whole] = "all" if needed.groups == 1 else "half"
+    if needed.n is not None:
+        _also(labels, needed.n, "claim")
+    _also(labels, needed.take, "")
+    if plan.n != population or needed.groups > 1:
+        _also(labels, plan.n, "this plan")
+    return labels
+
+
+def _also(labels: dict[int, str], size: int, label: str) -> None:
+    labels[size] = "; ".join(filter(None, (labels.get(size, ""), label)))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator, Sequence
 from math import ceil
 
-from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.config import MANY_WORKERS
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating import words
 from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.counting import Counted
 from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.load import StepFacts
+from llm_batch.estimating.facts import Facts, Serving, StepFacts
+from llm_batch.estimating.load import cost_of, priced_cost_of
 from llm_batch.estimating.model import Caution, Option
 from llm_batch.estimating.pace import Pace
-from llm_batch.estimating.serving import Serving
-from llm_batch.estimating.span import Load, cost_of, priced_cost_of
+from llm_batch.estimating.plan import Plan
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
@@ -62,9 +59,7 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
         )
 
 
-def measured_cautions(
-    measured: Measured | None, facts: Mapping[str, StepFacts]
-) -> Iterator[Caution]:
+def measured_cautions(measured: Measured | None, facts: Facts) -> Iterator[Caution]:
     """What went wrong while it was measured, and how much it says."""
     if measured is None:
         return
@@ -116,69 +111,53 @@ _SOON_DAYS = 90
 _LONG = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What cautions are drawn from; the names mean what they mean in `Estimate`."""
+def cautions(
+    plan: Plan, pace: Pace, needed: Needed, options: Sequence[Option]
+) -> Iterator[Caution]:
+    """Yield them, what stands in the way first, then money.
 
-    config: Config
-    facts: Mapping[str, StepFacts]
-    servings: Mapping[str, Serving]
-    n: int
-    population: int | None
-    workers: int
-    load: Load
-    pace: Pace
-    needed: Needed
-    options: Sequence[Option]
-    counted: Counted | None
-    measured: Measured | None
-    today: date
-    prompts: Sequence[str] = ()
-
-
-def cautions(now: Situation) -> Iterator[Caution]:
-    """Yield them, what stands in the way first, then money."""
-    for serving in now.servings.values():
+    ``pace`` is that of what remains; the plan's own size and the one to take are among the options.
+    """
+    for serving in plan.servings:
         if serving.problem:
             yield Caution(f"This cannot be run yet: {serving.problem}.", serving.hint)
-    if caution := without_scale(now.config.score, now.config.steps):
+    if caution := without_scale(plan.config.score, plan.config.steps):
         yield Caution(f"{caution}.", SCALE_HINT)
-    for sentence in now.prompts:
+    for sentence in plan.ask.prompts:
         said, _, hint = sentence.rpartition("; ")
         yield Caution(f"{said[:1].upper()}{said[1:]}.", hint)
-    yield from _unpriced(now)
-    yield from _money(now)
-    yield from _too_many_items(now)
-    yield from _rate(now)
-    for fact in now.facts.values():
+    yield from _unpriced(plan)
+    yield from _money(plan)
+    yield from _too_many_items(plan, needed, options)
+    yield from _rate(plan, pace)
+    for fact in plan.facts.values():
         yield from step_cautions(fact)
-    yield from measured_cautions(now.measured, now.facts)
-    for serving in now.servings.values():
-        yield from _model(now, serving)
-    yield from _prompts(now)
+    yield from measured_cautions(plan.measured, plan.facts)
+    for serving in plan.servings:
+        yield from _model(plan, serving)
+    yield from _prompts(plan)
 
 
-def _unpriced(now: Situation) -> Iterator[Caution]:
-    models = {f.step.model: None for f in now.facts.values() if f.tariff is None}
-    for model in models:
+def _unpriced(plan: Plan) -> Iterator[Caution]:
+    for model in plan.unpriced:
         yield Caution(
             f"The price of {model} is not known, so the cost is not either.",
             f'set input_price and output_price (USD per million tokens) under [models."{model}"]',
         )
 
 
-def _money(now: Situation) -> Iterator[Caution]:
-    cost, budget = priced_cost_of(now.load), now.config.limits.budget
+def _money(plan: Plan) -> Iterator[Caution]:
+    cost, budget = priced_cost_of(plan.remaining), plan.config.limits.budget
     if budget is not None:
-        if cost_of(now.load) is not None and cost.value > budget:
-            fits = int(now.n * budget / cost.value)
+        if cost_of(plan.remaining) is not None and cost.value > budget:
+            fits = int(plan.n * budget / cost.value)
             yield Caution(
                 f"The budget of {words.usd(budget)} is expected to end the run after about "
-                f"{words.counted(fits, 'item')} of {now.n:,}.",
+                f"{words.counted(fits, 'item')} of {plan.n:,}.",
                 f"llmb run --sample {max(1, fits)}, or --budget {_cap(cost.high)}",
             )
         return
-    if cost_of(now.load) is None:
+    if cost_of(plan.remaining) is None:
         # A budget is refused while a price is unknown, so it cannot be what to type next.
         if cost.value > ASK_ABOVE:
             yield Caution(
@@ -194,7 +173,7 @@ def _money(now: Situation) -> Iterator[Caution]:
             f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
             f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
             "llmb estimate --pilot 20"
-            if now.measured is None
+            if plan.measured is None
             else f"cap it with --budget {_cap(cost.high)}",
         )
     elif cost.value > ASK_ABOVE:
@@ -204,39 +183,42 @@ def _money(now: Situation) -> Iterator[Caution]:
         )
 
 
-def _too_many_items(now: Situation) -> Iterator[Caution]:
-    needed = now.needed
-    option = next((option for option in now.options if option.n == needed.take), None)
-    plan = next((option for option in now.options if option.n == now.n), None)
-    if needed.n is None or option is None or plan is None:
+def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> Iterator[Caution]:
+    by_size = {option.n: option for option in options}
+    option, planned = by_size.get(needed.take), by_size.get(plan.n)
+    if needed.n is None or option is None or planned is None:
         return
-    if option.n > _WORTH_SAMPLING * now.n:
+    if option.n > _WORTH_SAMPLING * plan.n:
         return
-    if plan.cost is not None and (plan.cost.value or 0.0) >= ASK_ABOVE and option.cost is not None:
-        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(plan.cost.value)}"
-    elif (plan.seconds.value or 0.0) >= _LONG:
+    if (
+        planned.cost is not None
+        and (planned.cost.value or 0.0) >= ASK_ABOVE
+        and option.cost is not None
+    ):
+        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(planned.cost.value)}"
+    elif (planned.seconds.value or 0.0) >= _LONG:
         instead = (
             f"in {words.duration(option.seconds.value)} instead of "
-            f"{words.duration(plan.seconds.value)}"
+            f"{words.duration(planned.seconds.value)}"
         )
     else:
         return
     yield Caution(
         f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
-        f"{now.n - option.n:,} items more {size_words.gain(needed, option, plan)}.",
+        f"{plan.n - option.n:,} items more {size_words.gain(needed, option, planned)}.",
         f"llmb run --sample {option.n}",
     )
 
 
-def _rate(now: Situation) -> Iterator[Caution]:
-    slow, quick = now.pace.requests_per_minute
-    if not now.pace.live_calls:
+def _rate(plan: Plan, pace: Pace) -> Iterator[Caution]:
+    slow, quick = pace.requests_per_minute
+    if not pace.live_calls:
         return
-    live = [serving for serving in now.servings.values() if not serving.batch]
+    live = [serving for serving in plan.servings if not serving.batch]
     unlimited = [serving.model for serving in live if serving.rpm_is_assumed]
-    if unlimited and now.config.limits.workers > MANY_WORKERS:
+    if unlimited and plan.config.limits.workers > MANY_WORKERS:
         yield Caution(
-            f"{now.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
+            f"{plan.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
             "Providers' terms forbid flooding and limit or ban accounts for it; run refuses more "
             f"than {MANY_WORKERS} workers without a limit for {', '.join(unlimited)}.",
             "--rpm with the limit your provider shows for your account, or --tier openai-1, or "
@@ -244,25 +226,27 @@ def _rate(now: Situation) -> Iterator[Caution]:
         )
         return
     for serving in live:
-        calls = sum(step.calls for step in now.load if step.step.model == serving.model)
-        most = quick * calls / now.pace.live_calls
+        calls = sum(step.calls for step in plan.remaining if step.fact.model == serving.model)
+        most = quick * calls / pace.live_calls
         if serving.rpm is not None and most > serving.rpm:
             yield Caution(
-                f"{now.workers:,} workers make up to {most:,.0f} requests a minute at "
+                f"{plan.workers:,} workers make up to {most:,.0f} requests a minute at "
                 f"{serving.model}, "
                 f"whose limit is {serving.rpm:,.0f}: the rest wait.",
-                f"--workers {now.pace.enough_workers} is enough, or raise --rpm or --tier if your "
+                f"--workers {pace.enough_workers} is enough, or raise --rpm or --tier if your "
                 "account allows it",
             )
 
 
-def _model(now: Situation, serving: Serving) -> Iterator[Caution]:
-    ends = serving.info.deprecation_date if serving.info else None
+def _model(plan: Plan, serving: Serving) -> Iterator[Caution]:
+    ends = serving.deprecated_from
     if ends is None:
         return
-    flag = "--judge" if now.config.judge and now.config.judge.model == serving.model else "--model"
+    flag = (
+        "--judge" if plan.config.judge and plan.config.judge.model == serving.model else "--model"
+    )
     hint = f"look up its successor at the provider and name it with {flag}"
-    days = (ends - now.today).days
+    days = (ends - plan.today).days
     if days <= 0:
         yield Caution(
             f"{serving.model} is past its deprecation date, {ends.isoformat()}: it may be gone.",
@@ -276,8 +260,8 @@ def _model(now: Situation, serving: Serving) -> Iterator[Caution]:
         )
 
 
-def _prompts(now: Situation) -> Iterator[Caution]:
-    counted = now.counted
+def _prompts(plan: Plan) -> Iterator[Caution]:
+    counted = plan.counted
     if counted is None:
         return
     if counted.unrenderable:
@@ -289,7 +273,7 @@ def _prompts(now: Situation) -> Iterator[Caution]:
             "correct the prompt or the data; such items fail",
         )
     for name, long in counted.too_long.items():
-        fact = now.facts[name]
+        fact = plan.facts[name]
         window = fact.info.max_input_tokens if fact.info else 0
         ids = ", ".join(repr(words.clean(item_id, 60)) for item_id in long.ids)
         which = "that of item" if long.count == 1 else "those of items"
@@ -298,7 +282,7 @@ def _prompts(now: Situation) -> Iterator[Caution]:
         yield Caution(
             f"{words.counted(long.count, 'prompt')} of step {name} among the "
             f"{counted.sampled:,} counted{whole} exceed the {window or 0:,} tokens that "
-            f"{fact.step.model} reads: {which} {ids}{more}.",
+            f"{fact.model} reads: {which} {ids}{more}.",
             "shorten the prompt, leave such items out, or choose a model that reads more",
         )
 

@@ -2,7 +2,7 @@
 
 Five kinds of claim: a rate (the share of items that pass) or a mean score within a margin; a
 difference of two rates or of two mean scores, on the same items or on separate ones; and that
-failures are rarer than some rate, none having been seen. How many items each needs: `needs`.
+failures are rarer than some rate, none having been seen. How many items each needs: `needed_for`.
 
 Rates, their margins and differences are fractions of one. Means are in the unit of the score.
 
@@ -11,15 +11,13 @@ Formulas are in `llm_batch.stats`, the conventions in ``docs/sample-size.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from math import floor
 from typing import Literal
 
-from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
-from llm_batch.estimating.spread import Scored
 from llm_batch.stats.design import (
     design_effect,
     drawn_design_effect,
@@ -28,12 +26,14 @@ from llm_batch.stats.design import (
 )
 from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
+    SampleSize,
     Spread,
     margin_for,
     mean_spread,
     rate_spread,
     round_up,
     rules_out,
+    sample_size,
     size_for,
     whole_size_for,
     zero_failures_n0,
@@ -139,14 +139,9 @@ JUDGE_HINT = "--judge-sensitivity 0.9 --judge-specificity 0.8, as seen on labell
 
 
 def check_clusters(claim: Claim, field: str | None) -> None:
-    """Refuse a correlation without clusters, and clusters told in two ways.
+    """Refuse a correlation without clusters, and clusters told in two ways, with `ConfigError`.
 
-    Args:
-        claim: The claim.
-        field: The field that says which items belong together.
-
-    Raises:
-        ConfigError: They do not fit together.
+    ``field``: the one that says which items belong together.
     """
     if field is not None and claim.cluster_size is not None:
         raise ConfigError(
@@ -161,11 +156,7 @@ def check_clusters(claim: Claim, field: str | None) -> None:
 
 
 def check(claim: Claim) -> None:
-    """Refuse what does not fit together, in the words of the flags.
-
-    Raises:
-        ConfigError: It does not.
-    """
+    """Refuse what does not fit together, with `ConfigError` in the words of the flags."""
     kind = claim.kind
     shares = {
         "--confidence": claim.level,
@@ -323,11 +314,8 @@ def needed_for(
 ) -> Needed:
     """Say how many items a claim needs.
 
-    Args:
-        claim: What is to be shown.
-        population: Items in the whole dataset. It lowers the size of a rate or a mean, which are
-            about this dataset, and not that of a difference, which is about models.
-        clusters: Items that belong together.
+    The population lowers the size of a rate or a mean, which are about this dataset, and not that
+    of a difference, which is about models.
 
     Raises:
         ConfigError: The claim does not fit together, or no number of items shows it.
@@ -345,11 +333,10 @@ def needed_for(
 
 
 def proof(needed: Needed, n: int) -> float | None:
-    """Say what n items of this dataset show.
+    """What n items of this dataset show; ``None``: nothing.
 
-    Returns:
-        The margin of a rate or a mean; the least difference that is found with the power asked
-        for; the least rate of failures that seeing none rules out. ``None``: nothing.
+    The margin of a rate or a mean; the least difference that is found with the power asked for; or
+    the least rate of failures that seeing none rules out.
     """
     claim, level = needed.claim, needed.claim.level
     effect = needed.effect_of(n)
@@ -367,6 +354,23 @@ def proof(needed: Needed, n: int) -> float | None:
     if needed.population is not None:
         n = min(n, needed.population // needed.groups)
     return least_difference(n / factor, size, most)
+
+
+def quoted(needed: Needed) -> SampleSize:
+    """The figures people quote for a rate; for another claim those of a rate at its level."""
+    claim, population = needed.claim, needed.population
+    if needed.kind != "rate":
+        return sample_size(level=claim.level, population=population)
+    return SampleSize(
+        n0=needed.n0,
+        n_classic=needed.n_classic,
+        n_min=needed.n_min,
+        n_fpc=needed.n if needed.n is not None and population is not None else population,
+        level=claim.level,
+        margin=claim.margin or 0.0,
+        population=population,
+        rate=WORST_RATE if claim.rate is None else claim.rate,
+    )
 
 
 def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> Needed:
@@ -421,13 +425,8 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
         take=_take(kind, n, 0 if effect * judge > 1 else classic, population, groups),
         discordance_is_assumed=False,
     )
-    if population is None:
-        return found
-    return _with_all(found, population // groups)
-
-
-def _with_all(needed: Needed, n: int) -> Needed:
-    return replace(needed, proves_all=proof(needed, n) if n else None)
+    every = (population or 0) // groups
+    return replace(found, proves_all=proof(found, every) if every else None)
 
 
 def _take(kind: Kind, n: int | None, classic: int, population: int | None, groups: int) -> int:
@@ -480,26 +479,3 @@ def _most(claim: Claim) -> float:
         return 0.999
     up = (claim.detect or 0) >= 0
     return 0.999 * (1 - claim.rate if up else claim.rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked.
-
-    Attributes:
-        claim: What the run is to show.
-        clusters: Items that belong together; ``None`` without.
-        stratify: The field whose values are the strata.
-        strata: Items in each; ``None`` without.
-        scored: Scores of an earlier run; ``None`` without.
-        others: The same chain with other models, to be compared.
-        prompts: What is odd about the prompts, a sentence each without its full stop.
-    """
-
-    claim: Claim = field(default_factory=Claim)
-    clusters: Clusters | None = None
-    stratify: str = ""
-    strata: Mapping[str, int] | None = None
-    scored: Scored | None = None
-    others: tuple[Config, ...] = ()
-    prompts: tuple[str, ...] = ()

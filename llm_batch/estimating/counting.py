@@ -5,7 +5,7 @@ prompts of each step have which count. Prices, limits and answers of a model are
 a few hundred different counts, however many prompts there are.
 
 A system prompt of 3,000 tokens before questions of 30 makes a run a hundred times as dear as its
-questions look. Providers keep such beginnings and charge less for them (`caches`).
+questions look. Providers keep such beginnings and charge less for them (`CacheRule`).
 
 A sample is the first items of the seeded order, hence random, and so is what comes after it.
 When an earlier run has answered some items already, they are played from its journal: finished
@@ -21,20 +21,17 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any
 
-import msgspec
-
-from llm_batch.chain.chain import Chain, PromptError, Step
+from llm_batch.chain.chain import Chain, PromptError
 from llm_batch.chain.config import Config
-from llm_batch.chain.forecast import Counters, Forecast, forecast
+from llm_batch.chain.forecast import Counters, Forecast, forecast, rendered
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.evidence import ItemSeen
-from llm_batch.estimating.load import Group, StepFacts, add_forecasts, input_of, with_input_ratio
-from llm_batch.estimating.span import Load, Span
+from llm_batch.estimating.facts import Facts, with_input_ratio
+from llm_batch.estimating.load import Group, Load, add_forecasts, input_of
+from llm_batch.estimating.span import Span
 from llm_batch.models.tokens import TokenCounter, counter
-from llm_batch.records import Call, Completion, Item, Message, Request
+from llm_batch.records import Call, Item, Message, Request
 
 #: A beginning that this many random prompts share is shared by nearly all.
 LOOKED_AT = 50
@@ -46,16 +43,12 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
     """Tokens that the prompts of each step begin with, system message included, by step name.
 
     A step without a second prompt to compare is not in it. What an earlier step answers is taken
-    to differ from item to item.
-
-    Args:
-        chain: What is asked.
-        items: A random few, at least two.
+    to differ from item to item. ``items``: a random few, at least two.
     """
     shared: dict[str, list[Message]] = {}
     seen: dict[str, int] = {}
     for number, item in enumerate(items):
-        for request in _requests(chain, item, number):
+        for request in rendered(chain, item, number):
             before = shared.get(request.step)
             seen[request.step] = seen.get(request.step, 0) + 1
             messages = list(request.messages)
@@ -64,44 +57,6 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
     return {
         name: _tokens(messages, models[name]) for name, messages in shared.items() if seen[name] > 1
     }
-
-
-def _requests(chain: Chain, item: Item, number: int) -> list[Request]:
-    """What is asked of an item, with answers that have nothing in common with another item's."""
-    steps = {step.name: step for step in chain.steps}
-    calls: list[Call] = []
-    asked: list[Request] = []
-    try:
-        while len(asked) <= len(steps):
-            request = chain.next_request(item, calls)
-            if request is None:
-                break
-            asked.append(request)
-            answer = Completion(_answer(steps[request.step], number), request.model, "stop", None)
-            calls.append(Call(request, (), completion=answer))
-    except PromptError:
-        pass  # counting says so, with the item's id
-    return asked
-
-
-def _answer(step: Step, number: int) -> str:
-    word = f"{number} is the answer"
-    if step.output is None:
-        return word
-    fields: dict[str, Any] = {}
-    for name, output in step.output.items():
-        if output.choices is not None:
-            fields[name] = output.choices[number % len(output.choices)]
-        elif output.type == "string":
-            fields[name] = word
-        elif output.type == "boolean":
-            fields[name] = bool(number % 2)
-        else:
-            low, high = output.min, output.max
-            value = low if number % 2 == 0 and low is not None else high
-            value = value if value is not None else low if low is not None else float(number % 2)
-            fields[name] = int(value) if output.type == "integer" else value
-    return msgspec.json.encode(fields).decode()
 
 
 def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:
@@ -172,7 +127,7 @@ class Counted:
         prefixes: By step name: tokens that all its prompts begin with.
     """
 
-    facts: Mapping[str, StepFacts]
+    facts: Facts
     remaining: Load
     whole: Load
     sampled: int
@@ -189,7 +144,7 @@ class _Count:
     """The pass over the items."""
 
     chain: Chain
-    facts: Mapping[str, StepFacts]
+    facts: Facts
     all: Group = field(default_factory=Group)
     untouched: Group = field(default_factory=Group)
     begun: dict[str, Group] = field(default_factory=dict)
@@ -226,7 +181,7 @@ class _Count:
 
 def count_items(
     chain: Chain,
-    facts: Mapping[str, StepFacts],
+    facts: Facts,
     items: Iterable[Item],
     n: int,
     answered: Answered | None = None,
@@ -240,7 +195,7 @@ def count_items(
 
     Args:
         chain: What is asked of each item.
-        facts: What is known of each step, by name, in the order of the chain.
+        facts: What is known of its steps.
         items: The items to play, in their order, or the first of them. With ``answered``, all of
             them: those that are not given are taken to be unanswered.
         n: How many there are in all.
@@ -339,11 +294,11 @@ def _remaining(count: _Count, n: int, looked_at: int) -> Load:
 
 def _calibrated(
     chain: Chain,
-    facts: Mapping[str, StepFacts],
+    facts: Facts,
     head: Sequence[Item],
     seen: Sequence[ItemSeen],
     n: int,
-) -> Mapping[str, StepFacts]:
+) -> Facts:
     """The facts with measures that know how the provider's counts compare with ours."""
     played = {item.id: item for item in seen}
     actual: dict[str, list[float]] = {name: [] for name in facts}
@@ -406,10 +361,7 @@ class Recount:
     ) -> None:
         """Count in the encodings that other models need, each once.
 
-        Args:
-            config: The chain that was counted already.
-            others: The same chain with other models.
-            items: Gives the items again, in the same order.
+        ``config`` was counted already; ``items`` gives the items again, in the same order.
         """
         missing: dict[str, set[str]] = {}
         for other in others:
@@ -420,12 +372,12 @@ class Recount:
         for encoding, names in missing.items():
             self._count(config, encoding, names, items)
 
-    def group(self, facts: Mapping[str, StepFacts]) -> Group:
+    def group(self, facts: Facts) -> Group:
         """The sums that a pass over the items would have come to with these facts."""
         group = Group(sampled=self.items)
         for name, fact in facts.items():
             for (tokens, contains), times in self._prompts[
-                name, counter(fact.step.model).encoding
+                name, counter(fact.model).encoding
             ].items():
                 answers = [facts[earlier].answer.text.times(often) for earlier, often in contains]
                 group.add(fact, input_of(fact, tokens, answers), times)
@@ -468,7 +420,7 @@ class Recount:
 
 def prefixes_of(config: Config, items: Callable[[], Iterable[Item]]) -> dict[str, int]:
     """The beginnings that prompts share, counted for the models of ``config``."""
-    return shared_prefixes(config.chain(), islice(items(), LOOKED_AT))
+    return shared_prefixes(config.chain(), itertools.islice(items(), LOOKED_AT))
 
 
 class _Uncounted(TokenCounter):

@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from llm_batch.chain.flags import expanded
-from llm_batch.errors import OutputError
+from llm_batch.chain.config import Config, Model
+from llm_batch.chain.flags import Overrides, expanded, with_flags
+from llm_batch.errors import OutputError, status_of
+from llm_batch.record.changes import changed_steps
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
+from llm_batch.record.manifest import Manifest, config_record
 from llm_batch.record.results import SpentLine
 from llm_batch.records import Usage
 
@@ -88,6 +91,10 @@ class Measured:
     dataset: str = ""
     simulated: bool = False
     notes: tuple[str, ...] = ()
+
+    def of_data(self, sha256: str) -> Measured:
+        """With other data nothing is finished, whatever the run's files say."""
+        return self if self.dataset == sha256 else replace(self, finished=0)
 
 
 def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[str]) -> Measured:
@@ -230,3 +237,77 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") -> Measured:
+    """What an earlier run tells of the chain in ``config``.
+
+    Its items count as done when it is the run that ``config`` would go on with: the same output,
+    seed and steps, and, once the data was read, the same data.
+
+    Args:
+        path: Its results file, or its journal.
+        config: What is to be estimated.
+        source: What to call it; its path by default.
+
+    Raises:
+        OutputError: There is no such run, or it has no call of these steps.
+    """
+    paths = run_paths(expanded(path))
+    steps = [step.name for step in config.steps]
+    measured = read_measured(path, source or os.fspath(path), steps=steps)
+    manifest = Manifest.read(paths.manifest) or Manifest()
+    notes = []
+    changed = changed_steps(manifest.config, config_record(config))
+    if changed:
+        notes.append(
+            f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "
+            "then."
+        )
+    same = (
+        bool(manifest.config)
+        and not changed
+        and os.path.realpath(paths.results) == os.path.realpath(config.run.output)
+        and manifest.sample.seed == config.sample.seed
+    )
+    return replace(
+        measured,
+        models=manifest.models,
+        finished=sum(n for kind, n in measured.statuses.items() if status_of(kind).kept)
+        if same
+        else 0,
+        dataset=manifest.dataset.sha256 or "",
+        notes=tuple(notes),
+    )
+
+
+def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
+    """The config an earlier run was made with, under the flags; ``None`` when that is not known.
+
+    Args:
+        path: Its results file, or its journal.
+        flags: What was given on the command line.
+
+    Raises:
+        OutputError: Its manifest is damaged.
+        ConfigError: A flag has nothing to apply to.
+    """
+    manifest = Manifest.read(run_paths(expanded(path)).manifest)
+    if manifest is None or not manifest.config:
+        return None
+    then = manifest.config
+    # The record has every key; what was not written down is left out, as in a file.
+    defaults = {key: field.default for key, field in Model.model_fields.items()}
+    models = {
+        name: {key: value for key, value in own.items() if value != defaults.get(key)}
+        for name, own in (then.get("models") or {}).items()
+    }
+    raw, _ = with_flags({**then, "models": models}, flags, built_in=False)
+    try:
+        config = Config.model_validate(raw)
+    except ValueError:
+        return None  # a version of the config that this program does not know
+    data = config.data_path()
+    if data != "-" and not data.exists():
+        return config.model_copy(update={"data": config.data.model_copy(update={"path": None})})
+    return config

@@ -1,55 +1,9 @@
 """The estimate as JSON, with stable keys, and as it stands in a run's manifest.
 
-Keys of the document; every one is always there, ``null`` where nothing is known. What each means
-is in ``docs/estimate.md``::
-
-    schema                version of this layout
-    n                     items to play
-    population            items in the whole dataset, or null
-    counted               items whose prompts were counted; 0: sizes are assumed
-    reused                items that need no further call
-    measured              items of a pilot or an earlier run that it rests on; 0 without
-    measured_from         what that was, or ""
-    statuses              items there by status
-    simulated             whether a fake/ model answered there
-    spent                 USD the finished items cost, or null
-    calls, input_tokens, output_tokens, priced_cost, seconds
-                          an interval each
-    cost                  an interval, or null when a price is unknown
-    batch_cost, cached_cost
-                          an interval each, or null where there is no such price
-    steps[]               step, model, calls, input_tokens, output_tokens, reasoning_tokens,
-                          cost, batch_cost, cache_saves, seconds_per_call,
-                          price {input, output, cache_read, cache_write, as_of, source} or null,
-                          price_page, deprecated_from, rates[] and batch_rates[] {above, input,
-                          output, cache_read, cache_write, reasoning}, tokens_exact, measured,
-                          cached_share, shared_prefix, cacheable_prefix, longest[] {tokens, id},
-                          too_long, too_long_ids, rpm, tpm, limits_from
-    workers               calls at once
-    requests_per_minute   {low, high}: what the workers make without any limit
-    bound_by              what keeps it from being quicker
-    sample_size           {n0, n_classic, n_min, n_fpc, level, margin, population, rate}
-    claim                 what is claimed and how many items that needs: kind, level, margin,
-                          rate, sd, detect, paired, discordance, power, zero_failures,
-                          cluster_size, icc, sensitivity, specificity, base, design_effect,
-                          judge_factor, n0, n_classic, n_min, n, groups, population, proves_all,
-                          clusters {field, count, mean_size, size, icc, icc_from} or null,
-                          n_drawn, take, discordance_is_assumed
-    claim_notes[]         the same in sentences
-    strata                {field, n, shares[] {stratum, size, proportional, measured, sd, neyman},
-                          margin_proportional, margin_neyman} or null
-    options[]             n, label, margin, may_miss, calls, cost, seconds, risk
-    verdict               which of them to take, a sentence
-    alternatives[]        models[] {step, model}, cost, batch_cost, cached_cost, priced_cost,
-                          seconds, buys[] {way, items, at_least, all_items, proves,
-                          proves_at_least}, notes[]; the first is the plan itself
-    budget                USD the run may cost, or null
-    assumptions[]         sentences
-    warnings[]            {message, hint}
-
-An interval is ``{value, low, high, level, n, method}`` (see `llm_batch.records.Interval`). Money
-is USD, prices and rates are USD per million tokens, times are seconds, margins are fractions of
-one.
+The keys are those of `llm_batch.estimating.model`, where each has its unit; for users they stand in
+``docs/estimate.md`` and ``docs/sample-size.md``, and a test holds the three together. Every one is
+always there, ``null`` where nothing is known. Prices and rates are USD per million tokens here. An
+interval is ``{value, low, high, level, n, method}``; in the manifest ``{low, expected, high}``.
 """
 
 from __future__ import annotations

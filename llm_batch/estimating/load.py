@@ -1,209 +1,128 @@
-"""What items send and get at each point of the chain: sums, and figures of one step."""
+"""What items send and get at each point of the chain: sums, tokens and money of each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, sqrt
 
-from llm_batch.chain.chain import Step
 from llm_batch.chain.forecast import Forecast
-from llm_batch.estimating.assumptions import Answer, counted_input
-from llm_batch.estimating.evidence import ItemSeen, Measured, StepSeen
-from llm_batch.estimating.means import FEWEST, Moments, mean_of_unseen, quantile_for, share_unseen
-from llm_batch.estimating.span import NOTHING, Load, Span, StepLoad, exactly
-from llm_batch.models.prices import Tariff
-from llm_batch.models.table import ModelInfo
+from llm_batch.estimating.assumptions import counted_input
+from llm_batch.estimating.facts import Facts, StepFacts
+from llm_batch.estimating.span import NOTHING, Span, SpanMoments, exactly, total
 from llm_batch.models.tokens import counter
 from llm_batch.records import Usage
 
-_NOTHING = StepSeen(Usage(), 0.0, 0.0, 0)
-
 
 @dataclass(frozen=True, slots=True)
-class StepMeasure:
-    """What one step takes, per item of the sample and so per item to come.
+class StepLoad:
+    """What one step does for some number of items.
 
     Attributes:
-        n: Items it was measured on, those included that failed before it.
-        attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
-        input: Input tokens.
-        output: Output tokens, reasoning included.
-        text: The part of them that is not reasoning, which later prompts may contain.
-        reasoning: The rest.
-        cached_share: Share of the input that came from the provider's cache.
-        seconds: Of one call.
-        input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
-            and items that were not asked included; ``None`` before prompts were counted.
-        surcharge: What attempts that may have been billed added, as a factor on the cost.
-        longest: Most output tokens of one item.
+        fact: Which step, and what is known of it.
+        calls: Requests.
+        input_tokens: Of all of them.
+        output_tokens: Likewise, reasoning included.
+        cost: USD at the live price; ``None`` without a price.
+        batch: USD at the provider's batch price, without any cache discount; ``None`` where no
+            batch price is listed.
+        saved: USD that the provider's prompt cache would take off ``cost``; ``None`` where the
+            prompts share too little or no price of cached input is known.
     """
 
-    n: int
-    attempts: Span
-    input: Span
-    output: Span
-    text: Span
-    reasoning: Span
-    cached_share: float
-    seconds: Span
-    surcharge: float
-    longest: int
-    input_ratio: Span | None = None
+    fact: StepFacts
+    calls: float
+    input_tokens: Span
+    output_tokens: Span
+    cost: Span | None
+    batch: Span | None = None
+    saved: Span | None = None
+
+    def times(self, factor: float) -> StepLoad:
+        """The same for ``factor`` times as many items."""
+        return replace(
+            self,
+            calls=self.calls * factor,
+            input_tokens=self.input_tokens.times(factor),
+            output_tokens=self.output_tokens.times(factor),
+            cost=_times(self.cost, factor),
+            batch=_times(self.batch, factor),
+            saved=_times(self.saved, factor),
+        )
+
+    def plus(self, other: StepLoad) -> StepLoad:
+        """The same step for more items."""
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens.plus(other.input_tokens),
+            output_tokens=self.output_tokens.plus(other.output_tokens),
+            cost=_plus(self.cost, other.cost),
+            batch=_plus(self.batch, other.batch),
+            saved=_plus(self.saved, other.saved),
+        )
 
 
-def measures_of(
-    measured: Measured,
-    steps: Sequence[Step],
-    tariffs: Mapping[str, Tariff | None],
-    unseen: float = inf,
-) -> dict[str, StepMeasure]:
-    """Figures of every step that was measured with the model it has now.
+def _times(span: Span | None, factor: float) -> Span | None:
+    return None if span is None else span.times(factor)
 
-    Args:
-        measured: What was played.
-        steps: The steps to come.
-        tariffs: Their prices, by step name.
-        unseen: Items to come.
+
+def _plus(a: Span | None, b: Span | None) -> Span | None:
+    return None if a is None or b is None else a.plus(b)
+
+
+#: One for each step of the chain, in order.
+Load = Sequence[StepLoad]
+
+
+def scaled(load: Load, factor: float) -> Load:
+    """The load of ``factor`` times as many items."""
+    return [step.times(factor) for step in load]
+
+
+def cost_of(load: Load) -> Span | None:
+    """USD of all steps; ``None`` when a step that is called has no price."""
+    if any(step.cost is None and step.calls for step in load):
+        return None
+    return priced_cost_of(load)
+
+
+def priced_cost_of(load: Load) -> Span:
+    """USD of the steps whose price is known."""
+    return total(step.cost for step in load if step.cost is not None)
+
+
+def batch_cost_of(load: Load) -> Span | None:
+    """USD with every step that has a batch price at that price, the others live.
+
+    ``None`` when no step has one, or when a price is unknown.
     """
-    found = {}
-    for step in steps:
-        if measured.models.get(step.name, step.model) != step.model:
-            continue
-        seen = [item.steps.get(step.name, _NOTHING) for item in measured.items]
-        if any(each.attempts for each in seen):
-            found[step.name] = _measure(measured.items, seen, step, tariffs[step.name], unseen)
-    return found
+    if cost_of(load) is None or all(step.batch is None for step in load):
+        return None
+    costs = (step.cost if step.batch is None else step.batch for step in load)
+    return total(cost for cost in costs if cost is not None)
 
 
-def _measure(
-    items: Sequence[ItemSeen],
-    seen: Sequence[StepSeen],
-    step: Step,
-    tariff: Tariff | None,
-    unseen: float,
-) -> StepMeasure:
-    attempts = [float(each.attempts) for each in seen]
-    cap = step.max_tokens or inf
-    # A re-ask may answer at full length again.
-    most = cap * max(1.0, max(attempts))
+def cached_cost_of(load: Load) -> Span | None:
+    """USD when the provider's prompt cache works on every call after the first of each step.
 
-    def mean(of: Callable[[Usage], int], bound: float = inf) -> Span:
-        values = [float(of(each.usage)) for each in seen]
-        return mean_of_unseen(values, unseen, most=bound, cap=min(cap, bound))
-
-    inputs = sum(each.usage.input_tokens for each in seen)
-    cached = sum(each.usage.cache_read_tokens for each in seen)
-    called = [each for each in seen if each.attempts]
-    return StepMeasure(
-        n=len(seen),
-        attempts=_at_least_some_retries(
-            mean_of_unseen(attempts, unseen), len(seen), even=min(attempts) == max(attempts)
-        ),
-        input=mean(lambda usage: usage.input_tokens),
-        output=mean(lambda usage: usage.output_tokens, most),
-        text=mean(lambda usage: max(0, usage.output_tokens - usage.reasoning_tokens), most),
-        reasoning=mean(lambda usage: usage.reasoning_tokens, most),
-        cached_share=cached / inputs if inputs else 0.0,
-        seconds=mean_of_unseen([each.seconds for each in called], unseen),
-        surcharge=_surcharge(items, step.name, tariff),
-        longest=max(each.usage.output_tokens for each in seen),
-    )
-
-
-def _at_least_some_retries(attempts: Span, n: int, even: bool) -> Span:
-    """That none of n items needed another attempt does not mean that none ever will.
-
-    And where all needed one and the same number, none is expected to need fewer.
+    ``None`` when no step would save by it, or when a price is unknown.
     """
-    low = attempts.value if even else attempts.low
-    return attempts._replace(low=low, high=max(attempts.high, attempts.value + share_unseen(n)))
-
-
-def _surcharge(items: Sequence[ItemSeen], step: str, tariff: Tariff | None) -> float:
-    """What was booked over what the usage alone costs, where an attempt may have been billed."""
-    booked = priced = 0.0
-    for item in items:
-        seen = item.steps.get(step)
-        if seen is None or tariff is None:
-            continue
-        cost = tariff.cost(seen.usage)
-        priced += cost
-        booked += max(cost, seen.cost or 0.0) if item.worst_case else cost
-    return booked / priced if priced else 1.0
-
-
-def with_input_ratio(
-    measure: StepMeasure, actual: Sequence[float], counted: Sequence[float], unseen: float
-) -> StepMeasure:
-    """The measure with its ratio of tokens counted by the provider to tokens counted here.
-
-    A ratio estimator (Cochran 1977, section 6.3): its error comes from how far single items are
-    off the common ratio.
-
-    Args:
-        measure: Of the step.
-        actual: Input tokens the provider counted, per item; 0 where the step was not reached.
-        counted: What was counted here for the same items.
-        unseen: Items to come.
-    """
-    n, whole = len(counted), sum(counted)
-    if not whole:
-        return measure
-    ratio = sum(actual) / whole
-    if n < FEWEST:
-        return replace(measure, input_ratio=exactly(ratio))
-    off = [a - ratio * c for a, c in zip(actual, counted, strict=True)]
-    error = sqrt(sum(each * each for each in off) / (n - 1) / n * (1 + n / unseen))
-    half = quantile_for(n) * error * n / whole
-    return replace(measure, input_ratio=Span(max(0.0, ratio - half), ratio, ratio + half))
-
-
-@dataclass(frozen=True, slots=True)
-class StepFacts:
-    """What is known of one step before its prompts are.
-
-    Attributes:
-        step: The step.
-        answer: Output tokens expected of one item: assumed, or those of ``measure``.
-        tariff: What it costs; ``None`` when unknown.
-        info: What the table says of its model.
-        measure: What a pilot or an earlier run showed; ``None`` without one.
-    """
-
-    step: Step
-    answer: Answer
-    tariff: Tariff | None
-    info: ModelInfo | None
-    measure: StepMeasure | None = None
-
-    @property
-    def attempts(self) -> Span:
-        """Sends per item."""
-        return self.measure.attempts if self.measure else exactly(1.0)
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether many requests cost as much as one with all their tokens."""
-        return self.tariff is not None and len(self.tariff.standard) == 1
-
-    @property
-    def has_batch_price(self) -> bool:
-        """Whether a price of the provider's batch API is known."""
-        return self.tariff is not None and bool(self.tariff.batch_source)
+    cost = cost_of(load)
+    if cost is None or all(step.saved is None for step in load):
+        return None
+    saved = total(step.saved for step in load if step.saved is not None)
+    return Span(*(max(0.0, a - b) for a, b in zip(cost, saved, strict=True)))
 
 
 def input_of(fact: StepFacts, tokens: int, contained: Sequence[Span]) -> Span:
-    """Input tokens of one item's calls of a step, whose known text was counted.
+    """Input tokens of one item's calls of a step, whose known text has so many ``tokens``.
 
-    Args:
-        fact: Of the step.
-        tokens: The count.
-        contained: The answers of earlier steps in it, as often as they stand there.
+    ``contained``: the answers of earlier steps in it, as often as they stand there.
     """
     ratio = fact.measure.input_ratio if fact.measure else None
     if ratio is None:
-        return counted_input(tokens, contained, counter(fact.step.model))
+        return counted_input(tokens, contained, counter(fact.model))
     known = exactly(tokens)
     for answer in contained:
         known = known.plus(answer)
@@ -217,11 +136,7 @@ def item_cost(
 
     The high case counts on no cache. Batches never do.
 
-    Args:
-        fact: Of the step.
-        tokens: Input tokens.
-        items: How many items these tokens are of; only where the price is linear.
-        batch: At the provider's batch price.
+    ``tokens``: of the input, of so many ``items``; more than one only where the price is linear.
     """
     if fact.tariff is None:
         return None
@@ -241,93 +156,81 @@ def item_cost(
     return span.times(measure.surcharge) if measure else span
 
 
-class StepSums:
-    """Input tokens and cost of one step over the items of a group, in the three cases."""
-
-    __slots__ = ("batches", "costs", "inputs")
-
-    def __init__(self) -> None:
-        self.inputs = (Moments(), Moments(), Moments())
-        self.costs = (Moments(), Moments(), Moments())
-        self.batches = (Moments(), Moments(), Moments())
-
-    def add(self, tokens: Span, cost: Span | None, batch: Span | None, times: int = 1) -> None:
-        for sums, values in (
-            (self.inputs, tokens),
-            (self.costs, cost),
-            (self.batches, batch),
-        ):
-            if values is not None:
-                for moments, value in zip(sums, values, strict=True):
-                    moments.add(value, times)
+def _sums() -> defaultdict[str, SpanMoments]:
+    return defaultdict(SpanMoments)
 
 
 @dataclass
 class Group:
-    """Items at the same point of the chain; ``size`` of them, some of which were counted."""
+    """Items at the same point of the chain; ``size`` of them, some of which were counted.
+
+    Sums are by step name. What a linear price comes to follows from the input tokens, so only
+    other prices are summed up item by item.
+    """
 
     size: int = 0
     sampled: int = 0
-    sums: dict[str, StepSums] = field(default_factory=dict)
+    inputs: dict[str, SpanMoments] = field(default_factory=_sums)
+    costs: dict[str, SpanMoments] = field(default_factory=_sums)
+    batches: dict[str, SpanMoments] = field(default_factory=_sums)
 
     def add(self, fact: StepFacts, tokens: Span, times: int = 1) -> None:
         """Take in one step of one item, or of so many that are alike."""
-        sums = self.sums.get(fact.step.name)
-        if sums is None:
-            sums = self.sums[fact.step.name] = StepSums()
-        if fact.tariff is None or fact.is_linear:
-            sums.add(tokens, None, None, times)  # what it costs follows from the sums
+        self.inputs[fact.name].add(tokens, times)
+        if fact.is_linear:
             return
-        batch = item_cost(fact, tokens, batch=True) if fact.has_batch_price else None
-        sums.add(tokens, item_cost(fact, tokens), batch, times)
+        for sums, batch in ((self.costs, False), (self.batches, True)):
+            if batch and not fact.has_batch_price:
+                continue
+            if (cost := item_cost(fact, tokens, batch=batch)) is not None:
+                sums[fact.name].add(cost, times)
 
-    def load(self, facts: Mapping[str, StepFacts], size: int, population: int) -> Load:
+    def load(self, facts: Facts, size: int, population: int) -> Load:
         """What ``size`` items of a population, of which these are a sample, come to."""
-        return [
-            _step_load(fact, self.sums.get(name), size, self.sampled, population)
-            for name, fact in facts.items()
-        ]
+        return [self._step_load(fact, size, population) for fact in facts.values()]
+
+    def _step_load(self, fact: StepFacts, size: int, population: int) -> StepLoad:
+        priced, batched = fact.tariff is not None, fact.has_batch_price
+        if fact.name not in self.inputs or not size:
+            cost, batch = (NOTHING if known else None for known in (priced, batched))
+            return StepLoad(fact, 0.0, NOTHING, NOTHING, cost, batch)
+        items = size * self.inputs[fact.name].count / self.sampled
+        inputs = self.inputs[fact.name].projected(items, population)
+        if fact.is_linear:
+            cost = item_cost(fact, inputs, items=items)
+            batch = item_cost(fact, inputs, items=items, batch=True) if batched else None
+        else:
+            cost, batch = (
+                sums[fact.name].projected(items, population) if known else None
+                for sums, known in ((self.costs, priced), (self.batches, batched))
+            )
+        calls, answers = items * fact.attempts.value, fact.answer.tokens.times(items)
+        return StepLoad(fact, calls, inputs, answers, cost, batch)
 
 
-def _step_load(
-    fact: StepFacts, sums: StepSums | None, size: int, sampled: int, population: int
-) -> StepLoad:
-    priced, batched = fact.tariff is not None, fact.has_batch_price
-    seconds = fact.measure.seconds if fact.measure else None
-    if sums is None or not size:
-        cost, batch = (NOTHING if known else None for known in (priced, batched))
-        return StepLoad(fact.step, 0.0, NOTHING, NOTHING, cost, batch, seconds=seconds)
-    items = size * sums.inputs[0].count / sampled
-    inputs = _projected(sums.inputs, items, population)
-    if fact.is_linear:
-        cost = item_cost(fact, inputs, items=items)
-        batch = item_cost(fact, inputs, items=items, batch=True) if batched else None
-    else:
-        cost = _projected(sums.costs, items, population) if priced else None
-        batch = _projected(sums.batches, items, population) if batched else None
-    return StepLoad(
-        fact.step,
-        items * fact.attempts.value,
-        inputs,
-        fact.answer.tokens.times(items),
-        cost,
-        batch,
-        seconds=seconds,
-    )
+def load_of_alike(facts: Facts, inputs: Mapping[str, Span], n: int) -> Load:
+    """What ``n`` items come to that all have as many input tokens in each step."""
+    one = Group(sampled=1)
+    for name, fact in facts.items():
+        one.add(fact, inputs[name])
+    return one.load(facts, n, 1)
 
 
-def _projected(cases: Sequence[Moments], items: float, population: int) -> Span:
-    low, value, high = (moments.total / moments.count for moments in cases)
-    return Span(
-        max(0.0, low - cases[0].error_of_mean(population)) * items,
-        value * items,
-        (high + cases[2].error_of_mean(population)) * items,
-    )
+def with_savings(load: Load, prefixes: Mapping[str, int]) -> Load:
+    """The load with what the provider's prompt cache would take off; see `StepLoad`.
+
+    ``prefixes``: tokens that the prompts of each step begin with. The first call saves nothing.
+    """
+    saving = []
+    for step in load:
+        each = step.fact.saved_per_call(prefixes.get(step.fact.name, 0))
+        if each is not None:
+            step = replace(step, saved=exactly(max(0.0, step.calls - 1) * each))
+        saving.append(step)
+    return saving
 
 
-def add_forecasts(
-    group: Group, facts: Mapping[str, StepFacts], coming: Sequence[Forecast]
-) -> dict[str, Span]:
+def add_forecasts(group: Group, facts: Facts, coming: Sequence[Forecast]) -> dict[str, Span]:
     """Count what an item still needs into a group; gives its input tokens by step."""
     group.sampled += 1
     inputs = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.spread import Strata
+from llm_batch.estimating.scores import Strata
 from llm_batch.models.prices import Rates
 from llm_batch.records import Interval, Price
 from llm_batch.stats.sizes import SampleSize
@@ -28,12 +28,7 @@ HIGH_SECONDS = 24 * 3600.0
 
 
 def risk_of(cost: Interval | None, seconds: Interval) -> Risk:
-    """Rate the high case of a run: ``unknown`` where its price is, unless its time is enough.
-
-    Args:
-        cost: USD; ``None`` when a price is unknown.
-        seconds: How long it takes.
-    """
+    """Rate the high case of a run: ``unknown`` where its price is, unless its time is enough."""
     longest = seconds.high or 0.0
     if longest >= HIGH_SECONDS:
         return "high"

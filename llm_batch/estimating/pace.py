@@ -7,13 +7,14 @@ after it was sent as any other; workers end together only where items and worker
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from llm_batch.estimating.assumptions import BATCH_SECONDS, LOCAL_AT_ONCE, OWN_SECONDS
-from llm_batch.estimating.serving import Serving
-from llm_batch.estimating.span import Load, Span, StepLoad
+from llm_batch.estimating.facts import Serving
+from llm_batch.estimating.load import Load, StepLoad
+from llm_batch.estimating.span import Span
 from llm_batch.sending.limits import BURST_SECONDS, SHARE, counted_tokens
 
 _DAY = 86_400.0
@@ -55,20 +56,14 @@ class _Bound:
     by_limit: bool = False
 
 
-def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
-    """The time that calls, limits and workers lead to.
-
-    Args:
-        load: What is to be done.
-        servings: How each model is served.
-        workers: Calls at once.
-    """
-    bounds = [list(_bounds(load, servings, workers, case)) for case in range(3)]
+def pace_of(load: Load, workers: int) -> Pace:
+    """The time that calls, limits and so many workers lead to."""
+    bounds = [list(_bounds(load, workers, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
-    live = _live(load, servings)
-    by_workers = Span(*(_worker_seconds(live, servings, workers, case) for case in range(3)))
+    live = _live(load)
+    by_workers = Span(*(_worker_seconds(live, workers, case) for case in range(3)))
     slowest = max(bounds[1], key=lambda bound: bound.seconds)
-    work = sum(step.calls * seconds_of(step, servings[step.step.model]).value for step in live)
+    work = sum(step.calls * seconds_of(step).value for step in live)
     enough = -(-work // seconds.value) if seconds.value else 1
     return Pace(
         seconds,
@@ -80,61 +75,54 @@ def pace_of(load: Load, servings: Mapping[str, Serving], workers: int) -> Pace:
     )
 
 
-def _live(load: Load, servings: Mapping[str, Serving]) -> Load:
+def _live(load: Load) -> Load:
     """The steps whose calls the workers make."""
-    return [step for step in load if not servings[step.step.model].batch]
+    return [step for step in load if not step.fact.serving.batch]
 
 
-def _bounds(
-    load: Load, servings: Mapping[str, Serving], workers: int, case: int
-) -> Iterator[_Bound]:
+def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
     """The seconds that each limit alone would take; ``case`` is an index into `Span`."""
     if not any(step.calls for step in load):
         yield _Bound(0.0, "Nothing is left to send.")
         return
-    batches = [step for step in load if step.calls and servings[step.step.model].batch]
+    batches = [step for step in load if step.calls and step.fact.serving.batch]
     if batches:
         yield _Bound(
             len(batches) * BATCH_SECONDS[case],
             "Bound by the provider's batches, up to 24 h for each of "
             f"{_count(len(batches), 'step')}.",
         )
-    live = _live(load, servings)
+    live = _live(load)
     if not any(step.calls for step in live):
         return
     yield _Bound(
-        _all_workers_seconds(live, servings, workers, case),
-        f"Bound by {_count(workers, 'worker')} at {_latency(live, servings):.2g} s a call.",
+        _all_workers_seconds(live, workers, case),
+        f"Bound by {_count(workers, 'worker')} at {_latency(live):.2g} s a call.",
     )
     yield _Bound(
-        _embedded_seconds(load, servings, workers, case),
+        _embedded_seconds(load, workers, case),
         f"Bound by this machine, which computes at most {LOCAL_AT_ONCE} calls at once; "
         "more workers will not help.",
     )
-    for model, serving in servings.items():
-        own = [step for step in load if step.step.model == model and step.calls]
-        if own and not serving.batch:
-            yield from _limit_bounds(model, serving, own, load, servings, case)
+    for model in dict.fromkeys(step.fact.model for step in live):
+        own = [step for step in live if step.fact.model == model and step.calls]
+        if own:
+            yield from _limit_bounds(own[0].fact.serving, own, load, case)
 
 
 def _limit_bounds(
-    model: str,
     serving: Serving,
     own: Load,
     load: Load,
-    servings: Mapping[str, Serving],
     case: int,
 ) -> Iterator[_Bound]:
     calls = sum(step.calls for step in own)
-    first, last = own[0].step, own[-1].step
+    model = serving.model
     # What comes before the first of these calls and after the last one is not limited.
-    before = after = 0.0
-    names = [step.step.name for step in load]
-    for position, step in enumerate(load):
-        if position < names.index(first.name):
-            before += seconds_of(step, servings[step.step.model])[case]
-        if position >= names.index(last.name):
-            after += seconds_of(step, servings[step.step.model])[case]
+    names = [step.fact.name for step in load]
+    first, last = (names.index(own[end].fact.name) for end in (0, -1))
+    before = sum(seconds_of(step)[case] for step in load[:first])
+    after = sum(seconds_of(step)[case] for step in load[last:])
 
     def paced(units: float, per_minute: float, of_one: float) -> float:
         """Seconds until all units were let through, the first of them at once."""
@@ -150,7 +138,7 @@ def _limit_bounds(
             by_limit=True,
         )
     if serving.tpm is not None:
-        tokens = sum(_counted(step, serving, case) for step in own)
+        tokens = sum(_counted(step, case) for step in own)
         yield _Bound(
             paced(tokens, serving.tpm, tokens / calls),
             _limited(f"{serving.tpm:,.0f} tokens a minute", model, ""),
@@ -174,21 +162,19 @@ def _limited(what: str, model: str, assumed: str) -> str:
     return f"Bound by {what} of {model}{assumed}; more workers will not help."
 
 
-def _worker_seconds(load: Load, servings: Mapping[str, Serving], workers: int, case: int) -> float:
+def _worker_seconds(load: Load, workers: int, case: int) -> float:
     return max(
-        _all_workers_seconds(load, servings, workers, case),
-        _embedded_seconds(load, servings, workers, case),
+        _all_workers_seconds(load, workers, case),
+        _embedded_seconds(load, workers, case),
     )
 
 
-def _all_workers_seconds(
-    load: Load, servings: Mapping[str, Serving], workers: int, case: int
-) -> float:
+def _all_workers_seconds(load: Load, workers: int, case: int) -> float:
     """Items one after the other in as many rows as there are workers."""
     items = max((step.calls for step in load), default=0.0)
     if not items:
         return 0.0
-    work = sum(step.calls * seconds_of(step, servings[step.step.model])[case] for step in load)
+    work = sum(step.calls * seconds_of(step)[case] for step in load)
     # An item's calls follow one another, so more workers than items do not help. How full the
     # last row is depends on who ends when: at best all end together, at worst it takes a whole one.
     rows = items / workers
@@ -196,38 +182,35 @@ def _all_workers_seconds(
     return work / items * max(1.0, (rows, (rows + whole) / 2, whole)[case])
 
 
-def _embedded_seconds(
-    load: Load, servings: Mapping[str, Serving], workers: int, case: int
-) -> float:
+def _embedded_seconds(load: Load, workers: int, case: int) -> float:
     # A time that was measured has the waiting for the machine in it already.
-    own = [step for step in load if servings[step.step.model].embedded and step.seconds is None]
-    return _all_workers_seconds(own, servings, min(workers, LOCAL_AT_ONCE), case)
+    own = [step for step in load if step.fact.serving.embedded and step.fact.measure is None]
+    return _all_workers_seconds(own, min(workers, LOCAL_AT_ONCE), case)
 
 
-def seconds_of(step: StepLoad, serving: Serving) -> Span:
+def seconds_of(step: StepLoad) -> Span:
     """Seconds of a step's mean call: as measured there, or on this machine, or as assumed."""
-    if step.seconds is None and serving.speed is not None and step.calls:
+    measure, serving = step.fact.measure, step.fact.serving
+    if measure is not None:
+        return Span(*(max(OWN_SECONDS, seconds) for seconds in measure.seconds))
+    if serving.speed is not None and step.calls:
         each = (tokens.times(1 / step.calls) for tokens in (step.input_tokens, step.output_tokens))
         return serving.speed.of_call(*each)
-    if step.seconds is None:
-        return serving.latency
-    return Span(*(max(OWN_SECONDS, seconds) for seconds in step.seconds))
+    return serving.latency
 
 
-def _counted(step: StepLoad, serving: Serving, case: int) -> float:
+def _counted(step: StepLoad, case: int) -> float:
     """Tokens a provider counts against its limit for all calls of a step."""
     if not step.calls:
         return 0.0
-    mean = step.input_tokens[case] / step.calls
-    return step.calls * counted_tokens(serving.vendor, round(mean), step.step.max_tokens)
+    mean = round(step.input_tokens[case] / step.calls)
+    return step.calls * counted_tokens(step.fact.serving.vendor, mean, step.fact.step.max_tokens)
 
 
-def _latency(load: Load, servings: Mapping[str, Serving]) -> float:
+def _latency(load: Load) -> float:
     """Seconds of the mean call."""
     calls = sum(step.calls for step in load)
-    return (
-        sum(step.calls * seconds_of(step, servings[step.step.model]).value for step in load) / calls
-    )
+    return sum(step.calls * seconds_of(step).value for step in load) / calls
 
 
 def _count(n: int, noun: str) -> str:

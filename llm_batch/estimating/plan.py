@@ -1,53 +1,90 @@
-"""A plan, and the plans beside it: other models, other numbers of items."""
+"""The plan of an estimate: which items are played with which models, and what that comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
-from math import floor
 
 from llm_batch.chain.config import Config
-from llm_batch.estimating.claims import WORST_RATE, Needed, proof
-from llm_batch.estimating.counting import Counted
+from llm_batch.estimating.assumptions import assumed_inputs
+from llm_batch.estimating.claims import Claim, Clusters
+from llm_batch.estimating.counting import Counted, Recount, prefixes_of
 from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.load import StepFacts
-from llm_batch.estimating.means import LEVEL
-from llm_batch.estimating.model import Alternative, Option, Purchase, risk_of
-from llm_batch.estimating.pace import pace_of
-from llm_batch.estimating.serving import Serving
-from llm_batch.estimating.span import (
-    Load,
-    Span,
-    batch_cost_of,
-    cached_cost_of,
-    cost_of,
-    priced_cost_of,
-    scaled,
-)
-from llm_batch.records import Interval
-from llm_batch.stats.sizes import SampleSize, may_miss, sample_size
+from llm_batch.estimating.facts import Facts, Serving, facts_of
+from llm_batch.estimating.load import Load, load_of_alike, scaled, with_savings
+from llm_batch.estimating.scores import Scored
+from llm_batch.estimating.span import LEVEL, Span
+from llm_batch.records import Interval, Item
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an estimate is asked, and what is known for that before prompts are counted.
+
+    Attributes:
+        claim: What the run is to show.
+        clusters: Items that belong together; ``None`` without.
+        stratify: The field whose values are the strata.
+        strata: Items in each; ``None`` without.
+        scored: Scores of an earlier run; ``None`` without.
+        others: The same chain with other models, to be compared.
+        prompts: What is odd about the prompts, a sentence each without its full stop.
+    """
+
+    claim: Claim = field(default_factory=Claim)
+    clusters: Clusters | None = None
+    stratify: str = ""
+    strata: Mapping[str, int] | None = None
+    scored: Scored | None = None
+    others: tuple[Config, ...] = ()
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an estimate is assembled from; ``whole`` is the load if nothing were answered."""
+    """What an estimate is made from.
+
+    Attributes:
+        config: The chain, its models and limits.
+        ask: What the run is to show.
+        facts: What is known of each step.
+        n: Items to play.
+        population: Items in the whole dataset; ``None`` when unknown.
+        remaining: The load of what is still to be sent.
+        whole: The load if nothing were answered.
+        counted: What counting prompts came to; ``None`` where sizes are assumed.
+        measured: What a pilot or an earlier run showed; ``None`` without.
+        today: The day that deprecation dates are compared with.
+        finished: Items that the pilot or the run itself has finished.
+    """
 
     config: Config
-    facts: Mapping[str, StepFacts]
-    servings: Mapping[str, Serving]
+    ask: Ask
+    facts: Facts
     n: int
     population: int | None
     remaining: Load
     whole: Load
     counted: Counted | None
     measured: Measured | None
+    today: date
     finished: int = 0
 
     @property
     def workers(self) -> int:
         """Calls at once."""
         return self.config.engine.workers(self.config)
+
+    @property
+    def servings(self) -> list[Serving]:
+        """How its models are served, one of each."""
+        return list({fact.model: fact.serving for fact in self.facts.values()}.values())
+
+    @property
+    def unpriced(self) -> list[str]:
+        """Its models without a known price, one of each."""
+        return list(dict.fromkeys(f.model for f in self.facts.values() if f.tariff is None))
 
     @property
     def is_measured(self) -> bool:
@@ -62,136 +99,35 @@ class Plan:
         method = "counted prompts, assumed answers" if sampled else "assumed sizes"
         return span.interval(sampled, method)
 
+    def without_finished(self) -> Plan:
+        """The plan without the items that the pilot or the run itself has finished."""
+        finished = min(self.n, self.measured.finished) if self.measured else 0
+        if not finished:
+            return self
+        remaining = scaled(self.whole, (self.n - finished) / self.n)
+        return replace(self, remaining=remaining, finished=finished)
 
-def alternatives(
-    plans: Sequence[Plan], needed: Needed, budget: float | None, today: date
-) -> Iterator[Alternative]:
-    """Yield what each plan comes to from its first call on.
-
-    Args:
-        plans: The same items with different models; the first is the one estimated.
-        needed: The claim, for what a budget proves.
-        budget: USD; ``None`` without.
-        today: The day that deprecation dates are compared with.
-    """
-    for plan in plans:
-        load = plan.whole
-        costs = {
-            "live": cost_of(load),
-            "batch": batch_cost_of(load),
-            "cached": cached_cost_of(load),
-        }
-        live, batch, cached = (
-            None if cost is None else plan.interval(cost) for cost in costs.values()
-        )
-        yield Alternative(
-            models={step.name: step.model for step in plan.config.steps},
-            cost=live,
-            batch_cost=batch,
-            cached_cost=cached,
-            priced_cost=plan.interval(priced_cost_of(load)),
-            seconds=plan.interval(pace_of(load, plan.servings, plan.workers).seconds),
-            buys=tuple(
-                _purchase(way, cost, plan, needed, budget)
-                for way, cost in costs.items()
-                if budget is not None and cost is not None
-            ),
-            notes=tuple(_notes(plan, today)),
-        )
+    def with_models(
+        self, config: Config, recount: Recount, items: Callable[[], Iterable[Item]]
+    ) -> Plan:
+        """The same items with the models of ``config``, whose prompts ``recount`` has counted."""
+        facts = facts_of(config, self.measured, self.n)
+        for name, fact in self.facts.items():
+            if facts[name].model == fact.model:
+                # Held against the provider's own counts.
+                facts[name] = replace(facts[name], measure=fact.measure)
+        load = recount.group(facts).load(facts, self.n, self.n)
+        whole = with_savings(load, prefixes_of(config, items))
+        return replace(self, config=config, facts=facts, remaining=whole, whole=whole)
 
 
-def _purchase(way: str, cost: Span, plan: Plan, needed: Needed, budget: float) -> Purchase:
-    expected, least = (_items(budget, amount, plan) for amount in (cost.value, cost.high))
-    return Purchase(
-        way=way,
-        items=expected,
-        at_least=least,
-        all_items=plan.population is not None and expected >= plan.population,
-        proves=proof(needed, expected) if expected else None,
-        proves_at_least=proof(needed, least) if least else None,
-    )
-
-
-def _items(budget: float, cost: float, plan: Plan) -> int:
-    """How many items a budget pays for, when ``plan.n`` of them cost so much."""
-    most = plan.population if plan.population is not None else plan.n
-    if not cost:
-        return most
-    return min(most, floor(budget * plan.n / cost + 1e-9))
-
-
-def _notes(plan: Plan, today: date) -> Iterator[str]:
-    for model, serving in plan.servings.items():
-        if serving.problem:
-            yield f"{model} cannot be run yet: {serving.problem}"
-        ends = serving.info.deprecation_date if serving.info else None
-        if ends is not None and ends <= today:
-            yield f"{model} is past its deprecation date, {ends.isoformat()}"
-    unpriced = {fact.step.model: None for fact in plan.facts.values() if fact.tariff is None}
-    for model in unpriced:
-        yield f"the price of {model} is not known"
-
-
-#: Items of the pilot that is compared.
-PILOT = 20
-#: Sizes that are compared besides what the claim needs.
-_COMPARED = (500, 1000)
-#: How sure one may be that what is not rarer than ``may_miss`` shows.
-_SEEN_LEVEL = 0.95
-
-
-def options_of(plan: Plan, needed: Needed) -> Iterator[Option]:
-    """Yield the sizes worth comparing, fewest first, each from the first item on."""
-    for size, label in sorted(_labels(plan, needed).items()):
-        load = scaled(plan.whole, size / plan.n)
-        cost = cost_of(load)
-        spent = None if cost is None else plan.interval(cost)
-        seconds = plan.interval(pace_of(load, plan.servings, plan.workers).seconds)
-        yield Option(
-            n=size,
-            label=label,
-            margin=proof(needed, size),
-            may_miss=may_miss(size, _SEEN_LEVEL, plan.population),
-            calls=round(sum(step.calls for step in load)),
-            cost=spent,
-            seconds=seconds,
-            risk=risk_of(spent, seconds),
-        )
-
-
-def quoted(needed: Needed) -> SampleSize:
-    """The figures people quote for a rate; for another claim those of a rate at its level."""
-    claim, population = needed.claim, needed.population
-    if needed.kind != "rate":
-        return sample_size(level=claim.level, population=population)
-    return SampleSize(
-        n0=needed.n0,
-        n_classic=needed.n_classic,
-        n_min=needed.n_min,
-        n_fpc=needed.n if needed.n is not None and population is not None else population,
-        level=claim.level,
-        margin=claim.margin or 0.0,
-        population=population,
-        rate=WORST_RATE if claim.rate is None else claim.rate,
-    )
-
-
-def _labels(plan: Plan, needed: Needed) -> dict[int, str]:
-    population = plan.population
-    labels = {PILOT: "pilot"} | dict.fromkeys(_COMPARED, "")
-    if needed.kind == "rate" and needed.design_effect * needed.judge_factor == 1:
-        labels[needed.n_classic] = "textbook"
-    if population is not None:
-        whole = population // needed.groups or 1
-        labels = {size: label for size, label in labels.items() if size < whole}
-        labels[whole] = "all" if needed.groups == 1 else "half"
-    if needed.n is not None:
-        _also(labels, needed.n, "claim")
-    _also(labels, needed.take, "")
-    if plan.n != population or needed.groups > 1:
-        _also(labels, plan.n, "this plan")
-    return labels
-
-
-def _also(labels: dict[int, str], size: int, label: str) -> None:
-    labels[size] = "; ".join(filter(None, (labels.get(size, ""), label)))
+def plan_of_nothing(
+    config: Config, n: int, population: int, measured: Measured | None, ask: Ask, today: date
+) -> Plan:
+    """A plan of items of which only the number is known."""
+    config.chain()  # what cannot be played has no cost either
+    facts = facts_of(config, measured, n)
+    inputs = assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
+    inputs |= {name: fact.measure.input for name, fact in facts.items() if fact.measure}
+    whole = load_of_alike(facts, inputs, n)
+    return Plan(config, ask, facts, n, population, whole, whole, None, measured, today)

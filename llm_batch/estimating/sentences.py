@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_batch.chain.config import Config
 from llm_batch.estimating import assumptions as assume
 from llm_batch.estimating import words
 from llm_batch.estimating.claims import Needed
 from llm_batch.estimating.counting import Counted
 from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.load import StepFacts
-from llm_batch.estimating.means import LEVEL, LEVEL_OF_COUNTS
+from llm_batch.estimating.facts import Facts, Serving
 from llm_batch.estimating.model import Option
-from llm_batch.estimating.serving import Serving
-from llm_batch.estimating.span import Span
+from llm_batch.estimating.plan import Plan
+from llm_batch.estimating.span import LEVEL, LEVEL_OF_COUNTS, Span
 from llm_batch.models.tokens import counter
 
 #: Heads of the column that says what a size shows, by kind of claim.
@@ -84,9 +82,7 @@ def sentences(needed: Needed) -> Iterator[str]:
 def verdict(needed: Needed, options: Sequence[Option]) -> str:
     """Which size to take, and what the rest of the money would buy, in one sentence.
 
-    Args:
-        needed: What the claim needs.
-        options: The sizes compared; the one to take and the whole are among them.
+    The size to take and the whole are among the options.
     """
     by_size = {option.n: option for option in options}
     take = by_size.get(needed.take)
@@ -236,27 +232,21 @@ def _factors(needed: Needed) -> Iterator[str]:
         )
 
 
-def assumptions(
-    config: Config,
-    facts: Mapping[str, StepFacts],
-    servings: Mapping[str, Serving],
-    n: int,
-    counted: Counted | None,
-    measured: Measured | None,
-) -> Iterator[str]:
+def assumptions(plan: Plan) -> Iterator[str]:
     """Yield what the figures rest on, one sentence or two each."""
+    facts, n, counted, measured = plan.facts, plan.n, plan.counted, plan.measured
     if measured is not None:
         yield from _measured(facts, measured, n)
     assumed = {name: fact for name, fact in facts.items() if fact.measure is None}
     if counted is None:
-        yield from _inputs(config, facts, assumed)
+        yield from _inputs(plan, assumed)
     else:
         yield from _prompts(counted, n)
         yield from _encodings(facts)
     if assumed:
         yield from _outputs(assumed)
-        yield from _times({fact.step.model: servings[fact.step.model] for fact in assumed.values()})
-    yield from _limits(servings)
+        yield from _times({fact.model: fact.serving for fact in assumed.values()})
+    yield from _limits(plan.servings)
     if assumed:
         yield (
             "Prices are list prices; cache and batch discounts, retries and second requests for "
@@ -269,7 +259,7 @@ def assumptions(
         )
 
 
-def _measured(facts: Mapping[str, StepFacts], measured: Measured, n: int) -> Iterator[str]:
+def _measured(facts: Facts, measured: Measured, n: int) -> Iterator[str]:
     done = words.counted(sum(measured.statuses.values()), "item")
     failed = sum(measured.statuses.values()) - measured.statuses.get("ok", 0)
     fake = " Its answers are simulated: real ones have other lengths." if measured.simulated else ""
@@ -279,7 +269,7 @@ def _measured(facts: Mapping[str, StepFacts], measured: Measured, n: int) -> Ite
     for name, fact in facts.items():
         measure = fact.measure
         if measure is None:
-            yield (f"Step {name} was not measured with {fact.step.model}: its figures are assumed.")
+            yield (f"Step {name} was not measured with {fact.model}: its figures are assumed.")
             continue
         thought = f", {_span(measure.reasoning)} of it thinking" if measure.reasoning.value else ""
         cached = f", {100 * measure.cached_share:.0f} % of the input cached"
@@ -297,12 +287,11 @@ def _measured(facts: Mapping[str, StepFacts], measured: Measured, n: int) -> Ite
         )
 
 
-def _inputs(
-    config: Config, facts: Mapping[str, StepFacts], assumed: Mapping[str, StepFacts]
-) -> Iterator[str]:
+def _inputs(plan: Plan, assumed: Facts) -> Iterator[str]:
     if not assumed:
         return
-    inputs = assume.assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
+    answers = {name: fact.answer for name, fact in plan.facts.items()}
+    inputs = assume.assumed_inputs(plan.config, answers)
     sizes = ", ".join(f"{name} {_span(inputs[name])}" for name in assumed)
     yield f"No data was read. Input tokens a call, assumed: {sizes}."
 
@@ -318,13 +307,13 @@ def _prompts(counted: Counted, n: int) -> Iterator[str]:
     )
 
 
-def _encodings(facts: Mapping[str, StepFacts]) -> Iterator[str]:
+def _encodings(facts: Facts) -> Iterator[str]:
     guessed: dict[str, float] = {}
     for fact in facts.values():
-        counts = counter(fact.step.model)
+        counts = counter(fact.model)
         calibrated = fact.measure is not None and fact.measure.input_ratio is not None
         if not counts.exact and not calibrated:
-            guessed[fact.step.model] = counts.upper_factor
+            guessed[fact.model] = counts.upper_factor
     if guessed:
         yield (
             f"Input tokens of {_listed(list(guessed))} are approximate, counted in OpenAI's "
@@ -333,7 +322,7 @@ def _encodings(facts: Mapping[str, StepFacts]) -> Iterator[str]:
         )
 
 
-def _outputs(facts: Mapping[str, StepFacts]) -> Iterator[str]:
+def _outputs(facts: Facts) -> Iterator[str]:
     sizes = ", ".join(f"{name} {_span(fact.answer.tokens)}" for name, fact in facts.items())
     yield (
         f"Output tokens a call, assumed: {sizes}. The high case is max_tokens in every answer, "
@@ -372,15 +361,15 @@ def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
         yield f"A call{named} takes {_seconds(latency)}{at_once}."
 
 
-def _limits(servings: Mapping[str, Serving]) -> Iterator[str]:
-    assumed = [serving for serving in servings.values() if serving.rpm_is_assumed]
+def _limits(servings: Sequence[Serving]) -> Iterator[str]:
+    assumed = [serving for serving in servings if serving.rpm_is_assumed]
     if assumed:
         each = " each" if len(assumed) > 1 else ""
         yield (
             f"No limit is set for {_listed([serving.model for serving in assumed])}: "
             f"{assumed[0].rpm:,.0f} requests a minute{each}, until the provider's answers say more."
         )
-    for serving in servings.values():
+    for serving in servings:
         if serving.limits_from:
             allowed = ", ".join(
                 f"{limit:,.0f} {what}"

@@ -11,9 +11,11 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.estimating import FORMATS, Estimate, estimate_from_items, estimate_from_nothing
-from llm_batch.estimating.claims import Ask, Claim
+from llm_batch.estimating.claims import Claim
 from llm_batch.estimating.counting import Recount, count_items
+from llm_batch.estimating.facts import facts_of
 from llm_batch.estimating.model import Alternative, Purchase
+from llm_batch.estimating.plan import Ask
 from llm_batch.models.tokens import TokenCounter
 from llm_batch.stats.sizes import margin_of
 from tests.estimating.made import TODAY, config, high, items, value
@@ -115,10 +117,7 @@ def test_prompts_are_counted_once_per_encoding(monkeypatch: pytest.MonkeyPatch) 
 def test_a_recount_of_what_was_counted_is_what_was_counted() -> None:
     (settings,) = with_judges("gemini-2.5-pro")  # priced by length, in three cases
     recount = Recount()
-    from llm_batch.estimating.build import _facts
-    from llm_batch.estimating.serving import servings_of
-
-    facts = _facts(settings, servings_of(settings), None, 200)
+    facts = facts_of(settings, None, 200)
     counted = count_items(
         settings.chain(), facts, items(200, question), 200, most=80, note=recount.note
     )

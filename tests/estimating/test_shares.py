@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from llm_batch.estimating.spread import shared
+from llm_batch.estimating.scores import shared
 from llm_batch.stats.sizes import margin_of
 
 SIZES = {"easy": 700, "hard": 200, "rare": 100}

@@ -1,4 +1,4 @@
-"""How scores spread, by an earlier run, and what share of a sample each stratum gets."""
+"""What scores of an earlier run tell: their spread, shares for strata, how alike clusters are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import fsum, sqrt
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
+from llm_batch.chain.config import Data
 from llm_batch.chain.flags import expanded
+from llm_batch.errors import ConfigError, DataError
+from llm_batch.estimating.claims import Claim, Clusters
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.results import ScoredLine
+from llm_batch.stats.design import cluster_size_of, intraclass_correlation
 from llm_batch.stats.interval import mean_and_sd, wilson, z_value
 from llm_batch.stats.strata import allocate, neyman
 
@@ -50,10 +55,7 @@ class Scored:
     def by(self, name: str, passes: bool, strata: bool = False) -> dict[str, list[float]]:
         """The same by the value of a field; items without one are left out.
 
-        Args:
-            name: The field.
-            passes: Whether passes are asked for, not scores.
-            strata: Whether the field is the one that the run was stratified by.
+        With ``strata`` the run was stratified by the field, and its strata fill in.
         """
         found: dict[str, list[float]] = {}
         for item in self.items:
@@ -183,7 +185,7 @@ def shared(
         sizes: Items in each stratum.
         n: Items to share out.
         seen: Scores of a pilot by stratum, or 1 and 0 for passes and failures.
-        level: Confidence level of the margins.
+        level: Of the margins.
 
     Cochran (1977), sections 5.3 to 5.5: V = Σ W² (1 - f) s² / n_h.
     """
@@ -241,3 +243,82 @@ def _margin(
         if size
     )
     return z_value(level) * sqrt(variance)
+
+
+_NAMED = 20
+#: Scores beyond the first of their cluster; fewer say nothing of how alike they are.
+_FEWEST_MATES = 10
+
+
+def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str, int]:
+    """How many rows have each value of a field. Reads the dataset once, so no standard input.
+
+    Raises:
+        DataError: The dataset cannot be read, or a row lacks the field.
+    """
+    from llm_batch.dataset.source import Source
+
+    if path == "-":
+        raise DataError(
+            f"the clusters by {field!r} need a second look at the data, and standard input has one",
+            "name a file with --data",
+        )
+    counts: dict[str, int] = {}
+    with Source(
+        path,
+        data.format,
+        delimiter=data.delimiter,
+        encoding=data.encoding,
+        sheet=data.sheet,
+    ) as source:
+        for number, fields, _, _ in source.rows():
+            problem = ""
+            if isinstance(fields, str):
+                problem = fields
+            elif (value := text_of(fields.get(field))) is not None:
+                counts[value] = counts.get(value, 0) + 1
+            else:
+                known = ", ".join(list(fields)[:_NAMED])
+                problem = f"no field {field!r} with a value, it has {known or 'none'}"
+            if problem and data.on_bad_row == "error":
+                raise DataError(
+                    f"{source.name}, {source.reader.place} {number}: {problem}",
+                    "name one of its fields with --cluster",
+                )
+    if not counts:
+        raise DataError(f"no row of {path} has the field {field!r}", "name another with --cluster")
+    return counts
+
+
+def clusters_by(
+    field: str, data: Data, path: Path | Literal["-"], claim: Claim, scored: Scored | None
+) -> Clusters:
+    """The clusters that a field makes, and how alike their items are: as given, or as measured.
+
+    Raises:
+        DataError: The dataset cannot be read, or a row lacks the field.
+        ConfigError: Nobody said how alike they are, and no scores tell.
+    """
+    counts = value_counts(data, path, field)
+    icc, source = claim.icc, ""
+    if icc is None and scored is not None:
+        groups = scored.by(field, passes=claim.is_of_rates).values()
+        mates = sum(len(scores) - 1 for scores in groups)
+        measured = intraclass_correlation(groups)
+        if measured is not None and mates >= _FEWEST_MATES:
+            # Below 0 is chance: items of one cluster are not less alike than others.
+            icc, source = min(1.0, max(0.0, measured)), scored.source
+    if icc is None:
+        raise ConfigError(
+            f"how alike the items of one {field!r} are is not known",
+            "--icc 0.1 (0: not at all, 1: one answer for all), or --from a run whose scores tell",
+        )
+    sizes = counts.values()
+    return Clusters(
+        field=field,
+        count=len(counts),
+        mean_size=sum(sizes) / len(counts),
+        size=cluster_size_of(sizes),
+        icc=icc,
+        icc_from=source,
+    )
