@@ -113,3 +113,8 @@ def test_tokens_read_at_a_glance(value: float, shown: str) -> None:
 )  # fmt: skip
 def test_predicted_times_read_at_a_glance(seconds: float, shown: str) -> None:
     assert words.about_duration(seconds) == shown
+
+
+def test_a_name_that_is_empty_is_said_to_be_none() -> None:
+    assert words.named(" \n") == words.NAMELESS == "(none)"
+    assert words.named("a\x1bb") == "a\ufffdb"
