@@ -134,7 +134,7 @@ def _facts(state: Progress) -> list[str]:
 
 
 def _money(state: Progress) -> str:
-    from llm_batch.estimating.words import usd
+    from llm_batch.paper.words import about_usd as usd
 
     of = []
     if state.expected_cost is not None:

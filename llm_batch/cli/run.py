@@ -251,6 +251,7 @@ def _cancel(settings: Any) -> None:
     """End the batch jobs of an output."""
     from llm_batch.cli.console import say
     from llm_batch.engines.batch.cancel import cancel_jobs
+    from llm_batch.paper import words
     from llm_batch.sending.clock import Stop
 
     stop = Stop()
@@ -262,11 +263,10 @@ def _cancel(settings: Any) -> None:
         if not ending.left:
             say("this output has no batch jobs at a provider")
         return
-    cost = "" if ending.cost is None else f" (${ending.cost:,.4f})"
-    jobs = "1 batch job" if ending.jobs == 1 else f"{ending.jobs:,} batch jobs"
+    cost = "" if ending.cost is None else f" ({words.usd(ending.cost)})"
     say(
-        f"{jobs} ended: {ending.kept:,} answers kept{cost}, {ending.dropped:,} requests not "
-        "finished; llmb run goes on from there"
+        f"{words.counted(ending.jobs, 'batch job')} ended: {ending.kept:,} answers kept{cost}, "
+        f"{ending.dropped:,} requests not finished; llmb run goes on from there"
     )
 
 
@@ -281,16 +281,14 @@ def _say_what_runs(settings: Any) -> None:
 def _confirm(estimate: Estimate) -> bool:
     from llm_batch.cli.console import say
     from llm_batch.errors import ConfigError
+    from llm_batch.paper import words
 
     if estimate.cost is None:
         unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
         shown = f"costs an amount that is not known, because {unpriced} has no price"
     else:
         cost = estimate.cost
-        shown = (
-            f"is expected to cost ${cost.value or 0:,.2f} "
-            f"(${cost.low or 0:,.2f} to ${cost.high or 0:,.2f})"
-        )
+        shown = f"is expected to cost {words.about_usd(cost.value)} ({words.about_usd_range(cost)})"
     if not sys.stdin.isatty():
         raise ConfigError(
             f"this run {shown}, and nobody can be asked here",
@@ -307,6 +305,7 @@ def confirm_overrun(overrun: Overrun) -> bool:
     """
     from llm_batch.cli.console import say
     from llm_batch.errors import Interrupted
+    from llm_batch.paper import words
 
     if sys.stdin.isatty():
         say(f"{overrun}; what is in flight is finished, and nothing else begins until you answer",
@@ -316,7 +315,7 @@ def confirm_overrun(overrun: Overrun) -> bool:
         except Interrupted:
             return False
     if overrun.budget is not None:
-        say(f"{overrun}; it goes on, up to its budget of ${overrun.budget:,.2f}")
+        say(f"{overrun}; it goes on, up to its budget of {words.usd(overrun.budget)}")
     return overrun.budget is not None
 
 
@@ -395,10 +394,11 @@ def _stop_on_signals(stop: Stop, engine: Kind) -> None:
 
 def _conclude(summary: RunSummary, say: Any) -> None:
     from llm_batch.errors import ENDINGS, status_of
+    from llm_batch.paper import words
 
     state = summary.progress
     ok = state.statuses["ok"]
-    spent = f", ${state.spent:,.4f}" if state.priced and state.spent else ""
+    spent = f", {words.usd(state.spent)}" if state.priced and state.spent else ""
     if state.reused:
         spent = f", {state.reused:,} answers kept from before{spent}"
     say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from llm_batch.estimating.build import (
     estimate,
     estimate_from_items,
     estimate_from_nothing,
 )
 from llm_batch.estimating.evidence import Measured, config_of_run, measured_in
-from llm_batch.estimating.json import estimate_record
+from llm_batch.estimating.json import estimate_record, values
 from llm_batch.estimating.model import Estimate, StepEstimate
+from llm_batch.paper import Formats
+from llm_batch.paper.document import Document
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -31,23 +31,11 @@ __all__ = [
 DEFAULT_MODEL = "gpt-4o-mini"
 
 
-def _text(estimate: Estimate) -> str:
-    from llm_batch.estimating.text import format
+def _document(estimate: Estimate) -> Document:
+    from llm_batch.estimating.document import document
 
-    return format(estimate)
-
-
-def _json(estimate: Estimate) -> str:
-    from llm_batch.estimating.json import format
-
-    return format(estimate)
+    return document(estimate)
 
 
-def _markdown(estimate: Estimate) -> str:
-    from llm_batch.estimating.markdown import format
-
-    return format(estimate)
-
-
-#: Formats by the name a user gives; each imports what it needs when it is chosen.
-FORMATS: dict[str, Callable[[Estimate], str]] = {"text": _text, "json": _json, "md": _markdown}
+#: Formats by the name a user gives.
+FORMATS = Formats(_document, values)

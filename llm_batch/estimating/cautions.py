@@ -9,7 +9,6 @@ from llm_batch.chain.config import MANY_WORKERS
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating import words
 from llm_batch.estimating.claims import Needed
 from llm_batch.estimating.evidence import Measured
 from llm_batch.estimating.facts import Facts, Serving, StepFacts
@@ -17,6 +16,7 @@ from llm_batch.estimating.load import cost_of, priced_cost_of
 from llm_batch.estimating.model import Caution, Option
 from llm_batch.estimating.pace import Pace
 from llm_batch.estimating.plan import Plan
+from llm_batch.paper import words
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
@@ -152,7 +152,7 @@ def _money(plan: Plan) -> Iterator[Caution]:
         if cost_of(plan.remaining) is not None and cost.value > budget:
             fits = int(plan.n * budget / cost.value)
             yield Caution(
-                f"The budget of {words.usd(budget)} is expected to end the run after about "
+                f"The budget of {words.about_usd(budget)} is expected to end the run after about "
                 f"{words.counted(fits, 'item')} of {plan.n:,}.",
                 f"llmb run --sample {max(1, fits)}, or --budget {_cap(cost.high)}",
             )
@@ -161,14 +161,14 @@ def _money(plan: Plan) -> Iterator[Caution]:
         # A budget is refused while a price is unknown, so it cannot be what to type next.
         if cost.value > ASK_ABOVE:
             yield Caution(
-                f"The steps whose price is known alone may cost {words.usd(cost.high)}.",
+                f"The steps whose price is known alone may cost {words.about_usd(cost.high)}.",
                 "set the missing prices, then cap the run with --budget",
             )
         return
     if cost.high >= DEAR:
-        sentence = f"This may cost {words.usd(cost.high)}"
+        sentence = f"This may cost {words.about_usd(cost.high)}"
         if cost.high >= VERY_DEAR > cost.value:
-            sentence = f"The high case passes ${VERY_DEAR:,.0f}: {words.usd(cost.high)}"
+            sentence = f"The high case passes ${VERY_DEAR:,.0f}: {words.about_usd(cost.high)}"
         yield Caution(
             f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
             f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
@@ -195,11 +195,12 @@ def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> It
         and (planned.cost.value or 0.0) >= ASK_ABOVE
         and option.cost is not None
     ):
-        instead = f"for {words.usd(option.cost.value)} instead of {words.usd(planned.cost.value)}"
+        less, all_ = (words.about_usd(each.value) for each in (option.cost, planned.cost))
+        instead = f"for {less} instead of {all_}"
     elif (planned.seconds.value or 0.0) >= _LONG:
         instead = (
-            f"in {words.duration(option.seconds.value)} instead of "
-            f"{words.duration(planned.seconds.value)}"
+            f"in {words.about_duration(option.seconds.value)} instead of "
+            f"{words.about_duration(planned.seconds.value)}"
         )
     else:
         return

@@ -1,15 +1,10 @@
-"""What an estimate shows to people: a headline, then sections of tables and sentences.
-
-The formats for people (text, Markdown) differ only in how they draw these, so that a figure reads
-the same in both. Names from the config are cleaned here and escaped by the format.
-"""
+"""What an estimate shows to people, as a document. Names from the config are cleaned here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating import words
 from llm_batch.estimating.model import (
     HIGH_SECONDS,
     HIGH_USD,
@@ -21,7 +16,8 @@ from llm_batch.estimating.model import (
     StepEstimate,
 )
 from llm_batch.models.prices import why_unknown
-from llm_batch.paper.blocks import Section, Table
+from llm_batch.paper import words
+from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval, Price
 
 #: Strata that are shown; JSON has all of them.
@@ -39,8 +35,8 @@ def how_many(estimate: Estimate) -> Iterator[Table | str]:
     yield from others
     yield (
         "Unseen: a failure that is rarer than this may not occur in the sample at all (95 %). Risk "
-        f"of the high case: low below ${LOW_USD:g} and {words.duration(LOW_SECONDS)}, high from "
-        f"${HIGH_USD:,.0f} or {words.duration(HIGH_SECONDS)} on."
+        f"of the high case: low below ${LOW_USD:g} and {words.about_duration(LOW_SECONDS)}, high "
+        f"from ${HIGH_USD:,.0f} or {words.about_duration(HIGH_SECONDS)} on."
     )
 
 
@@ -65,7 +61,7 @@ def by_stratum(estimate: Estimate) -> Section | None:
     parts: list[Table | str] = [Table(header, (False, *[True] * (len(header) - 1)), rows)]
     rest = len(strata.shares) - len(largest)
     if rest:
-        parts.append(f"And {words.counted(rest, 'smaller stratum').replace('stratums', 'strata')}.")
+        parts.append(f"And {words.counted(rest, 'smaller stratum', 'smaller strata')}.")
     if strata.margin_neyman is not None and strata.margin_proportional is not None:
         proportional, neyman = (
             _margin(estimate, margin)
@@ -113,9 +109,9 @@ def _sizes(estimate: Estimate) -> Table:
             f"{option.n:,}",
             size_words.cell(needed, option.margin),
             f"{100 * option.may_miss:.2g} %" if option.may_miss else "0",
-            words.usd(option.cost.value if option.cost else None),
-            words.usd_range(option.cost) if option.cost else "",
-            words.duration(option.seconds.value),
+            words.about_usd(option.cost.value if option.cost else None),
+            words.about_usd_range(option.cost) if option.cost else "",
+            words.about_duration(option.seconds.value),
             option.risk,
             option.label,
         )
@@ -138,7 +134,7 @@ def _sizes(estimate: Estimate) -> Table:
 
 
 def _margin(estimate: Estimate, margin: float) -> str:
-    return words.points(margin) if estimate.needed.claim.is_of_rates else f"±{margin:.3g}"
+    return words.margin(margin) if estimate.needed.claim.is_of_rates else f"±{margin:.3g}"
 
 
 def _varying(compared: Sequence[Alternative]) -> list[str]:
@@ -159,11 +155,11 @@ def _prices(steps: Sequence[str], compared: Sequence[Alternative]) -> Table:
     rows = tuple(
         (
             *_names(steps, other),
-            words.usd(other.cost.value if other.cost else None),
-            words.usd_range(other.cost) if other.cost else "",
+            words.about_usd(other.cost.value if other.cost else None),
+            words.about_usd_range(other.cost) if other.cost else "",
             _way(other, other.batch_cost),
             _way(other, other.cached_cost),
-            words.duration(other.seconds.value),
+            words.about_duration(other.seconds.value),
         )
         for other in compared
     )
@@ -178,7 +174,7 @@ def _way(other: Alternative, cost: Interval | None) -> str:
     """A price of another way to pay: unknown without any price, none where none is listed."""
     if other.cost is None:
         return words.UNKNOWN
-    return _NONE if cost is None else words.usd(cost.value)
+    return _NONE if cost is None else words.about_usd(cost.value)
 
 
 def _cheapest(steps: Sequence[str], compared: Sequence[Alternative]) -> Iterator[str]:
@@ -192,9 +188,9 @@ def _cheapest(steps: Sequence[str], compared: Sequence[Alternative]) -> Iterator
         return
     times = f", {high / low:.3g} times as much" if low else ""
     yield (
-        f"Live, {' and '.join(_names(steps, cheapest))} costs {words.usd(low)} and "
-        f"{' and '.join(_names(steps, dearest))} {words.usd(high)}{times}; whether the cheaper one "
-        "judges or answers as well, only answers of both tell."
+        f"Live, {' and '.join(_names(steps, cheapest))} costs {words.about_usd(low)} and "
+        f"{' and '.join(_names(steps, dearest))} {words.about_usd(high)}{times}; whether the "
+        "cheaper one judges or answers as well, only answers of both tell."
     )
 
 
@@ -207,7 +203,7 @@ def _budgets(estimate: Estimate, steps: Sequence[str]) -> Table:
             rows.append((*_names(steps, other), bought.way, *_figures(estimate, bought)))
     head = size_words.HEADS[estimate.needed.kind]
     return Table(
-        (*steps, f"{words.usd(estimate.budget)} buys", "items", head, "at least", head),
+        (*steps, f"{words.about_usd(estimate.budget)} buys", "items", head, "at least", head),
         (*[False] * (len(steps) + 1), True, True, True, True),
         tuple(rows),
     )
@@ -224,7 +220,7 @@ def _figures(estimate: Estimate, bought: Purchase) -> tuple[str, ...]:
 
 def _bought(estimate: Estimate) -> Iterator[str]:
     """What the budget buys with the models of the plan, in one sentence."""
-    amount, needed = words.usd(estimate.budget), estimate.needed
+    amount, needed = words.about_usd(estimate.budget), estimate.needed
     plan = estimate.alternatives[0]
     live = next((bought for bought in plan.buys if bought.way == "live"), None)
     if live is None:
@@ -260,6 +256,16 @@ _LONG_PREFIX = 200
 _FREE = ("local/", "fake/")
 
 
+def document(estimate: Estimate) -> Document:
+    """An estimate as people read it."""
+    return Document(
+        headline(estimate),
+        sections=tuple(sections(estimate)),
+        assumptions=tuple(estimate.assumptions),
+        warnings=tuple(estimate.warnings),
+    )
+
+
 def headline(estimate: Estimate) -> str:
     """What most people came for, in one line."""
     items = words.counted(estimate.n, "item")
@@ -267,7 +273,7 @@ def headline(estimate: Estimate) -> str:
         items = f"{estimate.n:,} of {words.counted(estimate.population, 'item')}"
     calls = words.counted(estimate.calls.value or 0, "call")
     if estimate.reused:
-        paid = f", {words.usd(estimate.spent)} paid" if estimate.spent else ""
+        paid = f", {words.about_usd(estimate.spent)} paid" if estimate.spent else ""
         items = f"{items} ({estimate.reused:,} done{paid})"
     return f"{items}, {calls}: {_price_tag(estimate)}, {_time_tag(estimate.seconds)}"
 
@@ -288,7 +294,7 @@ def cheaper_ways(estimate: Estimate) -> Iterator[str]:
     ways = list(_ways(estimate))
     if ways and estimate.cost is not None:
         both = "; never both together" if len(ways) > 1 else ""
-        yield f"Live {words.usd(estimate.cost.value)}; {'; '.join(ways)}{both}."
+        yield f"Live {words.about_usd(estimate.cost.value)}; {'; '.join(ways)}{both}."
     for step in estimate.steps:
         if said := _prefix(estimate, step):
             yield said
@@ -298,16 +304,16 @@ def _price_tag(estimate: Estimate) -> str:
     cost = estimate.cost
     if cost is None:
         known = estimate.priced_cost.value
-        part = f" (known part {words.usd(known)})" if known else ""
+        part = f" (known part {words.about_usd(known)})" if known else ""
         return f"cost unknown{part}"
     if not cost.high:
         return "no cost"
     sure = f", {100 * cost.level:g} %" if cost.level else ""
-    return f"about {words.usd(cost.value)} ({words.usd_range(cost)}{sure})"
+    return f"about {words.about_usd(cost.value)} ({words.about_usd_range(cost)}{sure})"
 
 
 def _time_tag(seconds: Interval) -> str:
-    return f"{'about ' if seconds.value else ''}{words.duration(seconds.value)}"
+    return f"{'about ' if seconds.value else ''}{words.about_duration(seconds.value)}"
 
 
 def _cost(estimate: Estimate) -> Iterator[Table | str]:
@@ -338,12 +344,13 @@ def _ways(estimate: Estimate) -> Iterator[str]:
         live = [step.model for step in estimate.steps if step.batch_cost is None]
         besides = f"; {', '.join(dict.fromkeys(live))} at the live price" if live else ""
         yield (
-            f"as a batch (up to 24 h) {words.usd(batch.value)} ({words.usd_range(batch)}){besides}"
+            f"as a batch (up to 24 h) {words.about_usd(batch.value)} "
+            f"({words.about_usd_range(batch)}){besides}"
         )
     if cached is not None:
         yield (
-            f"with the provider's prompt cache {words.usd(cached.value)} "
-            f"({words.usd_range(cached)})"
+            f"with the provider's prompt cache {words.about_usd(cached.value)} "
+            f"({words.about_usd_range(cached)})"
         )
 
 
@@ -362,7 +369,7 @@ def _prefix(estimate: Estimate, step: StepEstimate) -> str:
     if step.cache_saves:
         return (
             f"{said}: the provider's cache would serve {step.cacheable_prefix:,} of them and save "
-            f"{words.usd(step.cache_saves)}."
+            f"{words.about_usd(step.cache_saves)}."
         )
     if step.cacheable_prefix:
         return f"{said}; no price of cached input is listed for {words.clean(step.model, 60)}."
@@ -388,8 +395,8 @@ def _step_figures(
         words.count(calls.value),
         words.tokens(inputs.value),
         words.tokens(outputs.value),
-        words.usd(cost.value if cost else None),
-        words.usd_range(cost) if cost else "",
+        words.about_usd(cost.value if cost else None),
+        words.about_usd_range(cost) if cost else "",
     )
 
 
@@ -413,9 +420,9 @@ def _rates(price: Price) -> str:
 
 def _time(estimate: Estimate) -> str:
     seconds = estimate.seconds
-    shown = words.duration(seconds.value)
-    if words.duration(seconds.high) != shown or words.duration(seconds.low) != shown:
-        shown = f"{shown} ({words.duration_range(seconds)})"
+    shown = words.about_duration(seconds.value)
+    if words.about_duration(seconds.high) != shown or words.about_duration(seconds.low) != shown:
+        shown = f"{shown} ({words.about_duration_range(seconds)})"
     slow, quick = estimate.requests_per_minute
     if not quick:
         return f"{shown}. {estimate.bound_by}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from math import isfinite
 from typing import Any
 
 import msgspec
@@ -21,14 +20,8 @@ from llm_batch.records import Interval
 
 #: Version of the layout of ``llmb estimate --format json``.
 ESTIMATE_SCHEMA = 1
-_DIGITS = 12
 #: As in `llm_batch.models.prices.Rates`, after ``above``.
 _RATES = ("input", "output", "cache_read", "cache_write", "reasoning")
-
-
-def format(estimate: Estimate) -> str:
-    """The estimate as indented JSON with a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(_document(estimate)), indent=2).decode() + "\n"
 
 
 def estimate_record(estimate: Estimate) -> Estimated:
@@ -40,8 +33,9 @@ def estimate_record(estimate: Estimate) -> Estimated:
     )
 
 
-def _document(estimate: Estimate) -> dict[str, Any]:
-    tree = _plain(msgspec.to_builtins(estimate, builtin_types=(Decimal,)))
+def values(estimate: Estimate) -> dict[str, Any]:
+    """The estimate as ``--format json`` shows it."""
+    tree = msgspec.to_builtins(estimate, builtin_types=(Decimal,))
     low, high = tree.pop("requests_per_minute")
     size = tree.pop("advice")
     needed = tree.pop("needed")
@@ -67,21 +61,8 @@ def _per_million(rates: Sequence[float]) -> dict[str, float]:
     above, *prices = rates[: len(_RATES) + 1]
     return {
         "above": above,
-        **{name: _plain(1e6 * p) for name, p in zip(_RATES, prices, strict=True)},
+        **{name: 1e6 * p for name, p in zip(_RATES, prices, strict=True)},
     }
-
-
-def _plain(value: Any) -> Any:
-    """Decimals as numbers, and floats to twelve digits, which hides how a sum was made."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}") if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    return value
 
 
 def _figures(estimate: Estimate | StepEstimate) -> tuple[int, int, int, Range | None]:

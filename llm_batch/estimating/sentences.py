@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from llm_batch.estimating import assumptions as assume
-from llm_batch.estimating import words
 from llm_batch.estimating.claims import Needed
 from llm_batch.estimating.counting import Counted
 from llm_batch.estimating.evidence import Measured
@@ -14,6 +13,7 @@ from llm_batch.estimating.model import Option
 from llm_batch.estimating.plan import Plan
 from llm_batch.estimating.span import LEVEL, LEVEL_OF_COUNTS, Span
 from llm_batch.models.tokens import counter
+from llm_batch.paper import words
 
 #: Heads of the column that says what a size shows, by kind of claim.
 HEADS = {
@@ -32,7 +32,7 @@ def cell(needed: Needed, value: float | None) -> str:
     if value is None:
         return "nothing"
     if needed.kind == "rate":
-        return words.points(value)
+        return words.margin(value)
     if needed.kind == "zero_failures":
         return f"{100 * value:.2f} %"
     if needed.claim.is_of_rates:
@@ -123,10 +123,14 @@ def _all(take: Option, most: Option) -> str:
 
 
 def _price(option: Option) -> str:
-    time = words.duration(option.seconds.value)
+    time = words.about_duration(option.seconds.value)
     if option.cost is None:
         return f" at an unknown cost, in {time}"
-    return f" for {words.usd(option.cost.value)} in {time}" if option.cost.high else f" in {time}"
+    return (
+        f" for {words.about_usd(option.cost.value)} in {time}"
+        if option.cost.high
+        else f" in {time}"
+    )
 
 
 def gain(needed: Needed, take: Option, most: Option) -> str:
@@ -145,9 +149,9 @@ def _difference(take: Option, most: Option) -> str:
     if take.cost is None or most.cost is None:
         return "cost an unknown amount"
     if most.cost.high:
-        return f"cost {words.usd((most.cost.value or 0) - (take.cost.value or 0))}"
+        return f"cost {words.about_usd((most.cost.value or 0) - (take.cost.value or 0))}"
     longer = (most.seconds.value or 0) - (take.seconds.value or 0)
-    return f"take {words.duration(longer)}"
+    return f"take {words.about_duration(longer)}"
 
 
 def _first(needed: Needed) -> str:

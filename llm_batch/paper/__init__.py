@@ -1,1 +1,50 @@
-"""What people read: words and documents, before any markup."""
+"""What people read: words, documents, and the formats that render them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from llm_batch.paper.document import Document
+
+T = TypeVar("T")
+
+#: The formats of whatever is shown: what of it they take, and the module with ``format``.
+RENDERERS: dict[str, tuple[Literal["document", "values"], str]] = {
+    "text": ("document", "llm_batch.paper.text"),
+    "json": ("values", "llm_batch.paper.json"),
+    "md": ("document", "llm_batch.paper.markdown"),
+}
+
+
+class Formats(Mapping[str, Callable[[T], str]]):
+    """Functions from a result to text, by the name a user gives; modules load when called.
+
+    Args:
+        document: The result as people read it.
+        values: The result as a tree of dataclasses or plain values, with stable keys.
+        own: Formats of this kind of result alone: the module whose ``format`` takes it.
+    """
+
+    def __init__(
+        self,
+        document: Callable[[T], Document],
+        values: Callable[[T], object],
+        own: Mapping[str, str] | None = None,
+    ) -> None:
+        self._taken: dict[str, Callable[[T], object]] = {"document": document, "values": values}
+        self._own = own or {}
+
+    def __getitem__(self, name: str) -> Callable[[T], str]:
+        if name in self._own:
+            return lambda made: str(import_module(self._own[name]).format(made))
+        takes, module = RENDERERS[name]
+        return lambda made: str(import_module(module).format(self._taken[takes](made)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*RENDERERS, *self._own])
+
+    def __len__(self) -> int:
+        return len(RENDERERS) + len(self._own)

@@ -1,15 +1,9 @@
-"""What sections are made of: tables and sentences, before any markup."""
+"""What the formats for people draw, before any markup: tables and sentences, in reading order."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """A sentence or some."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +17,38 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A title and what stands beneath it."""
+    """A title and what stands beneath it: tables, and paragraphs of a sentence or some."""
 
     title: str
-    parts: tuple[Paragraph | Table, ...]
+    parts: tuple[Table | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """All that people read of a report or a comparison, in reading order.
+    """All that people read of a result. Texts are cleaned here, and escaped by the format.
 
     Attributes:
         headline: The finding in one sentence.
         origin: What it is about, a line or some.
         sections: The figures.
-        warnings: What to keep in mind.
+        assumptions: What the figures rest on.
+        warnings: What to keep in mind, each with what to type about it or an empty text.
         next_steps: What to do next.
     """
 
     headline: str
-    origin: tuple[str, ...]
-    sections: tuple[Section, ...]
-    warnings: tuple[str, ...]
-    next_steps: tuple[str, ...]
+    origin: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()
+    next_steps: tuple[str, ...] = ()
+
+    def lists(self) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+        """Yield the lists after the sections that have entries: titles, sentences with hints."""
+        for title, entries in (
+            ("Assumptions", tuple((sentence, "") for sentence in self.assumptions)),
+            ("Warnings", self.warnings),
+            ("Next", tuple((sentence, "") for sentence in self.next_steps)),
+        ):
+            if entries:
+                yield title, entries

@@ -1,13 +1,37 @@
-"""How figures read in a report for people: percent, money, times, counts, foreign text."""
+"""How figures read to people: percent, money, times, counts, foreign text. One voice for all.
+
+What was measured or paid is exact to the eye (`usd`, `duration`); what is predicted is rounded to
+what it is worth (`about_usd`, `about_duration`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import floor, isfinite, log10
-
-from llm_batch.records import Interval
+from typing import Protocol
 
 UNKNOWN = "unknown"
 NONE = "-"
+#: A group or a model without a name.
+NAMELESS = "(none)"
+
+
+class Bounds(Protocol):
+    """What has two ends, such as an interval."""
+
+    @property
+    def low(self) -> float | None: ...
+
+    @property
+    def high(self) -> float | None: ...
+
+
+def _range(bounds: Bounds, shown: Callable[[float], str], same: bool = True) -> str:
+    """Both ends; a dash without, and one alone where they read the ``same``."""
+    if bounds.low is None or bounds.high is None:
+        return NONE
+    low, high = shown(bounds.low), shown(bounds.high)
+    return high if same and low == high else f"{low} to {high}"
 
 
 def percent(share: float | None, places: int = 1) -> str:
@@ -15,7 +39,7 @@ def percent(share: float | None, places: int = 1) -> str:
     return NONE if share is None else f"{_percent_number(share, places)} %"
 
 
-def percent_range(interval: Interval) -> str:
+def percent_range(interval: Bounds) -> str:
     """The bounds of a rate as ``71.8 to 80.3 %``; a dash without bounds."""
     if interval.low is None or interval.high is None:
         return NONE
@@ -53,12 +77,9 @@ def signed(value: float | None) -> str:
     return f"+{mean(value)}" if value is not None and value > 0 else mean(value)
 
 
-def mean_range(interval: Interval) -> str:
+def mean_range(interval: Bounds) -> str:
     """The bounds of a mean as ``3.90 to 4.14``; a dash without bounds."""
-    if interval.low is None or interval.high is None:
-        return NONE
-    first, last = mean(interval.low), mean(interval.high)
-    return last if first == last else f"{first} to {last}"
+    return _range(interval, mean)
 
 
 def count(value: float | None) -> str:
@@ -66,26 +87,51 @@ def count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
+def counted(n: float, noun: str, plural: str = "") -> str:
+    """``1 item`` or ``30,000 items``."""
+    return f"{n:,.0f} {noun}" if round(n) == 1 else f"{n:,.0f} {plural or noun + 's'}"
+
+
 def items(n: int) -> str:
     """``1 item`` or ``30,000 items``."""
-    return f"{n:,} item" if n == 1 else f"{n:,} items"
+    return counted(n, "item")
+
+
+def tokens(value: float | None) -> str:
+    """Tokens of a prediction as ``850``, ``41 k`` or ``27.0 M``."""
+    if value is None or value < 9_999.5:
+        return count(value)
+    return f"{value / 1e3:,.0f} k" if value < 999_500 else f"{value / 1e6:,.1f} M"
 
 
 def usd(amount: float | None) -> str:
-    """Money with cents, or with two digits where it is less: ``$12.30``, ``$0.0012``."""
+    """Money with cents, or with two digits below a dime: ``$12.30``, ``$0.0012``."""
     if amount is None or not isfinite(amount):
         return UNKNOWN
     if amount == 0:
         return "$0"
     places = 2
     if abs(amount) < 0.1:
-        places = min(12, 1 - floor(log10(abs(amount))))
+        # Rounded first: 0.0996 is a dime, with two places.
+        places = min(12, max(2, 1 - floor(log10(float(f"{abs(amount):.1e}")))))
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{places}f}"
 
 
-def usd_range(low: float, high: float) -> str:
+def about_usd(amount: float | None) -> str:
+    """Money that is predicted or agreed to: from 100 dollars on without cents, ``$949``."""
+    if amount is None or not 99.995 <= amount < float("inf"):
+        return usd(amount)
+    return f"${amount:,.0f}"
+
+
+def usd_range(amount: Bounds) -> str:
     """``$0.40 to $0.52``, or one amount where they read the same."""
-    return usd(high) if usd(low) == usd(high) else f"{usd(low)} to {usd(high)}"
+    return _range(amount, usd)
+
+
+def about_usd_range(amount: Bounds | None) -> str:
+    """``$364 to $1,448``, or one amount where they read the same."""
+    return UNKNOWN if amount is None else _range(amount, about_usd)
 
 
 def duration(seconds: float | None) -> str:
@@ -108,12 +154,61 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
-def duration_range(interval: Interval) -> str:
+def duration_range(interval: Bounds) -> str:
     """The bounds of a time as ``1.1 s to 1.3 s``; a dash without bounds."""
-    if interval.low is None or interval.high is None:
+    return _range(interval, duration)
+
+
+def about_duration(seconds: float | None) -> str:
+    """A time that is predicted: ``36 s``, ``10 min``, ``2 h 30 min`` or ``4 days``."""
+    if seconds is None or not isfinite(seconds):
+        return UNKNOWN
+    if seconds < 0.95:
+        return "under 1 s" if seconds else "0 s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{hours / 24:,.1f}".removesuffix(".0") + " days"
+
+
+def about_duration_range(interval: Bounds) -> str:
+    """``10 min to 17 min``, or one time where both read the same."""
+    return _range(interval, about_duration)
+
+
+def margin(share: float) -> str:
+    """A margin of a rate in percentage points: ``±4.97``."""
+    return f"±{100 * share:.2f}"
+
+
+def points(value: float | None) -> str:
+    """A difference of rates in percentage points, with its sign: ``+1.2``."""
+    if value is None:
         return NONE
-    low, high = duration(interval.low), duration(interval.high)
-    return low if low == high else f"{low} to {high}"
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text
+
+
+def points_range(interval: Bounds) -> str:
+    """The bounds of such a difference: ``-2.1 to +4.5``."""
+    return _range(interval, points, same=False)
+
+
+def signed_range(interval: Bounds) -> str:
+    """The bounds of a difference of means; a dash without bounds."""
+    return _range(interval, signed, same=False)
+
+
+def p_value(value: float | None) -> str:
+    """``0.032``, or ``< 0.001``."""
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
 
 
 def level(value: float) -> str:
@@ -132,6 +227,11 @@ def clean(text: str, limit: int = 200) -> str:
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
     cut = len(shown) > limit or len(text) > 4 * limit
     return f"{shown[: limit - 1]}…" if cut else shown
+
+
+def named(text: str, limit: int = 200) -> str:
+    """The name of a group or a model as `clean` has it, or a word where it has none."""
+    return clean(text, limit) or NAMELESS
 
 
 def _percent_number(share: float, places: int = 1) -> str:

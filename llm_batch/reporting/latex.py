@@ -124,7 +124,7 @@ def _table(report: Report) -> Iterator[str]:
 
 
 def _group(group: Group, rated: bool) -> list[str]:
-    cells = [escaped(group.name) or "(none)", f"{group.scored:,}".replace(",", "{,}")]
+    cells = [escaped(group.name) or words.NAMELESS, f"{group.scored:,}".replace(",", "{,}")]
     if rated:
         cells += [_percent(group.pass_rate.value), bounds(group.pass_rate, 100, 1)]
     return [*cells, figure(group.mean_score, 1, 2), ""]

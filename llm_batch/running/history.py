@@ -11,6 +11,7 @@ from llm_batch.chain.config import Config
 from llm_batch.dataset import Drawn
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
+from llm_batch.paper import words
 from llm_batch.record.changes import changes
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import (
@@ -112,8 +113,8 @@ def what_is_odd(
         return notes
     if before is not None:
         notes += [f"since the last run: {each}" for each in changes(before, manifest)]
-    spent = f" (${journal.spent:,.4f})" if journal.spent else ""
-    answered = "1 answered call" if journal.answers == 1 else f"{journal.answers:,} answered calls"
+    spent = f" ({words.usd(journal.spent)})" if journal.spent else ""
+    answered = words.counted(journal.answers, "answered call")
     notes.append(
         f"{journal.path.name} holds {answered}{spent}; what still applies is not paid again"
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llm_batch.paper import words
 from llm_batch.records import Call, Interval, Result
 
 
@@ -121,6 +122,8 @@ class Overrun:
     budget: float | None
 
     def __str__(self) -> str:
-        coming = f" and is on its way to ${self.coming:,.2f}" if self.coming is not None else ""
-        said = f"the estimate said ${self.expected:,.2f} at most"
-        return f"this run has cost ${self.spent:,.2f}{coming}, and {said}"
+        coming = (
+            f" and is on its way to {words.usd(self.coming)}" if self.coming is not None else ""
+        )
+        said = f"the estimate said {words.usd(self.expected)} at most"
+        return f"this run has cost {words.usd(self.spent)}{coming}, and {said}"

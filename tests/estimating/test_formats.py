@@ -21,10 +21,10 @@ from llm_batch.estimating import (
     estimate_from_items,
     estimate_from_nothing,
     estimate_record,
-    words,
 )
 from llm_batch.estimating import json as json_format
-from llm_batch.estimating.text import render
+from llm_batch.estimating.document import document
+from llm_batch.paper.text import render
 from llm_batch.record.manifest import Manifest
 from tests.estimating.made import TODAY, answered_by, config, items, single
 
@@ -91,7 +91,7 @@ def test_colour_changes_nothing_but_colour() -> None:
     from rich.text import Text
 
     coloured = StringIO()
-    render(_from_nothing(), Console(file=coloured, width=80, force_terminal=True))
+    render(document(_from_nothing()), Console(file=coloured, width=80, force_terminal=True))
     plain = [Text.from_ansi(line).plain.rstrip() for line in coloured.getvalue().splitlines()]
     assert plain == FORMATS["text"](_from_nothing()).splitlines()
 
@@ -141,36 +141,6 @@ def test_a_report_reads_the_estimate_of_the_manifest(case: str) -> None:
         assert (figures.cost is None) is (step.cost is None)
         if figures.cost is not None and step.cost is not None:
             assert figures.cost.expected == step.cost.value
-
-
-@pytest.mark.parametrize(
-    ("amount", "shown"),
-    [
-        (None, "unknown"), (0, "$0"), (0.0012, "$0.0012"), (0.0994, "$0.099"), (0.0996, "$0.10"),
-        (12.3, "$12.30"), (99.99, "$99.99"), (99.996, "$100"), (948.6, "$949"), (1234.5, "$1,234"),
-    ],
-)  # fmt: skip
-def test_money_is_rounded_to_what_it_is_worth(amount: float | None, shown: str) -> None:
-    assert words.usd(amount) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0, "0"), (9_999, "9,999"), (41_000, "41 k"), (999_499, "999 k"), (27_000_000, "27.0 M")],
-)
-def test_tokens_read_at_a_glance(value: float, shown: str) -> None:
-    assert words.tokens(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0 s"), (0.4, "under 1 s"), (36, "36 s"), (600, "10 min"), (5940, "99 min"),
-        (9000, "2 h 30 min"), (36_000, "10 h"), (345_600, "4 days"), (400_000, "4.6 days"),
-    ],
-)  # fmt: skip
-def test_times_read_at_a_glance(seconds: float, shown: str) -> None:
-    assert words.duration(seconds) == shown
 
 
 def _keys(tree: Any) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.paper.document import Paragraph, Table
+from llm_batch.paper.document import Table
 from llm_batch.record.manifest import ListPrice
 from llm_batch.records import Usage
 from llm_batch.reporting import build_report
@@ -41,7 +41,7 @@ def _breakdown(
 
 def _told(spent: CostBreakdown, cost: float | None) -> str:
     parts = where_it_went(spent, cost)
-    return " ".join(part.text for part in parts if isinstance(part, Paragraph))
+    return " ".join(part for part in parts if isinstance(part, str))
 
 
 @pytest.mark.parametrize(

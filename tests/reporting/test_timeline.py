@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.paper.document import Paragraph, Table
+from llm_batch.paper.document import Table
 from llm_batch.reporting.calls import read_calls
 from llm_batch.reporting.html.timeline import over_time
 from llm_batch.reporting.model import Timeline
@@ -115,15 +115,15 @@ def test_the_section_says_what_was_refused_and_how_near_the_limit_was(tmp_path: 
     )
     assert made is not None
     table, told = pace(made).parts
-    assert isinstance(table, Table) and isinstance(told, Paragraph)
+    assert isinstance(table, Table) and isinstance(told, str)
     assert table.rows == (
         ("one", "requests", "2", "1", "2", "4", "50.0 %"),
         ("", "tokens", "50", "33", "50", "none set", "-"),
         ("two", "requests", "2", "1", "2", "4", "50.0 %"),
         ("", "tokens", "50", "33", "50", "none set", "-"),
     )
-    assert "Refused for a rate limit once (one 1, waiting 3.0 s)." in told.text
-    assert "Failed attempts: 1 rate_limited, 1 timeout." in told.text
+    assert "Refused for a rate limit once (one 1, waiting 3.0 s)." in told
+    assert "Failed attempts: 1 rate_limited, 1 timeout." in told
 
 
 def test_charts_add_up_to_what_the_journal_holds(tmp_path: Path) -> None:

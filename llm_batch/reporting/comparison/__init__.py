@@ -2,66 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from llm_batch.paper import Formats
+from llm_batch.paper.document import Document
 from llm_batch.reporting.comparison.build import Compared, compare_reports
 from llm_batch.reporting.comparison.model import Comparison
 
-ComparisonFormat = Callable[[Compared], str]
 
-
-def _text(compared: Compared) -> str:
+def _document(compared: Compared) -> Document:
     from llm_batch.reporting.comparison.document import document
-    from llm_batch.reporting.text import plain
 
-    return plain(document(compared.comparison))
-
-
-def _json(compared: Compared) -> str:
-    from llm_batch.reporting.json import encoded
-
-    return encoded(compared.comparison)
-
-
-def _markdown(compared: Compared) -> str:
-    from llm_batch.reporting.comparison.document import document
-    from llm_batch.reporting.markdown import markdown
-
-    return markdown(document(compared.comparison))
-
-
-def _csv(compared: Compared) -> str:
-    from llm_batch.reporting.comparison.csv import format
-
-    return format(compared)
-
-
-def _latex(compared: Compared) -> str:
-    from llm_batch.reporting.comparison.latex import format
-
-    return format(compared)
-
-
-def _html(compared: Compared) -> str:
-    from llm_batch.reporting.html.comparison import format
-
-    return format(compared)
+    return document(compared.comparison)
 
 
 #: Formats by the name a user gives, as `llm_batch.reporting.FORMATS` has them for one run.
-COMPARISON_FORMATS: dict[str, ComparisonFormat] = {
-    "text": _text,
-    "json": _json,
-    "md": _markdown,
-    "csv": _csv,
-    "latex": _latex,
-    "html": _html,
-}
+COMPARISON_FORMATS = Formats(
+    _document,
+    lambda compared: compared.comparison,
+    {
+        "csv": "llm_batch.reporting.comparison.csv",
+        "latex": "llm_batch.reporting.comparison.latex",
+        "html": "llm_batch.reporting.html.comparison",
+    },
+)
 
-__all__ = [
-    "COMPARISON_FORMATS",
-    "Compared",
-    "Comparison",
-    "ComparisonFormat",
-    "compare_reports",
-]
+__all__ = ["COMPARISON_FORMATS", "Compared", "Comparison", "compare_reports"]

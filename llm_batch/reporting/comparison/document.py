@@ -8,13 +8,8 @@ from llm_batch.paper import words
 from llm_batch.reporting.comparison.model import Against, Change, Comparison, RunFigures
 from llm_batch.reporting.comparison.sentences import (
     is_clustered,
-    p_value,
-    points,
-    points_range,
-    signed,
-    signed_range,
 )
-from llm_batch.reporting.sections import FOR_PAPER, Document, Paragraph, Section, Table
+from llm_batch.reporting.sections import FOR_PAPER, Document, Section, Table
 
 _CHANGES = 5
 _CATEGORIES = 20
@@ -28,8 +23,8 @@ def document(comparison: Comparison) -> Document:
         comparison.headline,
         tuple(_origin(comparison)),
         tuple(_sections(comparison)),
-        comparison.warnings,
-        comparison.next_steps,
+        warnings=tuple((sentence, "") for sentence in comparison.warnings),
+        next_steps=comparison.next_steps,
     )
 
 
@@ -44,7 +39,7 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     for place, section in enumerate(_tables(comparison)):
         yield section
         if not place and comparison.paper:
-            yield Section(FOR_PAPER, tuple(Paragraph(each) for each in comparison.paper))
+            yield Section(FOR_PAPER, tuple(each for each in comparison.paper))
 
 
 def _tables(comparison: Comparison) -> Iterator[Section]:
@@ -75,9 +70,9 @@ def _difference(comparison: Comparison, each: Against) -> Section:
                 "Pass rate",
                 words.percent(rates.baseline_rate),
                 words.percent(rates.run_rate),
-                points(rates.difference.value),
-                points_range(rates.difference),
-                p_value(rates.p_adjusted),
+                words.points(rates.difference.value),
+                words.points_range(rates.difference),
+                words.p_value(rates.p_adjusted),
             )
         )
     if scores is not None:
@@ -86,12 +81,12 @@ def _difference(comparison: Comparison, each: Against) -> Section:
                 "Mean score",
                 words.mean(scores.baseline_mean),
                 words.mean(scores.run_mean),
-                signed(scores.difference.value),
-                signed_range(scores.difference),
-                p_value(scores.p_adjusted),
+                words.signed(scores.difference.value),
+                words.signed_range(scores.difference),
+                words.p_value(scores.p_adjusted),
             )
         )
-    parts: list[Paragraph | Table] = [Paragraph(_basis(comparison, each))]
+    parts: list[Table | str] = [_basis(comparison, each)]
     if rows:
         header = ("", base, run, "difference", level, "p")
         parts.append(Table(header, (False, True, True, True, True, True), tuple(rows)))
@@ -106,7 +101,7 @@ def _difference(comparison: Comparison, each: Against) -> Section:
             f"{scores.losses:,} of {words.items(scores.n)}."
         )
     told.append(_methods(each))
-    parts.append(Paragraph(" ".join(told)))
+    parts.append(" ".join(told))
     return Section(_titled(comparison, each, "Difference"), tuple(parts))
 
 
@@ -142,21 +137,21 @@ def _by_category(comparison: Comparison, each: Against) -> Section:
     shown = each.categories[:_CATEGORIES]
     rows = tuple(
         (
-            words.clean(group.name, 40) or "(none)",
+            words.named(group.name, 40),
             words.count(group.rates.n),
             words.percent(group.rates.baseline_rate),
             words.percent(group.rates.run_rate),
-            points(group.rates.difference.value),
-            points_range(group.rates.difference),
-            p_value(group.rates.p_adjusted),
+            words.points(group.rates.difference.value),
+            words.points_range(group.rates.difference),
+            words.p_value(group.rates.p_adjusted),
         )
         for group in shown
     )
     level = f"{words.level(comparison.level)} interval"
     header = (words.clean(comparison.group_field, 24), "items", base, run, "diff.", level, "p")
-    parts: list[Paragraph | Table] = [
+    parts: list[Table | str] = [
         Table(header, (False, *(True for _ in header[1:])), rows),
-        Paragraph(_categories_found(comparison, each)),
+        _categories_found(comparison, each),
     ]
     return Section(_titled(comparison, each, "By category"), tuple(parts))
 
@@ -164,7 +159,7 @@ def _by_category(comparison: Comparison, each: Against) -> Section:
 def _categories_found(comparison: Comparison, each: Against) -> str:
     alpha = 1 - comparison.level
     differing = [
-        words.clean(group.name, 40) or "(none)"
+        words.named(group.name, 40)
         for group in each.categories
         if group.rates.p_adjusted is not None and group.rates.p_adjusted < alpha
     ]
@@ -178,7 +173,7 @@ def _categories_found(comparison: Comparison, each: Against) -> str:
 
 
 def _changed(comparison: Comparison, each: Against) -> Section:
-    parts: list[Paragraph | Table] = []
+    parts: list[Table | str] = []
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
     for kind, title in (
         ("lost", f"Pass in {base}, fail in {run}"),
@@ -191,7 +186,7 @@ def _changed(comparison: Comparison, each: Against) -> Section:
             continue
         total = _total(each, kind, len(of_kind))
         first = f", the first {_CHANGES}" if total > _CHANGES else ""
-        parts.append(Paragraph(f"{title}: {words.items(total)}{first}"))
+        parts.append(f"{title}: {words.items(total)}{first}")
         rows = tuple(_change(change) for change in of_kind[:_CHANGES])
         header = ("id", "scores", base, run)
         parts.append(Table(header, (False, True, False, False), rows))
@@ -241,8 +236,8 @@ def _settings(comparison: Comparison) -> Section:
     shown = comparison.settings[:_SETTINGS]
     header = ("", *(words.clean(run.name, _NAME) for run in comparison.runs))
     rows = tuple((words.clean(each.name, 40), *each.values) for each in shown)
-    parts: list[Paragraph | Table] = [Table(header, tuple(False for _ in header), rows)]
+    parts: list[Table | str] = [Table(header, tuple(False for _ in header), rows)]
     left = len(comparison.settings) - len(shown)
     if left > 0:
-        parts.append(Paragraph(f"{left} more differ; --format json has all."))
+        parts.append(f"{left} more differ; --format json has all.")
     return Section("What differs in the manifests", tuple(parts))

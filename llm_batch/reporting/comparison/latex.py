@@ -12,7 +12,7 @@ from llm_batch.reporting.comparison.model import (
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.comparison.sentences import is_clustered, p_value
+from llm_batch.reporting.comparison.sentences import is_clustered
 from llm_batch.reporting.latex import bounds, escaped, figure, finding, row
 
 _CATEGORIES = 40
@@ -73,7 +73,7 @@ def _table(comparison: Comparison, each: Against) -> Iterator[str]:
     if each.rates is not None and len(each.categories) > 1:
         yield r"  \midrule"
         for group in each.categories[:_CATEGORIES]:
-            yield row([escaped(group.name) or "(none)", *_rates(group.rates)])
+            yield row([escaped(group.name) or words.NAMELESS, *_rates(group.rates)])
     yield r"  \bottomrule"
     yield r"\end{tabular}"
 
@@ -103,7 +103,7 @@ def _scores(scores: ScoreDifference) -> list[str]:
 def _p(value: float | None) -> str:
     if value is None:
         return "--"
-    return "$<0.001$" if value < 0.001 else p_value(value)
+    return "$<0.001$" if value < 0.001 else words.p_value(value)
 
 
 def _methods(compared: Compared) -> Iterator[str]:

@@ -24,42 +24,6 @@ FEW_CHANGED = 10
 _FEW_ITEMS = 30
 
 
-def points(value: float | None) -> str:
-    """A difference of rates in percentage points, with its sign: ``+1.2``."""
-    if value is None:
-        return words.NONE
-    text = f"{100 * value:+.1f}"
-    return "0.0" if float(text) == 0 else text
-
-
-def points_range(interval: Interval) -> str:
-    """The bounds of such a difference: ``-2.1 to +4.5``."""
-    if interval.low is None or interval.high is None:
-        return words.NONE
-    return f"{points(interval.low)} to {points(interval.high)}"
-
-
-def signed(value: float | None) -> str:
-    """A difference of scores with its sign: ``+0.31``."""
-    if value is None:
-        return words.NONE
-    return f"{'+' if value > 0 else ''}{words.mean(value)}"
-
-
-def signed_range(interval: Interval) -> str:
-    """The bounds of such a difference; a dash without bounds."""
-    if interval.low is None or interval.high is None:
-        return words.NONE
-    return f"{signed(interval.low)} to {signed(interval.high)}"
-
-
-def p_value(value: float | None) -> str:
-    """``0.032``, or ``< 0.001``."""
-    if value is None:
-        return words.NONE
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
-
-
 def headline(comparison: Comparison) -> str:
     """The finding in one sentence; of the first run where there are several."""
     found = "; ".join(finding(comparison, each) for each in comparison.against[:3])
@@ -74,9 +38,9 @@ def finding(comparison: Comparison, against: Against) -> str:
     run, rates, scores = words.clean(against.run, 40), against.rates, against.scores
     none = f"No difference between {base} and {run} found:"
     if rates is not None and rates.difference.value is not None:
-        bounds = f"{level} interval {points_range(rates.difference)}"
+        bounds = f"{level} interval {words.points_range(rates.difference)}"
         on = f"{words.items(rates.n)}{' in common' if rates.paired else ' in all'}"
-        value = f"{points(rates.difference.value)} points"
+        value = f"{words.points(rates.difference.value)} points"
         if told(comparison, rates):
             side = "more" if rates.difference.value > 0 else "less"
             return f"{run} passes {side} often than {base}: {value} ({bounds}), {on}"
@@ -84,9 +48,9 @@ def finding(comparison: Comparison, against: Against) -> str:
         unseen = f"; anything below about {100 * least:.0f} points would go unseen" if least else ""
         return f"{none} {value} ({_why(rates, bounds)}), {on}{unseen}"
     if scores is not None:
-        bounds = f"{level} interval {signed_range(scores.difference)}"
+        bounds = f"{level} interval {words.signed_range(scores.difference)}"
         on = f"{words.items(scores.n)} in common"
-        value = signed(scores.difference.value)
+        value = words.signed(scores.difference.value)
         if told(comparison, scores):
             side = "higher" if (scores.difference.value or 0) > 0 else "lower"
             return f"{run} scores {side} than {base}: {value} ({bounds}), {on}"
@@ -109,13 +73,13 @@ def for_paper(comparison: Comparison) -> Iterator[str]:
             first, second = (words.percent(rate) for rate in (rates.run_rate, rates.baseline_rate))
             if not rates.paired:
                 on = f"On different items, {words.count(rates.n)} in all"
-            value = f"{points(rates.difference.value)} points"
-            bounds = f"{level} CI {points_range(rates.difference)}, {_BOUNDS[_kind(rates)]}"
+            value = f"{words.points(rates.difference.value)} points"
+            bounds = f"{level} CI {words.points_range(rates.difference)}, {_BOUNDS[_kind(rates)]}"
             test, p = _TESTS[_kind(rates)], rates.p_adjusted
             sentence = f"{on}, {run} passed {first} and {base} {second}"
         elif scores is not None and scores.difference.value is not None:
-            value = signed(scores.difference.value)
-            bounds = f"{level} CI {signed_range(scores.difference)}, paired t"
+            value = words.signed(scores.difference.value)
+            bounds = f"{level} CI {words.signed_range(scores.difference)}, paired t"
             test, p = "paired t test", scores.p_adjusted
             sentence = (
                 f"On the same {words.items(scores.n)}, {run} had a mean score of "
@@ -125,7 +89,7 @@ def for_paper(comparison: Comparison) -> Iterator[str]:
             continue
         if f"CI {words.NONE}," in bounds:
             bounds = "no interval can be given"
-        tested = f"; {test}, p = {p_value(p)}{corrected}" if p is not None else ""
+        tested = f"; {test}, p = {words.p_value(p)}{corrected}" if p is not None else ""
         told = f"{sentence}, a difference of {value} ({bounds}{tested})."
         yield ("SIMULATED: " if simulated else "") + told.replace("p = <", "p <")
 
@@ -156,7 +120,9 @@ def _why(found: RateDifference | ScoreDifference, bounds: str) -> str:
     low, high = found.difference.low, found.difference.high
     if low is None or high is None:
         return "no interval"
-    return bounds if low <= 0 <= high else f"p = {p_value(found.p_adjusted)}".replace("= <", "<")
+    return (
+        bounds if low <= 0 <= high else f"p = {words.p_value(found.p_adjusted)}".replace("= <", "<")
+    )
 
 
 def _unseen(difference: Interval) -> float | None:
@@ -289,9 +255,9 @@ def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
         if needed is None or needed <= rates.n:
             continue
         told_by = (
-            f"A difference of {points(rates.difference.value).lstrip('+-')} points, if it is real, "
-            f"takes about {words.items(needed)} in both runs to be told (80 % power, {rates.n:,} "
-            "now)"
+            f"A difference of {words.points(rates.difference.value).lstrip('+-')} points, if it is "
+            f"real, takes about {words.items(needed)} in both runs to be told "
+            f"(80 % power, {rates.n:,} now)"
         )
         if population is not None and needed > population:
             yield f"{told_by}: more than the {population:,} of this dataset."

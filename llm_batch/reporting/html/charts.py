@@ -213,7 +213,7 @@ def _groups(report: Report) -> Chart:
     shown = sorted(groups[:_MOST_GROUPS], key=lambda group: -(group.pass_rate.value or 0))
     values = [
         {
-            "group": words.clean(group.name, _NAME) or "(none)",
+            "group": words.named(group.name, _NAME),
             "name": group.name,
             "rate": group.pass_rate.value,
             "low": group.pass_rate.low,

@@ -10,13 +10,6 @@ from llm_batch.paper import words
 from llm_batch.reporting.comparison.build import Compared
 from llm_batch.reporting.comparison.document import document
 from llm_batch.reporting.comparison.model import Against, Comparison
-from llm_batch.reporting.comparison.sentences import (
-    p_value,
-    points,
-    points_range,
-    signed,
-    signed_range,
-)
 from llm_batch.reporting.html.page import rendered
 from llm_batch.reporting.html.spec import FIRST, SECOND, Chart, chart
 
@@ -81,15 +74,15 @@ def _finding(comparison: Comparison) -> dict[str, str]:
     against = f"{words.clean(each.run, _NAME)} against {words.clean(comparison.baseline, _NAME)}"
     if each.rates is not None:
         return {
-            "figure": points(each.rates.difference.value),
+            "figure": words.points(each.rates.difference.value),
             "what": f"points in pass rate, {against}",
-            "bounds": f"{level} interval {points_range(each.rates.difference)} points",
+            "bounds": f"{level} interval {words.points_range(each.rates.difference)} points",
         }
     if each.scores is not None:
         return {
-            "figure": signed(each.scores.difference.value),
+            "figure": words.signed(each.scores.difference.value),
             "what": f"in mean score, {against}",
-            "bounds": f"{level} interval {signed_range(each.scores.difference)}",
+            "bounds": f"{level} interval {words.signed_range(each.scores.difference)}",
         }
     return {"figure": "", "what": comparison.headline, "bounds": ""}
 
@@ -104,7 +97,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
         yield "Now fail", words.count(rates.lost), "passed in the baseline"
         yield (
             "p",
-            p_value(rates.p_adjusted),
+            words.p_value(rates.p_adjusted),
             "McNemar's test, mid-p" if rates.difference.method == "tango" else "by clusters",
         )
     base, run = comparison.runs[0], comparison.runs[1]
@@ -129,17 +122,18 @@ def _differences(comparison: Comparison, each: Against, id: str, name: str) -> C
     """The difference of the pass rates, in all and by category."""
     assert each.rates is not None
     shown = each.categories[:_MOST_GROUPS] if len(each.categories) > 1 else ()
-    named = [("All items", each.rates), *((group.name or "(none)", group.rates) for group in shown)]
+    groups = ((group.name or words.NAMELESS, group.rates) for group in shown)
+    named = [("All items", each.rates), *groups]
     values = [
         {
             "group": words.clean(group, _NAME),
             "difference": 100 * (rates.difference.value or 0),
             "low": 100 * (rates.difference.low or 0),
             "high": 100 * (rates.difference.high or 0),
-            "points": points(rates.difference.value),
-            "interval": points_range(rates.difference),
+            "points": words.points(rates.difference.value),
+            "interval": words.points_range(rates.difference),
             "items": rates.n,
-            "p": p_value(rates.p_adjusted),
+            "p": words.p_value(rates.p_adjusted),
         }
         for group, rates in named
     ]

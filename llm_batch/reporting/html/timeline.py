@@ -256,7 +256,7 @@ def _named(models: Sequence[ModelTimeline]) -> dict[str, ModelTimeline]:
     named: dict[str, ModelTimeline] = {}
     for model in models:
         if model in most:
-            short = words.clean(model.model, _NAME) or "(none)"
+            short = words.named(model.model, _NAME)
             named[short if short not in named else f"{short} ({len(named) + 1})"] = model
     return named
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Document, Paragraph, Section, Table
+from llm_batch.paper.document import Document, Section, Table
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.sections.judge import against_labels, against_reference, several_judges
 from llm_batch.reporting.sections.money import pace, tokens_and_cost
@@ -22,7 +22,6 @@ FOR_PAPER = "For the paper"
 __all__ = [
     "FOR_PAPER",
     "Document",
-    "Paragraph",
     "Section",
     "Table",
     "document",
@@ -37,8 +36,8 @@ def document(report: Report) -> Document:
         report.headline,
         origin(report),
         tuple(sections(report)),
-        report.warnings,
-        report.next_steps,
+        warnings=tuple((sentence, "") for sentence in report.warnings),
+        next_steps=report.next_steps,
     )
 
 
@@ -66,7 +65,7 @@ def sections(report: Report) -> Iterator[Section]:
     """The sections that have something to say, in reading order."""
     yield result(report)
     if report.paper:
-        yield Section(FOR_PAPER, (Paragraph(report.paper),))
+        yield Section(FOR_PAPER, (report.paper,))
     if report.scores.distribution:
         yield distribution(report.scores.distribution)
     if report.groups is not None:

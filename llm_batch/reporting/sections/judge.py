@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Paragraph, Section, Table
+from llm_batch.paper.document import Section, Table
 from llm_batch.records import Interval
 from llm_batch.reporting.judging import sentences
 from llm_batch.reporting.judging.model import Calibration, Reliability, ScoreCheck, ScoreTable
@@ -29,7 +29,7 @@ def against_reference(check: JudgeCheck, level: float) -> Section:
     return Section(
         "Judge against reference",
         (
-            Paragraph(
+            (
                 f"Is {words.clean(check.reference, 40)!r} found in the output of "
                 f"{words.clean(check.step, 40)!r}? Checked on {words.items(checked)}.{left_out} "
                 "This is a string match and not a person's label: a hint, not the truth."
@@ -46,7 +46,7 @@ _NAME = 40
 
 def against_labels(check: Calibration, level: float) -> Section:
     """Whether the judge is right, and the rates corrected for its errors."""
-    parts: list[Paragraph | Table] = [Paragraph(sentences.basis(check))]
+    parts: list[Table | str] = [sentences.basis(check)]
     if check.agreement.n:
         parts += [
             _confusion(check.table, "label: pass", "label: fail"),
@@ -56,15 +56,15 @@ def against_labels(check: Calibration, level: float) -> Section:
             _kappa(check.kappa, _between(check.kappa)),
         ]
     if check.scores is not None:
-        parts += [_square(check.scores), Paragraph(_weighted(check.scores))]
+        parts += [_square(check.scores), _weighted(check.scores)]
     if check.agreement.n and not check.clustered:
         parts += [_estimates(check, level)]
     if check.score_check is not None:
         parts += [_score_table(check.score_check, level)]
-        parts += [Paragraph(sentences.mean_finding(check.score_check))]
+        parts += [sentences.mean_finding(check.score_check)]
     found = sentences.finding(check)
     if found:
-        parts.append(Paragraph(found))
+        parts.append(found)
     if check.raters is not None:
         parts += _raters(check.raters, "People")
     return Section("Is the judge right?", tuple(parts))
@@ -104,10 +104,10 @@ def _rates(
     return Table(header, (False, *(True for _ in header[1:-1]), False), rows)
 
 
-def _kappa(kappa: Interval, bounds: str) -> Paragraph:
+def _kappa(kappa: Interval, bounds: str) -> str:
     if kappa.value is None:
-        return Paragraph("Cohen's kappa is undefined: both put every item into one class.")
-    return Paragraph(
+        return "Cohen's kappa is undefined: both put every item into one class."
+    return (
         f"Cohen's kappa {words.number(kappa.value, 2)}{bounds}: 1 is full agreement, 0 is what "
         "chance gives."
     )
@@ -181,9 +181,9 @@ def _bounds(interval: Interval) -> str:
     return f"{words.number(interval.low, 2)} to {words.number(interval.high, 2)}"
 
 
-def _raters(check: Reliability, who: str) -> Iterator[Paragraph | Table]:
+def _raters(check: Reliability, who: str) -> Iterator[Table | str]:
     named = ", ".join(words.clean(name, _NAME) for name in check.raters)
-    yield Paragraph(
+    yield (
         f"{who}: {named}, on {words.items(check.items)} rated by at least two. "
         f"{sentences.agreement_of(check)}"
     )

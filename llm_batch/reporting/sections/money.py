@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Paragraph, Section, Table
+from llm_batch.paper.document import Section, Table
 from llm_batch.reporting.model import (
     CostBreakdown,
     JournalSpending,
@@ -23,14 +23,14 @@ from llm_batch.reporting.model import (
 _WORTH_A_WORD = 0.005
 
 
-def where_it_went(spent: CostBreakdown, cost: float | None) -> list[Paragraph | Table]:
+def where_it_went(spent: CostBreakdown, cost: float | None) -> list[Table | str]:
     """What there is to say beyond the sums; ``cost`` is that of all results, in USD."""
     journal = spent.journal
     said = " ".join(_sentences(spent, cost))
-    parts: list[Paragraph | Table] = [Paragraph(said)] if said else []
+    parts: list[Table | str] = [said] if said else []
     if journal is not None:
         said = " ".join(_beside(journal))
-        parts += [Paragraph(said)] if said else []
+        parts += [said] if said else []
         if len({model.step for model in journal.models}) < len(journal.models):
             parts.append(_by_model(journal.models))
     return parts
@@ -85,21 +85,18 @@ def _beside(journal: JournalSpending) -> Iterator[str]:
         booked = (
             f", booked at up to {words.usd(journal.failed_cost)}" if journal.failed_cost else ""
         )
-        yield f"{_calls(journal.failed_calls)} ended without an answer{booked}."
+        yield f"{words.counted(journal.failed_calls, 'call')} ended without an answer{booked}."
     if journal.replaced_calls:
         yield (
-            f"{_calls(journal.replaced_calls)} gave answers that later ones took the place of "
-            f"({words.usd(journal.replaced_cost)}): re-asks, or a changed prompt or model."
+            f"{words.counted(journal.replaced_calls, 'call')} gave answers that later ones "
+            f"took the place of ({words.usd(journal.replaced_cost)}): re-asks, or a changed "
+            "prompt or model."
         )
     if journal.beside_results:
         yield (
             f"All {journal.calls:,} calls in the journal cost {words.usd(journal.cost)}; "
             f"{words.usd(journal.beside_results)} of that is in none of these results."
         )
-
-
-def _calls(n: int) -> str:
-    return f"{n:,} call" if n == 1 else f"{n:,} calls"
 
 
 def _by_model(models: tuple[ModelSpending, ...]) -> Table:
@@ -136,18 +133,16 @@ def tokens_and_cost(report: Report) -> Section:
         row += [words.count(usage.cache_read_tokens)] * cached
         row += [words.count(usage.reasoning_tokens)] * reasoning
         rows.append((*row, words.usd(step.cost)))
-    parts: list[Paragraph | Table] = [
+    parts: list[Table | str] = [
         Table(tuple(header), (False, *(True for _ in header[1:])), tuple(rows))
     ]
-    parts += [Paragraph(text) for text in _per_item(report)]
+    parts += _per_item(report)
     if report.breakdown is not None:
         parts += where_it_went(report.breakdown, report.total.cost)
     if any(step.estimate is not None for step in spent):
         parts.append(_estimates(spent))
         if report.items.planned is not None and report.items.read < report.items.planned:
-            parts.append(
-                Paragraph(f"The estimate is for all {words.items(report.items.planned)} planned.")
-            )
+            parts.append(f"The estimate is for all {words.items(report.items.planned)} planned.")
     return Section("Tokens and cost", tuple(parts))
 
 
@@ -168,7 +163,7 @@ def _per_item(report: Report) -> Iterator[str]:
     if whole is not None and whole.value:
         told = ""
         if whole.low is not None and whole.high is not None:
-            between = words.usd_range(whole.low, whole.high)
+            between = words.usd_range(whole)
             told = f" ({between})" if between != words.usd(whole.value) else ""
         yield (
             f"All {report.items.population or 0:,} items would cost {words.usd(whole.value)} in "
@@ -187,7 +182,7 @@ def _estimates(spent: list[Spending]) -> Table:
         if cost is not None:
             expected = words.usd(cost.expected)
             if cost.low != cost.high:
-                expected += f" ({words.usd_range(cost.low, cost.high)})"
+                expected += f" ({words.usd_range(cost)})"
         rows.append(
             (
                 words.clean(step.step, 24),
@@ -235,7 +230,7 @@ def pace(timeline: Timeline) -> Section:
         rows.append(("", "tokens", words.count(tokens), *_figures(model.tokens)))
     header = ("", "", "in all", "a minute", "busiest", "limit", "of limit")
     table = Table(header, (False, False, True, True, True, True, True), tuple(rows))
-    return Section("Pace", (table, Paragraph(" ".join(_pace_sentences(timeline)))))
+    return Section("Pace", (table, " ".join(_pace_sentences(timeline))))
 
 
 def _figures(pace: Pace) -> tuple[str, ...]:

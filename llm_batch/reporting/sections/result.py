@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Paragraph, Section, Table
+from llm_batch.paper.document import Section, Table
 from llm_batch.reporting.model import Bin, Group, Report
 from llm_batch.reporting.rates import LEAST_IN_GROUP
 from llm_batch.reporting.sentences import method
@@ -15,12 +15,10 @@ _BAR = 30
 def result(report: Report) -> Section:
     """Counts, rates and means with their bounds."""
     items, rate, scores = report.items, report.pass_rate, report.scores
-    parts: list[Paragraph | Table] = [Paragraph(_counts(report))]
+    parts: list[Table | str] = [_counts(report)]
     if rate.pass_at is not None and items.read:
         parts.append(
-            Paragraph(
-                f"Passed: {rate.passed:,}, with a score of at least {words.number(rate.pass_at)}."
-            )
+            f"Passed: {rate.passed:,}, with a score of at least {words.number(rate.pass_at)}."
         )
     rows = []
     if rate.rate.value is not None:
@@ -29,20 +27,16 @@ def result(report: Report) -> Section:
         rows.append(("Mean score", words.mean(scores.mean.value), words.mean_range(scores.mean)))
     if rows:
         parts += _intervals(report, rows)
-    parts += [Paragraph(text) for text in (_dataset(report), _unweighted(report)) if text]
+    parts += [text for text in (_dataset(report), _unweighted(report)) if text]
     if rate.clusters is not None:
         effect = words.number(rate.design_effect, 2) if rate.design_effect else "not known"
-        parts.append(
-            Paragraph(f"{rate.clusters:,} clusters; the design effect on the rate is {effect}.")
-        )
+        parts.append(f"{rate.clusters:,} clusters; the design effect on the rate is {effect}.")
     if rate.bound is not None:
-        parts.append(Paragraph(_bound(report)))
+        parts.append(_bound(report))
     if scores.mean.n > 1:
         parts.append(
-            Paragraph(
-                f"Scores: sd {words.number(scores.sd)}, median {words.number(scores.median)}, "
-                f"from {words.number(scores.min)} to {words.number(scores.max)}."
-            )
+            f"Scores: sd {words.number(scores.sd)}, median {words.number(scores.median)}, "
+            f"from {words.number(scores.min)} to {words.number(scores.max)}."
         )
     return Section("Result", tuple(parts))
 
@@ -61,7 +55,7 @@ def _counts(report: Report) -> str:
     return f"{text}."
 
 
-def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Paragraph | Table]:
+def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table | str]:
     """The figures with their bounds, what these speak of and how they were made."""
     header = ("", "value", f"{words.level(report.level)} interval")
     both = "Both are for" if len(rows) > 1 else "For"
@@ -72,7 +66,7 @@ def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Paragra
     ]
     made = f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
     told = f"{both} {report.pass_rate.estimand}. {made}"
-    return [Table(header, (False, True, True), tuple(rows)), Paragraph(told)]
+    return [Table(header, (False, True, True), tuple(rows)), told]
 
 
 def _dataset(report: Report) -> str:
@@ -147,17 +141,13 @@ def by_group(report: Report) -> Section:
     if report.items.scored:
         header.append("mean score")
     rows = tuple(_group_row(group, judged, bool(report.items.scored)) for group in shown)
-    parts: list[Paragraph | Table] = [
-        Table(tuple(header), (False, *(True for _ in header[1:])), rows)
-    ]
+    parts: list[Table | str] = [Table(tuple(header), (False, *(True for _ in header[1:])), rows)]
     if len(shown) < len(groups.groups):
         parts.append(
-            Paragraph(
-                f"The {_MOST_GROUPS} largest of {len(groups.groups):,}; --format json has them all."
-            )
+            f"The {_MOST_GROUPS} largest of {len(groups.groups):,}; --format json has them all."
         )
     if judged and len(groups.groups) > 1:
-        parts.append(Paragraph(_from_the_rest(report)))
+        parts.append(_from_the_rest(report))
     return Section(f"By {words.clean(groups.field, 40)}", tuple(parts))
 
 
@@ -179,7 +169,7 @@ def _from_the_rest(report: Report) -> str:
     if not differing:
         return f"{alone} None of {of} differs from the other items after Holm's correction."
     named = ", ".join(
-        f"{words.clean(group.name, 24) or '(empty)'} by {100 * (group.difference.value or 0):+.1f}"
+        f"{words.named(group.name, 24)} by {100 * (group.difference.value or 0):+.1f}"
         for group in differing[:5]
         if group.difference is not None
     )
@@ -192,7 +182,7 @@ def _from_the_rest(report: Report) -> str:
 
 def _group_row(group: Group, judged: bool, scored: bool) -> tuple[str, ...]:
     row = [
-        words.clean(group.name, 24) or "(empty)",
+        words.named(group.name, 24),
         words.count(group.n),
         words.count(group.scored),
     ]
@@ -242,7 +232,7 @@ def time(report: Report) -> Section:
         "95 % within",
         "99 % within",
     )
-    parts: list[Paragraph | Table] = [Table(header, (False, True, True, True, True), rows)]
+    parts: list[Table | str] = [Table(header, (False, True, True, True, True), rows)]
     counts = "The time of the attempts that answered; waiting and failed attempts are left out."
     if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
         counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
@@ -254,7 +244,7 @@ def time(report: Report) -> Section:
     ]
     if tails:
         counts += f" In all, with {words.level(report.level)} intervals: {', '.join(tails)}."
-    parts.append(Paragraph(counts))
+    parts.append(counts)
     run = report.run
     if run.seconds is not None:
         expected = run.expected_seconds
@@ -268,5 +258,5 @@ def time(report: Report) -> Section:
             if run.seconds > 0 and report.items.read
             else ""
         )
-        parts.append(Paragraph(f"Wall time {words.duration(run.seconds)}{estimated}{pace}."))
+        parts.append(f"Wall time {words.duration(run.seconds)}{estimated}{pace}.")
     return Section("Time", tuple(parts))

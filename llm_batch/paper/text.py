@@ -1,20 +1,19 @@
-"""The report for a terminal, which reads the same in a pipe.
+"""A document for a terminal, which reads the same in a pipe.
 
 The finding comes first, then tables, then what to keep in mind and what to do next. Colour and
 bold only repeat what the words say. Texts from the data never reach the markup parser, and what
-cannot be printed in them is replaced.
+cannot be printed in them was replaced when the document was made.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.reporting.model import Report
-from llm_batch.reporting.sections import Document, Paragraph, Table, document
+from llm_batch.paper.document import Document, Table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,21 +21,17 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _INDENT = 2
 _MARK = "- "
+_HINT = "→ "
+_STYLES = {"Warnings": "bold yellow"}
 _HELD = "\N{NO-BREAK SPACE}"
 
 
-def format(report: Report) -> str:
-    """The report as plain text, 80 columns wide."""
-    return plain(document(report))
-
-
-def plain(document: Document) -> str:
-    """A document as plain text, 80 columns wide."""
+def format(document: Document) -> str:
+    """The document as plain text, 80 columns wide, with a newline at its end."""
     from rich.console import Console
 
     target = StringIO()
-    console = Console(file=target, width=_WIDTH, color_system=None, legacy_windows=False)
-    render(document, console)
+    render(document, Console(file=target, width=_WIDTH, color_system=None, legacy_windows=False))
     return target.getvalue()
 
 
@@ -62,16 +57,21 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
         yield Text(section.title, style="bold")
         for part in section.parts:
             yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))
-    yield from _list("Warnings", document.warnings, width, "yellow")
-    yield from _list("Next", document.next_steps, width, "")
+    for title, entries in document.lists():
+        yield Text("")
+        yield Text(title, style=_STYLES.get(title, "bold"))
+        for sentence, hint in entries:
+            yield from _listed(sentence, width, _MARK)
+            if hint:
+                yield from _listed(f"{_HINT}{hint}", width, " " * len(_MARK))
 
 
-def _rendered(part: Paragraph | Table, width: int) -> RenderableType:
+def _rendered(part: Table | str, width: int) -> RenderableType:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    if isinstance(part, Paragraph):
-        return Text(_wrapped(part.text, width))
+    if isinstance(part, str):
+        return Text(_wrapped(part, width))
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
     table.show_header = any(part.header)
     for title, right in zip(part.header, part.right, strict=True):
@@ -86,17 +86,12 @@ def _rendered(part: Paragraph | Table, width: int) -> RenderableType:
     return table
 
 
-def _list(title: str, sentences: Sequence[str], width: int, style: str) -> Iterator[RenderableType]:
+def _listed(sentence: str, width: int, mark: str) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    if not sentences:
-        return
-    yield Text("")
-    yield Text(title, style=f"bold {style}".strip())
-    for sentence in sentences:
-        lines = _wrapped(sentence, width - _INDENT - len(_MARK)).splitlines()
-        for mark, line in zip(chain((_MARK,), repeat(" " * len(_MARK))), lines, strict=False):
-            yield Text(f"{' ' * _INDENT}{mark}{line}")
+    lines = _wrapped(sentence, width - _INDENT - len(mark)).splitlines()
+    for before, line in zip(chain((mark,), repeat(" " * len(mark))), lines, strict=False):
+        yield Text(f"{' ' * _INDENT}{before}{line}")
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -1,0 +1,55 @@
+"""A document as GitHub-flavoured Markdown, to paste into an issue or a page.
+
+Texts from the data are escaped: they start no table cell, no markup and no HTML tag, and they
+make no link or mention.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from llm_batch.paper.document import Document, Table
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
+
+
+def format(document: Document) -> str:
+    """The document as Markdown with a newline at its end."""
+    blocks = [f"# {_escaped(document.headline)}"]
+    if document.origin:
+        blocks.append("  \n".join(map(_escaped, document.origin)))
+    for section in document.sections:
+        blocks.append(f"## {_escaped(section.title)}")
+        blocks += [
+            _escaped(part) if isinstance(part, str) else "\n".join(_table(part))
+            for part in section.parts
+        ]
+    for title, entries in document.lists():
+        blocks.append(f"## {title}")
+        blocks.append(
+            "\n".join(
+                f"- {_escaped(sentence)}" + (f"  \n  → {_escaped(hint)}" if hint else "")
+                for sentence, hint in entries
+            )
+        )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield _row(map(_escaped, table.header))
+    yield _row("---:" if right else "---" for right in table.right)
+    for row in table.rows:
+        yield _row(map(_escaped, row))
+
+
+def _row(cells: Iterator[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """The text with nothing in it that Markdown or HTML gives a meaning."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _MARKUP.sub(r"\\\1", text)
+    # GitHub turns @name into a mention and a bare address into a link, escaped or not.
+    return text.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
