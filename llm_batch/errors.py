@@ -46,6 +46,8 @@ class LlmbError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"try: {hint}")  # tracebacks show it, in notebooks above all
 
 
 class ConfigError(LlmbError):
