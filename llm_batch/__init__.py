@@ -6,11 +6,9 @@ is first asked for, so that ``import llm_batch`` costs nothing. docs/python.md s
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as type checkers know it; typing itself takes longer than all of this
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config, load_config
     from llm_batch.errors import (
@@ -100,15 +98,19 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    for module, offered in _PLACES.items():
-        for each in offered:
-            original, _, renamed = each.partition(" as ")
-            if name == (renamed or original):
-                found = getattr(import_module(f"llm_batch.{module}"), original)
-                globals()[name] = found  # asked for once
-                return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for module, offered in _PLACES.items():
+            for each in offered:
+                original, _, renamed = each.partition(" as ")
+                if name == (renamed or original):
+                    found = getattr(import_module(f"llm_batch.{module}"), original)
+                    globals()[name] = found  # asked for once
+                    return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

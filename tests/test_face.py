@@ -58,7 +58,7 @@ def test_type_checkers_and_python_find_the_same_things() -> None:
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'estimates'"):
-        llm_batch.estimates  # noqa: B018
+        llm_batch.estimates  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_importing_the_package_loads_no_room(tmp_path: Path) -> None:

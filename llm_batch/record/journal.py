@@ -1,6 +1,6 @@
 """The append-only log of calls: what is in it is never paid for again.
 
-One line of JSON per finished call, success or failure (keys in `journal_line`), written before
+One line of JSON per finished call, success or failure, written before
 anything depends on it and forced to disk in groups. In memory there is only where each answered
 request lies in the file, so a million calls cost little. A line that a crash cut short is dropped
 when the file is opened.
