@@ -1,4 +1,8 @@
-"""Writes docs/cli.md from the help of every command; ``--check`` only compares."""
+"""Writes what docs/ take from the program; ``--check`` only compares.
+
+That is docs/cli.md, from the help of every command, and the tables of statuses and endings in
+docs/reliability.md.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,17 @@ os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
 from typer.testing import CliRunner
 
 from llm_batch.cli import app
+from llm_batch.errors import ENDINGS, STATUSES, Status
 
-PAGE = Path(__file__).parent / "cli.md"
+DOCS = Path(__file__).parent
+BEGIN, END = "<!-- statuses -->", "<!-- end of statuses -->"
+_AFTERWARDS = {
+    "": "is done",
+    "answer": "is kept, where an answer came; `--retry-failed` asks anew",
+    "request": "is asked for again, and meets the same until something is changed",
+    "service": "is asked for again",
+    "run": "has no line yet, and is asked for again",
+}
 COMMANDS = ("", "init", "estimate", "run", "report", "label")
 
 
@@ -28,8 +41,43 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def tables() -> str:
+    """All statuses by what the next run does with the item, and all endings of a run."""
+    lines = ["| Status | What happened | Tried again at once | What to do |", "| --- " * 4 + "|"]
+    lines += map(_row, STATUSES.values())
+    lines += ["", "| What it is of | With the next run, the item |", "| --- | --- |"]
+    lines += [
+        f"| {of or 'nothing: `ok`'} | {then}: "
+        + ", ".join(f"`{row.kind}`" for row in STATUSES.values() if row.of == of)
+        + " |"
+        for of, then in _AFTERWARDS.items()
+    ]
+    lines += ["", "| A run's status | In words | Exit code |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{ending.status}` | {ending.words or 'all items were played'} "
+        f"| {ending.exit_code or '0; 4 where an item is not ok'} |"
+        for ending in ENDINGS.values()
+    ]
+    return "\n".join(lines)
+
+
+def _row(row: Status) -> str:
+    again = "yes" if row.again else ""
+    advice = row.advice.replace("|", "\\|")
+    return f"| `{row.kind}` | {row.means} | {again} | {advice} |"
+
+
+def reliability(page: str) -> str:
+    """The page on reliability, with the tables between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.partition(END)[2]}"
+
+
 if __name__ == "__main__":
-    if "--check" not in sys.argv:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/cli.md is out of date; run: make docs")
+    found = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    pages = {"cli.md": page(), "reliability.md": reliability(found)}
+    for name, text in pages.items():
+        if "--check" not in sys.argv:
+            (DOCS / name).write_text(text, encoding="utf-8")
+        elif (DOCS / name).read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/{name} is out of date; run: make docs")

@@ -1,4 +1,4 @@
-"""Every error a user can meet, with the exit code it ends in.
+"""Every error a user can meet, with the exit code it ends in; how calls, items and runs end.
 
 The tree::
 
@@ -17,12 +17,16 @@ The tree::
      └─ Interrupted                exit 130, the same command goes on from here
 
 Anything else that is raised is a bug and ends in a traceback (exit 1).
+
+Beneath the tree stand two tables: `STATUSES`, the ways in which a call or an item ends, and
+`ENDINGS`, those of a run. All that depends on one of them is a column; nobody else lists kinds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 EXIT_OK = 0
 EXIT_BUG = 1
@@ -169,3 +173,188 @@ class Refused(ProviderError):
 
     kind = "refused"
     exit_code = EXIT_REFUSED
+
+
+_STATUS_PAGE = "look at the provider's status page, then run the same command"
+_OWN_SERVER = (
+    "look at the log of the server at {server}, and whether it is up: curl {server}/models"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One way in which an attempt, a call or an item ends, and all that follows from it.
+
+    Attributes:
+        kind: The word for it in journal, results and reports.
+        of: Whose it is. An *answer* came, was paid for and is of no use: it is kept, and only
+            ``--retry-failed`` asks anew. A *request* never works as it is: the next run asks
+            again and would meet the same. A *service* fails in passing: the next run asks again.
+            The *run* ended, which says nothing of the item: it is left unfinished.
+        means: What happened.
+        advice: What to do about it, as the end of a sentence.
+        again: Whether it is tried again before a call or an item ends so.
+        own_advice: The advice where a server of the user's own answers, at ``{server}``; empty
+            where that makes no difference.
+        kept: Whether every item that ends so has its answer in the journal.
+        alone: The kind that a refusal becomes where only this item is refused, because the model
+            answers others; empty where a refusal is always one of the run.
+        doubtful: Whether it may yet turn out to be a refusal of the run: it is the item's failure
+            once the model has answered again.
+        any_form: Whether the same request would meet it in any other form too.
+    """
+
+    kind: str
+    of: Literal["", "answer", "request", "service", "run"]
+    means: str
+    advice: str = _STATUS_PAGE
+    again: bool = False
+    own_advice: str = ""
+    kept: bool = False
+    alone: str = ""
+    doubtful: bool = False
+    any_form: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the same run would meet it again."""
+        return self.of in ("answer", "request")
+
+    def advice_at(self, server: str | None) -> str:
+        """What to do, where the server at this address is the user's own; ``None``: it is not."""
+        if not server or not self.own_advice:
+            return self.advice
+        return self.own_advice.format(server=server.rstrip("/"))
+
+
+# fmt: off
+_ROWS = (
+    Status("ok", "", "the chain came to its end", "", kept=True),
+    # Answers that are of no use.
+    Status("truncated", "answer", "the answer was cut at `max_tokens` or at its context's end",
+           "raise the step's max_tokens", kept=True),
+    Status("reasoning", "answer", "all output went into reasoning",
+           "raise the step's max_tokens, or lower its reasoning effort", kept=True),
+    Status("unparsed", "answer", "no score, or no object that passes its checks, can be read",
+           "read some of these replies, then make the prompt say more plainly what to reply, or "
+           "use a stronger model", again=True, kept=True, any_form=True),
+    Status("empty", "answer", "the provider sent no text",
+           "the model sends no text for these prompts; change the prompt or the model",
+           again=True, kept=True),
+    Status("tool_call", "answer", "the model called a tool instead of answering",
+           "take tools out of the step's params, or use another model", kept=True),
+    Status("incomplete", "answer", "the answer ended with a word not known to mean a whole one",
+           "look at the word in the message: it is not known to mean a whole answer", kept=True),
+    Status("filtered", "answer", "a filter stopped the prompt or the answer",
+           "the provider's content filter refuses these items; use another model", any_form=True),
+    Status("oversized", "answer", "the answer is far longer than was asked for",
+           "look at what the server sends: it may not heed max_tokens. Where such answers are "
+           "wanted, raise the step's max_tokens, or max_reply under [limits]"),
+    Status("unscored", "answer", "a file that llmb did not write has no score for it",
+           "give it a score in the file, or name the field that holds the scores"),
+    # Requests that never work.
+    Status("prompt", "request", "the prompt cannot be rendered for this item",
+           "correct the prompt, or the rows it cannot be rendered for"),
+    Status("too_long", "request", "the prompt is too long for the model",
+           "shorten the prompt, or use a model with a longer context", any_form=True),
+    Status("rejected", "request", "the provider refuses this request",
+           "look at the message: the provider refuses these requests"),
+    Status("forbidden", "request", "key, model or a setting is refused for this item alone",
+           "look at the message: the key may not ask for these items",
+           doubtful=True, any_form=True),
+    # Failures in passing.
+    Status("unavailable", "service", "the provider is busy or broken",
+           again=True, own_advice=_OWN_SERVER),
+    Status("rate_limited", "service", "more requests or tokens than the provider admits",
+           "set rpm and tpm under [limits] to what the provider shows for your account",
+           again=True, own_advice="use fewer workers, or set rpm to what the server at {server} "
+           "can do"),
+    Status("timeout", "service", "no complete answer in time",
+           "raise timeout under [limits], or use fewer workers", again=True),
+    Status("reset", "service", "the connection broke",
+           "look at the network on the way to the provider, or use fewer workers",
+           again=True, own_advice=_OWN_SERVER),
+    Status("unreachable", "service", "no connection, though there was one before",
+           again=True, own_advice=_OWN_SERVER),
+    Status("garbage", "service", "what came is no completion",
+           "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
+           again=True),
+    Status("files", "service", "this machine opens no more connections",
+           "type ulimit -n 4096 first, or use fewer workers", again=True),
+    Status("lost", "service", "its process on the cluster was lost", "look at: ray status",
+           again=True),
+    Status("failed", "service", "a line of a batch was not worked on", again=True),
+    Status("missing", "service", "a batch ended without a word on it", again=True),
+    Status("token_limit", "service", "the vendor's queue of batches is full", again=True),
+    Status("batch_failed", "service", "its batch failed as a whole", again=True),
+    Status("batch_expired", "service", "its batch expired before it", again=True),
+    Status("batch_cancelled", "service", "its batch was cancelled before it", again=True),
+    Status("error", "service", "something else went wrong", own_advice=_OWN_SERVER),
+    # What ends the run, or is ended by it.
+    Status("refused", "run", "key, quota, model or a setting is refused for all items",
+           "correct what the provider refuses, then run the same command again"),
+    Status("key", "run", "an attempt: the key is refused", "check the key and what it may use",
+           alone="forbidden", any_form=True),
+    Status("model", "run", "an attempt: the model is refused",
+           "check the model's name and api_base", alone="forbidden", any_form=True),
+    Status("setting", "run", "an attempt: a setting is refused", "change the step in the config",
+           alone="forbidden"),
+    Status("quota", "run", "an attempt: no quota is left, or none today",
+           "add credit or raise the limit at the provider, then run the same command again",
+           any_form=True),
+    Status("queue_full", "run", "an attempt: the vendor's queue takes no batch, however small",
+           "run the same command again later"),
+    Status("budget", "run", "the budget has no room for another attempt",
+           "raise --budget, then run the same command again"),
+    Status("cancelled", "run", "the run stopped before another attempt",
+           "run the same command again"),
+)
+# fmt: on
+
+#: By kind, ``ok`` first. Journals and results hold these words, so none is ever renamed.
+STATUSES: Mapping[str, Status] = {row.kind: row for row in _ROWS}
+
+
+def status_of(kind: str) -> Status:
+    """The row of a kind; one that passes for a word of a version that is not known here."""
+    return STATUSES.get(kind) or Status(kind, "service", "not known to this version")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        status: The word for it in manifest and reports.
+        words: The same as a sentence without its point; empty for a run that did all of it.
+        exit_code: What the command ends in; 4 in place of 0 where an item is not ok.
+        hint: What to type next, beside the same command; may be empty.
+    """
+
+    status: str
+    words: str
+    exit_code: int
+    hint: str = ""
+
+
+#: By status.
+ENDINGS: Mapping[str, Ending] = {
+    ending.status: ending
+    for ending in (
+        Ending("done", "", EXIT_OK),
+        Ending("enough", "the run was stopped early, by its own rule", EXIT_OK),
+        Ending("budget", "the run stopped at its budget", EXIT_INCOMPLETE),
+        Ending("circuit", "the run was stopped because too much failed", EXIT_INCOMPLETE),
+        Ending(
+            *("overrun", "the run left its estimate, and nobody agreed to more", EXIT_INCOMPLETE),
+            "add --yes to agree to what it costs, or --budget USD to cap it",
+        ),
+        Ending("refused", "the provider refused the run", EXIT_REFUSED),
+        Ending("interrupted", "the run was interrupted", EXIT_INTERRUPTED),
+        Ending(
+            "running",
+            "the run is still going, or was killed before it could say how it ended",
+            EXIT_INTERRUPTED,
+        ),
+    )
+}

@@ -15,10 +15,6 @@ from typing import Any
 
 import msgspec
 
-#: Version of the layout of results, journal and manifest lines; named in the CHANGELOG when it
-#: changes. Readers accept every version up to this one. Since 2 no key has the step's name in it.
-SCHEMA = 2
-
 #: What a schema is called when it is sent. Some vendors want a name; that of the step would make
 #: a renamed step another request.
 SCHEMA_NAME = "answer"
@@ -166,8 +162,7 @@ class Failure:
     """Why a call has no completion.
 
     Attributes:
-        kind: One word: ``rate_limited``, ``timeout``, ``unavailable``, ``rejected``,
-            ``too_long``, ``filtered``, ``refused``, ``budget``, ``cancelled``.
+        kind: One of `llm_batch.errors.STATUSES`.
         message: The provider's words, shortened, without keys.
         status_code: The HTTP status, when there was one.
     """
@@ -282,9 +277,7 @@ class Result:
 
     Attributes:
         item: The item.
-        status: ``ok``, or the kind of failure: ``unparsed``, ``truncated``, ``filtered``,
-            ``empty``, ``reasoning``, ``tool_call``, ``incomplete``, ``prompt``, ``oversized``
-            (an answer too long to be sent on) or a `Failure` kind.
+        status: One of `llm_batch.errors.STATUSES`; ``ok`` when the chain came to its end.
         outputs: By step name: the text, or the checked object of a step with an output schema.
         score: ``None`` when no score is configured or the item failed before it.
         passed: Whether the score reaches ``pass_at``; ``None`` without either.

@@ -134,7 +134,7 @@ def test_a_kind_of_dataset_is_a_reader_and_a_row(
 def test_the_page_names_tables_and_rooms_that_exist() -> None:
     package = Path(llm_batch.__file__).parent
     tables = re.findall(r"`([A-Z]+)` in `([a-z_/.]+)`", ARCHITECTURE)
-    assert len(tables) == 5
+    assert len(tables) >= 5
     for name, place in tables:
         assert re.search(rf"^{name}\b", (package / place).read_text("utf-8"), re.MULTILINE), name
     layers = tomllib.loads((package.parent / "pyproject.toml").read_text("utf-8"))

@@ -394,7 +394,7 @@ def _stop_on_signals(stop: Stop, engine: Kind) -> None:
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:
-    from llm_batch.running.play import UNUSABLE
+    from llm_batch.errors import ENDINGS, status_of
 
     state = summary.progress
     ok = state.statuses["ok"]
@@ -404,13 +404,9 @@ def _conclude(summary: RunSummary, say: Any) -> None:
     say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
         f"{state.seconds:,.1f} s{spent}")  # fmt: skip
     if state.expected is not None and summary.status == "done" and not state.reused:
-        from llm_batch.reporting.model import Range
         from llm_batch.reporting.sentences import left_estimate
 
-        seconds, cost = (
-            Range(each.low or 0.0, each.value or 0.0, each.high or 0.0) if each else None
-            for each in state.expected
-        )
+        seconds, cost = state.expected
         if left := left_estimate(
             state.seconds, seconds, state.spent if state.priced else None, cost, whole=True
         ):
@@ -421,21 +417,16 @@ def _conclude(summary: RunSummary, say: Any) -> None:
     if state.simulated:
         say("answers came from a fake/ model: these results are simulated")
     if summary.status != "done":
-        words = {
-            "budget": "stopped at the budget",
-            "interrupted": "interrupted",
-            "refused": "the provider refused the run",
-            "circuit": "stopped because too much failed",
-            "overrun": "stopped, since nobody agreed to more",
-            "enough": "stopped early",
-        }[summary.status]
-        say(f"{words}{': ' + summary.message if summary.message else ''}", style="yellow")
+        ending = ENDINGS[summary.status]
+        why = f": {summary.message}" if summary.message else ""
+        say(f"{ending.words}{why}", style="yellow")
         say("nothing that was paid for is lost; the same command goes on from here")
-        if summary.status == "overrun":
-            say("add --yes to agree to what it costs, or --budget USD to cap it")
+        if ending.hint:
+            say(ending.hint)
     elif failed:
-        if set(failed) - UNUSABLE:
+        unusable = {kind for kind in failed if status_of(kind).of == "answer"}
+        if failed.keys() - unusable:
             say("the same command tries the failed calls again")
-        if set(failed) & UNUSABLE:
+        if unusable:
             say("answers that cannot be used are kept; --retry-failed asks for them again")
     say(f"next: llmb report {summary.path}")

@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
-from typing import Any
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.chain.flags import Overrides, expanded, with_flags
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, status_of
 from llm_batch.estimating.assemble import assembled
 from llm_batch.estimating.assumptions import Answer, answer_of, assumed_inputs
 from llm_batch.estimating.claims import Ask, Claim, check, check_clusters
@@ -30,7 +28,9 @@ from llm_batch.estimating.serving import (
 )
 from llm_batch.estimating.span import Load, Span, StepLoad, exactly, scaled
 from llm_batch.estimating.spread import Scored
-from llm_batch.record.manifest import config_record, read_manifest, run_paths
+from llm_batch.record.changes import changed_steps
+from llm_batch.record.files import run_paths
+from llm_batch.record.manifest import Manifest, config_record
 from llm_batch.records import Item
 from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
 
@@ -229,11 +229,6 @@ def _with_savings(load: Load, facts: Mapping[str, StepFacts], prefixes: Mapping[
     return saving
 
 
-_CALLS = ".calls.jsonl"
-#: Items that a run does not play again: their answers came, usable or not.
-_KEPT = ("ok", "unparsed", "truncated", "empty", "reasoning", "tool_call", "incomplete")
-
-
 def estimate(
     config: Config,
     n: int | None = None,
@@ -337,30 +332,30 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
     Raises:
         OutputError: There is no such run, or it has no call of these steps.
     """
-    results = _results_path(path)
+    paths = run_paths(expanded(path))
     steps = [step.name for step in config.steps]
     measured = read_measured(path, source or os.fspath(path), steps=steps)
-    manifest: Mapping[str, Any] = read_manifest(run_paths(results)[2]) or {}
-    then = manifest.get("config") or {}
-    models = {step["name"]: step["model"] for step in then.get("steps") or ()}
+    manifest = Manifest.read(paths.manifest) or Manifest()
     notes = []
-    changed = _changed_steps(then, config)
+    changed = changed_steps(manifest.config, config_record(config))
     if changed:
         notes.append(
             f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "
             "then."
         )
     same = (
-        bool(then)
+        bool(manifest.config)
         and not changed
-        and os.path.realpath(results) == os.path.realpath(config.run.output)
-        and (manifest.get("sample") or {}).get("seed") == config.sample.seed
+        and os.path.realpath(paths.results) == os.path.realpath(config.run.output)
+        and manifest.sample.seed == config.sample.seed
     )
     return replace(
         measured,
-        models=models,
-        finished=sum(measured.statuses.get(kind, 0) for kind in _KEPT) if same else 0,
-        dataset=str((manifest.get("dataset") or {}).get("sha256") or ""),
+        models=manifest.models,
+        finished=sum(n for kind, n in measured.statuses.items() if status_of(kind).kept)
+        if same
+        else 0,
+        dataset=manifest.dataset.sha256 or "",
         notes=tuple(notes),
     )
 
@@ -376,9 +371,10 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
         OutputError: Its manifest is damaged.
         ConfigError: A flag has nothing to apply to.
     """
-    then = (read_manifest(run_paths(_results_path(path))[2]) or {}).get("config")
-    if not isinstance(then, dict):
+    manifest = Manifest.read(run_paths(expanded(path)).manifest)
+    if manifest is None or not manifest.config:
         return None
+    then = manifest.config
     # The record has every key; what was not written down is left out, as in a file.
     defaults = {key: field.default for key, field in Model.model_fields.items()}
     models = {
@@ -396,23 +392,6 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
     return config
 
 
-def _results_path(path: str | os.PathLike[str]) -> Path:
-    name = expanded(path)
-    return Path(name.removesuffix(_CALLS) + ".jsonl" if name.endswith(_CALLS) else name)
-
-
 def _of_this_data(measured: Measured, sha256: str) -> Measured:
     """With other data nothing is done, whatever the run's files say."""
     return measured if measured.dataset == sha256 else replace(measured, finished=0)
-
-
-def _changed_steps(then: Mapping[str, Any], config: Config) -> list[str]:
-    before = {step["name"]: step for step in then.get("steps") or ()}
-    changed = []
-    for step in config_record(config)["steps"]:
-        old = before.get(step["name"])
-        if old is not None and any(
-            old[key] != step.get(key) for key in old if key != "prompt_file"
-        ):
-            changed.append(step["name"])
-    return changed

@@ -9,6 +9,7 @@ from math import ceil
 
 from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating import words
 from llm_batch.estimating.claims import Needed
@@ -22,8 +23,6 @@ from llm_batch.estimating.span import Load, cost_of, priced_cost_of
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
-#: Statuses of answers that had no room to end.
-_CUT = ("truncated", "reasoning")
 #: Fewer measured items than this make ranges that say nothing.
 _ENOUGH = 10
 
@@ -74,13 +73,11 @@ def measured_cautions(
     if failed:
         total = sum(failed.values())
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.items())
-        hint = "look at them in the results file before paying for the rest"
-        if any(kind in failed for kind in _CUT):
-            hint = "raise max_tokens of the step that was cut"
+        commonest = max(failed, key=lambda kind: failed[kind])
         yield Caution(
             f"{total:,} of {words.counted(played, 'measured item')} failed "
             f"({100 * total / played:.0f} %: {kinds}); as many of the rest would.",
-            hint,
+            status_of(commonest).advice,
         )
     if len(measured.items) < _ENOUGH:
         yield Caution(

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA, Attempt, Completion, Usage, without_mark
+from llm_batch.record.files import run_paths
+from llm_batch.record.journal import CallLine, call_lines
+from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
+from llm_batch.record.results import SpentLine
+from llm_batch.records import Usage
 
 #: Items that are measured; the order is random, so the first of very many are enough.
 MEASURED = 20_000
-_CALLS = ".calls.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,46 +90,6 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-class _Usages(msgspec.Struct):
-    steps: dict[str, Usage] = {}
-
-
-class _Costs(msgspec.Struct):
-    steps: dict[str, float | None] = {}
-
-
-class _Seconds(msgspec.Struct):
-    steps: dict[str, float] = {}
-
-
-class _Line(msgspec.Struct):
-    """What a line of results.jsonl tells; see `llm_batch.record.results`."""
-
-    schema: int
-    id: str
-    status: str
-    usage: _Usages
-    cost: _Costs
-    latency_seconds: _Seconds
-    attempts: _Seconds
-    worst_case: bool = False
-    simulated: bool = False
-
-
-class _CallLine(msgspec.Struct):
-    """What a line of the journal tells; see `llm_batch.record.journal`."""
-
-    schema: int
-    item: str
-    step: str
-    model: str
-    attempts: tuple[Attempt, ...]
-    cost: float | None = None
-    completion: Completion | None = None
-    worst_case: bool = False
-    simulated: bool = False
-
-
 def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[str]) -> Measured:
     """Read a results file, or a journal where there is no results file beside it.
 
@@ -137,12 +102,10 @@ def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[
         OutputError: It cannot be read, is no such file, or holds no call of these steps.
     """
     given = Path(expanded(path))
-    journal = given
-    if not given.name.endswith(_CALLS):
-        journal = given.with_name(given.name.removesuffix(given.suffix) + _CALLS)
+    journal = run_paths(given).journal
     tally = _Tally(source)
     if given != journal and given.is_file():
-        for line in _lines(given, _Line):
+        for line in _lines(given):
             tally.add(_item(line), line.simulated)
     elif journal.is_file():
         _read_journal(journal, tally)
@@ -191,7 +154,7 @@ class _Tally:
         )
 
 
-def _item(line: _Line) -> ItemSeen:
+def _item(line: SpentLine) -> ItemSeen:
     steps = {
         name: StepSeen(
             usage,
@@ -209,8 +172,10 @@ def _read_journal(path: Path, tally: _Tally) -> None:
     steps: dict[str, dict[str, StepSeen]] = {}
     failed: dict[str, bool] = {}
     worst: set[str] = set()
-    for call in _lines(path, _CallLine, torn=True):
-        usage = (call.completion.usage if call.completion else None) or Usage()
+    for call in _calls(path):
+        usage = Usage()
+        if call.completion and call.completion.usage:
+            usage = Usage(*msgspec.structs.astuple(call.completion.usage))
         seconds = call.attempts[-1].seconds if call.attempts else 0.0
         own = steps.setdefault(call.item, {})
         before = own.get(call.step)
@@ -230,26 +195,38 @@ def _both(a: StepSeen, b: StepSeen) -> StepSeen:
     return StepSeen(a.usage + b.usage, cost, a.seconds + b.seconds, a.attempts + b.attempts)
 
 
-def _lines(path: Path, kind: Any, torn: bool = False) -> Iterator[Any]:
-    decoder = msgspec.json.Decoder(kind)
+def _lines(path: Path) -> Iterator[SpentLine]:
+    decoder = msgspec.json.Decoder(SpentLine)
+    with _opened(path) as file:
+        for number, line in enumerate(bounded_lines(file), 1):
+            if not line.strip():
+                continue
+            try:
+                found = decoder.decode(line)
+            except UNREADABLE as error:
+                if not line.endswith(b"\n"):
+                    continue  # cut off by a crash, or being written just now
+                raise OutputError(
+                    f"{path}, line {number}: no line of a run: {error}",
+                    "name the results file of a run: --from results.jsonl",
+                ) from error
+            if found.schema > SCHEMA:
+                raise newer(path)
+            yield found
+
+
+def _calls(path: Path) -> Iterator[CallLine]:
+    with _opened(path) as file:
+        for call in chain.from_iterable(call_lines(file, damaged=lambda line: None)):
+            if call.schema > SCHEMA:
+                raise newer(path)
+            yield call
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(map(without_mark, file), 1):
-                if not line.strip():
-                    continue
-                try:
-                    found = decoder.decode(line)
-                except ValueError as error:
-                    if torn or not line.endswith(b"\n"):
-                        continue  # cut off by a crash, or being written just now
-                    raise OutputError(
-                        f"{path}, line {number}: no line of a run: {error}",
-                        "name the results file of a run: --from results.jsonl",
-                    ) from error
-                if found.schema > SCHEMA:
-                    raise OutputError(
-                        f"{path} was written by a newer version", "pip install --upgrade llm_batch"
-                    )
-                yield found
+            yield file
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}") from error

@@ -61,7 +61,8 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.estimating.model import Estimate
+from llm_batch.estimating.model import Estimate, StepEstimate
+from llm_batch.record.manifest import Estimated, Figures, Range
 from llm_batch.records import Interval
 
 #: Version of the layout of ``llmb estimate --format json``.
@@ -76,16 +77,13 @@ def format(estimate: Estimate) -> str:
     return msgspec.json.format(msgspec.json.encode(_document(estimate)), indent=2).decode() + "\n"
 
 
-def estimate_record(estimate: Estimate) -> dict[str, Any]:
+def estimate_record(estimate: Estimate) -> Estimated:
     """The estimate as a run's manifest keeps it, for the report to compare with."""
-    return {
-        **_summary(estimate.calls, estimate.input_tokens, estimate.output_tokens, estimate.cost),
-        "seconds": _range(estimate.seconds),
-        "steps": {
-            step.step: _summary(step.calls, step.input_tokens, step.output_tokens, step.cost)
-            for step in estimate.steps
-        },
-    }
+    return Estimated(
+        *_figures(estimate),
+        seconds=_range(estimate.seconds),
+        steps={step.step: Figures(*_figures(step)) for step in estimate.steps},
+    )
 
 
 def _document(estimate: Estimate) -> dict[str, Any]:
@@ -132,16 +130,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _summary(
-    calls: Interval, inputs: Interval, outputs: Interval, cost: Interval | None
-) -> dict[str, Any]:
-    return {
-        "calls": round(calls.value or 0),
-        "input_tokens": round(inputs.value or 0),
-        "output_tokens": round(outputs.value or 0),
-        "cost": _range(cost) if cost is not None else None,
-    }
+def _figures(estimate: Estimate | StepEstimate) -> tuple[int, int, int, Range | None]:
+    calls, inputs, outputs = estimate.calls, estimate.input_tokens, estimate.output_tokens
+    return (
+        round(calls.value or 0),
+        round(inputs.value or 0),
+        round(outputs.value or 0),
+        _range(estimate.cost) if estimate.cost is not None else None,
+    )
 
 
-def _range(interval: Interval) -> dict[str, float | None]:
-    return {"low": interval.low, "expected": interval.value, "high": interval.high}
+def _range(interval: Interval) -> Range:
+    return Range(interval.low, interval.value, interval.high)

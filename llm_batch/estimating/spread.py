@@ -12,21 +12,13 @@ from typing import Any
 import msgspec
 
 from llm_batch.chain.flags import expanded
-from llm_batch.records import without_mark
+from llm_batch.record.lines import UNREADABLE, bounded_lines
+from llm_batch.record.results import ScoredLine
 from llm_batch.stats.interval import mean_and_sd, wilson, z_value
 from llm_batch.stats.strata import allocate, neyman
 
 #: Items that are read; the order is random, so the first of very many are enough.
 _READ = 20_000
-
-
-class _Line(msgspec.Struct):
-    """What a line of results.jsonl tells; see `llm_batch.record.results`."""
-
-    score: float | None = None
-    passed: bool | None = None
-    stratum: str = ""
-    fields: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +92,14 @@ def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None
         path: ``results.jsonl``; beside a journal alone there are no scores.
         source: What to call it; its path by default.
     """
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(ScoredLine)
     items = []
     try:
         with open(expanded(path), "rb") as file:
-            for raw in map(without_mark, islice(file, _READ)):
+            for raw in islice(bounded_lines(file), _READ):
                 try:
                     line = decoder.decode(raw)
-                except ValueError:
+                except UNREADABLE:
                     continue  # the measures say what is wrong with it
                 if line.score is not None:
                     items.append(ScoredItem(line.score, line.passed, line.stratum, line.fields))

@@ -1,4 +1,4 @@
-"""Files that a run writes: where they really lie, who may read them, and never by a name guessed.
+"""Files that a run writes: their names, where they really lie, and who may read them.
 
 A folder may be a stranger's. It can hold links in the place of a run's files, or of names that a
 program would use for a moment, and whoever writes through them writes over something of his own.
@@ -15,7 +15,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from llm_batch.errors import OutputError
 
@@ -28,6 +28,35 @@ USUAL = 0o666
 _NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _RANDOM_BYTES = 8
+
+
+class Paths(NamedTuple):
+    """The files of a run, which lie side by side and are called alike.
+
+    Attributes:
+        results: One line per item: ``results.jsonl``, or as ``--output`` has it.
+        journal: Every call: ``results.calls.jsonl``.
+        manifest: Settings and totals: ``results.manifest.json``.
+        jobs: Jobs at a provider's batch API, if there are any: ``results.batches.jsonl``.
+    """
+
+    results: Path
+    journal: Path
+    manifest: Path
+    jobs: Path
+
+
+JOURNAL_ENDS = ".calls.jsonl"
+
+
+def run_paths(output: str | os.PathLike[str]) -> Paths:
+    """The files of a run, by that of its results or by its journal."""
+    results = Path(output)
+    if results.name.endswith(JOURNAL_ENDS):
+        results = results.with_name(results.name.removesuffix(JOURNAL_ENDS) + ".jsonl")
+    stem = results.with_suffix("") if results.suffix else results
+    ends = (JOURNAL_ENDS, ".manifest.json", ".batches.jsonl")
+    return Paths(results, *(stem.with_name(stem.name + end) for end in ends))
 
 
 def leads_out(path: str | os.PathLike[str]) -> Path | None:

@@ -28,13 +28,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Annotated
 
 import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, open_to_append, real_path
+from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
 from llm_batch.records import (
-    SCHEMA,
     Attempt,
     Call,
     Completion,
@@ -44,6 +45,10 @@ from llm_batch.records import (
 )
 
 _encoder = msgspec.json.Encoder()
+_BATCH_BYTES = 1 << 18
+
+_When = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since 1970
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Head(msgspec.Struct):
@@ -57,7 +62,7 @@ class Head(msgspec.Struct):
     worst_case: bool = False
 
 
-class _Line(msgspec.Struct):
+class _Answered(msgspec.Struct):
     """What answering a request from the journal needs of a line."""
 
     key: str
@@ -69,8 +74,38 @@ class _Line(msgspec.Struct):
     list_cost: float | None = None
 
 
+class Send(msgspec.Struct, gc=False):
+    """An attempt of a `CallLine`."""
+
+    started_at: _When
+    seconds: _Seconds
+    error: str = ""
+
+
+class Answer(msgspec.Struct, gc=False):
+    """The completion of a `CallLine`, without its text."""
+
+    model: str = ""
+    usage: StepUsage | None = None
+
+
+class CallLine(msgspec.Struct, gc=False):
+    """A line as those read it who count calls; what is without bounds or kin there is damaged."""
+
+    item: str
+    step: str
+    model: str
+    schema: int = SCHEMA
+    sample: int = 0
+    cost: Amount | None = None
+    worst_case: bool = False
+    simulated: bool = False
+    attempts: list[Send] = []
+    completion: Answer | None = None
+
+
 _head_decoder = msgspec.json.Decoder(Head)
-_line_decoder = msgspec.json.Decoder(_Line)
+_answered_decoder = msgspec.json.Decoder(_Answered)
 
 
 def encode_call(call: Call) -> bytes:
@@ -108,7 +143,7 @@ def head_of(line: bytes) -> Head | None:
 def answer_in(line: bytes, request: Request, key: str) -> Call | None:
     """The call in a line, if it is the answer to this request, which has this key there."""
     try:
-        found = _line_decoder.decode(without_mark(line))
+        found = _answered_decoder.decode(without_mark(line))
     except (ValueError, RecursionError):
         return None  # edited by hand: its head could be read and the rest cannot
     if found.key != key or found.completion is None:
@@ -122,6 +157,44 @@ def answer_in(line: bytes, request: Request, key: str) -> Call | None:
         simulated=found.simulated,
         list_cost=found.list_cost,
     )
+
+
+def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[list[CallLine]]:
+    """The tolerant door: the calls of a journal, some at a time.
+
+    Args:
+        file: The journal, at its start.
+        damaged: Called with the number of each line that is cut off or none of a journal.
+    """
+    decoder = msgspec.json.Decoder(CallLine)
+    before = 0
+    for lines in _some(bounded_lines(file)):
+        try:
+            yield decoder.decode_lines(b"".join(lines))
+        except UNREADABLE:
+            calls = []
+            for number, line in enumerate(lines, before + 1):
+                try:
+                    calls.append(decoder.decode(line))
+                except UNREADABLE:
+                    if not line.isspace():
+                        damaged(number)
+            yield calls
+        before += len(lines)
+
+
+def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Lines, some `_BATCH_BYTES` of them at a time."""
+    batch: list[bytes] = []
+    size = 0
+    for line in lines:
+        batch.append(line)
+        size += len(line)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def short(key: str) -> int:
@@ -308,11 +381,7 @@ class Journal:
                 head = head_of(line)
                 if head is not None:
                     if head.schema > SCHEMA:
-                        raise OutputError(
-                            f"{self.path}, line {number}: written by a newer version "
-                            f"(schema {head.schema}, this one knows {SCHEMA})",
-                            "pip install --upgrade llm_batch",
-                        )
+                        raise newer(f"{self.path}, line {number}")
                     if head.ok:
                         self._where.put(head.key, head.step, offset)
                     self._count(head.cost, head.worst_case)

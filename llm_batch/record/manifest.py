@@ -1,45 +1,373 @@
-"""What must be known to repeat a run, and what changed since the last one."""
+"""The manifest of a run: what must be known to repeat it, and what it came to.
+
+`Manifest` is written and read here alone; its fields are the keys of ``results.manifest.json``, in
+the order of the file.
+"""
 
 from __future__ import annotations
 
-import os
+import errno
 import platform
-import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from hashlib import blake2b
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from llm_batch import __version__
-from llm_batch.chain.config import Config
 from llm_batch.errors import OutputError
-from llm_batch.models.table import table_version
-from llm_batch.record.files import PRIVATE, real_path, replace
-from llm_batch.records import SCHEMA, Price, without_mark
+from llm_batch.record.files import PRIVATE, real_path, replace, run_paths
+from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
+from llm_batch.records import Price, without_mark
+
+if TYPE_CHECKING:
+    from llm_batch.chain.config import Config
+
+#: No run writes as long a manifest, but for one with very many strata; a report keeps none longer.
+_LONGEST = 16 << 20
+
+RUNNING = "running"
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
 
 
-def run_paths(output: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
-    """The three files of a run: results, calls (the journal), manifest."""
-    results = Path(output)
-    stem = results.with_suffix("") if results.suffix else results
-    return (
-        results,
-        stem.with_name(stem.name + ".calls.jsonl"),
-        stem.with_name(stem.name + ".manifest.json"),
-    )
+class ScoreRule(msgspec.Struct, frozen=True):
+    """``[score]``; see `llm_batch.chain.steps.ScoreRule`."""
+
+    field: str = ""
+    pass_at: float | None = None
+    min: float | None = None
+    max: float | None = None
+    labels: Any = None
 
 
-def jobs_path(output: str | os.PathLike[str]) -> Path:
-    """Where the jobs at a provider's batch API are written down, if there are any."""
-    journal = run_paths(output)[1]
-    return journal.with_name(journal.name.replace(".calls.jsonl", ".batches.jsonl"))
+class Step(msgspec.Struct, frozen=True):
+    """A step of the chain as far as others than a run ask for it.
+
+    ``temperature`` and ``max_tokens`` are ``None`` for the provider's own.
+    """
+
+    name: str
+    model: str = ""
+    prompt: str = ""
+    system: str | None = None
+    output: dict[str, Any] | None = None
+    params: dict[str, Any] = {}
+    max_tokens: Count | None = None
+    temperature: Amount | None = None
+
+
+class _Pace(msgspec.Struct, frozen=True):
+    rpm: Amount | None = None
+    tpm: Amount | None = None
+
+
+class _Model(_Pace, frozen=True):
+    api_base: str | None = None
+    endpoints: list[_Pace] = []
+
+
+class _Limits(_Pace, frozen=True):
+    tier: str | None = None
+
+
+class _Config(msgspec.Struct, frozen=True):
+    steps: list[Step] = []
+    score: ScoreRule | None = None
+    models: dict[str, _Model] = {}
+    limits: _Limits = _Limits()
+
+
+class ListPrice(msgspec.Struct, frozen=True):
+    """A model's price as the run knew it, in USD per million tokens."""
+
+    input: Amount
+    output: Amount
+    cache_read: Amount | None = None
+    cache_write: Amount | None = None
+    source: str = ""
+    as_of: str = ""
+
+    @classmethod
+    def of(cls, price: Price | None) -> Self | None:
+        """A price as plain numbers."""
+        if price is None:
+            return None
+        return cls(
+            float(price.input),
+            float(price.output),
+            None if price.cache_read is None else float(price.cache_read),
+            None if price.cache_write is None else float(price.cache_write),
+            price.source,
+            price.as_of,
+        )
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """The data: its file, the hash of its bytes, items, and items of each stratum."""
+
+    path: str | None = None
+    sha256: str | None = None
+    n: Count | None = None
+    skipped: Count | None = None
+    strata: dict[str, Count] | None = None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Which of its items, and in which order."""
+
+    size: Count | None = None
+    seed: int | None = None
+    stratify: str | None = None
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A figure as it was estimated before the run."""
+
+    low: Amount | None = None
+    expected: Amount | None = None
+    high: Amount | None = None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What was estimated of one step, or of all; ``cost`` in USD, ``None`` without a price."""
+
+    calls: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cost: Range | None = None
+
+
+class Estimated(Figures, frozen=True):
+    """What was estimated before the run; ``seconds`` from start to end."""
+
+    seconds: Range | None = None
+    steps: dict[str, Figures] = {}
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What a run came to. While it goes on there are only ``status`` and ``seconds``.
+
+    Attributes:
+        status: As of `RunSummary`, or `RUNNING`.
+        items: By status.
+        calls: In the journal, those of earlier sessions included.
+        cost: USD of them; ``None`` when a price is unknown.
+        worst_case_calls: Those whose cost is an upper bound.
+        seconds: Of all sessions.
+        simulated: Whether an answer came from a ``fake/`` model.
+        results_file: `ResultsFile.stamp`; of older versions a list.
+    """
+
+    status: str = ""
+    items: dict[str, Count] = {}
+    calls: Count | None = None
+    cost: Amount | None = None
+    worst_case_calls: Count | None = None
+    seconds: Amount | None = None
+    simulated: bool = False
+    results_file: Any = None
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """The rule by which a run was to end early, and what it saw; see `running.stopping`."""
+
+    margin: Amount | None = None
+    decided: Amount | None = None
+    level: Amount = 0.95
+    n: Count = 0
+    passed: Count = 0
+    low: Amount | None = None
+    high: Amount | None = None
+    method: str | None = None
+
+
+class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
+    """``results.manifest.json``. Nothing in it is required, since older runs wrote less.
+
+    Attributes:
+        created_at: When the first session of the run began, UTC.
+        updated_at: When this was written.
+        versions: What answers and prices depend on.
+        config: All that the user wrote, with defaults and prompts from files; no keys. As plain
+            values, since that of another version has other keys; `steps` and `score` read it.
+        prices: Of each model; ``None`` where none is known.
+        limits: Those of the config once more.
+        stopping: ``None`` without a rule.
+    """
+
+    schema: int = SCHEMA
+    run_id: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    versions: dict[str, str] = {}
+    config: dict[str, Any] = {}
+    config_hash: str = ""
+    dataset: Dataset = Dataset()
+    sample: Sample = Sample()
+    prices: dict[str, ListPrice | None] = {}
+    engine: str = ""
+    limits: dict[str, Any] = {}
+    estimate: Estimated | None = None
+    totals: Totals = Totals()
+    stopping: Stopping | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The strict door: that of the run before; ``None`` when there is none.
+
+        Raises:
+            OutputError: It is damaged, or written by a newer version.
+        """
+        try:
+            return cls._decoded(path.read_bytes(), path, strict=True)
+        except FileNotFoundError:
+            return None
+        except (OSError, *UNREADABLE) as error:
+            raise OutputError(
+                f"cannot read {path}: {error}",
+                "delete it: the journal beside it keeps every call, and only settings are lost",
+            ) from error
+
+    @classmethod
+    def beside(cls, results: str | Path) -> tuple[Self | None, str]:
+        """The tolerant door: that of a results file, or why there is none, as a sentence.
+
+        Raises:
+            OutputError: It was written by a newer version.
+        """
+        if str(results) == "-":
+            return None, "Results from standard input have no manifest"
+        path = run_paths(results).manifest
+        try:
+            with open(path, "rb") as file:
+                raw = file.read(_LONGEST + 1)
+            if len(raw) > _LONGEST:
+                raise OSError(errno.EFBIG, f"it is longer than {_LONGEST >> 20} MB")
+            return cls._decoded(raw, path, strict=False), ""
+        except FileNotFoundError:
+            return None, f"There is no {path.name} beside the results"
+        except (OSError, *UNREADABLE) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            return None, f"{path.name} cannot be read ({reason or error})"
+
+    @classmethod
+    def _decoded(cls, raw: bytes, path: Path, strict: bool) -> Self:
+        values = msgspec.json.decode(without_mark(raw), type=dict[str, Any])
+        schema = values.get("schema", 0)
+        # Before anything else is looked at: there it may mean something else.
+        if schema > SCHEMA if isinstance(schema, int) else strict:
+            raise newer(path)
+        if too_deep(values):
+            raise RecursionError("it is nested too deeply")
+        return cls.of(values)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """One of plain values; what is null is not known.
+
+        Raises:
+            msgspec.ValidationError: A value is none that could stand there.
+        """
+        made = msgspec.convert(_known(values), cls)
+        _ = made._config  # what cannot be read of it is said here, and not where it is asked for
+        return made
+
+    def write(self, path: Path, mode: int = PRIVATE) -> None:
+        """Replace the file; a crash leaves the old one or the new one.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        try:
+            replace(real_path(path), self.encoded(), mode)  # where a link leads: it stays one
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {path}: {error.strerror}", "choose another place with --output"
+            ) from error
+
+    def encoded(self) -> bytes:
+        """The file, for people too."""
+        values = msgspec.structs.asdict(self)
+        if self.totals.status == RUNNING:
+            del values["stopping"]
+            values["totals"] = {"status": RUNNING, "seconds": self.totals.seconds}
+        return msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n"
+
+    @cached_property
+    def _config(self) -> _Config:
+        return msgspec.convert(_known(self.config), _Config)
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps, in the order of the chain."""
+        return self._config.steps
+
+    @property
+    def score(self) -> ScoreRule | None:
+        """The rule of the score; ``None`` without one."""
+        return self._config.score
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each step, in the order of the chain."""
+        return {step.name: step.model for step in self.steps}
+
+    @property
+    def judge(self) -> str:
+        """The name of the step the score comes from; empty without a score."""
+        return self.score.field.partition(".")[0] if self.score else ""
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """The least and the greatest score there can be; ``None`` where nothing says so.
+
+        What stands under ``[score]`` wins, then its labels, then the field of the step's output.
+        """
+        if (rule := self.score) is None:
+            return None
+        if rule.min is not None and rule.max is not None:
+            return rule.min, rule.max
+        if isinstance(rule.labels, dict) and rule.labels:
+            return _ends(rule.labels.values())
+        name, _, member = rule.field.partition(".")
+        outputs = (step.output for step in self.steps if step.name == name)
+        field = (next(outputs, None) or {}).get(member)
+        kind = field.get("type") if isinstance(field, dict) else field
+        if kind == "boolean":
+            return 0.0, 1.0
+        return _ends((field.get("min"), field.get("max"))) if isinstance(field, dict) else None
+
+    @property
+    def answer_step(self) -> str:
+        """The last step before the judge whose output is text; empty without one."""
+        names = [step.name for step in self.steps]
+        before = names.index(self.judge) if self.judge in names else 0
+        texts = [step.name for step in self.steps[:before] if step.output is None]
+        return texts[-1] if texts else ""
+
+    def pace(self, model: str) -> tuple[float | None, float | None]:
+        """Requests and tokens a minute that were set for a model, all its endpoints together.
+
+        What stands under ``[models]`` wins, then ``[limits]``, then the tier; ``None`` where none
+        of them says anything.
+        """
+        from llm_batch.models.tiers import limits_of
+
+        own, common = self._config.models.get(model, _Model()), self._config.limits
+        tier = common.tier if own.api_base is None else None
+        rpm, tpm, _ = limits_of(tier, model, own.rpm or common.rpm, own.tpm or common.tpm)
+        if not own.endpoints:
+            return rpm, tpm
+        return (
+            _sum([each.rpm or rpm for each in own.endpoints]),
+            _sum([each.tpm or tpm for each in own.endpoints]),
+        )
 
 
 def new_run_id() -> str:
@@ -54,6 +382,8 @@ def utc(seconds: float | None = None) -> str:
 
 def versions() -> dict[str, str]:
     """What answers and prices may depend on."""
+    from llm_batch.models.table import table_version
+
     return {
         "llm_batch": __version__,
         "python": platform.python_version(),
@@ -71,167 +401,17 @@ def hash_of(value: Any) -> str:
     return blake2b(_encoder.encode(value), digest_size=8).hexdigest()
 
 
-def price_record(price: Price | None) -> dict[str, Any] | None:
-    """A price as plain numbers (USD per million tokens)."""
-    if price is None:
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
+    """The least and the greatest of some numbers; ``None`` where one is none."""
+    if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
         return None
-    return {
-        "input": float(price.input),
-        "output": float(price.output),
-        "cache_read": None if price.cache_read is None else float(price.cache_read),
-        "cache_write": None if price.cache_write is None else float(price.cache_write),
-        "source": price.source,
-        "as_of": price.as_of,
-    }
-
-
-def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest of the last run; ``None`` when there is none.
-
-    Raises:
-        OutputError: It is damaged, or written by a newer version.
-    """
-    try:
-        manifest = msgspec.json.decode(without_mark(path.read_bytes()), type=dict[str, Any])
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OutputError(
-            f"cannot read {path}: {error}",
-            "delete it: the journal beside it keeps every call, and only settings are lost",
-        ) from error
-    schema = manifest.get("schema", 0)
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise OutputError(
-            f"{path} was written by a newer version", "pip install --upgrade llm_batch"
-        )
-    return manifest
-
-
-def write_manifest(path: Path, manifest: Mapping[str, Any], mode: int = PRIVATE) -> None:
-    """Replace the manifest; a crash leaves the old one or the new one.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    try:
-        replace(real_path(path), content, mode)  # where a link leads, so that it stays one
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", "choose another place with --output"
-        ) from error
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two manifests in ways that decide what is paid for again, or mixed.
-
-    Args:
-        old: The manifest of the last run, of any version.
-        new: That of the run to come.
-
-    Returns:
-        Sentences without a capital and a full stop; none when nothing differs.
-    """
-    found = []
-    before, after = _part(old, "dataset"), _part(new, "dataset")
-    if before.get("sha256") != after.get("sha256"):
-        found.append(
-            f"the data changed: {before.get('path')} with {before.get('n')} rows, "
-            f"now {after.get('path')} with {after.get('n')}"
-        )
-    for key, words in (("size", "sample"), ("seed", "seed"), ("stratify", "stratification")):
-        then, now = (_part(part, "sample").get(key) for part in (old, new))
-        if then != now:
-            found.append(f"the {words} was {_named(then)}, now {_named(now)}")
-    then, now = _part(old, "config"), _part(new, "config")
-    names = _new_names(then.get("steps") or (), now.get("steps") or ())
-    found.extend(
-        f"step {name!r} is called {other!r} now; its answers are kept"
-        for name, other in names.items()
-    )
-    configs = _with_names(then, names), now
-    steps = [{step["name"]: step for step in config.get("steps") or ()} for config in configs]
-    found.extend(_step_changes(*steps))
-    models = [_part(config, "models") for config in configs]
-    for name, settings in models[1].items():
-        then, now = (part.get(name, {}).get("api_base") for part in (models[0], {name: settings}))
-        if then != now:
-            found.append(
-                f"{name} is served from {_named(now)}, was {_named(then)}; answers that the "
-                "journal holds are kept"
-            )
-    if configs[0].get("score") != configs[1].get("score"):
-        found.append("the [score] rule changed; scores are worked out again, nothing is sent")
-    return found
-
-
-def _part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part: Mapping[str, Any] = manifest.get(name) or {}
-    return part
-
-
-def _named(value: Any) -> str:
-    return "none" if value is None else str(value)
-
-
-def _new_names(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> dict[str, str]:
-    """What steps are called now that were called otherwise, and are the same apart from that."""
-    if len(before) != len(after):
-        return {}
-    known = [{step["name"] for step in steps} for steps in (before, after)]
-    pairs = {
-        old["name"]: new["name"]
-        for old, new in zip(before, after, strict=True)
-        if old["name"] not in known[1] and new["name"] not in known[0]
-    }
-    renamed = _with_names({"steps": before}, pairs)["steps"]
-    same = {
-        new["name"] for old, new in zip(renamed, after, strict=True) if not _changed_keys(old, new)
-    }
-    return {old: new for old, new in pairs.items() if new in same}
-
-
-def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The config with steps called so, in templates and the score too."""
-    if not names:
-        return dict(config)
-    old = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
-
-    def put(found: re.Match[str]) -> str:
-        return old.sub(lambda name: names[name[0]], found[0])
-
-    def renamed(step: Mapping[str, Any]) -> dict[str, Any]:
-        texts = {key: step[key] for key in ("prompt", "system") if isinstance(step.get(key), str)}
-        texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
-        return {**step, **texts, "name": names.get(step["name"], step["name"])}
-
-    score = config.get("score")
-    if isinstance(score, Mapping) and isinstance(score.get("field"), str):
-        step, dot, name = score["field"].partition(".")
-        score = {**score, "field": names.get(step, step) + dot + name}
-    return {
-        **config,
-        "steps": [renamed(step) for step in config.get("steps") or ()],
-        "score": score,
-    }
-
-
-def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    # A key that the last run did not know yet was not changed by anyone.
-    return [key for key in before if before[key] != after.get(key)]
-
-
-def _step_changes(
-    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
-) -> Iterable[str]:
-    for name in [*after, *(name for name in before if name not in after)]:
-        if name not in before:
-            yield f"step {name!r} is new"
-        elif name not in after:
-            yield f"step {name!r} is gone"
-        else:
-            if keys := _changed_keys(before[name], after[name]):
-                yield f"step {name!r} changed: {', '.join(keys)}"
+    return float(min(numbers)), float(max(numbers))

@@ -17,6 +17,9 @@ A line, with every key it has (``null`` where there is nothing to say)::
 Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
 ``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
 our prices. ``usage`` counts as `records.Usage` says.
+
+A reader decodes what it asks for: `VerdictLine` and those that extend it, one line after another,
+and `llm_batch.record.reading` for the figures of a million.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +37,17 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, left_beside, open_beside, real_path
-from llm_batch.records import SCHEMA, Result, StepTotals, Usage, without_mark
+from llm_batch.record.lines import (
+    LONGEST_LINE,
+    SCHEMA,
+    TOO_LONG,
+    UNREADABLE,
+    Amount,
+    Count,
+    bounded_lines,
+    too_deep,
+)
+from llm_batch.records import Result, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -104,6 +117,122 @@ def _usage_record(usage: Usage) -> dict[str, int]:
 def _of_steps(steps: Mapping[str, StepTotals], name: str) -> dict[str, Any]:
     values = {step: getattr(totals, name) for step, totals in steps.items()}
     return {"total": sum(values.values()), "steps": values}
+
+
+class VerdictLine(msgspec.Struct):
+    """A line as far as it says what became of an item."""
+
+    id: str
+    status: str
+    score: float | None = None
+    passed: bool | None = None
+
+
+class ScoredLine(VerdictLine):
+    """The same, and what it may be grouped by."""
+
+    stratum: str = ""
+    fields: dict[str, Any] = {}
+
+
+class _Tokens(msgspec.Struct):
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
+class _Total(msgspec.Struct):
+    total: Amount | None = None
+
+
+class ItemLine(ScoredLine, kw_only=True):
+    """A line with all that people read; numbers over all steps."""
+
+    error: str = ""
+    outputs: dict[str, Any] = {}
+    label: str = ""
+    reason: str = ""
+    usage: _Tokens = msgspec.field(default_factory=_Tokens)
+    cost: _Total = msgspec.field(default_factory=_Total)
+    latency_seconds: _Total = msgspec.field(default_factory=_Total)
+    attempts: _Total = msgspec.field(default_factory=_Total)
+    simulated: bool = False
+
+
+class _Usages(msgspec.Struct):
+    steps: dict[str, Usage] = {}
+
+
+class _Costs(msgspec.Struct):
+    steps: dict[str, float | None] = {}
+
+
+class _Seconds(msgspec.Struct):
+    steps: dict[str, float] = {}
+
+
+class SpentLine(VerdictLine, kw_only=True):
+    """A line as far as it says what an item took, by step."""
+
+    schema: int
+    usage: _Usages
+    cost: _Costs
+    latency_seconds: _Seconds
+    attempts: _Seconds
+    worst_case: bool = False
+    simulated: bool = False
+
+
+_decode = msgspec.json.Decoder(ItemLine).decode
+
+
+def item_lines(path: str) -> Iterator[ItemLine]:
+    """The lines of a results file, whole.
+
+    Raises:
+        OutputError: One is not a result, or the file is gone.
+    """
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(bounded_lines(file), 1):
+                if line.isspace() or not line.endswith(b"\n"):
+                    if (last := _last(line)) is not None:
+                        yield last
+                    continue
+                yield decoded_item(line, f"{path}, line {number}")
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def decoded_item(line: bytes, where: str) -> ItemLine:
+    """A line with all that people read.
+
+    A report reads less of a line at first; what it has skipped so far may be wrong as well.
+
+    Raises:
+        OutputError: It is not a result; ``where`` says which.
+    """
+    try:
+        item = _decode(without_mark(line))
+    except UNREADABLE as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if line == TOO_LONG:
+            reason = f"it is longer than {LONGEST_LINE >> 20} MB"
+    else:
+        if not too_deep(*item.fields.values(), *item.outputs.values()):
+            return item
+        reason = "nested too deeply"
+    raise OutputError(
+        f"{where} is not a result: {reason}",
+        "the same llmb run command writes the file again from its journal",
+    )
+
+
+def _last(line: bytes) -> ItemLine | None:
+    """A line without its end; ``None`` where it is cut off, as the report has said."""
+    try:
+        return decoded_item(line, "the last line")
+    except OutputError:
+        return None
 
 
 class ResultsFile:
@@ -262,7 +391,7 @@ def _is_results(path: Path) -> bool:
         return not first or "schema" in msgspec.json.decode(
             without_mark(first), type=dict[str, Any]
         )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
 
 

@@ -13,6 +13,9 @@ from llm_batch.chain.flags import expanded
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean
+from llm_batch.record import manifest as manifests
+from llm_batch.record.manifest import Figures, Manifest
+from llm_batch.record.reading import Head, ResultsReader
 from llm_batch.records import Usage
 from llm_batch.reporting.calls import read_calls
 from llm_batch.reporting.counted import Asked, Counted, Wanted, count_halves, count_lines
@@ -20,18 +23,17 @@ from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.figures import calibration, judges_reliability
 from llm_batch.reporting.judging.model import LabelSource
 from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
-from llm_batch.reporting.lines import Head, ResultsFile
-from llm_batch.reporting.manifest import Manifest, read_manifest
 from llm_batch.reporting.model import (
     REPORT_SCHEMA,
     Columns,
     Estimate,
     Items,
     Money,
+    Range,
     Report,
     Run,
     Spending,
-    Status,
+    StatusCount,
 )
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.reference import REFERENCE_NAMES
@@ -63,7 +65,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         _spending(
             name,
             tally.steps.get(name, StepTally()),
-            estimate.of_step(name) if estimate else None,
+            estimate.steps.get(name) if estimate else None,
             level,
         )
         for name in order
@@ -82,7 +84,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             judge=counted.judge,
             calls=totals.calls,
             seconds=totals.seconds,
-            expected_seconds=estimate.wall_time if estimate else None,
+            expected_seconds=_range(estimate.seconds) if estimate else None,
             simulated=totals.simulated or tally.simulated > 0,
         ),
         items=_items(manifest, counted, population),
@@ -91,13 +93,13 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         scores=scores(manifest, counted, population, asked),
         groups=groups(manifest, counted, asked),
         steps=steps,
-        total=_spending("total", tally.total, estimate.figures if estimate else None, level),
+        total=_spending("total", tally.total, estimate, level),
         money=_money(tally, population, level),
         judge_check=counted.references.check(level) if counted.references else None,
         warnings=(),
         next_steps=(),
         breakdown=cost_breakdown(tally, manifest, counted.calls),
-        timeline=timeline(counted.calls, manifest.limits)
+        timeline=timeline(counted.calls, manifest.pace)
         if counted.calls and not (kind and kind.by_batch)  # a batch API has no pace
         else None,
         calibration=calibration(
@@ -106,9 +108,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             tally.scores,
             level,
             clustered=counted.clusters is not None,
-            scale=(manifest.config.score.min, manifest.config.score.max)
-            if manifest.config.score
-            else (None, None),
+            scale=(manifest.score.min, manifest.score.max) if manifest.score else (None, None),
         )
         if counted.labels
         else None,
@@ -133,12 +133,12 @@ def _items(manifest: Manifest, counted: Counted, population: int | None) -> Item
     )
 
 
-def _statuses(tally: Tally) -> tuple[Status, ...]:
+def _statuses(tally: Tally) -> tuple[StatusCount, ...]:
     ordered = sorted(tally.statuses.items(), key=lambda kind: (kind[0] != "ok", -kind[1], kind[0]))
-    return tuple(Status(kind, n, *tally.examples.get(kind, ("", ""))) for kind, n in ordered)
+    return tuple(StatusCount(kind, n, *tally.examples.get(kind, ("", ""))) for kind, n in ordered)
 
 
-def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: float) -> Spending:
+def _spending(name: str, tally: StepTally, estimate: Figures | None, level: float) -> Spending:
     latencies = in_order(tally.latencies)
     return Spending(
         step=name,
@@ -156,8 +156,22 @@ def _spending(name: str, tally: StepTally, estimate: Estimate | None, level: flo
             with_width(quantile_interval(latencies, 0.99, level)),
         ),
         latency_median=with_width(median_interval(latencies, level)),
-        estimate=estimate,
+        estimate=Estimate(
+            calls=estimate.calls,
+            input_tokens=estimate.input_tokens,
+            output_tokens=estimate.output_tokens,
+            cost=_range(estimate.cost),
+        )
+        if estimate is not None
+        else None,
     )
+
+
+def _range(found: manifests.Range | None) -> Range | None:
+    """A range of the manifest, where all of it is known."""
+    if found is None or found.low is None or found.expected is None or found.high is None:
+        return None
+    return Range(found.low, found.expected, found.high)
 
 
 def _money(tally: Tally, population: int | None, level: float) -> Money:
@@ -232,16 +246,16 @@ def build_report(
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
-    results: ForeignFile | ResultsFile
+    results: ForeignFile | ResultsReader
     if columns is None:
         path = expanded(path)
-        results = ResultsFile(path)
+        results = ResultsReader(path)
     else:
         results = ForeignFile(path, columns)
         cluster = cluster or results.cluster or None
     by = by or (columns.category or None if columns else None)
     try:
-        manifest, problem = (None, "") if columns else read_manifest(path)
+        manifest, problem = (None, "") if columns else Manifest.beside(path)
         labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
         with _no_garbage_collection():
             counted = _count(
@@ -300,11 +314,11 @@ def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None
     """The least score that passes."""
     if columns is not None:
         return columns.pass_at
-    return manifest.config.score.pass_at if manifest and manifest.config.score else None
+    return manifest.score.pass_at if manifest and manifest.score else None
 
 
 def _count(
-    results: ResultsFile | ForeignFile,
+    results: ResultsReader | ForeignFile,
     manifest: Manifest,
     by: str | None,
     reference: str | None,
@@ -331,7 +345,7 @@ def _count(
         answer_step=answer_step,
     )
     counted = None
-    if isinstance(results, ResultsFile) and results.path and not checks:
+    if isinstance(results, ResultsReader) and results.path and not checks:
         counted = count_halves(results.path, wanted)
     if counted is None:
         counted = count_lines(results, wanted, checks)
@@ -345,7 +359,7 @@ def _count(
         raise _no_field("--reference", reference, known)
     if clusters is not None and tally.read:
         clusters.check()
-    scoring = manifest.config.score is not None or bool(len(tally.scores) or tally.excluded)
+    scoring = manifest.score is not None or bool(len(tally.scores) or tally.excluded)
     return Counted(
         tally,
         groups,
@@ -369,7 +383,7 @@ def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
 
 def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
     """The step that scores and the one whose text it scores; empty where there is none."""
-    if manifest.config.steps:
+    if manifest.steps:
         return manifest.judge, manifest.answer_step
     # Outputs stand in the order of the chain, and the score nearly always ends it.
     names = next((list(line.outputs) for line in head if line.passed is not None), [])

@@ -8,46 +8,20 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated
-
-import msgspec
 
 from llm_batch.errors import OutputError
+from llm_batch.record.files import run_paths
+from llm_batch.record.journal import CallLine, call_lines
+from llm_batch.record.lines import StepUsage
 from llm_batch.records import Usage
-from llm_batch.reporting.lines import UNREADABLE, Amount, StepUsage, bounded_lines
 
 #: Journals up to so many bytes are read without being asked for: it takes about half a second.
 READ_LIMIT = 64 << 20
 
-_BATCH_BYTES = 1 << 18
 _REFUSED = "rate_limited"
 _USAGE = tuple(Usage.__dataclass_fields__)
-
-_When = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since 1970
-_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-
-
-class _Attempt(msgspec.Struct, gc=False):
-    started_at: _When
-    seconds: _Seconds
-    error: str = ""
-
-
-class _Answer(msgspec.Struct, gc=False):
-    usage: StepUsage | None = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    item: str
-    step: str
-    model: str
-    sample: int = 0
-    cost: Amount | None = None
-    worst_case: bool = False
-    attempts: list[_Attempt] = []
-    completion: _Answer | None = None
 
 
 class StepCalls:
@@ -99,7 +73,12 @@ class CallsTally:
         self.asked = array("q")
         self.answer_costs = array("d")
 
-    def add(self, calls: Sequence[_Call]) -> None:
+    def damaged(self, line: int) -> None:
+        """Count a line that cannot be read, by its number."""
+        self.unreadable += 1
+        self.first_unreadable = self.first_unreadable or line
+
+    def add(self, calls: Sequence[CallLine]) -> None:
         """Count some calls."""
         for call in calls:
             self.calls += 1
@@ -110,7 +89,7 @@ class CallsTally:
             if call.attempts:
                 self._time(call)
 
-    def _count(self, call: _Call, step: StepCalls) -> None:
+    def _count(self, call: CallLine, step: StepCalls) -> None:
         step.calls += 1
         step.attempts += len(call.attempts)
         cost = call.cost
@@ -131,7 +110,7 @@ class CallsTally:
                 step.bounded_cost += cost
                 _add(step.bounded_tokens, usage)
 
-    def _time(self, call: _Call) -> None:
+    def _time(self, call: CallLine) -> None:
         sends = self.models.get(call.model)
         if sends is None:
             sends = self.models[call.model] = Sends()
@@ -178,7 +157,7 @@ def read_calls(results: str | Path, wanted: bool | None = None) -> tuple[CallsTa
     """
     if wanted is False:
         return None, ""
-    path = journal_path(results)
+    path = run_paths(results).journal
     try:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
@@ -189,7 +168,7 @@ def read_calls(results: str | Path, wanted: bool | None = None) -> tuple[CallsTa
                 )
             file.seek(0)
             tally = CallsTally()
-            for batch in _batches(file, tally):
+            for batch in call_lines(file, tally.damaged):
                 tally.add(batch)
     except OSError as error:
         if wanted:
@@ -201,44 +180,6 @@ def read_calls(results: str | Path, wanted: bool | None = None) -> tuple[CallsTa
     return tally, ""
 
 
-def journal_path(results: str | Path) -> Path:
-    """Where the journal of a results file is: ``results.jsonl`` -> ``results.calls.jsonl``."""
-    return Path(results).with_suffix(".calls.jsonl")
-
-
 def _add(tokens: dict[str, int], usage: StepUsage) -> None:
     for name in _USAGE:
         tokens[name] += getattr(usage, name)
-
-
-def _batches(file: IO[bytes], tally: CallsTally) -> Iterator[list[_Call]]:
-    decoder = msgspec.json.Decoder(_Call)
-    before = 0
-    for lines in _some(bounded_lines(file)):
-        try:
-            yield decoder.decode_lines(b"".join(lines))
-        except UNREADABLE:
-            calls = []
-            for number, line in enumerate(lines, before + 1):
-                try:
-                    calls.append(decoder.decode(line))
-                except UNREADABLE:  # blank, cut off, or written by something else
-                    if not line.isspace():
-                        tally.unreadable += 1
-                        tally.first_unreadable = tally.first_unreadable or number
-            yield calls
-        before += len(lines)
-
-
-def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Lines, some `_BATCH_BYTES` of them at a time."""
-    batch: list[bytes] = []
-    size = 0
-    for line in lines:
-        batch.append(line)
-        size += len(line)
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

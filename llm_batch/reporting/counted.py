@@ -19,10 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from llm_batch.record.reading import Line, ResultsReader
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
-from llm_batch.reporting.lines import Line, ResultsFile
 from llm_batch.reporting.reference import ReferenceTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
 
@@ -130,7 +130,7 @@ class Tallies:
 
 
 def count_lines(
-    results: ResultsFile | ForeignFile,
+    results: ResultsReader | ForeignFile,
     wanted: Wanted,
     checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
 ) -> Tallies:
@@ -240,7 +240,7 @@ def _may_fork() -> bool:
 
 
 def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:
-    results = ResultsFile(path, start, end)
+    results = ResultsReader(path, start, end)
     try:
         return count_lines(results, wanted)
     finally:

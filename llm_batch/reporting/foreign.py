@@ -24,7 +24,8 @@ import msgspec
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean, number
-from llm_batch.reporting.lines import Getter, Head, Line, too_deep
+from llm_batch.record.lines import too_deep
+from llm_batch.record.reading import Getter, Head, Line
 from llm_batch.reporting.model import Columns
 from llm_batch.reporting.tally import group_name
 from llm_batch.reporting.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
@@ -160,7 +161,7 @@ _IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 
 
 class ForeignFile:
-    """Rows of any file a dataset may be, with the interface of `read.ResultsFile`.
+    """Rows of any file a dataset may be, with the interface of `read.ResultsReader`.
 
     Rows are kept until all are read: what their scores mean shows at the end.
 

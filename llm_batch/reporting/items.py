@@ -9,53 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from llm_batch.errors import OutputError
-from llm_batch.records import without_mark
+from llm_batch.record.results import ItemLine, item_lines
 from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.lines import (
-    LONGEST_LINE,
-    TOO_LONG,
-    UNREADABLE,
-    Amount,
-    Count,
-    bounded_lines,
-    too_deep,
-)
 from llm_batch.reporting.model import Report
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: Count = 0
-    output_tokens: Count = 0
-
-
-class _Total(msgspec.Struct):
-    total: Amount | None = None
-
-
-class ItemLine(msgspec.Struct, kw_only=True):
-    """A results line with all that people read; numbers over all steps."""
-
-    id: str
-    status: str
-    error: str = ""
-    fields: dict[str, Any] = {}
-    outputs: dict[str, Any] = {}
-    score: float | None = None
-    label: str = ""
-    reason: str = ""
-    passed: bool | None = None
-    stratum: str = ""
-    usage: _Usage = msgspec.field(default_factory=_Usage)
-    cost: _Total = msgspec.field(default_factory=_Total)
-    latency_seconds: _Total = msgspec.field(default_factory=_Total)
-    attempts: _Total = msgspec.field(default_factory=_Total)
-    simulated: bool = False
-
-
-_decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def read_items(report: Report) -> Iterator[ItemLine]:
@@ -70,7 +27,7 @@ def read_items(report: Report) -> Iterator[ItemLine]:
             "write them to a file: llmb report results.jsonl",
         )
     seen: set[str] = set()
-    for item in _foreign(report) if report.columns else _own(report.path):
+    for item in _foreign(report) if report.columns else item_lines(report.path):
         if item.id not in seen:
             seen.add(item.id)
             yield item
@@ -92,51 +49,6 @@ def field_of(fields: dict[str, Any], name: str) -> Any:
     from llm_batch.reporting.foreign import found
 
     return found(fields, name, None)
-
-
-def _own(path: str) -> Iterator[ItemLine]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(bounded_lines(file), 1):
-                if line.isspace() or not line.endswith(b"\n"):
-                    if (last := _last(line)) is not None:
-                        yield last
-                    continue
-                yield decoded_item(line, f"{path}, line {number}")
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def decoded_item(line: bytes, where: str) -> ItemLine:
-    """A line with all that people read.
-
-    A report reads less of a line at first; what it has skipped so far may be wrong as well.
-
-    Raises:
-        OutputError: It is not a result; ``where`` says which.
-    """
-    try:
-        item = _decode(without_mark(line))
-    except UNREADABLE as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        if line == TOO_LONG:
-            reason = f"it is longer than {LONGEST_LINE >> 20} MB"
-    else:
-        if not too_deep(*item.fields.values(), *item.outputs.values()):
-            return item
-        reason = "nested too deeply"
-    raise OutputError(
-        f"{where} is not a result: {reason}",
-        "the same llmb run command writes the file again from its journal",
-    )
-
-
-def _last(line: bytes) -> ItemLine | None:
-    """A line without its end; ``None`` where it is cut off, as the report has said."""
-    try:
-        return decoded_item(line, "the last line")
-    except OutputError:
-        return None
 
 
 def _foreign(report: Report) -> Iterator[ItemLine]:

@@ -14,6 +14,7 @@ from typing import Any
 from llm_batch.paper import Readable
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.judging.model import Calibration, Reliability
+from llm_batch.stats.agreement import BinaryTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ class Run:
     Attributes:
         id: The run's id.
         created_at: When it was first started, ISO 8601, UTC.
-        status: ``done``, ``running``, ``budget``, ``interrupted``, ``refused`` or ``circuit``.
+        status: One of `llm_batch.errors.ENDINGS`.
         engine: What moved the requests.
         models: By step name, in the order of the chain.
         judge: Name of the step the score comes from; empty without one.
@@ -276,7 +277,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusCount:
     """Items of one status: ``ok`` or a kind of failure, with the first of them as an example."""
 
     kind: str
@@ -512,6 +513,13 @@ class JudgeCheck:
     kappa: Interval
     kappa_standard_error: float | None
 
+    @property
+    def table(self) -> BinaryTable:
+        """Match and judge beside each other."""
+        return BinaryTable(
+            self.found_passed, self.absent_passed, self.found_failed, self.absent_failed
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Report(Readable):
@@ -550,7 +558,7 @@ class Report(Readable):
     level: float
     run: Run
     items: Items
-    statuses: tuple[Status, ...]
+    statuses: tuple[StatusCount, ...]
     pass_rate: PassRate
     scores: Scores
     groups: Groups | None

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
 from llm_batch.reporting.counted import Asked, Counted
-from llm_batch.reporting.manifest import Manifest
 from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
 from llm_batch.reporting.tally import GroupCount, GroupTally
 from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wants_bootstrap
@@ -69,7 +69,7 @@ def pass_rate(
     """Who passes, with bounds that fit how the items were drawn and what is missing."""
     tally, level = counted.tally, asked.level
     passed, n = tally.passed, tally.verdicts
-    pass_at = manifest.config.score.pass_at if manifest.config.score else None
+    pass_at = manifest.score.pass_at if manifest.score else None
     missing = tally.read - n if n or pass_at is not None else 0
     # Missing verdicts are taken for what would widen it most.
     bound = None
@@ -195,10 +195,10 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
 
 def _scale(manifest: Manifest, ordered: Sequence[float]) -> tuple[float, float] | None:
     """The ends of the scores' scale, where they are known and all scores lie between them."""
-    rule = manifest.config.score
-    if rule is None or rule.min is None or rule.max is None or not ordered:
+    scale = manifest.scale
+    if scale is None or not ordered:
         return None
-    return (rule.min, rule.max) if rule.min <= ordered[0] and ordered[-1] <= rule.max else None
+    return scale if scale[0] <= ordered[0] and ordered[-1] <= scale[1] else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Any
 
-from llm_batch.reporting.lines import Getter, Line
+from llm_batch.record.reading import Getter, Line
 from llm_batch.reporting.model import JudgeCheck
 from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
 
@@ -152,13 +152,7 @@ class ReferenceTally:
         """The table with its rates; ``None`` when no item could be checked."""
         if not self.checked:
             return None
-        counts = self._counts
-        table = BinaryTable(
-            both_yes=counts[True, True],
-            only_judge=counts[False, True],
-            only_reference=counts[True, False],
-            both_no=counts[False, False],
-        )
+        table = BinaryTable.counted(self._counts)
         kappa = cohen_kappa(table.rows, level=level)
         return JudgeCheck(
             reference=self.reference,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from llm_batch.errors import ENDINGS, STATUSES, status_of
 from llm_batch.paper import words
+from llm_batch.record.manifest import Manifest, Stopping
 from llm_batch.records import Interval
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.judging.sentences import (
@@ -14,7 +16,6 @@ from llm_batch.reporting.judging.sentences import (
     labels_to_make,
     mean_headline_part,
 )
-from llm_batch.reporting.manifest import Manifest, Stopping
 from llm_batch.reporting.model import FUTURE, Range, Report
 from llm_batch.reporting.rates import MISSING_SHARE
 from llm_batch.stats.interval import ALL_SCORED, ON_SCALE, WHATEVER_MISSING
@@ -43,20 +44,6 @@ _METHODS = {
 
 #: Half widths a larger sample may aim at, as fractions of one.
 _MARGINS = (0.05, 0.03, 0.02, 0.01)
-
-_OF_ANSWERS = ("truncated", "reasoning", "unparsed", "empty", "filtered", "tool_call", "incomplete")
-#: Failures that the same run would meet again; all others are tried again by the next run.
-_SETTLED = frozenset((*_OF_ANSWERS, "prompt", "too_long", "rejected", "forbidden", "oversized"))
-_CHANGE = {
-    "truncated": "raise max_tokens of the step named in the example",
-    "reasoning": "raise max_tokens, or lower the reasoning effort: there was no answer after it",
-    "unparsed": "read the replies that gave no score, and make the judge's prompt plainer",
-    "tool_call": "take tools out of params of the step named in the example",
-    "incomplete": "look at the word in the example: it does not say that answers were whole",
-    "prompt": "mend the prompt or the data of the item in the example",
-    "oversized": "raise max_tokens of the step named in the example, if such answers are wanted",
-    "too_long": "shorten the prompt, or choose a model with a larger context",
-}
 
 
 def method(interval: Interval) -> str:
@@ -108,9 +95,9 @@ def _bounds(report: Report, interval: Interval, percent: bool) -> str:
 
 def left_estimate(
     seconds: float | None,
-    expected_seconds: Range | None,
+    expected_seconds: Interval | Range | None,
     cost: float | None,
-    expected_cost: Range | None,
+    expected_cost: Interval | Range | None,
     whole: bool,
 ) -> str:
     """By what a run left the ranges of its estimate; empty where it did not.
@@ -127,7 +114,7 @@ def left_estimate(
         ("took", seconds, expected_seconds, words.duration, 1.0),  # less nobody waits for
         ("cost", cost, expected_cost, words.usd, 0.0),
     ):
-        if value is None or expected is None:
+        if value is None or expected is None or expected.low is None or expected.high is None:
             continue
         # What reads the same as a bound has not left it.
         least, most = shown(expected.low), shown(expected.high)
@@ -256,7 +243,7 @@ def next_steps(report: Report) -> tuple[str, ...]:
     items = report.items
     steps: list[str] = []
     failed = {status.kind: status.n for status in report.statuses if status.kind != "ok"}
-    again = sum(n for kind, n in failed.items() if kind not in _SETTLED)
+    again = sum(n for kind, n in failed.items() if not status_of(kind).settled)
     left = (items.planned or 0) - items.read
     if not items.read:
         return ("Run `llmb run`: it writes the results, or goes on where it stopped.",)
@@ -266,9 +253,9 @@ def next_steps(report: Report) -> tuple[str, ...]:
         steps.append(
             f"Run the same `llmb run` again: it {' and '.join(wanted)}, and pays for nothing twice."
         )
-    for kind, advice in _CHANGE.items():
-        if kind in failed:
-            steps.append(f"For {words.items(failed[kind])} {kind}: {advice}.")
+    for kind, status in STATUSES.items():
+        if kind in failed and status.settled:
+            steps.append(f"For {words.items(failed[kind])} {kind}: {status.advice}.")
     if not report.run.judge and items.ok:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:
@@ -336,16 +323,6 @@ _KNOWN_ENDS = (ON_SCALE, WHATEVER_MISSING)
 
 #: By this much the share of a stratum may differ from its share of the dataset.
 _OUT_OF_PROPORTION = 0.05
-
-_STOPPED = {
-    "running": "The run is still going, or was killed before it could say how it ended",
-    "budget": "The run stopped at its budget",
-    "interrupted": "The run was interrupted",
-    "refused": "The provider refused the run",
-    "circuit": "The run was stopped because too many calls failed in a row",
-    "overrun": "The run was stopped because it cost far more than was estimated",
-    "enough": "The run was stopped early, by its own rule",
-}
 
 
 def caveats(
@@ -447,7 +424,8 @@ def _how_it_was_stopped(rule: Stopping) -> str:
 
 def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str]:
     items = report.items
-    stopped = _STOPPED.get(report.run.status, "")
+    ending = ENDINGS.get(report.run.status)
+    stopped = ending.words[:1].upper() + ending.words[1:] if ending is not None else ""
     if items.planned is not None and items.read < items.planned:
         yield (
             f"{stopped or 'The run is not complete'}: {items.read:,} of "

@@ -6,64 +6,16 @@ answered and the parameters; where a file is missing they leave out what it woul
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from itertools import chain, islice
 
-import msgspec
-
-from llm_batch.reporting.lines import UNREADABLE, Amount, Count, bounded_lines
-from llm_batch.reporting.manifest import manifest_bytes
+from llm_batch.record.files import run_paths
+from llm_batch.record.journal import call_lines
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.model import Report
 
 _JOURNAL_LINES = 500
-
-
-class _Step(msgspec.Struct):
-    name: str = ""
-    model: str = ""
-    prompt: str = ""
-    system: str | None = None
-    params: dict[str, Any] = {}
-
-
-class _Score(msgspec.Struct):
-    field: str = ""
-
-
-class _Config(msgspec.Struct):
-    steps: list[_Step] = []
-    score: _Score | None = None
-
-
-class _Dataset(msgspec.Struct):
-    path: str = ""
-    n: Count | None = None
-    sha256: str = ""
-
-
-class _Sample(msgspec.Struct):
-    seed: int | None = None
-    size: Count | None = None
-    stratify: str | None = None
-
-
-class _Manifest(msgspec.Struct):
-    created_at: str = ""
-    versions: dict[str, Any] = {}
-    config: _Config = msgspec.field(default_factory=_Config)
-    dataset: _Dataset = msgspec.field(default_factory=_Dataset)
-    sample: _Sample = msgspec.field(default_factory=_Sample)
-
-
-class _Answer(msgspec.Struct):
-    model: str = ""
-
-
-class _Call(msgspec.Struct):
-    step: str = ""
-    completion: _Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,40 +49,33 @@ class Settings:
     version: str = ""
     seed: int | None = None
     stratify: str = ""
-    dataset: str = ""
-    dataset_sha256: str = ""
-    score_field: str = ""
     steps: tuple[StepSettings, ...] = field(default=())
 
 
 def read_settings(report: Report) -> Settings:
     """The settings of the run a report is about; all of them empty without its manifest."""
-    if report.path == "-" or report.columns is not None:
+    if report.columns is not None:
         return Settings()
-    try:
-        manifest = msgspec.json.decode(manifest_bytes(report.path), type=_Manifest)
-    except (*UNREADABLE, OSError):
+    manifest, _ = Manifest.beside(report.path)
+    if manifest is None:
         return Settings()
     answered = _answered(report.path)
     return Settings(
         created_at=manifest.created_at,
-        version=str(manifest.versions.get("llm_batch", "")),
+        version=manifest.versions.get("llm_batch", ""),
         seed=manifest.sample.seed,
         stratify=manifest.sample.stratify or "",
-        dataset=Path(manifest.dataset.path).name,
-        dataset_sha256=manifest.dataset.sha256,
-        score_field=manifest.config.score.field if manifest.config.score else "",
         steps=tuple(
             StepSettings(
                 name=step.name,
                 model=step.model,
                 answered=tuple(sorted(answered.get(step.name, ()))),
-                temperature=_converted(step.params.get("temperature"), Amount),
-                max_tokens=_converted(step.params.get("max_tokens"), Count),
+                temperature=step.temperature,
+                max_tokens=step.max_tokens,
                 prompt=step.prompt,
                 system=step.system or "",
             )
-            for step in manifest.config.steps
+            for step in manifest.steps
         ),
     )
 
@@ -138,28 +83,9 @@ def read_settings(report: Report) -> Settings:
 def _answered(path: str) -> dict[str, set[str]]:
     """The models that answered, by step, from the first calls of the journal."""
     models: dict[str, set[str]] = {}
-    for call in islice(_calls(path), _JOURNAL_LINES):
-        if call.completion and call.completion.model:
-            models.setdefault(call.step, set()).add(call.completion.model)
+    with suppress(OSError), open(run_paths(path).journal, "rb") as file:
+        calls = chain.from_iterable(call_lines(file, damaged=lambda line: None))
+        for call in islice(calls, _JOURNAL_LINES):
+            if call.completion and call.completion.model:
+                models.setdefault(call.step, set()).add(call.completion.model)
     return models
-
-
-def _calls(path: str) -> Any:
-    decode = msgspec.json.Decoder(_Call).decode
-    try:
-        with open(Path(path).with_suffix(".calls.jsonl"), "rb") as journal:
-            for line in bounded_lines(journal):
-                try:
-                    yield decode(line)
-                except UNREADABLE:
-                    continue  # blank, or cut off
-    except OSError:
-        return
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    """A parameter that a provider was sent, where it is what it should be; else ``None``."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import fsum
 
+from llm_batch.record.manifest import ListPrice, Manifest
 from llm_batch.records import Usage
 from llm_batch.reporting.calls import CallsTally, StepCalls
-from llm_batch.reporting.manifest import ListPrice, Manifest
 from llm_batch.reporting.model import CostBreakdown, JournalSpending, ModelSpending
 from llm_batch.reporting.tally import Tally
 
@@ -105,17 +105,7 @@ def _prices_now(manifest: Manifest) -> tuple[Prices, str]:
     for model, price in manifest.prices.items():
         if price is not None and ("config" in price.source or "batch" in price.source):
             return {}, ""  # the user's own prices hold, and a batch has others than are listed
-        listed = price_of(model)
-        now[model] = (
-            None
-            if listed is None
-            else ListPrice(
-                float(listed.input),
-                float(listed.output),
-                None if listed.cache_read is None else float(listed.cache_read),
-                None if listed.cache_write is None else float(listed.cache_write),
-            )
-        )
+        now[model] = ListPrice.of(price_of(model))
     return now, table
 
 

@@ -17,8 +17,9 @@ import msgspec
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean
+from llm_batch.record.lines import too_deep
+from llm_batch.record.reading import Getter, Line, steps_of
 from llm_batch.records import Usage
-from llm_batch.reporting.lines import Getter, Line, steps_of, too_deep
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_mean, clustered_rate
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError, OutputError
+from llm_batch.record.files import Paths, run_paths
 from llm_batch.record.journal import Journal, Places, Replay, head_of
-from llm_batch.record.manifest import jobs_path, run_paths
 from llm_batch.records import Call, Request
 
 
@@ -44,14 +44,12 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
     Raises:
         OutputError: They cannot be renamed, or a run is writing them.
     """
-    files = _all_paths(output)
+    files = run_paths(output)
     if not any(path.exists() for path in files):
         return None
-    with closing(Journal(files[1])):  # nobody else may be writing it
-        number = 1
-        while any(path.exists() for path in _all_paths(_numbered(files[0], number))):
-            number += 1
-        names = _all_paths(_numbered(files[0], number))
+    with closing(Journal(files.journal)):  # nobody else may be writing it
+        numbered = (_numbered(files.results, number) for number in itertools.count(1))
+        names = next(free for free in numbered if not any(path.exists() for path in free))
         try:
             for path, name in zip(files, names, strict=True):
                 if path.exists():
@@ -60,7 +58,7 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
             raise OutputError(
                 f"cannot rename {error.filename}: {error.strerror}", "choose another --output"
             ) from error
-    return names[1]
+    return names.journal
 
 
 def _rename(path: Path, name: Path) -> None:
@@ -75,12 +73,8 @@ def _rename(path: Path, name: Path) -> None:
     name.symlink_to(aside)
 
 
-def _all_paths(output: str | os.PathLike[str]) -> list[Path]:
-    return [*run_paths(output), jobs_path(output)]
-
-
-def _numbered(results: Path, number: int) -> Path:
-    return results.with_name(f"{results.stem}.{number}{results.suffix}")
+def _numbered(results: Path, number: int) -> Paths:
+    return run_paths(results.with_name(f"{results.stem}.{number}{results.suffix}"))
 
 
 class Answers:

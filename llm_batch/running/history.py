@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from llm_batch.chain.config import Config
 from llm_batch.dataset import Drawn
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
-from llm_batch.record import manifest as manifests
+from llm_batch.record.changes import changes
 from llm_batch.record.journal import Journal
+from llm_batch.record.manifest import (
+    RUNNING,
+    Dataset,
+    ListPrice,
+    Manifest,
+    Sample,
+    Stopping,
+    Totals,
+    config_record,
+    hash_of,
+    new_run_id,
+    utc,
+    versions,
+)
 from llm_batch.record.results import ResultsFile, is_edited
-from llm_batch.records import SCHEMA
 from llm_batch.running.progress import RunSummary
 from llm_batch.sending.providers.batching import goes_by_batch
 
 
 def new_manifest(
-    config: Config, drawn: Drawn, before: Mapping[str, Any] | None, estimate: Estimate
-) -> dict[str, Any]:
+    config: Config, drawn: Drawn, before: Manifest | None, estimate: Estimate
+) -> Manifest:
     """The manifest of a run that begins, or goes on from ``before``."""
-    record = manifests.config_record(config)
+    record = config_record(config)
     prices = {}
     for step in config.steps:
         own = config.model(step.model)
@@ -37,79 +50,68 @@ def new_manifest(
         )
         if tariff is not None and goes_by_batch(step.model, config):
             tariff = tariff.at_batch()
-        prices[step.model] = manifests.price_record(tariff.price if tariff else None)
-    return {
-        "schema": SCHEMA,
-        "run_id": (before or {}).get("run_id") or manifests.new_run_id(),
-        "created_at": (before or {}).get("created_at") or manifests.utc(),
-        "updated_at": manifests.utc(),
-        "versions": manifests.versions(),
-        "config": record,
-        "config_hash": manifests.hash_of(record),
-        "dataset": {
-            "path": str(drawn.path),
-            "sha256": drawn.sha256,
-            "n": drawn.population,
-            "skipped": drawn.skipped,
-            "strata": drawn.strata,
-        },
-        "sample": {
-            "size": drawn.size,
-            "seed": config.sample.seed,
-            "stratify": config.sample.stratify,
-        },
-        "prices": prices,
-        "engine": config.engine.name,
-        "limits": record["limits"],
-        "estimate": estimate_record(estimate),
-        "totals": {"status": "running", "seconds": _totals_of(before).get("seconds") or 0.0},
-    }
+        prices[step.model] = ListPrice.of(tariff.price if tariff else None)
+    before = before or Manifest()
+    return Manifest(
+        run_id=before.run_id or new_run_id(),
+        created_at=before.created_at or utc(),
+        updated_at=utc(),
+        versions=versions(),
+        config=record,
+        config_hash=hash_of(record),
+        dataset=Dataset(
+            str(drawn.path), drawn.sha256, drawn.population, drawn.skipped, drawn.strata
+        ),
+        sample=Sample(drawn.size, config.sample.seed, config.sample.stratify),
+        prices=prices,
+        engine=config.engine.name,
+        limits=record["limits"],
+        estimate=estimate_record(estimate),
+        totals=Totals(RUNNING, seconds=before.totals.seconds or 0.0),
+    )
 
 
-def with_seconds(manifest: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def with_seconds(manifest: Manifest, seconds: float) -> Manifest:
     """The manifest of a run that has gone on for so long in this session."""
-    totals = manifest["totals"]
-    return {
-        **manifest,
-        "updated_at": manifests.utc(),
-        "totals": {**totals, "seconds": totals["seconds"] + seconds},
-    }
+    totals = Totals(RUNNING, seconds=(manifest.totals.seconds or 0.0) + seconds)
+    return msgspec.structs.replace(manifest, updated_at=utc(), totals=totals)
 
 
 def with_totals(
-    manifest: Mapping[str, Any], summary: RunSummary, journal: Journal, results: ResultsFile
-) -> dict[str, Any]:
+    manifest: Manifest,
+    summary: RunSummary,
+    journal: Journal,
+    results: ResultsFile,
+    stopping: Stopping | None,
+) -> Manifest:
     """The manifest of a run that has ended."""
     state = summary.progress
-    return {
-        **manifest,
-        "updated_at": manifests.utc(),
-        "totals": {
-            "status": summary.status,
-            "items": dict(state.statuses),
-            "calls": journal.calls,
-            "cost": None if journal.unpriced else journal.spent,
-            "worst_case_calls": journal.worst_case,
-            "seconds": manifest["totals"]["seconds"] + state.seconds,
-            "simulated": state.simulated,
-            "results_file": results.stamp(),
-        },
-    }
+    totals = Totals(
+        status=summary.status,
+        items=dict(state.statuses),
+        calls=journal.calls,
+        cost=None if journal.unpriced else journal.spent,
+        worst_case_calls=journal.worst_case,
+        seconds=(manifest.totals.seconds or 0.0) + state.seconds,
+        simulated=state.simulated,
+        results_file=results.stamp(),
+    )
+    return msgspec.structs.replace(manifest, updated_at=utc(), totals=totals, stopping=stopping)
 
 
 def what_is_odd(
     config: Config,
     drawn: Drawn,
     journal: Journal,
-    before: Mapping[str, Any] | None,
-    manifest: Mapping[str, Any],
+    before: Manifest | None,
+    manifest: Manifest,
 ) -> list[str]:
     """Sentences a user should read before a run spends anything."""
     notes = [*journal.notes, *drawn.notes]
     if not journal.calls:
         return notes
     if before is not None:
-        notes += [f"since the last run: {each}" for each in manifests.changes(before, manifest)]
+        notes += [f"since the last run: {each}" for each in changes(before, manifest)]
     spent = f" (${journal.spent:,.4f})" if journal.spent else ""
     answered = "1 answered call" if journal.answers == 1 else f"{journal.answers:,} answered calls"
     notes.append(
@@ -123,48 +125,35 @@ def what_is_odd(
     return notes
 
 
-def edited_since(before: Mapping[str, Any] | None, path: Path) -> bool:
+def edited_since(before: Manifest | None, path: Path) -> bool:
     """Whether someone else changed the results file after the last run finished it."""
-    written = _totals_of(before).get("results_file")
+    written = before.totals.results_file if before else None
     return written is not None and is_edited(path, written)
 
 
-def replaced_by(
-    before: Mapping[str, Any] | None, manifest: Mapping[str, Any], path: Path
-) -> tuple[str, bool]:
+def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tuple[str, bool]:
     """What is lost of the last run's results once this run has some; nothing for an edit of it.
 
     Changed prompts over the same data are an edit, and so is the same chain over data that grew:
     the new results stand for the old ones. Other data and other steps do not.
-
-    Args:
-        before: The manifest of the last run of this output.
-        manifest: That of the run to come.
-        path: The results file.
 
     Returns:
         What the results are of, empty for an edit; and whether data and steps are both others.
     """
     if before is None or not path.exists() or not path.stat().st_size:
         return "", False
-    then, now = ((each.get("dataset") or {}) for each in (before, manifest))
-    other_data = then.get("sha256") != now.get("sha256") and not _same_place(then, now)
-    old, new = (((each.get("config") or {}).get("steps") or []) for each in (before, manifest))
-    shared = {step.get("prompt") for step in old} & {step.get("prompt") for step in new}
-    names = [step.get("name") for step in old]
-    same_names = not {step.get("name") for step in new}.isdisjoint(names)
+    then, now = before.dataset, manifest.dataset
+    other_data = then.sha256 != now.sha256 and not _same_place(then, now)
+    shared = {step.prompt for step in before.steps} & {step.prompt for step in manifest.steps}
+    names = [step.name for step in before.steps]
+    same_names = not {step.name for step in manifest.steps}.isdisjoint(names)
     if not names or not (other_data or not (shared or same_names)):
         return "", False
-    items = sum((_totals_of(before).get("items") or {}).values())
+    items = sum(before.totals.items.values())
     counted = f"{items:,} item{'' if items == 1 else 's'} of " if items else "items of "
-    said = f"{counted}another run ({then.get('path')}; steps {', '.join(map(str, names))})"
+    said = f"{counted}another run ({then.path}; steps {', '.join(names)})"
     return said, other_data and not shared
 
 
-def _same_place(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return os.path.realpath(str(then.get("path"))) == os.path.realpath(str(now.get("path")))
-
-
-def _totals_of(manifest: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    totals: Mapping[str, Any] = (manifest or {}).get("totals") or {}
-    return totals
+def _same_place(then: Dataset, now: Dataset) -> bool:
+    return os.path.realpath(str(then.path)) == os.path.realpath(str(now.path))

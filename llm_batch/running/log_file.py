@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import BufferedWriter, RawIOBase
 from pathlib import Path
 from typing import IO, Any, Self, cast
@@ -29,7 +29,7 @@ from llm_batch.chain.config import Config
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
-from llm_batch.record.manifest import utc
+from llm_batch.record.manifest import Manifest, utc
 from llm_batch.records import Call, Result
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers.redact import without_keys
@@ -80,13 +80,13 @@ class LogFile:
 
         return said
 
-    def start(self, config: Config, manifest: Mapping[str, Any], items: int) -> None:
+    def start(self, config: Config, manifest: Manifest, items: int) -> None:
         """Write that a run begins, over so many items."""
         limits = config.limits
         self.event(
             "run_started",
             output=config.run.output,
-            run_id=manifest.get("run_id"),
+            run_id=manifest.run_id,
             items=items,
             models=list(dict.fromkeys(step.model for step in config.steps)),
             workers=limits.workers,
@@ -213,7 +213,7 @@ class NoLog:
     def noting(self, say: Callable[[str], None]) -> Callable[[str], None]:
         return say
 
-    def start(self, config: Config, manifest: Mapping[str, Any], items: int) -> None:
+    def start(self, config: Config, manifest: Manifest, items: int) -> None:
         pass
 
     def end(self, summary: RunSummary) -> None:

@@ -7,13 +7,13 @@ answered is in the journal, so the run that follows finds it there and pays for 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.dataset import draw
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Estimate, Measured, measured_in
-from llm_batch.record.manifest import read_manifest, run_paths
+from llm_batch.record.files import run_paths
+from llm_batch.record.manifest import Manifest
 from llm_batch.running.run import Overrun, Progress, RunSummary, Stop, run
 from llm_batch.stats.strata import allocate
 
@@ -53,7 +53,7 @@ def pilot(
         Interrupted: It was stopped before the first item was finished.
         Incomplete: Nothing could be finished within the budget.
     """
-    results = run_paths(config.run.output)[0]
+    results = run_paths(config.run.output).results
     n = _within(config, n)
     done = _finished_before(config, n)
     if done is not None:
@@ -111,9 +111,9 @@ def _finished_before(config: Config, n: int) -> Measured | None:
         ConfigError: It holds more items than the pilot would leave in its results file, and they
             are of another chain.
     """
-    results, _, manifest_path = run_paths(config.run.output)
-    before: dict[str, Any] = read_manifest(manifest_path) or {}
-    size = (before.get("sample") or {}).get("size") or 0
+    paths = run_paths(config.run.output)
+    results, before = paths.results, Manifest.read(paths.manifest) or Manifest()
+    size = before.sample.size or 0
     if not results.is_file() or size < n:
         return None
     measured = measured_in(results, config, f"the earlier run ({results})")

@@ -16,6 +16,7 @@ from typing import Protocol
 from llm_batch.chain.chain import Chain, PromptError
 from llm_batch.chain.thoughts import without_thoughts
 from llm_batch.engines import Engine
+from llm_batch.errors import status_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Item, Request, Result
@@ -24,16 +25,6 @@ from llm_batch.records import Call, Item, Request, Result
 _TICK_SECONDS = 0.2
 # How often a call is made again that had no money for another attempt.
 _REFUSALS = 3
-
-#: Kinds of failure that say nothing of the item: it is left unfinished, not failed.
-UNFINISHED = frozenset({"cancelled", "budget", "refused"})
-
-# The key was refused for an item, and has answered others: it is the item's failure once the key
-# has answered again, and else the key's.
-_DOUBTFUL = "forbidden"
-
-# An answer was not sent on, being far longer than was asked for.
-_LONG = "oversized"
 # An answer is sent on when it has at most so many tokens, or so many times what was asked for:
 # servers count otherwise than we do, and some treat max_tokens as advice.
 _LET_PASS_TOKENS = 4_000
@@ -42,11 +33,6 @@ _LET_PASS_TIMES = 2
 _LONGEST_ANSWER_TOKENS = 32_768
 # No text that means something has more characters to a token.
 _CHARACTERS_PER_TOKEN = 16
-
-#: Statuses of an item whose last answer came, was paid for, and is of no use.
-UNUSABLE = frozenset(
-    ("truncated", "reasoning", "unparsed", "filtered", "empty", "tool_call", "incomplete", _LONG)
-)
 
 
 class Gate(Protocol):
@@ -144,7 +130,7 @@ def play(
     Yields:
         Each `Call` as it finishes, the `Result` of each item that is finished, and `Tick` when
         nothing finished for a fifth of a second. Items that were begun and not finished, because
-        the gate stopped or a call ended as one of `UNFINISHED`, have no result.
+        the gate stopped or a call ended as one of the run's statuses, have no result.
     """
     known, gate = answers or NoAnswers(), gate or OpenGate()
     return _Play(chain, engine, record, known, gate, ask_again).events(items)
@@ -174,7 +160,7 @@ class _Play:
         # new item that was asked for last.
         self._starved: deque[_Open] = deque()
         self._blocked: _Open | None = None
-        # By model: items whose last call is `_DOUBTFUL`, until there is an answer or nothing else.
+        # By model: items whose last call is doubtful, until there is an answer or nothing else.
         self._doubtful: dict[str, list[_Open]] = {}
 
     def events(self, items: Iterable[Item]) -> Iterator[Event]:
@@ -235,15 +221,16 @@ class _Play:
         for call in calls:
             yield call
             begun = self._flying.pop(call.request.item_id)
-            if call.failure is not None and call.failure.kind in UNFINISHED:
+            status = status_of(call.failure.kind if call.failure is not None else "ok")
+            if status.of == "run":
                 self._gate.forget(begun.item)
-                if call.failure.kind == "budget" and begun.refused < _REFUSALS:
+                if status.kind == "budget" and begun.refused < _REFUSALS:
                     # Others held the money for another attempt; some of it comes free.
                     begun.refused += 1
                     self._following.append(begun)
                 continue
             begun.calls.append(call)
-            if call.failure is not None and call.failure.kind == _DOUBTFUL:
+            if status.doubtful:
                 self._doubtful.setdefault(call.request.model, []).append(begun)
                 continue
             if call.completion is not None and self._doubtful:
@@ -288,7 +275,7 @@ class _Play:
                 call = None if begun.asked_again else self._answers.answered(request)
                 if call is None:
                     if problem := oversized(request, calls):
-                        return self._chain.result(item, calls, problem, _LONG)
+                        return self._chain.result(item, calls, problem, "oversized")
                     begun.request = request
                     return None
                 calls.append(call)

@@ -90,8 +90,7 @@ class RunSummary:
 
     Attributes:
         path: The results file.
-        status: ``done``, ``budget``, ``interrupted``, ``refused``, ``circuit``, ``overrun`` or
-            ``enough``.
+        status: One of `llm_batch.errors.ENDINGS`.
         message: Why it stopped, empty when it is done.
         progress: The last state.
         exit_code: As in the README.

@@ -14,18 +14,18 @@ from llm_batch.chain.config import Config
 from llm_batch.dataset import Drawn, draw
 from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.errors import (
+    ENDINGS,
     EXIT_INCOMPLETE,
-    EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_REFUSED,
     ConfigError,
     DataError,
     Incomplete,
     OutputError,
 )
 from llm_batch.estimating import Estimate, estimate_from_items
-from llm_batch.record import manifest as manifests
+from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
+from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
 from llm_batch.records import Call, Result
 from llm_batch.running.earlier import Answers, Earlier, set_aside
@@ -63,15 +63,6 @@ _ESTIMATE_ITEMS = 100
 _CHECKPOINT_SECONDS = 30.0
 # The limits in force are looked at this often: at every event that took a tenth of a run's time.
 _PACE_SECONDS = 0.1
-
-_EXIT_CODES = {
-    "refused": EXIT_REFUSED,
-    "interrupted": EXIT_INTERRUPTED,
-    "budget": EXIT_INCOMPLETE,
-    "circuit": EXIT_INCOMPLETE,
-    "overrun": EXIT_INCOMPLETE,
-    "enough": EXIT_OK,
-}
 
 
 def run(
@@ -118,7 +109,7 @@ def run(
         require_trust(config)
     chain = config.chain()
     stop = stop or Stop()
-    results_path, journal_path, manifest_path = manifests.run_paths(config.run.output)
+    paths = run_paths(config.run.output)
     with ExitStack() as stack:
         drawn = stack.enter_context(
             draw(
@@ -143,17 +134,17 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(journal_path, find_new=config.engine.by_batch, mode=mode))
+            closing(Journal(paths.journal, find_new=config.engine.by_batch, mode=mode))
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
-        before = manifests.read_manifest(manifest_path)
+        before = Manifest.read(paths.manifest)
         first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
         estimate = estimate_from_items(config, first, drawn.size, drawn.population)
         manifest = new_manifest(config, drawn, before, estimate)
-        other, refused = replaced_by(before, manifest, results_path)
+        other, refused = replaced_by(before, manifest, paths.results)
         if refused:
             raise ConfigError(
-                f"{results_path} holds {other}, which this run would replace",
+                f"{paths.results} holds {other}, which this run would replace",
                 "write elsewhere: --output other.jsonl; or add --overwrite: the earlier files are "
                 "renamed, not deleted",
             )
@@ -163,13 +154,13 @@ def run(
             _ask(config, drawn, answers, estimate, confirm, say)
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        edited = edited_since(before, results_path)
-        results = ResultsFile(results_path, config.data.keep, edited or bool(other), mode)
+        edited = edited_since(before, paths.results)
+        results = ResultsFile(paths.results, config.data.keep, edited or bool(other), mode)
         if results.kept and other and not edited:
-            say(f"{results_path} holds {other}; it is kept as {results.kept}")
+            say(f"{paths.results} holds {other}; it is kept as {results.kept}")
         elif results.kept:
             say(
-                f"{results_path} holds what a run did not write (another file, or one that was "
+                f"{paths.results} holds what a run did not write (another file, or one that was "
                 f"edited since); it is kept as {results.kept}"
             )
         session = _Session(
@@ -183,8 +174,8 @@ def run(
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
         with results:
-            session.checkpoint = lambda: manifests.write_manifest(
-                manifest_path, with_seconds(manifest, session.state.seconds), mode
+            session.checkpoint = lambda: with_seconds(manifest, session.state.seconds).write(
+                paths.manifest, mode
             )
             session.watch = Watch(until, drawn.population) if until else None
             session.play(drawn, ask_again=earlier.retry_failed)
@@ -192,9 +183,8 @@ def run(
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
         journal.sync()
-        manifest["stopping"] = session.watch.record() if session.watch else None
-        totals = with_totals(manifest, summary, journal, results)
-        manifests.write_manifest(manifest_path, totals, mode)
+        stopping = session.watch.record() if session.watch else None
+        with_totals(manifest, summary, journal, results, stopping).write(paths.manifest, mode)
         log.end(summary)
         return summary
 
@@ -433,7 +423,8 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
         assert budget is not None  # nothing else leaves items out without a word
         status = "budget"
         message = f"the budget of ${budget:,.6g} has no room for the worst case of what comes next"
-    code = _EXIT_CODES.get(status, EXIT_OK)
+    status = status or "done"
+    code = ENDINGS.get(status, ENDINGS["interrupted"]).exit_code
     if code == EXIT_OK and state.done > state.statuses["ok"]:
         code = EXIT_INCOMPLETE
-    return RunSummary(results.path, status or "done", message, state, code)
+    return RunSummary(results.path, status, message, state, code)

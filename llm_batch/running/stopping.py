@@ -10,10 +10,11 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import forecast
+from llm_batch.errors import status_of
+from llm_batch.record.manifest import Stopping
 from llm_batch.records import Call, Interval, Item, Request, Result
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Stop
@@ -25,28 +26,6 @@ from llm_batch.stats.sequential import beta_binomial, prior_posterior_ratio
 WINDOW = 50
 AT_LEAST = 20
 
-_ADVICE = {
-    "truncated": "raise the step's max_tokens",
-    "reasoning": "raise the step's max_tokens, or lower its reasoning effort",
-    "unparsed": "make the prompt say more plainly what to reply, or use a stronger model",
-    "filtered": "the provider's content filter refuses these items; use another model",
-    "too_long": "shorten the prompt, or use a model with a longer context",
-    "rejected": "look at the message: the provider refuses these requests",
-    "timeout": "raise timeout under [limits], or use fewer workers",
-    "garbage": "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
-    "files": "type ulimit -n 4096 first, or use fewer workers",
-    "reset": "look at the network on the way to the provider, or use fewer workers",
-    "rate_limited": "set rpm and tpm under [limits] to what the provider shows for your account",
-    "oversized": "look at what the server sends: it may not heed max_tokens. Where such answers "
-    "are wanted, raise the step's max_tokens, or max_reply under [limits]",
-    "empty": "the model sends no text for these prompts; change the prompt or the model",
-    "forbidden": "look at the message: the key may not ask for these items",
-    "tool_call": "take tools out of the step's params, or use another model",
-    "incomplete": "the provider's word for how answers end is not known here: look at the message",
-    "prompt": "correct the prompt, or the rows it cannot be rendered for",
-}
-# Where a server of one's own answers, nobody shows an account or a status page.
-_OF_THE_SERVER = frozenset({"unavailable", "unreachable", "reset", "error"})
 # Stands beside the steps, and is no name that a step can have.
 _PROMPTS = ""
 
@@ -84,22 +63,13 @@ class Circuit:
         if len(outcomes) < AT_LEAST or failures.total() <= self._share * len(outcomes):
             return ""
         kind, count = failures.most_common(1)[0]
-        advice = self._advice(step, kind)
+        advice = status_of(kind).advice_at(self._servers.get(step))
         last = f" (last: {error})" if error else ""
         where = "prompts" if step == _PROMPTS else f"step {step!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
             f"{count} as {kind!r}{last}; {advice}"
         )
-
-    def _advice(self, step: str, kind: str) -> str:
-        server = self._servers.get(step)
-        if server and kind in _OF_THE_SERVER:
-            look = f"curl {server.rstrip('/')}/models"
-            return f"look at the log of the server at {server}, and whether it is up: {look}"
-        if server and kind == "rate_limited":
-            return f"use fewer workers, or set rpm to what the server at {server} can do"
-        return _ADVICE.get(kind, "look at the provider's status page, then run the same command")
 
 
 # Fewer verdicts say too little of how wide an interval will be.
@@ -171,19 +141,19 @@ class Watch:
                 return said
         return ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Stopping:
         """What the manifest keeps of it."""
         found = self.interval
-        return {
-            "margin": self._until.margin,
-            "decided": self._until.decided,
-            "level": self._until.level,
-            "n": self.seen,
-            "passed": self.passed,
-            "low": found.low if found else None,
-            "high": found.high if found else None,
-            "method": found.method if found else None,
-        }
+        return Stopping(
+            margin=self._until.margin,
+            decided=self._until.decided,
+            level=self._until.level,
+            n=self.seen,
+            passed=self.passed,
+            low=found.low if found else None,
+            high=found.high if found else None,
+            method=found.method if found else None,
+        )
 
     def _look(self) -> str:
         if self.seen < _AT_LEAST:

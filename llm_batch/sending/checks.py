@@ -18,7 +18,7 @@ from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
-from llm_batch.record.manifest import run_paths
+from llm_batch.record.files import run_paths
 from llm_batch.records import Item
 from llm_batch.sending.fleet import places_of
 

@@ -14,7 +14,14 @@ from typing import Protocol
 
 import tenacity
 
-from llm_batch.errors import ProviderError, RateLimited, Refused, Transient, Unavailable
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Transient,
+    Unavailable,
+    status_of,
+)
 from llm_batch.models.prices import Tariff
 from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage, larger, writable
 from llm_batch.sending.budget import Budget
@@ -29,8 +36,6 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 #: A key that has answered in this run and is refused for as many items in a row, with no answer
 #: between them, is refused for good; fewer are a matter of those items.
 FORBIDDEN_IN_A_ROW = 5
-# So it is with a model and with a setting.
-_MAY_BE_OF_ONE_ITEM = frozenset(("key", "model", "setting"))
 #: A provider that asks for a longer pause than this is not waited for: the run ends instead.
 LONGEST_PAUSE_SECONDS = 600.0
 # The spread added to a pause that was asked for, so that clients do not return in one instant.
@@ -300,10 +305,10 @@ class Client:
         if kind == "unreachable" and not self._answered:
             # It never answered anything: this is a wrong address or a server that is not up.
             kind = "refused"
-        elif kind in _MAY_BE_OF_ONE_ITEM and self._is_about_one_item(
+        elif (alone := status_of(kind).alone) and self._is_about_one_item(
             progress.request.item_id, error
         ):
-            kind = "forbidden"
+            kind = alone
         elif isinstance(error, Refused) and kind != "budget":
             kind = "refused"
         if error.hint and kind == "refused":

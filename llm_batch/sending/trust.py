@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.errors import ConfigError
-from llm_batch.record.files import leads_out
-from llm_batch.record.manifest import jobs_path, run_paths
+from llm_batch.record.files import leads_out, run_paths
 from llm_batch.sending.providers import Route, route
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -167,7 +166,7 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
 
 def _links(config: Config) -> Iterator[Concern]:
     """Links in the place of a run's own files that lead out of their folder."""
-    for path in (*run_paths(config.run.output), jobs_path(config.run.output)):
+    for path in run_paths(config.run.output):
         if (target := leads_out(path)) is not None:
             yield Concern(
                 f"{os.path.abspath(path)} to {target}",

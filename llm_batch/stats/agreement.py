@@ -55,6 +55,16 @@ class BinaryTable:
         if min(self.both_yes, self.only_judge, self.only_reference, self.both_no) < 0:
             raise ValueError(f"counts must not be negative, got {self}")
 
+    @classmethod
+    def counted(cls, verdicts: Mapping[tuple[bool, bool], int]) -> BinaryTable:
+        """Of how often each verdict of the reference came with each of the judge."""
+        return cls(
+            both_yes=verdicts.get((True, True), 0),
+            only_judge=verdicts.get((False, True), 0),
+            only_reference=verdicts.get((True, False), 0),
+            both_no=verdicts.get((False, False), 0),
+        )
+
     @property
     def n(self) -> int:
         """How many items both have judged."""

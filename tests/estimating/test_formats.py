@@ -24,7 +24,7 @@ from llm_batch.estimating import (
 )
 from llm_batch.estimating import json as json_format
 from llm_batch.estimating.text import render
-from llm_batch.reporting.manifest import Manifest
+from llm_batch.record.manifest import Manifest
 from tests.estimating.made import TODAY, answered_by, config, items, single
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -122,13 +122,13 @@ def test_the_json_says_null_for_what_is_unknown() -> None:
 def test_a_report_reads_the_estimate_of_the_manifest(case: str) -> None:
     made = CASES[case]()
     raw = msgspec.json.encode({"estimate": estimate_record(made)})
-    manifest = msgspec.json.decode(raw, type=Manifest)
-    assert manifest.estimate is not None
-    assert manifest.estimate.figures.calls == made.calls.value
-    assert manifest.estimate.seconds is not None
-    assert manifest.estimate.seconds.high == made.seconds.high
+    found = Manifest.of(msgspec.json.decode(raw)).estimate
+    assert found is not None
+    assert found.calls == made.calls.value
+    assert found.seconds is not None
+    assert found.seconds.high == made.seconds.high
     for step in made.steps:
-        figures = manifest.estimate.of_step(step.step)
+        figures = found.steps.get(step.step)
         assert figures is not None and figures.input_tokens == step.input_tokens.value
         assert (figures.cost is None) is (step.cost is None)
         if figures.cost is not None and step.cost is not None:

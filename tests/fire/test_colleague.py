@@ -239,7 +239,9 @@ def test_whatever_stands_anywhere_in_a_file_of_a_run_is_no_bug(
     tmp_path: Path, kind: str, data: st.DataObject
 ) -> None:
     manifest: Any = full_manifest(strata={"a": 20, "b": 10}, stratify="category")
-    manifest["config"]["steps"][0]["params"] = {"temperature": 0.5, "max_tokens": 10}
+    manifest["config"]["steps"][0] |= {
+        "temperature": 0.5, "max_tokens": 10, "params": {"top_p": 0.5}
+    }  # fmt: skip
     manifest["config"]["models"] = {"gpt-4": {"rpm": 5, "endpoints": [{"rpm": 1, "tpm": 2}]}}
     manifest["config"]["limits"] = {"rpm": 10, "tpm": 10, "tier": "1"}
     manifest["prices"] = {"gpt-4": {"input": 1.0, "output": 2.0}}

@@ -9,7 +9,7 @@ import pytest
 
 from llm_batch.engines.batch.job_log import JobLog
 from llm_batch.errors import LlmbError, OutputError
-from llm_batch.record.manifest import read_manifest
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.judging.labelling import LabelFile
 from llm_batch.reporting.judging.labels import LABEL_COLUMNS
 from llm_batch.running.earlier import Earlier
@@ -82,7 +82,7 @@ def test_a_hostile_manifest_is_one_sentence(tmp_path: Path, value: str, line: st
     path = tmp_path / "results.manifest.json"
     path.write_text(line % value)
     with _a_sentence_at_most():
-        read_manifest(path)
+        Manifest.read(path)
 
 
 @pytest.mark.parametrize("seed", ["9" * 5_000, "9" * 1_000_000, "--1", "²", "٣" * 10, "1e9", ""])

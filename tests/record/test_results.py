@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.errors import OutputError
+from llm_batch.record.lines import SCHEMA
 from llm_batch.record.results import ResultsFile, encode_result, result_record
-from llm_batch.records import SCHEMA, Item, Result, Score, StepTotals, Usage
+from llm_batch.records import Item, Result, Score, StepTotals, Usage
 
 GENERATE = StepTotals(Usage(40, 10, 5, 1, 2), 0.0004, 1.5, 1)
 JUDGE = StepTotals(Usage(80, 20), 0.0008, 0.5, 2)

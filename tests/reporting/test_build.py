@@ -12,10 +12,8 @@ import msgspec
 import pytest
 
 from llm_batch.errors import ConfigError
-from llm_batch.record.manifest import run_paths
 from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, Report, build_report
-from llm_batch.reporting.manifest import manifest_path
 from llm_batch.reporting.reference import CHECK_LIMIT
 from llm_batch.stats.interval import jeffreys, mean_t, one_sided_bound, wilson, wilson_finite
 from tests.reporting.made import full_manifest, manifest, result, write
@@ -159,11 +157,6 @@ def test_a_manifest_that_cannot_be_read_is_a_warning(content: bytes, tmp_path: P
     assert "results.manifest.json cannot be read" in _said(report)
 
 
-def test_the_manifest_is_looked_for_where_a_run_writes_it() -> None:
-    for name in ("results.jsonl", "out/a.b.jsonl", "plain"):
-        assert manifest_path(name) == run_paths(name)[2]
-
-
 def test_unknown_costs_are_null_and_never_zero(tmp_path: Path) -> None:
     results = [result(0), result(1, cost=None)]
     report = build_report(write(tmp_path, results, full_manifest()))
@@ -269,7 +262,8 @@ def test_what_failed_was_not_left_out_by_chance(
         ("interrupted", "was interrupted"),
         ("running", "still going, or was killed"),
         ("refused", "provider refused"),
-        ("circuit", "too many calls failed"),
+        ("circuit", "too much failed"),
+        ("overrun", "left its estimate"),
         ("done", "is not complete"),
     ],
 )

@@ -56,11 +56,11 @@ def _document(folder: Path) -> str:
 def test_the_paragraph_names_the_settings(tmp_path: Path) -> None:
     results = [result(n, float(n % 5 + 1)) for n in range(40)]
     made = full_manifest(population=30_000, planned=40)
-    made["config"]["steps"][0]["params"] = {"temperature": 0.0, "max_tokens": 256}
+    made["config"]["steps"][0] |= {"temperature": 0.0, "max_tokens": 256}
     made["versions"] = {"llm_batch": "1.2.3"}
     path = write(tmp_path, results, made)
     (tmp_path / "results.calls.jsonl").write_text(
-        '{"item":"a","step":"judge","completion":{"model":"gpt-4-0613"}}\n'
+        '{"item":"a","step":"judge","model":"gpt-4","completion":{"model":"gpt-4-0613"}}\n'
     )
     text = " ".join(FORMATS["latex"](build_report(path)).split())
     assert "We drew 40 of 30,000 items at random (seed 42)." in text

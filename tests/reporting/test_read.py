@@ -98,7 +98,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     for newer in (LINE.replace(b'"schema":2', b'"schema":99'), b'{"schema":99,"item":"a"}\n'):
         path.write_bytes(_lines(LINE, newer))
-        with pytest.raises(OutputError, match="written by a newer llm_batch"):
+        with pytest.raises(OutputError, match="written by a newer version of llm_batch"):
             build_report(path)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from llm_batch.paper.document import Paragraph, Table
+from llm_batch.record.manifest import ListPrice
 from llm_batch.records import Usage
 from llm_batch.reporting import build_report
-from llm_batch.reporting.manifest import ListPrice
 from llm_batch.reporting.model import CostBreakdown, Range
 from llm_batch.reporting.sections.money import where_it_went
 from llm_batch.reporting.sentences import left_estimate

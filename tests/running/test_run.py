@@ -26,9 +26,11 @@ from llm_batch.errors import (
 )
 from llm_batch.estimating import Estimate
 from llm_batch.record.journal import Journal
+from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
 from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.running.run import Overrun, Progress, Stop, run
+from llm_batch.running.stopping import Until
 from llm_batch.sending.providers import PROVIDERS
 from tests.builders import reply_to
 from tests.project import USAGE, Project
@@ -73,6 +75,26 @@ def test_the_manifest_says_what_the_run_came_to(project: Project) -> None:
     assert manifest["dataset"]["n"] == 12
     assert manifest["prices"]["fake/a"]["output"] == 4.0
     assert manifest["estimate"]["calls"] == 24
+
+
+@pytest.mark.parametrize("until", [None, Until(margin=0.1)], ids=["whole", "by a rule"])
+def test_the_type_of_the_manifest_knows_every_key_that_a_run_writes(
+    project: Project, until: Until | None
+) -> None:
+    project.run(until=until)
+    path = project.folder / "results.manifest.json"
+    found = Manifest.read(path)
+    assert found is not None and found.encoded() == path.read_bytes()
+
+
+@pytest.mark.parametrize("written", ['{"dataset": 3}', '{"config": {"steps": [{}]}}', "{", "[]"])
+def test_a_damaged_manifest_ends_a_run_in_a_sentence_before_anything_is_sent(
+    project: Project, written: str
+) -> None:
+    (project.folder / "results.manifest.json").write_text(written)
+    with pytest.raises(OutputError, match="cannot read .*manifest"):
+        project.run()
+    assert not project.results.exists() and not project.model.requests
 
 
 def test_progress_is_told_after_every_event_and_ends_at_the_total(project: Project) -> None:

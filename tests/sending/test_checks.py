@@ -127,7 +127,9 @@ def test_a_step_with_the_name_of_a_field_is_refused() -> None:
     assert error.hint == "rename the step: {{ answer }} could mean either"
 
 
-@pytest.mark.parametrize("data", ["out.jsonl", "./out.jsonl", "out.calls.jsonl"])
+@pytest.mark.parametrize(
+    "data", ["out.jsonl", "./out.jsonl", "out.calls.jsonl", "out.batches.jsonl"]
+)
 def test_a_run_never_writes_over_its_data(data: str) -> None:
     made = config(data={"path": data}, run={"output": "out.jsonl"})
     assert "would write over its own data" in refused(made).message

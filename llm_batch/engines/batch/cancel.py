@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from llm_batch.chain.config import Config
 from llm_batch.engines.batch.collect import call_of, is_collected, lost_call
@@ -13,8 +12,8 @@ from llm_batch.engines.batch.job_log import JobLog, stub_of
 from llm_batch.engines.batch.jobs import Ended, Jobs
 from llm_batch.engines.batch.vendors import connections_of
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, ProviderError, Refused
+from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
-from llm_batch.record.manifest import jobs_path, run_paths
 from llm_batch.sending.clock import Cancelled, Clock
 from llm_batch.sending.fleet import FleetModel
 from llm_batch.sending.trust import require_trust
@@ -54,12 +53,11 @@ def cancel_jobs(
     """
     if not trusted:
         require_trust(config, jobs=True)
-    _, journal_path, _ = run_paths(config.run.output)
-    log_path = jobs_path(Path(config.run.output))
-    if not log_path.exists():
+    paths = run_paths(config.run.output)
+    if not paths.jobs.exists():
         return Ending(0, 0, 0, 0.0)
-    with closing(Journal(journal_path)) as journal:
-        log = JobLog(log_path)
+    with closing(Journal(paths.journal)) as journal:
+        log = JobLog(paths.jobs)
         connections = connections_of(config, {job.model for job in log.open.values()})
         jobs = Jobs(log, connections, config, clock, config.chain().params, say)
         try:
@@ -82,11 +80,10 @@ def forget_job(config: Config, own_id: str) -> int:
         ConfigError: There is no such job.
         OutputError: A run of this output is going on, or its files cannot be written.
     """
-    _, journal_path, _ = run_paths(config.run.output)
-    log_path = jobs_path(Path(config.run.output))
-    if log_path.exists():
-        with closing(Journal(journal_path)):  # nobody else may be writing it
-            log = JobLog(log_path)
+    paths = run_paths(config.run.output)
+    if paths.jobs.exists():
+        with closing(Journal(paths.journal)):  # nobody else may be writing it
+            log = JobLog(paths.jobs)
             for job in log.open.values():
                 if own_id in (job.id, job.job):
                     log.ended(job, "given up")

@@ -9,7 +9,7 @@ from typing import Any
 from llm_batch.engines.batch.api import JobState, unfinished
 from llm_batch.engines.batch.job_log import Entry, Job, stub_of
 from llm_batch.engines.batch.vendors import Connection
-from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable
+from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable, status_of
 from llm_batch.models.prices import Tariff
 from llm_batch.record.journal import Journal
 from llm_batch.records import Attempt, Call, Completion, Failure, Message, Request, larger, writable
@@ -120,7 +120,7 @@ def spared(found: list[Collected], proven: bool, resumed: bool) -> list[Collecte
 
 
 def _of_the_line(error: Refused) -> Rejected:
-    kind = "forbidden" if error.kind in ("key", "model") else ""
+    kind = status_of(error.kind).alone
     alone = Rejected(error.message, kind=kind, status_code=error.status_code)
     alone.words = error.words
     return alone

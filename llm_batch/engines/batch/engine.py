@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from llm_batch.engines import Engine, Supplies
 from llm_batch.engines.batch.collect import (
@@ -38,7 +37,7 @@ from llm_batch.errors import (
     Transient,
     Unavailable,
 )
-from llm_batch.record.manifest import jobs_path
+from llm_batch.record.files import run_paths
 from llm_batch.records import Call, Failure, Request, is_key_before
 from llm_batch.sending.clock import Cancelled
 from llm_batch.sending.fleet import FleetModel
@@ -66,7 +65,7 @@ class BatchEngine(Engine):
         self._stop = stop = supplies.stop
         self._say = say = supplies.say
         fleet = supplies.fleet
-        log = JobLog(jobs_path(Path(config.run.output)), config.run.file_mode)
+        log = JobLog(run_paths(config.run.output).jobs, config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         params = config.chain().params
         self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)

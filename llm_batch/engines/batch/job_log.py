@@ -30,9 +30,9 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.record.files import PRIVATE, open_to_append, real_path
-from llm_batch.record.manifest import jobs_path
-from llm_batch.records import SCHEMA, Request, without_mark
+from llm_batch.record.files import PRIVATE, open_to_append, real_path, run_paths
+from llm_batch.record.lines import SCHEMA, newer
+from llm_batch.records import Request, without_mark
 from llm_batch.sending.budget import Budget
 
 _encode = msgspec.json.Encoder().encode
@@ -110,7 +110,7 @@ def refuse_open_jobs(output: str, overwrite: bool) -> None:
     Raises:
         ConfigError: There are such jobs.
     """
-    count = len(JobLog(jobs_path(Path(output))).open)
+    count = len(JobLog(run_paths(output).jobs).open)
     if not count:
         return
     jobs = (
@@ -214,10 +214,7 @@ class JobLog:
         try:
             record = msgspec.json.decode(without_mark(line), type=dict[str, Any])
             if record.get("schema", 0) > SCHEMA:
-                raise OutputError(
-                    f"{self.path}, line {number}: written by a newer version",
-                    "pip install --upgrade llm_batch",
-                )
+                raise newer(f"{self.path}, line {number}")
             own, event = record.get("id"), record.get("event")
             if event == "intent":
                 self.open[str(own)] = msgspec.convert(record, Job)

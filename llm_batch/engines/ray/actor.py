@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_batch import __version__
-from llm_batch.engines.ray.leases import Ledger, Pace
+from llm_batch.engines.ray.leases import Ledger, Limits
 from llm_batch.engines.ray.worker import Kit, News, actor_class
 from llm_batch.errors import ConfigError, Incomplete, LlmbError
 from llm_batch.records import Attempt, Call, Failure, Request
@@ -263,19 +263,19 @@ def took_over() -> bool:
 class LedgerActor:
     """One ledger for all actors of a run; when its process is lost Ray starts another."""
 
-    def __init__(self, ray: Any, paces: Mapping[str, Pace], actors: int) -> None:
+    def __init__(self, ray: Any, limits: Mapping[str, Limits], actors: int) -> None:
         self._ray = ray
         # It is beside the driver: without the driver there is no run anyway.
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         # Each actor may wait for each place, and those of actors that are gone may still do.
-        waiting = 2 * actors * len(paces)
+        waiting = 2 * actors * len(limits)
         made = ray.remote(Ledger).options(
             num_cpus=0, max_concurrency=waiting + 8, max_restarts=-1, scheduling_strategy=here
         )
         #: For actors, to ask it.
-        self.handle = made.remote(paces, took_over)
+        self.handle = made.remote(limits, took_over)
         self._asked: Any = None
         self._heard = float("-inf")
         self._started = False

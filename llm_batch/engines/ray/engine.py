@@ -12,7 +12,7 @@ from llm_batch.chain.config import Config
 from llm_batch.engines import Engine, Supplies
 from llm_batch.engines.ray.actor import Actor, Gone, LedgerActor, Losses
 from llm_batch.engines.ray.connect import connected
-from llm_batch.engines.ray.leases import Pace
+from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, News
 from llm_batch.errors import ConfigError, Incomplete
 from llm_batch.records import Call, Request
@@ -139,8 +139,10 @@ class RayEngine(Engine):
         self._budget = supplies.budget
         self._say = say = supplies.say
         self._ray = ray = connected(config.run.ray_address)
-        paces = {
-            key: Pace(rpm, tpm, rpm is None and tpm is None and fleet.limiters[key].rpm is not None)
+        limits = {
+            key: Limits(
+                rpm, tpm, rpm is None and tpm is None and fleet.limiters[key].rpm is not None
+            )
             for name in fleet.models
             for key, _, rpm, tpm in places_of(config, name)
         }
@@ -150,8 +152,8 @@ class RayEngine(Engine):
         count = min(workers, wanted)
         for sentence in lonely_addresses(config, nodes):
             say(sentence)
-        self._kit = Kit(config, paces, variables_of(config), str(Path.cwd()))
-        self._ledger = LedgerActor(ray, paces, count)
+        self._kit = Kit(config, limits, variables_of(config), str(Path.cwd()))
+        self._ledger = LedgerActor(ray, limits, count)
         self._losses = Losses(fleet)
         self._room = Room(ray, say)
         self._waiting: deque[Request] = deque()

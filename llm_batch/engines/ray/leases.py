@@ -31,7 +31,7 @@ OPEN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Limits:
     """The limits of a model as the ledger begins with them; ``None`` where there is none.
 
     ``assumed`` stands for a default that what the provider states replaces, up or down.
@@ -75,21 +75,21 @@ class Ledger:
     the limits of the config and learns again what replies state.
 
     Args:
-        paces: By model.
+        limits: By model.
         another: Whether this one takes the place of a lost one. What that one admitted last is
             not known: so for a moment nothing is, and then everything at its pace.
     """
 
     def __init__(
-        self, paces: Mapping[str, Pace], another: Callable[[], bool] = lambda: False
+        self, limits: Mapping[str, Limits], another: Callable[[], bool] = lambda: False
     ) -> None:
         clock = SystemClock()
         self._began = clock.now()
         self._limiters = {
             model: Limiter.with_default(clock)
-            if pace.assumed
-            else Limiter(pace.rpm, pace.tpm, clock)
-            for model, pace in paces.items()
+            if each.assumed
+            else Limiter(each.rpm, each.tpm, clock)
+            for model, each in limits.items()
         }
         if another():
             for limiter in self._limiters.values():
@@ -148,7 +148,7 @@ class LeasedLimiter(Limiter):
     is counted and not sent, which costs nothing but a moment of the limit.
 
     Args:
-        pace: As the ledger began with it.
+        limits: As the ledger began with it.
         clock: Where time comes from.
         lease: Asks the ledger: tokens of the requests that wait, attempts that ended, and how
             many requests were sent without asking.
@@ -157,15 +157,15 @@ class LeasedLimiter(Limiter):
 
     def __init__(
         self,
-        pace: Pace,
+        limits: Limits,
         clock: Clock,
         lease: Callable[[Sequence[float], Sequence[Ended], int], Lease],
         tell: Callable[..., None],
     ) -> None:
-        super().__init__(pace.rpm, pace.tpm, clock)
+        super().__init__(limits.rpm, limits.tpm, clock)
         self._lease = lease
         self._tell = tell
-        self._counts_tokens = pace.tpm is not None
+        self._counts_tokens = limits.tpm is not None
         self._refusals, self._pause_seconds, self._strays = 0, 0.0, False
         self._queue: deque[_Waiter] = deque()
         self._ended: list[Ended] = []

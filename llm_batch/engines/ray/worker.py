@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.engines.local import ThreadsEngine
-from llm_batch.engines.ray.leases import Ended, Lease, LeasedLimiter, Pace
+from llm_batch.engines.ray.leases import Ended, Lease, LeasedLimiter, Limits
 from llm_batch.errors import ConfigError, LlmbError
 from llm_batch.records import Call, Request
 from llm_batch.sending.budget import Budget
@@ -66,14 +66,14 @@ class Kit:
 
     Attributes:
         config: The driver's.
-        paces: The ledger's.
+        limits: The ledger's.
         variables: Of the driver's environment: keys and addresses of the models. They travel in
             memory only.
         folder: Where the driver runs; relative paths begin there.
     """
 
     config: Config
-    paces: Mapping[str, Pace]
+    limits: Mapping[str, Limits]
     variables: Mapping[str, str]
     folder: str
 
@@ -158,7 +158,7 @@ class Worker:
                 kit.config,
                 self._budget,
                 self._clock,
-                limiter_of=lambda model: self._limiter(model, kit.paces[model]),
+                limiter_of=lambda model: self._limiter(model, kit.limits[model]),
                 connections=self._workers,
             )
         except LlmbError as error:
@@ -216,7 +216,7 @@ class Worker:
         )
         return self._news
 
-    def _limiter(self, model: str, pace: Pace) -> Limiter:
+    def _limiter(self, model: str, limits: Limits) -> Limiter:
         import ray
 
         ledger = self._ledger
@@ -241,7 +241,7 @@ class Worker:
         def tell(what: str, *arguments: Any) -> None:
             getattr(ledger, what).remote(model, *arguments)
 
-        return LeasedLimiter(pace, self._clock, lease, tell)
+        return LeasedLimiter(limits, self._clock, lease, tell)
 
 
 def _that_travels(error: BaseException) -> Exception:

@@ -14,6 +14,8 @@ from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Readable
 from llm_batch.paper.words import clean
+from llm_batch.record.changes import steps_of
+from llm_batch.record.manifest import Manifest, ScoreRule
 from llm_batch.reporting.build import build_report
 from llm_batch.reporting.comparison.model import (
     COMPARISON_SCHEMA,
@@ -25,8 +27,6 @@ from llm_batch.reporting.comparison.model import (
 from llm_batch.reporting.comparison.pair import Rows, against, read_rows, shared_fields, spelt_alike
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.lines import UNREADABLE, too_deep
-from llm_batch.reporting.manifest import manifest_bytes
 from llm_batch.reporting.model import Columns, Report
 from llm_batch.stats.compare import holm
 
@@ -52,11 +52,8 @@ def set_up(report: Report) -> SetUp:
     """The settings of a run; empty where its manifest cannot be read."""
     if report.path == "-" or report.columns is not None:
         return SetUp(False, {}, frozenset())
-    try:
-        manifest = msgspec.json.decode(manifest_bytes(report.path), type=dict[str, Any])
-    except (*UNREADABLE, OSError):
-        return SetUp(False, {}, frozenset())
-    if too_deep(manifest):
+    manifest, _ = Manifest.beside(report.path)
+    if manifest is None:
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))
     judge = report.run.judge
@@ -64,35 +61,30 @@ def set_up(report: Report) -> SetUp:
     return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
 
 
-def _values(manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    config, dataset = _dict(manifest, "config"), _dict(manifest, "dataset")
-    yield "dataset", dataset.get("path")
-    yield "dataset sha256", dataset.get("sha256")
-    yield "items in the dataset", dataset.get("n")
-    sample = _dict(manifest, "sample")
-    yield "sample size", sample.get("size")
-    yield "sample seed", sample.get("seed")
-    yield "stratified by", sample.get("stratify")
-    steps = config.get("steps")
-    for step in steps if isinstance(steps, list) else ():
-        if not isinstance(step, dict):
-            continue
+def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
+    dataset, sample, score = manifest.dataset, manifest.sample, manifest.score or ScoreRule()
+    yield "dataset", dataset.path
+    yield "dataset sha256", dataset.sha256
+    yield "items in the dataset", dataset.n
+    yield "sample size", sample.size
+    yield "sample seed", sample.seed
+    yield "stratified by", sample.stratify
+    for step in steps_of(manifest):
         name = step.get("name")
         for key, value in step.items():
-            if key == "params" and isinstance(value, dict):
+            if key == "params":
                 for param, each in value.items():
                     yield f"{param} of {name}", each
             elif key != "name":
                 yield f"{key} of {name}", value
-    score = _dict(config, "score")
-    yield "score field", score.get("field")
-    yield "pass at", score.get("pass_at")
-    yield "least score", score.get("min")
-    yield "greatest score", score.get("max")
-    yield "score labels", score.get("labels")
-    yield "engine", manifest.get("engine")
-    for name, value in _dict(manifest, "versions").items():
-        yield f"version of {name}", value
+    yield "score field", score.field or None
+    yield "pass at", score.pass_at
+    yield "least score", score.min
+    yield "greatest score", score.max
+    yield "score labels", score.labels
+    yield "engine", manifest.engine or None
+    for name, version in manifest.versions.items():
+        yield f"version of {name}", version
 
 
 def differing(reports: Sequence[Report], made: Sequence[SetUp]) -> tuple[Setting, ...]:
@@ -133,11 +125,6 @@ def _shown(value: Any, all_values: Sequence[Any]) -> str:
         start = max(0, start - _SHOWN // 3)
         return clean(f"{'…' if start else ''}{text[start:]}", _SHOWN)
     return clean(text, _SHOWN)
-
-
-def _dict(value: dict[str, Any], key: str) -> dict[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

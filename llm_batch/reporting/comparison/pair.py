@@ -17,6 +17,7 @@ import msgspec
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean, items
+from llm_batch.record.results import ItemLine
 from llm_batch.reporting.comparison.model import (
     Against,
     CategoryDifference,
@@ -24,7 +25,7 @@ from llm_batch.reporting.comparison.model import (
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.items import ItemLine, category_of, field_of, read_items
+from llm_batch.reporting.items import category_of, field_of, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference

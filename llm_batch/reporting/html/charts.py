@@ -31,7 +31,7 @@ def _reference(check: JudgeCheck) -> Chart:
         "the judge pass it? Blue cells agree, orange cells do not.",
         ("reference", ("found", "not found")),
         _VERDICTS,
-        ((check.found_passed, check.found_failed), (check.absent_passed, check.absent_failed)),
+        check.table.rows,
     )
 
 
@@ -44,7 +44,7 @@ def _labels(check: Calibration) -> Iterator[Chart]:
             f"{words.items(check.agreement.n)} labelled by people ({check.source}). {how}",
             ("label", _VERDICTS),
             _VERDICTS,
-            ((check.both_pass, check.only_label), (check.only_judge, check.both_fail)),
+            check.table.rows,
         )
     if check.scores is not None:
         names = [words.number(value) for value in check.scores.values]

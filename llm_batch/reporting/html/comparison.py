@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
-
-from markupsafe import Markup
 
 from llm_batch.paper import words
 from llm_batch.reporting.comparison.build import Compared
@@ -18,7 +17,6 @@ from llm_batch.reporting.comparison.sentences import (
     signed,
     signed_range,
 )
-from llm_batch.reporting.html.embed import escaped_json
 from llm_batch.reporting.html.page import rendered
 from llm_batch.reporting.html.spec import FIRST, SECOND, Chart, chart
 
@@ -37,7 +35,8 @@ def format(compared: Compared) -> str:
     """
     comparison = compared.comparison
     made = document(comparison)
-    drawn = list(_charts(comparison))
+    # The page has a browser of these instead.
+    listed = tuple(part for part in made.sections if not part.title.startswith("What changed"))
     changes = [
         [each.run, *_change(change)]
         for each in comparison.against
@@ -45,26 +44,19 @@ def format(compared: Compared) -> str:
     ]
     return rendered(
         "comparison",
-        document=made,
-        comparison=comparison,
+        replace(made, sections=listed),
+        charts=list(_charts(comparison)),
+        data={
+            "baseline": comparison.baseline,
+            "group": comparison.group_field,
+            "runs": [each.run for each in comparison.against],
+            "changes": changes,
+        },
         simulated=any(run.simulated for run in comparison.runs),
         finding=_finding(comparison),
         facts=list(_facts(comparison)),
-        sections=[part for part in made.sections if not part.title.startswith("What changed")],
-        charts=drawn,
         shown=len(changes),
         changed=sum(each.changed for each in comparison.against),
-        specs=Markup(escaped_json({each.name: each.spec for each in drawn})),
-        data=Markup(
-            escaped_json(
-                {
-                    "baseline": comparison.baseline,
-                    "group": comparison.group_field,
-                    "runs": [each.run for each in comparison.against],
-                    "changes": changes,
-                }
-            )
-        ),
     )
 
 

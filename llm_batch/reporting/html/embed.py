@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.reporting.items import ItemLine, category_of, read_items
+from llm_batch.record.results import ItemLine
+from llm_batch.reporting.items import category_of, read_items
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.settings import Settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 from llm_batch import __version__
 from llm_batch.errors import ConfigError
 from llm_batch.paper import words
+from llm_batch.paper.document import Document
 from llm_batch.records import Interval
 from llm_batch.reporting import sections
 from llm_batch.reporting.html.charts import charts
 from llm_batch.reporting.html.embed import ITEM_LIMIT, embed_items, escaped_json
+from llm_batch.reporting.html.spec import Chart
 from llm_batch.reporting.model import FUTURE, Report
 from llm_batch.reporting.sentences import method
 from llm_batch.reporting.settings import read_settings
@@ -34,7 +37,6 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> str:
     from markupsafe import Markup
 
     settings = read_settings(report)
-    drawn = list(charts(report))
     items = embed_items(report, settings, limit)
     data = {
         "encoding": items.encoding,
@@ -46,22 +48,30 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> str:
     }
     return rendered(
         "page",
-        report=report,
-        headline=_headline(report),
+        sections.document(report),
+        charts=list(charts(report)),
+        data=data,
+        simulated=report.run.simulated,
+        finding=_finding(report),
         facts=_facts(report),
-        origin=sections.origin(report),
-        sections=list(sections.sections(report)),
-        charts=drawn,
-        specs=Markup(escaped_json({chart.name: chart.spec for chart in drawn})),
-        data=Markup(escaped_json(data)),
+        read=report.items.read,
         items=Markup(items.text),
         items_type="application/json" if items.encoding == "json" else "application/gzip",
         shown=items.n,
     )
 
 
-def rendered(name: str, **values: Any) -> str:
-    """A page of the assets ``name.html`` and ``name.js``, with the style and the charts' library.
+def rendered(
+    name: str, document: Document, *, charts: Sequence[Chart], data: Any, **values: Any
+) -> str:
+    """A page of ``base.html``, whose blocks ``name.html`` fills and ``name.js`` drives.
+
+    Args:
+        name: Of the assets.
+        document: What the page says.
+        charts: What it draws.
+        data: For its script.
+        values: What its blocks need.
 
     Raises:
         ConfigError: The charts' library is not installed.
@@ -69,7 +79,8 @@ def rendered(name: str, **values: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    library, script, style = _library(), _asset(f"{name}.js"), _asset("page.css")
+    library, style = _library(), _asset("page.css")
+    script = f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{name}.js")}}})();\n'
     environment = Environment(
         loader=FunctionLoader(_asset),
         autoescape=True,
@@ -79,6 +90,10 @@ def rendered(name: str, **values: Any) -> str:
     )
     return environment.get_template(f"{name}.html").render(
         version=__version__,
+        document=document,
+        charts=charts,
+        specs=Markup(escaped_json({chart.name: chart.spec for chart in charts})),
+        data=Markup(escaped_json(data)),
         is_table=lambda part: isinstance(part, sections.Table),
         library=Markup(library),
         script=Markup(script),
@@ -89,7 +104,7 @@ def rendered(name: str, **values: Any) -> str:
     )
 
 
-def _headline(report: Report) -> dict[str, Any]:
+def _finding(report: Report) -> dict[str, Any]:
     """The finding as parts to set in different sizes, with its bar."""
     rate, mean = report.pass_rate.rate, report.scores.mean
     level = words.level(report.level)

@@ -80,7 +80,8 @@ def calibration(
     labels = found.labels
     inside = _verdicts(found.inside, labels.scores, tally.pass_at)
     outside = _verdicts(found.outside, labels.scores, tally.pass_at)
-    table, whole = _table(inside), _table([*inside, *outside])
+    table = BinaryTable.counted(Counter(inside))
+    whole = BinaryTable.counted(Counter([*inside, *outside]))
     passed, n = verdicts
     noted = _noted(found, tally.random)
     alike = drawn_alike((table.both_yes + table.only_judge, table.n), (passed, n))
@@ -191,16 +192,6 @@ def _verdicts(
         for pair in pairs
         if pair.passed is not None
     ]
-
-
-def _table(verdicts: Sequence[tuple[bool, bool]]) -> BinaryTable:
-    counts = Counter(verdicts)
-    return BinaryTable(
-        both_yes=counts[True, True],
-        only_judge=counts[False, True],
-        only_reference=counts[True, False],
-        both_no=counts[False, False],
-    )
 
 
 def _noted(found: Labelled, random: bool | None) -> Literal["random", "verdict", ""]:

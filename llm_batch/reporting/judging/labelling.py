@@ -27,8 +27,10 @@ from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean
 from llm_batch.record.files import replace, typed_path
+from llm_batch.record.lines import UNREADABLE, bounded_lines
+from llm_batch.record.manifest import Manifest
+from llm_batch.record.results import ItemLine, VerdictLine, decoded_item
 from llm_batch.reporting.csv import guarded, unguarded
-from llm_batch.reporting.items import ItemLine, decoded_item
 from llm_batch.reporting.judging.labels import (
     BY_VERDICT,
     DRAWN_COLUMN,
@@ -37,18 +39,9 @@ from llm_batch.reporting.judging.labels import (
     no_label,
     words_of_labels,
 )
-from llm_batch.reporting.lines import UNREADABLE, bounded_lines
-from llm_batch.reporting.manifest import read_manifest
 from llm_batch.reporting.reference import REFERENCE_NAMES
 
 _HALF_BLOCK = 5
-
-
-class _Head(msgspec.Struct):
-    id: str
-    status: str
-    score: float | None = None
-    passed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +107,7 @@ class Subset:
         self.pass_rate = sum(verdicts) / len(verdicts) if verdicts else None
 
         # Another order than that of the run: what finished first there is not first here.
-        def order(head: _Head) -> Any:
+        def order(head: VerdictLine) -> Any:
             return order_key(seed, f"label\n{head.id}")
 
         self.ids = tuple(
@@ -125,7 +118,7 @@ class Subset:
                 else heapq.nsmallest(n, usable, key=order)
             )
         )
-        manifest, _ = read_manifest(results)
+        manifest, _ = Manifest.beside(results)
         self._judge = manifest.judge if manifest else ""
         self._answer = manifest.answer_step if manifest else ""
         self._scored = bool(scored)
@@ -159,9 +152,9 @@ class Subset:
         texts = [name for name in names if isinstance(outputs[name], str)]
         return [(name, outputs[name]) for name in texts[-1:] or names]
 
-    def _read(self) -> list[_Head]:
+    def _read(self) -> list[VerdictLine]:
         """Id, status and verdict of every item, each id once."""
-        decode = msgspec.json.Decoder(_Head).decode
+        decode = msgspec.json.Decoder(VerdictLine).decode
         heads = []
         try:
             with open(self._path, "rb") as file:
@@ -204,7 +197,7 @@ class Subset:
             )
 
 
-def _by_verdict(ordered: Sequence[_Head], results: Path) -> list[_Head]:
+def _by_verdict(ordered: Sequence[VerdictLine], results: Path) -> list[VerdictLine]:
     """Items in blocks of five passes and five fails, in the given order within a block.
 
     Any number of them from the start is balanced, and no one can tell a verdict from its place.
@@ -216,7 +209,7 @@ def _by_verdict(ordered: Sequence[_Head], results: Path) -> list[_Head]:
             "leave it out: items are then drawn from all",
         )
     place = {head.id: i for i, head in enumerate(ordered)}
-    drawn: list[_Head] = []
+    drawn: list[VerdictLine] = []
     for start in range(0, max(map(len, verdicts)), _HALF_BLOCK):
         block = [head for each in verdicts for head in each[start : start + _HALF_BLOCK]]
         drawn += sorted(block, key=lambda head: place[head.id])

@@ -273,10 +273,10 @@ def judged_elsewhere(
     Raises:
         OutputError: The file cannot be read.
     """
-    from llm_batch.reporting.lines import ResultsFile
+    from llm_batch.record.reading import ResultsReader
 
     ids = frozenset(wanted)
-    results = ResultsFile(expanded(path))
+    results = ResultsReader(expanded(path))
     try:
         batches, *_ = results.batches([], [])
         return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llm_batch.records import Interval
-from llm_batch.stats.agreement import Scale
+from llm_batch.stats.agreement import BinaryTable, Scale
 from llm_batch.stats.calibrate import Labelling
 
 #: How the labelled items were chosen. ``random``: at random from this run; ``verdict``: within
@@ -212,6 +212,11 @@ class Calibration:
     raters: Reliability | None
     plan: tuple[Labelling, ...]
     worth: int
+
+    @property
+    def table(self) -> BinaryTable:
+        """Labels and judge beside each other."""
+        return BinaryTable(self.both_pass, self.only_judge, self.only_label, self.both_fail)
 
     @property
     def corrected_mean(self) -> Interval | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean
+from llm_batch.record.reading import Getter, Head, Line
 from llm_batch.reporting.foreign import found
 from llm_batch.reporting.judging.labels import (
     Labels,
@@ -20,7 +21,6 @@ from llm_batch.reporting.judging.labels import (
     words_of_labels,
 )
 from llm_batch.reporting.judging.model import LabelSource
-from llm_batch.reporting.lines import Getter, Head, Line
 from llm_batch.reporting.tally import swapped_spelling
 
 #: Items whose several scores are kept; the order of items is random, so these stand for all.

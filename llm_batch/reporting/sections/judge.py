@@ -11,33 +11,14 @@ from llm_batch.reporting.judging import sentences
 from llm_batch.reporting.judging.model import Calibration, Reliability, ScoreCheck, ScoreTable
 from llm_batch.reporting.model import JudgeCheck
 from llm_batch.reporting.reference import CHECK_LIMIT
+from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import LABELS_ALONE
 
 
 def against_reference(check: JudgeCheck, level: float) -> Section:
     """The judge's verdicts beside a string match."""
     checked = check.agreement.n
-    counts = (
-        ("reference found", words.count(check.found_passed), words.count(check.found_failed)),
-        ("not found", words.count(check.absent_passed), words.count(check.absent_failed)),
-    )
-    rates = tuple(
-        (name, words.percent(rate.value), words.percent_range(rate), meaning)
-        for name, rate, meaning in (
-            ("Agreement", check.agreement, "both say the same"),
-            ("Sensitivity", check.sensitivity, "judge passes when found"),
-            ("Specificity", check.specificity, "judge fails when not found"),
-        )
-    )
-    if check.kappa.value is None:
-        kappa = "Cohen's kappa is undefined: both put every item into one class."
-    else:
-        error = check.kappa_standard_error
-        kappa = (
-            f"Cohen's kappa {words.number(check.kappa.value, 2)}"
-            + (f" (standard error {words.number(error, 2)})" if error else "")
-            + ": 1 is full agreement, 0 is what chance gives."
-        )
+    error = check.kappa_standard_error
     left_out = ""
     if check.unchecked:
         limit = f", or beyond the first {CHECK_LIMIT:,}" if checked >= CHECK_LIMIT else ""
@@ -53,13 +34,9 @@ def against_reference(check: JudgeCheck, level: float) -> Section:
                 f"{words.clean(check.step, 40)!r}? Checked on {words.items(checked)}.{left_out} "
                 "This is a string match and not a person's label: a hint, not the truth."
             ),
-            Table(("", "judge passed", "judge failed"), (False, True, True), counts),
-            Table(
-                ("", "value", f"{words.level(level)} interval", ""),
-                (False, True, True, False),
-                rates,
-            ),
-            Paragraph(kappa),
+            _confusion(check.table, "reference found", "not found"),
+            _rates(check, level, "judge passes when found", "judge fails when not found"),
+            _kappa(check.kappa, f" (standard error {words.number(error, 2)})" if error else ""),
         ),
     )
 
@@ -71,7 +48,13 @@ def against_labels(check: Calibration, level: float) -> Section:
     """Whether the judge is right, and the rates corrected for its errors."""
     parts: list[Paragraph | Table] = [Paragraph(sentences.basis(check))]
     if check.agreement.n:
-        parts += [_confusion(check), _rates(check, level), Paragraph(_kappa(check.kappa))]
+        parts += [
+            _confusion(check.table, "label: pass", "label: fail"),
+            _rates(
+                check, level, "passes that the judge passes", "fails that the judge fails", "labels"
+            ),
+            _kappa(check.kappa, _between(check.kappa)),
+        ]
     if check.scores is not None:
         parts += [_square(check.scores), Paragraph(_weighted(check.scores))]
     if check.agreement.n and not check.clustered:
@@ -92,33 +75,41 @@ def several_judges(check: Reliability) -> Section:
     return Section("Do the judges agree?", tuple(_raters(check, "Compared")))
 
 
-def _confusion(check: Calibration) -> Table:
-    rows = (
-        ("label: pass", words.count(check.both_pass), words.count(check.only_label)),
-        ("label: fail", words.count(check.only_judge), words.count(check.both_fail)),
+def _confusion(table: BinaryTable, *sides: str) -> Table:
+    """What is taken to be right down the side, yes first; the judge along the top."""
+    rows = tuple(
+        (side, *map(words.count, row)) for side, row in zip(sides, table.rows, strict=True)
     )
     return Table(("", "judge passed", "judge failed"), (False, True, True), rows)
 
 
-def _rates(check: Calibration, level: float) -> Table:
+def _rates(
+    check: JudgeCheck | Calibration, level: float, passes: str, fails: str, counted: str = ""
+) -> Table:
+    """Agreement and the judge's two rates; with how many they rest on, where those are named."""
     rows = tuple(
-        (name, words.percent(rate.value), words.percent_range(rate), words.count(rate.n), meaning)
+        (
+            *(name, words.percent(rate.value), words.percent_range(rate)),
+            *((words.count(rate.n),) if counted else ()),
+            meaning,
+        )
         for name, rate, meaning in (
             ("Agreement", check.agreement, "both say the same"),
-            ("Sensitivity", check.sensitivity, "passes that the judge passes"),
-            ("Specificity", check.specificity, "fails that the judge fails"),
+            ("Sensitivity", check.sensitivity, passes),
+            ("Specificity", check.specificity, fails),
         )
     )
-    header = ("", "value", f"{words.level(level)} interval", "labels", "")
-    return Table(header, (False, True, True, True, False), rows)
+    named = (counted,) if counted else ()
+    header = ("", "value", f"{words.level(level)} interval", *named, "")
+    return Table(header, (False, *(True for _ in header[1:-1]), False), rows)
 
 
-def _kappa(kappa: Interval) -> str:
+def _kappa(kappa: Interval, bounds: str) -> Paragraph:
     if kappa.value is None:
-        return "Cohen's kappa is undefined: both put every item into one class."
-    return (
-        f"Cohen's kappa {words.number(kappa.value, 2)}{_between(kappa)}: 1 is full agreement, 0 is "
-        "what chance gives."
+        return Paragraph("Cohen's kappa is undefined: both put every item into one class.")
+    return Paragraph(
+        f"Cohen's kappa {words.number(kappa.value, 2)}{bounds}: 1 is full agreement, 0 is what "
+        "chance gives."
     )
 
 

@@ -22,6 +22,7 @@ from llm_batch.errors import (
     Timeout,
     Transient,
     Unavailable,
+    status_of,
 )
 from llm_batch.records import Message, Request
 from llm_batch.sending.providers.redact import without_keys
@@ -93,10 +94,6 @@ _NO_SYSTEM = re.compile(
 )
 _KNOWS_DEVELOPER = re.compile(
     r"support\w{0,9} values?.{0,60}developer|use.{0,20}developer", re.IGNORECASE
-)
-# Kinds of errors that no other form of the request changes.
-_OF_SOMETHING_ELSE = frozenset(
-    ("too_long", "filtered", "key", "forbidden", "quota", "model", "unparsed")
 )
 
 
@@ -273,7 +270,7 @@ class Dialect:
         if not isinstance(words, Words) or isinstance(error, RateLimited | Timeout):
             return None
         of_format = is_about_format(words) and error.status_code not in (502, 503, 504, 529)
-        if error.kind in _OF_SOMETHING_ELSE and not (of_format and error.kind == "model"):
+        if status_of(error.kind).any_form and not (of_format and error.kind == "model"):
             return None
         said = f"{words.param} {words.all}"
         if isinstance(error, Rejected | Refused) or error.status_code == 500:
@@ -446,6 +443,6 @@ def _says_more(error: ProviderError, first: ProviderError) -> bool:
     return (
         error.maybe_billed
         or isinstance(error, RateLimited | Timeout)
-        or error.kind in _OF_SOMETHING_ELSE
+        or status_of(error.kind).any_form
         or (isinstance(error, Unavailable) and not isinstance(first, Unavailable))
     )

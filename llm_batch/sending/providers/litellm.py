@@ -24,7 +24,7 @@ import httpx
 
 from llm_batch.chain.config import Model
 from llm_batch.chain.endings import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
-from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable
+from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Route, no_key
 from llm_batch.sending.providers.accounts import COST_HEADER, usage_from
@@ -485,7 +485,7 @@ def _not_sent(
     if any(isinstance(cause, OSError) for cause in _causes(error)):
         return Unavailable(text, kind="reset", maybe_billed=True)
     # A parameter it does not map, or a message that the model does not take.
-    refused = Refused(text, kind="setting", hint="change the step in the config")
+    refused = Refused(text, kind="setting", hint=status_of("setting").advice)
     refused.words = Words(text)
     return refused
 

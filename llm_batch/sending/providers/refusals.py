@@ -18,7 +18,14 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Unavailable,
+    status_of,
+)
 from llm_batch.records import Request
 from llm_batch.sending.clock import clock_words
 from llm_batch.sending.headers import reset_seconds, retry_after_seconds
@@ -289,8 +296,7 @@ def _told_by(
     if status == 413 or (status not in _GATEWAYS and _is_too_long(status, said)):
         return Rejected(text, kind="too_long", **more)
     if status == 402 or _NO_QUOTA.search(said) or (status != 429 and _USED_UP.search(said)):
-        hint = "add credit or raise the limit at the provider, then run the same command again"
-        return Refused(text, kind="quota", hint=hint, **more)
+        return _refused("quota", text, more)
     if status == 429:
         return _busy(text, body, words, limits, more)
     if _BAD_DRAW.search(said):
@@ -303,7 +309,7 @@ def _told_by(
     ):
         return Rejected(text, kind="filtered", **more)
     if (wrong_key and status != 408) or status == 401 or (shut and status in (400, 403)):
-        return Refused(text, kind="key", hint="check the key and what it may use", **more)
+        return _refused("key", text, more)
     if _BUSY.search(said) and status not in (404, 405):
         return _busy(text, body, words, limits, more)
     if failed or status < 300 or status in _PASSING_STATUSES or _PASSING.search(said):
@@ -311,11 +317,11 @@ def _told_by(
         billed = status in _MAYBE_BILLED
         return Unavailable(text, retry_after_seconds=wait, maybe_billed=billed, **more)
     if status == 403:
-        return Refused(text, kind="key", hint="check the key and what it may use", **more)
+        return _refused("key", text, more)
     if status == 404:
-        return Refused(text, kind="model", hint="check the model's name and api_base", **more)
+        return _refused("model", text, more)
     if _BAD_SETTING.search(said):
-        return Refused(text, kind="setting", hint="change the step in the config", **more)
+        return _refused("setting", text, more)
     if status >= 400 and _WANTS_TLS.search(said):
         return Refused(text, kind="setting", hint="write https:// in api_base", **more)
     if status < 400:
@@ -323,6 +329,10 @@ def _told_by(
         target = without_keys(target.partition("?")[0])
         return Refused(f"redirected to {target}", kind="model", hint="set api_base to it", **more)
     return Rejected(text, **more)
+
+
+def _refused(kind: str, text: str, more: Mapping[str, Any]) -> Refused:
+    return Refused(text, kind=kind, hint=status_of(kind).advice, **more)
 
 
 def _is_too_long(status: int, said: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from llm_batch.engines.ray import actor as actors
 from llm_batch.engines.ray.actor import Actor, Gone
-from llm_batch.engines.ray.leases import Pace
+from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, Worker
 from tests.builders import request
 from tests.fire.runs import load
@@ -32,7 +32,7 @@ class Ledger:
     def __init__(self) -> None:
         from llm_batch.engines.ray.leases import Ledger as Real
 
-        self.real = Real({"fake/a": Pace(None, None)})
+        self.real = Real({"fake/a": Limits(None, None)})
         self.lost = 0
         self.lease = types.SimpleNamespace(remote=self._lease)
 
@@ -46,7 +46,7 @@ class Ledger:
 @pytest.fixture
 def kit(tmp_path: Path) -> Kit:
     (tmp_path / "llmb.toml").write_text(FAKE)
-    return Kit(load(tmp_path), {"fake/a": Pace(None, None)}, {}, str(tmp_path))
+    return Kit(load(tmp_path), {"fake/a": Limits(None, None)}, {}, str(tmp_path))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.engines.ray.leases import OPEN_SECONDS, Ended, Lease, LeasedLimiter, Ledger, Pace
+from llm_batch.engines.ray.leases import OPEN_SECONDS, Ended, Lease, LeasedLimiter, Ledger, Limits
 from llm_batch.sending.clock import Cancelled, SystemClock
 from llm_batch.sending.headers import StatedLimits
 from llm_batch.sending.limits import BURST_SECONDS
@@ -18,7 +18,7 @@ from llm_batch.sending.limits import BURST_SECONDS
 class Office:
     """A ledger in this process, and limiters that lease from it."""
 
-    def __init__(self, pace: Pace, limiters: int) -> None:
+    def __init__(self, pace: Limits, limiters: int) -> None:
         self.ledger = Ledger({"m": pace})
         self.leases: list[int] = []
         self.clock = SystemClock()
@@ -56,10 +56,10 @@ def in_threads(office: Office, threads: int, each: int, tokens: float = 0.0) -> 
 
 @pytest.mark.parametrize(
     ("pace", "tokens"),
-    [(Pace(12_000, None), 0.0), (Pace(None, 1_200_000), 100.0)],
+    [(Limits(12_000, None), 0.0), (Limits(None, 1_200_000), 100.0)],
     ids=["requests", "tokens"],
 )
-def test_limiters_of_many_processes_stay_within_one_limit(pace: Pace, tokens: float) -> None:
+def test_limiters_of_many_processes_stay_within_one_limit(pace: Limits, tokens: float) -> None:
     office = Office(pace, 4)
     began = time.monotonic()
     admitted = in_threads(office, 12, 15, tokens)
@@ -69,12 +69,12 @@ def test_limiters_of_many_processes_stay_within_one_limit(pace: Pace, tokens: fl
 
 
 def test_one_question_is_answered_for_several_that_wait() -> None:
-    ledger = Ledger({"m": Pace(600_000, None)})
+    ledger = Ledger({"m": Limits(600_000, None)})
     assert len(ledger.lease("m", [0.0] * 10, []).slips) == 10
 
 
 def test_the_ledger_follows_what_any_process_is_told() -> None:
-    office = Office(Pace(None, None, assumed=True), 2)
+    office = Office(Limits(None, None, assumed=True), 2)
     assert office.ledger.rpm() == {"m": 500.0}
     assert not office.limiters[0].counts_tokens
     slip = office.limiters[0].acquire()
@@ -85,7 +85,7 @@ def test_the_ledger_follows_what_any_process_is_told() -> None:
 
 
 def test_a_pause_that_one_process_asks_for_holds_all_of_them() -> None:
-    office = Office(Pace(600_000, None), 2)
+    office = Office(Limits(600_000, None), 2)
     began = time.monotonic()
     office.limiters[0].pause(0.3)
     office.limiters[1].acquire()
@@ -93,7 +93,7 @@ def test_a_pause_that_one_process_asks_for_holds_all_of_them() -> None:
 
 
 def test_a_stopped_run_admits_nothing() -> None:
-    office = Office(Pace(600, None), 1)
+    office = Office(Limits(600, None), 1)
     office.clock.cancel()
     with pytest.raises(Cancelled):
         office.limiters[0].acquire()
@@ -101,10 +101,10 @@ def test_a_stopped_run_admits_nothing() -> None:
 
 
 def test_a_ledger_that_takes_over_lets_no_burst_through_and_knows_only_its_own() -> None:
-    before = Ledger({"m": Pace(6_000, None)})
+    before = Ledger({"m": Limits(6_000, None)})
     slips = before.lease("m", [0.0] * 5, []).slips
     began = time.monotonic()
-    ledger = Ledger({"m": Pace(6_000, None)}, another=lambda: True)
+    ledger = Ledger({"m": Limits(6_000, None)}, another=lambda: True)
     stated = StatedLimits(rpm=3_000.0, requests_left=2_999.0)
     let = len(ledger.lease("m", [0.0] * 30, [(slips[0], stated, 0.0, False)]).slips)
     took = time.monotonic() - began
@@ -114,7 +114,7 @@ def test_a_ledger_that_takes_over_lets_no_burst_through_and_knows_only_its_own()
 
 
 def test_where_nothing_is_limited_hardly_anybody_asks() -> None:
-    office = Office(Pace(None, None), 2)
+    office = Office(Limits(None, None), 2)
     began = time.monotonic()
     assert len(in_threads(office, 8, 500)) == 4000
     windows = (time.monotonic() - began) / OPEN_SECONDS
@@ -122,7 +122,7 @@ def test_where_nothing_is_limited_hardly_anybody_asks() -> None:
 
 
 def test_what_was_sent_without_asking_is_known_where_a_limit_begins() -> None:
-    office = Office(Pace(None, None), 2)
+    office = Office(Limits(None, None), 2)
     in_threads(office, 2, 300)
     time.sleep(OPEN_SECONDS)
     for limiter in office.limiters:
@@ -134,7 +134,7 @@ def test_what_was_sent_without_asking_is_known_where_a_limit_begins() -> None:
 
 
 def test_a_refusal_ends_the_freedom_of_all() -> None:
-    office = Office(Pace(None, None), 2)
+    office = Office(Limits(None, None), 2)
     slips = [limiter.acquire() for limiter in office.limiters]
     office.limiters[0].finish(slips[0], refused=True)
     began = time.monotonic()

@@ -1,330 +1,272 @@
-"use strict";
-// Everything from the data is set as text (textContent, setAttribute), never as markup.
-(() => {
-  const byId = (id) => document.getElementById(id);
-  const parsed = (id) => JSON.parse(byId(id).textContent);
-  const page = parsed("page-data");
-  const ID = 0, STATUS = 1, SCORE = 2, PASSED = 3, CATEGORY = 4, ERROR = 5, REASON = 6, FIELDS = 7,
-    OUTPUTS = 8, PROMPTS = 9, COST = 10, SECONDS = 11, ATTEMPTS = 12, INPUT = 13, OUTPUT = 14;
-  const ROW = 64;
-  const MANY_SCORES = 12;
-  const NO_CATEGORY = "(none)";
+const ID = 0, STATUS = 1, SCORE = 2, PASSED = 3, CATEGORY = 4, ERROR = 5, REASON = 6, FIELDS = 7,
+  OUTPUTS = 8, PROMPTS = 9, COST = 10, SECONDS = 11, ATTEMPTS = 12, INPUT = 13, OUTPUT = 14;
+const ROW = 64;
+const MANY_SCORES = 12;
 
-  function element(name, className, text) {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
+// Items ---------------------------------------------------------------------------------------
+
+async function readItems() {
+  const block = byId("items-data");
+  if (page.encoding === "json") return JSON.parse(block.textContent);
+  const text = atob(block.textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  block.remove();
+  return JSON.parse(await new Response(plain).text());
+}
+
+let items = [];
+let found = [];
+let chosen = -1;
+let sought = null;
+
+const verdictOf = (item) => item[PASSED] === null ? "none" : item[PASSED] ? "pass" : "fail";
+const number = (value) => Number(value.toPrecision(6)).toLocaleString("en");
+const money = (usd) => usd < 0.1 ? `$${Number(usd.toPrecision(2))}` : `$${usd.toFixed(2)}`;
+const asText = (value) =>
+  typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
+
+function searchText(i) {
+  // Made when first searched for: lower case of 30,000 items takes a moment and memory.
+  if (sought === null) sought = new Array(items.length);
+  return (sought[i] ??= [
+    items[i][ID], items[i][REASON], items[i][ERROR], ...Object.values(items[i][FIELDS]).map(asText),
+    ...Object.values(items[i][OUTPUTS]).map(asText),
+  ].join("\n").toLowerCase());
+}
+
+function filter() {
+  const words = wordsSought();
+  const verdict = byId("verdict").value, score = byId("score").value;
+  const category = byId("category").value, status = byId("status").value;
+  found = [];
+  for (let i = 0; i < items.length; i++) {
+    const item = items[i];
+    if (verdict && verdictOf(item) !== verdict) continue;
+    if (score && !hasScore(item[SCORE], score)) continue;
+    if (category && (item[CATEGORY] || NO_CATEGORY) !== category) continue;
+    if (status && item[STATUS] !== status) continue;
+    if (words.length && !words.every((word) => searchText(i).includes(word))) continue;
+    found.push(i);
+  }
+  tellCount(found.length, items.length, "items");
+  byId("rows").style.height = `${found.length * ROW}px`;
+  byId("list").scrollTop = 0;
+  draw();
+}
+
+function hasScore(value, wanted) {
+  if (wanted === "none") return value === null;
+  const [low, high, last] = wanted.split("|").map(Number);
+  return value !== null && value >= low && (value < high || (value === high && (last || low === high)));
+}
+
+// Only the rows in sight exist: a list of 30,000 scrolls as one of thirty.
+function draw() {
+  const list = byId("list"), rows = byId("rows");
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 6);
+  const last = Math.min(found.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 6);
+  const shown = document.createDocumentFragment();
+  for (let place = first; place < last; place++) shown.append(row(place));
+  rows.replaceChildren(shown);
+}
+
+function row(place) {
+  const item = items[found[place]];
+  const made = element("div", "row");
+  made.id = `row-${place}`;
+  made.setAttribute("role", "option");
+  made.setAttribute("aria-selected", String(found[place] === chosen));
+  made.setAttribute("aria-setsize", String(found.length));
+  made.setAttribute("aria-posinset", String(place + 1));
+  made.style.top = `${place * ROW}px`;
+  made.append(element("b", "", item[ID]), badge(item), element("span", "snippet", snippet(item)));
+  made.addEventListener("click", () => choose(place, true));
+  return made;
+}
+
+function badge(item) {
+  if (item[STATUS] !== "ok") return element("span", "badge failed", item[STATUS]);
+  const score = item[SCORE] === null ? "" : number(item[SCORE]);
+  const verdict = item[PASSED] === null ? "" : item[PASSED] ? "pass" : "fail";
+  return element("span", `badge ${verdict}`, [verdict, score].filter(Boolean).join(" · ") || "ok");
+}
+
+function snippet(item) {
+  const named = ["question", "prompt", "input", "text"].find((name) => item[FIELDS][name]);
+  const value = named ? item[FIELDS][named]
+    : Object.entries(item[FIELDS]).find(([name, v]) => typeof v === "string" && v !== item[ID] && v !== item[CATEGORY])?.[1];
+  return asText(value ?? item[ERROR]).slice(0, 120);
+}
+
+function choose(place, move) {
+  if (place < 0 || place >= found.length) return;
+  chosen = found[place];
+  const list = byId("list"), top = place * ROW;
+  if (top < list.scrollTop) list.scrollTop = top;
+  if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
+  draw();
+  list.setAttribute("aria-activedescendant", `row-${place}`);
+  history.replaceState(null, "", `#item=${encodeURIComponent(items[chosen][ID])}`);
+  detail(items[chosen], place);
+  if (move && window.matchMedia("(max-width: 760px)").matches) byId("detail").scrollIntoView();
+}
+
+function detail(item, place) {
+  const box = byId("detail"), head = element("header");
+  const turn = (text, label, to) => {
+    const made = element("button", "turn", text);
+    made.type = "button";
+    made.setAttribute("aria-label", label);
+    made.disabled = to < 0 || to >= found.length;
+    made.addEventListener("click", () => choose(to, false));
     return made;
+  };
+  const link = element("button", "turn", "Copy link");
+  link.type = "button";
+  link.addEventListener("click", async () => {
+    try { await navigator.clipboard.writeText(location.href); link.textContent = "Copied"; }
+    catch { link.textContent = "It is in the address bar"; }
+  });
+  head.append(element("h3", "", item[ID]), badge(item));
+  if (item[CATEGORY]) head.append(element("span", "badge", item[CATEGORY]));
+  head.append(turn("←", "Previous item", place - 1), turn("→", "Next item", place + 1), link);
+  const numbers = [
+    item[COST] === null ? "" : money(item[COST]),
+    item[SECONDS] === null ? "" : `${number(Math.round(item[SECONDS] * 1000) / 1000)} s`,
+    item[ATTEMPTS] === null ? "" : `${item[ATTEMPTS]} attempts`,
+    item[INPUT] || item[OUTPUT] ? `${number(item[INPUT])} tokens in, ${number(item[OUTPUT])} out` : "",
+  ].filter(Boolean).join(" · ");
+  box.replaceChildren(head, element("p", "numbers", numbers));
+  if (item[ERROR]) box.append(element("p", "error", item[ERROR]));
+  box.append(panes(item));
+  const more = element("details");
+  more.append(element("summary", "", "Fields and prompts of all steps"), fieldsPane(item));
+  for (const [step, messages] of Object.entries(item[PROMPTS])) more.append(promptPane(step, messages));
+  box.append(more);
+  box.scrollTop = 0;
+  byId("items").classList.add("open");
+}
+
+// Prompt, output and reason side by side: the prompt is the first step's, the rest follows.
+function panes(item) {
+  const made = element("div", "panes");
+  const steps = Object.keys(item[OUTPUTS]);
+  const first = Object.entries(item[PROMPTS])[0];
+  made.append(first ? promptPane(first[0], first[1]) : fieldsPane(item));
+  for (const step of steps) {
+    if (step === page.judge) continue;
+    made.append(pane(`Output of ${step}`, asText(item[OUTPUTS][step])));
   }
-
-  // Items ---------------------------------------------------------------------------------------
-
-  async function readItems() {
-    const block = byId("items-data");
-    if (page.encoding === "json") return JSON.parse(block.textContent);
-    const text = atob(block.textContent);
-    const bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    block.remove();
-    return JSON.parse(await new Response(plain).text());
+  if (page.judge in item[OUTPUTS] || item[REASON]) {
+    const score = item[SCORE] === null ? "" : `, score ${number(item[SCORE])}`;
+    const output = item[OUTPUTS][page.judge];
+    const text = item[REASON] || (output === undefined ? "" : asText(output));
+    made.append(pane(`${page.judge ? `Reason of ${page.judge}` : "Reason"}${score}`, text));
   }
+  return made;
+}
 
-  let items = [];
-  let found = [];
-  let chosen = -1;
-  let sought = null;
-
-  const verdictOf = (item) => item[PASSED] === null ? "none" : item[PASSED] ? "pass" : "fail";
-  const number = (value) => Number(value.toPrecision(6)).toLocaleString("en");
-  const money = (usd) => usd < 0.1 ? `$${Number(usd.toPrecision(2))}` : `$${usd.toFixed(2)}`;
-  const asText = (value) =>
-    typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
-
-  function searchText(i) {
-    // Made when first searched for: lower case of 30,000 items takes a moment and memory.
-    if (sought === null) sought = new Array(items.length);
-    return (sought[i] ??= [
-      items[i][ID], items[i][REASON], items[i][ERROR], ...Object.values(items[i][FIELDS]).map(asText),
-      ...Object.values(items[i][OUTPUTS]).map(asText),
-    ].join("\n").toLowerCase());
+function promptPane(step, messages) {
+  const made = element("div", "pane"), text = element("pre");
+  for (const [role, words] of messages) {
+    if (messages.length > 1) text.append(element("span", "role", role));
+    text.append(words, messages.length > 1 ? "\n" : "");
   }
+  const whole = messages.every(([role]) => !role.endsWith(" template"));
+  made.append(element("h4", "", `${whole ? "Prompt" : "Prompt template"} of ${step}`), text);
+  return made;
+}
 
-  function filter() {
-    const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const verdict = byId("verdict").value, score = byId("score").value;
-    const category = byId("category").value, status = byId("status").value;
-    found = [];
-    for (let i = 0; i < items.length; i++) {
-      const item = items[i];
-      if (verdict && verdictOf(item) !== verdict) continue;
-      if (score && !hasScore(item[SCORE], score)) continue;
-      if (category && (item[CATEGORY] || NO_CATEGORY) !== category) continue;
-      if (status && item[STATUS] !== status) continue;
-      if (words.length && !words.every((word) => searchText(i).includes(word))) continue;
-      found.push(i);
-    }
-    const all = items.length.toLocaleString("en");
-    byId("count").textContent = found.length === items.length
-      ? `${all} items` : `${found.length.toLocaleString("en")} of ${all} items`;
-    byId("rows").style.height = `${found.length * ROW}px`;
-    byId("list").scrollTop = 0;
-    draw();
-  }
+function fieldsPane(item) {
+  const lines = Object.entries(item[FIELDS]).map(([name, value]) => `${name}: ${asText(value)}`);
+  return pane("Fields", lines.join("\n"));
+}
 
-  function hasScore(value, wanted) {
-    if (wanted === "none") return value === null;
-    const [low, high, last] = wanted.split("|").map(Number);
-    return value !== null && value >= low && (value < high || (value === high && (last || low === high)));
-  }
+// Filters -------------------------------------------------------------------------------------
 
-  // Only the rows in sight exist: a list of 30,000 scrolls as one of thirty.
-  function draw() {
-    const list = byId("list"), rows = byId("rows");
-    const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 6);
-    const last = Math.min(found.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 6);
-    const shown = document.createDocumentFragment();
-    for (let place = first; place < last; place++) shown.append(row(place));
-    rows.replaceChildren(shown);
-  }
+const commonest = (values) => counted(values).sort((a, b) => b[2] - a[2]);
 
-  function row(place) {
-    const item = items[found[place]];
-    const made = element("div", "row");
-    made.id = `row-${place}`;
-    made.setAttribute("role", "option");
-    made.setAttribute("aria-selected", String(found[place] === chosen));
-    made.setAttribute("aria-setsize", String(found.length));
-    made.setAttribute("aria-posinset", String(place + 1));
-    made.style.top = `${place * ROW}px`;
-    made.append(element("b", "", item[ID]), badge(item), element("span", "snippet", snippet(item)));
-    made.addEventListener("click", () => choose(place, true));
-    return made;
-  }
+function scoreOptions(specs) {
+  const scores = [...new Set(items.map((item) => item[SCORE]))];
+  const missing = scores.includes(null) ? [["none", "no score"]] : [];
+  const values = scores.filter((score) => score !== null).sort((a, b) => a - b);
+  if (values.length <= MANY_SCORES) return [...values.map((v) => [`${v}|${v}|1`, number(v)]), ...missing];
+  const bins = specs.distribution?.data.values ?? [];
+  return [...bins.map((bin, i) => [`${bin.low}|${bin.high}|${Number(i === bins.length - 1)}`, bin.score]), ...missing];
+}
 
-  function badge(item) {
-    if (item[STATUS] !== "ok") return element("span", "badge failed", item[STATUS]);
-    const score = item[SCORE] === null ? "" : number(item[SCORE]);
-    const verdict = item[PASSED] === null ? "" : item[PASSED] ? "pass" : "fail";
-    return element("span", `badge ${verdict}`, [verdict, score].filter(Boolean).join(" · ") || "ok");
-  }
+function show(id, value) {
+  const select = byId(id);
+  if (![...select.options].some((option) => option.value === value)) return;
+  select.value = value;
+  filter();
+  byId("items").scrollIntoView();
+}
 
-  function snippet(item) {
-    const named = ["question", "prompt", "input", "text"].find((name) => item[FIELDS][name]);
-    const value = named ? item[FIELDS][named]
-      : Object.entries(item[FIELDS]).find(([name, v]) => typeof v === "string" && v !== item[ID] && v !== item[CATEGORY])?.[1];
-    return asText(value ?? item[ERROR]).slice(0, 120);
-  }
-
-  function choose(place, move) {
-    if (place < 0 || place >= found.length) return;
-    chosen = found[place];
-    const list = byId("list"), top = place * ROW;
-    if (top < list.scrollTop) list.scrollTop = top;
-    if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
-    draw();
-    list.setAttribute("aria-activedescendant", `row-${place}`);
-    history.replaceState(null, "", `#item=${encodeURIComponent(items[chosen][ID])}`);
-    detail(items[chosen], place);
-    if (move && window.matchMedia("(max-width: 760px)").matches) byId("detail").scrollIntoView();
-  }
-
-  function detail(item, place) {
-    const box = byId("detail"), head = element("header");
-    const turn = (text, label, to) => {
-      const made = element("button", "turn", text);
-      made.type = "button";
-      made.setAttribute("aria-label", label);
-      made.disabled = to < 0 || to >= found.length;
-      made.addEventListener("click", () => choose(to, false));
-      return made;
-    };
-    const link = element("button", "turn", "Copy link");
-    link.type = "button";
-    link.addEventListener("click", async () => {
-      try { await navigator.clipboard.writeText(location.href); link.textContent = "Copied"; }
-      catch { link.textContent = "It is in the address bar"; }
-    });
-    head.append(element("h3", "", item[ID]), badge(item));
-    if (item[CATEGORY]) head.append(element("span", "badge", item[CATEGORY]));
-    head.append(turn("←", "Previous item", place - 1), turn("→", "Next item", place + 1), link);
-    const numbers = [
-      item[COST] === null ? "" : money(item[COST]),
-      item[SECONDS] === null ? "" : `${number(Math.round(item[SECONDS] * 1000) / 1000)} s`,
-      item[ATTEMPTS] === null ? "" : `${item[ATTEMPTS]} attempts`,
-      item[INPUT] || item[OUTPUT] ? `${number(item[INPUT])} tokens in, ${number(item[OUTPUT])} out` : "",
-    ].filter(Boolean).join(" · ");
-    box.replaceChildren(head, element("p", "numbers", numbers));
-    if (item[ERROR]) box.append(element("p", "error", item[ERROR]));
-    box.append(panes(item));
-    const more = element("details");
-    more.append(element("summary", "", "Fields and prompts of all steps"), fieldsPane(item));
-    for (const [step, messages] of Object.entries(item[PROMPTS])) more.append(promptPane(step, messages));
-    box.append(more);
-    box.scrollTop = 0;
-    byId("items").classList.add("open");
-  }
-
-  // Prompt, output and reason side by side: the prompt is the first step's, the rest follows.
-  function panes(item) {
-    const made = element("div", "panes");
-    const steps = Object.keys(item[OUTPUTS]);
-    const first = Object.entries(item[PROMPTS])[0];
-    made.append(first ? promptPane(first[0], first[1]) : fieldsPane(item));
-    for (const step of steps) {
-      if (step === page.judge) continue;
-      made.append(pane(`Output of ${step}`, asText(item[OUTPUTS][step])));
-    }
-    if (page.judge in item[OUTPUTS] || item[REASON]) {
-      const score = item[SCORE] === null ? "" : `, score ${number(item[SCORE])}`;
-      const output = item[OUTPUTS][page.judge];
-      const text = item[REASON] || (output === undefined ? "" : asText(output));
-      made.append(pane(`${page.judge ? `Reason of ${page.judge}` : "Reason"}${score}`, text));
-    }
-    return made;
-  }
-
-  function pane(title, text) {
-    const made = element("div", "pane");
-    made.append(element("h4", "", title), element("pre", "", text));
-    return made;
-  }
-
-  function promptPane(step, messages) {
-    const made = element("div", "pane"), text = element("pre");
-    for (const [role, words] of messages) {
-      if (messages.length > 1) text.append(element("span", "role", role));
-      text.append(words, messages.length > 1 ? "\n" : "");
-    }
-    const whole = messages.every(([role]) => !role.endsWith(" template"));
-    made.append(element("h4", "", `${whole ? "Prompt" : "Prompt template"} of ${step}`), text);
-    return made;
-  }
-
-  function fieldsPane(item) {
-    const lines = Object.entries(item[FIELDS]).map(([name, value]) => `${name}: ${asText(value)}`);
-    return pane("Fields", lines.join("\n"));
-  }
-
-  // Filters -------------------------------------------------------------------------------------
-
-  function fill(id, values) {
-    const select = byId(id);
-    for (const [value, text] of values) {
-      const option = element("option", "", text);
-      option.value = value;
-      select.append(option);
-    }
-    select.closest("label").hidden = select.options.length <= 2;
-  }
-
-  function counted(place, otherwise) {
-    const counts = new Map();
-    for (const item of items) {
-      const value = item[place] || otherwise;
-      counts.set(value, (counts.get(value) ?? 0) + 1);
-    }
-    return [...counts].sort((a, b) => b[1] - a[1]).map(([value, n]) => [value, `${value} (${n.toLocaleString("en")})`]);
-  }
-
-  function scoreOptions(specs) {
-    const scores = [...new Set(items.map((item) => item[SCORE]))];
-    const missing = scores.includes(null) ? [["none", "no score"]] : [];
-    const values = scores.filter((score) => score !== null).sort((a, b) => a - b);
-    if (values.length <= MANY_SCORES) return [...values.map((v) => [`${v}|${v}|1`, number(v)]), ...missing];
-    const bins = specs.distribution?.data.values ?? [];
-    return [...bins.map((bin, i) => [`${bin.low}|${bin.high}|${Number(i === bins.length - 1)}`, bin.score]), ...missing];
-  }
-
-  function show(id, value) {
-    const select = byId(id);
-    if (![...select.options].some((option) => option.value === value)) return;
-    select.value = value;
+function openLinked() {
+  const wanted = /^#item=(.*)$/.exec(location.hash);
+  if (!wanted) return;
+  let id;
+  try { id = decodeURIComponent(wanted[1]); } catch { return; }
+  let place = found.findIndex((i) => items[i][ID] === id);
+  if (place < 0) {
+    byId("clear").form.reset();
     filter();
-    byId("items").scrollIntoView();
+    place = found.findIndex((i) => items[i][ID] === id);
   }
-
-  function openLinked() {
-    const wanted = /^#item=(.*)$/.exec(location.hash);
-    if (!wanted) return;
-    let id;
-    try { id = decodeURIComponent(wanted[1]); } catch { return; }
-    let place = found.findIndex((i) => items[i][ID] === id);
-    if (place < 0) {
-      byId("clear").form.reset();
-      filter();
-      place = found.findIndex((i) => items[i][ID] === id);
-    }
-    if (place < 0) {
-      byId("detail").replaceChildren(element("p", "note", `No item ${id} in this page.`));
-      return;
-    }
-    choose(place, false);
-    byId("items").scrollIntoView();
+  if (place < 0) {
+    byId("detail").replaceChildren(element("p", "note", `No item ${id} in this page.`));
+    return;
   }
+  choose(place, false);
+  byId("items").scrollIntoView();
+}
 
-  function listen() {
-    let timer = 0;
-    byId("search").addEventListener("input", () => {
-      clearTimeout(timer);
-      timer = setTimeout(filter, 100);
-    });
-    for (const id of ["verdict", "score", "category", "status"]) byId(id).addEventListener("change", filter);
-    const form = byId("clear").form;
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(filter, 0));
-    let waiting = false;
-    byId("list").addEventListener("scroll", () => {
-      if (waiting) return;
-      waiting = true;
-      requestAnimationFrame(() => { waiting = false; draw(); });
-    });
-    byId("list").addEventListener("keydown", (event) => {
-      const here = found.indexOf(chosen);
-      const to = { ArrowDown: here + 1, ArrowUp: Math.max(0, here - 1), Home: 0, End: found.length - 1,
-        PageDown: Math.min(found.length - 1, here + 8), PageUp: Math.max(0, here - 8) }[event.key];
-      if (to === undefined) return;
-      event.preventDefault();
-      choose(to, false);
-    });
-    window.addEventListener("resize", draw);
-    window.addEventListener("hashchange", openLinked);
+function listen() {
+  listenToFilters(["verdict", "score", "category", "status"], filter);
+  let waiting = false;
+  byId("list").addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  });
+  byId("list").addEventListener("keydown", (event) => {
+    const here = found.indexOf(chosen);
+    const to = { ArrowDown: here + 1, ArrowUp: Math.max(0, here - 1), Home: 0, End: found.length - 1,
+      PageDown: Math.min(found.length - 1, here + 8), PageUp: Math.max(0, here - 8) }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    choose(to, false);
+  });
+  window.addEventListener("resize", draw);
+  window.addEventListener("hashchange", openLinked);
+}
+
+// Charts --------------------------------------------------------------------------------------
+
+// A bar or a point of a chart shows its items.
+function clicked(name, datum) {
+  if (name === "groups" && "name" in datum) show("category", datum.name || NO_CATEGORY);
+  if (name === "distribution") {
+    const options = [...byId("score").options].map((option) => option.value);
+    const start = `${datum.low}|${datum.high}|`;
+    show("score", options.find((value) => value.startsWith(start)) ?? "");
   }
+}
 
-  // Charts --------------------------------------------------------------------------------------
+async function start() {
+  const specs = parsed("specs");
+  items = await readItems();
+  fill("score", scoreOptions(specs));
+  fill("category", page.group ? commonest(items.map((item) => item[CATEGORY] || NO_CATEGORY)) : []);
+  fill("status", commonest(items.map((item) => item[STATUS])));
+  listen();
+  filter();
+  openLinked();
+  document.documentElement.dataset.items = "ready";
+  await drawCharts(specs, clicked);
+}
 
-  async function drawCharts(specs) {
-    for (const [name, spec] of Object.entries(specs)) {
-      // ast: expressions are interpreted, not compiled, so that the page needs no eval.
-      const made = await vegaEmbed(byId(`chart-${name}`), spec, {
-        actions: false, ast: true, defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
-      });
-      made.view.addEventListener("click", (_, mark) => {
-        const datum = mark?.datum;
-        if (!datum) return;
-        if (name === "groups" && "name" in datum) show("category", datum.name || NO_CATEGORY);
-        if (name === "distribution") {
-          const options = [...byId("score").options].map((option) => option.value);
-          const start = `${datum.low}|${datum.high}|`;
-          show("score", options.find((value) => value.startsWith(start)) ?? "");
-        }
-      });
-    }
-    document.documentElement.dataset.charts = "drawn";
-  }
-
-  async function start() {
-    const specs = parsed("specs");
-    items = await readItems();
-    fill("score", scoreOptions(specs));
-    fill("category", page.group ? counted(CATEGORY, NO_CATEGORY) : []);
-    fill("status", counted(STATUS, ""));
-    listen();
-    filter();
-    openLinked();
-    document.documentElement.dataset.items = "ready";
-    await drawCharts(specs);
-  }
-
-  start();
-})();
+start();

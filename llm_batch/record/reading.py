@@ -18,59 +18,9 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.records import SCHEMA, without_mark
-
-#: A line longer than so many bytes is damaged: no answer that a run keeps is as long.
-LONGEST_LINE = 64 << 20
-
-#: What stands for such a line.
-TOO_LONG = b"a line that was too long\n"
-
-#: What is nested deeper is damaged too; a value that was read can be written and compared.
-DEEPEST = 100
-
-# Nobody is paid to be asked and no clock runs backwards. Far beyond any bill or clock, and far
-# below where a sum of squares overflows.
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
-
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file without its mark, and `TOO_LONG` in place of each that is; no JSON."""
-    while line := without_mark(file.readline(LONGEST_LINE)):
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-            while line and not line.endswith(b"\n"):
-                line = file.readline(LONGEST_LINE)
-            line = TOO_LONG
-        yield line
-
-
-def too_deep(*values: Any) -> bool:
-    """Whether any of some values is nested deeper than `DEEPEST`."""
-    level: list[Any] = [value for value in values if isinstance(value, dict | list)]
-    for _ in range(DEEPEST):
-        if not level:
-            return False
-        level = [
-            inner
-            for value in level
-            for inner in (value.values() if isinstance(value, dict) else value)
-            if isinstance(inner, dict | list)
-        ]
-    return bool(level)
-
-
-class StepUsage(msgspec.Struct, gc=False):
-    """Tokens of one step of one item."""
-
-    input_tokens: Count = 0
-    output_tokens: Count = 0
-    cache_read_tokens: Count = 0
-    cache_write_tokens: Count = 0
-    reasoning_tokens: Count = 0
+from llm_batch.record.files import JOURNAL_ENDS, run_paths
+from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
+from llm_batch.records import without_mark
 
 
 class NoSteps(msgspec.Struct, gc=False, frozen=True):
@@ -209,8 +159,6 @@ def _from_dict(attribute: str, name: str, line: Line) -> Any:
     return getattr(line, attribute).get(name)
 
 
-__all__ = ["Getter", "Head", "Line", "ResultsFile"]
-
 _BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -232,7 +180,7 @@ class Head(msgspec.Struct):
 _head = msgspec.json.Decoder(Head).decode
 
 
-class ResultsFile:
+class ResultsReader:
     """A results file or a part of one, read once from start to end.
 
     Args:
@@ -376,12 +324,11 @@ class ResultsFile:
     def _explained(self, raw: bytes, number: int, error: Exception) -> OutputError:
         keys = _keys(raw)
         if isinstance(keys.get("schema"), int) and keys["schema"] > SCHEMA:
-            return self._newer()
-        if number == 1 and (self.name.endswith(".calls.jsonl") or "completion" in keys):
-            results = self.name.removesuffix(".calls.jsonl") + ".jsonl"
+            return newer(self.name)
+        if number == 1 and (self.name.endswith(JOURNAL_ENDS) or "completion" in keys):
             return OutputError(
                 f"{self.name} is the journal of a run, not its results",
-                f"report on the file beside it: llmb report {results}",
+                f"report on the file beside it: llmb report {run_paths(self.name).results}",
             )
         if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
             return OutputError(
@@ -395,12 +342,6 @@ class ResultsFile:
             "the same llmb run command writes the file again from its journal",
         )
 
-    def _newer(self) -> OutputError:
-        return OutputError(
-            f"{self.name} was written by a newer llm_batch: this one reads schema {SCHEMA}",
-            "upgrade llm_batch and report again",
-        )
-
 
 def _open(path: str | Path) -> IO[bytes]:
     if str(path) == "-":
@@ -408,7 +349,7 @@ def _open(path: str | Path) -> IO[bytes]:
     try:
         return Path(path).open("rb")
     except FileNotFoundError:
-        journal = Path(path).with_suffix(".calls.jsonl")
+        journal = run_paths(path).journal
         if journal.is_file():
             raise OutputError(
                 f"{path} is not written yet: its run was cut off (the journal {journal} is there)",

@@ -1,0 +1,92 @@
+"""What all files of a run have in common: their schema, the bounds of what is in them, and lines.
+
+Every line of results, journal and jobs, and the manifest, has the ``schema`` it was written in:
+
+1. The first one.
+2. The key of a request has no step's name in it, so that a renamed step keeps its answers, and
+   has twenty bytes instead of sixteen. Journals of schema 1 are still looked up, by
+   `llm_batch.records.Request.key_before`.
+
+Keys that only say more came without a new number, and a reader takes their absence for not known:
+``list_cost`` and ``reported_cost`` of a call, ``reported`` and ``listed`` of a result's cost,
+``results_file`` of the manifest's totals (size and time alone in the first version, as a list) and
+its ``stopping``. What changes is named in the CHANGELOG.
+
+Files are read by two doors. A run reads its own by the strict one: what it cannot read ends it
+before anything is spent. A report reads a stranger's by the tolerant one: what cannot be read is
+left out, and it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Annotated, Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.records import without_mark
+
+#: That of what is written now. Readers accept every one up to it.
+SCHEMA = 2
+
+#: A line longer than so many bytes is damaged: no answer that a run keeps is as long.
+LONGEST_LINE = 64 << 20
+
+#: What stands for such a line.
+TOO_LONG = b"a line that was too long\n"
+
+#: What is nested deeper is damaged too; a value that was read can be written and compared.
+DEEPEST = 100
+
+# Nobody is paid to be asked and no clock runs backwards. Far beyond any bill or clock, and far
+# below where a sum of squares overflows.
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e100)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+
+
+class StepUsage(msgspec.Struct, gc=False):
+    """`records.Usage` as a line has it that may be a stranger's."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
+
+
+#: What decoding raises for a line or file that is none.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def newer(where: object) -> OutputError:
+    """The error for what a newer version wrote."""
+    return OutputError(
+        f"{where} was written by a newer version of llm_batch: this one reads schema {SCHEMA}",
+        "pip install --upgrade llm_batch",
+    )
+
+
+def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file without its mark, and `TOO_LONG` in place of each that is; no JSON."""
+    while line := without_mark(file.readline(LONGEST_LINE)):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE)
+            line = TOO_LONG
+        yield line
+
+
+def too_deep(*values: Any) -> bool:
+    """Whether any of some values is nested deeper than `DEEPEST`."""
+    level: list[Any] = [value for value in values if isinstance(value, dict | list)]
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
