@@ -50,8 +50,10 @@ class LlmbError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        if hint:
-            self.add_note(f"try: {hint}")  # tracebacks show it, in notebooks above all
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: what the command line would say."""
+        return [f"error: {self.message}", *([f"  try: {self.hint}"] if self.hint else [])]
 
 
 class ConfigError(LlmbError):

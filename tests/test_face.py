@@ -126,5 +126,6 @@ def test_results_show_themselves_and_are_rows(project: Project) -> None:
     assert json.loads(compared.to_json())["baseline"] == compared.comparison.baseline
 
 
-def test_a_traceback_has_the_hint() -> None:
-    assert llm_batch.ConfigError("wrong", "write it right").__notes__ == ["try: write it right"]
+def test_a_notebook_shows_an_error_as_the_command_line_does() -> None:
+    error = llm_batch.ConfigError("wrong", "write it right")
+    assert error._render_traceback_() == ["error: wrong", "  try: write it right"]
