@@ -51,6 +51,10 @@ class LlmbError(Exception):
         self.message = message
         self.hint = hint
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: what the command line would say."""
+        return [f"error: {self.message}", *([f"  try: {self.hint}"] if self.hint else [])]
+
 
 class ConfigError(LlmbError):
     """The config file, a flag or an environment variable is wrong."""

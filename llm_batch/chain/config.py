@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -419,7 +420,7 @@ def _check_url(url: str) -> None:
 
 
 def load_config(
-    path: str | os.PathLike[str] | None = None, flags: Overrides | None = None
+    path: str | os.PathLike[str] | None = None, flags: Overrides | None = None, **overrides: Any
 ) -> Config:
     """Read the config and lay the flags over it.
 
@@ -427,10 +428,14 @@ def load_config(
         path: The file. Without it: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or
             the built-in default.
         flags: What was given on the command line.
+        overrides: The same flags by name, as Python has it: ``model="gpt-4o", sample=200``. See
+            `Overrides` for all of them.
 
     Raises:
         ConfigError: The file is missing, is not TOML, or a key or value in it or a flag is wrong.
     """
+    given = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in overrides.items()}
+    flags = replace(flags or Overrides(), **given)
     source = _find(path)
     text = _read(source or DEMO_CONFIG)
     where = str(source) if source else "the built-in config"
@@ -441,7 +446,7 @@ def load_config(
     except RecursionError as error:
         raise ConfigError(f"{where} is nested too deeply") from error
     refuse_controls(Written(where, text, raw, {}, Config), raw)
-    raw, by_flag = with_flags(raw, flags or Overrides(), built_in=source is None)
+    raw, by_flag = with_flags(raw, flags, built_in=source is None)
     written = Written(where, text, raw, by_flag, Config)
     for ours in ("source", "typed"):
         if ours in raw:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import zstandard
     from _typeshed import WriteableBuffer
 
+# The names of these two are mixed up often.
+_JSON = (READERS[".json"], READERS[".jsonl"])
 _BUFFER = 1 << 20
 _PIECE = 16 << 10
 _GZIP = b"\x1f\x8b"
@@ -260,7 +262,7 @@ class Source:
         text = head.decode("utf-8-sig", "replace")
         if self._taken_for:
             self._tell_text(text)
-        elif self._kind is None and not table and self._own:
+        elif self._kind is None and self._own and self.reader in _JSON:
             self.reader = READERS[".json" if is_whole_json(head) else ".jsonl"]
         if self.is_table:
             shape.delimiter, shape.lines_before = delimiter_of(text, self._usual())

@@ -7,13 +7,14 @@ level 0 when it is assumed, of level 0.9 when every step was measured. What is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llm_batch.estimating.claims import Needed
 from llm_batch.estimating.scores import Strata
 from llm_batch.models.prices import Rates
+from llm_batch.paper import Readable
 from llm_batch.records import Interval, Price
 from llm_batch.stats.sizes import SampleSize
 
@@ -185,7 +186,7 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Readable):
     """What a run will cost and take, and what it will prove.
 
     Attributes:
@@ -254,3 +255,8 @@ class Estimate:
     budget: float | None
     assumptions: tuple[str, ...]
     warnings: tuple[Caution, ...]
+
+    def _formats(self) -> Mapping[str, Callable[[Any], str]]:
+        from llm_batch.estimating import FORMATS
+
+        return FORMATS

@@ -68,6 +68,12 @@ def format(report: Report) -> str:
     return "".join(lines)
 
 
+def rows(report: Report) -> Iterator[dict[str, Any]]:
+    """The items with the columns of the CSV as keys, and values as the results file has them."""
+    for item in read_items(report):
+        yield {**dict(zip(COLUMNS, _fixed(item, report), strict=True)), **dict(_members(item))}
+
+
 def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
     yield item.id
     yield item.status

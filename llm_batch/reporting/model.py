@@ -7,9 +7,11 @@ unit. What is not known or cannot be computed is ``None``, never 0 and never NaN
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from llm_batch.paper import Readable
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.judging.model import Calibration, Reliability
 from llm_batch.stats.agreement import BinaryTable
@@ -520,7 +522,7 @@ class JudgeCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Readable):
     """Everything there is to say about one results file.
 
     Attributes:
@@ -572,3 +574,18 @@ class Report:
     paper: str = ""
     calibration: Calibration | None = None
     judges: Reliability | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The items, as flat as the CSV has them: ``pandas.DataFrame(report.rows())``.
+
+        Raises:
+            OutputError: The results file cannot be read a second time.
+        """
+        from llm_batch.reporting.csv import rows
+
+        return list(rows(self))
+
+    def _formats(self) -> Mapping[str, Callable[[Any], str]]:
+        from llm_batch.reporting import FORMATS
+
+        return FORMATS

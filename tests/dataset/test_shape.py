@@ -163,7 +163,7 @@ SEMICOLONS = b"id;q\n1;a\n2;b\n"
         ("q.dat", SEMICOLONS, "q.dat is read as CSV, with a semicolon between cells"),
         ("q.tab", SEMICOLONS.replace(b";", b"\t"),
          "q.tab is read as CSV, with a tab between cells"),
-        (".q.gz", gzip.compress(SEMICOLONS),
+        (".q.gz", gzip.compress(SEMICOLONS, mtime=0),
          ".q.gz is read as CSV, with a semicolon between cells"),
         ("q.bz2", bz2.compress(JSONL), "q.bz2 is read as JSON Lines"),
         ("q.jsonl.xz", lzma.compress(JSONL), ""),

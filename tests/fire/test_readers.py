@@ -13,7 +13,6 @@ import sys
 import pytest
 
 from llm_batch.chain import outputs, scores, verdicts
-from llm_batch.chain import scores as objects
 
 # The text that is repeated, what stands before it and behind.
 Attack = tuple[str, str, str]
@@ -118,12 +117,12 @@ FOR_PATTERN = {
     "verdicts._DIGITS": "digits and points",
     "outputs._RATED": "ends of scales",
     "outputs._EXPLAINED": "explanations",
-    "objects._BEGINS_OBJECT": "one brace and spaces",
-    "objects._ESCAPED": "an unquoted text",
-    "objects._SIGNS": "escaped quotes",
-    "objects._BRACES": "quotes that swallow braces",
-    "objects._BEFORE_KEY": "blank lines before a key",
-    "objects._COLON": "blank lines behind a key",
+    "scores._BEGINS_OBJECT": "one brace and spaces",
+    "scores._ESCAPED": "an unquoted text",
+    "scores._SIGNS": "escaped quotes",
+    "scores._BRACES": "quotes that swallow braces",
+    "scores._BEFORE_KEY": "blank lines before a key",
+    "scores._COLON": "blank lines behind a key",
 }
 
 READ = """
@@ -173,8 +172,8 @@ def test_a_reply_of_a_megabyte_is_read_in_time_that_grows_with_its_length(name: 
 
 def test_every_pattern_that_reads_replies_has_an_attack() -> None:
     patterns = {
-        f"{module.__name__.partition('.')[2]}.{name}"
-        for module in (scores, verdicts, objects, outputs)
+        f"{module.__name__.rpartition('.')[2]}.{name}"
+        for module in (scores, verdicts, outputs)
         for name, value in vars(module).items()
         if isinstance(value, re.Pattern)
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError
+from llm_batch.paper import Readable
 from llm_batch.paper.words import clean
 from llm_batch.record.changes import steps_of
 from llm_batch.record.manifest import Manifest, ScoreRule
@@ -127,7 +128,7 @@ def _shown(value: Any, all_values: Sequence[Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Readable):
     """A comparison, and the reports and items it was made from.
 
     Attributes:
@@ -139,6 +140,11 @@ class Compared:
     comparison: Comparison
     reports: tuple[Report, ...]
     rows: tuple[Rows, ...]
+
+    def _formats(self) -> Mapping[str, Callable[[Any], str]]:
+        from llm_batch.reporting.comparison import COMPARISON_FORMATS
+
+        return COMPARISON_FORMATS
 
 
 def compare_reports(

@@ -72,8 +72,8 @@ def route(model: str, settings: Model) -> Route:
         ConfigError: The string names nothing that can be served.
     """
     prefix, slash, rest = model.partition("/")
-    if slash and prefix in ("local", "fake"):
-        return Route("embedded" if prefix == "local" else "fake", prefix, rest)
+    if slash and prefix in PREFIXES:
+        return Route(PREFIXES[prefix], prefix, rest)
     info = model_info(model)
     known = slash and prefix in {*ENDPOINTS, *OWN_SERVERS, *vendors()}
     vendor = prefix if known else info.provider if info else ""
@@ -122,7 +122,7 @@ def where(model: str, settings: Model) -> str:
     if way.provider in ("embedded", "fake"):
         return "this machine"
     url = way.base_url or settings.api_base
-    return shown(url) if url else f"{way.vendor} (by litellm)"
+    return shown(url) if url else f"{way.vendor} (by {way.provider})"
 
 
 def own_server(model: str, settings: Model) -> str:
@@ -192,6 +192,10 @@ def _fake(model: str, settings: Model, workers: int) -> Provider:
     return FakeProvider.from_settings(model, settings)
 
 
+#: Providers that a prefix of the model string chooses, before anything else is looked at.
+PREFIXES: Mapping[str, str] = {"local": "embedded", "fake": "fake"}
+
+#: Provider by name: a function from a model string, its settings and the number of workers.
 PROVIDERS: Mapping[str, Callable[[str, Model, int], Provider]] = {
     "direct": _direct,
     "litellm": _litellm,
