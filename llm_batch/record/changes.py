@@ -42,9 +42,14 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
                 f"{name} is served from {_named(now)}, was {_named(then)}; answers that the "
                 "journal holds are kept"
             )
-    if configs[0].get("score") != configs[1].get("score"):
-        found.append("the [score] rule changed; scores are worked out again, nothing is sent")
+    if _set(configs[0].get("score")) != _set(configs[1].get("score")):
+        found.append("the [score] rule changed: all scores are worked out again, without a call")
     return found
+
+
+def _set(rule: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a rule says; keys that another version does not know say nothing."""
+    return {key: value for key, value in (rule or {}).items() if value not in (None, {})}
 
 
 def changed_steps(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:

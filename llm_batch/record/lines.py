@@ -63,7 +63,7 @@ def newer(where: object) -> OutputError:
     """The error for what a newer version wrote."""
     return OutputError(
         f"{where} was written by a newer version of llm_batch: this one reads schema {SCHEMA}",
-        "pip install --upgrade llm_batch",
+        "upgrade llm_batch, or use the one that wrote it",
     )
 
 

@@ -301,8 +301,8 @@ def _larger_sample(report: Report) -> str:
     cost = report.money.per_item
     price = f" for about {words.usd(cost * more)}" if cost else ""
     return (
-        f"Run `llmb run --sample {size}` to know the pass rate to within "
-        f"{words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
+        f"Run `llmb run --sample {size}`, with the flags of this run, to know the pass rate to "
+        f"within {words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
         f"{more:,} more{price}."
     )
 

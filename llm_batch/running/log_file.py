@@ -35,6 +35,8 @@ from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers.redact import without_keys
 
 _PROGRESS_SECONDS = 60.0
+# Calls are written together: one write each would cost more than the line.
+_FLUSH_SECONDS = 1.0
 _LONGEST_NOTE = 2000
 _encoder = msgspec.json.Encoder()
 
@@ -53,6 +55,7 @@ class LogFile:
     def __init__(self, path: str | os.PathLike[str], mode: int = PRIVATE) -> None:
         self.path = Path(expanded(path))
         self._progress_at = time.monotonic() + _PROGRESS_SECONDS
+        self._flushed_at = time.monotonic()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if is_device(self.path):
@@ -120,7 +123,7 @@ class LogFile:
         self._flush()
 
     def call(self, call: Call) -> None:
-        """Write a call that has finished; it reaches the file within a minute."""
+        """Write a call that has finished; it reaches the file with the first one a second later."""
         usage = call.completion.usage if call.completion else None
         failure = call.failure
         self._write(
@@ -140,6 +143,9 @@ class LogFile:
                 "message": without_keys(failure.message) if failure else None,
             },
         )
+        if (now := time.monotonic()) - self._flushed_at > _FLUSH_SECONDS:
+            self._flushed_at = now
+            self._flush()
 
     def result(self, result: Result) -> None:
         """Write what an item came to."""

@@ -116,7 +116,7 @@ def test_the_journal_tells_what_was_paid_beside_the_results(tmp_path: Path) -> N
     told = _told(spent, 0.5)
     assert "Up to $0.25 is for attempts that failed before the answer came." in told
     assert "1 call ended without an answer, booked at up to $0.062." in told
-    assert "1 call gave answers that later ones took the place of ($0.12)" in told
+    assert "1 call gave answers that others replaced ($0.12)" in told
     assert "All 4 calls in the journal cost $0.69; $0.19 of that is in none of these" in told
 
 

@@ -219,7 +219,9 @@ def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
     rates = each.rates
     if rates is not None and rates.paired and rates.gained is not None and rates.lost is not None:
         changed = rates.gained + rates.lost
-        if changed < FEW_CHANGED:
+        if not changed:
+            yield f"No verdict changed between {base} and {each.run}: nothing tells them apart."
+        elif changed < FEW_CHANGED:
             yield (
                 f"Only {words.items(changed)} changed between {base} and {each.run}: the "
                 "difference rests on a few items."
@@ -263,7 +265,8 @@ def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
             yield f"{told_by}: more than the {population:,} of this dataset."
         else:
             yield (
-                f"{told_by}: `llmb run --sample {needed}` with each config plays what is missing."
+                f"{told_by}: `llmb run --sample {needed}` with the flags of each run plays what is "
+                "missing."
             )
     if any(each.changed for each in comparison.against):
         yield "Read the items that changed: `--format html` shows both outputs side by side."

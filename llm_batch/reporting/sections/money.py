@@ -88,9 +88,8 @@ def _beside(journal: JournalSpending) -> Iterator[str]:
         yield f"{words.counted(journal.failed_calls, 'call')} ended without an answer{booked}."
     if journal.replaced_calls:
         yield (
-            f"{words.counted(journal.replaced_calls, 'call')} gave answers that later ones "
-            f"took the place of ({words.usd(journal.replaced_cost)}): re-asks, or a changed "
-            "prompt or model."
+            f"{words.counted(journal.replaced_calls, 'call')} gave answers that others "
+            f"replaced ({words.usd(journal.replaced_cost)}): re-asks, or a changed prompt or model."
         )
     if journal.beside_results:
         yield (
