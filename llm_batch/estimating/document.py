@@ -313,7 +313,8 @@ def _price_tag(estimate: Estimate) -> str:
 
 
 def _time_tag(seconds: Interval) -> str:
-    return f"{'about ' if seconds.value else ''}{words.about_duration(seconds.value)}"
+    said = words.about_duration(seconds.value)
+    return f"about {said}" if seconds.value and not said.startswith("under") else said
 
 
 def _cost(estimate: Estimate) -> Iterator[Table | str]:
