@@ -15,6 +15,7 @@ from llm_batch.estimating.assumptions import BATCH_SECONDS, LOCAL_AT_ONCE, OWN_S
 from llm_batch.estimating.facts import Serving
 from llm_batch.estimating.load import Load, StepLoad
 from llm_batch.estimating.span import Span
+from llm_batch.paper.words import counted
 from llm_batch.sending.limits import BURST_SECONDS, SHARE, counted_tokens
 
 _DAY = 86_400.0
@@ -90,14 +91,14 @@ def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
         yield _Bound(
             len(batches) * BATCH_SECONDS[case],
             "Bound by the provider's batches, up to 24 h for each of "
-            f"{_count(len(batches), 'step')}.",
+            f"{counted(len(batches), 'step')}.",
         )
     live = _live(load)
     if not any(step.calls for step in live):
         return
     yield _Bound(
         _all_workers_seconds(live, workers, case),
-        f"Bound by {_count(workers, 'worker')} at {_latency(live):.2g} s a call.",
+        f"Bound by {counted(workers, 'worker')} at {_latency(live):.2g} s a call.",
     )
     yield _Bound(
         _embedded_seconds(load, workers, case),
@@ -211,7 +212,3 @@ def _latency(load: Load) -> float:
     """Seconds of the mean call."""
     calls = sum(step.calls for step in load)
     return sum(step.calls * seconds_of(step).value for step in load) / calls
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
