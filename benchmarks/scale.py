@@ -40,7 +40,7 @@ config = load_config(folder + "/llmb.toml", Overrides(output=folder + "/results.
 options = config.run.model_copy(update={"engine": engine, "ray_actors": actors or None})
 config = config.model_copy(update={"run": options})
 if engine == "ray":
-    from llm_batch.engines.ray.connect import connected
+    from llm_batch.engines.ray.cluster import connected
     connected(None)
 state = run(config).progress
 usage = resource.getrusage(resource.RUSAGE_SELF)

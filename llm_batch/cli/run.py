@@ -196,7 +196,7 @@ def run(
         _cancel(settings)
         return
     if forget_job is not None:
-        from llm_batch.engines.batch.cancel import forget_job as give_up
+        from llm_batch.engines.batch.job_log import forget_job as give_up
 
         count = give_up(settings, forget_job)
         say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
@@ -250,7 +250,7 @@ def _check_verdicts(settings: Any) -> None:
 def _cancel(settings: Any) -> None:
     """End the batch jobs of an output."""
     from llm_batch.cli.console import say
-    from llm_batch.engines.batch.cancel import cancel_jobs
+    from llm_batch.engines.batch.engine import cancel_jobs
     from llm_batch.paper import words
     from llm_batch.sending.clock import Stop
 

@@ -155,7 +155,7 @@ def _ray(supplies: Supplies) -> Engine:
 
 
 def _check_cluster(config: Config, dry: bool) -> None:
-    from llm_batch.engines.ray.connect import check_reachable, connected
+    from llm_batch.engines.ray.cluster import check_reachable, connected
 
     (check_reachable if dry else connected)(config.run.ray_address)
 

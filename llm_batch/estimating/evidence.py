@@ -20,11 +20,10 @@ import msgspec
 from llm_batch.chain.config import Config, Model
 from llm_batch.chain.flags import Overrides, expanded, with_flags
 from llm_batch.errors import OutputError, status_of
-from llm_batch.record.changes import changed_steps
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
-from llm_batch.record.manifest import Manifest, config_record
+from llm_batch.record.manifest import Manifest, changed_steps, config_record
 from llm_batch.record.results import SpentLine
 from llm_batch.records import Usage
 

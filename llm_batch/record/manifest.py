@@ -27,12 +27,12 @@ from llm_batch.records import Price, without_mark
 
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config
+import re
+from collections.abc import Iterable, Sequence
 
 #: No run writes as long a manifest, but for one with very many strata; a report keeps none longer.
 _LONGEST = 16 << 20
-
 RUNNING = "running"
-
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -415,3 +415,129 @@ def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
     if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
         return None
     return float(min(numbers)), float(max(numbers))
+
+
+_TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
+
+
+def changes(old: Manifest, new: Manifest) -> list[str]:
+    """What differs between two manifests in ways that decide what is paid for again, or mixed.
+
+    Returns:
+        Sentences without a capital and a full stop; none when nothing differs.
+    """
+    found = []
+    if old.dataset.sha256 != new.dataset.sha256:
+        found.append(
+            f"the data changed: {old.dataset.path} with {old.dataset.n} rows, "
+            f"now {new.dataset.path} with {new.dataset.n}"
+        )
+    for key, words in (("size", "sample"), ("seed", "seed"), ("stratify", "stratification")):
+        then, now = (getattr(each.sample, key) for each in (old, new))
+        if then != now:
+            found.append(f"the {words} was {_named(then)}, now {_named(now)}")
+    names = _new_names(steps_of(old), steps_of(new))
+    found.extend(
+        f"step {name!r} is called {other!r} now; its answers are kept"
+        for name, other in names.items()
+    )
+    configs = _with_names(old.config, names), new.config
+    found.extend(_step_changes(*configs))
+    models = [config.get("models") or {} for config in configs]
+    for name, settings in models[1].items():
+        then, now = (part.get(name, {}).get("api_base") for part in (models[0], {name: settings}))
+        if then != now:
+            found.append(
+                f"{name} is served from {_named(now)}, was {_named(then)}; answers that the "
+                "journal holds are kept"
+            )
+    if _set(configs[0].get("score")) != _set(configs[1].get("score")):
+        found.append("the [score] rule changed: all scores are worked out again, without a call")
+    return found
+
+
+def _set(rule: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a rule says; keys that another version does not know say nothing."""
+    return {key: value for key, value in (rule or {}).items() if value not in (None, {})}
+
+
+def changed_steps(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The steps that two configs have and on which they do not agree, with the keys that differ."""
+    before = _by_name(old)
+    changed = {name: _changed_keys(before[name], step) for name, step in _by_name(new).items()
+               if name in before}  # fmt: skip
+    return {name: keys for name, keys in changed.items() if keys}
+
+
+def steps_of(manifest: Manifest) -> list[dict[str, Any]]:
+    """The steps with every key they have, those of other versions too."""
+    return manifest.config.get("steps") or []
+
+
+def _named(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _new_names(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """What steps are called now that were called otherwise, and are the same apart from that."""
+    if len(before) != len(after):
+        return {}
+    known = [{step["name"] for step in steps} for steps in (before, after)]
+    pairs = {
+        old["name"]: new["name"]
+        for old, new in zip(before, after, strict=True)
+        if old["name"] not in known[1] and new["name"] not in known[0]
+    }
+    renamed = _with_names({"steps": before}, pairs)["steps"]
+    same = {
+        new["name"] for old, new in zip(renamed, after, strict=True) if not _changed_keys(old, new)
+    }
+    return {old: new for old, new in pairs.items() if new in same}
+
+
+def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The config with steps called so, in templates and the score too."""
+    if not names:
+        return dict(config)
+    old = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")
+
+    def put(found: re.Match[str]) -> str:
+        return old.sub(lambda name: names[name[0]], found[0])
+
+    def renamed(step: Mapping[str, Any]) -> dict[str, Any]:
+        texts = {key: step[key] for key in ("prompt", "system") if isinstance(step.get(key), str)}
+        texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
+        return {**step, **texts, "name": names.get(step["name"], step["name"])}
+
+    score = config.get("score")
+    if isinstance(score, Mapping) and isinstance(score.get("field"), str):
+        step, dot, name = score["field"].partition(".")
+        score = {**score, "field": names.get(step, step) + dot + name}
+    return {
+        **config,
+        "steps": [renamed(step) for step in config.get("steps") or ()],
+        "score": score,
+    }
+
+
+def _by_name(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {step["name"]: step for step in config.get("steps") or ()}
+
+
+def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    # A key that the last run did not know yet was not changed by anyone, and a prompt is what its
+    # file holds, wherever that lies.
+    return [key for key in before if key != "prompt_file" and before[key] != after.get(key)]
+
+
+def _step_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
+    before, after, changed = _by_name(old), _by_name(new), changed_steps(old, new)
+    for name in [*after, *(name for name in before if name not in after)]:
+        if name not in before:
+            yield f"step {name!r} is new"
+        elif name not in after:
+            yield f"step {name!r} is gone"
+        elif name in changed:
+            yield f"step {name!r} changed: {', '.join(changed[name])}"

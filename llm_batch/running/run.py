@@ -28,18 +28,19 @@ from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
 from llm_batch.records import Call, Result
-from llm_batch.running.earlier import Answers, Earlier, set_aside
-from llm_batch.running.history import (
+from llm_batch.running.earlier import (
+    Answers,
+    Earlier,
     edited_since,
     new_manifest,
     replaced_by,
+    set_aside,
     what_is_odd,
     with_seconds,
     with_totals,
 )
-from llm_batch.running.log_file import LogFile, NoLog
 from llm_batch.running.play import Event, play
-from llm_batch.running.progress import Overrun, Progress, RunSummary
+from llm_batch.running.progress import LogFile, NoLog, Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
@@ -94,7 +95,7 @@ def run(
         stop: Call it to end the run early.
         earlier: What becomes of calls that were made before; they are used by default.
         until: When the run has shown enough and may stop early; by default never.
-        log_file: Where to write what happens as JSON lines, as `llm_batch.running.log_file` says.
+        log_file: Where to write what happens as JSON lines, see `running.progress.LogFile`.
 
     Returns:
         How it ended; failures of items are in the results, not raised.

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from llm_batch.chain.config import DEMO_DATA, Data
-from llm_batch.dataset import draw, drawn, identity
+from llm_batch.dataset import draw, drawn
 from llm_batch.dataset.stores import InFile, Smallest, Spool
 from llm_batch.errors import DataError
 from llm_batch.records import Item
@@ -373,9 +373,9 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_a_field_with_too_many_values_is_no_stratification(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(identity, "MAX_STRATA", 60)
+    monkeypatch.setattr(drawn, "MAX_STRATA", 60)
     assert len(drawing(ROWS, stratify="n")) == 60
-    monkeypatch.setattr(identity, "MAX_STRATA", 59)
+    monkeypatch.setattr(drawn, "MAX_STRATA", 59)
     with pytest.raises(DataError, match="'n' has more than 59 values"):
         drawing(ROWS, stratify="n")
 

@@ -16,7 +16,7 @@ from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record import files
 from llm_batch.record.files import open_beside, open_to_append, replace
 from llm_batch.reporting.judging.labelling import LabelFile
-from llm_batch.running.log_file import LogFile
+from llm_batch.running.progress import LogFile
 from llm_batch.sending.trust import concerns, require_trust
 from tests.cli.test_cli import FAKE, llmb
 from tests.fire.processes import terminal, until

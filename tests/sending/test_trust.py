@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Config, Overrides, load_config
-from llm_batch.engines.batch.cancel import cancel_jobs
+from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.errors import ConfigError
 from llm_batch.running.pilot import pilot
 from llm_batch.running.run import run

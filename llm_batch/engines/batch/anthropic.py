@@ -27,7 +27,7 @@ from llm_batch.engines.batch.api import (
     refusal_of,
     unfinished,
 )
-from llm_batch.engines.batch.http import Vendor
+from llm_batch.engines.batch.vendors import Vendor
 from llm_batch.errors import Unavailable
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.redact import without_keys

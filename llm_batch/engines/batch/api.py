@@ -16,10 +16,8 @@ from llm_batch.sending.providers.redact import without_keys
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode
-
 #: A line of a job: its custom id, and the body that would be sent live.
 Line = tuple[str, bytes]
-
 _TOKEN_LIMIT = re.compile(r"token_limit_exceeded|enqueued.{0,20}token", re.IGNORECASE)
 _LIMIT = re.compile(
     r"limit(?: of|:)?\s{0,9}(\d(?:[\d,._ ]{0,20}\d)?)\s{0,9}([KM]\b)?", re.IGNORECASE
@@ -407,3 +405,62 @@ def refusal_of(job_id: str, message: str, code: str, status: int = 400) -> Provi
         return Refused(said, kind="batch_failed", hint=told.hint)
     hint = "correct what it names in the config or the data; see the job in the provider's console"
     return Rejected(said, hint=hint)
+
+
+# 30 s grow to 5 minutes: a job takes minutes to hours.
+GROWTH = 1.5
+LONGEST = 10.0
+# Our count of tokens is not the provider's: what is near the limit may be above it.
+_SMALLER = 0.8
+# Of a refusal that names no limit.
+_HALF = 0.5
+# What was learned may be too little: it grows with every job that ends.
+_LARGER = 1.25
+
+
+class TokenQueue:
+    """A limit that is known, or learned when it is met.
+
+    Attributes:
+        limit: Tokens; ``None`` while nobody knows.
+        blocked_until: Nothing is submitted before, in seconds of the clock.
+        refused_alone: Jobs in a row that were turned away while no other of ours was waiting.
+    """
+
+    def __init__(self, limit: int | None, poll: float) -> None:
+        self.limit = self._configured = limit
+        self._most = limit  # the limit never grows above it
+        self.blocked_until = float("-inf")
+        self.refused_alone = 0
+        self._poll = self._wait = poll
+
+    def room(self, waiting: int) -> int | None:
+        """Tokens that may be submitted while so many wait; ``None`` for no limit."""
+        return None if self.limit is None else max(0, self.limit - waiting)
+
+    def turned_away(self, error: ProviderError, own: int, waiting: int, now: float) -> None:
+        """A job of ``own`` tokens was refused, as so many of our other jobs are waiting."""
+        total = own + waiting
+        stated = stated_limit(error)
+        if stated is not None:
+            stated = self._most = min(stated, self._configured or stated)
+        most = stated or total
+        smaller = max(1, int(total * (_HALF if stated is None else _SMALLER)))
+        # Below half of the limit it is other people's jobs that fill the queue.
+        self.limit = min(most, smaller) if total > most / 2 else most
+        self.refused_alone = 0 if waiting else self.refused_alone + 1
+        self.put_off(now)
+
+    def put_off(self, now: float) -> None:
+        """Nothing can be submitted now; the next try comes later each time."""
+        self.blocked_until = now + self._wait
+        self._wait = min(LONGEST * self._poll, GROWTH * self._wait)
+
+    def worked_off(self) -> None:
+        """A job has ended, so there is room."""
+        self.blocked_until = float("-inf")
+        self.refused_alone = 0
+        self._wait = self._poll
+        if self.limit is not None:
+            larger = int(self.limit * _LARGER) + 1
+            self.limit = larger if self._most is None else min(self._most, larger)

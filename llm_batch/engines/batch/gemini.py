@@ -27,7 +27,7 @@ from llm_batch.engines.batch.api import (
     refusal_of,
     words_of,
 )
-from llm_batch.engines.batch.http import Vendor, ours
+from llm_batch.engines.batch.vendors import Vendor, ours
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from llm_batch.chain.config import Config
-from llm_batch.engines.batch.api import BatchApi, EndlessList, Line, is_token_limit, stated_limit
-from llm_batch.engines.batch.collect import Collected, collected
-from llm_batch.engines.batch.job_log import Job, JobLog
-from llm_batch.engines.batch.vendors import Connection, Pack
-from llm_batch.engines.batch.watch import TokenQueue, Watch
+from llm_batch.engines.batch.api import (
+    GROWTH,
+    LONGEST,
+    EndlessList,
+    JobState,
+    TokenQueue,
+    is_token_limit,
+    stated_limit,
+)
+from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog, collected
+from llm_batch.engines.batch.vendors import Connection, Creator
 from llm_batch.errors import (
     ConfigError,
     ProviderError,
@@ -25,76 +31,120 @@ from llm_batch.errors import (
     Refused,
     Rejected,
     Transient,
-    Unavailable,
 )
+from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
+from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.redact import without_keys
 
-_FIRST_BACKOFF_SECONDS = 1.0
-_LONGEST_BACKOFF_SECONDS = 60.0
-# A file that was brought is asked about so often: some servers take minutes to take it in.
-_MOST_LOOKS = 40
+#: So many failures to look at a job are passed over without a word; then it is said at this many
+#: and at every doubling.
+_QUIET = 3
+#: A provider that says so often that it has no such job, or that we may not see it, is believed;
+#: and so is a file that is had so often without lines that the job says it has.
+_BELIEVED = 3
+#: Seconds that a job whose state means nothing here, or that cannot be looked at, is waited for:
+#: the 24 hours that vendors give themselves, and as much again.
+_PATIENCE = 48 * 3600.0
 
-Made = TypeVar("Made")
 
+class Watch:
+    """A job that is waited for, and looked at for the first time at once.
 
-class Creator:
-    """Brings the requests of jobs there, and creates them.
-
-    The first waits are no longer than ``poll`` seconds.
+    Attributes:
+        due: When to look next, in seconds of the clock.
+        interval: Seconds between looks.
+        state: As it was seen last; ``None`` before.
+        cancelled: Whether the provider has heard from this session that it should end.
+        looked_for: How often the provider was asked whether it has it.
+        settling: How often it said it had ended without its files.
+        doubt: Why it may not have been created; empty for one of an earlier session.
     """
 
-    def __init__(self, log: JobLog, clock: Clock, attempts: int, poll: float) -> None:
-        self._log, self._clock, self._attempts = log, clock, attempts
-        self._first = min(_FIRST_BACKOFF_SECONDS, poll)
+    def __init__(self, job: Job, now: float, poll: float) -> None:
+        self.job = job
+        self.due = now
+        self.interval = poll
+        self._poll = poll
+        self.state: JobState | None = None
+        self.cancelled = False
+        self.looked_for = 0
+        self.settling = 0
+        self.doubt = ""
+        self._troubles = self._missed = self._short = 0
+        self._dark_since: float | None = None
+        self._unknown: set[str] = set()
 
-    def bring(self, api: BatchApi, own_id: str, lines: list[Line]) -> Any:
-        """Upload the requests of a job, as far as that goes ahead of its creation.
+    def later(self, now: float) -> None:
+        """Look again after the interval, which grows."""
+        self.due = now + self.interval
+        self.interval = min(self._poll * LONGEST, self.interval * GROWTH)
 
-        Raises:
-            Refused: The provider does not take them.
-            Transient: They could not be brought there this time.
-        """
-        uploaded = self._patiently(lambda: api.upload(own_id, lines))
-        for look in range(1, _MOST_LOOKS + 1):
-            if self._patiently(lambda: api.is_ready(uploaded)):
-                return uploaded
-            self._clock.sleep(self._backoff(look))
-        raise Unavailable("the provider has not taken in the file of requests")
+    def soon(self, now: float) -> None:
+        """Begin with short intervals again."""
+        self.due, self.interval = now, self._poll
 
-    def mark(self, api: BatchApi) -> str:
-        """The marker to find a job by; see `BatchApi.marker`."""
-        return self._patiently(api.marker)
+    def saw(self, state: JobState, now: float) -> None:
+        """It was looked at."""
+        moved = self.state is None or self.state.name != state.name
+        self.state = state
+        self.settling = self.settling + 1 if state.settling else 0
+        if moved:
+            self.interval = self._poll
+        self.later(now)
 
-    def create(self, api: BatchApi, job: Job, uploaded: Any) -> None:
-        """Create a job, and again only where it is certain that nothing was created.
+    def was_fine(self) -> None:
+        """It could be looked at, and what there was could be read and understood."""
+        self._troubles = self._missed = 0
+        self._dark_since = None
 
-        Raises:
-            Refused: The provider takes no such job.
-            RateLimited: It takes none now.
-            Transient: It may have been created or not.
-        """
-        for attempt in range(1, self._attempts + 1):
-            try:
-                self._log.created(job, api.create(job.id, uploaded))
-                return
-            except Transient as error:
-                certain = isinstance(error, RateLimited) or error.kind == "unreachable"
-                if is_token_limit(error) or not certain or attempt == self._attempts:
-                    raise
-            self._clock.sleep(self._backoff(attempt))
+    def troubled(self) -> bool:
+        """It could not be looked at; whether to say so, which is done once in a while."""
+        self._troubles += 1
+        times, rest = divmod(self._troubles, _QUIET)
+        return not rest and times & (times - 1) == 0
 
-    def _patiently(self, act: Callable[[], Made]) -> Made:
-        """What may be done again is, until it works or was tried often enough."""
-        for attempt in range(1, self._attempts):
-            try:
-                return act()
-            except Transient:
-                self._clock.sleep(self._backoff(attempt))
-        return act()
+    def is_new_word(self, word: str) -> bool:
+        """It is in a state that means nothing here; whether that was not said yet."""
+        self._troubles = self._missed = 0
+        new = word not in self._unknown
+        self._unknown.add(word)
+        return new
 
-    def _backoff(self, attempt: int) -> float:
-        return min(_LONGEST_BACKOFF_SECONDS, self._first * 2.0 ** (attempt - 1))
+    def is_given_up(self, now: float) -> bool:
+        """How it stands is not known now; whether it has been so for too long."""
+        if self._dark_since is None:
+            self._dark_since = now
+        return now - self._dark_since >= _PATIENCE
+
+    def is_short(self) -> bool:
+        """Its files lack lines that it says it has; whether to fetch them again."""
+        self._short += 1
+        return self._short < _BELIEVED
+
+    def is_missing(self) -> bool:
+        """The provider says that it has no such job; whether that is to be believed by now."""
+        self._missed += 1
+        return self._missed >= _BELIEVED
+
+
+@dataclass(slots=True)
+class Pack:
+    """The requests of a job to come.
+
+    Attributes:
+        requests: In order.
+        entries: What is written down of each.
+        bodies: What is sent of each.
+        like: The first as it would go live.
+        unfit: Requests that cannot be sent at all, each with the reason.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    like: Prepared | None = None
+    unfit: list[tuple[Request, ProviderError]] = field(default_factory=list)
 
 
 # A job that says it has ended and whose files are not there is looked at so often.
@@ -145,7 +195,7 @@ class Jobs:
         self.log, self._connections = log, connections
         self._poll, self._attempts = config.batch.poll, config.limits.max_attempts
         self._clock, self._params, self._say = clock, params, say
-        self._creator = Creator(log, clock, self._attempts, self._poll)
+        self._creator = Creator(clock, self._attempts, self._poll)
         self.queues = {
             model: TokenQueue(config.batch.enqueued_tokens, self._poll) for model in connections
         }
@@ -230,7 +280,7 @@ class Jobs:
         watch = self.watches[job.id] = Watch(job, self._clock.now(), self._poll)
         watch.later(self._clock.now())
         try:
-            self._creator.create(api, job, uploaded)
+            self.log.created(job, self._creator.create(api, job.id, uploaded))
         except ProviderError as error:
             if is_token_limit(error) or isinstance(error, RateLimited):
                 if (rejected := self._turned_away(watch, error)) is not None:

@@ -30,7 +30,7 @@ from llm_batch.engines.batch.api import (
     unfinished,
     words_of,
 )
-from llm_batch.engines.batch.http import Vendor, ours
+from llm_batch.engines.batch.vendors import Vendor, ours
 from llm_batch.errors import ProviderError, Refused
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.redact import without_keys

@@ -1,4 +1,4 @@
-"""Requests that are in no job: those that wait for one, and those that go live instead.
+"""Requests that are in no job: they wait for one, for another try, or go live instead.
 
 Live go models without a batch API, and everything once the deadline is over.
 """
@@ -6,20 +6,73 @@ Live go models without a batch API, and everything once the deadline is over.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from llm_batch.chain.config import Config
-from llm_batch.engines.batch.job_log import Job, JobLog
-from llm_batch.engines.batch.jobs import Jobs
-from llm_batch.engines.batch.vendors import Connection, Pack, pack
+from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog
+from llm_batch.engines.batch.jobs import Jobs, Pack
+from llm_batch.engines.batch.vendors import Connection
 from llm_batch.engines.local import ThreadsEngine
-from llm_batch.errors import ProviderError, Rejected
-from llm_batch.records import Call, Failure, Request
+from llm_batch.errors import (
+    ProviderError,
+    Rejected,
+)
+from llm_batch.records import Attempt, Call, Failure, Request
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Cancelled, Clock, Stop
 from llm_batch.sending.fleet import Fleet, FleetModel
 from llm_batch.sending.providers.dialect import Form
+
+#: What a line has around its body, at most.
+AROUND = 200
+
+
+def pack(
+    waiting: deque[Request],
+    connection: Connection,
+    priced: FleetModel,
+    *,
+    most_requests: int,
+    room: int | None,
+    may_exceed: bool,
+    stopped: Callable[[], bool],
+) -> Pack:
+    """Take requests from the front of a queue, until the run has stopped.
+
+    Together they may have ``room`` input tokens, ``None`` for no limit; the first may exceed that
+    where no wait would help.
+    """
+    made, size = Pack(), 0
+    while waiting and len(made.requests) < most_requests and not stopped():
+        request = waiting[0]
+        try:
+            prepared = connection.wire.prepared(request)
+        except ProviderError as error:
+            made.unfit.append((waiting.popleft(), error))
+            continue
+        tokens = priced.input_tokens(request)
+        own = len(prepared.body) + AROUND
+        if own > (most := connection.api.most_bytes):
+            said = f"the request has {own:,} bytes, and a batch at most {most:,}"
+            made.unfit.append((waiting.popleft(), Rejected(said, kind="too_long")))
+            continue
+        size += own
+        too_many = room is not None and tokens > room
+        if made.requests and (too_many or size > most):
+            break
+        if too_many and not may_exceed:
+            break
+        made.requests.append(waiting.popleft())
+        made.bodies.append(prepared.body)
+        cost = priced.most(request) if priced.tariff is not None else None
+        made.entries.append(
+            Entry(request.key, request.item_id, request.step, request.sample, cost, tokens)
+        )
+        made.like = made.like or prepared
+        room = None if room is None else room - tokens
+    return made
+
 
 #: Requests that are held at once: what fits into memory on any machine.
 ROOM = 100_000
@@ -232,3 +285,80 @@ class Late:
             return False
         self._cheap.discard(request.key)
         return True
+
+
+class Tries:
+    """Keeps the attempts at requests that are tried again."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[str, list[Attempt]] = {}
+
+    def note(self, failed: Collected) -> int:
+        """Remember an outcome that is no answer; how many there were for its request."""
+        error = failed.error
+        assert error is not None  # answers are not tried again
+        tries = self._attempts.setdefault(failed.entry.key, [])
+        tries.append(
+            Attempt(len(tries) + 1, failed.job.at, failed.seconds, error.kind, error.maybe_billed)
+        )
+        return len(tries)
+
+    def forget(self, key: str) -> None:
+        """The request is not tried again in this session."""
+        self._attempts.pop(key, None)
+
+    def before(self, call: Call) -> Call:
+        """A call with the attempts that came before it."""
+        tries = self._attempts.pop(call.request.key, [])
+        if not tries:
+            return call
+        made = [replace(each, number=each.number + len(tries)) for each in call.attempts]
+        return replace(call, attempts=(*tries, *made))
+
+
+class JobMoney:
+    """Holds the worst case of requests in jobs that no item of this session has asked for yet.
+
+    Under names of its own, because an item may need money for another request as well: its prompt
+    may have changed since the job was made.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._held: dict[str, float] = {}
+
+    def hold(self, entry: Entry) -> None:
+        """Hold what a request in a job costs at most, or what is left if that is less.
+
+        It is being spent already, so it comes before everything else.
+        """
+        amount, cap = entry.most or 0.0, self._budget.cap
+        if cap is None or not amount:
+            return
+        if not self._budget.hold(_name(entry.key), amount):
+            amount = max(0.0, cap - self._budget.spent - self._budget.held)
+            self._budget.hold(_name(entry.key), amount)
+        self._held[entry.key] = amount
+
+    def of(self, key: str) -> float:
+        """USD that are held for a request."""
+        return self._held.get(key, 0.0)
+
+    def give(self, key: str, item_id: str) -> None:
+        """An item has asked for the request: the money is its own from now on."""
+        if self._held.pop(key, None) is not None:
+            self._budget.move(_name(key), item_id)
+
+    def charge(self, key: str, cost: float) -> None:
+        """The request was answered and no item asked for it."""
+        self._budget.charge(_name(key), cost)
+        self.release(key)
+
+    def release(self, key: str) -> None:
+        """The request costs nothing."""
+        self._held.pop(key, None)
+        self._budget.release(_name(key))
+
+
+def _name(key: str) -> str:
+    return f"\0{key}"  # no item is called so

@@ -10,8 +10,7 @@ from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.engines import Engine, Supplies
-from llm_batch.engines.ray.actor import Actor, Gone, LedgerActor, Losses
-from llm_batch.engines.ray.connect import connected
+from llm_batch.engines.ray.cluster import Actor, Gone, LedgerActor, Losses, connected
 from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, News
 from llm_batch.errors import ConfigError, Incomplete

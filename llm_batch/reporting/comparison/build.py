@@ -14,8 +14,7 @@ from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Readable
 from llm_batch.paper.words import clean
-from llm_batch.record.changes import steps_of
-from llm_batch.record.manifest import Manifest, ScoreRule
+from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
 from llm_batch.reporting.build import build_report
 from llm_batch.reporting.comparison.model import (
     COMPARISON_SCHEMA,

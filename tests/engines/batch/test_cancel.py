@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.engines.batch.cancel import cancel_jobs
+from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, Incomplete
 from llm_batch.running.earlier import Earlier
 from tests.batch_server import BatchServer

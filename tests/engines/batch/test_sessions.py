@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_batch.dataset import draw
-from llm_batch.engines.batch.cancel import cancel_jobs
+from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.engines.batch.job_log import JobLog
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_INTERRUPTED, EXIT_OK, ConfigError, OutputError
 from llm_batch.running.earlier import Earlier

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from llm_batch.engines.batch.anthropic import AnthropicBatches
 from llm_batch.engines.batch.api import BatchApi, EndlessList, Fields, listed, phase_of
-from llm_batch.engines.batch.collect import collected
 from llm_batch.engines.batch.gemini import GeminiBatches
-from llm_batch.engines.batch.job_log import Entry, Job, JobLog
+from llm_batch.engines.batch.job_log import Entry, Job, JobLog, collected
 from llm_batch.engines.batch.openai import OpenAIBatches
 from llm_batch.engines.batch.vendors import Connection
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ProviderError, Unavailable
@@ -427,7 +426,7 @@ def test_a_reply_of_any_size_is_not_held_in_memory(
     tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_project(tmp_path, server, judge=None)
-    monkeypatch.setattr("llm_batch.engines.batch.http._BYTES", 50_000)
+    monkeypatch.setattr("llm_batch.engines.batch.vendors._BYTES", 50_000)
     instead(server, "/batches/", lambda reply: Reply(200, b" " * 200_000 + reply.body), 3)
     session = Session(tmp_path)
     assert session.play().exit_code == EXIT_OK

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_batch.engines.batch.api import is_token_limit, stated_limit
-from llm_batch.engines.batch.watch import TokenQueue
+from llm_batch.engines.batch.api import TokenQueue, is_token_limit, stated_limit
 from llm_batch.errors import Unavailable
 
 SAID = (

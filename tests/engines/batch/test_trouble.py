@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.engines.batch.cancel import cancel_jobs, forget_job
-from llm_batch.engines.batch.job_log import JobLog
+from llm_batch.engines.batch.engine import cancel_jobs
+from llm_batch.engines.batch.job_log import JobLog, forget_job
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError, Incomplete
 from tests.batch_server import BatchServer
 from tests.engines.batch.runs import Session, billed, journal, leave, load, results, write_project

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from llm_batch.chain.config import Model
-from llm_batch.engines.batch.vendors import Wire
+from llm_batch.engines.batch.vendors import Carried
 from llm_batch.errors import ProviderError
 from llm_batch.records import Message, Request
 from llm_batch.sending.providers import make_provider
@@ -60,7 +60,7 @@ def test_prepared_is_what_is_sent_and_read_is_what_comes_of_it(
         monkeypatch.setenv(name, KEY)
     monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
     provider = make_provider(model, Model(api_base=server.url + BASES[model]), 1)
-    wire: Wire = provider  # type: ignore[assignment]  # it is one, of such vendors
+    wire: Carried = provider  # type: ignore[assignment]  # it is one, of such vendors
     live = provider.complete(asked, 30).completion
     prepared = wire.prepared(asked)
     sent = server.log(1)[0]
@@ -98,7 +98,7 @@ def test_objects_are_asked_for_more_and_more_laxly(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     settings = Model(api_base="http://127.0.0.1:9", structured="json_schema")
-    wire: Wire = make_provider(model, settings, 1)  # type: ignore[assignment]
+    wire: Carried = make_provider(model, settings, 1)  # type: ignore[assignment]
     dialect, heard = wire.dialect, list[str]()
     dialect.tell = heard.append
     request = Request("q", "s", model, (Message("user", "?"),), {"response_format": FORMAT})

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.engines.ray import actor as actors
-from llm_batch.engines.ray.actor import Actor, Gone
+from llm_batch.engines.ray import cluster as actors
+from llm_batch.engines.ray.cluster import Actor, Gone
 from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, Worker
 from tests.builders import request

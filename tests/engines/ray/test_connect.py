@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.engines.ray import connect
+from llm_batch.engines.ray import cluster
 from llm_batch.errors import ConfigError
 from llm_batch.running.run import Earlier, run
 from tests.fire.processes import llmb_run, started, until
@@ -46,11 +46,11 @@ def nobody() -> str:
 
 
 def test_what_listens_and_is_no_ray_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "_ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"no Ray cluster at {address}: .* no answer in 2 s"):
-            connect.connected(address)
+            cluster.connected(address)
 
 
 @pytest.mark.parametrize(
@@ -63,17 +63,17 @@ def test_what_listens_and_is_no_ray_is_not_waited_for_long(monkeypatch: pytest.M
 )
 def test_an_address_of_another_kind_is_refused(address: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as refused:
-        connect.connected(address)
+        cluster.connected(address)
     assert refused.value.hint
 
 
 def test_a_cluster_that_wants_a_token_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken"
-    monkeypatch.setattr(connect, "_QUESTION", f"raise SystemExit({said!r})")
+    monkeypatch.setattr(cluster, "_QUESTION", f"raise SystemExit({said!r})")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(ConfigError, match="wants a token") as refused:
-            connect.connected(address)
+            cluster.connected(address)
     assert "RAY_AUTH_MODE=token" in refused.value.hint and "auth_token" in refused.value.hint
 
 
@@ -104,7 +104,7 @@ def test_a_cluster_of_its_own_lets_nobody_in_and_no_key_is_in_its_files(
                     {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": known.decode()} if known else {}
                 )
                 asked = subprocess.run(
-                    [sys.executable, "-c", connect._QUESTION, address.decode()],
+                    [sys.executable, "-c", cluster._QUESTION, address.decode()],
                     env={**os.environ, **given},
                     capture_output=True,
                     timeout=60,
