@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,52 +16,9 @@ if TYPE_CHECKING:
     from llm_batch.chain.config import Config
     from llm_batch.engines import Kind
     from llm_batch.estimating import Estimate
-    from llm_batch.running.run import Overrun, RunSummary, Stop
+    from llm_batch.running.run import Overrun, Stop
 
 _ENGINES = [kind.about for kind in ENGINES.values()]
-
-
-def dry_run_text(config: Config) -> str:
-    """What a run would send first and what it is expected to cost, as text for a terminal.
-
-    Nothing is written and nothing is sent; what would stop the run before it spends is raised.
-
-    Raises:
-        LlmbError: The config or the data is wrong.
-    """
-    from llm_batch.chain.forecast import rendered
-    from llm_batch.dataset import draw
-    from llm_batch.estimating import FORMATS
-    from llm_batch.estimating import estimate as estimate_run
-    from llm_batch.sending.checks import check_before_spending, risks
-    from llm_batch.sending.providers import where
-    from llm_batch.sending.trust import not_agreed
-
-    chain = config.chain()
-    lines = [f"note: {sentence}" for sentence in risks(config)]
-    lines += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
-    sample = config.sample
-    with draw(
-        config.data,
-        config.data_path(),
-        size=sample.size,
-        seed=sample.seed,
-        stratify=sample.stratify,
-    ) as drawn:
-        item = next(iter(drawn.items()))
-        check_before_spending(config, chain, item)
-        config.engine.check(config, True)
-        for request in rendered(chain, item):
-            url = where(request.model, config.model(request.model))
-            lines.append(f"── {request.step}: {request.model} at {url}, item {item.id!r}")
-            for message in request.messages:
-                lines.append(f"[{message.role}]\n{message.content}")
-            if request.params:
-                params = json.dumps(dict(request.params), ensure_ascii=False, indent=2)
-                lines.append(f"[parameters]\n{params}")
-            lines.append("")
-    lines.append(FORMATS["text"](estimate_run(config)))
-    return "\n".join(lines)
 
 
 def run(
@@ -182,6 +138,8 @@ def run(
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.errors import ConfigError, Incomplete, OutputError
+    from llm_batch.paper.text import said
+    from llm_batch.running.progress import concluded
     from llm_batch.running.run import Earlier, Stop, Until
     from llm_batch.running.run import run as run_chain
 
@@ -211,7 +169,10 @@ def run(
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
-        put(printable(dry_run_text(settings)))
+        from llm_batch.paper import text
+        from llm_batch.running.pilot import dry_run as shown
+
+        put(printable(text.format(shown(settings))))
         return
     agree(settings, yes)
     stop = Stop()
@@ -229,7 +190,8 @@ def run(
             log_file=log_file,
             until=Until(until_margin, until_decided),
         )
-    _conclude(summary, say)
+    for sentence, warns in said(concluded(summary)):
+        say(sentence, style="yellow" if warns else "")
     try:
         put(str(summary.path))
     except OutputError as error:  # much was spent, and all of it is kept
@@ -390,43 +352,3 @@ def _stop_on_signals(stop: Stop, engine: Kind) -> None:
     for signum in STOP_SIGNALS:
         if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
             signal.signal(signum, handle)
-
-
-def _conclude(summary: RunSummary, say: Any) -> None:
-    from llm_batch.errors import ENDINGS, status_of
-    from llm_batch.paper import words
-
-    state = summary.progress
-    ok = state.statuses["ok"]
-    spent = f", {words.usd(state.spent)}" if state.priced and state.spent else ""
-    if state.reused:
-        spent = f", {state.reused:,} answers kept from before{spent}"
-    say(f"{ok:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
-        f"{state.seconds:,.1f} s{spent}")  # fmt: skip
-    if state.expected is not None and summary.status == "done" and not state.reused:
-        from llm_batch.reporting.sentences import left_estimate
-
-        seconds, cost = state.expected
-        if left := left_estimate(
-            state.seconds, seconds, state.spent if state.priced else None, cost, whole=True
-        ):
-            say(left)
-    failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
-    if failed:
-        say("failed: " + ", ".join(f"{count:,} {kind}" for kind, count in failed.items()))
-    if state.simulated:
-        say("answers came from a fake/ model: these results are simulated")
-    if summary.status != "done":
-        ending = ENDINGS[summary.status]
-        why = f": {summary.message}" if summary.message else ""
-        say(f"{ending.words}{why}", style="yellow")
-        say("nothing that was paid for is lost; the same command goes on from here")
-        if ending.hint:
-            say(ending.hint)
-    elif failed:
-        unusable = {kind for kind in failed if status_of(kind).of == "answer"}
-        if failed.keys() - unusable:
-            say("the same command tries the failed calls again")
-        if unusable:
-            say("answers that cannot be used are kept; --retry-failed asks for them again")
-    say(f"next: llmb report {summary.path}")

@@ -16,11 +16,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Text that is shown as it stands, line by line, such as a prompt."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A title and what stands beneath it: tables, and paragraphs of a sentence or some."""
 
     title: str
-    parts: tuple[Table | str, ...]
+    parts: tuple[Table | Verbatim | str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_batch.paper.document import Document, Table
+from llm_batch.paper.document import Document, Table, Verbatim
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
@@ -21,10 +21,7 @@ def format(document: Document) -> str:
         blocks.append("  \n".join(map(_escaped, document.origin)))
     for section in document.sections:
         blocks.append(f"## {_escaped(section.title)}")
-        blocks += [
-            _escaped(part) if isinstance(part, str) else "\n".join(_table(part))
-            for part in section.parts
-        ]
+        blocks += map(_block, section.parts)
     for title, entries in document.lists():
         blocks.append(f"## {title}")
         blocks.append(
@@ -34,6 +31,15 @@ def format(document: Document) -> str:
             )
         )
     return "\n\n".join(blocks) + "\n"
+
+
+def _block(part: Table | Verbatim | str) -> str:
+    if isinstance(part, str):
+        return _escaped(part)
+    if isinstance(part, Table):
+        return "\n".join(_table(part))
+    fence = "`" * (1 + max(map(len, re.findall("`{2,}", part.text)), default=2))
+    return f"{fence}\n{part.text}\n{fence}"
 
 
 def _table(table: Table) -> Iterator[str]:

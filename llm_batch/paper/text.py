@@ -13,7 +13,7 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.paper.document import Document, Table
+from llm_batch.paper.document import Document, Table, Verbatim
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -38,6 +38,9 @@ def format(document: Document) -> str:
 def render(document: Document, console: Console) -> None:
     """Print a document to a console, in its width and colours."""
     for renderable in _renderables(document, console.width):
+        if isinstance(renderable, str):
+            console.file.write(renderable + "\n")
+            continue
         # Styled blanks fill a table to the width of its cells; nobody needs them in a file.
         with console.capture() as captured:
             console.print(renderable, highlight=False)
@@ -45,7 +48,20 @@ def render(document: Document, console: Console) -> None:
             console.file.write(line.rstrip() + "\n")
 
 
+def said(document: Document) -> Iterator[tuple[str, bool]]:
+    """A document that is said on the way: a sentence a line, and whether it is a warning."""
+    for sentence in (document.headline, *document.origin):
+        yield sentence, False
+    for warning, hint in document.warnings:
+        yield warning, True
+        if hint:
+            yield hint, False
+    for sentence in document.next_steps:
+        yield sentence, False
+
+
 def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
+    """What stands beneath one another; a plain text is shown as it is."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -56,7 +72,10 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
         yield Text("")
         yield Text(section.title, style="bold")
         for part in section.parts:
-            yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))
+            if isinstance(part, Verbatim):
+                yield part.text
+            else:
+                yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))
     for title, entries in document.lists():
         yield Text("")
         yield Text(title, style=_STYLES.get(title, "bold"))

@@ -117,6 +117,14 @@ def usd(amount: float | None) -> str:
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{places}f}"
 
 
+def exact_usd(amount: float) -> str:
+    """Money to six digits where cents do not say it, such as a budget as it was typed."""
+    shown, told = usd(amount), float(f"{amount:.6g}")
+    if not isfinite(amount) or float(shown.replace("$", "").replace(",", "")) == told:
+        return shown
+    return f"${told:,.12f}".rstrip("0").rstrip(".")
+
+
 def about_usd(amount: float | None) -> str:
     """Money that is predicted or agreed to: from 100 dollars on without cents, ``$949``."""
     if amount is None or not 99.995 <= amount < float("inf"):

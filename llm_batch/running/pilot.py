@@ -1,23 +1,31 @@
-"""The pilot: the first items of a run, played before the rest is paid for.
+"""What is seen of a run before it is paid for: its first requests, or the pilot.
 
-It is the run itself, ended early: the same order, files, budget, limits and question. What it
-answered is in the journal, so the run that follows finds it there and pays for the rest only.
+The pilot plays the first items. It is the run itself, ended early: the same order, files, budget,
+limits and question. What it answered is in the journal, so the run that follows finds it there and
+pays for the rest only.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from llm_batch.chain.config import Config
-from llm_batch.dataset import draw
+from llm_batch.chain.forecast import rendered
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
-from llm_batch.estimating import Estimate, Measured, measured_in
+from llm_batch.estimating import Estimate, Measured, estimate, measured_in
+from llm_batch.estimating.document import document
+from llm_batch.paper.document import Document, Section, Verbatim
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
-from llm_batch.running.run import Overrun, Progress, RunSummary, Stop, run
+from llm_batch.running.run import Overrun, Progress, RunSummary, Stop, drawn_for, run
+from llm_batch.sending.checks import check_before_spending, risks
+from llm_batch.sending.providers import where
+from llm_batch.sending.trust import not_agreed
 from llm_batch.stats.strata import allocate
 
-__all__ = ["pilot"]
+__all__ = ["dry_run", "pilot"]
 
 
 def pilot(
@@ -78,6 +86,38 @@ def pilot(
     return measured_in(results, config, f"the pilot ({results})")
 
 
+def dry_run(config: Config) -> Document:
+    """What a run would send first of each step, and what it is expected to cost.
+
+    Nothing is written and nothing is sent; what would stop the run before it spends is raised.
+
+    Raises:
+        LlmbError: The config or the data is wrong.
+    """
+    chain = config.chain()
+    notes = [f"note: {sentence}" for sentence in risks(config)]
+    notes += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
+    sections = []
+    with drawn_for(config) as drawn:
+        item = next(iter(drawn.items()))
+        check_before_spending(config, chain, item)
+        config.engine.check(config, True)
+        for request in rendered(chain, item):
+            url = where(request.model, config.model(request.model))
+            texts = [f"[{message.role}]\n{message.content}" for message in request.messages]
+            if request.params:
+                params = json.dumps(dict(request.params), ensure_ascii=False, indent=2)
+                texts.append(f"[parameters]\n{params}")
+            title = f"{request.step}: {request.model} at {url}, item {item.id!r}"
+            sections.append(Section(title, tuple(map(Verbatim, texts))))
+    expected = document(estimate(config))
+    return replace(
+        expected,
+        origin=(*notes, *expected.origin),
+        sections=(*sections, *expected.sections),
+    )
+
+
 def _within(config: Config, n: int) -> int:
     """The size of a pilot whose items are all items of the run, ``n`` where that is possible.
 
@@ -88,13 +128,7 @@ def _within(config: Config, n: int) -> int:
     n = min(n, whole) if whole else n
     if stratify is None or config.data_path() == "-":
         return n
-    with draw(
-        config.data,
-        config.data_path(),
-        size=whole,
-        seed=config.sample.seed,
-        stratify=stratify,
-    ) as drawn:
+    with drawn_for(config) as drawn:
         strata, shares = drawn.strata or {}, drawn.sizes_by_stratum or {}
         near = sorted(range(1, drawn.size + 1), key=lambda size: (abs(size - n), -size))
     return next(

@@ -15,8 +15,9 @@ import msgspec
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.flags import expanded
-from llm_batch.errors import OutputError
+from llm_batch.errors import ENDINGS, OutputError, status_of
 from llm_batch.paper import words
+from llm_batch.paper.document import Document
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.record.manifest import Manifest, utc
 from llm_batch.records import Call, Interval, Result
@@ -115,6 +116,46 @@ class RunSummary:
     message: str
     progress: Progress
     exit_code: int
+
+
+def concluded(summary: RunSummary) -> Document:
+    """What people read of a run that has ended."""
+    from llm_batch.reporting.sentences import left_estimate
+
+    state, ending = summary.progress, ENDINGS.get(summary.status)
+    spent = f", {words.usd(state.spent)}" if state.priced and state.spent else ""
+    if state.reused:
+        spent = f", {state.reused:,} answers kept from before{spent}"
+    origin = []
+    if state.expected is not None and summary.status == "done" and not state.reused:
+        seconds, cost = state.expected
+        paid = state.spent if state.priced else None
+        origin.append(left_estimate(state.seconds, seconds, paid, cost, whole=True))
+    failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
+    if failed:
+        counts = (f"{count:,} {kind}" for kind, count in failed.items())
+        origin.append(f"failed: {', '.join(counts)}")
+    if state.simulated:
+        origin.append("answers came from a fake/ model: these results are simulated")
+    warnings, steps = [], []
+    if summary.status != "done" and ending is not None:
+        why = f": {summary.message}" if summary.message else ""
+        warnings.append((f"{ending.words}{why}", ""))
+        steps = ["nothing that was paid for is lost; the same command goes on from here"]
+        steps.append(ending.hint)
+    else:
+        ours = {kind for kind in failed if status_of(kind).of == "answer"}
+        if failed.keys() - ours:
+            steps.append("the same command tries the failed calls again")
+        if ours:
+            steps.append("answers that cannot be used are kept; --retry-failed asks for them again")
+    return Document(
+        f"{state.statuses['ok']:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
+        f"{state.seconds:,.1f} s{spent}",
+        origin=tuple(filter(None, origin)),
+        warnings=tuple(warnings),
+        next_steps=(*filter(None, steps), f"next: llmb report {summary.path}"),
+    )
 
 
 @dataclass(frozen=True, slots=True)

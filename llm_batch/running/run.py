@@ -23,6 +23,7 @@ from llm_batch.errors import (
     OutputError,
 )
 from llm_batch.estimating import Estimate, estimate_from_items
+from llm_batch.paper import words
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
@@ -112,15 +113,7 @@ def run(
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
-        drawn = stack.enter_context(
-            draw(
-                config.data,
-                config.data_path(),
-                size=config.sample.size,
-                seed=config.sample.seed,
-                stratify=config.sample.stratify,
-            )
-        )
+        drawn = stack.enter_context(drawn_for(config))
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
@@ -188,6 +181,22 @@ def run(
         with_totals(manifest, summary, journal, results, stopping).write(paths.manifest, mode)
         log.end(summary)
         return summary
+
+
+def drawn_for(config: Config) -> Drawn:
+    """The sample that a config describes.
+
+    Raises:
+        DataError: As of `draw`.
+    """
+    sample = config.sample
+    return draw(
+        config.data,
+        config.data_path(),
+        size=sample.size,
+        seed=sample.seed,
+        stratify=sample.stratify,
+    )
 
 
 class _Session:
@@ -376,8 +385,8 @@ def _check_budget(budget: float, item_id: str, most: float) -> None:
     digits = max(2, 2 - math.floor(math.log10(most)))
     enough = math.ceil(most * 10**digits) / 10**digits
     raise ConfigError(
-        f"the budget of ${budget:,.6g} is less than one item may cost: up to ${most:,.6g} for "
-        f"item {item_id!r}; nothing was sent",
+        f"the budget of {words.exact_usd(budget)} is less than one item may cost: up to "
+        f"{words.exact_usd(most)} for item {item_id!r}; nothing was sent",
         f"use --budget {enough:.{digits}f} or more, or a lower max_tokens",
     )
 
@@ -423,7 +432,10 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
         budget = config.limits.budget
         assert budget is not None  # nothing else leaves items out without a word
         status = "budget"
-        message = f"the budget of ${budget:,.6g} has no room for the worst case of what comes next"
+        message = (
+            f"the budget of {words.exact_usd(budget)} has no room for the worst case of what "
+            "comes next"
+        )
     status = status or "done"
     code = ENDINGS.get(status, ENDINGS["interrupted"]).exit_code
     if code == EXIT_OK and state.done > state.statuses["ok"]:

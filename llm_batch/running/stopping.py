@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import forecast
 from llm_batch.errors import status_of
+from llm_batch.paper import words
 from llm_batch.record.manifest import Stopping
 from llm_batch.records import Call, Interval, Item, Request, Result
 from llm_batch.sending.budget import Budget
@@ -188,13 +189,12 @@ class Watch:
     def _decided(self, side: str, found: Interval) -> str:
         return (
             f"after {self.seen:,} items the pass rate is {side} "
-            f"{100 * (self._until.decided or 0):g} %: {_percent(found)}"
+            f"{words.level(self._until.decided or 0.0)}: {_percent(found)}"
         )
 
 
 def _percent(found: Interval) -> str:
-    value, low, high = (100 * (x or 0.0) for x in (found.value, found.low, found.high))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f} %, {found.method})"
+    return f"{words.percent(found.value)} ({words.percent_range(found)}, {found.method})"
 
 
 # Tokens of one model's output, counted by another model's encoding.

@@ -245,7 +245,7 @@ def test_a_key_on_an_unencrypted_way_is_warned_of(fake: Path) -> None:
         "run", "--dry-run", "--model", "openai/x", "--api-base", "http://models.example/v1",
         cwd=fake, env={"OPENAI_API_KEY": "a-key-of-some-length"},
     )  # fmt: skip
-    assert "http://models.example/v1 is not encrypted" in done.stdout
+    assert "http://models.example/v1 is not encrypted" in " ".join(done.stdout.split())
     assert "a-key-of" not in done.stdout + done.stderr
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from llm_batch.chain.config import Overrides, load_config
-from llm_batch.cli.run import dry_run_text
 from llm_batch.engines import ENGINES, Engine, Kind, Supplies
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import estimate
 from llm_batch.records import Call, Request
 from llm_batch.running.earlier import Earlier
+from llm_batch.running.pilot import dry_run
 from tests.project import Project
 
 PACKAGE = Path(__file__).parents[2] / "llm_batch"
@@ -91,7 +91,7 @@ def test_what_no_vendor_batches_is_refused_before_anything_is_set_aside(project:
     with pytest.raises(ConfigError, match="no model of this config has a batch API"):
         project.run(config, earlier=Earlier(overwrite=True))
     with pytest.raises(ConfigError, match="no model of this config has a batch API"):
-        dry_run_text(config)
+        dry_run(config)
     assert len(project.lines()) == 12
 
 

@@ -385,7 +385,8 @@ def test_a_dry_run_says_what_a_run_would_ask() -> None:
     config(served(EVIL))
     ended = llmb("run", "--dry-run")
     assert ended.returncode == 0
-    assert f"note: a run asks first, since this sends OPENAI_API_KEY to {EVIL}" in ended.stdout
+    asks = f"note: a run asks first, since this sends OPENAI_API_KEY to {EVIL}"
+    assert asks in " ".join(ended.stdout.split())
 
 
 def answered(words: tuple[str, ...], answer: str) -> tuple[int, str]:
