@@ -37,12 +37,7 @@ EXIT_INTERRUPTED = 130
 
 
 class LlmbError(Exception):
-    """What a user is told: one sentence on what is wrong and where, and what to type next.
-
-    Args:
-        message: What is wrong and where (file, line, key, item id).
-        hint: What to do about it, in words that can be typed; may be empty.
-    """
+    """What a user is told: one sentence on what is wrong and where, and what to type next."""
 
     exit_code = EXIT_USAGE
 
@@ -84,13 +79,10 @@ class ProviderError(LlmbError):
     """What one attempt at one request ended in, translated from the provider's own words.
 
     Args:
-        message: The provider's message, shortened, with any key removed.
         kind: The word that goes into journal and results (``rate_limited``, ``timeout``, …).
-        status_code: The HTTP status, when there was one.
         maybe_billed: True when the provider may charge for this attempt although no answer
             arrived (a timeout or a reset after the request was sent).
         headers: Lower-cased response headers that speak of limits; may be empty.
-        hint: What the user can do about it.
 
     Attributes:
         partial: What came all the same (a `Completion`), when the reply could be read: its usage
@@ -327,8 +319,6 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        status: The word for it in manifest and reports.
-        words: The same as a sentence without its point; empty for a run that did all of it.
         exit_code: What the command ends in; 4 in place of 0 where an item is not ok.
         hint: What to type next, beside the same command; may be empty.
     """

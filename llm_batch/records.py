@@ -34,7 +34,6 @@ class Item:
 
     Attributes:
         id: The value of the id field as text, or else a hash of the content.
-        fields: The row, by field name.
         stratum: The value of the stratification field as text; empty without stratification.
     """
 
@@ -56,10 +55,7 @@ class Request:
     """What is asked of a model, before any provider's wire format.
 
     Attributes:
-        item_id: The item this is for.
-        step: The name of the step.
         model: The model string as the config has it (``openai/gpt-4o-mini``).
-        messages: In order, system first.
         params: ``max_tokens``, ``temperature``, ``response_format`` and whatever the step adds.
         sample: Which repeat of the same request this is, from 0.
         key: Hash of all of the above but the name of the step, which is not sent: what the
@@ -159,12 +155,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a call has no completion.
+    """Why a call has no completion: one of `llm_batch.errors.STATUSES`.
 
-    Attributes:
-        kind: One of `llm_batch.errors.STATUSES`.
-        message: The provider's words, shortened, without keys.
-        status_code: The HTTP status, when there was one.
+    The message is the provider's, shortened and without keys.
     """
 
     kind: str
@@ -177,10 +170,8 @@ class Attempt:
     """One send of a request.
 
     Attributes:
-        number: Counted from 1.
         started_at: Seconds since 1970-01-01 UTC when it was sent.
         seconds: From sending to the last byte or the error.
-        error: The kind of failure; empty for the attempt that succeeded.
         maybe_billed: True when it failed but may be charged all the same.
     """
 

@@ -64,7 +64,6 @@ class Namer:
         self.duplicates = 0
 
     def name(self, fields: Mapping[str, Any]) -> str:
-        """The id of the next row."""
         if self._field is not None:
             return _text(fields, self._field, _ID_HINT)
         digest = blake2b(_encode_sorted(fields), digest_size=8)
@@ -74,7 +73,6 @@ class Namer:
         return digest.hexdigest() if copy == 1 else f"{digest.hexdigest()}-{copy}"
 
     def seal(self) -> None:
-        """Let go of what only naming further rows needs."""
         self._tally = Tally()
 
     def again(self, fields: Mapping[str, Any], index: int) -> str:
@@ -97,11 +95,9 @@ class Grouping:
         self.members = array("H")
 
     def name(self, fields: Mapping[str, Any]) -> str:
-        """The stratum a row would be in."""
         return _text(fields, self._field, _STRATIFY_HINT)
 
     def add(self, name: str) -> None:
-        """Put the next row in a stratum."""
         number = self._numbers.setdefault(name, len(self._counts))
         if number == len(self._counts):
             if number == MAX_STRATA:
@@ -120,7 +116,6 @@ class Grouping:
         return dict(sorted(zip(self.names, self._counts, strict=True)))
 
     def of(self, index: int) -> str:
-        """The stratum of a row that was added."""
         return self.names[self.members[index]]
 
 
@@ -191,11 +186,7 @@ def order_key(seed: int, item_id: str) -> tuple[int, int]:
 
 
 def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
-    """Yield the indices of items by their keys, lowest first.
-
-    Args:
-        firsts: The first number of each item's `order_key`.
-        seconds: The second.
+    """Yield the indices of items by the two numbers of their `order_key`, lowest first.
 
     Memory stays near 8 bytes an item: keys are hashes, hence even, so a cut of their range into
     equal parts gives parts of nearly equal length, and only one part at a time is sorted.
@@ -213,16 +204,10 @@ def in_strata_order(
 ) -> Iterator[int]:
     """Yield the indices of a stratified sample, mixed so that any prefix is close to it in shares.
 
-    From each stratum the first items of its own order are taken. The r-th of n (from 0) is put
-    at (r + 1/2) / n of the way, ties by key: the sequence of Webster (Sainte-Laguë). In a prefix
-    of m of the n items a stratum with share n_h is at most 1/2 + H n_h / 2 n away from m n_h / n,
-    where H counts the strata.
-
-    Args:
-        firsts: The first number of each item's `order_key`.
-        seconds: The second.
-        strata: The number of each item's stratum, from 0.
-        shares: How many items to take from each stratum, by its number.
+    From each stratum the first items of its own order are taken, as many as its share. The r-th of
+    n (from 0) is put at (r + 1/2) / n of the way, ties by key: the sequence of Webster
+    (Sainte-Laguë). In a prefix of m of the n items a stratum with share n_h is at most
+    1/2 + H n_h / 2 n away from m n_h / n, where H counts the strata.
     """
     chosen = [array("Q") for _ in shares]
     missing = sum(shares)
@@ -256,15 +241,11 @@ class Drawn:
         path: The dataset as it was given, ``-`` for standard input.
         sha256: Of its bytes as they are on disk, in hex.
         population: Rows that can be used.
-        size: Items in the sample, at most ``population``.
-        skipped: Rows that cannot be used.
         skipped_examples: What was wrong with the first of them, and where.
         duplicates: Rows with the same content as an earlier one; 0 with an id field, where this
             is an error.
-        fields: The names in the first row.
         read_as: What was not as one expects of such a file, a sentence each.
         strata: Rows in each stratum, by name; ``None`` without stratification.
-        sizes_by_stratum: Items of the sample in each stratum; ``None`` likewise.
     """
 
     path: str
@@ -288,9 +269,7 @@ class Drawn:
         """Yield the items of the sample in the order they are to be played in.
 
         Can be called again, and before another iteration has ended; not for several threads.
-
-        Raises:
-            DataError: The file has changed since it was drawn from.
+        `DataError` when the file has changed since it was drawn from.
         """
         for index in self._order:
             fields = decoded(self._store.read(index), Shape())
@@ -313,7 +292,6 @@ class Drawn:
         return tuple(notes)
 
     def close(self) -> None:
-        """Give back files and memory; `items` cannot be used any more."""
         self._open.close()
 
     def __enter__(self) -> Self:
@@ -336,14 +314,10 @@ def draw(
     """Read a dataset once and draw the first ``size`` items of its seeded order.
 
     Args:
-        data: Which field is the id, which format it is, and what to do with bad rows.
-        path: The file, or ``-`` for standard input.
         size: Items to draw; 0 for all.
-        seed: Another seed, another order.
         stratify: A field whose values share the sample in proportion to their rows.
         scratch: A folder for a temporary copy of the rows, which is only made when the rows
             cannot be read again by offset and the sample is large or stratified.
-        stdin: Read for ``-``; the process's standard input by default.
 
     Raises:
         DataError: The dataset cannot be read as described, or two rows have one id.
@@ -451,7 +425,6 @@ class _Skipped:
             self._hint = self._hint or problem.hint
 
     def all_of_them(self) -> DataError:
-        """What to say when no row was left."""
         name = self._source.name
         if not self.count:
             return DataError(f"{name} has no rows", "give at least one item")

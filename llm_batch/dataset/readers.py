@@ -104,8 +104,7 @@ def read_json(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
 def _held(text: bytes, name: str, shape: Shape) -> Iterator[Row]:
     """The rows that a single object holds: under one key, as columns, or itself as the only one.
 
-    Raises:
-        DataError: It holds several lists of objects, or cannot be read.
+    `DataError` where it holds several lists of objects.
     """
     try:
         whole = decoded(text, shape)
@@ -156,8 +155,7 @@ _DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 def _pieces(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, int, bytes]]:
     """Yield the elements of an array, or the objects of a stream of them, as they are written.
 
-    Yields:
-        ``[`` or ``{``, whichever the stream begins with; the line the piece starts on; the piece.
+    Each with ``[`` or ``{``, whichever the stream begins with, and the line it starts on.
     """
     head = stream.read(len(_BOM)).removeprefix(_BOM)
     buffer = bytearray()
@@ -303,8 +301,7 @@ def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
 def _column(title: str, column: Any, name: str, shape: Shape) -> list[Any]:
     """The values of a pyarrow array as plain Python.
 
-    Raises:
-        DataError: A value has no place in JSON: the year 148,000, or nanoseconds in a list.
+    `DataError` for a value that has no place in JSON: the year 148,000, or nanoseconds in a list.
     """
     import pyarrow
 

@@ -72,12 +72,9 @@ class Shape:
     """How a text file is written, and what was met while it was read.
 
     Attributes:
-        encoding: As Python names it.
-        delimiter: Between the cells of a row.
         lines_before: Lines above the header (Excel's ``sep=;``).
         sheet: The sheet of a workbook that was asked for, by its name or from 1; once it is read,
             the name of the one that was taken. Empty for the first with anything in it.
-        other_sheets: The names of the others.
         columns: The first row of a table; a text is empty where a column has no name.
         unnamed: Places of columns past the first that hold something and have no name.
         empty_rows: Rows that had no text in any cell; they are no items.
@@ -125,9 +122,7 @@ decode = msgspec.json.Decoder(dict[str, Any]).decode
 def decoded(row: bytes, shape: Shape) -> dict[str, Any]:
     """The object that a piece of JSON is; Python's NaN and Infinity in it become ``None``.
 
-    Raises:
-        ValueError: It is not an object, or not JSON.
-        RecursionError: It is nested too deeply.
+    `ValueError` for what is none, `RecursionError` where it is nested too deeply.
     """
     try:
         return decode(row)
@@ -145,11 +140,7 @@ def decoded(row: bytes, shape: Shape) -> dict[str, Any]:
 
 
 def refuse_other_kinds(head: bytes, name: str) -> None:
-    """Say what a file is that holds no text.
-
-    Raises:
-        DataError: It is one of those.
-    """
+    """Say, by a `DataError`, what a file is that holds no text."""
     for place, sign, what in _OTHER_KINDS:
         if head.startswith(sign, place):
             raise DataError(f"{name} is {what}", "save its rows as CSV, JSON Lines or Parquet")
@@ -161,15 +152,9 @@ def kind_of_binary(head: bytes) -> str | None:
 
 
 def kind_of_text(text: str, name: str, by_config: bool) -> str:
-    """The suffix that says what a text is: JSON, or a table with a header.
+    """The suffix that says what a text is, by its beginning: JSON, or a table with a header.
 
-    Args:
-        text: How it begins.
-        name: What messages call it.
-        by_config: Whether a hint may speak of one.
-
-    Raises:
-        DataError: It is none of these.
+    `DataError` for anything else; its hint may speak of a config only where there is one.
     """
     text = text.lstrip("\ufeff \t\r\n")
     if text.startswith("{") or re.match(r"\[\s*([{\]]|$)", text):
@@ -200,11 +185,7 @@ def is_utf8(text: str) -> bool:
 
 
 def column_names(names: list[str], name: str) -> list[str]:
-    """Check the names of columns.
-
-    Raises:
-        DataError: None has a name, or one is used twice or not UTF-8.
-    """
+    """The names of columns; `DataError` where none has one, or one is used twice or not UTF-8."""
     hint = "give every column a name of its own"
     if not any(names):
         raise DataError(f"{name}: no column of the header has a name", hint)
@@ -217,12 +198,7 @@ def column_names(names: list[str], name: str) -> list[str]:
 
 
 def encoding_of(head: bytes, table: bool) -> str:
-    """The encoding of a text.
-
-    Args:
-        head: How it begins, up to `HEAD_BYTES`.
-        table: Whether it is CSV; Excel writes that in the code page of Windows.
-    """
+    """The encoding of a text that begins so; Excel writes tables in the code page of Windows."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             return encoding
@@ -250,11 +226,7 @@ def _decodes(head: bytes, encoding: str) -> bool:
 
 
 def known_encoding(name: str) -> str:
-    """The encoding a user named.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
+    """The encoding a user named; `ConfigError` without one of that name."""
     try:
         return codecs.lookup(name).name
     except LookupError as error:
@@ -266,9 +238,7 @@ def known_encoding(name: str) -> str:
 def delimiter_of(text: str, usual: str) -> tuple[str, int]:
     """What stands between the cells of a CSV, and how many lines stand above its header.
 
-    Args:
-        text: How it begins.
-        usual: What its name makes one expect; taken unless another fits better.
+    What its name makes one expect is ``usual``, and taken unless another fits better.
     """
     if excel := _EXCELS_OWN.match(text):
         return excel[1], 1
@@ -320,13 +290,7 @@ def is_whole_json(head: bytes) -> bool:
 
 
 class Recoded(io.RawIOBase):
-    """A text in another encoding, as UTF-8.
-
-    Args:
-        stream: Its bytes.
-        shape: Its encoding.
-        name: What messages call it.
-    """
+    """A text in another encoding, as UTF-8."""
 
     def __init__(self, stream: io.BufferedIOBase, shape: Shape, name: str) -> None:
         self._stream = stream

@@ -54,24 +54,17 @@ _XZ = b"\xfd7zXZ\x00"
 
 
 class Source:
-    """An open dataset. A context manager; standard input is left open.
+    """An open dataset, or standard input (``-``), which is left open. A context manager.
+
+    The format, delimiter, encoding and sheet are found in the file unless they are given; hints
+    speak of a config only where one names it (``by_config``).
 
     Attributes:
         name: What messages call it.
-        reader: How its rows are read.
         file: The file as it is on disk, unbuffered.
         shape: How it is written; counts what was odd once `rows` has ended.
         in_place: True when rows can be read from ``file`` again by their offsets: it is on disk,
             uncompressed, UTF-8 and of a kind with offsets.
-
-    Args:
-        path: The file, or ``-`` for standard input.
-        kind: The format, when the suffix does not tell it or is to be overruled.
-        stdin: Read for ``-``; the process's standard input by default.
-        delimiter: Between the cells of a CSV; found by default.
-        encoding: Of a text file; found by default.
-        sheet: Of a workbook, by its name or number; the first with anything in it by default.
-        by_config: Whether a config names it, which hints may then speak of.
 
     Raises:
         DataError: There is no such file, it cannot be opened, it is empty, or its format is not
@@ -128,7 +121,6 @@ class Source:
             raise
 
     def close(self) -> None:
-        """Close what was opened; standard input stays open."""
         self._closing.close()
         if self._own:
             self.file.close()
@@ -140,18 +132,13 @@ class Source:
         self.close()
 
     def rows(self) -> Iterator[Row]:
-        """Read all of it, once.
-
-        Raises:
-            DataError: It is empty, damaged, not what its format says or changes meanwhile.
-        """
+        """Read all of it, once; `DataError` where it is not what it says, or changes meanwhile."""
         with self._readable():
             yield from self.reader.rows(self._stream, self.name, self.shape)
         self.check_unchanged()
 
     @property
     def is_table(self) -> bool:
-        """Whether it is CSV, with whatever between the cells."""
         return self.reader.rows is READERS[".csv"].rows
 
     @property
@@ -185,11 +172,7 @@ class Source:
         return self._hash.hexdigest()
 
     def check_unchanged(self) -> None:
-        """Make sure that the file is still as it was when it was opened.
-
-        Raises:
-            DataError: Its size or time of change is another.
-        """
+        """See, or `DataError`, that its size and time of change are as they were."""
         if self._state is not None and self._now() != self._state:
             raise DataError(
                 f"{self.name} has changed since it was opened",

@@ -73,11 +73,7 @@ class Store(Protocol):
         """Take the next row: its order key, its JSON and where that starts in the stream."""
 
     def read(self, index: int) -> bytes:
-        """The JSON of a row that was taken.
-
-        Raises:
-            DataError: It can no longer be read.
-        """
+        """The JSON of a row that was taken; `DataError` when it can no longer be read."""
 
     def close(self) -> None:
         """Give back whatever was opened."""
@@ -86,9 +82,7 @@ class Store(Protocol):
 class InFile:
     """Rows that stay where they are, in an uncompressed file; 12 bytes a row.
 
-    Args:
-        file: Unbuffered and open for reading; closed by its owner.
-        check: Called before each read; raises `DataError` when the file has changed.
+    It is unbuffered and closed by its owner; ``check`` raises `DataError` once it has changed.
     """
 
     def __init__(self, file: io.RawIOBase, check: Callable[[], None]) -> None:
@@ -110,11 +104,7 @@ class InFile:
 
 
 class Spool:
-    """Rows written one after the other to a temporary file without a name; 12 bytes a row.
-
-    Args:
-        folder: Where to make the file; the system's place for such files by default.
-    """
+    """Rows written one after the other to a temporary file without a name; 12 bytes a row."""
 
     def __init__(self, folder: Path | None = None) -> None:
         try:

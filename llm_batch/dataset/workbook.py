@@ -51,11 +51,7 @@ def read_workbook(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
 
 
 def _check_archive(stream: BinaryIO, name: str) -> None:
-    """Make sure that a ZIP archive is a workbook, and not one that fills the memory.
-
-    Raises:
-        DataError: It is not.
-    """
+    """Make sure that a ZIP archive is a workbook, and not one that fills the memory."""
     stream.seek(0)
     if not stream.read(2).startswith(b"PK"):
         stream.seek(0)
@@ -90,11 +86,7 @@ def _check_archive(stream: BinaryIO, name: str) -> None:
 
 
 def _check_size(archive: zipfile.ZipFile, name: str) -> None:
-    """Make sure that its sheets end where their rows do: the library keeps every cell between.
-
-    Raises:
-        DataError: One goes so far that it would fill the memory.
-    """
+    """Make sure that its sheets end where their rows do: the library keeps every cell between."""
     for entry in archive.namelist():
         if not entry.startswith("xl/worksheets/") or not entry.endswith(".xml"):
             continue
@@ -117,11 +109,7 @@ def _check_size(archive: zipfile.ZipFile, name: str) -> None:
 
 
 def _sheet(book: Any, name: str, shape: Shape) -> Any:
-    """The sheet that was asked for, or else the first one with anything in it.
-
-    Raises:
-        DataError: There is no such sheet.
-    """
+    """The sheet that was asked for, or else the first one with anything in it."""
     titles = [sheet.name for sheet in book.sheets_metadata if str(sheet.typ).endswith("WorkSheet")]
     if not titles:
         raise DataError(f"{name} has no sheet with cells", "save the rows in one")

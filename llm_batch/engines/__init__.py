@@ -84,7 +84,6 @@ class Supplies:
     """What an engine is opened with.
 
     Attributes:
-        config: What is run.
         fleet: Serves requests from this process, and knows what they cost at most.
         budget: Asked before more is spent than is held for an item.
         journal: Of the calls; who waits for them writes them into it.
@@ -105,7 +104,6 @@ class Kind:
     """A row of the table: what is known of an engine before it is opened.
 
     Attributes:
-        name: As the config has it.
         about: The same for ``--help``, with what it is.
         open: Makes the engine. Raises `ConfigError` when it cannot be had as configured.
         check: Refuses, with `ConfigError`, what cannot be carried, before anything is asked, set
@@ -132,7 +130,6 @@ class Kind:
     early: str = ""
 
     def workers(self, config: Config) -> int:
-        """Calls at once."""
         return min(config.limits.workers, self.at_once or config.limits.workers)
 
 
@@ -212,5 +209,4 @@ ENGINES: dict[str, Kind] = {
 
 
 def engine_of(config: Config) -> Kind:
-    """The row that a config names."""
     return ENGINES[config.run.engine]

@@ -36,7 +36,6 @@ class Paths(NamedTuple):
     Attributes:
         results: One line per item: ``results.jsonl``, or as ``--output`` has it.
         journal: Every call: ``results.calls.jsonl``.
-        manifest: Settings and totals: ``results.manifest.json``.
         jobs: Jobs at a provider's batch API, if there are any: ``results.batches.jsonl``.
     """
 
@@ -60,11 +59,7 @@ def run_paths(output: str | os.PathLike[str]) -> Paths:
 
 
 def leads_out(path: str | os.PathLike[str]) -> Path | None:
-    """Where a link leads that leaves its folder; ``None`` for all else.
-
-    Raises:
-        OutputError: As for `real_path`.
-    """
+    """Where a link leads that leaves its folder; ``None`` for all else."""
     target = real_path(path)
     if not Path(path).is_symlink():
         return None
@@ -73,11 +68,7 @@ def leads_out(path: str | os.PathLike[str]) -> Path | None:
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Where a file lies, links followed.
-
-    Raises:
-        OutputError: It is no file, or a link to one that is somebody else's.
-    """
+    """Where a file lies, links followed; `OutputError` for no file, or a link to a stranger's."""
     target = Path(os.path.realpath(path))
     is_link = Path(path).is_symlink()
     try:
@@ -95,8 +86,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
 def typed_path(path: str | os.PathLike[str], option: str) -> Path:
     """As `real_path`, for a file that an option names and no question is asked about.
 
-    Raises:
-        OutputError: As there, or it is a link out of its folder.
+    `OutputError` for a link out of its folder too.
     """
     if (target := leads_out(path)) is not None:
         raise OutputError(
@@ -109,12 +99,8 @@ def typed_path(path: str | os.PathLike[str], option: str) -> Path:
 def open_to_append(path: Path, mode: int = PRIVATE) -> IO[bytes]:
     """Open a file that `real_path` gave for reading and appending, without a buffer.
 
-    Args:
-        path: The file; made when missing.
-        mode: What a new one may be used for; an old one stays as it is.
-
-    Raises:
-        OSError: It cannot be opened, or has become a link.
+    The ``mode`` is that of a new file; an old one stays as it is. `OSError` when it has become a
+    link.
     """
     flags = os.O_RDWR | os.O_APPEND | _NOT_A_LINK | _AT_ONCE
     try:
@@ -129,12 +115,7 @@ def open_to_append(path: Path, mode: int = PRIVATE) -> IO[bytes]:
 def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
     """A new file in the same folder under a random name, to take the place of ``path``.
 
-    Args:
-        path: What `real_path` gave.
-        mode: What the file may be used for, where there is none yet; else that of the old one.
-
-    Raises:
-        OSError: It cannot be made.
+    It gets the mode of the old file, or else ``mode``.
     """
     with contextlib.suppress(FileNotFoundError):
         mode = stat.S_IMODE(os.lstat(path).st_mode)
@@ -145,11 +126,7 @@ def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
 
 
 def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
-    """Write a file that `real_path` gave, whole or not at all; ``mode`` as in `open_beside`.
-
-    Raises:
-        OSError: It cannot be written; the old one is still there.
-    """
+    """Write a file that `real_path` gave, whole or not at all; ``mode`` as in `open_beside`."""
     beside, file = open_beside(path, mode)
     try:
         with file:
@@ -164,12 +141,7 @@ def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 
 def deliver(path: str | os.PathLike[str], content: bytes, option: str) -> None:
-    """Write what an option asked for into its file; a device that it names is written to.
-
-    Raises:
-        OSError: It cannot be written.
-        OutputError: As for `typed_path`.
-    """
+    """Write what an option asked for into its file; a device that it names is written to."""
     if is_device(path):
         with open(path, "wb") as file:
             file.write(content)

@@ -109,7 +109,6 @@ _answered_decoder = msgspec.json.Decoder(_Answered)
 
 
 def encode_call(call: Call) -> bytes:
-    """A call as a line, newline included."""
     request = call.request
     record = {
         "schema": SCHEMA,
@@ -162,9 +161,7 @@ def answer_in(line: bytes, request: Request, key: str) -> Call | None:
 def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[list[CallLine]]:
     """The tolerant door: the calls of a journal, some at a time.
 
-    Args:
-        file: The journal, at its start.
-        damaged: Called with the number of each line that is cut off or none of a journal.
+    ``damaged`` is called with the number of each line that is cut off or none of a journal.
     """
     decoder = msgspec.json.Decoder(CallLine)
     before = 0
@@ -200,8 +197,7 @@ def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 def short(key: str) -> int:
     """The beginning of a key as a number: 60 bits tell a million requests apart.
 
-    Raises:
-        ValueError: It is not a key.
+    `ValueError` for what is no key.
     """
     return int(key[:15], 16)
 
@@ -224,13 +220,11 @@ class Places:
         return short(key) in self._offsets
 
     def put(self, key: str, step: str, offset: int) -> None:
-        """The newest answer to a request lies here."""
         self._offsets[short(key)] = offset
         if is_key_before(key):
             self._names[step] = None
 
     def answer(self, request: Request, line_at: Callable[[int], bytes]) -> Call | None:
-        """The call that answered a request, read from its line; ``None`` if none did."""
         for key in self._keys(request):
             line = line_at(self._offsets[short(key)])
             if (call := answer_in(line, request, key)) is not None:
@@ -256,7 +250,6 @@ class Journal:
     """A journal open for appending; one process at a time.
 
     Args:
-        path: The file; made when missing.
         find_new: Whether calls that are appended can be looked up again. A run asks for each
             request once, and does without: its memory then stays the same however long it is.
         mode: What a new file may be used for; that of an old one stays.
@@ -308,8 +301,7 @@ class Journal:
     def append(self, call: Call) -> None:
         """Write a call; it survives a crash of this process at once, of the machine soon.
 
-        Raises:
-            OutputError: The disk is full or failing.
+        `OutputError` when the disk is full or failing, as for `sync`.
         """
         line = encode_call(call)
         offset = -1
@@ -337,11 +329,6 @@ class Journal:
             self.sync()
 
     def sync(self) -> None:
-        """Force what was written to disk now.
-
-        Raises:
-            OutputError: The disk is full or failing.
-        """
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -350,7 +337,6 @@ class Journal:
         self._synced_at = time.monotonic()
 
     def close(self) -> None:
-        """Sync, and let other runs have it."""
         if not self._file.closed:
             try:
                 self.sync()
@@ -422,12 +408,7 @@ class Journal:
 
 
 class Replay:
-    """The answers a journal held when a run began, each of which a run asks for once.
-
-    Attributes:
-        used: How many were asked for.
-        unused: How many were not.
-    """
+    """The answers a journal held when a run began, each of which a run asks for once."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -435,7 +416,6 @@ class Replay:
         self.unused = journal.answers
 
     def answered(self, request: Request) -> Call | None:
-        """The call that answered this request before; ``None`` if none did."""
         if not self.unused:
             return None
         call = self._journal.answered(request)

@@ -160,7 +160,6 @@ class Totals(msgspec.Struct, frozen=True):
         cost: USD of them; ``None`` when a price is unknown.
         worst_case_calls: Those whose cost is an upper bound.
         seconds: Of all sessions.
-        simulated: Whether an answer came from a ``fake/`` model.
         results_file: `ResultsFile.stamp`; of older versions a list.
     """
 
@@ -192,13 +191,11 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     Attributes:
         created_at: When the first session of the run began, UTC.
-        updated_at: When this was written.
         versions: What answers and prices depend on.
         config: All that the user wrote, with defaults and prompts from files; no keys. As plain
             values, since that of another version has other keys; `steps` and `score` read it.
         prices: Of each model; ``None`` where none is known.
         limits: Those of the config once more.
-        stopping: ``None`` without a rule.
     """
 
     schema: int = SCHEMA
@@ -221,8 +218,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     def read(cls, path: Path) -> Self | None:
         """The strict door: that of the run before; ``None`` when there is none.
 
-        Raises:
-            OutputError: It is damaged, or written by a newer version.
+        `OutputError` when it is damaged, or written by a newer version.
         """
         try:
             return cls._decoded(path.read_bytes(), path, strict=True)
@@ -238,8 +234,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     def beside(cls, results: str | Path) -> tuple[Self | None, str]:
         """The tolerant door: that of a results file, or why there is none, as a sentence.
 
-        Raises:
-            OutputError: It was written by a newer version.
+        `OutputError` when a newer version wrote it.
         """
         if str(results) == "-":
             return None, "Results from standard input have no manifest"
@@ -271,19 +266,14 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     def of(cls, values: Mapping[str, Any]) -> Self:
         """One of plain values; what is null is not known.
 
-        Raises:
-            msgspec.ValidationError: A value is none that could stand there.
+        `msgspec.ValidationError` for a value that could not stand there.
         """
         made = msgspec.convert(_known(values), cls)
         _ = made._config  # what cannot be read of it is said here, and not where it is asked for
         return made
 
     def write(self, path: Path, mode: int = PRIVATE) -> None:
-        """Replace the file; a crash leaves the old one or the new one.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
+        """Replace the file; a crash leaves the old one or the new one."""
         try:
             replace(real_path(path), self.encoded(), mode)  # where a link leads: it stays one
         except OSError as error:
@@ -292,7 +282,6 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             ) from error
 
     def encoded(self) -> bytes:
-        """The file, for people too."""
         values = msgspec.structs.asdict(self)
         if self.totals.status == RUNNING:
             del values["stopping"]
@@ -305,17 +294,14 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def steps(self) -> list[Step]:
-        """The steps, in the order of the chain."""
         return self._config.steps
 
     @property
     def score(self) -> ScoreRule | None:
-        """The rule of the score; ``None`` without one."""
         return self._config.score
 
     @property
     def models(self) -> dict[str, str]:
-        """The model of each step, in the order of the chain."""
         return {step.name: step.model for step in self.steps}
 
     @property
@@ -381,7 +367,6 @@ def utc(seconds: float | None = None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What answers and prices may depend on."""
     from llm_batch.models.table import table_version
 
     return {
@@ -421,11 +406,7 @@ _TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
 
 
 def changes(old: Manifest, new: Manifest) -> list[str]:
-    """What differs between two manifests in ways that decide what is paid for again, or mixed.
-
-    Returns:
-        Sentences without a capital and a full stop; none when nothing differs.
-    """
+    """What differs between two manifests in ways that decide what is paid for again, or mixed."""
     found = []
     if old.dataset.sha256 != new.dataset.sha256:
         found.append(

@@ -82,10 +82,8 @@ def line_type(
 ) -> tuple[type[Line], list[Getter], list[Getter]]:
     """A type of lines, and the getters of the fields and outputs asked for.
 
-    Args:
-        fields: Names of the item's fields; an empty one stands for nothing and gives ``None``.
-        outputs: Names of steps whose output is wanted, likewise.
-        steps: Names of all steps; a line with another step does not decode.
+    An empty name stands for nothing and gives ``None``; a line with a step that is not named does
+    not decode.
     """
     field_type, field_getters = _members("fields", fields)
     output_type, output_getters = _members("outputs", outputs)
@@ -122,7 +120,6 @@ def steps_of(lines: Sequence[Line]) -> list[tuple[str, Callable[[Any], Any]]]:
 def _by_steps(
     name: str, base: type, kind: Any, default: Any, steps: Sequence[str]
 ) -> tuple[str, Any, Any]:
-    """A member of a line that has a member for each step."""
     by_step = msgspec.defstruct(
         "Steps",
         [(f"step_{i}", kind, default) for i in range(len(steps))],
@@ -181,20 +178,11 @@ _head = msgspec.json.Decoder(Head).decode
 
 
 class ResultsReader:
-    """A results file or a part of one, read once from start to end.
+    """A results file or a part of one, read once from start to end; ``-`` is standard input.
 
-    Args:
-        path: The file, or ``-`` for standard input.
-        start: Byte to begin at, the first one of a line.
-        end: Byte to end before, likewise; ``None`` for the end of the file.
-
-    Attributes:
-        name: What to call it in messages.
-        path: Where it is; ``None`` for standard input.
-        torn: After reading: whether the last line was cut off and left out.
-
-    Raises:
-        OutputError: The file is missing or cannot be read.
+    It begins at the byte ``start`` and ends before ``end``, both the first of a line; after
+    reading, ``torn`` says whether the last line was cut off and left out. `OutputError` where the
+    file is missing or cannot be read.
     """
 
     def __init__(self, path: str | Path, start: int = 0, end: int | None = None) -> None:
@@ -215,7 +203,6 @@ class ResultsReader:
             self._first[:mark] = b" " * mark  # offsets and line numbers stay as they are
 
     def close(self) -> None:
-        """Close the file; standard input stays open."""
         if self._file is not sys.stdin.buffer:
             self._file.close()
 
@@ -235,9 +222,7 @@ class ResultsReader:
         """All lines, some at a time, and the getters of the fields and outputs asked for.
 
         The lines of a batch are of one type; a step first met in a later batch makes it another.
-
-        Raises:
-            OutputError: While iterating: a line is not a result, or is of a newer schema.
+        Iterating raises `OutputError` for a line that is not a result, or of a newer schema.
         """
         self._steps = dict.fromkeys(
             step for line in self.head() for step in line.usage.steps if _STEP_NAME.fullmatch(step)

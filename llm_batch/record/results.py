@@ -54,12 +54,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_result(result: Result, keep: Collection[str] | None = None) -> bytes:
-    """One line of results.jsonl, newline included.
-
-    Args:
-        result: What an item came to.
-        keep: Names of the item's fields to copy; ``None`` copies all of them.
-    """
+    """One line of results.jsonl, with the fields named in ``keep``; ``None`` keeps all."""
     return _encoder.encode(result_record(result, keep)) + b"\n"
 
 
@@ -186,11 +181,7 @@ _decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def item_lines(path: str) -> Iterator[ItemLine]:
-    """The lines of a results file, whole.
-
-    Raises:
-        OutputError: One is not a result, or the file is gone.
-    """
+    """The lines of a results file, whole; `OutputError` where one is not a result."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(bounded_lines(file), 1):
@@ -204,12 +195,9 @@ def item_lines(path: str) -> Iterator[ItemLine]:
 
 
 def decoded_item(line: bytes, where: str) -> ItemLine:
-    """A line with all that people read.
+    """A line with all that people read; `OutputError` for what is not a result.
 
     A report reads less of a line at first; what it has skipped so far may be wrong as well.
-
-    Raises:
-        OutputError: It is not a result; ``where`` says which.
     """
     try:
         item = _decode(without_mark(line))
@@ -241,19 +229,8 @@ class ResultsFile:
     Results that follow from the journal alone are written beside the old file first. The first
     new call, or the end, puts the new file in its place, and it grows there from then on: at every
     moment the path holds a whole older file or the newest results. An older file that the run did
-    not write, or that was changed since, is renamed then and not replaced.
-
-    Args:
-        path: The file.
-        keep: Names of the item's fields to copy; ``None`` copies all.
-        edited: Whether someone changed the file since a run wrote it.
-        mode: What a new file may be used for; that of an old one stays.
-
-    Attributes:
-        kept: The name that a file which is not the run's own gets, or ``None``.
-
-    Raises:
-        OutputError: The file cannot be written.
+    not write, or that was changed since (``edited``), is renamed then and not replaced; ``kept`` is
+    the name it gets.
     """
 
     def __init__(
@@ -286,11 +263,7 @@ class ResultsFile:
         }
 
     def write(self, result: Result) -> None:
-        """Add a line.
-
-        Raises:
-            OutputError: The disk is full or failing; the journal has what was paid for.
-        """
+        """Add a line; `OutputError` on a full disk, where the journal has what was paid for."""
         line = encode_result(result, self._keep)
         self._hash.update(line)
         try:
@@ -299,7 +272,6 @@ class ResultsFile:
             raise self._failed(error) from error
 
     def publish(self) -> None:
-        """Put the file in its place, if it is not there yet."""
         if self._published:
             if time.monotonic() - self._flushed_at > 1.0:
                 self.flush()
@@ -314,7 +286,6 @@ class ResultsFile:
         self._published = True
 
     def flush(self) -> None:
-        """Let readers see what was written."""
         try:
             self._file.flush()
         except OSError as error:
@@ -349,11 +320,8 @@ class ResultsFile:
 def is_edited(path: Path, stamp: Any) -> bool:
     """Whether a file says something else than it did when a run wrote it.
 
-    A copy has another time, and one that was transferred as text has other ends of lines.
-
-    Args:
-        path: The file.
-        stamp: `ResultsFile.stamp` then, or size and time alone as older versions wrote them.
+    A copy has another time, and one that was transferred as text has other ends of lines. The stamp
+    is `ResultsFile.stamp` then, or size and time alone as older versions wrote them.
     """
     try:
         found = os.stat(path)

@@ -48,7 +48,6 @@ class Earlier:
     Attributes:
         retry_failed: Ask again also for answers that came and cannot be used: cut off, not to be
             read, empty, filtered. (Calls that failed are always tried again.)
-        overwrite: Set the files of an earlier run of the same output aside and begin anew.
         reuse: Journals of other outputs whose answers are taken over where the same request is
             to be made.
     """
@@ -61,13 +60,8 @@ class Earlier:
 def set_aside(output: str | os.PathLike[str]) -> Path | None:
     """Rename the files of an earlier run, so that a new one begins with nothing.
 
-    They are not deleted: what is in the journal was paid for.
-
-    Returns:
-        The new name of its journal; ``None`` when there is no earlier run.
-
-    Raises:
-        OutputError: They cannot be renamed, or a run is writing them.
+    They are not deleted: what is in the journal was paid for. Returned is the journal's new name;
+    ``None`` without an earlier run. `OutputError` while a run is writing them.
     """
     files = run_paths(output)
     if not any(path.exists() for path in files):
@@ -107,16 +101,7 @@ class Answers:
 
     An answer of another journal is recorded in this run's own when it is used, so that the
     results follow from that one alone; at a cost of 0, since this run does not pay for it.
-
-    Args:
-        journal: This run's.
-        others: Journals of other outputs; read, never written.
-
-    Attributes:
-        taken: Answers that came from the other journals.
-
-    Raises:
-        ConfigError: One of the others is not a journal.
+    `ConfigError` where one of the others is no journal.
     """
 
     def __init__(self, journal: Journal, others: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -145,11 +130,9 @@ class Answers:
         return call
 
     def look_up(self, request: Request) -> Call | None:
-        """The same without using it."""
         return self._journal.answered(request) or self._elsewhere(request)
 
     def close(self) -> None:
-        """Let go of the other journals."""
         for index in self._others:
             index.close()
 
@@ -204,7 +187,6 @@ class _Index:
 def new_manifest(
     config: Config, drawn: Drawn, before: Manifest | None, estimate: Estimate
 ) -> Manifest:
-    """The manifest of a run that begins, or goes on from ``before``."""
     record = config_record(config)
     prices = {}
     for step in config.steps:
@@ -241,7 +223,6 @@ def new_manifest(
 
 
 def with_seconds(manifest: Manifest, seconds: float) -> Manifest:
-    """The manifest of a run that has gone on for so long in this session."""
     totals = Totals(RUNNING, seconds=(manifest.totals.seconds or 0.0) + seconds)
     return msgspec.structs.replace(manifest, updated_at=utc(), totals=totals)
 
@@ -253,7 +234,6 @@ def with_totals(
     results: ResultsFile,
     stopping: Stopping | None,
 ) -> Manifest:
-    """The manifest of a run that has ended."""
     state = summary.progress
     totals = Totals(
         status=summary.status,
@@ -295,7 +275,6 @@ def what_is_odd(
 
 
 def edited_since(before: Manifest | None, path: Path) -> bool:
-    """Whether someone else changed the results file after the last run finished it."""
     written = before.totals.results_file if before else None
     return written is not None and is_edited(path, written)
 
@@ -304,10 +283,8 @@ def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tupl
     """What is lost of the last run's results once this run has some; nothing for an edit of it.
 
     Changed prompts over the same data are an edit, and so is the same chain over data that grew:
-    the new results stand for the old ones. Other data and other steps do not.
-
-    Returns:
-        What the results are of, empty for an edit; and whether data and steps are both others.
+    the new results stand for the old ones. Other data and other steps do not. Returned is what the
+    results are of, empty for an edit; and whether data and steps are both others.
     """
     if before is None or not path.exists() or not path.stat().st_size:
         return "", False

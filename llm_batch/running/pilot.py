@@ -42,18 +42,8 @@ def pilot(
     """Play the first ``n`` items of the run that ``config`` describes, and measure them.
 
     Items an earlier run of the same output has finished are not played again. When it has
-    finished as many as are asked for, nothing is sent at all.
-
-    Args:
-        config: What is to be run.
-        n: Items to play.
-        trusted: As in `run`.
-        confirm: As in `run`: asked when these items are expected to cost more than a dollar and
-            there is no budget; ``None`` means yes.
-        confirm_overrun: As in `run`.
-        progress: As in `run`.
-        say: As in `run`.
-        stop: Call it to end the pilot early.
+    finished as many as are asked for, nothing is sent at all. The rest is as in `run`; the
+    question is about these items.
 
     Raises:
         LlmbError: The config, data or output is wrong, or the answer to ``confirm`` was no.
@@ -90,9 +80,6 @@ def dry_run(config: Config) -> Document:
     """What a run would send first of each step, and what it is expected to cost.
 
     Nothing is written and nothing is sent; what would stop the run before it spends is raised.
-
-    Raises:
-        LlmbError: The config or the data is wrong.
     """
     chain = config.chain()
     notes = [f"note: {sentence}" for sentence in risks(config)]
@@ -141,9 +128,8 @@ def _within(config: Config, n: int) -> int:
 def _finished_before(config: Config, n: int) -> Measured | None:
     """What an earlier run of this output tells, when it finished enough; ``None`` if not.
 
-    Raises:
-        ConfigError: It holds more items than the pilot would leave in its results file, and they
-            are of another chain.
+    `ConfigError` where it holds more items than the pilot would leave in its results file, and they
+    are of another chain.
     """
     paths = run_paths(config.run.output)
     results, before = paths.results, Manifest.read(paths.manifest) or Manifest()

@@ -50,8 +50,6 @@ class Gate(Protocol):
 
 
 class OpenGate:
-    """Admits everything."""
-
     stopped = False
 
     def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
@@ -73,8 +71,6 @@ class Answers(Protocol):
 
 
 class NoAnswers:
-    """Nothing was asked before."""
-
     unused = 0
 
     def answered(self, request: Request) -> Call | None:
@@ -117,13 +113,9 @@ def play(
     answers are all known still get their results, since those cost nothing.
 
     Args:
-        items: In the order they should begin.
-        chain: What to ask.
-        engine: Who carries the requests; stays open.
         record: Makes a call durable. It is called for every call before anything else is done
             with any of them, and so before anything that depends on it is sent or shown.
         answers: Calls that were made before. They are not yielded: nothing was sent for them.
-        gate: Decides what may be sent; everything by default.
         ask_again: Where the answers that were made before do not make a usable result, ask the
             step that failed anew, once.
 
@@ -186,7 +178,6 @@ class _Play:
         yield from self._known(waiting)
 
     def _fill(self, waiting: Iterator[Item]) -> Iterator[Event]:
-        """Give the engine what it has room for."""
         engine, gate = self._engine, self._gate
         while engine.free > 0 and not gate.stopped:
             if self._following:
@@ -214,7 +205,6 @@ class _Play:
                     self._blocked = begun
 
     def _land(self, timeout_seconds: float) -> Iterator[Event]:
-        """Take in the calls that have finished."""
         calls = self._engine.wait(timeout_seconds) if self._engine.held else ()
         for call in calls:
             self._record(call)
@@ -310,14 +300,8 @@ def oversized(request: Request, calls: Sequence[Call]) -> str:
     """What is wrong with a request that carries an answer far longer than was asked for.
 
     Such a prompt was in no estimate, and could cost any amount. What is journalled already is
-    sent no more, so it is not looked at.
-
-    Args:
-        request: What would be sent next.
-        calls: Those made for the item so far.
-
-    Returns:
-        A sentence that says what to set; empty when the request may be sent.
+    sent no more, so it is not looked at. The sentence says what to set; it is empty when the
+    request may be sent.
     """
     size = sum(len(message.content) for message in request.messages)
     for call in calls:

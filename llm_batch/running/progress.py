@@ -29,22 +29,14 @@ class Progress:
     """How a run stands; handed to the progress display after every event.
 
     Attributes:
-        planned: Items of the sample.
         done: Items with a result, reused ones included.
-        statuses: The same by status.
-        calls: Calls made in this session.
         retries: Their attempts beyond the first.
         reused: Calls answered from the journal.
         fresh: Items of ``done`` that a call of this session was made for.
         spent: USD of everything in the journal.
         priced: Whether the cost of all of it is known.
-        budget: USD; ``None`` without one.
         expected_cost: USD the whole sample was estimated at; ``None`` when unknown.
-        scored: Items with a score.
         judged: Items whose score passes or does not; 0 without a ``pass_at``.
-        passed: Items whose score passes.
-        score_sum: Of all scores.
-        score_squares: Sum of their squares.
         simulated: Whether any answer came from the fake provider.
         in_flight: Requests that are being made or wait for a worker.
         rpm: Requests a minute that all models together may get; ``None`` without a limit.
@@ -79,7 +71,6 @@ class Progress:
     jobs: str = ""
 
     def count_call(self, call: Call) -> None:
-        """Take in a call that has finished."""
         self.calls += 1
         self.retries += max(0, len(call.attempts) - 1)
         self.simulated |= call.simulated
@@ -87,7 +78,6 @@ class Progress:
             self.priced = False
 
     def count_result(self, result: Result) -> None:
-        """Take in the result of an item."""
         self.done += 1
         self.statuses[result.status] += 1
         self.simulated |= result.simulated
@@ -101,15 +91,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run ended.
-
-    Attributes:
-        path: The results file.
-        status: One of `llm_batch.errors.ENDINGS`.
-        message: Why it stopped, empty when it is done.
-        progress: The last state.
-        exit_code: As in the README.
-    """
+    """How a run ended: as one of `llm_batch.errors.ENDINGS`, and why if it is not done."""
 
     path: Path
     status: str
@@ -207,11 +189,7 @@ class LogFile:
     is replaced.
 
     Args:
-        path: The file; made when missing, continued when not.
         mode: What a new file may be used for; that of an old one stays.
-
-    Raises:
-        OutputError: It cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], mode: int = PRIVATE) -> None:
@@ -246,7 +224,6 @@ class LogFile:
         return said
 
     def start(self, config: Config, manifest: Manifest, items: int) -> None:
-        """Write that a run begins, over so many items."""
         limits = config.limits
         self.event(
             "run_started",
@@ -261,7 +238,6 @@ class LogFile:
         )
 
     def end(self, summary: RunSummary) -> None:
-        """Write how the run ended."""
         state = summary.progress
         self.event(
             "run_ended",
@@ -276,11 +252,7 @@ class LogFile:
         )
 
     def event(self, name: str, **facts: Any) -> None:
-        """Write a line now.
-
-        Raises:
-            OutputError: The disk is full or failing.
-        """
+        """Write a line now; `OutputError` when the disk is full or failing."""
         self._write(name, facts)
         self._flush()
 
@@ -310,7 +282,6 @@ class LogFile:
             self._flush()
 
     def result(self, result: Result) -> None:
-        """Write what an item came to."""
         score = result.score
         costs = [totals.cost for totals in result.steps.values()]
         self._write(
@@ -343,7 +314,6 @@ class LogFile:
         )
 
     def close(self) -> None:
-        """Write what is left."""
         try:
             self._file.close()
         except OSError as error:
@@ -370,8 +340,6 @@ class LogFile:
 
 
 class NoLog:
-    """Where no log is wanted."""
-
     def __enter__(self) -> Self:
         return self
 

@@ -83,7 +83,6 @@ def run(
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
     Args:
-        config: What to run; see `load_config`.
         trusted: Whether the user knows which keys and files the config's file sends where. Without
             it a file that sends a key to a stranger's host is refused; see `sending.trust`.
         confirm: Asked when the rest of the run is expected to cost more than a dollar and there
@@ -94,8 +93,6 @@ def run(
         progress: Called after every event with the state so far.
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
-        earlier: What becomes of calls that were made before; they are used by default.
-        until: When the run has shown enough and may stop early; by default never.
         log_file: Where to write what happens as JSON lines, see `running.progress.LogFile`.
 
     Returns:
@@ -184,11 +181,6 @@ def run(
 
 
 def drawn_for(config: Config) -> Drawn:
-    """The sample that a config describes.
-
-    Raises:
-        DataError: As of `draw`.
-    """
     sample = config.sample
     return draw(
         config.data,
@@ -246,11 +238,7 @@ class _Session:
         )
 
     def play(self, drawn: Drawn, ask_again: bool) -> None:
-        """Play all items, or as many as may be; ``ask_again`` as in `llm_batch.running.play.play`.
-
-        Raises:
-            Incomplete: The disk or the data failed on the way.
-        """
+        """Play all items, or as many as may be. `Incomplete` when the disk or the data failed."""
         kind = self._config.engine
         engine = self._engine = kind.open(
             Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)
@@ -375,11 +363,7 @@ class _Session:
 
 
 def _check_budget(budget: float, item_id: str, most: float) -> None:
-    """Refuse a budget that not even the first item fits into, of which nothing was sent.
-
-    Raises:
-        ConfigError: It is one.
-    """
+    """Refuse a budget that not even the first item fits into, of which nothing was sent."""
     if most <= budget:
         return
     digits = max(2, 2 - math.floor(math.log10(most)))

@@ -87,7 +87,6 @@ class Until:
             .92 to .98 for nominal .95.
         decided: Stop when the pass rate is above or below this for certain, by a confidence
             sequence, which may be looked at after every item.
-        level: Confidence of either.
     """
 
     margin: float | None = None
@@ -101,15 +100,8 @@ class Until:
 class Watch:
     """Takes in the results of a run and says when it has shown enough.
 
-    Args:
-        until: When that is.
-        population: Items in the whole dataset; ``None`` when unknown.
-
-    Attributes:
-        seen: Items with a verdict that were looked at.
-        passed: Those that passed.
-        unscored: Items without one; no interval speaks of them.
-        interval: The one that was looked at last.
+    No interval speaks of the items without a verdict, which are ``unscored``. The ``population`` is
+    all items of the dataset; ``None`` when unknown.
     """
 
     def __init__(self, until: Until, population: int | None) -> None:
@@ -143,7 +135,6 @@ class Watch:
         return ""
 
     def record(self) -> Stopping:
-        """What the manifest keeps of it."""
         found = self.interval
         return Stopping(
             margin=self._until.margin,
@@ -205,10 +196,6 @@ class Purse:
     """Admits a request when the worst case of its item, to the end of the chain, is paid for.
 
     Args:
-        chain: What is still to come for an item.
-        budget: What there is.
-        fleet: What the models cost at worst.
-        stop: Whether the run goes on at all.
         held_already: USD held for exactly the request of this key, which is on its way.
     """
 

@@ -36,18 +36,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """How a job stands.
+    """How a job stands; counts are the vendor's.
 
     Attributes:
         name: The vendor's word for it.
         phase: What that word means; see `phase_of`.
-        ended: Whether nothing more will happen and the outcomes can be read.
+        ended: Nothing more will happen and the outcomes can be read.
         settling: It says that it has ended, and its files are not there yet.
         may_have_none: Its files need not come, since it ended early.
-        cancelled: It was cancelled, by whomever.
-        total: Requests in it, as the vendor counts.
-        completed: Requests answered.
-        failed: Requests that failed.
         error: Why the whole job was turned down; ``None`` when it was not.
         has_answers: Some of a job that was turned down are there all the same.
         bad_lines: Lines the vendor turned down, from 0, with its words.
@@ -246,12 +242,7 @@ _PHASES = {
 
 
 def phase_of(word: str) -> str:
-    """Where a job is that a vendor has this word for.
-
-    Returns:
-        ``going``, ``done``, ``cancelled``, ``expired`` or ``failed``; empty for a word that is
-        unknown here.
-    """
+    """``going``, ``done``, ``cancelled``, ``expired`` or ``failed``; empty for an unknown word."""
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]", "_", word.strip()[:100])
     return _PHASES.get(re.sub(r"^(batch|job)_(state|status)_", "", snake.lower()), "")
 
@@ -263,8 +254,7 @@ _WRAPPERS = ("job", "batch", "data", "result")
 def object_of(value: object, *marks: str) -> Fields:
     """The object that has any of some fields, also from within a wrapper or a list of one.
 
-    Raises:
-        Unavailable: There is none.
+    `Unavailable` where there is none.
     """
     found: Fields | None = None
     for _ in range(4):
@@ -285,11 +275,7 @@ def object_of(value: object, *marks: str) -> Fields:
 
 
 def id_of(value: object, name: str = "id") -> str:
-    """The id in a reply.
-
-    Raises:
-        Unavailable: There is none.
-    """
+    """The id in a reply; `Unavailable` without one."""
     found = object_of(value, name).id(name)
     if not found:
         raise Unavailable(f"the batch API answered without {name!r}", kind="garbage")
@@ -299,8 +285,7 @@ def id_of(value: object, name: str = "id") -> str:
 def listed(page: object, *names: str) -> list[Fields]:
     """The jobs on a page of a list, under the first of some names that it has.
 
-    Raises:
-        Unavailable: It is no list. To take it for an empty one would start jobs anew.
+    `Unavailable` for what is no list: to take it for an empty one would start jobs anew.
     """
     for _ in range(3):
         if isinstance(page, list):
@@ -435,7 +420,6 @@ class TokenQueue:
         self._poll = self._wait = poll
 
     def room(self, waiting: int) -> int | None:
-        """Tokens that may be submitted while so many wait; ``None`` for no limit."""
         return None if self.limit is None else max(0, self.limit - waiting)
 
     def turned_away(self, error: ProviderError, own: int, waiting: int, now: float) -> None:
@@ -457,7 +441,6 @@ class TokenQueue:
         self._wait = min(LONGEST * self._poll, GROWTH * self._wait)
 
     def worked_off(self) -> None:
-        """A job has ended, so there is room."""
         self.blocked_until = float("-inf")
         self.refused_alone = 0
         self._wait = self._poll

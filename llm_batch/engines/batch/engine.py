@@ -57,10 +57,6 @@ class BatchEngine(Engine):
     """Requests go into jobs of one model and step each; see the module.
 
     Models without a batch API are called live, in threads, and after the deadline all are.
-
-    Raises:
-        ConfigError: A model cannot be served as configured.
-        OutputError: The journal of jobs cannot be read.
     """
 
     def __init__(self, supplies: Supplies) -> None:
@@ -148,11 +144,7 @@ class BatchEngine(Engine):
         return ()
 
     def recorded(self, call: Call) -> None:
-        """A job of which this was the last is written off.
-
-        Raises:
-            OutputError: The disk is full or failing.
-        """
+        """A job of which this was the last is written off."""
         key = call.request.key
         if key not in self._given:
             key = self._keys_before.get(key, key)
@@ -223,7 +215,6 @@ class BatchEngine(Engine):
         return request.key
 
     def _put(self, request: Request, *, at_batch_price: bool = True) -> None:
-        """A request that is in no job."""
         if self._late.over or request.model not in self._connections:
             self._late.put(request, at_batch_price=at_batch_price)
         else:
@@ -247,11 +238,7 @@ class BatchEngine(Engine):
             self._refused(error)
 
     def _look(self, watches: Sequence[Watch]) -> None:
-        """Look at jobs, at all of them before anything is made of trouble with one.
-
-        Raises:
-            Refused: The first of what the provider said, whose jobs stay as they are.
-        """
+        """Look at jobs, at all of them before anything is made of trouble with one."""
         trouble: Refused | None = None
         for watch in watches:
             try:
@@ -421,7 +408,6 @@ class BatchEngine(Engine):
             del self._left[job_id]
 
     def _go_live(self) -> None:
-        """The deadline is over."""
         self._late.begin()
         self._jobs.cancel()
         for request in self._waiting.take_all():
@@ -443,7 +429,6 @@ class Ending:
     """What cancelling came to.
 
     Attributes:
-        jobs: Jobs that are over now.
         kept: Answers they had finished, which are in the journal now.
         dropped: Requests they had not finished.
         cost: USD of what was kept; ``None`` when a price is unknown.
@@ -466,8 +451,6 @@ def cancel_jobs(
     cancelled, the rest is left as it is. ``trusted`` as in `llm_batch.running.run.run`.
 
     Raises:
-        ConfigError: A model of a job cannot be reached as configured.
-        OutputError: A run of this output is going on, or its files cannot be written.
         Incomplete: A provider does not answer; the same call goes on from there.
     """
     if not trusted:

@@ -61,13 +61,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One request of a job.
+    """One request of a job, by its key.
 
     Attributes:
-        key: Of the request.
-        item: Its item's id.
-        step: Its step.
-        sample: Which repeat.
         most: What it costs at most, in USD; ``None`` when the price is unknown.
         tokens: Our count of its input.
     """
@@ -84,8 +80,6 @@ class Job(msgspec.Struct):
     """A job that has been begun and not ended.
 
     Attributes:
-        id: Ours.
-        model: The model string.
         at: When it was begun, in seconds since 1970-01-01 UTC.
         entries: Its requests; a custom id is ours with the position here.
         marker: As in `BatchApi.marker`.
@@ -127,11 +121,7 @@ def stub_of(entry: Entry, model: str) -> Request:
 
 
 def refuse_open_jobs(output: str, overwrite: bool) -> None:
-    """Refuse what would pay again for what jobs of a results file are working on.
-
-    Raises:
-        ConfigError: There are such jobs.
-    """
+    """Refuse, with `ConfigError`, to pay again for what jobs of a results file are working on."""
     count = len(JobLog(run_paths(output).jobs).open)
     if not count:
         return
@@ -206,11 +196,7 @@ class JobLog:
         self.open.pop(job.id, None)
 
     def _append(self, **record: Any) -> None:
-        """Write a line and force it to disk.
-
-        Raises:
-            OutputError: The disk is full or failing.
-        """
+        """Write a line and force it to disk."""
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
             with open_to_append(self._real, self._mode) as file:
@@ -270,14 +256,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def forget_job(config: Config, own_id: str) -> int:
-    """Give a job up: nothing asks for its answers any more, and its requests may be made again.
-
-    The id may be ours or the provider's; returned is how many requests it has.
-
-    Raises:
-        ConfigError: There is no such job.
-        OutputError: A run of this output is going on, or its files cannot be written.
-    """
+    """Give a job up, by our id or the provider's; how many requests may be made again."""
     paths = run_paths(config.run.output)
     if paths.jobs.exists():
         with closing(Journal(paths.journal)):  # nobody else may be writing it
@@ -305,11 +284,7 @@ class Collected:
     """What became of one request of a job: exactly one of completion and error.
 
     Attributes:
-        job: The job.
-        entry: The request, as the job has it.
         seconds: From the creation of the job to its end, as seen here.
-        completion: The answer.
-        error: Why there is none.
         body: What the provider sent.
     """
 
@@ -407,7 +382,6 @@ def _of_the_line(error: Refused) -> Rejected:
 
 
 def _missing(position: int, state: JobState) -> ProviderError:
-    """Why a line has no outcome."""
     if position in state.bad_lines:
         return Rejected(state.bad_lines[position])
     if isinstance(state.error, Rejected) and not (state.bad_lines or state.has_answers):

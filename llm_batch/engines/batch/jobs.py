@@ -52,9 +52,7 @@ class Watch:
     """A job that is waited for, and looked at for the first time at once.
 
     Attributes:
-        due: When to look next, in seconds of the clock.
         interval: Seconds between looks.
-        state: As it was seen last; ``None`` before.
         cancelled: Whether the provider has heard from this session that it should end.
         looked_for: How often the provider was asked whether it has it.
         settling: How often it said it had ended without its files.
@@ -133,9 +131,6 @@ class Pack:
     """The requests of a job to come.
 
     Attributes:
-        requests: In order.
-        entries: What is written down of each.
-        bodies: What is sent of each.
         like: The first as it would go live.
         unfit: Requests that cannot be sent at all, each with the reason.
     """
@@ -162,7 +157,6 @@ class Ended:
     """A job that is over.
 
     Attributes:
-        job: The job.
         found: What became of each of its requests; empty when the provider worked on none and
             they may be submitted again as if nothing had been.
         cancelled_by_others: Somebody ended it, and not this program.
@@ -175,9 +169,6 @@ class Ended:
 
 class Jobs:
     """Keeps the jobs of a run.
-
-    Attributes:
-        watches: Jobs that have not ended, by our id.
 
     Raises:
         ConfigError: A job is somewhere else than its model is now.
@@ -238,11 +229,9 @@ class Jobs:
         return sum(entry.tokens for job in jobs for entry in job.entries)
 
     def now(self) -> float:
-        """Seconds of the clock."""
         return self._clock.now()
 
     def due(self) -> list[Watch]:
-        """The jobs to look at now."""
         now = self._clock.now()
         return [watch for watch in self.watches.values() if watch.due <= now]
 
@@ -299,8 +288,7 @@ class Jobs:
     def look_at(self, watch: Watch) -> Ended | None:
         """Ask how a job stands; what became of it when it has ended.
 
-        Raises:
-            Refused: The provider does not let it be looked at, or took none of it.
+        `Refused` when the provider does not let it be looked at, or took none of it.
         """
         job, api = watch.job, self._connections[watch.job.model].api
         try:
@@ -354,11 +342,7 @@ class Jobs:
             )
 
     def _check_patience(self, watch: Watch, said: str) -> None:
-        """Nobody can tell how a job stands.
-
-        Raises:
-            Refused: It has been so for too long.
-        """
+        """Refuse to wait on when nobody can tell how a job stands, and has not for too long."""
         if watch.is_given_up(self._clock.now()):
             raise Refused(
                 f"{said}, and this for two days",
@@ -459,11 +443,8 @@ class Jobs:
     def _turned_away(self, watch: Watch, error: ProviderError) -> Rejected | None:
         """Too much waits in the provider's queue: learn the limit, and come back later.
 
-        Returns:
-            Why the only request of the job never gets through; ``None`` when others may.
-
-        Raises:
-            Refused: It is turned away again and again, with nothing else of ours waiting.
+        Returned is why the only request of the job never gets through; ``None`` when others may.
+        `Refused` when it is turned away again and again, with nothing else of ours waiting.
         """
         queue, model = self.queues[watch.job.model], watch.job.model
         own = sum(entry.tokens for entry in watch.job.entries)

@@ -76,8 +76,7 @@ class Http:
     ) -> Any:
         """Send, and decode what comes back, which may be ``large``; nothing counts as ``{}``.
 
-        Raises:
-            ProviderError: It is no JSON, or its status is not one of success.
+        `ProviderError` for no JSON, and for a status that is not one of success.
         """
         large = large or (body is not None and len(body) >= 1 << 16)
         raw = self._send(method, path, body, content_type, large)
@@ -91,9 +90,7 @@ class Http:
         """The objects of a file of JSON lines; a line that is none is passed over.
 
         One bad line must not keep the answers around it from those who paid for them.
-
-        Raises:
-            ProviderError: It cannot be had to its end, or is something else altogether.
+        `ProviderError` for a file that cannot be had to its end, or is something else altogether.
         """
         raw = self._send("GET", path, None, "", True).removeprefix(codecs.BOM_UTF8)
         # Not splitlines(): a JSON text may hold other line ends than \n.
@@ -111,7 +108,6 @@ class Http:
                 yield Fields(value)
 
     def close(self) -> None:
-        """Give back the connections."""
         self._wire.close()
 
     def _send(
@@ -136,13 +132,10 @@ class Http:
 
 
 def decoded(raw: bytes) -> Any:
-    """The value of a JSON text, with what no JSON may hold left out of it.
+    """The value of a JSON text, with what no JSON may hold left out of it; else `ValueError`.
 
     Half a surrogate pair, bytes that are no UTF-8, NaN and numbers beyond all bounds cost the place
     where they stand and not the text around it.
-
-    Raises:
-        ValueError: It is no JSON, or nested too deep.
     """
     try:
         return msgspec.json.decode(raw)
@@ -159,7 +152,6 @@ def _number(digits: str) -> int | float:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """The object of a line; ``None`` when it is not one."""
     try:
         value = decoded(line)
     except ValueError:
@@ -244,7 +236,6 @@ class Connection:
     """A model with the API its jobs go by.
 
     Attributes:
-        wire: Makes the bodies that would be sent live, and reads the replies.
         api: Carries them.
         origin: Scheme, host and port of its address.
     """
@@ -254,17 +245,12 @@ class Connection:
     origin: str = ""
 
     def close(self) -> None:
-        """Give back connections."""
         self.api.close()
         self.wire.close()
 
 
 def check_vendors(config: Config) -> None:
-    """See whether any model of a config has a batch API; needs no key.
-
-    Raises:
-        ConfigError: None has.
-    """
+    """Refuse, with `ConfigError`, a config of which no model has a batch API; needs no key."""
     if not any(batch_vendor(step.model, config.model(step.model)) for step in config.steps):
         raise ConfigError(
             f"no model of this config has a batch API that is spoken here ({', '.join(VENDORS)})",
@@ -273,12 +259,7 @@ def check_vendors(config: Config) -> None:
 
 
 def connect(model: str, settings: Model) -> Connection:
-    """The batch API of a model that has one, by the address and key of its live requests.
-
-    Raises:
-        ConfigError: It cannot be served as configured.
-        ProviderError: litellm cannot prepare a request to it.
-    """
+    """The batch API of a model that has one, by the address and key of its live requests."""
     wire: Carried = make_provider(model, settings, 1)  # type: ignore[assignment]  # of such vendors
     like = wire.prepared(Request("", "", model, (Message("user", "."),), {"max_tokens": 1}))
     parts = urlsplit(like.url)
@@ -299,13 +280,9 @@ def connect(model: str, settings: Model) -> Connection:
 
 
 def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connection]:
-    """The models of a config that have a batch API, connected.
+    """The models of a config, and of jobs that are open, that have a batch API.
 
-    ``more`` are those of jobs that are open, which may be in no step any more.
-
-    Raises:
-        ConfigError: One cannot be served as configured.
-        ProviderError: litellm cannot prepare a request to one.
+    `ConfigError` or `ProviderError` when one cannot be served as configured.
     """
     models = dict.fromkeys([*(step.model for step in config.steps), *more])
     return {
@@ -333,12 +310,7 @@ class Creator:
         self._first = min(_FIRST_BACKOFF_SECONDS, poll)
 
     def bring(self, api: BatchApi, own_id: str, lines: list[Line]) -> Any:
-        """Upload the requests of a job, as far as that goes ahead of its creation.
-
-        Raises:
-            Refused: The provider does not take them.
-            Transient: They could not be brought there this time.
-        """
+        """Upload the requests of a job, as far as that goes ahead of its creation."""
         uploaded = self._patiently(lambda: api.upload(own_id, lines))
         for look in range(1, _MOST_LOOKS + 1):
             if self._patiently(lambda: api.is_ready(uploaded)):
@@ -347,7 +319,6 @@ class Creator:
         raise Unavailable("the provider has not taken in the file of requests")
 
     def mark(self, api: BatchApi) -> str:
-        """The marker to find a job by; see `BatchApi.marker`."""
         return self._patiently(api.marker)
 
     def create(self, api: BatchApi, own_id: str, uploaded: Any) -> str:

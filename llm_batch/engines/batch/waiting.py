@@ -80,13 +80,7 @@ ROOM = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job that was submitted, with its requests in order.
-
-    Attributes:
-        job: The job.
-        requests: In the order of its entries.
-        form: How they are put in it.
-    """
+    """A job that was submitted, with its requests in order and the form they are put in."""
 
     job: Job
     requests: list[Request]
@@ -119,11 +113,9 @@ class Waiting:
 
     @property
     def held(self) -> int:
-        """How many there are."""
         return sum(map(len, self._requests.values()))
 
     def put(self, request: Request) -> None:
-        """Let a request wait."""
         self._requests.setdefault((request.model, request.step), deque()).append(request)
 
     def take_all(self) -> list[Request]:
@@ -140,13 +132,7 @@ class Waiting:
                 yield until
 
     def submit(self) -> Iterator[Begun | Unfit]:
-        """Submit as many as the providers take now.
-
-        Raises:
-            Refused: A provider takes no such job.
-            Rejected: The same.
-            Cancelled: The run stopped meanwhile.
-        """
+        """Submit as many as the providers take now; their refusals and `Cancelled` come through."""
         for (model, _), waiting in self._requests.items():
             while waiting and not self._stop.reason:
                 packed = self._packed(model, waiting)
@@ -230,7 +216,6 @@ class Late:
 
     @property
     def busy(self) -> bool:
-        """Whether calls are being made."""
         return bool(self._threads.held)
 
     def is_due(self) -> bool:
@@ -238,7 +223,6 @@ class Late:
         return not self.over and self._deadline is not None and self._clock.time() >= self._deadline
 
     def begin(self) -> None:
-        """From now on live prices hold."""
         self.over = True
         for name, model in self._fleet.models.items():
             if model.batch:
@@ -262,17 +246,14 @@ class Late:
                 yield Call(request, (), failure=why, cost=0.0)
 
     def wait(self, timeout_seconds: float) -> Sequence[Call]:
-        """Calls that have finished, as an engine's."""
         return self._threads.wait(timeout_seconds)
 
     def give_back(self) -> list[Request]:
-        """Requests that were not begun."""
         returned = [*self._threads.give_back(), *self._queue]
         self._queue.clear()
         return returned
 
     def close(self) -> None:
-        """Wait for what has begun."""
         self._threads.close()
 
     def _afford(self, request: Request) -> bool:
@@ -304,7 +285,6 @@ class Tries:
         return len(tries)
 
     def forget(self, key: str) -> None:
-        """The request is not tried again in this session."""
         self._attempts.pop(key, None)
 
     def before(self, call: Call) -> Call:
@@ -341,7 +321,6 @@ class JobMoney:
         self._held[entry.key] = amount
 
     def of(self, key: str) -> float:
-        """USD that are held for a request."""
         return self._held.get(key, 0.0)
 
     def give(self, key: str, item_id: str) -> None:
@@ -355,7 +334,6 @@ class JobMoney:
         self.release(key)
 
     def release(self, key: str) -> None:
-        """The request costs nothing."""
         self._held.pop(key, None)
         self._budget.release(_name(key))
 

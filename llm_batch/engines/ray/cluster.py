@@ -41,16 +41,10 @@ _START_ONE = "start one with: ray start --head, or leave ray_address out for one
 
 
 def connected(address: str | None) -> Any:
-    """Ray, connected.
+    """Ray, connected; ``None`` starts a cluster of this machine, which ends with this process.
 
-    Signals are handled by whoever did before: Ray would end the process at SIGTERM.
-
-    Args:
-        address: As ``ray_address`` in the config; ``None`` starts a cluster of this machine,
-            which ends with this process however that ends.
-
-    Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+    Signals are handled by whoever did before: Ray would end the process at SIGTERM. `ConfigError`
+    where Ray is not installed or there is no cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     imported_before = "ray" in sys.modules
@@ -82,10 +76,9 @@ def connected(address: str | None) -> Any:
 
 
 def check_reachable(address: str | None) -> None:
-    """See whether a Ray cluster answers at an address; ``None`` needs Ray alone.
+    """See whether a Ray cluster answers at an address, with `ConfigError` if not.
 
-    Raises:
-        ConfigError: Ray is not installed, or no cluster answers there, or lets nobody in.
+    ``None`` needs Ray alone.
     """
     if address is None:
         _imported()
@@ -156,12 +149,7 @@ def _token() -> str:
 
 
 def _reach(address: str) -> None:
-    """See whether somebody listens at an address with a port.
-
-    Raises:
-        OSError: Nobody does.
-        ValueError: The port is none.
-    """
+    """See whether somebody listens at an address with a port; `OSError` or `ValueError` if not."""
     if ":" not in address:
         return
     parts = urlsplit(f"//{address}")
@@ -203,12 +191,9 @@ def _signals_as_before() -> Iterator[None]:
 
 @dataclass(slots=True)
 class Sent:
-    """A request that an actor has.
+    """A request that an actor has, handed out ``at`` (seconds since 1970-01-01 UTC).
 
-    Attributes:
-        request: The request.
-        at: When it was handed out, in seconds since 1970-01-01 UTC.
-        granted: What the driver allowed for each attempt after one that may have been billed.
+    ``granted`` is what the driver allowed for each attempt after one that may have been billed.
     """
 
     request: Request
@@ -238,7 +223,6 @@ class Losses:
         return most
 
     def attempts(self, request: Request) -> int:
-        """How many attempts at a request were lost."""
         return len(self._lost.get(request.key, (None, ()))[1])
 
     def with_lost(self, call: Call) -> Call:
@@ -281,24 +265,14 @@ _AGAIN_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where an actor runs.
-
-    Attributes:
-        node: The name of the machine, for messages.
-        node_id: Ray's own.
-    """
+    """Where an actor runs: the machine's name, for messages, and Ray's own id of the node."""
 
     node: str
     node_id: str
 
 
 class Gone(Exception):
-    """An actor will say nothing more.
-
-    Args:
-        why: What is known of the reason.
-        wrong: What a user must put right, where that is the reason.
-    """
+    """An actor will say nothing more: why, and what a user must put right where that is why."""
 
     def __init__(self, why: str, wrong: LlmbError | None = None) -> None:
         super().__init__(why)
@@ -365,11 +339,7 @@ class Actor:
             self._talk = self._handle.exchange.remote(*self._last)
 
     def listen(self) -> News | None:
-        """What it says, when ``ref`` is there; ``None`` when it has only started.
-
-        Raises:
-            Gone: It is lost, or could not start.
-        """
+        """What it says, when ``ref`` is there; ``None`` when it has only started. Else `Gone`."""
         exceptions = self._ray.exceptions
         try:
             if self.spot is None:
@@ -399,11 +369,7 @@ class Actor:
         return news
 
     def _asked_for(self) -> Spot:
-        """Where it is.
-
-        Raises:
-            Gone: This package is not there, or another version of it.
-        """
+        """Where it is; `Gone` where this package is not, or another version of it."""
         try:
             return Spot(*self._ray.get(self._here))
         except self._ray.exceptions.RayTaskError as error:
@@ -422,7 +388,6 @@ class Actor:
         return dropped
 
     def kill(self) -> None:
-        """End it, whatever it is doing."""
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._handle)
 
@@ -468,9 +433,7 @@ class LedgerActor:
     def rates(self) -> dict[str, float | None]:
         """Requests a minute now in force, by place; empty when there is nothing new.
 
-        Raises:
-            ConfigError: It could not be started.
-            Incomplete: It is gone for good.
+        `ConfigError` when it could not be started, `Incomplete` when it is gone for good.
         """
         exceptions, now = self._ray.exceptions, time.monotonic()
         if self._asked is None:

@@ -37,13 +37,7 @@ class Room:
         self._looked = 0.0
 
     def look(self, pending: Sequence[Actor], running: int, workers: int) -> None:
-        """Say once that the run waits, or goes on with fewer workers.
-
-        Args:
-            pending: Actors that have not started.
-            running: Calls that those which have can make at once.
-            workers: Calls that all would make.
-        """
+        """Say once that the run waits, or goes on with ``running`` of ``workers`` calls at once."""
         now = time.monotonic()
         kind = "some" if running else "all"
         since = min(actor.since for actor in pending)
@@ -67,7 +61,6 @@ class Room:
             self._say(f"the run waits for a place in the Ray cluster ({self.words()})")
 
     def words(self) -> str:
-        """How many processors the cluster has, and has free."""
         total = self._ray.cluster_resources().get("CPU", 0.0)
         free = self._ray.available_resources().get("CPU", 0.0)
         return f"{total:g} CPU{'' if total == 1 else 's'}, {free:.3g} free"
@@ -127,9 +120,6 @@ class RayEngine(Engine):
 
     Actors make their own clients from the config; the limits that the driver's fleet begins with
     are kept for all of them by one ledger.
-
-    Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
     """
 
     def __init__(self, supplies: Supplies) -> None:
@@ -219,7 +209,6 @@ class RayEngine(Engine):
         return [actor for actor in self._actors if actor.spot is not None]
 
     def _start(self, room: int) -> None:
-        """Start an actor wherever the cluster has a place."""
         self._actors.append(Actor(self._ray, self._ledger.handle, self._kit, room))
 
     def _hand_out(self) -> None:
@@ -234,7 +223,6 @@ class RayEngine(Engine):
             actor.talk(self._stopping)
 
     def _listen(self, timeout_seconds: float) -> None:
-        """Take in what the actors have to say."""
         self._fleet.told.update(self._ledger.rates())
         speaking = {actor.ref: actor for actor in self._actors if actor.ref is not None}
         if not speaking and self.held:
@@ -315,7 +303,6 @@ class RayEngine(Engine):
             )
 
     def _make_again(self, request: Request, most: float) -> None:
-        """Let a lost request wait for another actor, or end it."""
         attempts = self._losses.attempts(request)
         if self._stopping:
             call = self._losses.ended(

@@ -49,15 +49,9 @@ Ended = tuple[Slip, StatedLimits | None, float, bool]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Leave to send the first requests that were asked for.
+    """Leave to send the first requests that were asked for, a slip for each.
 
-    Attributes:
-        slips: One for each.
-        counts_tokens: As of the limiter.
-        refusals_in_a_row: As of the limiter.
-        pause_seconds: As of the limiter.
-        strays: As of the limiter.
-        is_open: As of the limiter: for `OPEN_SECONDS` nobody needs to ask.
+    The rest is as of the limiter; while ``is_open`` nobody needs to ask for `OPEN_SECONDS`.
     """
 
     slips: Sequence[Slip]
@@ -72,12 +66,8 @@ class Ledger:
     """The limiters of all models, asked from many processes.
 
     Should its process be lost, another one takes its place, on the same machine. It begins with
-    the limits of the config and learns again what replies state.
-
-    Args:
-        limits: By model.
-        another: Whether this one takes the place of a lost one. What that one admitted last is
-            not known: so for a moment nothing is, and then everything at its pace.
+    the limits of the config and learns again what replies state. What the lost one admitted last is
+    not known: so for a moment nothing is, and then everything at its pace.
     """
 
     def __init__(
@@ -103,7 +93,6 @@ class Ledger:
         What ends meanwhile may be what they wait for, and is heard of with the next question.
 
         Args:
-            model: Whose limit.
             wants: Tokens of each request that waits, in order.
             ended: Attempts that have ended since the last time.
             unasked: Requests that were sent since then without asking.
@@ -133,11 +122,9 @@ class Ledger:
         return Lease(slips, counts, refusals, pause, is_open, strays)
 
     def pause(self, model: str, seconds: float) -> None:
-        """Hold all processes back."""
         self._limiters[model].pause(seconds)
 
     def rpm(self) -> dict[str, float | None]:
-        """Requests per minute now in force, by model."""
         return {model: limiter.rpm for model, limiter in self._limiters.items()}
 
 
@@ -146,13 +133,6 @@ class LeasedLimiter(Limiter):
 
     One thread at a time asks for all that wait. A request that was admitted while the run stops
     is counted and not sent, which costs nothing but a moment of the limit.
-
-    Args:
-        limits: As the ledger began with it.
-        clock: Where time comes from.
-        lease: Asks the ledger: tokens of the requests that wait, attempts that ended, and how
-            many requests were sent without asking.
-        tell: Passes ``pause`` on to the ledger, with its argument.
     """
 
     def __init__(
@@ -175,15 +155,10 @@ class LeasedLimiter(Limiter):
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether `acquire` needs to know a request's tokens."""
         return self._counts_tokens
 
     def acquire(self, tokens: float = 0.0) -> Slip:
-        """Wait until one request of ``tokens`` tokens may be sent, and count it.
-
-        Raises:
-            Cancelled: The run is stopping.
-        """
+        """Wait until a request of so many tokens may be sent, and count it; or `Cancelled`."""
         mine = self._queue_up(tokens)
         while mine.slip is None:
             self._clock.check()
@@ -238,7 +213,6 @@ class LeasedLimiter(Limiter):
 
     @property
     def refusals_in_a_row(self) -> int:
-        """As the ledger knew it at the last question."""
         return self._refusals
 
     @property
@@ -248,11 +222,9 @@ class LeasedLimiter(Limiter):
 
     @property
     def strays(self) -> bool:
-        """As the ledger knew it at the last question."""
         return self._strays
 
     def pause(self, seconds: float) -> None:
-        """Hold all processes back."""
         with self._guard:
             self._open_until = float("-inf")
         self._tell("pause", seconds)

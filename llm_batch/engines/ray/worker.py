@@ -42,13 +42,9 @@ class News:
     """What an actor has to say.
 
     Attributes:
-        calls: Finished since it said something last.
-        asks: Questions that wait for an answer.
         returned: Requests that were not begun and will not be.
-        held: Requests it still has.
         stopped: Whether it was told to stop before this.
         notices: Of endpoints that are left out or used again, and what they do not take.
-        bug: What a call raised, which is no outcome of a call.
     """
 
     calls: Sequence[Call]
@@ -65,8 +61,6 @@ class Kit:
     """What an actor makes its clients of.
 
     Attributes:
-        config: The driver's.
-        limits: The ledger's.
         variables: Of the driver's environment: keys and addresses of the models. They travel in
             memory only.
         folder: Where the driver runs; relative paths begin there.
@@ -90,11 +84,7 @@ class DriversBudget(Budget):
         self._changed = threading.Condition()
 
     def hold_more(self, item_id: str, amount: float) -> bool:
-        """Wait for the driver's answer.
-
-        Raises:
-            Cancelled: The run stopped first.
-        """
+        """Wait for the driver's answer; `Cancelled` when the run stopped first."""
         with self._changed:
             self._number = number = self._number + 1
             self._asks[number] = Ask(number, item_id, amount)
@@ -107,12 +97,10 @@ class DriversBudget(Budget):
                 del self._asks[number]
 
     def open_asks(self) -> list[Ask]:
-        """Questions that have not been answered."""
         with self._changed:
             return [ask for ask in self._asks.values() if ask.number not in self._answers]
 
     def answer(self, answers: Mapping[int, bool]) -> None:
-        """Take in the driver's answers."""
         with self._changed:
             for number, allowed in answers.items():
                 if number in self._asks:
@@ -144,11 +132,7 @@ class Worker:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
     def start(self, kit: Kit) -> None:
-        """Make the clients of the models.
-
-        Raises:
-            ConfigError: A model cannot be served here as configured.
-        """
+        """Make the clients of the models; `ConfigError` where one cannot be had."""
         os.environ.update(kit.variables)
         with suppress(OSError):  # a node of its own files may have all it needs
             os.chdir(kit.folder)
@@ -174,15 +158,10 @@ class Worker:
         stop: bool,
         seconds: float,
     ) -> News:
-        """Take requests, and say what has finished.
+        """Take requests, and say what has finished within so many seconds.
 
-        Args:
-            number: Of this exchange, from 1. The same once more means that the driver did not
-                hear what was said: it is said again, and nothing else is done.
-            requests: To be made.
-            answers: To questions about money.
-            stop: Whether to begin nothing more.
-            seconds: How long to wait for something to say.
+        The same ``number`` once more means that the driver did not hear what was said: it is said
+        again, and nothing else is done. ``stop`` begins nothing more.
         """
         engine = self._engine
         assert engine is not None  # start() came first
