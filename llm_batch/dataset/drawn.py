@@ -27,6 +27,7 @@ from llm_batch.dataset.shape import Shape, decoded
 from llm_batch.dataset.source import Source
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store, Tally
 from llm_batch.errors import DataError
+from llm_batch.paper import words
 from llm_batch.records import Item
 from llm_batch.stats.strata import allocate
 
@@ -283,10 +284,10 @@ class Drawn:
         if self.skipped:
             examples = "; ".join(self.skipped_examples)
             more = ", the first" if self.skipped > len(self.skipped_examples) else ""
-            notes.append(f"{_count(self.skipped, 'row')} skipped{more}: {examples}")
+            notes.append(f"{words.counted(self.skipped, 'row')} skipped{more}: {examples}")
         if self.duplicates:
             notes.append(
-                f"{_count(self.duplicates, 'row')} with the same content as an earlier one: "
+                f"{words.counted(self.duplicates, 'row')} with the same content as an earlier one: "
                 "each is an item of its own, with -2, -3 and so on after its id"
             )
         return tuple(notes)
@@ -429,10 +430,7 @@ class _Skipped:
         if not self.count:
             return DataError(f"{name} has no rows", "give at least one item")
         return DataError(
-            f"none of the {_count(self.count, 'row')} of {name} can be used; {self.examples[0]}",
+            f"none of the {words.counted(self.count, 'row')} of {name} can be used; "
+            f"{self.examples[0]}",
             self._hint or "does format under [data] name what the file is?",
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

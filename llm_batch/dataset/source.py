@@ -38,6 +38,7 @@ from llm_batch.dataset.shape import (
     refuse_other_kinds,
 )
 from llm_batch.errors import DataError
+from llm_batch.paper import words
 
 if TYPE_CHECKING:
     import zstandard
@@ -156,14 +157,13 @@ class Source:
             others = ", ".join(shape.other_sheets[:5]) + (", …" * (len(shape.other_sheets) > 5))
             notes.append(f"of {self.name} the sheet {shape.sheet!r} is read, not {others}")
         if shape.unnamed:
-            count = len(shape.unnamed)
-            columns = "1 column" if count == 1 else f"{count:,} columns"
+            columns = words.counted(len(shape.unnamed), "column")
             notes.append(f"{columns} of {self.name} left out: the first row gives no name")
         if shape.empty_rows:
-            rows = "1 empty row" if shape.empty_rows == 1 else f"{shape.empty_rows:,} empty rows"
+            rows = words.counted(shape.empty_rows, "empty row")
             notes.append(f"{rows} of {self.name} passed over")
         if shape.not_finite:
-            values = "1 value" if shape.not_finite == 1 else f"{shape.not_finite:,} values"
+            values = words.counted(shape.not_finite, "value")
             notes.append(f"{values} of {self.name} NaN or infinite, taken as missing")
         return tuple(notes)
 

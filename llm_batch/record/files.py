@@ -2,16 +2,19 @@
 
 A folder may be a stranger's. It can hold links in the place of a run's files, or of names that a
 program would use for a moment, and whoever writes through them writes over something of his own.
-So a new file has a random name and is made or not at all; what is opened is never a link; and a
-link that leads out of its folder is followed only once the user has agreed (`sending.trust`).
+So a new file has a random name and is made or not at all; what is opened is never a link, and
+what is written has no other name; and a link that leads out of its folder is followed only once
+the user has agreed (`sending.trust`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,12 +128,12 @@ def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
     return beside, os.fdopen(handle, "wb")
 
 
-def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
+def replace(path: Path, content: bytes | IO[bytes], mode: int = PRIVATE) -> None:
     """Write a file that `real_path` gave, whole or not at all; ``mode`` as in `open_beside`."""
     beside, file = open_beside(path, mode)
     try:
         with file:
-            file.write(content)
+            shutil.copyfileobj(io.BytesIO(content) if isinstance(content, bytes) else content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -138,6 +141,21 @@ def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
+
+
+def make_own(path: Path) -> bool:
+    """Make a copy of a file that has other names too, so that nothing is written through them.
+
+    A hard link may be a backup (``cp -al``), or a stranger's trap. Returned is whether it was one.
+    """
+    try:
+        if os.lstat(path).st_nlink < 2:
+            return False
+    except FileNotFoundError:
+        return False
+    with open(path, "rb") as shared:
+        replace(path, shared)
+    return True
 
 
 def deliver(path: str | os.PathLike[str], content: bytes, option: str) -> None:

@@ -33,7 +33,8 @@ from typing import IO, Annotated
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.files import PRIVATE, open_to_append, real_path
+from llm_batch.paper import words
+from llm_batch.record.files import PRIVATE, make_own, open_to_append, real_path
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
 from llm_batch.records import (
     Attempt,
@@ -285,6 +286,7 @@ class Journal:
             ) from error
         try:
             _lock(self._file.fileno(), path)
+            self._keep_to_itself(mode)
             self._load()
         except BaseException:
             self._file.close()
@@ -358,6 +360,17 @@ class Journal:
             self.spent += cost
         self.worst_case += worst
 
+    def _keep_to_itself(self, mode: int) -> None:
+        try:
+            if not make_own(self._real):
+                return
+            with self._file:  # which keeps others out until the copy is locked
+                self._file = open_to_append(self._real, mode)
+                _lock(self._file.fileno(), self.path)
+        except OSError as error:
+            raise self._failed(error) from error
+        self.notes.append(f"{self.path} had another name too (a hard link), which stays as it was")
+
     def _load(self) -> None:
         offset = 0
         damaged: list[int] = []
@@ -378,8 +391,7 @@ class Journal:
             self._mend_end(offset - len(line), complete=head_of(line) is not None)
         if damaged:
             shown = ", ".join(str(number) for number in damaged[:5])
-            many = len(damaged) > 1
-            count = f"{len(damaged)} damaged lines are" if many else "1 damaged line is"
+            count = words.counted(len(damaged), "damaged line is", "damaged lines are")
             self.notes.append(
                 f"{self.path}: {count} passed over (line {shown}); what they held is asked again"
             )
@@ -433,6 +445,8 @@ def _lock(fd: int, path: Path) -> None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):
+            raise BlockingIOError  # it was put in the place of this one meanwhile
     except OSError as error:
         raise OutputError(
             f"another run is writing {path}", "wait for it, or choose another --output"

@@ -296,7 +296,7 @@ def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tupl
     if not names or not (other_data or not (shared or same_names)):
         return "", False
     items = sum(before.totals.items.values())
-    counted = f"{items:,} item{'' if items == 1 else 's'} of " if items else "items of "
+    counted = f"{words.items(items) if items else 'items'} of "
     said = f"{counted}another run ({then.path}; steps {', '.join(names)})"
     return said, other_data and not shared
 

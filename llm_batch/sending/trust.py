@@ -179,12 +179,6 @@ def _links(config: Config) -> Iterator[Concern]:
                 "its folder is a link out of the config's folder",
                 "writes",
             )
-        elif _has_another_name(path):
-            yield Concern(
-                f"{os.path.abspath(path)} to a file that has another name too",
-                "a hard link: what else it is called is written over",
-                "writes",
-            )
 
 
 def _beyond(config: Config, path: Path) -> Path | None:
@@ -194,13 +188,6 @@ def _beyond(config: Config, path: Path) -> Path | None:
         return None
     target = Path(os.path.realpath(path))
     return None if target.is_relative_to(os.path.realpath(folder)) else target
-
-
-def _has_another_name(path: Path) -> bool:
-    try:
-        return os.stat(path).st_nlink > 1 and path.is_file()
-    except OSError:
-        return False
 
 
 def trusted_list() -> Path | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,13 @@ from llm_batch.chain.config import Overrides, load_config
 from llm_batch.engines.batch.job_log import Job, JobLog
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record import files
-from llm_batch.record.files import open_beside, open_to_append, replace
+from llm_batch.record.files import open_beside, open_to_append, replace, run_paths
+from llm_batch.record.journal import Journal
 from llm_batch.reporting.judging.labelling import LabelFile
 from llm_batch.running.progress import LogFile
+from llm_batch.running.run import run
 from llm_batch.sending.trust import concerns, require_trust
+from tests.builders import answer, request
 from tests.cli.test_cli import FAKE, llmb
 from tests.fire.processes import terminal, until
 from tests.project import Project
@@ -282,13 +287,38 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hard_link_in_the_place_of_a_file_is_asked_about(
+def test_a_hard_link_in_the_place_of_a_file_is_not_written_through(
     folder: Path, home: Path, name: str
 ) -> None:
     (folder / "results").mkdir()
     os.link(home, folder / "results" / name)
-    _ask_about_links(folder, str(folder / "results" / name), "a file that has another name too")
+    assert _links_of(folder) == []
+    output = str(folder / "results" / "results.jsonl")
+    with suppress(OutputError):  # what is no manifest or no log of jobs ends the run
+        run(load_config(folder / "llmb.toml", Overrides(output=output)))
     assert home.read_bytes() == MINE
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["journal", "jobs"])
+def test_a_backup_by_hard_links_stays_as_it_is(folder: Path, batch: bool) -> None:
+    output = folder / "results" / "results.jsonl"
+    config = load_config(folder / "llmb.toml", Overrides(output=str(output)))
+    run(config)
+    job = Job("llmb-1", "openai/a", 1.0, [])
+    JobLog(run_paths(output).jobs).intent(job)
+    shutil.copytree(output.parent, folder / "backup", copy_function=os.link)
+    before = {path.name: path.read_bytes() for path in (folder / "backup").iterdir()}
+    if batch:
+        JobLog(run_paths(output).jobs).ended(job, "given up")
+    else:
+        with closing(Journal(run_paths(output).journal)) as journal:
+            assert "had another name too" in journal.notes[0]
+            journal.append(answer(request("new")))
+            with pytest.raises(OutputError, match="another run is writing"):
+                Journal(run_paths(output).journal)
+    assert before == {path.name: path.read_bytes() for path in (folder / "backup").iterdir()}
+    changed = run_paths(output).jobs if batch else run_paths(output).journal
+    assert changed.read_bytes() != before[changed.name]
 
 
 def test_a_folder_that_is_a_link_out_of_the_config_s_is_asked_about(

@@ -40,6 +40,7 @@ from llm_batch.errors import (
     Transient,
     Unavailable,
 )
+from llm_batch.paper import words
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.records import Call, Failure, Request, is_key_before
@@ -199,7 +200,7 @@ class BatchEngine(Engine):
         for watch in self._jobs.watches.values():
             self._forms[watch.job.id] = self._connections[watch.job.model].wire.dialect.form
         if count and self._jobs.watches:
-            requests = "1 request" if count == 1 else f"{count:,} requests"
+            requests = words.counted(count, "request")
             self._say(f"taken up again: {self._jobs.names()}, with {requests} not answered yet")
 
     def _key_in_jobs(self, request: Request) -> str:

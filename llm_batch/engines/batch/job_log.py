@@ -41,7 +41,8 @@ from llm_batch.errors import (
     status_of,
 )
 from llm_batch.models.prices import Tariff
-from llm_batch.record.files import PRIVATE, open_to_append, real_path, run_paths
+from llm_batch.paper import words
+from llm_batch.record.files import PRIVATE, make_own, open_to_append, real_path, run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.lines import SCHEMA, newer
 from llm_batch.records import (
@@ -125,9 +126,7 @@ def refuse_open_jobs(output: str, overwrite: bool) -> None:
     count = len(JobLog(run_paths(output).jobs).open)
     if not count:
         return
-    jobs = (
-        "1 batch job of this output is" if count == 1 else f"{count} batch jobs of this output are"
-    )
+    jobs = words.counted(count, "batch job of this output is", "batch jobs of this output are")
     ways = "--cancel ends them and keeps what they have finished, --forget-job gives one up"
     if overwrite:
         raise ConfigError(f"not overwritten: {jobs} open at the provider", ways)
@@ -199,6 +198,7 @@ class JobLog:
         """Write a line and force it to disk."""
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
+            make_own(self._real)
             with open_to_append(self._real, self._mode) as file:
                 if file.seek(0, os.SEEK_END) < self._end:
                     raise OutputError(

@@ -32,6 +32,7 @@ from llm_batch.errors import (
     Rejected,
     Transient,
 )
+from llm_batch.paper import words
 from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.providers.base import Prepared
@@ -214,8 +215,7 @@ class Jobs:
         states = [watch.state for watch in self.watches.values() if watch.state is not None]
         done = sum(state.completed + state.failed for state in states)
         total = sum(len(watch.job.entries) for watch in self.watches.values())
-        jobs = "1 job" if len(self.watches) == 1 else f"{len(self.watches)} jobs"
-        return f"{jobs} at the provider: {done:,}/{total:,}"
+        return f"{words.counted(len(self.watches), 'job')} at the provider: {done:,}/{total:,}"
 
     def names(self) -> str:
         """The jobs that go on, by the provider's ids."""
@@ -481,6 +481,6 @@ def _check_place(job: Job, connection: Connection) -> None:
 
 
 def _count(job: Job) -> str:
-    count = len(job.entries)
-    requests = "1 request" if count == 1 else f"{count:,} requests"
-    return f"{requests} of {job.model}, step {job.entries[0].step!r}"
+    return (
+        f"{words.counted(len(job.entries), 'request')} of {job.model}, step {job.entries[0].step!r}"
+    )

@@ -14,6 +14,7 @@ from llm_batch.engines.ray.cluster import Actor, Gone, LedgerActor, Losses, conn
 from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, News
 from llm_batch.errors import ConfigError, Incomplete
+from llm_batch.paper import words
 from llm_batch.records import Call, Request
 from llm_batch.sending.fleet import places_of
 from llm_batch.sending.providers.endpoints import is_loopback, shown
@@ -52,7 +53,7 @@ class Room:
             return  # one is about to start
         self._said.add(kind)
         if running:
-            what = "1 process waits" if len(waiting) == 1 else f"{len(waiting)} processes wait"
+            what = words.counted(len(waiting), "process waits", "processes wait")
             self._say(
                 f"{what} for a place in the Ray cluster ({self.words()}); the run goes on with "
                 f"{running} of {workers} workers"
@@ -78,10 +79,9 @@ def of_a_loss(node: str, processes: int, requests: int) -> str:
     lost = f"{who} of the Ray cluster on {node} {was} lost"
     if not requests:
         return f"{lost}, with nothing under way"
-    what = "1 request" if requests == 1 else f"{requests} requests"
     return (
-        f"{lost} with {what} under way; what it was doing is done again elsewhere, and as it may "
-        "have been billed already, its worst case is charged"
+        f"{lost} with {words.counted(requests, 'request')} under way; what it was doing is done "
+        "again elsewhere, and as it may have been billed already, its worst case is charged"
     )
 
 
