@@ -61,9 +61,9 @@ class Engine(Protocol):
 
     # What most engines have nothing to say to
 
-    def hold_back(self) -> Sequence[Request]:
-        """Requests that would begin while the user is asked; submitted again when they agree."""
-        return ()
+    def hold(self, on: bool) -> None:
+        """Send nothing from other processes while the user is asked; of this one the fleet does."""
+        return
 
     def recorded(self, call: Call) -> None:
         """A call that `wait` returned is in the journal, before anything depends on it."""

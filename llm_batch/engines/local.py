@@ -78,9 +78,6 @@ class ThreadsEngine(Engine):
             if request is not None:
                 returned.append(request)
 
-    def hold_back(self) -> Sequence[Request]:
-        return self.give_back()
-
     def close(self) -> None:
         self.give_back()
         for _ in range(self._started):

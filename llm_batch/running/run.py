@@ -341,13 +341,13 @@ class _Session:
         if self.confirm_overrun is None:
             self._say(f"{overrun}; it goes on, as was agreed")
             return
-        # What waits for a worker would be sent while the question stands.
-        waiting = self._engine.hold_back()
+        # What waits for a worker or for its turn would be sent while the question stands.
+        for sending in (self._fleet, self._engine):
+            sending.hold(True)
         if not self.confirm_overrun(overrun):
             self._stop("overrun", str(overrun))
-            return
-        for request in waiting:
-            self._engine.submit(request)
+        for sending in (self._fleet, self._engine):
+            sending.hold(False)
 
     def _save_what_is_in_flight(self) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""

@@ -193,6 +193,11 @@ class Fleet:
         """Serve a request with its model's client; runs in the engine's threads."""
         return self._clients[request.model].call(request)
 
+    def hold(self, on: bool) -> None:
+        """Send nothing more from this process until told otherwise."""
+        for limiter in self.limiters.values():
+            limiter.hold(on)
+
     def counter(self, model: str) -> TokenCounter:
         return self.models[model].counter()
 

@@ -85,7 +85,7 @@ class Limiter:
         # Requests sent while no limit was known, and since when: a limit found soon counts them.
         self._unmetered, self._unmetered_since = 0, float("-inf")
         self._learned = Learned(self._minute)
-        self._paused_until = float("-inf")
+        self._paused_until, self._held = float("-inf"), False
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._queued = 0
@@ -153,7 +153,7 @@ class Limiter:
         with self._state:
             unlimited = self._requests is None and self._tokens is None
             calm = not self._learned.active and self._paused_until <= self._clock.now()
-            return unlimited and calm
+            return unlimited and calm and not self._held
 
     def acquire(self, tokens: float = 0.0) -> Slip:
         """Wait until one request of ``tokens`` tokens may be sent, and count it.
@@ -272,6 +272,10 @@ class Limiter:
             for rate in filter(None, (self._requests, self._tokens)):
                 rate.hold(until)
 
+    def hold(self, on: bool) -> None:
+        """Admit nothing until told otherwise, such as while the user is asked."""
+        self._held = on
+
     def adopt(self, rpm: float | None, tpm: float | None) -> None:
         """Follow the limits the provider states, which replace a default and lower a given one."""
         with self._state:
@@ -308,6 +312,8 @@ class Limiter:
         return Rate(per_minute, given=given, minute_seconds=self._minute)
 
     def _wait(self, tokens: float, now: float) -> float:
+        if self._held:
+            return _LOOK_AGAIN_SECONDS
         wait = max(self._paused_until - now, self._learned.wait(tokens, now))
         if self._requests is not None:
             wait = max(wait, self._requests.wait(1.0, now))

@@ -31,6 +31,7 @@ from llm_batch.record.results import ResultsFile
 from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.running.run import Overrun, Progress, Stop, run
 from llm_batch.running.stopping import Until
+from llm_batch.sending.limits import Limiter
 from llm_batch.sending.providers import PROVIDERS
 from tests.builders import reply_to
 from tests.project import USAGE, Project
@@ -869,14 +870,19 @@ def test_a_no_on_the_way_stops_the_run_and_the_same_command_goes_on(project: Pro
 
 
 @pytest.mark.parametrize("answer", [True, False], ids=["yes", "no"])
-def test_nothing_waits_for_a_worker_while_the_question_stands(
+def test_nothing_is_admitted_while_the_question_stands(
     project: Project, monkeypatch: pytest.MonkeyPatch, answer: bool
 ) -> None:
-    engines: list[ThreadsEngine] = []
+    limiters: list[Limiter] = []
+    told: list[bool] = []
+
+    class Elsewhere(ThreadsEngine):
+        def hold(self, on: bool) -> None:
+            told.append(on)
 
     def engine(supplies: Supplies) -> ThreadsEngine:
-        engines.append(ThreadsEngine(supplies.fleet.call, supplies.config.limits.workers))
-        return engines[0]
+        limiters.extend(supplies.fleet.limiters.values())
+        return Elsewhere(supplies.fleet.call, supplies.config.limits.workers)
 
     answered = threading.Event()
 
@@ -886,7 +892,8 @@ def test_nothing_waits_for_a_worker_while_the_question_stands(
         return Completion(reply_to(request), "scripted", "stop", Usage(2_000_000, 10))
 
     def confirm(_: Overrun) -> bool:
-        assert engines[0].held >= 7 and engines[0].give_back() == []
+        assert all(isinstance(limiter.try_acquire(), float) for limiter in limiters)
+        assert told == [True]
         answered.set()
         return answer
 
@@ -894,6 +901,7 @@ def test_nothing_waits_for_a_worker_while_the_question_stands(
     project.answers = one_at_first
     summary = project.run(project.config(workers=8), confirm_overrun=confirm)
     assert summary.status == ("done" if answer else "overrun")
+    assert told == [True, False] and len(limiters) == 1
     assert len(project.model.requests) == 24 if answer else len(project.model.requests) <= 9
 
 

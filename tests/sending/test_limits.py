@@ -8,7 +8,14 @@ import pytest
 
 from llm_batch.sending import limits
 from llm_batch.sending.clock import Cancelled, FakeClock, SystemClock
-from llm_batch.sending.limits import BURST_SECONDS, DEFAULT_RPM, SHARE, Limiter, counted_tokens
+from llm_batch.sending.limits import (
+    BURST_SECONDS,
+    DEFAULT_RPM,
+    SHARE,
+    Limiter,
+    Slip,
+    counted_tokens,
+)
 
 # --- pace
 
@@ -94,6 +101,16 @@ def test_a_pause_holds_everyone_back() -> None:
     limiter.pause(7)
     limiter.acquire()
     assert clock.now() == pytest.approx(7)
+
+
+@pytest.mark.parametrize("rpm", [None, 600.0], ids=["no limit", "a limit"])
+def test_what_is_held_is_admitted_once_it_is_let_go(rpm: float | None) -> None:
+    limiter = Limiter(rpm, None, FakeClock())
+    limiter.hold(True)
+    assert isinstance(limiter.try_acquire(), float) and not limiter.is_open
+    assert limiter.acquire_within(0.0, 60.0) is None
+    limiter.hold(False)
+    assert isinstance(limiter.try_acquire(), Slip)
 
 
 def test_a_longer_pause_is_not_cut_short_by_a_shorter_one() -> None:

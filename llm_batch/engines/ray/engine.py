@@ -199,6 +199,9 @@ class RayEngine(Engine):
         self._done += calls
         return unsent
 
+    def hold(self, on: bool) -> None:
+        self._ledger.handle.hold.remote(on)
+
     def close(self) -> None:
         for actor in self._actors:
             actor.kill()

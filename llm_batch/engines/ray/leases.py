@@ -124,6 +124,10 @@ class Ledger:
     def pause(self, model: str, seconds: float) -> None:
         self._limiters[model].pause(seconds)
 
+    def hold(self, on: bool) -> None:
+        for limiter in self._limiters.values():
+            limiter.hold(on)
+
     def rpm(self) -> dict[str, float | None]:
         return {model: limiter.rpm for model, limiter in self._limiters.items()}
 

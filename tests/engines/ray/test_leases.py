@@ -92,6 +92,15 @@ def test_a_pause_that_one_process_asks_for_holds_all_of_them() -> None:
     assert time.monotonic() - began >= 0.3
 
 
+def test_while_the_user_is_asked_nobody_gets_a_lease() -> None:
+    ledger = Ledger({"m": Limits(None, None)})
+    ledger.hold(True)
+    lease = ledger.lease("m", [0.0], [])
+    assert not lease.slips and not lease.is_open
+    ledger.hold(False)
+    assert len(ledger.lease("m", [0.0], []).slips) == 1
+
+
 def test_a_stopped_run_admits_nothing() -> None:
     office = Office(Limits(600, None), 1)
     office.clock.cancel()

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from llm_batch.running.run import run
+from llm_batch.engines.ray.engine import RayEngine
+from llm_batch.running.run import Overrun, run
 from llm_batch.sending.clock import Stop
 from tests.engines.ray.runs import play, questions
+from tests.fire.processes import until
 from tests.fire.runs import load, results, write_project
 from tests.server import Server
 
@@ -46,6 +48,33 @@ def test_all_actors_together_stay_within_one_limit(
     stats = server.stats()
     assert stats["refused"] == 0
     assert stats["successes"] == 120
+
+
+def test_while_the_question_of_the_cost_stands_no_actor_gets_leave_to_send(
+    cluster: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    write_project(tmp_path, server, questions(40), workers=8)
+    monkeypatch.setattr("llm_batch.running.run.ASK_ABOVE_USD", 0.0)
+    monkeypatch.setattr("llm_batch.running.run._LEAVES_ESTIMATE", 0.0)
+    engines: list[RayEngine] = []
+    hold = RayEngine.hold
+
+    def held(engine: RayEngine, on: bool) -> None:
+        engines.append(engine)
+        hold(engine, on)
+
+    def confirm(_: Overrun) -> bool:
+        ledger = engines[0]._ledger.handle
+        for place in engines[0]._kit.limits:
+            until(lambda: not ray.get(ledger.lease.remote(place, [0.0], (), 0)).slips)  # noqa: B023
+        until(lambda: not server.stats()["in_flight"])
+        return True
+
+    monkeypatch.setattr(RayEngine, "hold", held)
+    assert play(tmp_path, confirm_overrun=confirm).status == "done"
+    assert len(engines) == 2 and server.stats()["successes"] == 80
 
 
 def test_the_budget_holds_for_the_whole_cluster(
