@@ -33,6 +33,7 @@ from llm_batch.engines.batch.job_log import JobLog  # noqa: E402
 from llm_batch.models.prices import tariff_of  # noqa: E402
 from llm_batch.records import Usage  # noqa: E402
 from tests.batch_server import BatchServer, Dropped  # noqa: E402
+from tests.settings import DATA, steps, write_questions  # noqa: E402
 
 MODELS = {
     "openai": "openai/gpt-4o-mini",
@@ -107,39 +108,16 @@ class Outcome:
 
 def write_project(folder: Path, url: str, vendor: str, items: int, job_requests: int) -> None:
     """Data and config of a generate-and-judge run by batch."""
-    rows = (json.dumps({"id": f"q{n}", "question": f"What is {n}?"}) for n in range(items))
-    (folder / "q.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_questions(folder, (f"What is {n}?" for n in range(items)))
     model = MODELS[vendor]
     base = url + {"openai": "/v1", "gemini": "/v1beta"}.get(vendor, "")
+    judged = steps(
+        model, model, asks="{{ question }} {{ generate }}",
+        max_tokens=60, judge_tokens=60, scale=(0, 100),
+    )  # fmt: skip
     (folder / "llmb.toml").write_text(
-        f"""
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
-[run]
-engine = "batch"
-[batch]
-poll = 0.02
-job_requests = {job_requests}
-[models."{model}"]
-api_base = "{base}"
-[[steps]]
-name = "generate"
-model = "{model}"
-prompt = "{{{{ question }}}}"
-max_tokens = 60
-[[steps]]
-name = "judge"
-model = "{model}"
-prompt = "{{{{ question }}}} {{{{ generate }}}}"
-max_tokens = 60
-output = {{ score = {{ type = "integer", min = 0, max = 100 }} }}
-[score]
-field = "judge.score"
-pass_at = 3
-""",
+        f'{DATA}[run]\nengine = "batch"\n[batch]\npoll = 0.02\njob_requests = {job_requests}\n'
+        f'[models."{model}"]\napi_base = "{base}"\n{judged}',
         encoding="utf-8",
     )
 

@@ -35,14 +35,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.settings import DATA  # noqa: E402
+
 Figures = dict[str, float]
 
-CONFIG = """
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
+CONFIG = (
+    DATA
+    + """
 [limits]
 workers = {workers}
 budget = 1000
@@ -57,6 +56,7 @@ model = "openai/m"
 prompt = "{{{{ question }}}}"
 max_tokens = 40
 """
+)
 
 JUDGE = """
 [[steps]]

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.server import Server, serve  # noqa: E402
+from tests.settings import DATA, steps, write_questions  # noqa: E402
 
 #: Faults that strike while the kills do; all of them pass.
 FAULTS = {"500": 0.02, "503": 0.02, "reset": 0.01, "truncated_json": 0.01}
@@ -79,38 +80,17 @@ class Outcome:
 
 def write_project(folder: Path, url: str, items: int, workers: int) -> None:
     """Data and config of a generate-and-judge run."""
-    rows = (json.dumps({"id": f"q{n}", "question": f"What is {n}?"}) for n in range(items))
-    (folder / "q.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_questions(folder, (f"What is {n}?" for n in range(items)))
     models = "".join(
         f'[models."openai/{name}"]\napi_base = "{url}/v1"\ninput_price = 1.0\noutput_price = 4.0\n'
         for name in ("writer", "judge")
     )
+    judged = steps(
+        "openai/writer", "openai/judge", asks="{{ question }} {{ generate }}",
+        max_tokens=60, judge_tokens=60,
+    )  # fmt: skip
     (folder / "llmb.toml").write_text(
-        f"""
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
-[limits]
-workers = {workers}
-max_attempts = 8
-{models}
-[[steps]]
-name = "generate"
-model = "openai/writer"
-prompt = "{{{{ question }}}}"
-max_tokens = 60
-[[steps]]
-name = "judge"
-model = "openai/judge"
-prompt = "{{{{ question }}}} {{{{ generate }}}}"
-max_tokens = 60
-output = {{ score = {{ type = "integer", min = 1, max = 5 }} }}
-[score]
-field = "judge.score"
-pass_at = 3
-""",
+        f"{DATA}[limits]\nworkers = {workers}\nmax_attempts = 8\n{models}{judged}",
         encoding="utf-8",
     )
 

@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.server import Server, serve  # noqa: E402
+from tests.settings import DATA, write_questions  # noqa: E402
 
 #: Tokens a request counts: its max_tokens, for prompts as short as these.
 TOKENS = 300
@@ -130,8 +131,7 @@ SETTINGS = {
 
 def configure(setting: Setting, server: Server, folder: Path, requests: int) -> Path:
     """Data and config of a run with one step."""
-    rows = (json.dumps({"id": f"q{n}", "question": f"question {n}"}) for n in range(requests))
-    (folder / "q.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    write_questions(folder, (f"question {n}" for n in range(requests)))
     limits = ""
     if setting.tell is not None:
         limits = f"rpm = {setting.tell}\n" if setting.tell else ""
@@ -140,13 +140,7 @@ def configure(setting: Setting, server: Server, folder: Path, requests: int) -> 
         limits += f"tpm = {setting.tpm * setting.told_times}\n" if setting.tpm else ""
     path = folder / "llmb.toml"
     path.write_text(
-        f"""
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
-[limits]
+        f"""{DATA}[limits]
 workers = {setting.workers}
 max_attempts = 12
 {limits}

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.server import serve  # noqa: E402
+from tests.settings import DATA  # noqa: E402
 
 ONE_RUN = """
 import json, resource, sys, time
@@ -48,12 +49,9 @@ print(json.dumps({"calls": state.calls, "seconds": state.seconds,
                   "driver_cpu": usage.ru_utime + usage.ru_stime, "peak_kb": usage.ru_maxrss}))
 """
 
-CONFIG = """
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
+CONFIG = (
+    DATA
+    + """
 [limits]
 workers = {workers}
 {pace}[[steps]]
@@ -62,6 +60,7 @@ model = "{model}"
 prompt = "{{{{ question }}}}"
 max_tokens = 40
 """
+)
 
 SERVER = """
 [models."openai/m"]

@@ -14,6 +14,7 @@ from llm_batch.running.progress import RunSummary
 from llm_batch.running.run import run
 from llm_batch.sending.clock import Cancelled, Stop
 from tests.server import Server
+from tests.settings import DATA, steps, write_questions
 
 GENERATE, JUDGE = "writer", "judge"
 
@@ -75,13 +76,7 @@ def write_project(
     **limits: Any,
 ) -> Path:
     """Data and a generate-and-judge config in a folder; returns the config's path."""
-    named = (
-        questions
-        if isinstance(questions, Mapping)
-        else {f"q{number}": text for number, text in enumerate(questions)}
-    )
-    rows = [json.dumps({"id": name, "question": text}) for name, text in named.items()]
-    (folder / "q.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_questions(folder, questions)
     limits = {"workers": 4, "max_attempts": 3, "timeout": 30.0, "max_failure_share": 1.0} | limits
     priced = f"input_price = {prices[0]}\noutput_price = {prices[1]}\n" if prices else ""
     served = "".join(
@@ -92,30 +87,8 @@ def write_project(
     settings = "\n".join(f"{name} = {value}" for name, value in limits.items())
     path = folder / "llmb.toml"
     path.write_text(
-        f"""
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
-[limits]
-{settings}
-{served}
-[[steps]]
-name = "generate"
-model = "openai/{models[0]}"
-prompt = "{{{{ question }}}}"
-max_tokens = {max_tokens}
-[[steps]]
-name = "judge"
-model = "openai/{models[1]}"
-prompt = "{{{{ item.id }}}}: {{{{ generate }}}}"
-max_tokens = 40
-output = {{ score = {{ type = "integer", min = 1, max = 5 }} }}
-[score]
-field = "judge.score"
-pass_at = 3
-""",
+        f"{DATA}[limits]\n{settings}\n{served}"
+        + steps(*(f"openai/{name}" for name in models), max_tokens=max_tokens),
         encoding="utf-8",
     )
     return path

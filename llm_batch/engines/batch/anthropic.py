@@ -11,22 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from llm_batch.engines.batch.api import (
-    Fields,
-    JobState,
-    Line,
-    Outcome,
-    body_of,
-    error_in_line,
-    id_of,
-    listed,
-    object_of,
-    outcomes_of,
-    pages,
-    phase_of,
-    refusal_of,
-    unfinished,
-)
+from llm_batch.engines.batch import api
+from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor
 from llm_batch.errors import Unavailable
 from llm_batch.sending.providers.base import Prepared
@@ -65,7 +51,7 @@ class AnthropicBatches(Vendor):
         self._batches = f"{self._live}/batches"
 
     def marker(self) -> str:
-        newest = listed(self._http.json("GET", self._path(self._batches, "limit=1")), "data")
+        newest = api.listed(self._http.json("GET", self._path(self._batches, "limit=1")), "data")
         return newest[0].text("id") if newest else ""
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> bytes:
@@ -73,7 +59,7 @@ class AnthropicBatches(Vendor):
         return _encode({"requests": rows})
 
     def create(self, own_id: str, uploaded: bytes) -> str:
-        return id_of(self._http.json("POST", self._path(self._batches), uploaded))
+        return api.id_of(self._http.json("POST", self._path(self._batches), uploaded))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -83,14 +69,14 @@ class AnthropicBatches(Vendor):
             return self._http.json("GET", self._path(self._batches, f"limit=100{more}"))
 
         def cursor(page: object) -> str | None:
-            jobs, fields = listed(page, "data"), Fields(page)
+            jobs, fields = api.listed(page, "data"), Fields(page)
             if not jobs or not fields.flag("has_more"):
                 return None
             return fields.text("last_id") or jobs[-1].text("id")
 
         found = None
-        for page in pages(get, cursor):
-            for job in listed(page, "data"):
+        for page in api.pages(get, cursor):
+            for job in api.listed(page, "data"):
                 made, job_id = job.time("created_at"), job.text("id")
                 if (marker and job_id == marker) or (made is not None and made < since - _DAY):
                     return found  # those that follow are older
@@ -102,14 +88,14 @@ class AnthropicBatches(Vendor):
         return found
 
     def poll(self, job_id: str) -> JobState:
-        job = object_of(self._http.json("GET", self._path(self._job(job_id))), *_STATE)
+        job = api.object_of(self._http.json("GET", self._path(self._job(job_id))), *_STATE)
         word, counts = job.text(*_STATE), job.fields("request_counts")
         waiting, succeeded, errored, cancelled, expired = map(counts.count, _COUNTS)
-        phase = phase_of(word)
+        phase = api.phase_of(word)
         over, has_results = phase in ("done", "cancelled", "expired"), bool(job.text("results_url"))
         error = None
         if phase == "failed":
-            error = refusal_of(job_id, job.words("error", "errors", "message"), "")
+            error = api.refusal_of(job_id, job.words("error", "errors", "message"), "")
         return JobState(
             word,
             phase,
@@ -128,7 +114,7 @@ class AnthropicBatches(Vendor):
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         # Its address is made here: a key goes to no address that a reply names.
         lines = self._http.lines(self._path(f"{self._job(state.raw)}/results"))
-        yield from outcomes_of(lines, _outcome)
+        yield from api.outcomes_of(lines, _outcome)
 
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
         return f"{self._job(job_id)}/cancel", b""
@@ -139,23 +125,23 @@ class AnthropicBatches(Vendor):
 
 def _outcome(line: Fields) -> Outcome:
     custom_id, result = line.text("custom_id"), line.fields("result")
-    kind = phase_of(result.text("type"))
+    kind = api.phase_of(result.text("type"))
     if kind == "done":
-        return Outcome(custom_id, body_of(result.all.get("message")))
+        return Outcome(custom_id, api.body_of(result.all.get("message")))
     if kind == "failed":
         error = result.all.get("error")
         inner = result.fields("error")
         inner = inner.fields("error") if inner.fields("error").all else inner
         if not inner.text("type"):
-            return Outcome(custom_id, *error_in_line(error))
+            return Outcome(custom_id, *api.error_in_line(error))
         body = _encode(error)
         status = _STATUS.get(inner.text("type"), 500)
         return Outcome(custom_id, body, error_from_reply(status, body, {}))
     if kind == "cancelled":
-        told = unfinished("batch_cancelled", "the batch was cancelled before it")
+        told = api.unfinished("batch_cancelled", "the batch was cancelled before it")
         return Outcome(custom_id, error=told)
     if kind == "expired":
-        told = unfinished("batch_expired", "the batch expired before it")
+        told = api.unfinished("batch_expired", "the batch expired before it")
         return Outcome(custom_id, error=told)
     said = f"an outcome of kind {without_keys(result.text('type'), 40)!r}"
     return Outcome(custom_id, error=Unavailable(said, kind="garbage"))

@@ -11,22 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from llm_batch.engines.batch.api import (
-    Fields,
-    JobState,
-    Line,
-    Outcome,
-    body_of,
-    error_in_line,
-    id_of,
-    listed,
-    object_of,
-    outcomes_of,
-    pages,
-    phase_of,
-    refusal_of,
-    words_of,
-)
+from llm_batch.engines.batch import api
+from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor, ours
 from llm_batch.sending.providers.base import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
@@ -59,7 +45,7 @@ class GeminiBatches(Vendor):
 
     def create(self, own_id: str, uploaded: bytes) -> str:
         path = self._path(f"{self._model}:batchGenerateContent")
-        return id_of(self._http.json("POST", path, uploaded), "name")
+        return api.id_of(self._http.json("POST", path, uploaded), "name")
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -71,10 +57,10 @@ class GeminiBatches(Vendor):
         def cursor(page: object) -> str | None:
             return Fields(page).text("nextPageToken") or None
 
-        for page in pages(get, cursor):
+        for page in api.pages(get, cursor):
             if not set(Fields(page).all) - {"nextPageToken"} and isinstance(page, dict):
                 continue  # Google leaves out what is empty
-            jobs = listed(page, "operations", "batches")
+            jobs = api.listed(page, "operations", "batches")
             if (found := ours(jobs, own_id, "name", _ABOUT, others)) is not None:
                 return found
         return None
@@ -82,10 +68,10 @@ class GeminiBatches(Vendor):
     def poll(self, job_id: str) -> JobState:
         # The answers come with it.
         reply = self._http.json("GET", self._path(f"{self._base}/{quote(job_id)}"), large=True)
-        job = object_of(reply, "metadata", "state", "done")
+        job = api.object_of(reply, "metadata", "state", "done")
         about = job.fields("metadata")
         word = about.text("state") or job.text("state")
-        phase, responses = phase_of(word), _responses(job)
+        phase, responses = api.phase_of(word), _responses(job)
         if not phase and job.flag("done"):
             # As of any long-running operation of Google's.
             phase = "done" if responses or not job.words("error") else "failed"
@@ -95,7 +81,7 @@ class GeminiBatches(Vendor):
         if phase == "failed":
             said = job.fields("error") if job.words("error") else about.fields("error")
             message = job.words("error") or about.words("error")
-            error = refusal_of(
+            error = api.refusal_of(
                 job_id, message, said.text("status"), _http_status(said.count("code"))
             )
         settling = phase == "done" and not responses
@@ -115,7 +101,7 @@ class GeminiBatches(Vendor):
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
-        return outcomes_of(state.raw, _outcome)
+        return api.outcomes_of(state.raw, _outcome)
 
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
         return f"{self._base}/{quote(job_id)}:cancel", b""
@@ -138,9 +124,9 @@ def _http_status(number: int) -> int:
 def _outcome(line: Fields) -> Outcome:
     custom_id = line.fields("metadata").text("key") or line.text("key")
     error, answer = line.all.get("error"), line.all.get("response")
-    if not words_of(error) and answer:
-        return Outcome(custom_id, body_of(answer))
-    body, told = error_in_line(error)
+    if not api.words_of(error) and answer:
+        return Outcome(custom_id, api.body_of(answer))
+    body, told = api.error_in_line(error)
     if code := line.fields("error").count("code"):
         told = error_from_reply(_http_status(code), body, {})
     told.maybe_billed |= bool(answer)

@@ -13,23 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from llm_batch.engines.batch.api import (
-    Fields,
-    JobState,
-    Line,
-    Outcome,
-    body_of,
-    error_in_line,
-    id_of,
-    listed,
-    object_of,
-    outcomes_of,
-    pages,
-    phase_of,
-    refusal_of,
-    unfinished,
-    words_of,
-)
+from llm_batch.engines.batch import api
+from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor, ours
 from llm_batch.errors import ProviderError, Refused
 from llm_batch.sending.providers.base import Prepared
@@ -87,13 +72,13 @@ class OpenAIBatches(Vendor):
         )
         body = b"%s%s\n\r\n--%s--\r\n" % (head.encode(), b"\n".join(rows), _BOUNDARY.encode())
         kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        return id_of(self._http.json("POST", self._path("/files"), body, kind))
+        return api.id_of(self._http.json("POST", self._path("/files"), body, kind))
 
     def is_ready(self, uploaded: str) -> bool:
         """Azure takes a file in after it answered the upload, and makes no job of it before."""
         if not self._azure:
             return True
-        file = object_of(self._http.json("GET", self._path(f"/files/{quote(uploaded)}")), "id")
+        file = api.object_of(self._http.json("GET", self._path(f"/files/{quote(uploaded)}")), "id")
         status = file.text("status").lower()
         if status in ("error", "deleted", "deleting"):
             said = file.words("status_details", "error", "status")
@@ -107,7 +92,7 @@ class OpenAIBatches(Vendor):
             "completion_window": "24h",
             "metadata": {_NAME: own_id},
         }
-        return id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
+        return api.id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
@@ -117,7 +102,7 @@ class OpenAIBatches(Vendor):
             return self._http.json("GET", self._path("/batches", more))
 
         def cursor(page: object) -> str | None:
-            jobs, fields = listed(page, *_LISTS), Fields(page)
+            jobs, fields = api.listed(page, *_LISTS), Fields(page)
             if not jobs or not fields.flag("has_more"):
                 return None
             # OpenAI has the newest first. A day is more than any clock is wrong.
@@ -126,15 +111,15 @@ class OpenAIBatches(Vendor):
                 return None
             return fields.text("last_id") or jobs[-1].text("id")
 
-        for page in pages(get, cursor):
-            if found := ours(listed(page, *_LISTS), own_id, "id", ("metadata",), others):
+        for page in api.pages(get, cursor):
+            if found := ours(api.listed(page, *_LISTS), own_id, "id", ("metadata",), others):
                 return found
         return None
 
     def poll(self, job_id: str) -> JobState:
         reply = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
-        job = object_of(reply, "status")
-        phase, counts = phase_of(job.text("status")), job.fields("request_counts")
+        job = api.object_of(reply, "status")
+        phase, counts = api.phase_of(job.text("status")), job.fields("request_counts")
         completed, failed = counts.count("completed"), counts.count("failed")
         output, errors = job.id("output_file_id"), job.id("error_file_id")
         state = JobState(
@@ -163,11 +148,11 @@ class OpenAIBatches(Vendor):
         output, errors = state.raw
         if output:
             lines = self._http.lines(self._content(output), may_be_empty=not state.completed)
-            yield from outcomes_of(lines, _outcome)
+            yield from api.outcomes_of(lines, _outcome)
         if errors:
             try:
                 lines = self._http.lines(self._content(errors), may_be_empty=True)
-                yield from outcomes_of(lines, _outcome)
+                yield from api.outcomes_of(lines, _outcome)
             except ProviderError as error:
                 if error.status_code != 404:
                     raise
@@ -195,20 +180,20 @@ def _why_failed(job: Fields, job_id: str) -> tuple[ProviderError, dict[int, str]
         for row in rows
         if row.count("line") and not _OF_THE_FILE.search(f"{row.text('code')} {row.text('param')}")
     }
-    error = refusal_of(job_id, message, code)
+    error = api.refusal_of(job_id, message, code)
     return error, {} if error.kind == "token_limit" else bad
 
 
 def _outcome(line: Fields) -> Outcome:
     custom_id, error = line.text("custom_id"), line.all.get("error")
-    reply, said = line.fields("response"), words_of(error)
+    reply, said = line.fields("response"), api.words_of(error)
     if reply.all:
-        body = body_of(reply.all.get("body"))
+        body = api.body_of(reply.all.get("body"))
         # Without a status there is still an answer to read, or an error in its place.
         status = reply.count("status_code") or (500 if said else 200)
         if 200 <= status < 300 and not said:
             return Outcome(custom_id, body)
-        if said and not words_of(reply.all.get("body")):
+        if said and not api.words_of(reply.all.get("body")):
             body = _encode({"error": error})
         told = error_from_reply(status if status >= 300 else 502, body, {})
         told.maybe_billed |= status < 300
@@ -216,5 +201,5 @@ def _outcome(line: Fields) -> Outcome:
     code = line.fields("error").text("code")
     if code.startswith("batch_"):
         code = {"batch_canceled": "batch_cancelled"}.get(code, code)
-        return Outcome(custom_id, error=unfinished(code, without_keys(said or code)))
-    return Outcome(custom_id, *error_in_line(error))
+        return Outcome(custom_id, error=api.unfinished(code, without_keys(said or code)))
+    return Outcome(custom_id, *api.error_in_line(error))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llm_batch.chain.config import Config, Overrides, load_config
 from llm_batch.running.earlier import Earlier
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.running.run import run
 from llm_batch.sending.clock import Stop
 from tests.batch_server import BatchServer
-from tests.fire.runs import Hurried, journal, results
+from tests.fire.runs import Hurried, journal, load, results
+from tests.settings import DATA, steps, write_questions
 
 __all__ = ["Session", "journal", "load", "results", "write_project"]
 
@@ -35,8 +34,7 @@ def write_project(
     """Data and a generate-and-judge config in a folder; returns the config's path."""
     if isinstance(questions, int):
         questions = [f"What is {number}?" for number in range(questions)]
-    rows = [json.dumps({"id": f"q{n}", "question": text}) for n, text in enumerate(questions)]
-    (folder / "q.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_questions(folder, questions)
     limits = {"workers": 4, "max_attempts": 3, "max_failure_share": 1.0} | limits
     base = server.url + {"openai": "/v1", "gemini": "/v1beta"}.get(model.partition("/")[0], "")
     priced = (
@@ -47,49 +45,14 @@ def write_project(
         f'[models."{name}"]\napi_base = "{base}"\n{priced if prices else ""}'
         for name in dict.fromkeys(filter(None, (model, judge)))
     )
-    judging = f"""
-[[steps]]
-name = "judge"
-model = "{judge}"
-prompt = "{{{{ item.id }}}}: {{{{ generate }}}}"
-max_tokens = 40
-output = {{ score = {{ type = "integer", min = 0, max = 100 }} }}
-[score]
-field = "judge.score"
-pass_at = 3
-"""
+    settings = "\n".join(f"{name} = {value}" for name, value in limits.items())
     path = folder / "llmb.toml"
     path.write_text(
-        f"""
-[data]
-path = "q.jsonl"
-id = "id"
-[sample]
-size = 0
-[run]
-engine = "batch"
-[batch]
-poll = 0.05
-{batch}
-[limits]
-{chr(10).join(f"{name} = {value}" for name, value in limits.items())}
-{served}
-[[steps]]
-name = "generate"
-model = "{model}"
-prompt = "{{{{ question }}}}"
-max_tokens = 40
-{judging if judge else ""}
-""",
+        f'{DATA}[run]\nengine = "batch"\n[batch]\npoll = 0.05\n{batch}\n'
+        f"[limits]\n{settings}\n{served}" + steps(model, judge or "", scale=(0, 100)),
         encoding="utf-8",
     )
     return path
-
-
-def load(folder: Path, **flags: Any) -> Config:
-    return load_config(
-        folder / "llmb.toml", Overrides(output=str(folder / "results.jsonl"), **flags)
-    )
 
 
 class Killed(BaseException):
