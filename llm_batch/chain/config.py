@@ -20,8 +20,8 @@ from pydantic_core import PydanticKnownError
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
-from llm_batch.chain.flags import Overrides, expanded, with_flags
 from llm_batch.chain.outputs import Table, TextList, Wrong
+from llm_batch.chain.overrides import Overrides, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError

@@ -30,7 +30,7 @@ def dry_run_text(config: Config) -> str:
     Raises:
         LlmbError: The config or the data is wrong.
     """
-    from llm_batch.chain.forecast import rendered
+    from llm_batch.chain.chain import rendered
     from llm_batch.dataset import draw
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record.files import Paths, run_paths
 from llm_batch.record.journal import Journal, Places, Replay, head_of

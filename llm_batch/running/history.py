@@ -30,7 +30,7 @@ from llm_batch.record.manifest import (
 )
 from llm_batch.record.results import ResultsFile, is_edited
 from llm_batch.running.progress import RunSummary
-from llm_batch.sending.providers.batching import goes_by_batch
+from llm_batch.sending.providers import goes_by_batch
 
 
 def new_manifest(

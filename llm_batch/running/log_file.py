@@ -26,13 +26,13 @@ from typing import IO, Any, Self, cast
 import msgspec
 
 from llm_batch.chain.config import Config
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.credentials import without_keys
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.record.manifest import Manifest, utc
 from llm_batch.records import Call, Result
 from llm_batch.running.progress import Progress, RunSummary
-from llm_batch.sending.providers.redact import without_keys
 
 _PROGRESS_SECONDS = 60.0
 # Calls are written together: one write each would cost more than the line.

@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.chain import Chain, forecast
 from llm_batch.chain.config import MANY_WORKERS, Config
-from llm_batch.chain.forecast import forecast
 from llm_batch.chain.steps import SCALE_HINT, without_scale
-from llm_batch.chain.templates import RESERVED
+from llm_batch.chain.templates import RESERVED, PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
@@ -303,8 +302,7 @@ def _is_certain(error: PromptError, config: Config) -> bool:
 
 
 def _check_models(config: Config) -> None:
-    from llm_batch.sending.providers import check_servable
-    from llm_batch.sending.providers.variables import headers_of
+    from llm_batch.sending.providers import check_servable, headers_of
 
     for step in config.steps:
         headers_of(step.params)

@@ -29,7 +29,7 @@ from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.headers import StatedLimits
 from llm_batch.sending.limits import Limiter, Slip
-from llm_batch.sending.providers.base import Provider, Reply
+from llm_batch.sending.providers import Provider, Reply
 
 _FIRST_REST_SECONDS = 2.0
 _LONGEST_REST_SECONDS = 300.0

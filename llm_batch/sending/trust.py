@@ -9,31 +9,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Config, Model
+from llm_batch.chain.steps import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError
 from llm_batch.record.files import leads_out, run_paths
 from llm_batch.sending.providers import Route, route
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
+    first_words_of,
+    is_key_of_models,
     is_loopback,
     is_vendors_own,
-)
-from llm_batch.sending.providers.variables import (
-    is_key_of_models,
-    keys_of,
-    variables_in_headers,
-    variables_of,
     vendor_of_key,
 )
 
 _LIST = "trusted.toml"
+_NAMES_KEY = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(?:_|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,3 +309,57 @@ def _agreed(path: Path | None, folder: str) -> set[str]:
         for entry in (listed if isinstance(listed, list) else ())
         if isinstance(entry, dict) and entry.get("folder", folder) == folder
     }
+
+
+# The variables that serving reads
+
+
+def variables_of(config: Config) -> dict[str, str]:
+    """The variables that are set here and that serving the models of a config reads.
+
+    They go to other machines with the run.
+    """
+    found: dict[str, str] = {}
+    for step in config.steps:
+        settings = config.model(step.model)
+        places = [settings.at(each) for each in settings.endpoints] or [settings]
+        names = [name for place in places for name in _read(step.model, place)]
+        names += variables_in_headers(step.params)
+        found |= {name: os.environ[name] for name in names if name in os.environ}
+    return found
+
+
+def keys_of(model: str, settings: Model) -> list[str]:
+    """Names of the variables that are set here and whose keys go where a model is served."""
+    return [
+        name
+        for name in dict.fromkeys(_read(model, settings))
+        if os.environ.get(name, "").strip()
+        and (name == settings.api_key_env or _NAMES_KEY.search(name))
+    ]
+
+
+def variables_in_headers(params: Mapping[str, Any]) -> list[str]:
+    """The variables that ``extra_headers`` of a step name."""
+    values = (params.get("extra_headers") or {}).values()
+    return [
+        value.removeprefix(FROM_ENVIRONMENT)
+        for value in values
+        if value.startswith(FROM_ENVIRONMENT)
+    ]
+
+
+def _read(model: str, settings: Model) -> Iterator[str]:
+    """Names of variables; some may not be set."""
+    way = route(model, settings)
+    if way.provider in ("embedded", "fake"):
+        return
+    if settings.api_key_env is not None:
+        yield settings.api_key_env
+    if (endpoint := ENDPOINTS.get(way.vendor) or OWN_SERVERS.get(way.vendor)) is not None:
+        if settings.api_key_env is None:
+            yield from endpoint.key_envs
+        yield from endpoint.base_envs
+    if way.provider == "litellm":
+        begin = tuple(f"{word}_" for word in first_words_of(way.vendor.partition("/")[0]))
+        yield from (name for name in os.environ if name.startswith(begin))

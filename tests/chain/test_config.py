@@ -22,8 +22,8 @@ from llm_batch.chain.config import (
     Overrides,
     load_config,
 )
-from llm_batch.chain.flags import expanded
 from llm_batch.chain.outputs import OutputField
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import EXIT_USAGE, ConfigError
 
 #: The file that DESIGN.md promises to work as it stands.

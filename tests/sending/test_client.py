@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Model
+from llm_batch.chain.credentials import remember_key
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
 from llm_batch.records import Call, Completion, Request, Usage
-from llm_batch.sending.budget import Budget
-from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Client
+from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Budget, Client
 from llm_batch.sending.clock import Cancelled, FakeClock
 from llm_batch.sending.fleet import FleetModel
 from llm_batch.sending.limits import DEFAULT_RPM, SHARE, Limiter
 from llm_batch.sending.providers.fake import Answer, FakeProvider
-from llm_batch.sending.providers.redact import remember_key
 from tests.builders import completion, request
 
 PRICED = Model(input_price=1.0, output_price=4.0)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.engines.batch.api import (
     Fields,
     JobState,
@@ -29,8 +30,7 @@ from llm_batch.engines.batch.api import (
 )
 from llm_batch.engines.batch.http import Vendor
 from llm_batch.errors import Unavailable
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode

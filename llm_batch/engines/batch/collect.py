@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_batch.chain.credentials import without_echoes
 from llm_batch.engines.batch.api import JobState, unfinished
 from llm_batch.engines.batch.job_log import Entry, Job, stub_of
 from llm_batch.engines.batch.vendors import Connection
@@ -13,7 +14,6 @@ from llm_batch.errors import ProviderError, Refused, Rejected, Unavailable, stat
 from llm_batch.models.prices import Tariff
 from llm_batch.record.journal import Journal
 from llm_batch.records import Attempt, Call, Completion, Failure, Message, Request, larger, writable
-from llm_batch.sending.providers.redact import without_echoes
 
 # Seconds: a job takes longer than that to be made.
 _SAME_MOMENT = 0.002

@@ -28,7 +28,7 @@ from llm_batch.engines.batch.api import (
     words_of,
 )
 from llm_batch.engines.batch.http import Vendor, ours
-from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode

@@ -12,8 +12,8 @@ import msgspec
 
 from llm_batch.engines.batch.api import BatchApi, Fields
 from llm_batch.errors import ProviderError, Rejected, Unavailable
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers import Prepared
+from llm_batch.sending.providers.decoding import value_in
 from llm_batch.sending.providers.endpoints import shown
 from llm_batch.sending.providers.refusals import error_from_reply
 from llm_batch.sending.providers.wire import ENCODINGS, Wire

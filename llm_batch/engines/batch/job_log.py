@@ -33,7 +33,7 @@ from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record.files import PRIVATE, open_to_append, real_path, run_paths
 from llm_batch.record.lines import SCHEMA, newer
 from llm_batch.records import Request, without_mark
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 
 _encode = msgspec.json.Encoder().encode
 

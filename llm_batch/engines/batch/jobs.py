@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from llm_batch.chain.config import Config
+from llm_batch.chain.credentials import without_keys
 from llm_batch.engines.batch.api import BatchApi, EndlessList, Line, is_token_limit, stated_limit
 from llm_batch.engines.batch.collect import Collected, collected
 from llm_batch.engines.batch.job_log import Job, JobLog
@@ -28,7 +29,6 @@ from llm_batch.errors import (
     Unavailable,
 )
 from llm_batch.sending.clock import Clock
-from llm_batch.sending.providers.redact import without_keys
 
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0

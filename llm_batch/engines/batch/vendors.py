@@ -14,9 +14,7 @@ from llm_batch.engines.batch.job_log import Entry
 from llm_batch.errors import ConfigError, ProviderError, Rejected
 from llm_batch.records import Completion, Message, Request
 from llm_batch.sending.fleet import FleetModel
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.batching import VENDORS, batch_vendor
+from llm_batch.sending.providers import BATCH_VENDORS, Prepared, batch_vendor, make_provider
 from llm_batch.sending.providers.dialect import Dialect
 
 
@@ -60,7 +58,8 @@ def check_vendors(config: Config) -> None:
     """
     if not any(batch_vendor(step.model, config.model(step.model)) for step in config.steps):
         raise ConfigError(
-            f"no model of this config has a batch API that is spoken here ({', '.join(VENDORS)})",
+            "no model of this config has a batch API that is spoken here "
+            f"({', '.join(BATCH_VENDORS)})",
             "use --engine threads",
         )
 

@@ -16,7 +16,7 @@ from llm_batch.engines.batch.vendors import Connection, Pack, pack
 from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import ProviderError, Rejected
 from llm_batch.records import Call, Failure, Request
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Cancelled, Clock, Stop
 from llm_batch.sending.fleet import Fleet, FleetModel
 from llm_batch.sending.providers.dialect import Form

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Model
+from llm_batch.chain.credentials import remember_key
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import ModelInfo, model_info, vendors
-from llm_batch.sending.providers.base import Provider
+from llm_batch.records import Completion, Request
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
@@ -30,13 +32,79 @@ from llm_batch.sending.providers.endpoints import (
     renamed_for,
     shown,
 )
-from llm_batch.sending.providers.redact import remember_key
+
+if TYPE_CHECKING:
+    from llm_batch.sending.providers.dialect import Dialect
+
+
+from typing import Any
+
+from llm_batch.chain.config import Config
+from llm_batch.chain.steps import FROM_ENVIRONMENT
+from llm_batch.errors import Timeout
 
 __all__ = ["ENDPOINTS", "PROVIDERS", "Route", "check_servable", "make_provider", "route"]
 
 # Models that take JSON objects but no schema; the table has no field for it.
 _JSON_OBJECT = ("gpt-4-turbo", "gpt-3.5-turbo", "deepseek-chat")
 _OLLAMA = ("ollama", "ollama_chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A completion, and the response headers that speak of limits (names in lower case)."""
+
+    completion: Completion
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What would be sent for a request; the key is among the headers, so it is never written."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Provider(Protocol):
+    """Serves the requests of one model. Used from many threads at once.
+
+    Attributes:
+        vendor: Whose rules of counting apply (``openai``, ``anthropic``, ``local``, …).
+        on_this_machine: True when requests do not leave it; no limit is assumed then.
+        simulated: True when nothing it answers is real.
+    """
+
+    vendor: str
+    on_this_machine: bool
+    simulated: bool
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        """Send a request once and wait for its whole answer.
+
+        Args:
+            request: What to ask.
+            timeout_seconds: From connecting to the last byte.
+
+        Raises:
+            ProviderError: One of its kinds; nothing else for anything the provider does.
+        """
+
+    def close(self) -> None:
+        """Give back connections and processes. May be called again."""
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A provider that learns what its deployment takes, and has to say so."""
+
+    dialect: Dialect
+
+
+def too_slow(timeout_seconds: float) -> Timeout:
+    """The error when the time of a call is over; what was answered by then may be billed."""
+    return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +322,49 @@ def read_key(variable: str) -> str | None:
     if key:
         remember_key(key)
     return key or None
+
+
+def headers_of(params: Mapping[str, Any]) -> dict[str, str]:
+    """``extra_headers`` as they are sent: with the values of the variables they name.
+
+    Raises:
+        ConfigError: A variable is not set, or holds what no header can.
+    """
+    headers = {}
+    for name, value in (params.get("extra_headers") or {}).items():
+        if value.startswith(FROM_ENVIRONMENT):
+            variable = value.removeprefix(FROM_ENVIRONMENT)
+            value = read_key(variable)
+            if value is None:
+                raise ConfigError(
+                    f"the header {name} is read from {variable}, which is not set",
+                    f"export {variable}=…",
+                )
+        # In any other case the openai package would send its own beside it.
+        headers["User-Agent" if name.lower() == "user-agent" else name] = value
+    return headers
+
+
+#: Vendors whose batch API `llm_batch.engines.batch` speaks.
+BATCH_VENDORS = ("openai", "azure", "anthropic", "gemini")
+
+
+def batch_vendor(model: str, settings: Model) -> str:
+    """Whose batch API serves a model; empty where there is none.
+
+    Needs no key. A server of one's own counts as OpenAI's when its model string says so: some
+    (gateways, vLLM behind one) have the batch endpoints. Models that are reached by another API
+    than chat completions have none here.
+    """
+    try:
+        way = route(model, settings.model_copy(update={"api_key_env": None}))
+    except ConfigError:
+        return ""
+    info = model_info(model)
+    chats = info is None or info.mode == "chat"
+    return way.vendor if way.vendor in BATCH_VENDORS and chats and not settings.endpoints else ""
+
+
+def goes_by_batch(model: str, config: Config) -> bool:
+    """Whether a run sends a model's requests by its batch API; it calls the others live."""
+    return config.engine.by_batch and bool(batch_vendor(model, config.model(model)))

@@ -27,7 +27,11 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
+#: A host that does not take a connection within this many seconds is not there.
+CONNECT_SECONDS = 10.0
+#: Nor one that does not answer the first words of TLS within these.
+HELLO_SECONDS = 5.0
+
 
 _CHUNK = 1 << 16
 # Of one line, and lines of headers, as in `http.client`.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import (
     ProviderError,
     RateLimited,
@@ -25,8 +26,8 @@ from llm_batch.errors import (
     status_of,
 )
 from llm_batch.records import Message, Request
-from llm_batch.sending.providers.redact import without_keys
-from llm_batch.sending.providers.refusals import Words, is_about_format, is_passing
+from llm_batch.sending.providers.decoding import Words
+from llm_batch.sending.providers.refusals import is_about_format, is_passing
 
 K = TypeVar("K")
 T = TypeVar("T")

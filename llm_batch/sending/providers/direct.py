@@ -16,13 +16,11 @@ import msgspec
 from llm_batch import __version__
 from llm_batch.errors import Timeout
 from llm_batch.records import Completion, Request
-from llm_batch.sending.providers.accounts import COST_HEADER
-from llm_batch.sending.providers.base import Prepared, Reply, too_slow
+from llm_batch.sending.providers import Prepared, Reply, headers_of, too_slow
 from llm_batch.sending.providers.dialect import Dialect, Form
 from llm_batch.sending.providers.endpoints import is_loopback
 from llm_batch.sending.providers.refusals import error_from_reply, limit_headers
-from llm_batch.sending.providers.replies import completion_from_reply
-from llm_batch.sending.providers.variables import headers_of
+from llm_batch.sending.providers.replies import COST_HEADER, completion_from_reply
 from llm_batch.sending.providers.wire import ENCODINGS, Wire, most_bytes
 
 __all__ = ["DirectProvider", "is_loopback"]

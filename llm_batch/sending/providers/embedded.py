@@ -17,7 +17,7 @@ from typing import Any
 
 from llm_batch.errors import ConfigError, Unavailable
 from llm_batch.records import Request
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import Reply
 from llm_batch.sending.providers.direct import DirectProvider
 
 #: Models that a package ships, by name: the package and the pattern of the file in it.

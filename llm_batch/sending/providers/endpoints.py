@@ -204,3 +204,85 @@ def renamed_for(vendor: str, name: str) -> Mapping[str, str]:
         return {"max_tokens": "max_completion_tokens"} if new else {}
     endpoint = ENDPOINTS.get(vendor)
     return endpoint.renamed if endpoint else {}
+
+
+# Whose keys variables hold
+
+# The first words of the variables that litellm reads for a vendor, where they are not its name.
+_FIRST_WORDS = {
+    "aiml": ("AIML", "AIMLAPI"),
+    "aleph_alpha": ("ALEPH_ALPHA", "ALEPHALPHA"),
+    "anthropic_text": ("ANTHROPIC",),
+    "azure_ai": ("AZURE",),
+    "azure_text": ("AZURE",),
+    "bedrock": ("AWS", "BEDROCK"),
+    "bedrock_mantle": ("AWS", "BEDROCK"),
+    "cohere": ("COHERE", "CO_API"),
+    "cohere_chat": ("COHERE", "CO_API"),
+    "fireworks_ai": ("FIREWORKS", "FIREWORKS_AI", "FIREWORKSAI"),
+    "friendliai": ("FRIENDLI", "FRIENDLIAI"),
+    "gemini": ("GEMINI", "GOOGLE_API"),
+    "github": ("GITHUB_API",),
+    "huggingface": ("HUGGINGFACE", "HF"),
+    "jina_ai": ("JINA", "JINA_AI"),
+    "lambda_ai": ("LAMBDA",),
+    "meta_llama": ("LLAMA", "META"),
+    "ollama_chat": ("OLLAMA",),
+    "openrouter": ("OPENROUTER", "OR"),
+    "perplexity": ("PERPLEXITY", "PERPLEXITYAI"),
+    "sagemaker": ("AWS",),
+    "sagemaker_chat": ("AWS",),
+    "scaleway": ("SCW",),
+    "text-completion-codestral": ("CODESTRAL",),
+    "text-completion-openai": ("OPENAI",),
+    "together_ai": ("TOGETHER", "TOGETHER_AI", "TOGETHERAI"),
+    "vertex_ai": ("VERTEX", "VERTEXAI", "GOOGLE"),
+    "volcengine": ("VOLCENGINE", "ARK"),
+    "voyage": ("VOYAGE", "VOYAGE_AI"),
+    "watsonx": ("WATSONX", "WX", "WML"),
+    "watsonx_text": ("WATSONX", "WX", "WML"),
+}
+
+
+# How a variable ends that holds a key; what stands before it says whose.
+_KEY = re.compile(r"_(?:API_?)?(?:KEY|TOKEN)(?:_\w+)?$")
+# Who may be asked for answers, beside the vendors: gateways, and servers of one's own.
+_OWN_WORDS = {"API", "CHAT", "GATEWAY", "INFERENCE", "JUDGE", "LLM", "LOCAL", "MODEL", "MY", "OWN",
+              "SGLANG", "TGI", "VLLM"}  # fmt: skip
+# Keys to much more than answers begin with these, and vendors of models share some of them.
+_NO_WORDS = re.compile(r"(?:^|_)(?:SECRET|PRIVATE|ACCESS|SSH|SIGNING|ENCRYPTION|STORAGE)(?:_|$)")
+
+
+def first_words_of(vendor: str) -> tuple[str, ...]:
+    """How the variables begin that litellm reads for a vendor, without the underscore."""
+    return _FIRST_WORDS.get(vendor, (re.sub(r"\W", "_", vendor.upper()),))
+
+
+def vendor_of_key(variable: str) -> str:
+    """Whose key a variable holds by its name (``openai`` for OPENAI_API_KEY_2); empty if unknown.
+
+    No key to anything else than answers of a model counts: AWS_SECRET_ACCESS_KEY, GITHUB_TOKEN.
+    """
+    found = _KEY.search(variable)
+    if found is None or _NO_WORDS.search(variable):
+        return ""
+    for vendor, endpoint in {**ENDPOINTS, **OWN_SERVERS}.items():
+        if variable in endpoint.key_envs:
+            return vendor
+    whole = f"_{variable}_"
+    fits = [
+        (whole.index(f"_{word}_"), -len(word), vendor)
+        for vendor in (*VENDOR_HOSTS, *OWN_SERVERS)
+        for word in first_words_of(vendor)
+        if f"_{word}_" in whole
+    ]
+    return min(fits)[2] if fits else ""
+
+
+def is_key_of_models(variable: str) -> bool:
+    """Whether a variable looks like the key of somebody who answers prompts."""
+    found = _KEY.search(f"_{variable}")
+    if found is None or _NO_WORDS.search(variable):
+        return False
+    before = {word for word in f"_{variable}"[: found.start()].split("_") if word}
+    return bool(vendor_of_key(variable)) or before <= _OWN_WORDS

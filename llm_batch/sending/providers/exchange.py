@@ -23,8 +23,8 @@ import httpx
 
 from llm_batch.errors import ProviderError
 from llm_batch.records import Request
-from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
-from llm_batch.sending.providers.bodies import within_depth
+from llm_batch.sending.providers.connection import CONNECT_SECONDS, HELLO_SECONDS
+from llm_batch.sending.providers.decoding import within_depth
 from llm_batch.sending.providers.endpoints import not_that_scheme, proxy_for
 from llm_batch.sending.providers.wire import (
     ENCODINGS,

@@ -19,7 +19,7 @@ import msgspec
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, ProviderError, Unavailable
 from llm_batch.records import Completion, Request, Usage
-from llm_batch.sending.providers.base import Reply, too_slow
+from llm_batch.sending.providers import Reply, too_slow
 
 #: What a function or script may answer with: words, a whole completion, or an error to raise.
 Answer = str | Completion | ProviderError

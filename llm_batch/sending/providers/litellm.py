@@ -22,14 +22,13 @@ from typing import Any
 
 import httpx
 
+from llm_batch.chain.answers import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
 from llm_batch.chain.config import Model
-from llm_batch.chain.endings import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
-from llm_batch.sending.providers import Route, no_key
-from llm_batch.sending.providers.accounts import COST_HEADER, usage_from
-from llm_batch.sending.providers.base import Prepared, Reply, out_of_files, too_slow
-from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
+from llm_batch.sending.providers.decoding import Words, value_in
 from llm_batch.sending.providers.dialect import Dialect, Form
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -40,13 +39,16 @@ from llm_batch.sending.providers.endpoints import (
     renamed_for,
     shown,
 )
-from llm_batch.sending.providers.envelopes import failure_in
 from llm_batch.sending.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
-from llm_batch.sending.providers.redact import without_keys
-from llm_batch.sending.providers.refusals import Words, error_from_reply, limit_headers
-from llm_batch.sending.providers.replies import broke_off, completion_from_reply, unreadable
-from llm_batch.sending.providers.variables import headers_of
-from llm_batch.sending.providers.wire import most_bytes
+from llm_batch.sending.providers.refusals import error_from_reply, failure_in, limit_headers
+from llm_batch.sending.providers.replies import (
+    COST_HEADER,
+    broke_off,
+    completion_from_reply,
+    unreadable,
+    usage_from,
+)
+from llm_batch.sending.providers.wire import most_bytes, out_of_files
 
 # Keys that litellm needs and its own check does not know of.
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}

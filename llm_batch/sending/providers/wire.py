@@ -6,6 +6,7 @@ redirect is a reply like any other: following it would hand key and prompt to an
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -27,8 +28,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.sending.providers.base import out_of_files, too_slow
+from llm_batch.sending.providers import too_slow
 from llm_batch.sending.providers.connection import Pool, Response, TlsPool, host_of
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
@@ -37,7 +39,6 @@ from llm_batch.sending.providers.endpoints import (
     proxy_for,
     shown,
 )
-from llm_batch.sending.providers.redact import without_keys
 
 #: No reply may be larger, unpacked or not.
 MOST_BYTES = 32 << 20
@@ -395,3 +396,15 @@ def _tls_context() -> ssl.SSLContext:
 
         context.load_verify_locations(certifi.where())
     return context
+
+
+def out_of_files(error: BaseException | None) -> Unavailable | None:
+    """The error when this process may not open another file: ours, and nothing was sent."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return Unavailable(f"this machine opens no more connections: {error}", kind="files")
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        error = error.__cause__ or inner or error.__context__
+    return None
