@@ -90,7 +90,6 @@ _NUMBERED = (
 
 
 def word_of(said: Any) -> str:
-    """The word in what stands where a reason should; empty when there is none."""
     if isinstance(said, str):
         return "" if _folded(said[:_LONGEST]) in _UNSAID else said.strip()[:_LONGEST]
     if isinstance(said, bool):
@@ -185,8 +184,7 @@ _RESPONSE = re.compile(r"Here(?:'s| is) my response:")
 def without_thoughts(text: str) -> str | None:
     """The answer in a model's words; the text itself when there are no thoughts in it.
 
-    Returns:
-        ``None`` when there is no answer: the thoughts never end, or nothing follows them.
+    ``None`` when there is no answer: the thoughts never end, or nothing follows them.
     """
     if "<" not in text and "[" not in text and "◁" not in text:
         return _after_bare_words(text)
@@ -207,7 +205,6 @@ def _closes(mark: re.Match[str]) -> bool:
 
 
 def _after_blocks(text: str, marks: list[re.Match[str]], at: int) -> str | None:
-    """What follows the blocks of thoughts at the beginning."""
     position = 0
     while position < len(marks) and marks[position].start() == at and not _closes(marks[position]):
         last = _end_of_block(marks, position)
@@ -316,7 +313,6 @@ def _of_harmony(text: str) -> str | None:
 
 
 def _after_bare_words(text: str) -> str | None:
-    """For models whose thoughts are marked by words alone."""
     if text.startswith("analysis") and _BARE_FINAL in text:
         return _unwrapped(text.partition(_BARE_FINAL)[2])
     if "my thought process:" in text[:80] and _PROCESS.match(text):
@@ -326,7 +322,6 @@ def _after_bare_words(text: str) -> str | None:
 
 
 def _unwrapped(rest: str) -> str | None:
-    """What stands after thoughts, without the marks around it; ``None`` when there is nothing."""
     rest = rest.strip()
     low = rest[:40].lower()
     for opening, closing in _WRAPPED:

@@ -127,14 +127,8 @@ class Chain:
     ) -> Result:
         """What the item's calls came to.
 
-        Args:
-            item: The item.
-            calls: All that were made for it.
-            problem: Why no further request could be made (a `PromptError`); empty otherwise.
-            kind: What becomes of the item then.
-
-        Raises:
-            ValueError: There is a request to come, and no problem.
+        A ``problem`` (a `PromptError`) is why no further request could be made, and its ``kind`` is
+        what becomes of the item. Without one, a request that is to come is a `ValueError`.
         """
         outputs: dict[str, Any] = {}
         totals: dict[str, StepTotals] = {}
@@ -171,7 +165,6 @@ class Chain:
         )
 
     def variables(self) -> set[str]:
-        """Names of the item fields that the prompts use."""
         steps = {step.name for step in self.steps}
         used: set[str] = set()
         for templates in self._rendered.values():
@@ -291,7 +284,6 @@ def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
 def _lacking(
     step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
 ) -> _Outcome | None:
-    """What is wrong with an answer that is not whole; ``None`` when it may be kept."""
     if reason == FILTERED:
         return _Outcome("filtered", error="the provider's content filter stopped the answer")
     if reason == TOOL_CALL:

@@ -183,11 +183,9 @@ class Model(Table):
 
     @property
     def max_reply_bytes(self) -> int | None:
-        """How large a reply may be; ``None`` where nobody has said."""
         return None if self.max_reply is None else int(self.max_reply * (1 << 20))
 
     def at(self, endpoint: EndpointOptions) -> Model:
-        """The settings of the model as one of its endpoints serves it."""
         own = {"api_base": endpoint.api_base, "endpoints": ()}
         if endpoint.api_key_env is not None:
             own["api_key_env"] = endpoint.api_key_env
@@ -224,7 +222,6 @@ class RunOptions(Table):
 
     @property
     def file_mode(self) -> int:
-        """The mode as a number."""
         return int(self.mode, 8)
 
     @field_validator("output")
@@ -272,7 +269,7 @@ class Batch(Table):
 
     @property
     def deadline_seconds(self) -> float | None:
-        """The deadline, in seconds from the beginning of the first job."""
+        """From the beginning of the first job."""
         found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
         return float(found[1]) * _SECONDS[found[2]] if found else None
 
@@ -317,7 +314,6 @@ class Config(Table):
 
     @property
     def engine(self) -> Kind:
-        """What carries the requests, as the table of engines has it."""
         return engine_of(self)
 
     @property
@@ -328,7 +324,6 @@ class Config(Table):
         return found if found is not None and len(self.steps) > 1 else None
 
     def model(self, name: str) -> Model:
-        """Settings of a model, defaults where the file has none."""
         own = self.models.get(name, _NO_SETTINGS)
         if self.limits.max_reply is None or own.max_reply is not None:
             return own
@@ -343,7 +338,6 @@ class Config(Table):
         return Chain(self.steps, self.score)
 
     def data_path(self) -> Path | Literal["-"]:
-        """Where to read items from; relative paths are relative to the config file."""
         if self.data.path is None:
             return DEMO_DATA
         if self.data.path == "-":
@@ -353,9 +347,7 @@ class Config(Table):
     def line_of(self, *path: str | int, within: int = 1) -> str:
         """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
 
-        Args:
-            path: Keys and positions that lead to it.
-            within: The line of a text that goes over several.
+        ``within`` counts the lines of a text that goes over several.
         """
         if self.source is None:
             return ""
@@ -372,7 +364,6 @@ class Config(Table):
         return f"{self.source}, line {line}: "
 
     def beside(self, name: str) -> Path:
-        """A path as the config means it: relative ones are relative to its file."""
         return _beside(self.source, name)
 
 
@@ -380,13 +371,10 @@ _NO_SETTINGS = Model()
 
 
 def model_limits(config: Config, name: str) -> tuple[float | None, float | None, TierLimits | None]:
-    """Requests and tokens a minute that hold for a model; ``None`` where nobody set a limit.
+    """Requests and tokens a minute that hold for a model, and the tier where it filled one in.
 
     What stands under ``[models]`` wins, then ``[limits]``, then the tier; a server of one's own
-    has no tier.
-
-    Returns:
-        Both limits, and the tier where it filled one in.
+    has no tier. ``None`` where nobody set a limit.
     """
     own, common = config.model(name), config.limits
     tier = common.tier if own.api_base is None else None
@@ -424,12 +412,8 @@ def load_config(
 ) -> Config:
     """Read the config and lay the flags over it.
 
-    Args:
-        path: The file. Without it: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or
-            the built-in default.
-        flags: What was given on the command line.
-        overrides: The same flags by name, as Python has it: ``model="gpt-4o", sample=200``. See
-            `Overrides` for all of them.
+    Without a ``path``: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or the built-in
+    default. ``overrides`` are the flags by name (``model="gpt-4o"``); `Overrides` has all.
 
     Raises:
         ConfigError: The file is missing, is not TOML, or a key or value in it or a flag is wrong.

@@ -40,12 +40,7 @@ _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 class Written:
     """A config as it was written: where each key stands, and what overruled it.
 
-    Args:
-        where: What messages call the file.
-        text: Its text.
-        raw: Its values, with the flags written in.
-        flags: The flag that set a value, by the value's path.
-        root: The model the values are checked against.
+    ``raw`` has the flags written in; ``flags`` tells which set a value, by its path.
     """
 
     def __init__(
@@ -127,7 +122,6 @@ class Written:
         return ".".join(parts)
 
     def _line(self, path: Place) -> int | None:
-        """The line of the key, or of the nearest table around it that is in the file."""
         lines = key_lines(self._text)
         around = (path[:length] for length in range(len(path), 0, -1))
         return next((lines[part] for part in around if part in lines), None)
@@ -236,13 +230,7 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
 def not_toml(where: str, text: str, said: str) -> ConfigError:
-    """A file that is no TOML: the line, and what to write there.
-
-    Args:
-        where: What messages call the file.
-        text: Its text.
-        said: What the reader of TOML says.
-    """
+    """A file that is no TOML: the line, and what to write there."""
     lines = text.splitlines() or [""]
     at = re.search(r"\(at line (\d+), column \d+\)", said)
     number = min(int(at[1]), len(lines)) if at else _opened(lines, said)
@@ -261,7 +249,6 @@ def _opened(lines: Sequence[str], said: str) -> int:
 
 
 def _explained_toml(lines: Sequence[str], number: int, said: str) -> tuple[str, str]:
-    """What is wrong on a line, and what to write there."""
     line = lines[number - 1].strip()
     pair = re.match(rf"({_DOTTED})\s*=\s*(.*)", line)
     key, value = (pair[1], pair[2].strip()) if pair else ("", "")
@@ -297,7 +284,6 @@ def _explained_toml(lines: Sequence[str], number: int, said: str) -> tuple[str, 
 
 
 def _stands_twice(lines: Sequence[str], number: int) -> tuple[str, str]:
-    """A key or a table that was there before, and where."""
     table, tables = "", dict[str, int]()
     keys: dict[str, int] = {}
     for at, line in enumerate(lines[:number], 1):

@@ -67,7 +67,6 @@ def is_whole_secret(value: str) -> bool:
 
 
 def without_shapes(text: str) -> str:
-    """The text with everything replaced that looks like a key."""
     if (begins := text.find(_PRIVATE)) >= 0:
         text = text[:begins] + MARK
     if _SIGN.search(text):
@@ -110,24 +109,20 @@ def looks_random(value: str) -> bool:
 
 
 def hides_key(value: str) -> bool:
-    """Whether there is what looks like a key in a text of the config."""
     return without_shapes(value) != value
 
 
 def parameter_is_secret(name: str) -> bool:
-    """Whether a parameter of this name holds a key, whatever it looks like."""
     return bool(_PARAMETER_NAMES.search(name))
 
 
 def header_is_secret(name: str, value: str) -> bool:
-    """Whether a header holds a key, by its name or by its value."""
     if name.lower() in _PUBLIC_HEADERS:
         return hides_key(value)
     return bool(_HEADER_NAMES.search(name)) or hides_key(value) or looks_random(value)
 
 
 def query_is_secret(name: str, value: str) -> bool:
-    """Whether a part of a URL's query holds a key, by its name or by its value."""
     return bool(_QUERY_NAMES.search(name)) or hides_key(value) or looks_random(value)
 
 
@@ -156,7 +151,6 @@ def remember_key(key: str) -> None:
 
 
 def without_own_keys(text: str) -> str:
-    """The text with every key replaced that this process has."""
     for key in (*_remembered, *keys_in_environment().values()):
         text = text.replace(key, MARK)
     return text
@@ -190,7 +184,7 @@ def without_echoes(completion: Completion) -> Completion:
 
 
 def heard_echo() -> bool:
-    """Whether a server repeated a key since this was asked last."""
+    """Since this was asked last."""
     heard = _echoed.is_set()
     _echoed.clear()
     return heard

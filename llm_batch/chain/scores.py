@@ -189,7 +189,6 @@ def _repaired(body: str, fields: Fields) -> dict[str, Any] | None:
 
 
 def _stated(body: str, key: str, name: str, field: OutputField) -> str:
-    """The text of a value in a malformed object."""
     places = [
         begins.end()
         for found in re.finditer(re.escape(key), body)
@@ -295,14 +294,7 @@ _LARGEST = 1e300
 
 
 def parse_object(text: str, fields: Fields) -> dict[str, Any]:
-    """Read a reply as the object that ``fields`` describe.
-
-    Args:
-        text: The model's reply, without its thoughts.
-        fields: Type, range and choices of each field.
-
-    Returns:
-        The fields in the order of ``fields``, of their declared types.
+    """Read a reply, without its thoughts, as the object that ``fields`` describe.
 
     Raises:
         Unreadable: No reading passes every check, or two readings differ.
@@ -349,17 +341,10 @@ def score_of(
     low: float | None = None,
     high: float | None = None,
 ) -> Score:
-    """The score an output value stands for.
+    """The score that a number, a boolean (1 or 0) or a text stands for; no value where uncertain.
 
-    Args:
-        value: A number, a boolean (1 or 0), or text that states a number, or a label, once.
-        labels: The number each label stands for; with labels, numbers in a text mean nothing.
-        reason: The judge's own words, kept with the score.
-        low: The least that a score may be, where it is known.
-        high: The most. ``4/10`` is no 4 on a scale to 5.
-
-    Returns:
-        A score whose ``value`` is ``None`` when nothing certain can be read.
+    A text states a number, or one of the ``labels``, once; with labels numbers mean nothing, and
+    ``4/10`` is no 4 on a scale to 5.
     """
     if isinstance(value, bool):
         return Score(float(value), reason=reason)

@@ -272,7 +272,7 @@ def _check_header(name: str, value: Any) -> None:
 
 
 def _refuse_keys(value: Any, path: tuple[str | int, ...] = ("params",)) -> None:
-    """Refuse a key wherever it hides: under a name that says so, or in the shape of one."""
+    """Wherever it hides: under a name that says so, or in the shape of one."""
     if isinstance(value, dict):
         for name, inner in value.items():
             # A tool may have a parameter of that name, which its schema describes.
@@ -303,7 +303,6 @@ class ScoreRule(Table):
 
     @property
     def step(self) -> str:
-        """The name of the step the score comes from."""
         return self.field.partition(".")[0]
 
     @model_validator(mode="after")
@@ -326,7 +325,6 @@ class ScoreRule(Table):
 
 
 def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
-    """A score that nothing could produce or reach is a mistake."""
     name, _, field = score.field.partition(".")
     step = next((step for step in steps if step.name == name), None)
     place = ("score", "field")
@@ -390,7 +388,6 @@ SCALE_HINT = "under [score], write the ends of your scale: min = 1 and max = 5; 
 
 
 def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:
-    """Every label is a choice, and every choice has a number."""
     known = {choice.strip().casefold() for choice in choices}
     labels = {label.strip().casefold() for label in score.labels}
     for label in score.labels:

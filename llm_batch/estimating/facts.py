@@ -37,7 +37,8 @@ from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import ModelInfo, model_info
 from llm_batch.records import Usage
 from llm_batch.sending.limits import DEFAULT_RPM
-from llm_batch.sending.providers import ENDPOINTS, Route, goes_by_batch, route
+from llm_batch.sending.providers import Route, goes_by_batch, route
+from llm_batch.sending.providers.endpoints import ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,7 @@ _TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
 
 def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
-    """Refuse what is bound to go wrong.
-
-    Args:
-        config: What is to be run.
-        chain: Its chain.
-        first: The first item: a field that it lacks is a field misspelt.
+    """Refuse what is bound to go wrong; a field that the first item lacks is a field misspelt.
 
     Raises:
         ConfigError: The sentence says what to change.
@@ -52,7 +47,6 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
 
 
 def risks(config: Config) -> list[str]:
-    """Sentences on what is allowed and may be a mistake."""
     from llm_batch.sending.providers import route
     from llm_batch.sending.providers.endpoints import is_loopback, shown
 
@@ -121,12 +115,7 @@ def _check_output(config: Config) -> None:
 
 
 def check_prompts(config: Config, chain: Chain, first: Item) -> None:
-    """Refuse prompts that do not say what they seem to.
-
-    Args:
-        config: What is to be run.
-        chain: Its chain.
-        first: The first item: a field that it lacks is a field misspelt.
+    """Refuse prompts that do not say what they seem to, as far as the first item tells.
 
     Raises:
         ConfigError: The sentence says which, and what to write.
@@ -158,11 +147,7 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
 
 
 def _check_braces(config: Config, chain: Chain, position: int, names: list[str]) -> None:
-    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` where a field is so called.
-
-    Raises:
-        ConfigError: A template of the step has it.
-    """
+    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` for a field so called."""
     step = config.steps[position]
     for key, template in chain.templates(step.name).items():
         where = _line_of(config, step.name, key)
@@ -185,7 +170,6 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
 
 
 def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
-    """Names that no field has, where they stand, and which fields may be meant."""
     known = list(first.fields)
     step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
     key, template = next(
@@ -217,14 +201,12 @@ def _plain(name: str) -> str:
 
 
 def inserted(name: str) -> str:
-    """How a prompt inserts a field."""
     if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
         return f"{{{{ {name} }}}}"
     return f"{{{{ item[{name!r}] }}}}"
 
 
 def _item_hint(said: str, first: Item) -> str:
-    """What to do about ``item['…']`` that finds nothing; empty where that is not the matter."""
     wanted = re.search(r"has no attribute '([^']*)'", said)
     if wanted is None:
         return ""
@@ -248,7 +230,6 @@ def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
 
 
 def same_for_all(chain: Chain) -> list[str]:
-    """Sentences on steps that send every item the same, with what to write instead."""
     return [
         f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
         "same prompt; insert what differs, as in {{ question }}"
@@ -258,12 +239,7 @@ def same_for_all(chain: Chain) -> list[str]:
 
 
 def blank_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
-    """Sentences on items whose prompt is empty: they would be sent, and paid for.
-
-    Args:
-        chain: What is to be played.
-        items: Yields the items, from the first on each time.
-    """
+    """Sentences on items whose prompt is empty: they would be sent, and paid for."""
     first = next(iter(items()), None)
     if first is None:
         return []

@@ -43,14 +43,11 @@ _PAUSE_JITTER = 0.1
 
 
 class Meter(Protocol):
-    """What a request of the client's model takes."""
-
     @property
     def tariff(self) -> Tariff | None:
         """What its tokens cost; ``None`` when unknown, and every cost is then unknown too."""
 
-    def input_tokens(self, request: Request) -> int:
-        """Our count of what is sent."""
+    def input_tokens(self, request: Request) -> int: ...
 
     def most(self, request: Request) -> float:
         """The most one attempt can cost, in USD; 0 when the price is unknown."""
@@ -72,17 +69,9 @@ class _Progress:
 class Client:
     """Sends the requests of one model; used from many threads.
 
-    Args:
-        provider: Who answers.
-        limiter: When a request may be sent.
-        budget: Where an attempt after one that may have been billed finds its money.
-        clock: Where time comes from.
-        meter: What requests take; tokens are counted only where a limit or a worst case needs it.
-        timeout_seconds: For one attempt, from connecting to the last byte.
-        max_attempts: Sends per call.
-        jitter: Uniform numbers from 0 to 1.
-        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
-            then, though a 401 still is.
+    A timeout is for one attempt, from connecting to the last byte; tokens are counted only where a
+    limit or a worst case needs it. In a run whose earlier session was answered (``resumed``) a 403
+    is no news of the key, though a 401 still is.
     """
 
     def __init__(
@@ -186,7 +175,6 @@ class Client:
         return reply
 
     def _hold_for_another(self, progress: _Progress) -> None:
-        """Hold back as much again as may have been billed already, or end the call."""
         missing = progress.may_have_cost - progress.held_more
         if missing > 0:
             if not self._budget.hold_more(progress.request.item_id, missing):
@@ -197,14 +185,13 @@ class Client:
         return counted_tokens(self.provider.vendor, input_tokens, request.max_tokens)
 
     def _counted_of(self, request: Request, usage: Usage) -> int:
-        """Tokens that count towards the limit, now that the provider has counted."""
         counted = self._counted(request, self._limited_input(usage))
         if request.max_tokens and usage.output_tokens > request.max_tokens:
             return max(counted, usage.input_tokens + usage.output_tokens)  # thoughts beyond the cap
         return counted
 
     def _limited_input(self, usage: Usage) -> int:
-        """Input tokens that count towards the limit; for Anthropic, cached ones do not."""
+        """For Anthropic, cached ones do not count towards the limit."""
         cached = usage.cache_read_tokens if self.provider.vendor == "anthropic" else 0
         return usage.input_tokens - cached
 
@@ -220,8 +207,7 @@ class Client:
     def _pause(self, error: ProviderError, attempt: int) -> float:
         """Hold every thread back when the provider is over its limit or asks for time.
 
-        Returns:
-            Seconds that this request alone must wait, when the others need not.
+        Gives the seconds that this request alone must wait, when the others need not.
 
         Raises:
             Refused: It asks for more time than anyone would wait.
@@ -336,15 +322,14 @@ _TOLERANCE = 1e-9
 
 
 class Budget:
-    """USD spent and held back; safe to use from several threads.
+    """A cap on spending, in USD, that holds while many calls are in the air; for many threads.
 
-    Args:
-        cap: The most that may be spent, in USD; ``None`` counts without a cap.
-        spent: What earlier sessions spent.
+    Before a request is sent, the most it can cost is held back; when it has finished, the hold is
+    replaced by what it did cost. What is spent plus what is held never exceeds the cap, so neither
+    does the bill. Holds are kept per item, so an item that starts has its judge's share as well.
 
-    Attributes:
-        dearer: How many times the worst case a call has cost, 1 where none cost more: a provider
-            may bill thoughts beyond ``max_tokens``, or more than the list price.
+    ``dearer`` is how many times the worst case a call has cost, 1 where none cost more: a provider
+    may bill thoughts beyond ``max_tokens``, or more than the list price.
     """
 
     def __init__(self, cap: float | None, spent: float = 0.0) -> None:
@@ -370,7 +355,6 @@ class Budget:
             return self._hold(item_id, self._held.get(item_id, 0.0) + amount)
 
     def move(self, item_id: str, to: str) -> None:
-        """What is held for the one is held for the other from now on."""
         with self._lock:
             amount = self._held.get(item_id, 0.0)
             self._set(item_id, 0.0)
@@ -387,14 +371,12 @@ class Budget:
             self._set(item_id, max(0.0, held - cost))
 
     def release(self, item_id: str) -> None:
-        """Give back whatever is still held for an item."""
         with self._lock:
             self._set(item_id, 0.0)
             self._worst.pop(item_id, None)
 
     @property
     def held(self) -> float:
-        """USD held back for calls in flight."""
         return self._held_sum
 
     def _hold(self, item_id: str, amount: float) -> bool:

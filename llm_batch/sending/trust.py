@@ -40,10 +40,7 @@ _NAMES_KEY = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIA
 class Concern:
     """One thing that a config does and a stranger's should not.
 
-    Attributes:
-        what: What goes where, as the trusted list has it: ``OPENAI_API_KEY to https://host``.
-        why: Why it is asked about, in words to go on with; may be empty.
-        does: What the config does with it.
+    ``what`` goes where is as the trusted list has it: ``OPENAI_API_KEY to https://host``.
     """
 
     what: str
@@ -52,7 +49,6 @@ class Concern:
 
     @property
     def sentence(self) -> str:
-        """The whole of it, but for who does it."""
         return f"{self.does} {self}"
 
     def __str__(self) -> str:
@@ -62,9 +58,7 @@ class Concern:
 def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     """What must be agreed to before anything is sent; of a config that is no file, links alone.
 
-    Args:
-        config: What is to be run.
-        jobs: Whether batch jobs are looked at too, whose models may be in no step any more.
+    With ``jobs`` the models of batch jobs too, which may be in no step any more.
 
     Raises:
         ConfigError: A model cannot be served as configured.
@@ -96,8 +90,6 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
 
 
 class _Host:
-    """Where a model is served, and whether the file alone says so."""
-
     def __init__(self, config: Config, model: str, place: Model, way: Route) -> None:
         self._model, self._place, self._way = model, place, way
         url = way.base_url or place.api_base or ""
@@ -119,7 +111,6 @@ class _Host:
                 yield Concern(what, f"for {self._model}; not a host of the key's vendor")
 
     def _may_have(self, variable: str, named: bool) -> bool:
-        """Whether a key of models may go there without a question."""
         owner = vendor_of_key(variable)
         if self._here or is_vendors_own(owner or self._way.vendor, self._url):
             return True
@@ -214,11 +205,7 @@ def trusted_list() -> Path | None:
 
 
 def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
-    """The concerns that the user's list does not answer.
-
-    Raises:
-        ConfigError: As in `concerns`, or the list cannot be read.
-    """
+    """The concerns that the user's list does not answer."""
     found = concerns(config, jobs)
     if not found:
         return []
@@ -227,23 +214,13 @@ def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
 
 
 def require_trust(config: Config, jobs: bool = False) -> None:
-    """Refuse a config with concerns that nobody has agreed to; ``jobs`` as in `concerns`.
-
-    Raises:
-        ConfigError: There are some; it says what to type.
-    """
+    """Raise `ConfigError`, which says what to type, where nobody has agreed to a concern."""
     if found := not_agreed(config, jobs):
         raise refusal(config, found, "call it with trusted=True")
 
 
 def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigError:
-    """What to say when nobody agrees.
-
-    Args:
-        config: What was to be run.
-        found: What was not agreed to.
-        agreeing: How to agree.
-    """
+    """What to say when nobody agrees, and how to."""
     path = trusted_list()
     lines = f", or put this into {path}:\n{entries(config, found)}" if path else ""
     return ConfigError(
@@ -254,7 +231,6 @@ def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigEr
 
 
 def entries(config: Config, found: Sequence[Concern]) -> str:
-    """Lines of the trusted list that agree to some concerns in the config's folder."""
     return "".join(
         f"[[agreed]]\nfolder = {_text(_folder(config))}\nwhat = {_text(concern.what)}\n"
         for concern in found
@@ -262,7 +238,6 @@ def entries(config: Config, found: Sequence[Concern]) -> str:
 
 
 def remember(config: Config, found: Sequence[Concern]) -> Path | None:
-    """Write what was agreed to into the user's list; returns where, ``None`` when that failed."""
     path = trusted_list()
     if path is None:
         return None
@@ -278,7 +253,6 @@ def remember(config: Config, found: Sequence[Concern]) -> Path | None:
 
 
 def author(config: Config) -> str:
-    """Who says what a run does, in words."""
     return "this folder" if config.source is None else str(config.source)
 
 
@@ -287,7 +261,6 @@ def _folder(config: Config) -> str:
 
 
 def _text(value: str) -> str:
-    """A text as TOML has it."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -315,10 +288,7 @@ def _agreed(path: Path | None, folder: str) -> set[str]:
 
 
 def variables_of(config: Config) -> dict[str, str]:
-    """The variables that are set here and that serving the models of a config reads.
-
-    They go to other machines with the run.
-    """
+    """What serving a config reads of the environment, and goes to other machines with the run."""
     found: dict[str, str] = {}
     for step in config.steps:
         settings = config.model(step.model)
@@ -330,7 +300,6 @@ def variables_of(config: Config) -> dict[str, str]:
 
 
 def keys_of(model: str, settings: Model) -> list[str]:
-    """Names of the variables that are set here and whose keys go where a model is served."""
     return [
         name
         for name in dict.fromkeys(_read(model, settings))
@@ -340,7 +309,6 @@ def keys_of(model: str, settings: Model) -> list[str]:
 
 
 def variables_in_headers(params: Mapping[str, Any]) -> list[str]:
-    """The variables that ``extra_headers`` of a step name."""
     values = (params.get("extra_headers") or {}).values()
     return [
         value.removeprefix(FROM_ENVIRONMENT)
@@ -350,7 +318,6 @@ def variables_in_headers(params: Mapping[str, Any]) -> list[str]:
 
 
 def _read(model: str, settings: Model) -> Iterator[str]:
-    """Names of variables; some may not be set."""
     way = route(model, settings)
     if way.provider in ("embedded", "fake"):
         return

@@ -1,4 +1,4 @@
-"""Which provider serves a model string.
+"""What a provider is, and which one serves a model string.
 
 ========================  =================================================================
 ``local/…``               `embedded`: a GGUF model inside this process
@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.config import Config, Model
 from llm_batch.chain.credentials import remember_key
-from llm_batch.errors import ConfigError
+from llm_batch.chain.steps import FROM_ENVIRONMENT
+from llm_batch.errors import ConfigError, Timeout
 from llm_batch.models.table import ModelInfo, model_info, vendors
 from llm_batch.records import Completion, Request
 from llm_batch.sending.providers.endpoints import (
@@ -35,15 +36,6 @@ from llm_batch.sending.providers.endpoints import (
 
 if TYPE_CHECKING:
     from llm_batch.sending.providers.dialect import Dialect
-
-
-from typing import Any
-
-from llm_batch.chain.config import Config
-from llm_batch.chain.steps import FROM_ENVIRONMENT
-from llm_batch.errors import Timeout
-
-__all__ = ["ENDPOINTS", "PROVIDERS", "Route", "check_servable", "make_provider", "route"]
 
 # Models that take JSON objects but no schema; the table has no field for it.
 _JSON_OBJECT = ("gpt-4-turbo", "gpt-3.5-turbo", "deepseek-chat")
@@ -81,11 +73,7 @@ class Provider(Protocol):
     simulated: bool
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
-        """Send a request once and wait for its whole answer.
-
-        Args:
-            request: What to ask.
-            timeout_seconds: From connecting to the last byte.
+        """Send a request once, and wait no longer than this for its last byte.
 
         Raises:
             ProviderError: One of its kinds; nothing else for anything the provider does.
@@ -103,22 +91,15 @@ class Adapting(Protocol):
 
 
 def too_slow(timeout_seconds: float) -> Timeout:
-    """The error when the time of a call is over; what was answered by then may be billed."""
+    """What was answered by then may be billed."""
     return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a model string is served.
+    """How a model string is served: ``provider`` is a key of `PROVIDERS`, ``vendor`` has limits.
 
-    Attributes:
-        provider: A key of `PROVIDERS`.
-        vendor: Whose limits and rules apply.
-        name: What the endpoint calls the model.
-        base_url: For direct routes; empty otherwise.
-        key: The API key found, or ``None``.
-        key_env: The variable a key must be in; empty when it is served without one, or when
-            litellm alone knows.
+    ``key_env`` is where a key must be; empty when it is served without, or litellm alone knows.
     """
 
     provider: str
@@ -131,10 +112,6 @@ class Route:
 
 def route(model: str, settings: Model) -> Route:
     """Decide how a model is served; sends nothing and imports no provider.
-
-    Args:
-        model: The model string of a step.
-        settings: Its section in the config.
 
     Raises:
         ConfigError: The string names nothing that can be served.
@@ -174,18 +151,13 @@ def route(model: str, settings: Model) -> Route:
 
 
 def check_servable(model: str, settings: Model) -> None:
-    """Refuse a model that cannot be served as configured, as far as can be told without sending.
-
-    Raises:
-        ConfigError: The string names nothing, or a direct route has no key.
-    """
+    """Refuse, with `ConfigError`, what cannot be served as far as can be told without sending."""
     way = route(model, settings)
     if way.provider == "direct" and way.key is None and way.key_env:
         raise no_key(model, way.key_env)
 
 
 def where(model: str, settings: Model) -> str:
-    """Where requests of a model go, in words that may be shown."""
     way = route(model, settings)
     if way.provider in ("embedded", "fake"):
         return "this machine"
@@ -208,12 +180,7 @@ def own_server(model: str, settings: Model) -> str:
 
 
 def make_provider(model: str, settings: Model, workers: int) -> Provider:
-    """The provider for a model.
-
-    Args:
-        model: The model string of a step.
-        settings: Its section in the config.
-        workers: How many threads will call it.
+    """The provider for a model, which so many threads will call.
 
     Raises:
         ConfigError: It cannot be served as configured (no key, unknown name, not installed).
@@ -289,7 +256,6 @@ def structured_mode(way: Route, settings: Model, info: ModelInfo | None) -> str:
 
 
 def no_key(model: str, variable: str) -> ConfigError:
-    """The refusal when a key is missing."""
     return ConfigError(
         f"model {model!r} needs a key and the environment variable {variable} is not set",
         f'export {variable}=…   (or set api_key_env under [models."{model}"])',
@@ -325,11 +291,7 @@ def read_key(variable: str) -> str | None:
 
 
 def headers_of(params: Mapping[str, Any]) -> dict[str, str]:
-    """``extra_headers`` as they are sent: with the values of the variables they name.
-
-    Raises:
-        ConfigError: A variable is not set, or holds what no header can.
-    """
+    """``extra_headers`` as they are sent: with the values of the variables they name."""
     headers = {}
     for name, value in (params.get("extra_headers") or {}).items():
         if value.startswith(FROM_ENVIRONMENT):

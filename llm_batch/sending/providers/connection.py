@@ -94,7 +94,6 @@ class Response(http.client.HTTPResponse):
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """Its headers."""
         return cast("Mapping[str, str]", self.headers)
 
     def begin(self) -> None:
@@ -122,11 +121,7 @@ class Response(http.client.HTTPResponse):
             self.will_close = True
 
     def pieces(self) -> Generator[bytes]:
-        """The body as it comes; the connection is given back behind the last one.
-
-        Raises:
-            HTTPError: It ends too early, or too late.
-        """
+        """The body as it comes; the connection is given back behind the last one."""
         had = 0
         try:
             while piece := self.read(_CHUNK):
@@ -214,7 +209,6 @@ class _Connection(HTTPConnection):
             self.sock.sendall(body)
 
     def getresponse(self) -> Any:
-        """The head of the reply; its body is still to come."""
         self.sock.settimeout(self.timeout)
         response = Response(self.sock, method=self._method)
         try:
@@ -234,12 +228,8 @@ class _TlsConnection(_Connection, HTTPSConnection):
 
 
 class Pool(urllib3.HTTPConnectionPool):
-    """Connections to one host."""
-
     ConnectionCls = _Connection  # type: ignore[assignment]
 
 
 class TlsPool(urllib3.HTTPSConnectionPool):
-    """The same through TLS."""
-
     ConnectionCls = _TlsConnection  # type: ignore[assignment]

@@ -33,11 +33,7 @@ _DONE = "[DONE]"
 
 
 def value_in(body: bytes) -> Any:
-    """The JSON value of a body; the events of a stream become the reply they are pieces of.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """The JSON value of a body, or `ValueError`; the events of a stream become one reply."""
     text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff \t\r\n")
     if text.startswith(":"):
         text = text[_after_comments(text) :]
@@ -170,7 +166,6 @@ def _as_error(said: Any) -> dict[str, Any]:
 
 
 def _joined(values: list[Any], done: bool) -> dict[str, Any]:
-    """The whole reply that the pieces of a stream make."""
     reply: dict[str, Any] = {}
     pieces: dict[str, list[Any]] = {}
     choice: dict[str, Any] = {}
@@ -213,13 +208,9 @@ _LONGEST = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What an error body says.
+    """What an error body says: to people in full, to programs, and the parameter at fault.
 
-    Attributes:
-        message: For people, in full.
-        codes: For programs: code, type, status and reason, of whatever layout.
-        param: The parameter at fault, where one is named.
-        own: The message without what it quotes of the request; ``None`` where that is not known.
+    ``own`` is the message without what it quotes of the request; ``None`` where that is not known.
     """
 
     message: str = ""
@@ -229,7 +220,6 @@ class Words:
 
     @property
     def all(self) -> str:
-        """All that may tell what the error is about."""
         return f"{' '.join(self.codes)} {self.message if self.own is None else self.own}"
 
 
@@ -245,7 +235,6 @@ _MOST_PARTS = 40
 
 
 def words_of(body: bytes | str) -> Words:
-    """Message, codes and parameter of an error body, in any vendor's layout."""
     value = _json_in(body)
     if value is None:
         # A page of a proxy, or plain words.
@@ -279,13 +268,11 @@ def _json_in(text: bytes | str) -> Any:
 
 
 def _in_words(texts: list[str]) -> str:
-    """Texts as one, without those that another one says already."""
     kept = [t for t in texts if not any(t in other for other in texts if other is not t)]
     return ": ".join(kept[:2]) + "".join(f"; {text}" for text in kept[2:])
 
 
 def _texts(value: Any, depth: int = 0) -> Iterator[str]:
-    """What is said in words, titles first."""
     if depth > _DEEPEST_WORDS:
         return
     if isinstance(value, str):

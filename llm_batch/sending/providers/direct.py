@@ -29,19 +29,9 @@ _encoder = msgspec.json.Encoder()
 
 
 class DirectProvider:
-    """One endpoint and one model on it.
+    """One endpoint and one model on it; ``base_url`` goes up to and without ``/chat/completions``.
 
-    Args:
-        base_url: Up to and without ``/chat/completions``.
-        model: The name the endpoint knows the model by.
-        key: The API key, or ``None`` to send no Authorization header.
-        vendor: Whose rules of counting apply.
-        connections: How many are kept open; as many as there are workers.
-        structured: How to ask for objects to begin with, as in `Dialect`.
-        renamed: Parameters this endpoint calls otherwise (``max_tokens`` →
-            ``max_completion_tokens``).
-        extra: What every body has besides.
-        max_reply: Bytes that a reply may have; by default what its ``max_tokens`` may need.
+    ``renamed`` are parameters that it calls otherwise, ``extra`` is in every body besides.
 
     Raises:
         ConfigError: The URL, the proxy or the file of certificates cannot be used.
@@ -132,7 +122,7 @@ class DirectProvider:
         return _encoder.encode(body)
 
     def _headers_for(self, request: Request) -> dict[str, str]:
-        """Ours, and those of the step in their place; names differ in no case."""
+        """The step's own in the place of ours; names differ in no case."""
         own = headers_of(request.params)
         names = {name.lower() for name in own}
         return {n: v for n, v in self._headers.items() if n.lower() not in names} | own

@@ -18,7 +18,6 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKN
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL points at this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -30,7 +29,6 @@ def is_loopback(url: str) -> bool:
 
 
 def how_to_look(url: str) -> str:
-    """What to type to see whether the server behind an address is up."""
     base = _base(url)
     if is_loopback(url):
         return f"is the server on this machine up? see with: curl {base}/models"
@@ -62,19 +60,13 @@ def _base(url: str) -> str:
 
 
 def plain_http(where: str, said: str) -> Refused | None:
-    """The refusal where https met a port without TLS; ``None`` where words tell of anything else.
-
-    Args:
-        where: The address.
-        said: Why there was no connection.
-    """
+    """The refusal where https met a port without TLS, as far as words tell."""
     if not where.startswith("https://") or not any(sign in said for sign in _NO_TLS):
         return None
     return not_that_scheme(where)
 
 
 def not_that_scheme(where: str) -> Refused:
-    """The refusal where a host speaks the other one of http and https."""
     where = _base(where)
     scheme, _, rest = where.partition("://")
     other, speaks = ("http", "plain http") if scheme == "https" else ("https", "https (TLS)")
@@ -87,12 +79,8 @@ def not_that_scheme(where: str) -> Refused:
 class Endpoint:
     """Where chat completions are, and how they differ from OpenAI's.
 
-    Attributes:
-        base_url: Up to and without ``/chat/completions``; empty for a server of one's own.
-        key_envs: Environment variables that may hold the key, the first one found is used.
-        base_envs: Environment variables that may name another address.
-        renamed: Parameters it calls otherwise, by OpenAI's name.
-        extra: What is added to every body.
+    Of ``key_envs`` the first that is set is used; ``base_envs`` may name another address, and
+    ``base_url`` is empty for a server of one's own. ``renamed`` is by OpenAI's names.
     """
 
     base_url: str
@@ -102,7 +90,6 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def url(self) -> str:
-        """The address that holds now: the environment's, or else ``base_url``."""
         named = (os.environ[env] for env in self.base_envs if os.environ.get(env))
         return next(named, self.base_url)
 
@@ -198,7 +185,6 @@ def is_vendors_own(vendor: str, url: str) -> bool:
 
 
 def renamed_for(vendor: str, name: str) -> Mapping[str, str]:
-    """The parameters that a vendor's model calls otherwise than the config does."""
     if vendor == "openai":
         new = _REASONING.match(name)
         return {"max_tokens": "max_completion_tokens"} if new else {}
@@ -280,7 +266,6 @@ def vendor_of_key(variable: str) -> str:
 
 
 def is_key_of_models(variable: str) -> bool:
-    """Whether a variable looks like the key of somebody who answers prompts."""
     found = _KEY.search(f"_{variable}")
     if found is None or _NO_WORDS.search(variable):
         return False

@@ -46,18 +46,10 @@ _local = threading.local()
 
 
 class Exchange:
-    """What the calling thread sent last and what came back.
+    """What the calling thread sent last and what came back, unpacked.
 
-    Attributes:
-        deadline: Until when, on the monotonic clock.
-        url: Where the last request went; empty when nothing was sent.
-        failure: Why there was no whole reply.
-        status: Of the reply; 0 without one.
-        headers: Of the reply.
-        body: Of the reply, unpacked; empty without one.
-        most: Bytes that a reply may have.
-        rehearsed: Answers in the place of the network; ``None`` to send.
-        asked: What the call asks for.
+    ``url`` is empty when nothing was sent, ``status`` is 0 without a reply, and ``failure`` is why
+    none was whole. What is ``rehearsed`` answers in the place of the network.
     """
 
     def __init__(
@@ -70,7 +62,6 @@ class Exchange:
         self.begin("")
 
     def begin(self, url: str) -> None:
-        """Another request is about to be sent."""
         self.url = url
         self.failure: httpx.TransportError | None = None
         self.status = 0
@@ -78,7 +69,6 @@ class Exchange:
         self.body = b""
 
     def received(self, reply: httpx.Response) -> None:
-        """A whole reply has come."""
         self.status = reply.status_code
         self.headers = reply.headers
         self.body = reply.content
@@ -99,13 +89,7 @@ class UnusableReply(httpx.TransportError):
 def exchange(
     timeout_seconds: float, most: int = MOST_BYTES, asked: Request | None = None
 ) -> Iterator[Exchange]:
-    """Everything this thread sends through `WatchedTransport` in the block has one deadline.
-
-    Args:
-        timeout_seconds: From now to the last byte.
-        most: Bytes that a reply may have.
-        asked: What the call asks for.
-    """
+    """Everything this thread sends through `WatchedTransport` in the block has one deadline."""
     _local.exchange = Exchange(timeout_seconds, most, asked)
     try:
         yield _local.exchange
@@ -118,12 +102,7 @@ def _current() -> Exchange | None:
 
 
 class WatchedTransport(httpx.BaseTransport):
-    """Sends as httpx does, without a limit on connections; outside `exchange`, just that.
-
-    Args:
-        verify: How to check certificates.
-        connections: How many are kept open.
-    """
+    """Sends as httpx does, without a limit on connections; outside `exchange`, just that."""
 
     def __init__(self, verify: ssl.SSLContext | str | bool, connections: int) -> None:
         self._verify = verify
@@ -221,7 +200,6 @@ def _handed_on(reply: httpx.Response) -> httpx.Response:
 
 
 def _left(timeout: float | None, too_late: type[Exception]) -> float | None:
-    """Seconds an operation may take: its own timeout, or less when the deadline is near."""
     seen = _current()
     if seen is None:
         return timeout

@@ -141,13 +141,6 @@ def _unlogged() -> Iterator[None]:
 class LitellmProvider:
     """One model behind ``litellm.completion``.
 
-    Args:
-        model: The model string, as litellm understands it.
-        settings: Its section in the config.
-        route: How it was resolved.
-        structured: How to ask for objects to begin with, as in `DirectProvider`.
-        connections: How many threads will call it.
-
     Raises:
         ConfigError: litellm knows the variable its key must be in, and it is not set.
     """
@@ -201,11 +194,7 @@ class LitellmProvider:
             return self.dialect.ask(request, send)
 
     def prepared(self, request: Request) -> Prepared:
-        """What `complete` would send, for those who send it by another way.
-
-        Raises:
-            ProviderError: litellm turns the request down itself.
-        """
+        """What `complete` would send, for those who send it by another way."""
         sent: list[httpx.Request] = []
 
         def keep(asked: httpx.Request) -> httpx.Response:
@@ -319,11 +308,7 @@ def _completion(response: Any, model: str, seen: Exchange, request: Request) -> 
 
 
 def _read_on_the_wire(seen: Exchange) -> Completion | None:
-    """What the direct provider would read; ``None`` when the layout is another than OpenAI's.
-
-    Raises:
-        ProviderError: The reply holds an error, or half an answer.
-    """
+    """What the direct provider would read; ``None`` when the layout is another than OpenAI's."""
     body = seen.body
     found = b'"choices' in body.replace(b"\0", b"")  # in UTF-16, and written twice, too
     return completion_from_reply(body, seen.headers.get(COST_HEADER), seen.asked) if found else None
@@ -345,11 +330,7 @@ def _is_made_of_tool(message: Any, request: Request) -> bool:
 
 
 def _ending_on_the_wire(seen: Exchange) -> str:
-    """The word for the end of an answer in another layout than OpenAI's; empty without one.
-
-    Raises:
-        ProviderError: The reply holds an error.
-    """
+    """The word for the end of an answer in another layout than OpenAI's; empty without one."""
     try:
         value = value_in(seen.body)
     except (ValueError, RecursionError):
@@ -373,9 +354,6 @@ def _whole_answer(seen: Exchange) -> Completion | None:
     """What litellm stumbled over although it holds an answer, which is paid for by now.
 
     It turns a reply down for a count of tokens that is a text, say.
-
-    Raises:
-        ProviderError: What it stumbled over is an error in a 200.
     """
     if seen.status != 200:
         return None
@@ -426,10 +404,7 @@ def _said(error: Exception) -> str:
 
 
 def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> ProviderError:
-    """One of our errors for whatever ``litellm.completion`` raised.
-
-    Its own exceptions do not survive pickling, and say less than what was received.
-    """
+    """Its own exceptions do not survive pickling, and say less than what was received."""
     text = without_keys(_said(error))
     if not seen.status and (ours := out_of_files(seen.failure or error)) is not None:
         return ours
@@ -468,7 +443,6 @@ def _not_received(
 def _not_sent(
     error: Exception, text: str, timeout_seconds: float, asked: Request | None
 ) -> ProviderError:
-    """For what litellm turned down itself, or sent by a way that cannot be watched."""
     low = text.lower()
     if any(words in low for words in _NO_KEY):
         return Refused(text, kind="key", hint="set the provider's key variable")

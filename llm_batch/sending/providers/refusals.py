@@ -212,11 +212,7 @@ def error_from_reply(
 ) -> ProviderError:
     """The error that an HTTP reply other than 2xx stands for, or an error object in any reply.
 
-    Args:
-        status: The HTTP status.
-        body: As received; JSON in any vendor's layout, or anything else.
-        headers: As received.
-        asked: The request. What the error quotes of it does not tell what kind of error it is.
+    What it quotes of the request does not tell what kind of error it is.
     """
     words = words_of(body)
     words = replace(words, own=unquoted(words.message, asked))
@@ -313,7 +309,6 @@ def _refused(kind: str, text: str, more: Mapping[str, Any]) -> Refused:
 
 
 def _is_too_long(status: int, said: str) -> bool:
-    """Whether words are about a prompt for which the model, or a whole minute, has no room."""
     if status == 429 or _BUSY.search(said):
         return bool(_ABOVE_A_MINUTE.search(said))
     if _ABOUT_OUTPUT.search(said):
@@ -324,7 +319,6 @@ def _is_too_long(status: int, said: str) -> bool:
 def _busy(
     text: str, body: bytes | str, words: Words, limits: Mapping[str, str], more: Mapping[str, Any]
 ) -> ProviderError:
-    """Too many requests or tokens: for now, or for the day."""
     wait = _wait(limits, body, words.message)
     if _for_the_day(body, words, wait):
         return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
@@ -343,7 +337,6 @@ def _for_the_day(body: bytes | str, words: Words, wait: float | None) -> bool:
 
 
 def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
-    """When to run again, as far as the reply tells."""
     resets = (headers.get(name) for name in _RESETS)
     known = next((s for value in resets if (s := reset_seconds(value or "", time.time()))), None)
     seconds = max(wait or 0.0, known or 0.0)
@@ -354,7 +347,6 @@ def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
 
 
 def is_passing(words: Words) -> bool:
-    """Whether words promise that the same request may be answered later."""
     return bool(_PASSING.search(words.all))
 
 
@@ -437,13 +429,7 @@ _LONGEST = 2000
 def failure_in(
     value: Mapping[str, Any], choice: Mapping[str, Any], asked: Request | None = None
 ) -> ProviderError | None:
-    """The error that a reply with status 200 tells of; ``None`` when it tells of none.
-
-    Args:
-        value: The reply.
-        choice: Its first choice; empty without one.
-        asked: What was asked: an error may quote it.
-    """
+    """The error that a reply with status 200, or its first choice, tells of."""
     message = choice.get("message")
     holders = (value, choice, message if isinstance(message, dict) else {})
     for holder in holders:

@@ -86,12 +86,8 @@ def completion_from_reply(
     """The completion in the body of a 200, in OpenAI's layout.
 
     No choice or no content is a completion with an empty text and the finish reason ``empty``
-    (or ``length`` and ``content_filter`` as given); it is never taken for an answer.
-
-    Args:
-        body: As received.
-        cost: What a gateway's header says it cost, in USD; ``None`` without one.
-        asked: What was asked: an error may quote it.
+    (or ``length`` and ``content_filter`` as given); it is never taken for an answer. A gateway's
+    header may say what it ``cost``, in USD; an error may quote what was ``asked``.
 
     Raises:
         Unavailable: The body is not such a reply, or the answer in it broke off; it may have been
@@ -132,7 +128,6 @@ def _is_plain(reply: _Reply, choice: _Choice) -> bool:
 
 
 def _read(body: bytes, cost: str | None = None, asked: Request | None = None) -> Completion:
-    """The same for whatever is no plain answer."""
     try:
         return _of_value(value_in(body), body, cost, asked)
     except ValueError as error:
@@ -245,7 +240,6 @@ def _said_in(choice: Mapping[str, Any]) -> tuple[str | None, bool]:
 
 
 def _text_of(content: Any) -> tuple[str | None, bool]:
-    """The text of a content, and whether thoughts are among its parts."""
     if content is None or isinstance(content, str):
         return content or "", False
     parts = content if isinstance(content, list) else [content]
@@ -305,7 +299,6 @@ def unreadable(body: bytes, why: str, came: Completion | None = None) -> Unavail
 
 
 def broke_off(word: str, came: Completion) -> Unavailable:
-    """The error for an answer that the server itself did not bring to its end."""
     error = Unavailable(
         f"the answer broke off: {without_keys(word)}", status_code=200, maybe_billed=True
     )
@@ -389,18 +382,12 @@ def _table(said: Any) -> Mapping[str, Any]:
 
 
 def nothing_used(value: Any) -> bool:
-    """Whether a usage says that nothing was worked for."""
     counts = [said for name, said in _table(value).items() if name.endswith("tokens")]
     return bool(counts) and not any(counts)
 
 
 def cost_from(value: Any, header: str | None = None) -> float | None:
-    """What a provider says a call cost, in USD; ``None`` if it says nothing that can be true.
-
-    Args:
-        value: The usage it sends.
-        header: What stands under ``COST_HEADER``, which counts where the usage says nothing.
-    """
+    """In USD; ``None`` if nothing said can be true. The header counts where a usage is silent."""
     usage = _table(value)
     if _COSTS.isdisjoint(usage):
         return None if header is None else dollars(header)
@@ -421,7 +408,6 @@ def cost_from(value: Any, header: str | None = None) -> float | None:
 
 
 def dollars(said: Any, divided_by: float = 1.0) -> float | None:
-    """An amount as a provider writes it; ``None`` when it cannot be one."""
     if isinstance(said, bool) or not isinstance(said, int | float | str):
         return None
     try:

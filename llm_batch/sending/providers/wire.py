@@ -59,11 +59,7 @@ _TLS_BROKE = ("EOF", "BAD_RECORD_MAC")
 
 
 class TooLarge(Exception):
-    """A reply goes on beyond what it may have.
-
-    Args:
-        start: How it begins, where it is not packed.
-    """
+    """A reply goes on beyond what it may have; how it begins, where it is not packed."""
 
     def __init__(self, start: bytes = b"") -> None:
         super().__init__()
@@ -75,20 +71,13 @@ class Undecodable(Exception):
 
 
 class Received(NamedTuple):
-    """A whole reply, its body unpacked."""
-
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
 def most_bytes(max_tokens: int | None, limit: int | None = None) -> int:
-    """How large a reply may be, in bytes.
-
-    Args:
-        max_tokens: What was asked for; ``None`` without a cap.
-        limit: What the user set in its place.
-    """
+    """How large a reply may be: what the user set, or else what the tokens asked for may need."""
     if limit is not None:
         return limit
     if max_tokens is None:
@@ -97,12 +86,7 @@ def most_bytes(max_tokens: int | None, limit: int | None = None) -> int:
 
 
 def gathered(chunks: Iterable[bytes], encoding: str, most: int) -> bytes:
-    """The body that these pieces make, unpacked.
-
-    Args:
-        chunks: As received.
-        encoding: The header ``Content-Encoding``.
-        most: Bytes it may have, as received and unpacked.
+    """The body that these pieces make, unpacked; it has ``most`` bytes before and after that.
 
     Raises:
         TooLarge: It has more.
@@ -151,7 +135,6 @@ def _unpacked(raw: bytes, bits: int, most: int) -> bytes:
 
 
 def too_large(most: int, status: int) -> Rejected:
-    """The error for a reply that is larger than it may be."""
     return Rejected(
         f"the reply has more than {most / (1 << 20):.3g} MB",
         kind="oversized",
@@ -162,16 +145,11 @@ def too_large(most: int, status: int) -> Rejected:
 
 
 def undecodable(why: Undecodable, status: int) -> Unavailable:
-    """The error for a reply that cannot be unpacked."""
     return Unavailable(str(why), kind="garbage", status_code=status, maybe_billed=True)
 
 
 class Wire:
     """Connections to one host, by the proxy and with the authorities that the environment names.
-
-    Args:
-        base_url: Its scheme, host and port are used.
-        connections: How many are kept open.
 
     Raises:
         ConfigError: The URL, the proxy or the file of certificates cannot be used.
@@ -197,15 +175,9 @@ class Wire:
         seconds: float,
         most: int = MOST_BYTES,
     ) -> Received:
-        """Send once, and wait for the whole reply, whatever its status.
+        """Send once, and wait so many seconds for the whole reply, whatever its status.
 
-        Args:
-            method: ``POST`` or another.
-            target: Path and query.
-            headers: As they are.
-            body: As it is.
-            seconds: From connecting to the last byte.
-            most: Bytes that the reply may have; one with an error is cut there.
+        It may have ``most`` bytes; one with an error is cut there.
 
         Raises:
             ProviderError: There is no whole reply.
@@ -238,7 +210,6 @@ class Wire:
             raise failure from error
 
     def close(self) -> None:
-        """Give back the connections."""
         self._manager.clear()
 
 
@@ -264,14 +235,6 @@ def _received(response: Response, most: int) -> Received:
 
 
 def not_received(error: Exception, where: str, seconds: float, took: float) -> ProviderError:
-    """The error of ours for a reply that did not come.
-
-    Args:
-        error: What the connection raised.
-        where: The address, as it may be shown.
-        seconds: What the exchange was given.
-        took: What it took.
-    """
     if (ours := out_of_files(error)) is not None:
         return ours
     said = _said(error)
@@ -305,9 +268,6 @@ def other_scheme(url: str) -> Refused | None:
 
     For a host that has answered nothing yet, when no reply came. It is asked once more, in the
     other scheme, without key or prompt, and for few seconds. What is reached by a proxy is not.
-
-    Args:
-        url: The address.
     """
     parts = urlsplit(url)
     plain = parts.scheme == "http"
@@ -327,7 +287,6 @@ def other_scheme(url: str) -> Refused | None:
 
 
 def _speaks_tls(sock: socket.socket, host: str) -> bool:
-    """Whether a hello is answered in TLS, be it by turning it down."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # nothing is sent, so it need not be trusted
     context.verify_mode = ssl.CERT_NONE
