@@ -31,14 +31,8 @@ from llm_batch.chain.answers import (
     ending,
     without_thoughts,
 )
-from llm_batch.chain.outputs import OutputField
-from llm_batch.chain.scores import (
-    Unreadable,
-    instruction,
-    json_schema,
-    parse_object,
-    score_of,
-)
+from llm_batch.chain.outputs import OutputField, Unreadable, instruction, json_schema
+from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import ScoreRule, Step
 from llm_batch.chain.templates import PromptError, Template
 from llm_batch.errors import ConfigError

@@ -185,6 +185,11 @@ class Model(Table):
     def max_reply_bytes(self) -> int | None:
         return None if self.max_reply is None else int(self.max_reply * (1 << 20))
 
+    @property
+    def places(self) -> list[Model]:
+        """The settings for each place that serves the model."""
+        return [self.at(each) for each in self.endpoints] or [self]
+
     def at(self, endpoint: EndpointOptions) -> Model:
         own = {"api_base": endpoint.api_base, "endpoints": ()}
         if endpoint.api_key_env is not None:

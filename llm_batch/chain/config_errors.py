@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -37,25 +38,18 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 
 
+@dataclass(frozen=True, slots=True)
 class Written:
     """A config as it was written: where each key stands, and what overruled it.
 
     ``raw`` has the flags written in; ``flags`` tells which set a value, by its path.
     """
 
-    def __init__(
-        self,
-        where: str,
-        text: str,
-        raw: Mapping[str, Any],
-        flags: Mapping[Place, str],
-        root: type[BaseModel],
-    ) -> None:
-        self._where = where
-        self._text = text
-        self._raw = raw
-        self._flags = flags
-        self._root = root
+    where: str
+    text: str
+    raw: Mapping[str, Any]
+    flags: Mapping[Place, str]
+    root: type[BaseModel]
 
     def explained(self, error: ValidationError) -> ConfigError:
         """The first problem; an unknown key before all, since it also leaves one missing."""
@@ -80,18 +74,18 @@ class Written:
 
     def wrong(self, path: Place, message: str, hint: str = "") -> ConfigError:
         """An error at a place in the file, or at the flag that overruled it."""
-        flag = self._flags.get(path)
+        flag = self.flags.get(path)
         if flag:
             return ConfigError(f"{flag} {message}", hint)
         line = self._line(path)
-        at = f"{self._where}, line {line}" if line else self._where
+        at = f"{self.where}, line {line}" if line else self.where
         place = self._place(path)
         return ConfigError(f"{at}: {place} {message}" if place else f"{at} {message}", hint)
 
     def unknown_key(self, path: Place, given: Any) -> ConfigError:
         """A key that means nothing here, with the one that was probably meant."""
         last = str(path[-1])
-        known = _keys_at(self._root, path[:-1])
+        known = _keys_at(self.root, path[:-1])
         near = difflib.get_close_matches(last, known, n=1)
         homes = [f"[{name}]" for name, keys in self._sections() if last in keys]
         if len(path) > 1 and path[0] == "models" and isinstance(given, dict):
@@ -105,14 +99,14 @@ class Written:
         return self.wrong(path, "is not a known key", hint)
 
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
-        for name in _keys_at(self._root, ()):
-            yield name, _keys_at(self._root, (name,))
+        for name in _keys_at(self.root, ()):
+            yield name, _keys_at(self.root, (name,))
 
     def _place(self, path: Place) -> str:
         """A path as a reader would write it: steps by their name, model names in quotes."""
         parts: list[str] = []
         for depth, part in enumerate(path):
-            name = _at(self._raw, (*path[: depth + 1], "name")) if depth == 1 else None
+            name = _at(self.raw, (*path[: depth + 1], "name")) if depth == 1 else None
             if isinstance(part, str):
                 parts.append(_quoted(part))
             elif isinstance(name, str) and name:
@@ -122,7 +116,7 @@ class Written:
         return ".".join(parts)
 
     def _line(self, path: Place) -> int | None:
-        lines = key_lines(self._text)
+        lines = key_lines(self.text)
         around = (path[:length] for length in range(len(path), 0, -1))
         return next((lines[part] for part in around if part in lines), None)
 

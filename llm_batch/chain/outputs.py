@@ -40,6 +40,7 @@ _LONGEST_VALUE = 200
 # Beyond this a float does not hold every whole number, and JSON readers differ.
 _LARGEST = 2**53
 _SHOWN = 60
+_LONGEST_NUMBER = 400
 
 
 class Table(BaseModel):
@@ -214,6 +215,11 @@ def _as_text(value: Any) -> str:
         return "" if value is None else printable(json.dumps(value, ensure_ascii=False))
     except RecursionError:
         return ""
+
+
+def whole_number(digits: str) -> int | float:
+    """For readers of JSON: Python's own takes time that grows with the square of its length."""
+    return int(digits) if len(digits) < _LONGEST_NUMBER else math.inf
 
 
 def printable(text: str) -> str:

@@ -49,113 +49,29 @@ _LITELLMS_FAMILIES = re.compile(
     r"|humanloop|google_maps|default_api_key|regional|bedrock|openai_identity|openai_service)_\w+"
     r"|prompt_(?:id|label|variables|version|environment)"
 )
-_LITELLMS_WORDS = frozenset(
-    [
-        "acompletion",
-        "aembedding",
-        "aimg_generation",
-        "allm_passthrough_route",
-        "allow_client_keepalive_override",
-        "allowed_model_region",
-        "allowed_openai_params",
-        "assistant_continue_message",
-        "async_call",
-        "atext_completion",
-        "attempted_targets",
-        "azure",
-        "base_model",
-        "bos_token",
-        "budget_duration",
-        "cache",
-        "cache_key",
-        "caching",
-        "caching_groups",
-        "client_side_timeout",
-        "complete_response",
-        "completion_call_id",
-        "configurable_clientside_auth_params",
-        "cooldown_time",
-        "custom_prompt_dict",
-        "data_residency",
-        "default_headers",
-        "disable_add_transform_inline_image_block",
-        "enable_json_schema_validation",
-        "enable_prompt_caching",
-        "enable_tag_filtering",
-        "ensure_alternating_roles",
-        "eos_token",
-        "extra_query",
-        "fastest_response",
-        "final_prompt_value",
-        "fireworks_forward_user_id",
-        "force_timeout",
-        "guardrails",
-        "headers",
-        "hf_model_name",
-        "id",
-        "initial_prompt_value",
-        "itpm",
-        "keepalive_seconds",
-        "kwargs",
-        "log_client_error_tracebacks",
-        "logger_fn",
-        "max_agentic_loops",
-        "max_budget",
-        "max_file_size_mb",
-        "max_parallel_requests",
-        "max_retries",
-        "merge_reasoning_content_in_choices",
-        "metadata",
-        "model_config",
-        "model_file_id_mapping",
-        "model_info",
-        "no-log",
-        "num_retries",
-        "ocr_cost_per_credit",
-        "order",
-        "otpm",
-        "output_vector_size",
-        "preset_cache_key",
-        "project_id",
-        "provider_affinity_header",
-        "provider_specific_header",
-        "request_timeout",
-        "retry_policy",
-        "retry_strategy",
-        "roles",
-        "routing_strategy",
-        "rpm",
-        "rust",
-        "search_tool_name",
-        "secret_fields",
-        "self",
-        "session_id",
-        "shared_session",
-        "silent_model",
-        "space_id",
-        "stream_chunk_size",
-        "stream_response",
-        "stream_timeout",
-        "stream_timeout_by_service_tier",
-        "supports_system_message",
-        "tag_regex",
-        "tags",
-        "text_completion",
-        "tiered_pricing",
-        "timeout",
-        "timeout_by_service_tier",
-        "tpm",
-        "ttl",
-        "turn_off_message_logging",
-        "use_chat_completions_api",
-        "use_client",
-        "use_in_pass_through",
-        "use_xai_oauth",
-        "user_continue_message",
-        "verbose",
-        "weight",
-    ]
-)
+_OF_LITELLM = """
+    acompletion aembedding aimg_generation allm_passthrough_route
+    allow_client_keepalive_override allowed_model_region allowed_openai_params
+    assistant_continue_message async_call atext_completion attempted_targets azure base_model
+    bos_token budget_duration cache cache_key caching caching_groups client_side_timeout
+    complete_response completion_call_id configurable_clientside_auth_params cooldown_time
+    custom_prompt_dict data_residency default_headers disable_add_transform_inline_image_block
+    enable_json_schema_validation enable_prompt_caching enable_tag_filtering
+    ensure_alternating_roles eos_token extra_query fastest_response final_prompt_value
+    fireworks_forward_user_id force_timeout guardrails headers hf_model_name id
+    initial_prompt_value itpm keepalive_seconds kwargs log_client_error_tracebacks logger_fn
+    max_agentic_loops max_budget max_file_size_mb max_parallel_requests max_retries
+    merge_reasoning_content_in_choices metadata model_config model_file_id_mapping model_info
+    no-log num_retries ocr_cost_per_credit order otpm output_vector_size preset_cache_key
+    project_id provider_affinity_header provider_specific_header request_timeout retry_policy
+    retry_strategy roles routing_strategy rpm rust search_tool_name secret_fields self
+    session_id shared_session silent_model space_id stream_chunk_size stream_response
+    stream_timeout stream_timeout_by_service_tier supports_system_message tag_regex tags
+    text_completion tiered_pricing timeout timeout_by_service_tier tpm ttl
+    turn_off_message_logging use_chat_completions_api use_client use_in_pass_through
+    use_xai_oauth user_continue_message verbose weight
+"""
+_LITELLMS_WORDS = frozenset(_OF_LITELLM.split())
 _WHO_ANSWERS = "leave it out: model, api_base and api_key_env say who answers"
 _OWN_PLACES = {
     "metadata": "write extra_body = { metadata = { … } }",

@@ -11,6 +11,7 @@ from itertools import islice
 
 from llm_batch.chain.chain import Chain, forecast
 from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.chain.templates import RESERVED, PromptError
 from llm_batch.errors import ConfigError
@@ -48,20 +49,20 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
 
 def risks(config: Config) -> list[str]:
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.endpoints import is_loopback, shown
+    from llm_batch.sending.providers.endpoints import shown
 
     notes = []
     for name in dict.fromkeys(step.model for step in config.steps):
         settings = config.model(name)
-        url = route(name, settings).base_url or settings.api_base or ""
-        if url.lower().startswith("http://") and not is_loopback(url):
+        way = route(name, settings)
+        url = way.base_url
+        if url.lower().startswith("http://") and not way.is_here:
             notes.append(
                 f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
                 "read on the way; use https:// unless this network is yours"
             )
         free = settings.input_price == 0 and settings.output_price == 0
-        real = route(name, settings).provider not in ("embedded", "fake")
-        if free and real and not is_loopback(url):
+        if free and not way.is_here:
             where = shown(url) if url else "its vendor"
             notes.append(
                 f"the config says that {name} costs nothing; what {where} bills for it is not "
@@ -78,14 +79,12 @@ def with_list_prices(config: Config) -> Config:
     A server on this machine costs what the user says.
     """
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.endpoints import is_loopback
 
     models = dict(config.models)
     for name in {step.model for step in config.steps} & set(models):
         own = models[name]
         listed = tariff_of(name)
-        url = route(name, own).base_url or own.api_base or ""
-        if listed is None or (url and is_loopback(url)):
+        if listed is None or route(name, own).is_here:
             continue
         batch = listed.at_batch().price
         prices = {
@@ -178,13 +177,13 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
         if template.variables & set(missing)
     )
     listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
-    plain = {_plain(name): name for name in reversed(known)}
+    plain = {letters_of(name): name for name in reversed(known)}
     written = [*template.inserts(), *missing]
-    same = [plain[word] for each in written if (word := _plain(each)) in plain]
+    same = [plain[word] for each in written if (word := letters_of(each)) in plain]
     near = [
         plain[word]
         for each in missing
-        for word in difflib.get_close_matches(_plain(each), plain, n=1, cutoff=0.6)
+        for word in difflib.get_close_matches(letters_of(each), plain, n=1, cutoff=0.6)
     ]
     meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
     if missing == ["self"]:
@@ -194,10 +193,6 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
         f"item {first.id!r} does not have; its fields are {listed}",
         f"did you mean {inserted(meant)}?" if meant else _CORRECT,
     )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def inserted(name: str) -> str:
@@ -215,8 +210,8 @@ def _item_hint(said: str, first: Item) -> str:
             "the data has a field called item, which {{ item }} inserts; rename it to reach all "
             "fields by {{ item['…'] }}"
         )
-    plain = {_plain(name): name for name in reversed(list(first.fields))}
-    near = difflib.get_close_matches(_plain(wanted[1]), plain, n=1)
+    plain = {letters_of(name): name for name in reversed(list(first.fields))}
+    near = difflib.get_close_matches(letters_of(wanted[1]), plain, n=1)
     if near:
         return f"did you mean {inserted(plain[near[0]])}?"
     return f"the fields are {', '.join(list(first.fields)[:_MANY_FIELDS])}"
@@ -291,14 +286,9 @@ def _check_workers(config: Config) -> None:
     if workers <= MANY_WORKERS or config.limits.rpm or config.limits.tpm:
         return
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.direct import is_loopback
 
     for step in config.steps:
-        own = config.model(step.model)
-        way = route(step.model, own)
-        here = way.provider in ("embedded", "fake") or is_loopback(
-            way.base_url or own.api_base or ""
-        )
+        here = route(step.model, config.model(step.model)).is_here
         limited = all(rpm or tpm for _, _, rpm, tpm in places_of(config, step.model))
         if not here and not limited:
             low, high = (workers * each for each in _REQUESTS_PER_WORKER)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol
 
 import tenacity
@@ -66,6 +66,7 @@ class _Progress:
     wait_alone: float = 0.0
 
 
+@dataclass(eq=False)
 class Client:
     """Sends the requests of one model; used from many threads.
 
@@ -74,41 +75,30 @@ class Client:
     is no news of the key, though a 401 still is.
     """
 
-    def __init__(
-        self,
-        provider: Provider,
-        limiter: Limiter,
-        budget: Budget,
-        clock: Clock,
-        meter: Meter,
-        *,
-        timeout_seconds: float = 60.0,
-        max_attempts: int = 6,
-        jitter: Callable[[], float] = random.random,
-        resumed: bool = False,
-    ) -> None:
-        self.provider = provider
-        self.limiter = limiter
-        self._budget = budget
-        self._clock = clock
-        self._meter = meter
-        self._timeout_seconds = timeout_seconds
-        self._max_attempts = max_attempts
-        self._jitter = jitter
-        self._answered = False
-        self._key_answered = False
-        self._resumed = resumed
+    provider: Provider
+    limiter: Limiter
+    budget: Budget
+    clock: Clock
+    meter: Meter
+    _: KW_ONLY
+    timeout_seconds: float = 60.0
+    max_attempts: int = 6
+    jitter: Callable[[], float] = random.random
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        self._answered = self._key_answered = False
         # When the key was last refused for an item, of those that no answer was sent after.
         self._forbidden: dict[str, float] = {}
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
-        self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
+        self._longest_seconds = 2 * self.max_attempts * self.timeout_seconds + LONGEST_PAUSE_SECONDS
         # Made once: it keeps the state of a call per thread.
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
             stop=self._tried_enough,
             wait=self._backoff,
-            sleep=clock.sleep,
+            sleep=self.clock.sleep,
             reraise=True,
         )
 
@@ -136,19 +126,19 @@ class Client:
             self._hold_for_another(progress)
         counted = None
         if limiter.counts_tokens:
-            counted = self._counted(request, self._meter.input_tokens(request))
+            counted = self._counted(request, self.meter.input_tokens(request))
         slip = limiter.acquire(counted or 0)
-        started_at, started = self._clock.time(), self._clock.now()
+        started_at, started = self.clock.time(), self.clock.now()
         if not progress.attempts:
             progress.first_sent = started
 
         def note(error: str = "", maybe_billed: bool = False) -> None:
-            seconds = self._clock.now() - started
+            seconds = self.clock.now() - started
             number = len(progress.attempts) + 1
             progress.attempts.append(Attempt(number, started_at, seconds, error, maybe_billed))
 
         try:
-            reply = self.provider.complete(request, self._timeout_seconds)
+            reply = self.provider.complete(request, self.timeout_seconds)
         except ProviderError as error:
             note(error.kind, error.maybe_billed)
             if error.maybe_billed:
@@ -177,7 +167,7 @@ class Client:
     def _hold_for_another(self, progress: _Progress) -> None:
         missing = progress.may_have_cost - progress.held_more
         if missing > 0:
-            if not self._budget.hold_more(progress.request.item_id, missing):
+            if not self.budget.hold_more(progress.request.item_id, missing):
                 raise Refused("the budget has no room for another attempt", kind="budget")
             progress.held_more += missing
 
@@ -198,7 +188,7 @@ class Client:
     def _stated(self, headers: Mapping[str, str]) -> StatedLimits | None:
         if not headers:
             return None
-        stated = stated_limits(headers, self._clock.time())
+        stated = stated_limits(headers, self.clock.time())
         if self.provider.vendor == "groq":
             # Its headers for requests count a day, not a minute.
             return replace(stated, rpm=None, requests_left=None)
@@ -219,10 +209,10 @@ class Client:
                 kind="quota",
                 status_code=error.status_code,
                 headers=error.headers,
-                hint=f"run the same command again after {clock_words(self._clock.time(), asked)}",
+                hint=f"run the same command again after {clock_words(self.clock.time(), asked)}",
             ) from error
         if isinstance(error, RateLimited) and self.limiter.strays:
-            return max(asked or 0.0, self._exponential(attempt) * self._jitter())
+            return max(asked or 0.0, self._exponential(attempt) * self.jitter())
         if isinstance(error, RateLimited):
             # A floor: whoever is refused again in spite of it waits longer each time.
             again = self.limiter.refusals_in_a_row > 1
@@ -233,15 +223,15 @@ class Client:
             return 0.0
         seconds = max(seconds, asked or 0.0)
         if seconds:
-            jitter = self._jitter()
+            jitter = self.jitter()
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
         return 0.0
 
     def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
         progress: _Progress = state.args[0]
         return (
-            state.attempt_number >= self._max_attempts
-            or self._clock.now() - progress.first_sent >= self._longest_seconds
+            state.attempt_number >= self.max_attempts
+            or self.clock.now() - progress.first_sent >= self._longest_seconds
         )
 
     def _backoff(self, state: tenacity.RetryCallState) -> float:
@@ -250,16 +240,16 @@ class Client:
             # The limiter holds everyone back already, or else this is a stray.
             progress: _Progress = state.args[0]
             return progress.wait_alone
-        return self._exponential(state.attempt_number) * self._jitter()
+        return self._exponential(state.attempt_number) * self.jitter()
 
     def _exponential(self, attempt: int) -> float:
         return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
 
     def _list_cost(self, request: Request, usage: Usage | None) -> float | None:
         """USD at our prices, at worst where the usage is not known; ``None`` without a price."""
-        if (tariff := self._meter.tariff) is None:
+        if (tariff := self.meter.tariff) is None:
             return None
-        return self._meter.most(request) if usage is None else tariff.cost(usage)
+        return self.meter.most(request) if usage is None else tariff.cost(usage)
 
     def _charge(self, progress: _Progress, partial: Completion | None) -> None:
         """Note what an attempt that failed may cost: what its reply says, or else the most."""
@@ -299,7 +289,7 @@ class Client:
             kind = "refused"
         if error.hint and kind == "refused":
             message = f"{message} ({error.hint})"
-        priced = self._meter.tariff is not None or progress.may_have_cost > 0
+        priced = self.meter.tariff is not None or progress.may_have_cost > 0
         return Call(
             progress.request,
             tuple(progress.attempts),
@@ -312,8 +302,8 @@ class Client:
     def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
         """Whether what is refused has answered others, so that the item is at fault."""
         forbidden = self._forbidden
-        forbidden[item_id] = self._clock.now()
-        answered = self._key_answered or (self._resumed and error.status_code == 403)
+        forbidden[item_id] = self.clock.now()
+        answered = self._key_answered or (self.resumed and error.status_code == 403)
         return answered and len(forbidden) < FORBIDDEN_IN_A_ROW
 
 

@@ -27,7 +27,6 @@ from llm_batch.sending.providers.endpoints import (
     OWN_SERVERS,
     first_words_of,
     is_key_of_models,
-    is_loopback,
     is_vendors_own,
     vendor_of_key,
 )
@@ -76,9 +75,9 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     strange: list[str] = []
     for model, variables in headers.items():
         settings = config.model(model)
-        for place in [settings.at(each) for each in settings.endpoints] or [settings]:
+        for place in settings.places:
             way = route(model, place)
-            if way.provider in ("embedded", "fake"):
+            if way.is_inside:
                 continue
             host = _Host(config, model, place, way)
             found.extend(host.concerns(variables))
@@ -92,11 +91,10 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
 class _Host:
     def __init__(self, config: Config, model: str, place: Model, way: Route) -> None:
         self._model, self._place, self._way = model, place, way
-        url = way.base_url or place.api_base or ""
-        self._url = url
+        self._url = url = way.base_url
         parts = urlsplit(url)
         self.origin = f"{parts.scheme}://{parts.netloc}" if url else f"{way.vendor}'s own host"
-        self._here = bool(url) and is_loopback(url)
+        self._here = way.is_here
         typed = ("models", model, "api_base") in config.typed
         self._by_file = place.api_base is not None and not typed
         self.is_strange = self._by_file and not self._here and not is_vendors_own(way.vendor, url)
@@ -292,8 +290,7 @@ def variables_of(config: Config) -> dict[str, str]:
     found: dict[str, str] = {}
     for step in config.steps:
         settings = config.model(step.model)
-        places = [settings.at(each) for each in settings.endpoints] or [settings]
-        names = [name for place in places for name in _read(step.model, place)]
+        names = [name for place in settings.places for name in _read(step.model, place)]
         names += variables_in_headers(step.params)
         found |= {name: os.environ[name] for name in names if name in os.environ}
     return found
@@ -319,7 +316,7 @@ def variables_in_headers(params: Mapping[str, Any]) -> list[str]:
 
 def _read(model: str, settings: Model) -> Iterator[str]:
     way = route(model, settings)
-    if way.provider in ("embedded", "fake"):
+    if way.is_inside:
         return
     if settings.api_key_env is not None:
         yield settings.api_key_env

@@ -9,7 +9,8 @@ import pytest
 
 from llm_batch.chain.answers import without_thoughts
 from llm_batch.chain.credentials import without_keys
-from llm_batch.chain.scores import Unreadable, parse_object, score_of
+from llm_batch.chain.outputs import Unreadable
+from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import Step
 from llm_batch.sending.providers.decoding import value_in
 from tests.fire.patterns import GENERIC, Used, attack, local, timed, used, worst

@@ -348,7 +348,7 @@ def test_an_answer_ends_the_row_of_refusals() -> None:
     rig.call()
     assert rig.limiter.refusals_in_a_row == 0
     before = rig.clock.now()
-    rig.client._max_attempts = 1
+    rig.client.max_attempts = 1
     rig.call(request("q2"))
     rig.call(request("q3"))
     assert rig.clock.now() - before <= 2 + 0.7

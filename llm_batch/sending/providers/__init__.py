@@ -109,6 +109,16 @@ class Route:
     key: str | None = None
     key_env: str = ""
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether this process answers itself."""
+        return self.provider in PREFIXES.values()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether requests stay on this machine."""
+        return self.is_inside or is_loopback(self.base_url)
+
 
 def route(model: str, settings: Model) -> Route:
     """Decide how a model is served; sends nothing and imports no provider.
@@ -137,7 +147,7 @@ def route(model: str, settings: Model) -> Route:
     bridged = info is not None and info.mode != "chat"
     wants_litellm = settings.transport == "litellm" or endpoint is None or bridged
     if wants_litellm and settings.transport != "direct":
-        return Route("litellm", vendor, model, key=key)
+        return Route("litellm", vendor, model, settings.api_base or "", key)
     base_url = settings.api_base or (endpoint.url() if endpoint else "")
     if not base_url:
         raise ConfigError(
@@ -159,19 +169,17 @@ def check_servable(model: str, settings: Model) -> None:
 
 def where(model: str, settings: Model) -> str:
     way = route(model, settings)
-    if way.provider in ("embedded", "fake"):
+    if way.is_inside:
         return "this machine"
-    url = way.base_url or settings.api_base
-    return shown(url) if url else f"{way.vendor} (by {way.provider})"
+    return shown(way.base_url) if way.base_url else f"{way.vendor} (by {way.provider})"
 
 
 def own_server(model: str, settings: Model) -> str:
     """The address of a model that no vendor serves; empty where one does, or nobody is asked."""
     way = route(model, settings)
-    if way.provider in ("embedded", "fake"):
+    if way.is_inside:
         return ""
-    places = [each.api_base for each in settings.endpoints or ()]
-    url = settings.api_base or way.base_url or next(iter(places), "")
+    url = way.base_url
     if not url and way.vendor in _OLLAMA:
         url = os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
     host = urlsplit(url).hostname

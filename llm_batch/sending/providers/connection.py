@@ -167,8 +167,17 @@ def _fields_in(file: io.BufferedReader) -> dict[str, str]:
     raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
 
 
+class NotSent(ProtocolError):
+    """The connection broke before all of a request was written, so nobody can have served it.
+
+    Of one that broke behind that nothing is certain, also where a kept connection was closed just
+    then: RFC 9112, 9.3.1, and urllib3, requests and httpx do not try a POST again either.
+    """
+
+
 class _Connection(HTTPConnection):
     response_class = Response
+    _broke: OSError | None = None  # while the request was written
 
     def connect(self) -> None:
         """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
@@ -204,18 +213,27 @@ class _Connection(HTTPConnection):
         sent = f"{head}\r\n\r\n".encode("latin-1")
         if body is not None and len(body) <= _CHUNK:
             sent, body = sent + body, None
-        self.sock.sendall(sent)
-        if body is not None:
-            self.sock.sendall(body)
+        self._broke = None
+        try:
+            self.sock.sendall(sent)
+            if body is not None:
+                self.sock.sendall(body)
+        except TimeoutError:
+            raise
+        except OSError as error:  # a server that wants no more may have said why
+            self._broke = error
 
     def getresponse(self) -> Any:
         self.sock.settimeout(self.timeout)
         response = Response(self.sock, method=self._method)
         try:
             response.begin()
-        except BaseException:
+        except BaseException as error:
             response.close()
+            if self._broke is not None and isinstance(error, OSError | http.client.HTTPException):
+                raise NotSent("Connection aborted.", self._broke) from error
             raise
+        response.will_close = response.will_close or self._broke is not None
         return response
 
 

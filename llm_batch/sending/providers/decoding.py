@@ -8,7 +8,6 @@ to it, and as the events of a stream that nobody asked for. What is nested witho
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Any
 import msgspec
 
 from llm_batch.chain.answers import word_of
+from llm_batch.chain.outputs import whole_number
 
-_LONGEST_NUMBER = 400
 # What a reply means is said in its first few levels, and a reader has an end to its own.
 _DEEPEST = 200
 _BELOW = '"..."'
@@ -110,12 +109,8 @@ def _without_depths(text: str) -> str:
     return "".join((*kept, text[start:]))
 
 
-def _whole_number(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONGEST_NUMBER else math.inf
-
-
 # Not strict: a line break inside a string is no reason to doubt the rest.
-_decoder = json.JSONDecoder(parse_int=_whole_number, strict=False)
+_decoder = json.JSONDecoder(parse_int=whole_number, strict=False)
 
 
 # Streams

@@ -63,6 +63,7 @@ class Exchange:
 
     def begin(self, url: str) -> None:
         self.url = url
+        self.sent = True  # until writing it fails
         self.failure: httpx.TransportError | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -234,7 +235,12 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _CHUNK):
             left = _left(timeout, httpcore.WriteTimeout)
-            self._stream.write(buffer[start : start + _CHUNK], left)
+            try:
+                self._stream.write(buffer[start : start + _CHUNK], left)
+            except httpcore.WriteError:  # httpcore reads on: the server may have said why
+                if (seen := _current()) is not None:
+                    seen.sent = False
+                raise
 
     def start_tls(
         self,

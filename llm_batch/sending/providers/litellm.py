@@ -25,7 +25,7 @@ import httpx
 from llm_batch.chain.answers import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
 from llm_batch.chain.config import Model
 from llm_batch.chain.credentials import without_keys
-from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable, status_of
+from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
 from llm_batch.sending.providers.decoding import Words, value_in
@@ -33,9 +33,7 @@ from llm_batch.sending.providers.dialect import Dialect, Form
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
-    how_to_look,
     is_loopback,
-    plain_http,
     renamed_for,
     shown,
 )
@@ -48,7 +46,7 @@ from llm_batch.sending.providers.replies import (
     unreadable,
     usage_from,
 )
-from llm_batch.sending.providers.wire import most_bytes, out_of_files
+from llm_batch.sending.providers.wire import broken, most_bytes, not_connected, out_of_files
 
 # Keys that litellm needs and its own check does not know of.
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
@@ -424,20 +422,12 @@ def _not_received(
         return failure.error
     said = without_keys(str(failure) or type(failure).__name__)
     if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        if "CERTIFICATE_VERIFY_FAILED" in said:
-            return Refused(
-                f"the certificate of {shown(seen.url)} is not trusted here: {said}",
-                hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
-            )
-        if (wrong := plain_http(shown(seen.url), said)) is not None:
-            return wrong
-        message = f"cannot connect to {shown(seen.url)}: {said}"
-        return Unavailable(message, kind="unreachable", hint=how_to_look(seen.url))
+        return not_connected(shown(seen.url), said, isinstance(failure, httpx.ProxyError))
     if isinstance(failure, httpx.TimeoutException):
         return too_slow(timeout_seconds)
     if isinstance(failure, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return Refused(said, kind="setting", hint="check api_base and the key")
-    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+    return broken(said, seen.sent)
 
 
 def _not_sent(
@@ -449,7 +439,7 @@ def _not_sent(
     if "llm provider not provided" in low:
         return Refused(text, kind="model", hint="name the provider: openai/…")
     if "timed out" in low:
-        return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
+        return too_slow(timeout_seconds)
     if any(words in low for words in _UNREACHABLE):
         return Unavailable(text, kind="unreachable")
     headers = _headers_of(error)

@@ -31,7 +31,7 @@ from urllib3.exceptions import (
 from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
 from llm_batch.sending.providers import too_slow
-from llm_batch.sending.providers.connection import Pool, Response, TlsPool, host_of
+from llm_batch.sending.providers.connection import NotSent, Pool, Response, TlsPool, host_of
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
     not_that_scheme,
@@ -238,22 +238,33 @@ def not_received(error: Exception, where: str, seconds: float, took: float) -> P
     if (ours := out_of_files(error)) is not None:
         return ours
     said = _said(error)
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
+    if isinstance(error, _UNREACHABLE) or (
+        isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
+    ):
+        return not_connected(where, said, isinstance(error, ProxyError))
+    if isinstance(error, ReadTimeoutError) or took >= seconds:
+        return too_slow(seconds)
+    return broken(said, not isinstance(error, NotSent))
+
+
+def not_connected(where: str, said: str, by_proxy: bool) -> ProviderError:
+    """The error for a host that was not reached, or that is not the one that was meant."""
+    if "CERTIFICATE_VERIFY_FAILED" in said and not by_proxy:
         return Refused(
             f"the certificate of {where} is not trusted here: {said}",
             hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
         )
-    if (wrong := plain_http(where, said)) is not None and not isinstance(error, ProxyError):
+    if (wrong := plain_http(where, said)) is not None and not by_proxy:
         return wrong
-    if isinstance(error, _UNREACHABLE) or (
-        isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
-    ):
-        by = " by its proxy" if isinstance(error, ProxyError) else ""
-        message = f"cannot connect to {where}{by}: {said}"
-        return Unavailable(message, kind="unreachable", hint=how_to_look(where))
-    if isinstance(error, ReadTimeoutError) or took >= seconds:
-        return too_slow(seconds)
-    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+    by = " by its proxy" if by_proxy else ""
+    message = f"cannot connect to {where}{by}: {said}"
+    return Unavailable(message, kind="unreachable", hint=how_to_look(where))
+
+
+def broken(said: str, sent: bool) -> Unavailable:
+    """The error for a connection that broke; what was not sent whole cannot be billed."""
+    before = "" if sent else " before the request was sent"
+    return Unavailable(f"the connection broke{before}: {said}", kind="reset", maybe_billed=sent)
 
 
 def _said(error: BaseException) -> str:
