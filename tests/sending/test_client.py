@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Model
-from llm_batch.chain.credentials import remember_key
+from llm_batch.chain.credentials import heard_echo, remember_key
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
 from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Budget, Client
@@ -695,6 +695,7 @@ def test_a_key_that_a_server_repeats_is_in_no_call() -> None:
     remember_key(KEY)
     echo = Completion(f"You sent {KEY}.", f"m {KEY}", "stop", USAGE, KEY)
     call = Rig([echo]).client.call(request())
+    assert heard_echo()  # which whoever runs is told once
     assert call.completion is not None and KEY not in repr(call)
     assert call.completion.text == "You sent [key]."
     call = Rig([Rejected(f"wrong key {KEY}")]).client.call(request())

@@ -99,7 +99,8 @@ def too_slow(timeout_seconds: float) -> Timeout:
 class Route:
     """How a model string is served: ``provider`` is a key of `PROVIDERS`, ``vendor`` has limits.
 
-    ``key_env`` is where a key must be; empty when it is served without, or litellm alone knows.
+    ``base_url`` is empty where litellm alone knows, and so is ``key_env``, the variable in which
+    a key must be; that also where none is needed.
     """
 
     provider: str
