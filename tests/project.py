@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Model, Overrides, load_config
+from llm_batch.chain.config import Config, Model, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import ProviderError
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.running.run import RunSummary, run

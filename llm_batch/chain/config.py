@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.chain import Chain
@@ -26,21 +26,6 @@ from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.tiers import TierLimits, check_tier, limits_of
-
-__all__ = [
-    "DEMO_CONFIG",
-    "DEMO_DATA",
-    "MANY_WORKERS",
-    "Config",
-    "Data",
-    "Limits",
-    "Model",
-    "Overrides",
-    "RunOptions",
-    "Sample",
-    "load_config",
-    "model_limits",
-]
 
 CONFIG_NAME = "llmb.toml"
 DEMO = Path(__file__).parents[1] / "demo"
@@ -61,7 +46,44 @@ def _engine_name(name: object) -> object:
     raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
 
 
+def _checked_url(url: str) -> str:
+    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # Libraries differ in where a host ends that has other characters in it.
+        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
+        sound = sound and url.isprintable() and " " not in url and "\\" not in url
+    except ValueError:  # not an address, or not a port
+        sound = False
+    # Neither is shown, since the part that is wrong may be a password.
+    if not sound:
+        raise Wrong((), "must be a URL with http:// or https://", example)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = any(query_is_secret(name, value) for name, value in query)
+    if parts.username or parts.password or secret or hides_key(url):
+        raise Wrong(
+            (),
+            "must not hold a key or a password",
+            "use api_key_env; what a gateway wants beside it goes into a header: "
+            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
+        )
+    if "/chat/completions" in parts.path:
+        raise Wrong((), f"goes too far: {url!r}", example)
+    return url
+
+
+def _known_tier(name: str) -> str:
+    try:
+        check_tier(name)
+    except ConfigError as error:
+        raise Wrong((), f"is wrong: {error.message}", error.hint) from None
+    return name
+
+
 EngineName = Annotated[str, BeforeValidator(_engine_name)]
+Url = Annotated[str, AfterValidator(_checked_url)]
+Expanded = Annotated[str, AfterValidator(expanded)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -104,21 +126,12 @@ class Limits(Table):
     workers: int = Field(default=5, ge=1, le=1000)
     rpm: Positive | None = None
     tpm: Positive | None = None
-    tier: str | None = None
+    tier: Annotated[str, AfterValidator(_known_tier)] | None = None
     budget: NotNegative | None = None
     timeout: Positive = 60.0
     max_attempts: int = Field(default=6, ge=1)
     max_failure_share: float = Field(default=0.5, gt=0, le=1)
     max_reply: Positive | None = None
-
-    @model_validator(mode="after")
-    def _known_tier(self) -> Limits:
-        if self.tier is not None:
-            try:
-                check_tier(self.tier)
-            except ConfigError as error:
-                raise Wrong(("tier",), f"is wrong: {error.message}", error.hint) from None
-        return self
 
 
 class EndpointOptions(Table):
@@ -128,16 +141,11 @@ class EndpointOptions(Table):
     own, those of the model hold for each endpoint that has none.
     """
 
-    api_base: str
+    api_base: Url
     api_key_env: str | None = None
     weight: Positive = 1.0
     rpm: Positive | None = None
     tpm: Positive | None = None
-
-    @model_validator(mode="after")
-    def _sound(self) -> EndpointOptions:
-        _check_url(self.api_base)
-        return self
 
 
 class Model(Table):
@@ -149,7 +157,7 @@ class Model(Table):
     ``script``, ``latency`` (seconds) and ``error_rate`` are for ``fake/`` models only.
     """
 
-    api_base: str | None = None
+    api_base: Url | None = None
     api_key_env: str | None = None
     input_price: NotNegative | None = None
     output_price: NotNegative | None = None
@@ -160,16 +168,11 @@ class Model(Table):
     tpm: Positive | None = None
     transport: Literal["auto", "direct", "litellm"] = "auto"
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
-    script: str | None = None
+    script: Expanded | None = None
     max_reply: Positive | None = None
     latency: NotNegative = 0.0
     error_rate: float = Field(default=0.0, ge=0, le=1)
     endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
-
-    @field_validator("script")
-    @classmethod
-    def _expanded(cls, script: str | None) -> str | None:
-        return None if script is None else expanded(script)
 
     @model_validator(mode="before")
     @classmethod
@@ -198,8 +201,6 @@ class Model(Table):
 
     @model_validator(mode="after")
     def _sound(self) -> Model:
-        if self.api_base is not None:
-            _check_url(self.api_base)
         if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
             # Not shown: it may be the key itself.
             raise Wrong(
@@ -220,7 +221,7 @@ class RunOptions(Table):
     """
 
     engine: EngineName = "threads"
-    output: str = "results.jsonl"
+    output: Expanded = "results.jsonl"
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
@@ -228,11 +229,6 @@ class RunOptions(Table):
     @property
     def file_mode(self) -> int:
         return int(self.mode, 8)
-
-    @field_validator("output")
-    @classmethod
-    def _expanded(cls, output: str) -> str:
-        return expanded(output)
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
@@ -384,32 +380,6 @@ def model_limits(config: Config, name: str) -> tuple[float | None, float | None,
     own, common = config.model(name), config.limits
     tier = common.tier if own.api_base is None else None
     return limits_of(tier, name, own.rpm or common.rpm, own.tpm or common.tpm)
-
-
-def _check_url(url: str) -> None:
-    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # Libraries differ in where a host ends that has other characters in it.
-        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
-        sound = sound and url.isprintable() and " " not in url and "\\" not in url
-    except ValueError:  # not an address, or not a port
-        sound = False
-    # Neither is shown, since the part that is wrong may be a password.
-    if not sound:
-        raise Wrong(("api_base",), "must be a URL with http:// or https://", example)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    secret = any(query_is_secret(name, value) for name, value in query)
-    if parts.username or parts.password or secret or hides_key(url):
-        raise Wrong(
-            ("api_base",),
-            "must not hold a key or a password",
-            "use api_key_env; what a gateway wants beside it goes into a header: "
-            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
-        )
-    if "/chat/completions" in parts.path:
-        raise Wrong(("api_base",), f"goes too far: {url!r}", example)
 
 
 def load_config(

@@ -201,7 +201,7 @@ def _is_here(settings: Model, way: Route | None) -> bool:
     if not url or any(url == endpoint.base_url for endpoint in ENDPOINTS.values()):
         return False
     # Brings the HTTP client with it, so only for servers of one's own.
-    from llm_batch.sending.providers.direct import is_loopback
+    from llm_batch.sending.providers.endpoints import is_loopback
 
     return is_loopback(url)
 

@@ -96,16 +96,11 @@ class Pool(Limiter):
 
     @property
     def rpm(self) -> float | None:
-        """``None`` when one endpoint has no limit."""
-        limits = [each.limiter.rpm for each in self.endpoints]
-        known = [limit for limit in limits if limit is not None]
-        return sum(known) if len(known) == len(limits) else None
+        return _together(each.limiter.rpm for each in self.endpoints)
 
     @property
     def tpm(self) -> float | None:
-        limits = [each.limiter.tpm for each in self.endpoints]
-        known = [limit for limit in limits if limit is not None]
-        return sum(known) if len(known) == len(limits) else None
+        return _together(each.limiter.tpm for each in self.endpoints)
 
     @property
     def counts_tokens(self) -> bool:
@@ -258,6 +253,12 @@ class Pool(Limiter):
     def _let_go(self, endpoint: Endpoint) -> None:
         with self._choosing:
             endpoint.busy -= 1
+
+
+def _together(limits: Iterable[float | None]) -> float | None:
+    """``None`` when one of them has no limit."""
+    known = list(limits)
+    return None if None in known else sum(limit for limit in known if limit is not None)
 
 
 class _Chosen(threading.local):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.chain.config import Overrides, load_config
+from llm_batch.chain.config import load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.cli.run import dry_run_text
 from llm_batch.engines import ENGINES, Engine, Kind, Supplies
 from llm_batch.errors import ConfigError

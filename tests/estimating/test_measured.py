@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.config import Config, Overrides
+from llm_batch.chain.config import Config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import OutputError
 from llm_batch.estimating import (
     FORMATS,

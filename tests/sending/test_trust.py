@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.engines.batch.cancel import cancel_jobs
 from llm_batch.errors import ConfigError
 from llm_batch.running.pilot import pilot

@@ -262,6 +262,12 @@ def _json_in(text: bytes | str) -> Any:
         return None
 
 
+def _object_in(text: str) -> dict[str, Any] | None:
+    start, end = text.find("{"), text.rfind("}")
+    value = _json_in(text[start : end + 1]) if 0 <= start < end else None
+    return value if isinstance(value, dict) else None
+
+
 def _in_words(texts: list[str]) -> str:
     kept = [t for t in texts if not any(t in other for other in texts if other is not t)]
     return ": ".join(kept[:2]) + "".join(f"; {text}" for text in kept[2:])
@@ -295,14 +301,11 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
 
 def _opened(text: str, depth: int) -> str:
     """A text, or what the JSON in it says: a gateway quotes the reply it got (one level)."""
-    start, end = text.find("{"), text.rfind("}")
-    if depth > _DEEPEST_WORDS or not 0 <= start < end:
-        return text
-    value = _json_in(text[start : end + 1])
-    if not isinstance(value, dict):
+    value = None if depth > _DEEPEST_WORDS else _object_in(text)
+    if value is None:
         return text
     inner = _in_words([t for t in _texts(value, _DEEPEST_WORDS - 2) if t.strip()])
-    before = text[:start].rstrip(" -:b'\"")
+    before = text[: text.find("{")].rstrip(" -:b'\"")
     return f"{before}: {inner}" if before and inner else inner or text
 
 
@@ -310,8 +313,7 @@ def _codes(value: Any, depth: int = 0) -> Iterator[str]:
     if depth > _DEEPEST_WORDS:
         return
     if isinstance(value, str):  # a reply that a gateway quotes
-        start, end = value.find("{"), value.rfind("}")
-        if 0 <= start < end and isinstance(inner := _json_in(value[start : end + 1]), dict):
+        if (inner := _object_in(value)) is not None:
             yield from _codes(inner, _DEEPEST_WORDS - 2)
     elif isinstance(value, list):
         for part in value[:_MOST_PARTS]:

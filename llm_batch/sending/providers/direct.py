@@ -23,8 +23,6 @@ from llm_batch.sending.providers.refusals import error_from_reply, limit_headers
 from llm_batch.sending.providers.replies import COST_HEADER, completion_from_reply
 from llm_batch.sending.providers.wire import ENCODINGS, Wire, most_bytes
 
-__all__ = ["DirectProvider", "is_loopback"]
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -54,7 +52,6 @@ class DirectProvider:
     ) -> None:
         self.vendor = vendor
         self.on_this_machine = is_loopback(base_url)
-        self._base_url = base_url
         self._model = model
         self._renamed = dict(renamed or {})
         self._extra = dict(extra or {})
@@ -66,12 +63,12 @@ class DirectProvider:
             "Accept-Encoding": ENCODINGS,
             "User-Agent": f"llm_batch/{__version__}",
         }
-        parts = urlsplit(base_url)
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
-        self._target = parts.path.rstrip("/") + "/chat/completions"
-        if parts.query:
-            self._target += f"?{parts.query}"
+        parts = urlsplit(base_url)
+        parts = parts._replace(path=parts.path.rstrip("/") + "/chat/completions")
+        self._url = parts.geturl()
+        self._target = parts.path + (f"?{parts.query}" if parts.query else "")
         self._wire = Wire(base_url, connections)
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
@@ -101,9 +98,9 @@ class DirectProvider:
 
     def prepared(self, request: Request) -> Prepared:
         """What `complete` would send, but for ``stream``, for those who send it by another way."""
-        parts = urlsplit(self._base_url)
-        url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers_for(request), self._body(request, self.dialect.form))
+        return Prepared(
+            self._url, self._headers_for(request), self._body(request, self.dialect.form)
+        )
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""

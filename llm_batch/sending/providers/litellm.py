@@ -176,20 +176,9 @@ class LitellmProvider:
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         most = most_bytes(request.max_tokens, self._max_reply)
         with exchange(timeout_seconds, most, request) as seen:
-
-            def send(form: Form) -> Reply:
-                try:
-                    response = self._ask(request, form, timeout_seconds, self._live)
-                    completion = _completion(response, self._model, seen, request)
-                    return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
-                except ProviderError:
-                    raise
-                except Exception as error:
-                    if (whole := _whole_answer(seen)) is not None:
-                        return Reply(whole, limit_headers(seen.headers))
-                    raise translated(error, seen, timeout_seconds) from error
-
-            return self.dialect.ask(request, send)
+            return self.dialect.ask(
+                request, lambda form: self._reply(request, form, timeout_seconds, seen, self._live)
+            )
 
     def prepared(self, request: Request) -> Prepared:
         """What `complete` would send, for those who send it by another way."""
@@ -214,18 +203,29 @@ class LitellmProvider:
         headers = {"content-type": "application/json"}
         with exchange(_REHEARSAL_SECONDS, asked=request) as seen:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
-            try:
-                response = self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
-                return _completion(response, self._model, seen, request)
-            except ProviderError:
-                raise
-            except Exception as error:
-                if (whole := _whole_answer(seen)) is not None:
-                    return whole
-                raise translated(error, seen, _REHEARSAL_SECONDS) from error
+            return self._reply(request, self.dialect.form, _REHEARSAL_SECONDS, seen).completion
 
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
+
+    def _reply(
+        self,
+        request: Request,
+        form: Form,
+        timeout_seconds: float,
+        seen: Exchange,
+        beside: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Reply:
+        try:
+            response = self._ask(request, form, timeout_seconds, beside)
+            completion = _completion(response, self._model, seen, request)
+            return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
+        except ProviderError:
+            raise
+        except Exception as error:
+            if (whole := _whole_answer(seen)) is not None:
+                return Reply(whole, limit_headers(seen.headers))
+            raise translated(error, seen, timeout_seconds) from error
 
     def _ask(
         self,

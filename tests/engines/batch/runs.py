@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.running.earlier import Earlier
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.running.run import run
