@@ -35,7 +35,7 @@ from llm_batch.errors import ConfigError  # noqa: E402
 from llm_batch.running.progress import Progress  # noqa: E402
 from llm_batch.running.run import run  # noqa: E402
 from llm_batch.running.stopping import Purse  # noqa: E402
-from llm_batch.sending.budget import Budget  # noqa: E402
+from llm_batch.sending.client import Budget  # noqa: E402
 from llm_batch.sending.clock import Stop  # noqa: E402
 from llm_batch.sending.fleet import Fleet  # noqa: E402
 from tests.fire.runs import hurried, journal, load, results, write_project  # noqa: E402

@@ -96,7 +96,8 @@ def write(folder: str, url: str, items: int, workers: int, transport: str, judge
 
 
 def by_llmb(url: str, calls: int, workers: int, transport: str) -> Callable[[], None]:
-    from llm_batch.chain.config import Overrides, load_config
+    from llm_batch.chain.config import load_config
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.running.run import run
 
     folder = tempfile.mkdtemp()

@@ -159,7 +159,8 @@ max_tokens = {TOKENS}
 
 def ours(setting: Setting, server: Server, requests: int, minute: float) -> None:
     """A run of llm_batch."""
-    from llm_batch.chain.config import Overrides, load_config
+    from llm_batch.chain.config import load_config
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.running.run import run
     from llm_batch.sending import limits
 

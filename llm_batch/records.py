@@ -139,7 +139,7 @@ class Completion:
         model: The model as the provider named it in its answer.
         finish_reason: ``stop``, ``length``, ``content_filter``, ``tool_calls``, ``empty`` (no
             choice or no content came back), ``reasoning`` (nothing but thoughts did) or the
-            provider's own word, of which `llm_batch.chain.endings` knows nothing.
+            provider's own word, of which `llm_batch.chain.answers` knows nothing.
         usage: ``None`` when the provider did not say; such a call is charged at its worst case.
         response_id: The provider's id of the answer; may be empty.
         reported_cost: What the provider says it costs, in USD; ``None`` when it does not say.

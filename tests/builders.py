@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from llm_batch.chain.chain import Chain, ScoreRule, Step
-from llm_batch.chain.scores import OutputField
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.outputs import OutputField
+from llm_batch.chain.steps import ScoreRule, Step
 from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage
 

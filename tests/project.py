@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Model, Overrides, load_config
+from llm_batch.chain.config import Config, Model, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import ProviderError
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.running.run import RunSummary, run
-from llm_batch.sending.providers import PROVIDERS
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import PROVIDERS, Reply
 from tests.builders import reply_to
 
 Answers = Callable[[Request], "str | Completion | ProviderError"]

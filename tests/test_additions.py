@@ -22,9 +22,8 @@ from llm_batch.dataset.readers import READERS, Reader
 from llm_batch.dataset.shape import Row, Shape
 from llm_batch.records import Completion, Interval, Request, Usage
 from llm_batch.reporting import FORMATS
-from llm_batch.sending.providers import ENDPOINTS, PREFIXES, PROVIDERS, route
-from llm_batch.sending.providers.base import Reply
-from llm_batch.sending.providers.endpoints import Endpoint
+from llm_batch.sending.providers import PREFIXES, PROVIDERS, Reply, route
+from llm_batch.sending.providers.endpoints import ENDPOINTS, Endpoint
 from llm_batch.stats.interval import z_value
 from tests.project import Project
 

@@ -3,21 +3,40 @@
 A chain is a pure function of history. It renders prompts, reads replies and decides, but it never
 waits, sends or reads a file, so the same chain serves a live run, an estimate, a resumed journal
 and a test.
+
+Before anything is sent it is played against answers that consist of a mark: the prompt of a later
+step is counted as its fixed text plus so many times the output of each earlier one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
-from llm_batch.chain.endings import CUT, EMPTY, FILTERED, REASONING, TOOL_CALL, WHOLE, ending
-from llm_batch.chain.scores import Unreadable, instruction, json_schema, parse_object, score_of
+import msgspec
+
+from llm_batch.chain.answers import (
+    CUT,
+    EMPTY,
+    FILTERED,
+    REASONING,
+    TOOL_CALL,
+    WHOLE,
+    ending,
+    without_thoughts,
+)
+from llm_batch.chain.outputs import OutputField, Unreadable, instruction, json_schema
+from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import ScoreRule, Step
 from llm_batch.chain.templates import PromptError, Template
-from llm_batch.chain.thoughts import without_thoughts
 from llm_batch.errors import ConfigError
+from llm_batch.models.tokens import TokenCounter
 from llm_batch.records import (
     SCHEMA_NAME,
     Call,
@@ -31,8 +50,6 @@ from llm_batch.records import (
     Usage,
 )
 
-__all__ = ["Chain", "PromptError", "ScoreRule", "Step"]
-
 #: All fields of the item at once, for names that are no identifiers: {{ item["Question text"] }}.
 _WHOLE_ITEM = "item"
 #: What templates have by themselves.
@@ -44,28 +61,18 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What the calls of one step came to, and what should be asked because of it.
-
-    Attributes:
-        reask: The problem that a re-ask should name; empty for none.
-        answer: What the last call said, without thoughts.
-        repeat: Whether the same should be asked once more.
-    """
+    """What the calls of one step came to, and what should be asked because of it."""
 
     status: str
     value: Any = None
     error: str = ""
-    reask: str = ""
-    answer: str = ""
-    repeat: bool = False
+    reask: str = ""  # the problem that a re-ask should name
+    answer: str = ""  # of the last call, without thoughts
+    repeat: bool = False  # ask the same once more
 
 
 class Chain:
     """Steps in order, and the rule that turns the last outputs into a score.
-
-    Args:
-        steps: At least one; names are unique.
-        score: How to score an item, or ``None``.
 
     Raises:
         ConfigError: A template is not valid, or uses a step that does not come before it.
@@ -89,10 +96,6 @@ class Chain:
 
     def next_request(self, item: Item, calls: Sequence[Call]) -> Request | None:
         """The request to send next, or ``None`` when the item is finished or has failed.
-
-        Args:
-            item: The item.
-            calls: Every call made for it so far, in order.
 
         Raises:
             PromptError: The prompt of the next step cannot be rendered for this item.
@@ -118,14 +121,8 @@ class Chain:
     ) -> Result:
         """What the item's calls came to.
 
-        Args:
-            item: The item.
-            calls: Every call made for it.
-            problem: Why no further request could be made (a `PromptError`); empty otherwise.
-            kind: What becomes of the item then.
-
-        Raises:
-            ValueError: There is a request to come, and no problem.
+        A ``problem`` (a `PromptError`) is why no further request could be made, and its ``kind`` is
+        what becomes of the item. Without one, a request that is to come is a `ValueError`.
         """
         outputs: dict[str, Any] = {}
         totals: dict[str, StepTotals] = {}
@@ -162,7 +159,6 @@ class Chain:
         )
 
     def variables(self) -> set[str]:
-        """Names of the item fields that the prompts use."""
         steps = {step.name for step in self.steps}
         used: set[str] = set()
         for templates in self._rendered.values():
@@ -170,7 +166,7 @@ class Chain:
         return used - steps - {_WHOLE_ITEM}
 
     def templates(self, step: str) -> Mapping[str, Template]:
-        """The templates of a step by their key in the config: prompt, and system if any."""
+        """By their key in the config: prompt, and system if any."""
         found = self._rendered[step]
         return {"prompt": found.prompt} | ({"system": found.system} if found.system else {})
 
@@ -189,7 +185,7 @@ class Chain:
             return False
 
     def params(self, step: str) -> Mapping[str, Any]:
-        """The parameters of every request of a step; none for a step that it does not have."""
+        """Of every request of a step; none for a step that it does not have."""
         found = self._rendered.get(step)
         return found.params if found else {}
 
@@ -223,8 +219,6 @@ class Chain:
 
 
 class _StepTemplates:
-    """The compiled templates of a step, and the parameters that go with every request."""
-
     def __init__(self, step: Step) -> None:
         self.step = step
         self.prompt = Template(step.prompt, f"steps.{step.name}.prompt")
@@ -278,14 +272,12 @@ def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
     except Unreadable as error:
         problem = str(error)
         asked_again = sum(not _is_empty(earlier) for earlier in calls) > 1
-        reask = "" if asked_again else problem
-        return _Outcome("unparsed", error=problem, reask=reask, answer=text)
+        return _Outcome("unparsed", None, problem, "" if asked_again else problem, text)
 
 
 def _lacking(
     step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
 ) -> _Outcome | None:
-    """What is wrong with an answer that is not whole; ``None`` when it may be kept as it is."""
     if reason == FILTERED:
         return _Outcome("filtered", error="the provider's content filter stopped the answer")
     if reason == TOOL_CALL:
@@ -313,7 +305,6 @@ def _lacking(
 
 
 def _only_thoughts(step: Step, completion: Completion, reason: str) -> str:
-    """In words, for an answer that is all thoughts."""
     if reason == REASONING:
         return (
             "all text is in the reply's field for reasoning and none in its content; lower the "
@@ -336,16 +327,11 @@ def _cap(step: Step) -> str:
 
 
 def _reask(call: Call, outcome: _Outcome, step: Step, calls: Sequence[Call]) -> Request:
-    """The same conversation, its unreadable answer and what was wrong with it."""
     request = call.request
     assert step.output is not None  # only an object is asked for again
     complaint = f"That reply cannot be used: {outcome.reask}. {instruction(step.output)}"
-    messages = (
-        *request.messages,
-        Message("assistant", outcome.answer),
-        Message("user", complaint),
-    )
-    return _next_sample(request.item_id, step, messages, request.params, calls)
+    said = (Message("assistant", outcome.answer), Message("user", complaint))
+    return _next_sample(request.item_id, step, (*request.messages, *said), request.params, calls)
 
 
 def _next_sample(
@@ -382,7 +368,7 @@ def _totals(calls: Sequence[Call]) -> StepTotals:
 def _reported(calls: Sequence[Call]) -> tuple[float | None, float | None]:
     """What the provider says its answers cost, and what we say of the same ones.
 
-    An answer that was paid for in another run costs nothing here.
+    One that was paid for in another run costs nothing here.
     """
     said = [
         (call.completion.reported_cost, call.list_cost)
@@ -394,3 +380,162 @@ def _reported(calls: Sequence[Call]) -> tuple[float | None, float | None]:
     ours = [cost for _, cost in said if cost is not None]
     reported = sum(cost for cost, _ in said if cost is not None)
     return reported, sum(ours) if len(ours) == len(said) else None
+
+
+# What is to come
+
+# From a private-use area: no data contains it, and no template changes it.
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_MARK = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
+
+Counters = Callable[[str], TokenCounter]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One request to come.
+
+    Attributes:
+        input_tokens: Of the text that is known now, message overhead and output schema included.
+        contains: How often it contains the output of each earlier step.
+    """
+
+    step: Step
+    input_tokens: int
+    contains: Mapping[str, int]
+
+    def input_tokens_given(self, output_tokens: Mapping[str, float]) -> float:
+        """With the earlier steps' outputs of so many tokens."""
+        return self.input_tokens + sum(
+            times * output_tokens.get(step, 0.0) for step, times in self.contains.items()
+        )
+
+
+def forecast(
+    chain: Chain,
+    item: Item,
+    counters: Counters,
+    calls: Sequence[Call] = (),
+    *,
+    guess: bool = False,
+) -> list[Forecast]:
+    """The requests still to come for an item, one per step, re-asks and retries left out.
+
+    To ``guess`` is to count a later prompt that only a real answer can render by its source and
+    by what it names, instead of raising.
+
+    Raises:
+        PromptError: A prompt cannot be rendered for this item.
+    """
+    names = [step.name for step in chain.steps]
+    played = list(calls)
+    coming: list[Forecast] = []
+    try:
+        for step, request in _played(chain, item, played):
+            coming.append(_counted(request, step, names, counters(request.model)))
+    except PromptError:
+        if not guess:
+            raise
+    if guess:
+        asked = {call.request.step for call in played}
+        coming += [
+            _guessed(step, item, names, counters(step.model))
+            for step in chain.steps
+            if step.name not in asked
+        ]
+    return coming
+
+
+def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Request]:
+    """The request of each step for an item, with a note in place of every answer to come.
+
+    With a ``number`` answers stand there that begin otherwise than those of the next number. A
+    prompt that only a real answer can render ends the list.
+    """
+    requests: list[Request] = []
+    with contextlib.suppress(PromptError):
+        for _, request in _played(chain, item, [], number):
+            messages = tuple(
+                replace(message, content=_MARK.sub(r"«answer of \1»", message.content))
+                for message in request.messages
+            )
+            requests.append(replace(request, messages=messages))
+    return requests[: len(chain.steps)]
+
+
+def _played(
+    chain: Chain, item: Item, calls: list[Call], number: int | None = None
+) -> Iterator[tuple[Step, Request]]:
+    """Requests to come, each with its step and answered by a mark, which is added to the calls.
+
+    One more than there are steps at most: a prompt's own logic may let no mark through.
+    """
+    steps = {step.name: step for step in chain.steps}
+    for _ in range(len(steps) + 1):
+        if (request := chain.next_request(item, calls)) is None:
+            return
+        step = steps[request.step]
+        yield step, request
+        calls.append(Call(request, (), completion=_marked(step, number)))
+
+
+def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenCounter) -> Forecast:
+    contains = {}
+    contents = [message.content for message in request.messages]
+    for name in names:
+        mark = _mark(name)
+        times = sum(content.count(mark) for content in contents)
+        if times:
+            contains[name] = times
+            contents = [content.replace(mark, "") for content in contents]
+    messages = [
+        Message(message.role, content)
+        for message, content in zip(request.messages, contents, strict=True)
+    ]
+    tokens = counter.count_messages(messages)
+    if schema := request.params.get("response_format"):
+        tokens += counter.count(msgspec.json.encode(schema).decode())
+    return Forecast(step, tokens, contains)
+
+
+def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:
+    """A prompt that cannot be rendered yet: its source, and all it names as often as it does."""
+    source = f"{step.system or ''}\n{step.prompt}"
+    named = Counter(re.findall(r"\w+", source))
+    texts = [source]
+    if step.output is not None:
+        texts += [instruction(step.output), msgspec.json.encode(json_schema(step.output)).decode()]
+    messages = [Message("system", ""), Message("user", "\n".join(texts))]
+    tokens = counter.count_messages(messages)
+    for name, value in {"item": item.fields, **item.fields}.items():
+        if named[name]:
+            text = value if isinstance(value, str) else json.dumps(value, default=str)
+            tokens += named[name] * counter.count(text)
+    return Forecast(step, tokens, {name: named[name] for name in names if named[name]})
+
+
+def _mark(step: str) -> str:
+    return f"{_OPEN}{step}{_CLOSE}"
+
+
+def _marked(step: Step, number: int | None = None) -> Completion:
+    """An answer that passes the step's checks and leaves its mark or number in later prompts."""
+    text = _mark(step.name) if number is None else f"{number} is the answer"
+    if step.output is not None:
+        fields = {name: _value(text, field, number or 0) for name, field in step.output.items()}
+        text = msgspec.json.encode(fields).decode()
+    return _said(text, step.model)
+
+
+@lru_cache(maxsize=64)  # the same object for every item: a chain reads it once
+def _said(text: str, model: str) -> Completion:
+    return Completion(text, model, "stop", None)
+
+
+def _value(text: str, field: OutputField, number: int) -> Any:
+    if field.type == "string" and field.choices is None:
+        return text
+    bounds = [bound for bound in (field.min, field.max) if bound is not None]
+    values = field.choices or ((True, False) if field.type == "boolean" else bounds or (0, 1))
+    value = values[number % len(values)]
+    return int(value) if field.type == "integer" else value

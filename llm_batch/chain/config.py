@@ -14,33 +14,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
-from llm_batch.chain.flags import Overrides, expanded, with_flags
 from llm_batch.chain.outputs import Table, TextList, Wrong
+from llm_batch.chain.overrides import Overrides, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.tiers import TierLimits, check_tier, limits_of
-
-__all__ = [
-    "DEMO_CONFIG",
-    "DEMO_DATA",
-    "MANY_WORKERS",
-    "Config",
-    "Data",
-    "Limits",
-    "Model",
-    "Overrides",
-    "RunOptions",
-    "Sample",
-    "load_config",
-    "model_limits",
-]
 
 CONFIG_NAME = "llmb.toml"
 DEMO = Path(__file__).parents[1] / "demo"
@@ -61,7 +46,44 @@ def _engine_name(name: object) -> object:
     raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
 
 
+def _checked_url(url: str) -> str:
+    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # Libraries differ in where a host ends that has other characters in it.
+        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
+        sound = sound and url.isprintable() and " " not in url and "\\" not in url
+    except ValueError:  # not an address, or not a port
+        sound = False
+    # Neither is shown, since the part that is wrong may be a password.
+    if not sound:
+        raise Wrong((), "must be a URL with http:// or https://", example)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    secret = any(query_is_secret(name, value) for name, value in query)
+    if parts.username or parts.password or secret or hides_key(url):
+        raise Wrong(
+            (),
+            "must not hold a key or a password",
+            "use api_key_env; what a gateway wants beside it goes into a header: "
+            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
+        )
+    if "/chat/completions" in parts.path:
+        raise Wrong((), f"goes too far: {url!r}", example)
+    return url
+
+
+def _known_tier(name: str) -> str:
+    try:
+        check_tier(name)
+    except ConfigError as error:
+        raise Wrong((), f"is wrong: {error.message}", error.hint) from None
+    return name
+
+
 EngineName = Annotated[str, BeforeValidator(_engine_name)]
+Url = Annotated[str, AfterValidator(_checked_url)]
+Expanded = Annotated[str, AfterValidator(expanded)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
@@ -104,21 +126,12 @@ class Limits(Table):
     workers: int = Field(default=5, ge=1, le=1000)
     rpm: Positive | None = None
     tpm: Positive | None = None
-    tier: str | None = None
+    tier: Annotated[str, AfterValidator(_known_tier)] | None = None
     budget: NotNegative | None = None
     timeout: Positive = 60.0
     max_attempts: int = Field(default=6, ge=1)
     max_failure_share: float = Field(default=0.5, gt=0, le=1)
     max_reply: Positive | None = None
-
-    @model_validator(mode="after")
-    def _known_tier(self) -> Limits:
-        if self.tier is not None:
-            try:
-                check_tier(self.tier)
-            except ConfigError as error:
-                raise Wrong(("tier",), f"is wrong: {error.message}", error.hint) from None
-        return self
 
 
 class EndpointOptions(Table):
@@ -128,16 +141,11 @@ class EndpointOptions(Table):
     own, those of the model hold for each endpoint that has none.
     """
 
-    api_base: str
+    api_base: Url
     api_key_env: str | None = None
     weight: Positive = 1.0
     rpm: Positive | None = None
     tpm: Positive | None = None
-
-    @model_validator(mode="after")
-    def _sound(self) -> EndpointOptions:
-        _check_url(self.api_base)
-        return self
 
 
 class Model(Table):
@@ -149,7 +157,7 @@ class Model(Table):
     ``script``, ``latency`` (seconds) and ``error_rate`` are for ``fake/`` models only.
     """
 
-    api_base: str | None = None
+    api_base: Url | None = None
     api_key_env: str | None = None
     input_price: NotNegative | None = None
     output_price: NotNegative | None = None
@@ -160,16 +168,11 @@ class Model(Table):
     tpm: Positive | None = None
     transport: Literal["auto", "direct", "litellm"] = "auto"
     structured: Literal["auto", "json_schema", "json_object", "prompt"] = "auto"
-    script: str | None = None
+    script: Expanded | None = None
     max_reply: Positive | None = None
     latency: NotNegative = 0.0
     error_rate: float = Field(default=0.0, ge=0, le=1)
     endpoints: tuple[EndpointOptions, ...] = Field(default=(), strict=False)
-
-    @field_validator("script")
-    @classmethod
-    def _expanded(cls, script: str | None) -> str | None:
-        return None if script is None else expanded(script)
 
     @model_validator(mode="before")
     @classmethod
@@ -183,11 +186,14 @@ class Model(Table):
 
     @property
     def max_reply_bytes(self) -> int | None:
-        """How large a reply may be; ``None`` where nobody has said."""
         return None if self.max_reply is None else int(self.max_reply * (1 << 20))
 
+    @property
+    def places(self) -> list[Model]:
+        """The settings for each place that serves the model."""
+        return [self.at(each) for each in self.endpoints] or [self]
+
     def at(self, endpoint: EndpointOptions) -> Model:
-        """The settings of the model as one of its endpoints serves it."""
         own = {"api_base": endpoint.api_base, "endpoints": ()}
         if endpoint.api_key_env is not None:
             own["api_key_env"] = endpoint.api_key_env
@@ -195,8 +201,6 @@ class Model(Table):
 
     @model_validator(mode="after")
     def _sound(self) -> Model:
-        if self.api_base is not None:
-            _check_url(self.api_base)
         if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_env):
             # Not shown: it may be the key itself.
             raise Wrong(
@@ -217,20 +221,14 @@ class RunOptions(Table):
     """
 
     engine: EngineName = "threads"
-    output: str = "results.jsonl"
+    output: Expanded = "results.jsonl"
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
 
     @property
     def file_mode(self) -> int:
-        """The mode as a number."""
         return int(self.mode, 8)
-
-    @field_validator("output")
-    @classmethod
-    def _expanded(cls, output: str) -> str:
-        return expanded(output)
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
@@ -272,7 +270,7 @@ class Batch(Table):
 
     @property
     def deadline_seconds(self) -> float | None:
-        """The deadline, in seconds from the beginning of the first job."""
+        """From the beginning of the first job."""
         found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
         return float(found[1]) * _SECONDS[found[2]] if found else None
 
@@ -317,7 +315,6 @@ class Config(Table):
 
     @property
     def engine(self) -> Kind:
-        """What carries the requests, as the table of engines has it."""
         return engine_of(self)
 
     @property
@@ -328,7 +325,6 @@ class Config(Table):
         return found if found is not None and len(self.steps) > 1 else None
 
     def model(self, name: str) -> Model:
-        """Settings of a model, defaults where the file has none."""
         own = self.models.get(name, _NO_SETTINGS)
         if self.limits.max_reply is None or own.max_reply is not None:
             return own
@@ -343,7 +339,6 @@ class Config(Table):
         return Chain(self.steps, self.score)
 
     def data_path(self) -> Path | Literal["-"]:
-        """Where to read items from; relative paths are relative to the config file."""
         if self.data.path is None:
             return DEMO_DATA
         if self.data.path == "-":
@@ -353,9 +348,7 @@ class Config(Table):
     def line_of(self, *path: str | int, within: int = 1) -> str:
         """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
 
-        Args:
-            path: Keys and positions that lead to it.
-            within: The line of a text that goes over several.
+        ``within`` counts the lines of a text that goes over several.
         """
         if self.source is None:
             return ""
@@ -372,7 +365,6 @@ class Config(Table):
         return f"{self.source}, line {line}: "
 
     def beside(self, name: str) -> Path:
-        """A path as the config means it: relative ones are relative to its file."""
         return _beside(self.source, name)
 
 
@@ -380,43 +372,14 @@ _NO_SETTINGS = Model()
 
 
 def model_limits(config: Config, name: str) -> tuple[float | None, float | None, TierLimits | None]:
-    """Requests and tokens a minute that hold for a model; ``None`` where nobody set a limit.
+    """Requests and tokens a minute that hold for a model, and the tier where it filled one in.
 
     What stands under ``[models]`` wins, then ``[limits]``, then the tier; a server of one's own
-    has no tier.
-
-    Returns:
-        Both limits, and the tier where it filled one in.
+    has no tier. ``None`` where nobody set a limit.
     """
     own, common = config.model(name), config.limits
     tier = common.tier if own.api_base is None else None
     return limits_of(tier, name, own.rpm or common.rpm, own.tpm or common.tpm)
-
-
-def _check_url(url: str) -> None:
-    example = "write the part before /chat/completions, such as http://127.0.0.1:8000/v1"
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # Libraries differ in where a host ends that has other characters in it.
-        sound = sound and bool(_HOST.fullmatch(parts.netloc.rpartition("@")[2]))
-        sound = sound and url.isprintable() and " " not in url and "\\" not in url
-    except ValueError:  # not an address, or not a port
-        sound = False
-    # Neither is shown, since the part that is wrong may be a password.
-    if not sound:
-        raise Wrong(("api_base",), "must be a URL with http:// or https://", example)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    secret = any(query_is_secret(name, value) for name, value in query)
-    if parts.username or parts.password or secret or hides_key(url):
-        raise Wrong(
-            ("api_base",),
-            "must not hold a key or a password",
-            "use api_key_env; what a gateway wants beside it goes into a header: "
-            'params.extra_headers = { "X-Gateway-Key" = "env:GATEWAY_KEY" }',
-        )
-    if "/chat/completions" in parts.path:
-        raise Wrong(("api_base",), f"goes too far: {url!r}", example)
 
 
 def load_config(
@@ -424,12 +387,8 @@ def load_config(
 ) -> Config:
     """Read the config and lay the flags over it.
 
-    Args:
-        path: The file. Without it: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or
-            the built-in default.
-        flags: What was given on the command line.
-        overrides: The same flags by name, as Python has it: ``model="gpt-4o", sample=200``. See
-            `Overrides` for all of them.
+    Without a ``path``: ``LLMB_CONFIG``, ``llmb.toml`` in the working directory, or the built-in
+    default. ``overrides`` are the flags by name (``model="gpt-4o"``); `Overrides` has all.
 
     Raises:
         ConfigError: The file is missing, is not TOML, or a key or value in it or a flag is wrong.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -37,30 +38,18 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 
 
+@dataclass(frozen=True, slots=True)
 class Written:
     """A config as it was written: where each key stands, and what overruled it.
 
-    Args:
-        where: What messages call the file.
-        text: Its text.
-        raw: Its values, with the flags written in.
-        flags: The flag that set a value, by the value's path.
-        root: The model the values are checked against.
+    ``raw`` has the flags written in; ``flags`` tells which set a value, by its path.
     """
 
-    def __init__(
-        self,
-        where: str,
-        text: str,
-        raw: Mapping[str, Any],
-        flags: Mapping[Place, str],
-        root: type[BaseModel],
-    ) -> None:
-        self._where = where
-        self._text = text
-        self._raw = raw
-        self._flags = flags
-        self._root = root
+    where: str
+    text: str
+    raw: Mapping[str, Any]
+    flags: Mapping[Place, str]
+    root: type[BaseModel]
 
     def explained(self, error: ValidationError) -> ConfigError:
         """The first problem; an unknown key before all, since it also leaves one missing."""
@@ -85,18 +74,18 @@ class Written:
 
     def wrong(self, path: Place, message: str, hint: str = "") -> ConfigError:
         """An error at a place in the file, or at the flag that overruled it."""
-        flag = self._flags.get(path)
+        flag = self.flags.get(path)
         if flag:
             return ConfigError(f"{flag} {message}", hint)
         line = self._line(path)
-        at = f"{self._where}, line {line}" if line else self._where
+        at = f"{self.where}, line {line}" if line else self.where
         place = self._place(path)
         return ConfigError(f"{at}: {place} {message}" if place else f"{at} {message}", hint)
 
     def unknown_key(self, path: Place, given: Any) -> ConfigError:
         """A key that means nothing here, with the one that was probably meant."""
         last = str(path[-1])
-        known = _keys_at(self._root, path[:-1])
+        known = _keys_at(self.root, path[:-1])
         near = difflib.get_close_matches(last, known, n=1)
         homes = [f"[{name}]" for name, keys in self._sections() if last in keys]
         if len(path) > 1 and path[0] == "models" and isinstance(given, dict):
@@ -110,14 +99,14 @@ class Written:
         return self.wrong(path, "is not a known key", hint)
 
     def _sections(self) -> Iterator[tuple[str, list[str]]]:
-        for name in _keys_at(self._root, ()):
-            yield name, _keys_at(self._root, (name,))
+        for name in _keys_at(self.root, ()):
+            yield name, _keys_at(self.root, (name,))
 
     def _place(self, path: Place) -> str:
         """A path as a reader would write it: steps by their name, model names in quotes."""
         parts: list[str] = []
         for depth, part in enumerate(path):
-            name = _at(self._raw, (*path[: depth + 1], "name")) if depth == 1 else None
+            name = _at(self.raw, (*path[: depth + 1], "name")) if depth == 1 else None
             if isinstance(part, str):
                 parts.append(_quoted(part))
             elif isinstance(name, str) and name:
@@ -127,8 +116,7 @@ class Written:
         return ".".join(parts)
 
     def _line(self, path: Place) -> int | None:
-        """The line of the key, or of the nearest table around it that is in the file."""
-        lines = key_lines(self._text)
+        lines = key_lines(self.text)
         around = (path[:length] for length in range(len(path), 0, -1))
         return next((lines[part] for part in around if part in lines), None)
 
@@ -236,13 +224,7 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
 def not_toml(where: str, text: str, said: str) -> ConfigError:
-    """A file that is no TOML: the line, and what to write there.
-
-    Args:
-        where: What messages call the file.
-        text: Its text.
-        said: What the reader of TOML says.
-    """
+    """A file that is no TOML: the line, and what to write there."""
     lines = text.splitlines() or [""]
     at = re.search(r"\(at line (\d+), column \d+\)", said)
     number = min(int(at[1]), len(lines)) if at else _opened(lines, said)
@@ -261,7 +243,6 @@ def _opened(lines: Sequence[str], said: str) -> int:
 
 
 def _explained_toml(lines: Sequence[str], number: int, said: str) -> tuple[str, str]:
-    """What is wrong on a line, and what to write there."""
     line = lines[number - 1].strip()
     pair = re.match(rf"({_DOTTED})\s*=\s*(.*)", line)
     key, value = (pair[1], pair[2].strip()) if pair else ("", "")
@@ -297,7 +278,6 @@ def _explained_toml(lines: Sequence[str], number: int, said: str) -> tuple[str, 
 
 
 def _stands_twice(lines: Sequence[str], number: int) -> tuple[str, str]:
-    """A key or a table that was there before, and where."""
     table, tables = "", dict[str, int]()
     keys: dict[str, int] = {}
     for at, line in enumerate(lines[:number], 1):

@@ -1,12 +1,20 @@
-"""What a key looks like: by the name of its place, by its vendor's sign, by its randomness.
+"""Keys: what one looks like, and how all are kept out of what is shown, logged or written.
 
+A key is told by the name of its place, by its vendor's sign, by its randomness. Those of this
+program come from the environment, so the values found there are struck out wherever they appear.
 Everything here is linear in the length of a text, whoever wrote it: patterns have no two repeats
 side by side, and what follows a sign is looked at once.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+from dataclasses import replace
+from urllib.parse import quote
+
+from llm_batch.records import Completion
 
 #: What stands where a key was.
 MARK = "[key]"
@@ -59,7 +67,6 @@ def is_whole_secret(value: str) -> bool:
 
 
 def without_shapes(text: str) -> str:
-    """The text with everything replaced that looks like a key."""
     if (begins := text.find(_PRIVATE)) >= 0:
         text = text[:begins] + MARK
     if _SIGN.search(text):
@@ -102,22 +109,91 @@ def looks_random(value: str) -> bool:
 
 
 def hides_key(value: str) -> bool:
-    """Whether there is what looks like a key in a text of the config."""
     return without_shapes(value) != value
 
 
 def parameter_is_secret(name: str) -> bool:
-    """Whether a parameter of this name holds a key, whatever it looks like."""
     return bool(_PARAMETER_NAMES.search(name))
 
 
 def header_is_secret(name: str, value: str) -> bool:
-    """Whether a header holds a key, by its name or by its value."""
     if name.lower() in _PUBLIC_HEADERS:
         return hides_key(value)
     return bool(_HEADER_NAMES.search(name)) or hides_key(value) or looks_random(value)
 
 
 def query_is_secret(name: str, value: str) -> bool:
-    """Whether a part of a URL's query holds a key, by its name or by its value."""
     return bool(_QUERY_NAMES.search(name)) or hides_key(value) or looks_random(value)
+
+
+# What this process has
+
+_LONGEST_MESSAGE = 300
+# What is beyond it is not looked at for shapes of keys, since it is not shown either.
+_LOOKED_AT = 20
+_VARIABLES = re.compile(r"(^|_)((API_?)?KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(_|$)", re.I)
+# As long as this a key is struck out of answers too: no text holds it by chance.
+_CERTAIN = 16
+
+_remembered: tuple[str, ...] = ()  # replaced and never changed: threads read it
+# Whether an answer held a key of ours, and whether that was said.
+_echoed = threading.Event()
+
+
+def remember_key(key: str) -> None:
+    """Strike this key out from now on, whatever the variable it came from is called.
+
+    A placeholder ("test", "none") is no secret, and stands in ordinary words.
+    """
+    global _remembered
+    if is_whole_secret(key) and key not in _remembered:
+        _remembered = tuple(dict.fromkeys((*_remembered, key, quote(key, safe=""))))
+
+
+def without_own_keys(text: str) -> str:
+    for key in (*_remembered, *keys_in_environment().values()):
+        text = text.replace(key, MARK)
+    return text
+
+
+def without_keys(text: str, longest: int = _LONGEST_MESSAGE) -> str:
+    """The text on one line, cut to ``longest``, with whatever is or looks like a key replaced."""
+    text = without_own_keys(" ".join(text.split()))
+    text = without_shapes(text[: longest * _LOOKED_AT])
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def without_echoes(completion: Completion) -> Completion:
+    """The completion without keys that this run sent and the server repeats.
+
+    They are struck out of what it says of itself, and out of its text where they are too long to
+    be there by chance.
+    """
+    keys = [key for key in _remembered if key in completion.text and len(key) >= _CERTAIN]
+    about = (completion.model, completion.response_id, completion.finish_reason)
+    if not keys and not any(key in each for key in _remembered for each in about):
+        return completion
+    model, response_id, finish_reason = map(without_own_keys, about)
+    text = completion.text
+    for key in keys:
+        text = text.replace(key, MARK)
+    _echoed.set()
+    return replace(
+        completion, text=text, model=model, response_id=response_id, finish_reason=finish_reason
+    )
+
+
+def heard_echo() -> bool:
+    """Since this was asked last."""
+    heard = _echoed.is_set()
+    _echoed.clear()
+    return heard
+
+
+def keys_in_environment() -> dict[str, str]:
+    """The variables that hold keys, as far as their names and values tell, with their values."""
+    return {
+        name: value.strip()
+        for name, value in os.environ.items()
+        if is_whole_secret(value.strip()) and _VARIABLES.search(name)
+    }

@@ -40,6 +40,7 @@ _LONGEST_VALUE = 200
 # Beyond this a float does not hold every whole number, and JSON readers differ.
 _LARGEST = 2**53
 _SHOWN = 60
+_LONGEST_NUMBER = 400
 
 
 class Table(BaseModel):
@@ -57,10 +58,7 @@ class Table(BaseModel):
 class Wrong(ValueError):
     """A value in the config that is wrong in itself or next to others.
 
-    Args:
-        path: Where it is, from the table that found it.
-        message: What is wrong, as a sentence that goes on after its place.
-        hint: What to write instead; may be empty.
+    The path begins at the table that found it; the message goes on after its place.
     """
 
     def __init__(self, path: tuple[str | int, ...], message: str, hint: str = "") -> None:
@@ -115,11 +113,10 @@ class OutputField(Table):
 
     @property
     def is_free_text(self) -> bool:
-        """Any text will do, so there is nothing in it to check or to get wrong."""
         return self.type == "string" and self.choices is None
 
     def pattern(self) -> str:
-        """A regular expression for the values, as they may be written and before any check."""
+        """For the values as they may be written, before any check."""
         if self.choices is not None:
             return any_of(self.choices)
         if self.type == "boolean":
@@ -127,7 +124,6 @@ class OutputField(Table):
         return rf"{_NUMBER}(?: ?/ ?{_NUMBER}| out of {_NUMBER})?"
 
     def schema_of(self) -> dict[str, Any]:
-        """This field as JSON Schema."""
         schema: dict[str, Any] = {"type": self.type}
         whole = self.type == "integer"
         if self.min is not None:
@@ -141,7 +137,7 @@ class OutputField(Table):
         return schema
 
     def in_words(self) -> str:
-        """This field as a phrase for a prompt: ``an integer from 1 to 5``."""
+        """``an integer from 1 to 5``."""
         if self.choices is not None:
             phrase = "one of " + ", ".join(f'"{choice}"' for choice in self.choices)
         else:
@@ -161,7 +157,7 @@ class OutputField(Table):
 
 
 def any_of(words: Iterable[str]) -> str:
-    """A regular expression for one of several words, the longest first."""
+    """The longest first."""
     return "|".join(re.escape(word.strip()) for word in sorted(words, key=len, reverse=True))
 
 
@@ -221,6 +217,11 @@ def _as_text(value: Any) -> str:
         return ""
 
 
+def whole_number(digits: str) -> int | float:
+    """For readers of JSON: Python's own takes time that grows with the square of its length."""
+    return int(digits) if len(digits) < _LONGEST_NUMBER else math.inf
+
+
 def printable(text: str) -> str:
     """A text without half characters (of two escapes, one), which no file can hold."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -278,10 +279,9 @@ def _checked_number(name: str, value: Any, field: OutputField) -> int | float:
 def number_in(text: str, top: float | None = None) -> float | None:
     """The number a text consists of; ``None`` when it is not one.
 
-    Args:
-        text: ``4``, ``4.0``, ``4/5``, ``4 out of 5``, ``4 points``; ``4 (good)`` on a known scale.
-        top: Where the scale ends, if it is known; NaN where none may be named. Then a text must
-            not name another end: 4/10 is no 4 on a scale to 5.
+    ``4``, ``4.0``, ``4/5``, ``4 out of 5``, ``4 points``; ``4 (good)`` where the ``top`` of the
+    scale is known. Then a text must not name another: 4/10 is no 4 on a scale to 5. NaN where none
+    may be named.
     """
     if len(text) > _LONGEST_VALUE:
         return None

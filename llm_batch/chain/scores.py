@@ -10,7 +10,6 @@ two things, it says nothing. What cannot be read is said so; there is no default
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,9 +19,8 @@ from llm_batch.chain.outputs import (
     OutputField,
     Unreadable,
     checked_object,
-    instruction,
-    json_schema,
     printable,
+    whole_number,
 )
 from llm_batch.chain.verdicts import Numbers, Words, named, reader_of, stated, within
 from llm_batch.records import Score
@@ -37,7 +35,6 @@ _MOST_INSIDE = 1_000
 _LONGEST_REPAIR = 10_000
 _MOST_REPAIRS = 20
 _MOST_NESTED = 100
-_LONGEST_NUMBER = 400
 # Deeper than any reader of JSON goes.
 _DEEPEST_BRACES = 1_000
 _BEGINS_OBJECT = re.compile(rf"\{{\s*\\?{_QUOTE}")
@@ -124,12 +121,8 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _whole_number(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONGEST_NUMBER else math.inf
-
-
 # Not strict: a line break inside a string is no reason to doubt the rest.
-_decoder = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=_whole_number, strict=False)
+_decoder = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=whole_number, strict=False)
 
 
 def _closing(text: str, start: int, quoted: bool = True) -> int | None:
@@ -153,8 +146,8 @@ def _closing(text: str, start: int, quoted: bool = True) -> int | None:
 
 
 def _mentions(body: str, fields: Fields) -> bool:
-    words = _plain(body)
-    return any(_plain(name) in words for name in fields)
+    words = letters_of(body)
+    return any(letters_of(name) in words for name in fields)
 
 
 def _repaired(body: str, fields: Fields) -> dict[str, Any] | None:
@@ -189,7 +182,6 @@ def _repaired(body: str, fields: Fields) -> dict[str, Any] | None:
 
 
 def _stated(body: str, key: str, name: str, field: OutputField) -> str:
-    """The text of a value in a malformed object."""
     places = [
         begins.end()
         for found in re.finditer(re.escape(key), body)
@@ -253,41 +245,23 @@ def keys_of(found: Mapping[str, Any], fields: Fields) -> dict[str, str]:
     if len(keys) < len(fields):
         alike: dict[str, list[str]] = {}
         for key in found:
-            alike.setdefault(_plain(key), []).append(key)
+            alike.setdefault(letters_of(key), []).append(key)
         for name in fields:
-            like = alike.get(_plain(name), [])
+            like = alike.get(letters_of(name), [])
             if name not in found and len(like) == 1 and like[0] not in fields:
                 keys[like[0]] = name
     return keys
 
 
-def _plain(name: str) -> str:
+def letters_of(name: str) -> str:
+    """A name's letters and digits, for those that a model or a user writes otherwise."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-__all__ = [
-    "Fields",
-    "OutputField",
-    "Unreadable",
-    "instruction",
-    "json_schema",
-    "parse_object",
-    "score_of",
-]
-
 # What it is called in an object; the first that is there counts.
 _KEYS = (
-    *(
-        "final_score",
-        "overall_score",
-        "total_score",
-        "score",
-        "rating",
-        "grade",
-        "verdict",
-        "label",
-    ),
-    *("judgment", "judgement"),
+    *("final_score", "overall_score", "total_score", "score", "rating", "grade", "verdict"),
+    *("label", "judgment", "judgement"),
 )
 _ANY_NUMBER = OutputField(type="number")
 # Beyond this a mean means nothing.
@@ -295,14 +269,7 @@ _LARGEST = 1e300
 
 
 def parse_object(text: str, fields: Fields) -> dict[str, Any]:
-    """Read a reply as the object that ``fields`` describe.
-
-    Args:
-        text: The model's reply, without its thoughts.
-        fields: Type, range and choices of each field.
-
-    Returns:
-        The fields in the order of ``fields``, of their declared types.
+    """Read a reply, without its thoughts, as the object that ``fields`` describe.
 
     Raises:
         Unreadable: No reading passes every check, or two readings differ.
@@ -349,17 +316,10 @@ def score_of(
     low: float | None = None,
     high: float | None = None,
 ) -> Score:
-    """The score an output value stands for.
+    """The score that a number, a boolean (1 or 0) or a text stands for; no value where uncertain.
 
-    Args:
-        value: A number, a boolean (1 or 0), or text that states a number, or a label, once.
-        labels: The number each label stands for; with labels, numbers in a text mean nothing.
-        reason: The judge's own words, kept with the score.
-        low: The least that a score may be, where it is known.
-        high: The most. ``4/10`` is no 4 on a scale to 5.
-
-    Returns:
-        A score whose ``value`` is ``None`` when nothing certain can be read.
+    A text states a number, or one of the ``labels``, once; with labels numbers mean nothing, and
+    ``4/10`` is no 4 on a scale to 5.
     """
     if isinstance(value, bool):
         return Score(float(value), reason=reason)

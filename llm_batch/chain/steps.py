@@ -49,113 +49,29 @@ _LITELLMS_FAMILIES = re.compile(
     r"|humanloop|google_maps|default_api_key|regional|bedrock|openai_identity|openai_service)_\w+"
     r"|prompt_(?:id|label|variables|version|environment)"
 )
-_LITELLMS_WORDS = frozenset(
-    [
-        "acompletion",
-        "aembedding",
-        "aimg_generation",
-        "allm_passthrough_route",
-        "allow_client_keepalive_override",
-        "allowed_model_region",
-        "allowed_openai_params",
-        "assistant_continue_message",
-        "async_call",
-        "atext_completion",
-        "attempted_targets",
-        "azure",
-        "base_model",
-        "bos_token",
-        "budget_duration",
-        "cache",
-        "cache_key",
-        "caching",
-        "caching_groups",
-        "client_side_timeout",
-        "complete_response",
-        "completion_call_id",
-        "configurable_clientside_auth_params",
-        "cooldown_time",
-        "custom_prompt_dict",
-        "data_residency",
-        "default_headers",
-        "disable_add_transform_inline_image_block",
-        "enable_json_schema_validation",
-        "enable_prompt_caching",
-        "enable_tag_filtering",
-        "ensure_alternating_roles",
-        "eos_token",
-        "extra_query",
-        "fastest_response",
-        "final_prompt_value",
-        "fireworks_forward_user_id",
-        "force_timeout",
-        "guardrails",
-        "headers",
-        "hf_model_name",
-        "id",
-        "initial_prompt_value",
-        "itpm",
-        "keepalive_seconds",
-        "kwargs",
-        "log_client_error_tracebacks",
-        "logger_fn",
-        "max_agentic_loops",
-        "max_budget",
-        "max_file_size_mb",
-        "max_parallel_requests",
-        "max_retries",
-        "merge_reasoning_content_in_choices",
-        "metadata",
-        "model_config",
-        "model_file_id_mapping",
-        "model_info",
-        "no-log",
-        "num_retries",
-        "ocr_cost_per_credit",
-        "order",
-        "otpm",
-        "output_vector_size",
-        "preset_cache_key",
-        "project_id",
-        "provider_affinity_header",
-        "provider_specific_header",
-        "request_timeout",
-        "retry_policy",
-        "retry_strategy",
-        "roles",
-        "routing_strategy",
-        "rpm",
-        "rust",
-        "search_tool_name",
-        "secret_fields",
-        "self",
-        "session_id",
-        "shared_session",
-        "silent_model",
-        "space_id",
-        "stream_chunk_size",
-        "stream_response",
-        "stream_timeout",
-        "stream_timeout_by_service_tier",
-        "supports_system_message",
-        "tag_regex",
-        "tags",
-        "text_completion",
-        "tiered_pricing",
-        "timeout",
-        "timeout_by_service_tier",
-        "tpm",
-        "ttl",
-        "turn_off_message_logging",
-        "use_chat_completions_api",
-        "use_client",
-        "use_in_pass_through",
-        "use_xai_oauth",
-        "user_continue_message",
-        "verbose",
-        "weight",
-    ]
-)
+_OF_LITELLM = """
+    acompletion aembedding aimg_generation allm_passthrough_route
+    allow_client_keepalive_override allowed_model_region allowed_openai_params
+    assistant_continue_message async_call atext_completion attempted_targets azure base_model
+    bos_token budget_duration cache cache_key caching caching_groups client_side_timeout
+    complete_response completion_call_id configurable_clientside_auth_params cooldown_time
+    custom_prompt_dict data_residency default_headers disable_add_transform_inline_image_block
+    enable_json_schema_validation enable_prompt_caching enable_tag_filtering
+    ensure_alternating_roles eos_token extra_query fastest_response final_prompt_value
+    fireworks_forward_user_id force_timeout guardrails headers hf_model_name id
+    initial_prompt_value itpm keepalive_seconds kwargs log_client_error_tracebacks logger_fn
+    max_agentic_loops max_budget max_file_size_mb max_parallel_requests max_retries
+    merge_reasoning_content_in_choices metadata model_config model_file_id_mapping model_info
+    no-log num_retries ocr_cost_per_credit order otpm output_vector_size preset_cache_key
+    project_id provider_affinity_header provider_specific_header request_timeout retry_policy
+    retry_strategy roles routing_strategy rpm rust search_tool_name secret_fields self
+    session_id shared_session silent_model space_id stream_chunk_size stream_response
+    stream_timeout stream_timeout_by_service_tier supports_system_message tag_regex tags
+    text_completion tiered_pricing timeout timeout_by_service_tier tpm ttl
+    turn_off_message_logging use_chat_completions_api use_client use_in_pass_through
+    use_xai_oauth user_continue_message verbose weight
+"""
+_LITELLMS_WORDS = frozenset(_OF_LITELLM.split())
 _WHO_ANSWERS = "leave it out: model, api_base and api_key_env say who answers"
 _OWN_PLACES = {
     "metadata": "write extra_body = { metadata = { … } }",
@@ -272,7 +188,7 @@ def _check_header(name: str, value: Any) -> None:
 
 
 def _refuse_keys(value: Any, path: tuple[str | int, ...] = ("params",)) -> None:
-    """Refuse a key wherever it hides: under a name that says so, or in the shape of one."""
+    """Wherever it hides: under a name that says so, or in the shape of one."""
     if isinstance(value, dict):
         for name, inner in value.items():
             # A tool may have a parameter of that name, which its schema describes.
@@ -303,7 +219,6 @@ class ScoreRule(Table):
 
     @property
     def step(self) -> str:
-        """The name of the step the score comes from."""
         return self.field.partition(".")[0]
 
     @model_validator(mode="after")
@@ -326,7 +241,6 @@ class ScoreRule(Table):
 
 
 def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
-    """A score that nothing could produce or reach is a mistake."""
     name, _, field = score.field.partition(".")
     step = next((step for step in steps if step.name == name), None)
     place = ("score", "field")
@@ -390,7 +304,6 @@ SCALE_HINT = "under [score], write the ends of your scale: min = 1 and max = 5; 
 
 
 def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:
-    """Every label is a choice, and every choice has a number."""
     known = {choice.strip().casefold() for choice in choices}
     labels = {label.strip().casefold() for label in score.labels}
     for label in score.labels:

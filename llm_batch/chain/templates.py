@@ -45,14 +45,7 @@ class PromptError(Exception):
 
 
 class Template:
-    """One template of a step.
-
-    Args:
-        source: Its text.
-        where: What messages call it (``steps.judge.prompt``).
-
-    Attributes:
-        variables: The names it looks up.
+    """One template of a step, which messages call ``where`` (``steps.judge.prompt``).
 
     Raises:
         ConfigError: It is not a valid template, or wants to include a file.
@@ -87,16 +80,10 @@ class Template:
         return _environment().from_string(self._source)
 
     def single_braces(self, names: Collection[str]) -> tuple[int, str, str] | None:
-        """Where a name stands in single braces, which insert nothing.
+        """Where a name in single braces inserts nothing: the line, what stands there, the name.
 
         JSON and LaTeX have such braces too; what stands in them there is no name of a field, or
         belongs to a command.
-
-        Args:
-            names: What may be meant: fields of the items, earlier steps.
-
-        Returns:
-            The line in the template, what stands there, and the name; ``None`` without any.
         """
         raw = False
         for line, token, value in _environment().lex(self._source):
@@ -186,7 +173,6 @@ def _inserted(node: Any) -> _Insert | None:
 
 
 def _meant(inner: str, names: Collection[str]) -> str:
-    """The name that braces around ``inner`` insert in Python; empty for none."""
     if inner in names:
         return inner
     row = _ROW.match(inner)
@@ -202,7 +188,6 @@ def _meant(inner: str, names: Collection[str]) -> str:
 
 
 def _syntax_hint(source: str) -> str:
-    """How to write what is no expression: a name with a space, or a word of the language."""
     for found in _INSERTED.finditer(source):
         inner = found[1].strip()
         if inner in ("not", "if", "else", "in", "is", "and", "or"):

@@ -105,7 +105,6 @@ _DIGITS = re.compile(r"(?<!\d)\d{1,15}(?:\.\d{1,15})?(?!\d)")
 
 
 def within(value: float, low: float | None, high: float | None) -> bool:
-    """Whether a value is on a scale whose ends may be unknown."""
     return (low is None or value >= low) and (high is None or value <= high)
 
 
@@ -121,8 +120,6 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Reads numbers on a scale whose ends may be known."""
-
     low: float | None
     high: float | None
 
@@ -153,8 +150,6 @@ class Numbers:
 
 
 class Words:
-    """Reads one of a few words."""
-
     def __init__(self, words: Iterable[str]) -> None:
         # The markup in a word is gone from the text as well.
         self._plain = {_plain(word).casefold(): word.strip().casefold() for word in words}
@@ -164,7 +159,6 @@ class Words:
         self.are_letters = any(len(word) == 1 for word in self._plain)
 
     def read(self, text: str) -> tuple[str, str, bool] | None:
-        """The word at the start, what follows it, and that no scale is named."""
         found = self._pattern.match(text)
         word = self._plain.get(found[0].casefold()) if found else None
         return (word, text[found.end() :], False) if found and word is not None else None
@@ -174,7 +168,6 @@ class Words:
         return False
 
     def are_firm(self, sentence: str) -> bool:
-        """Whether a sentence behind a word leaves it as it is."""
         return not _SOFTENS.match(sentence) and not self.mentioned_in(sentence)
 
     def mentioned_in(self, text: str) -> bool:
@@ -188,7 +181,6 @@ Reader = Numbers | Words
 
 
 def reader_of(field: OutputField) -> Reader:
-    """What reads the values of a field."""
     if field.is_number:
         # Where no end of the scale is set, none that a text names is right.
         return Numbers(field.min, math.nan if field.max is None else field.max)
@@ -198,10 +190,7 @@ def reader_of(field: OutputField) -> Reader:
 def stated(text: str, reader: Reader, inside: str | None = None) -> Claim | None:
     """What a text without fields states; a claim without a value where that is uncertain.
 
-    Args:
-        text: The whole of it.
-        reader: Reads a value at the start of a text.
-        inside: What an object in the text says; the words around it must not say otherwise.
+    ``inside`` is what an object in the text says; the words around it must not say otherwise.
     """
     lines = _lines(text)
     claims = _claims(lines, reader)
@@ -242,7 +231,6 @@ def _lines(text: str) -> list[str]:
 
 
 def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
-    """Every place where a text without fields states its verdict."""
     called = _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice"
     claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
     if isinstance(reader, Numbers):
@@ -326,7 +314,6 @@ def _named(lines: Sequence[str], names: str, reader: Reader, verb: bool = False)
 def _claimed(
     line: str, at: int, rest: str, by: str, reader: Reader, is_marker: bool
 ) -> Claim | None:
-    """What is claimed behind a name, by a colon, a verb or nothing."""
     doubt = Claim(None, line[:_NEAR], at)
     found = reader.read(rest)
     if found is None:
@@ -373,7 +360,7 @@ def _begins_statement(before: str) -> tuple[bool, bool]:
 
 
 def _framed(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
-    """Values in a frame: ``[[4]]``, ``<score>4</score>``."""
+    """``[[4]]``, ``<score>4</score>``."""
     text = "\n".join(lines)
     for frame in _FRAMED.finditer(text):
         inside = (frame[1] or frame[3]).strip()
@@ -386,7 +373,7 @@ def _framed(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
 
 
 def _rated(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
-    """Values in a sentence that gives them: ``I would give it a 4``."""
+    """``I would give it a 4``."""
     for at, line in enumerate(lines):
         for verb in _RATES.finditer(line):
             between = _BETWEEN.match(line, verb.end(), verb.end() + _NEAR)
@@ -459,7 +446,6 @@ def _same(line: str, value: float | str, reader: Reader) -> bool:
 
 
 def _is_closed(rest: str) -> bool:
-    """Whether nothing is said after a value."""
     rest = rest[:_NEAR].lstrip(_CLOSES)
     return not any(each.isalnum() for each in rest) and not _NOT_AFTER.search(rest)
 
@@ -473,7 +459,6 @@ def _is_explained(rest: str, reader: Numbers) -> bool:
 
 
 def _ends(rest: str, reader: Reader) -> bool:
-    """Whether a statement may end here and go on in these words."""
     if _is_closed(rest):
         return True
     rest = rest.lstrip(_CLOSES[1:])

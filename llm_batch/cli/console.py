@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from llm_batch.cli import options
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llm_batch.chain.config import Config, Overrides
+    from llm_batch.chain.config import Config
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.estimating import Measured
     from llm_batch.estimating.scores import Scored
 
@@ -244,7 +245,7 @@ def estimate(
 
     Only --pilot sends something.
     """
-    from llm_batch.chain.config import Overrides
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.cli.console import chosen, deliver
     from llm_batch.errors import ConfigError
     from llm_batch.estimating import FORMATS

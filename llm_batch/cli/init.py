@@ -14,7 +14,7 @@ def init(
 ) -> None:
     """Write a commented config file that runs as it is."""
     from llm_batch.chain.config import DEMO_CONFIG
-    from llm_batch.chain.flags import expanded
+    from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import ConfigError
     from llm_batch.record.files import deliver

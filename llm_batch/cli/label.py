@@ -119,7 +119,7 @@ def label(
 
     Each key is saved at once. The labels tell `llmb report --labels` how far the judge is right.
     """
-    from llm_batch.chain.flags import expanded
+    from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
     from llm_batch.reporting.judging.labelling import LabelFile, Session, Subset

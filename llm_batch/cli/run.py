@@ -134,7 +134,8 @@ def run(
 
     Prints the path of the results file.
     """
-    from llm_batch.chain.config import Overrides, load_config
+    from llm_batch.chain.config import load_config
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.errors import ConfigError, Incomplete, OutputError

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm_batch.chain.config import Config
     from llm_batch.record.journal import Journal
     from llm_batch.records import Call, Request
-    from llm_batch.sending.budget import Budget
+    from llm_batch.sending.client import Budget
     from llm_batch.sending.clock import Stop
     from llm_batch.sending.fleet import Fleet
 

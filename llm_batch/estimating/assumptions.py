@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_batch.chain.chain import Step
 from llm_batch.chain.config import Config
+from llm_batch.chain.steps import Step
 from llm_batch.estimating.span import Span, exactly
 from llm_batch.models.table import ModelInfo
 from llm_batch.models.tokens import TokenCounter

@@ -22,9 +22,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.chain import Chain, Counters, Forecast, forecast, rendered
 from llm_batch.chain.config import Config
-from llm_batch.chain.forecast import Counters, Forecast, forecast, rendered
+from llm_batch.chain.templates import PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.evidence import ItemSeen
 from llm_batch.estimating.facts import Facts, with_input_ratio

@@ -18,7 +18,7 @@ from typing import IO
 import msgspec
 
 from llm_batch.chain.config import Config, Model
-from llm_batch.chain.flags import Overrides, expanded, with_flags
+from llm_batch.chain.overrides import Overrides, expanded, with_flags
 from llm_batch.errors import OutputError, status_of
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines

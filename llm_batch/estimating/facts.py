@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from math import inf, sqrt
 
-from llm_batch.chain.chain import Step
 from llm_batch.chain.config import Config, Model, model_limits
+from llm_batch.chain.steps import Step
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.assumptions import (
     LOCAL_AT_ONCE,
@@ -37,8 +37,8 @@ from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import ModelInfo, model_info
 from llm_batch.records import Usage
 from llm_batch.sending.limits import DEFAULT_RPM
-from llm_batch.sending.providers import ENDPOINTS, Route, route
-from llm_batch.sending.providers.batching import goes_by_batch
+from llm_batch.sending.providers import Route, goes_by_batch, route
+from llm_batch.sending.providers.endpoints import ENDPOINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _is_here(settings: Model, way: Route | None) -> bool:
     if not url or any(url == endpoint.base_url for endpoint in ENDPOINTS.values()):
         return False
     # Brings the HTTP client with it, so only for servers of one's own.
-    from llm_batch.sending.providers.direct import is_loopback
+    from llm_batch.sending.providers.endpoints import is_loopback
 
     return is_loopback(url)
 

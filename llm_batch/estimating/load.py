@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llm_batch.chain.forecast import Forecast
+from llm_batch.chain.chain import Forecast
 from llm_batch.estimating.assumptions import counted_input
 from llm_batch.estimating.facts import Facts, StepFacts
 from llm_batch.estimating.span import NOTHING, Span, SpanMoments, exactly, total

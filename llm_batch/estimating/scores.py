@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from llm_batch.chain.config import Data
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.estimating.claims import Claim, Clusters
 from llm_batch.record.lines import UNREADABLE, bounded_lines

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean, number
 from llm_batch.record.lines import too_deep

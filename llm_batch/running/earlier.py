@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from llm_batch.chain.config import Config
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.dataset import Drawn
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.estimating import Estimate, estimate_record
@@ -38,7 +38,7 @@ from llm_batch.record.manifest import (
 from llm_batch.record.results import ResultsFile, is_edited
 from llm_batch.records import Call, Request
 from llm_batch.running.progress import RunSummary
-from llm_batch.sending.providers.batching import goes_by_batch
+from llm_batch.sending.providers import goes_by_batch
 
 
 @dataclass(frozen=True, slots=True)

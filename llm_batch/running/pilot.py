@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from llm_batch.chain.chain import rendered
 from llm_batch.chain.config import Config
-from llm_batch.chain.forecast import rendered
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Estimate, Measured, estimate, measured_in
 from llm_batch.estimating.document import document

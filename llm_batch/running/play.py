@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from llm_batch.chain.chain import Chain, PromptError
-from llm_batch.chain.thoughts import without_thoughts
+from llm_batch.chain.answers import without_thoughts
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.templates import PromptError
 from llm_batch.engines import Engine
 from llm_batch.errors import status_of
 from llm_batch.models.table import model_info

@@ -14,14 +14,14 @@ from typing import IO, Any, Self, cast
 import msgspec
 
 from llm_batch.chain.config import Config
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.credentials import without_keys
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ENDINGS, OutputError, status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.record.manifest import Manifest, utc
 from llm_batch.records import Call, Interval, Result
-from llm_batch.sending.providers.redact import without_keys
 
 
 @dataclass

@@ -43,8 +43,8 @@ from llm_batch.running.earlier import (
 from llm_batch.running.play import Event, play
 from llm_batch.running.progress import LogFile, NoLog, Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
-from llm_batch.sending.budget import Budget
 from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Stop
 from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.pool import Outages

@@ -11,13 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llm_batch.chain.chain import Chain
-from llm_batch.chain.forecast import forecast
+from llm_batch.chain.chain import Chain, forecast
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Stopping
 from llm_batch.records import Call, Interval, Item, Request, Result
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Stop
 from llm_batch.sending.fleet import Fleet
 from llm_batch.stats.interval import wilson, wilson_finite

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.chain import Chain, forecast
 from llm_batch.chain.config import MANY_WORKERS, Config
-from llm_batch.chain.forecast import forecast
+from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
-from llm_batch.chain.templates import RESERVED
+from llm_batch.chain.templates import RESERVED, PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
@@ -34,12 +34,7 @@ _TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
 
 def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
-    """Refuse what is bound to go wrong.
-
-    Args:
-        config: What is to be run.
-        chain: Its chain.
-        first: The first item: a field that it lacks is a field misspelt.
+    """Refuse what is bound to go wrong; a field that the first item lacks is a field misspelt.
 
     Raises:
         ConfigError: The sentence says what to change.
@@ -53,22 +48,21 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
 
 
 def risks(config: Config) -> list[str]:
-    """Sentences on what is allowed and may be a mistake."""
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.endpoints import is_loopback, shown
+    from llm_batch.sending.providers.endpoints import shown
 
     notes = []
     for name in dict.fromkeys(step.model for step in config.steps):
         settings = config.model(name)
-        url = route(name, settings).base_url or settings.api_base or ""
-        if url.lower().startswith("http://") and not is_loopback(url):
+        way = route(name, settings)
+        url = way.base_url
+        if url.lower().startswith("http://") and not way.is_here:
             notes.append(
                 f"{shown(url)} is not encrypted: prompts, answers and the key of {name} can be "
                 "read on the way; use https:// unless this network is yours"
             )
         free = settings.input_price == 0 and settings.output_price == 0
-        real = route(name, settings).provider not in ("embedded", "fake")
-        if free and real and not is_loopback(url):
+        if free and not way.is_here:
             where = shown(url) if url else "its vendor"
             notes.append(
                 f"the config says that {name} costs nothing; what {where} bills for it is not "
@@ -85,14 +79,12 @@ def with_list_prices(config: Config) -> Config:
     A server on this machine costs what the user says.
     """
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.endpoints import is_loopback
 
     models = dict(config.models)
     for name in {step.model for step in config.steps} & set(models):
         own = models[name]
         listed = tariff_of(name)
-        url = route(name, own).base_url or own.api_base or ""
-        if listed is None or (url and is_loopback(url)):
+        if listed is None or route(name, own).is_here:
             continue
         batch = listed.at_batch().price
         prices = {
@@ -122,12 +114,7 @@ def _check_output(config: Config) -> None:
 
 
 def check_prompts(config: Config, chain: Chain, first: Item) -> None:
-    """Refuse prompts that do not say what they seem to.
-
-    Args:
-        config: What is to be run.
-        chain: Its chain.
-        first: The first item: a field that it lacks is a field misspelt.
+    """Refuse prompts that do not say what they seem to, as far as the first item tells.
 
     Raises:
         ConfigError: The sentence says which, and what to write.
@@ -159,11 +146,7 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
 
 
 def _check_braces(config: Config, chain: Chain, position: int, names: list[str]) -> None:
-    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` where a field is so called.
-
-    Raises:
-        ConfigError: A template of the step has it.
-    """
+    """Refuse ``{question}``, which inserts nothing, and ``{{ none }}`` for a field so called."""
     step = config.steps[position]
     for key, template in chain.templates(step.name).items():
         where = _line_of(config, step.name, key)
@@ -186,7 +169,6 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
 
 
 def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
-    """Names that no field has, where they stand, and which fields may be meant."""
     known = list(first.fields)
     step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
     key, template = next(
@@ -195,13 +177,13 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
         if template.variables & set(missing)
     )
     listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
-    plain = {_plain(name): name for name in reversed(known)}
+    plain = {letters_of(name): name for name in reversed(known)}
     written = [*template.inserts(), *missing]
-    same = [plain[word] for each in written if (word := _plain(each)) in plain]
+    same = [plain[word] for each in written if (word := letters_of(each)) in plain]
     near = [
         plain[word]
         for each in missing
-        for word in difflib.get_close_matches(_plain(each), plain, n=1, cutoff=0.6)
+        for word in difflib.get_close_matches(letters_of(each), plain, n=1, cutoff=0.6)
     ]
     meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
     if missing == ["self"]:
@@ -213,19 +195,13 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
     )
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
-
-
 def inserted(name: str) -> str:
-    """How a prompt inserts a field."""
     if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
         return f"{{{{ {name} }}}}"
     return f"{{{{ item[{name!r}] }}}}"
 
 
 def _item_hint(said: str, first: Item) -> str:
-    """What to do about ``item['…']`` that finds nothing; empty where that is not the matter."""
     wanted = re.search(r"has no attribute '([^']*)'", said)
     if wanted is None:
         return ""
@@ -234,8 +210,8 @@ def _item_hint(said: str, first: Item) -> str:
             "the data has a field called item, which {{ item }} inserts; rename it to reach all "
             "fields by {{ item['…'] }}"
         )
-    plain = {_plain(name): name for name in reversed(list(first.fields))}
-    near = difflib.get_close_matches(_plain(wanted[1]), plain, n=1)
+    plain = {letters_of(name): name for name in reversed(list(first.fields))}
+    near = difflib.get_close_matches(letters_of(wanted[1]), plain, n=1)
     if near:
         return f"did you mean {inserted(plain[near[0]])}?"
     return f"the fields are {', '.join(list(first.fields)[:_MANY_FIELDS])}"
@@ -249,7 +225,6 @@ def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
 
 
 def same_for_all(chain: Chain) -> list[str]:
-    """Sentences on steps that send every item the same, with what to write instead."""
     return [
         f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
         "same prompt; insert what differs, as in {{ question }}"
@@ -259,12 +234,7 @@ def same_for_all(chain: Chain) -> list[str]:
 
 
 def blank_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
-    """Sentences on items whose prompt is empty: they would be sent, and paid for.
-
-    Args:
-        chain: What is to be played.
-        items: Yields the items, from the first on each time.
-    """
+    """Sentences on items whose prompt is empty: they would be sent, and paid for."""
     first = next(iter(items()), None)
     if first is None:
         return []
@@ -303,8 +273,7 @@ def _is_certain(error: PromptError, config: Config) -> bool:
 
 
 def _check_models(config: Config) -> None:
-    from llm_batch.sending.providers import check_servable
-    from llm_batch.sending.providers.variables import headers_of
+    from llm_batch.sending.providers import check_servable, headers_of
 
     for step in config.steps:
         headers_of(step.params)
@@ -317,14 +286,9 @@ def _check_workers(config: Config) -> None:
     if workers <= MANY_WORKERS or config.limits.rpm or config.limits.tpm:
         return
     from llm_batch.sending.providers import route
-    from llm_batch.sending.providers.direct import is_loopback
 
     for step in config.steps:
-        own = config.model(step.model)
-        way = route(step.model, own)
-        here = way.provider in ("embedded", "fake") or is_loopback(
-            way.base_url or own.api_base or ""
-        )
+        here = route(step.model, config.model(step.model)).is_here
         limited = all(rpm or tpm for _, _, rpm, tpm in places_of(config, step.model))
         if not here and not limited:
             low, high = (workers * each for each in _REQUESTS_PER_WORKER)

@@ -8,12 +8,14 @@ keeps them all refused. A call never raises for anything a provider does: its ou
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol
 
 import tenacity
 
+from llm_batch.chain.credentials import without_echoes, without_own_keys
 from llm_batch.errors import (
     ProviderError,
     RateLimited,
@@ -24,12 +26,10 @@ from llm_batch.errors import (
 )
 from llm_batch.models.prices import Tariff
 from llm_batch.records import Attempt, Call, Completion, Failure, Request, Usage, larger, writable
-from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Cancelled, Clock, clock_words
 from llm_batch.sending.headers import StatedLimits, stated_limits
 from llm_batch.sending.limits import Limiter, counted_tokens
-from llm_batch.sending.providers.base import Provider, Reply
-from llm_batch.sending.providers.redact import without_echoes, without_own_keys
+from llm_batch.sending.providers import Provider, Reply
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -43,14 +43,11 @@ _PAUSE_JITTER = 0.1
 
 
 class Meter(Protocol):
-    """What a request of the client's model takes."""
-
     @property
     def tariff(self) -> Tariff | None:
         """What its tokens cost; ``None`` when unknown, and every cost is then unknown too."""
 
-    def input_tokens(self, request: Request) -> int:
-        """Our count of what is sent."""
+    def input_tokens(self, request: Request) -> int: ...
 
     def most(self, request: Request) -> float:
         """The most one attempt can cost, in USD; 0 when the price is unknown."""
@@ -69,57 +66,39 @@ class _Progress:
     wait_alone: float = 0.0
 
 
+@dataclass(eq=False)
 class Client:
     """Sends the requests of one model; used from many threads.
 
-    Args:
-        provider: Who answers.
-        limiter: When a request may be sent.
-        budget: Where an attempt after one that may have been billed finds its money.
-        clock: Where time comes from.
-        meter: What requests take; tokens are counted only where a limit or a worst case needs it.
-        timeout_seconds: For one attempt, from connecting to the last byte.
-        max_attempts: Sends per call.
-        jitter: Uniform numbers from 0 to 1.
-        resumed: Whether an earlier session of the run was answered. A 403 is no news of the key
-            then, though a 401 still is.
+    A timeout is for one attempt, from connecting to the last byte; tokens are counted only where a
+    limit or a worst case needs it. In a run whose earlier session was answered (``resumed``) a 403
+    is no news of the key, though a 401 still is.
     """
 
-    def __init__(
-        self,
-        provider: Provider,
-        limiter: Limiter,
-        budget: Budget,
-        clock: Clock,
-        meter: Meter,
-        *,
-        timeout_seconds: float = 60.0,
-        max_attempts: int = 6,
-        jitter: Callable[[], float] = random.random,
-        resumed: bool = False,
-    ) -> None:
-        self.provider = provider
-        self.limiter = limiter
-        self._budget = budget
-        self._clock = clock
-        self._meter = meter
-        self._timeout_seconds = timeout_seconds
-        self._max_attempts = max_attempts
-        self._jitter = jitter
-        self._answered = False
-        self._key_answered = False
-        self._resumed = resumed
+    provider: Provider
+    limiter: Limiter
+    budget: Budget
+    clock: Clock
+    meter: Meter
+    _: KW_ONLY
+    timeout_seconds: float = 60.0
+    max_attempts: int = 6
+    jitter: Callable[[], float] = random.random
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        self._answered = self._key_answered = False
         # When the key was last refused for an item, of those that no answer was sent after.
         self._forbidden: dict[str, float] = {}
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
-        self._longest_seconds = 2 * max_attempts * timeout_seconds + LONGEST_PAUSE_SECONDS
+        self._longest_seconds = 2 * self.max_attempts * self.timeout_seconds + LONGEST_PAUSE_SECONDS
         # Made once: it keeps the state of a call per thread.
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
             stop=self._tried_enough,
             wait=self._backoff,
-            sleep=clock.sleep,
+            sleep=self.clock.sleep,
             reraise=True,
         )
 
@@ -147,19 +126,19 @@ class Client:
             self._hold_for_another(progress)
         counted = None
         if limiter.counts_tokens:
-            counted = self._counted(request, self._meter.input_tokens(request))
+            counted = self._counted(request, self.meter.input_tokens(request))
         slip = limiter.acquire(counted or 0)
-        started_at, started = self._clock.time(), self._clock.now()
+        started_at, started = self.clock.time(), self.clock.now()
         if not progress.attempts:
             progress.first_sent = started
 
         def note(error: str = "", maybe_billed: bool = False) -> None:
-            seconds = self._clock.now() - started
+            seconds = self.clock.now() - started
             number = len(progress.attempts) + 1
             progress.attempts.append(Attempt(number, started_at, seconds, error, maybe_billed))
 
         try:
-            reply = self.provider.complete(request, self._timeout_seconds)
+            reply = self.provider.complete(request, self.timeout_seconds)
         except ProviderError as error:
             note(error.kind, error.maybe_billed)
             if error.maybe_billed:
@@ -186,10 +165,9 @@ class Client:
         return reply
 
     def _hold_for_another(self, progress: _Progress) -> None:
-        """Hold back as much again as may have been billed already, or end the call."""
         missing = progress.may_have_cost - progress.held_more
         if missing > 0:
-            if not self._budget.hold_more(progress.request.item_id, missing):
+            if not self.budget.hold_more(progress.request.item_id, missing):
                 raise Refused("the budget has no room for another attempt", kind="budget")
             progress.held_more += missing
 
@@ -197,21 +175,20 @@ class Client:
         return counted_tokens(self.provider.vendor, input_tokens, request.max_tokens)
 
     def _counted_of(self, request: Request, usage: Usage) -> int:
-        """Tokens that count towards the limit, now that the provider has counted."""
         counted = self._counted(request, self._limited_input(usage))
         if request.max_tokens and usage.output_tokens > request.max_tokens:
             return max(counted, usage.input_tokens + usage.output_tokens)  # thoughts beyond the cap
         return counted
 
     def _limited_input(self, usage: Usage) -> int:
-        """Input tokens that count towards the limit; for Anthropic, cached ones do not."""
+        """For Anthropic, cached ones do not count towards the limit."""
         cached = usage.cache_read_tokens if self.provider.vendor == "anthropic" else 0
         return usage.input_tokens - cached
 
     def _stated(self, headers: Mapping[str, str]) -> StatedLimits | None:
         if not headers:
             return None
-        stated = stated_limits(headers, self._clock.time())
+        stated = stated_limits(headers, self.clock.time())
         if self.provider.vendor == "groq":
             # Its headers for requests count a day, not a minute.
             return replace(stated, rpm=None, requests_left=None)
@@ -220,8 +197,7 @@ class Client:
     def _pause(self, error: ProviderError, attempt: int) -> float:
         """Hold every thread back when the provider is over its limit or asks for time.
 
-        Returns:
-            Seconds that this request alone must wait, when the others need not.
+        Gives the seconds that this request alone must wait, when the others need not.
 
         Raises:
             Refused: It asks for more time than anyone would wait.
@@ -233,10 +209,10 @@ class Client:
                 kind="quota",
                 status_code=error.status_code,
                 headers=error.headers,
-                hint=f"run the same command again after {clock_words(self._clock.time(), asked)}",
+                hint=f"run the same command again after {clock_words(self.clock.time(), asked)}",
             ) from error
         if isinstance(error, RateLimited) and self.limiter.strays:
-            return max(asked or 0.0, self._exponential(attempt) * self._jitter())
+            return max(asked or 0.0, self._exponential(attempt) * self.jitter())
         if isinstance(error, RateLimited):
             # A floor: whoever is refused again in spite of it waits longer each time.
             again = self.limiter.refusals_in_a_row > 1
@@ -247,15 +223,15 @@ class Client:
             return 0.0
         seconds = max(seconds, asked or 0.0)
         if seconds:
-            jitter = self._jitter()
+            jitter = self.jitter()
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
         return 0.0
 
     def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
         progress: _Progress = state.args[0]
         return (
-            state.attempt_number >= self._max_attempts
-            or self._clock.now() - progress.first_sent >= self._longest_seconds
+            state.attempt_number >= self.max_attempts
+            or self.clock.now() - progress.first_sent >= self._longest_seconds
         )
 
     def _backoff(self, state: tenacity.RetryCallState) -> float:
@@ -264,16 +240,16 @@ class Client:
             # The limiter holds everyone back already, or else this is a stray.
             progress: _Progress = state.args[0]
             return progress.wait_alone
-        return self._exponential(state.attempt_number) * self._jitter()
+        return self._exponential(state.attempt_number) * self.jitter()
 
     def _exponential(self, attempt: int) -> float:
         return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))
 
     def _list_cost(self, request: Request, usage: Usage | None) -> float | None:
         """USD at our prices, at worst where the usage is not known; ``None`` without a price."""
-        if (tariff := self._meter.tariff) is None:
+        if (tariff := self.meter.tariff) is None:
             return None
-        return self._meter.most(request) if usage is None else tariff.cost(usage)
+        return self.meter.most(request) if usage is None else tariff.cost(usage)
 
     def _charge(self, progress: _Progress, partial: Completion | None) -> None:
         """Note what an attempt that failed may cost: what its reply says, or else the most."""
@@ -313,7 +289,7 @@ class Client:
             kind = "refused"
         if error.hint and kind == "refused":
             message = f"{message} ({error.hint})"
-        priced = self._meter.tariff is not None or progress.may_have_cost > 0
+        priced = self.meter.tariff is not None or progress.may_have_cost > 0
         return Call(
             progress.request,
             tuple(progress.attempts),
@@ -326,6 +302,87 @@ class Client:
     def _is_about_one_item(self, item_id: str, error: ProviderError) -> bool:
         """Whether what is refused has answered others, so that the item is at fault."""
         forbidden = self._forbidden
-        forbidden[item_id] = self._clock.now()
-        answered = self._key_answered or (self._resumed and error.status_code == 403)
+        forbidden[item_id] = self.clock.now()
+        answered = self._key_answered or (self.resumed and error.status_code == 403)
         return answered and len(forbidden) < FORBIDDEN_IN_A_ROW
+
+
+# Sums of many small floats may land a hair above the cap they were meant to reach.
+_TOLERANCE = 1e-9
+
+
+class Budget:
+    """A cap on spending, in USD, that holds while many calls are in the air; for many threads.
+
+    Before a request is sent, the most it can cost is held back; when it has finished, the hold is
+    replaced by what it did cost. What is spent plus what is held never exceeds the cap, so neither
+    does the bill. Holds are kept per item, so an item that starts has its judge's share as well.
+
+    ``dearer`` is how many times the worst case a call has cost, 1 where none cost more: a provider
+    may bill thoughts beyond ``max_tokens``, or more than the list price.
+    """
+
+    def __init__(self, cap: float | None, spent: float = 0.0) -> None:
+        self.cap = cap
+        self.spent = spent
+        self.dearer = 1.0
+        self._held: dict[str, float] = {}
+        self._worst: dict[str, float] = {}  # of what is held, before it was made dearer
+        self._held_sum = 0.0
+        self._lock = threading.Lock()
+
+    def hold(self, item_id: str, amount: float) -> bool:
+        """Set what is held back for an item, in USD; ``False`` and unchanged if it does not fit."""
+        with self._lock:
+            held = self._hold(item_id, amount)
+            if held:
+                self._worst[item_id] = amount / self.dearer
+            return held
+
+    def hold_more(self, item_id: str, amount: float) -> bool:
+        """Raise an item's hold, for an attempt after one that may have been billed."""
+        with self._lock:
+            return self._hold(item_id, self._held.get(item_id, 0.0) + amount)
+
+    def move(self, item_id: str, to: str) -> None:
+        with self._lock:
+            amount = self._held.get(item_id, 0.0)
+            self._set(item_id, 0.0)
+            self._set(to, self._held.get(to, 0.0) + amount)
+
+    def charge(self, item_id: str, cost: float) -> None:
+        """Book what a call cost; the item's hold shrinks by as much."""
+        with self._lock:
+            self.spent += cost
+            held = self._held.get(item_id, 0.0)
+            worst = self._worst.pop(item_id, 0.0)
+            if worst > 0 and cost > held + _TOLERANCE:
+                self.dearer = max(self.dearer, cost / max(worst, held / self.dearer))
+            self._set(item_id, max(0.0, held - cost))
+
+    def release(self, item_id: str) -> None:
+        with self._lock:
+            self._set(item_id, 0.0)
+            self._worst.pop(item_id, None)
+
+    @property
+    def held(self) -> float:
+        return self._held_sum
+
+    def _hold(self, item_id: str, amount: float) -> bool:
+        growth = amount - self._held.get(item_id, 0.0)
+        if (
+            self.cap is not None
+            and growth > 0
+            and self.spent + self._held_sum + growth > self.cap + _TOLERANCE
+        ):
+            return False
+        self._set(item_id, amount)
+        return True
+
+    def _set(self, item_id: str, amount: float) -> None:
+        self._held_sum += amount - self._held.pop(item_id, 0.0)
+        if amount:
+            self._held[item_id] = amount
+        if not self._held:
+            self._held_sum = 0.0  # nothing in flight: drop the rounding errors

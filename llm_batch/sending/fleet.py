@@ -11,20 +11,17 @@ from typing import Self
 import msgspec
 
 from llm_batch.chain.config import Config, Model, model_limits
+from llm_batch.chain.credentials import heard_echo
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import TokenCounter, counter
 from llm_batch.records import Call, Request
-from llm_batch.sending.budget import Budget
-from llm_batch.sending.client import Client
+from llm_batch.sending.client import Budget, Client
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.limits import Limiter, Slowed
 from llm_batch.sending.pool import Endpoint, Notice, Pool
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Adapting, Provider
-from llm_batch.sending.providers.batching import goes_by_batch
-from llm_batch.sending.providers.redact import heard_echo
+from llm_batch.sending.providers import Adapting, Provider, goes_by_batch, make_provider
 
 _ECHO = (
     "a server repeated a key of this run in an answer; it was struck out. Whoever reads that "

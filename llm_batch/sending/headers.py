@@ -46,14 +46,7 @@ _TOKENS = (
 
 @dataclass(frozen=True, slots=True)
 class StatedLimits:
-    """What response headers say; ``None`` where they are silent.
-
-    Attributes:
-        rpm: Requests per minute.
-        tpm: Tokens per minute.
-        requests_left: Requests that could be sent at the moment of the reply.
-        tokens_left: Tokens likewise.
-    """
+    """What response headers say, by the minute and left of it; ``None`` where they are silent."""
 
     rpm: float | None = None
     tpm: float | None = None
@@ -68,10 +61,7 @@ def stated_limits(headers: Mapping[str, str], now: float = 0.0) -> StatedLimits:
     ``-reset-*`` (``6m0s``), Anthropic ``anthropic-ratelimit-*-limit``, ``-remaining`` and
     ``-reset`` (a time). Values that are not plain numbers are ignored. What is left counts only
     beside a reset within about a minute: else it is left of something other than a minute.
-
-    Args:
-        headers: Of one reply.
-        now: Seconds since 1970 UTC, for resets that are a time, where there is no ``date``.
+    ``now`` (seconds since 1970 UTC) is for resets that are a time, where there is no ``date``.
     """
     now = _time_there(headers, now)
     rpm, requests_left = _quantity(headers, _REQUESTS, now)
@@ -125,15 +115,10 @@ def reset_seconds(value: str, now: float) -> float | None:
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds a reply asks to wait, from ``retry-after-ms`` or ``retry-after``.
+    """Seconds, at least 0, that ``retry-after-ms`` or ``retry-after`` ask for; ``None`` without.
 
-    Args:
-        headers: With lower-cased names.
-        now: Seconds since 1970 UTC, for the form of the header that is a date, where there is no
-            ``date``: clocks differ, and a date is one of the server's.
-
-    Returns:
-        At least 0 (a date in the past is 0); ``None`` without a readable header.
+    ``now`` (seconds since 1970 UTC) is for a date, where there is no ``date``: clocks differ, and
+    a date is one of the server's.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds:
@@ -148,13 +133,12 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _time_there(headers: Mapping[str, str], now: float) -> float:
-    """What time it was for the server when it replied; ``now`` when it does not say."""
     at = _date(headers.get("date"))
     return now if at is None else at
 
 
 def _date(value: str | None) -> float | None:
-    """A date of HTTP in seconds since 1970 UTC."""
+    """In seconds since 1970 UTC."""
     try:
         return parsedate_to_datetime(value.strip()).timestamp() if value else None
     except (TypeError, ValueError, OverflowError):

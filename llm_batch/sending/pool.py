@@ -29,7 +29,7 @@ from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.headers import StatedLimits
 from llm_batch.sending.limits import Limiter, Slip
-from llm_batch.sending.providers.base import Provider, Reply
+from llm_batch.sending.providers import Provider, Reply
 
 _FIRST_REST_SECONDS = 2.0
 _LONGEST_REST_SECONDS = 300.0
@@ -41,13 +41,7 @@ _PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An endpoint is left out, or used again; without a URL, a sentence on all of them.
-
-    Attributes:
-        url: Which.
-        well: Whether it is used again.
-        why: What it failed with when it is left out; the sentence without a URL.
-    """
+    """An endpoint is left out, or used again; without a URL, a sentence on all of them."""
 
     url: str
     well: bool
@@ -56,22 +50,7 @@ class Notice:
 
 @dataclass(slots=True)
 class Endpoint:
-    """One place that serves the model.
-
-    Attributes:
-        url: For its probe.
-        weight: Its share of the requests, compared with the others'.
-        provider: Sends to it.
-        limiter: Its own.
-        busy: Requests that are under way.
-        full_until: Until when its limiter lets nothing through, as far as is known.
-        sent: Requests it has been given.
-        failures: In a row.
-        out: Whether it must be asked whether it is there before it is used.
-        refuses: Whether it was left out because it refuses every request.
-        rests: How often it was left out since its last success.
-        rest_until: When it is looked at again, in seconds of the clock.
-    """
+    """One place that serves the model; times are of the clock."""
 
     url: str
     weight: float
@@ -94,13 +73,8 @@ class Endpoint:
 class Pool(Limiter):
     """The provider and the limiter of a client whose model has several endpoints.
 
-    Each attempt takes an endpoint in `acquire` and keeps it, for its thread, until `finish`.
-
-    Args:
-        endpoints: At least one.
-        clock: Where time comes from.
-        probe: Whether something answers at an endpoint; tests pass their own.
-        tell: Called when an endpoint is left out or used again, from any thread.
+    Each attempt takes an endpoint in `acquire` and keeps it, for its thread, until `finish`. From
+    any thread ``tell`` hears when one is left out or used again.
     """
 
     def __init__(
@@ -122,28 +96,18 @@ class Pool(Limiter):
 
     @property
     def rpm(self) -> float | None:
-        """Requests per minute of all endpoints together; ``None`` when one has no limit."""
-        limits = [each.limiter.rpm for each in self.endpoints]
-        known = [limit for limit in limits if limit is not None]
-        return sum(known) if len(known) == len(limits) else None
+        return _together(each.limiter.rpm for each in self.endpoints)
 
     @property
     def tpm(self) -> float | None:
-        """Tokens per minute of all endpoints together; ``None`` when one has no limit."""
-        limits = [each.limiter.tpm for each in self.endpoints]
-        known = [limit for limit in limits if limit is not None]
-        return sum(known) if len(known) == len(limits) else None
+        return _together(each.limiter.tpm for each in self.endpoints)
 
     @property
     def counts_tokens(self) -> bool:
         return any(each.limiter.counts_tokens for each in self.endpoints)
 
     def acquire(self, tokens: float = 0.0) -> Slip:
-        """Choose an endpoint, and wait until a request may be sent to it.
-
-        Raises:
-            Cancelled: The run is stopping; nothing was counted.
-        """
+        """Choose an endpoint, and wait until a request may be sent to it."""
         slip = self._try(tokens)
         if isinstance(slip, Slip):
             return slip
@@ -215,7 +179,6 @@ class Pool(Limiter):
         return self._mine().limiter.strays
 
     def pause(self, seconds: float) -> None:
-        """Hold back what would go to the endpoint that asks for it."""
         endpoint = self._mine()
         endpoint.limiter.pause(seconds)
         with self._choosing:
@@ -223,16 +186,11 @@ class Pool(Limiter):
             endpoint.rest_until = max(endpoint.rest_until, self._clock.now() + seconds)
 
     def close(self) -> None:
-        """Give back the connections of all endpoints."""
         for endpoint in self.endpoints:
             endpoint.provider.close()
 
     def _try(self, tokens: float) -> Slip | float:
-        """Take the best endpoint that may be sent to now; else the seconds until there may be one.
-
-        Raises:
-            Cancelled: The run is stopping; nothing was counted.
-        """
+        """Take the best endpoint that may be sent to now; else seconds until there may be one."""
         while True:
             self._clock.check()
             with self._choosing:
@@ -261,7 +219,6 @@ class Pool(Limiter):
             self._let_go(chosen)
 
     def _is_back(self, endpoint: Endpoint) -> bool:
-        """Whether one that was left out is there again."""
         if not self._probe(endpoint):
             return False
         with self._choosing:
@@ -298,6 +255,12 @@ class Pool(Limiter):
             endpoint.busy -= 1
 
 
+def _together(limits: Iterable[float | None]) -> float | None:
+    """``None`` when one of them has no limit."""
+    known = list(limits)
+    return None if None in known else sum(limit for limit in known if limit is not None)
+
+
 class _Chosen(threading.local):
     """The endpoint of the attempt that a thread is making, or made last."""
 
@@ -332,11 +295,7 @@ _SAID_AT_MOST = 3
 
 
 class Outages:
-    """Turns the notices of a run's pools into sentences, each said once however many notice it.
-
-    Args:
-        config: Which model has which endpoints.
-    """
+    """Turns the notices of a run's pools into sentences, each said once however many notice it."""
 
     def __init__(self, config: Config) -> None:
         models = dict.fromkeys(step.model for step in config.steps)

@@ -9,41 +9,37 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Config, Model
+from llm_batch.chain.steps import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError
 from llm_batch.record.files import leads_out, run_paths
 from llm_batch.sending.providers import Route, route
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
-    is_loopback,
-    is_vendors_own,
-)
-from llm_batch.sending.providers.variables import (
+    first_words_of,
     is_key_of_models,
-    keys_of,
-    variables_in_headers,
-    variables_of,
+    is_vendors_own,
     vendor_of_key,
 )
 
 _LIST = "trusted.toml"
+_NAMES_KEY = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)(?:_|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
     """One thing that a config does and a stranger's should not.
 
-    Attributes:
-        what: What goes where, as the trusted list has it: ``OPENAI_API_KEY to https://host``.
-        why: Why it is asked about, in words to go on with; may be empty.
-        does: What the config does with it.
+    ``what`` goes where is as the trusted list has it: ``OPENAI_API_KEY to https://host``.
     """
 
     what: str
@@ -52,7 +48,6 @@ class Concern:
 
     @property
     def sentence(self) -> str:
-        """The whole of it, but for who does it."""
         return f"{self.does} {self}"
 
     def __str__(self) -> str:
@@ -62,9 +57,7 @@ class Concern:
 def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     """What must be agreed to before anything is sent; of a config that is no file, links alone.
 
-    Args:
-        config: What is to be run.
-        jobs: Whether batch jobs are looked at too, whose models may be in no step any more.
+    With ``jobs`` the models of batch jobs too, which may be in no step any more.
 
     Raises:
         ConfigError: A model cannot be served as configured.
@@ -82,9 +75,9 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     strange: list[str] = []
     for model, variables in headers.items():
         settings = config.model(model)
-        for place in [settings.at(each) for each in settings.endpoints] or [settings]:
+        for place in settings.places:
             way = route(model, place)
-            if way.provider in ("embedded", "fake"):
+            if way.is_inside:
                 continue
             host = _Host(config, model, place, way)
             found.extend(host.concerns(variables))
@@ -96,15 +89,12 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
 
 
 class _Host:
-    """Where a model is served, and whether the file alone says so."""
-
     def __init__(self, config: Config, model: str, place: Model, way: Route) -> None:
         self._model, self._place, self._way = model, place, way
-        url = way.base_url or place.api_base or ""
-        self._url = url
+        self._url = url = way.base_url
         parts = urlsplit(url)
         self.origin = f"{parts.scheme}://{parts.netloc}" if url else f"{way.vendor}'s own host"
-        self._here = bool(url) and is_loopback(url)
+        self._here = way.is_here
         typed = ("models", model, "api_base") in config.typed
         self._by_file = place.api_base is not None and not typed
         self.is_strange = self._by_file and not self._here and not is_vendors_own(way.vendor, url)
@@ -119,7 +109,6 @@ class _Host:
                 yield Concern(what, f"for {self._model}; not a host of the key's vendor")
 
     def _may_have(self, variable: str, named: bool) -> bool:
-        """Whether a key of models may go there without a question."""
         owner = vendor_of_key(variable)
         if self._here or is_vendors_own(owner or self._way.vendor, self._url):
             return True
@@ -201,11 +190,7 @@ def trusted_list() -> Path | None:
 
 
 def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
-    """The concerns that the user's list does not answer.
-
-    Raises:
-        ConfigError: As in `concerns`, or the list cannot be read.
-    """
+    """The concerns that the user's list does not answer."""
     found = concerns(config, jobs)
     if not found:
         return []
@@ -214,23 +199,13 @@ def not_agreed(config: Config, jobs: bool = False) -> list[Concern]:
 
 
 def require_trust(config: Config, jobs: bool = False) -> None:
-    """Refuse a config with concerns that nobody has agreed to; ``jobs`` as in `concerns`.
-
-    Raises:
-        ConfigError: There are some; it says what to type.
-    """
+    """Raise `ConfigError`, which says what to type, where nobody has agreed to a concern."""
     if found := not_agreed(config, jobs):
         raise refusal(config, found, "call it with trusted=True")
 
 
 def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigError:
-    """What to say when nobody agrees.
-
-    Args:
-        config: What was to be run.
-        found: What was not agreed to.
-        agreeing: How to agree.
-    """
+    """What to say when nobody agrees, and how to."""
     path = trusted_list()
     lines = f", or put this into {path}:\n{entries(config, found)}" if path else ""
     return ConfigError(
@@ -241,7 +216,6 @@ def refusal(config: Config, found: Sequence[Concern], agreeing: str) -> ConfigEr
 
 
 def entries(config: Config, found: Sequence[Concern]) -> str:
-    """Lines of the trusted list that agree to some concerns in the config's folder."""
     return "".join(
         f"[[agreed]]\nfolder = {_text(_folder(config))}\nwhat = {_text(concern.what)}\n"
         for concern in found
@@ -249,7 +223,6 @@ def entries(config: Config, found: Sequence[Concern]) -> str:
 
 
 def remember(config: Config, found: Sequence[Concern]) -> Path | None:
-    """Write what was agreed to into the user's list; returns where, ``None`` when that failed."""
     path = trusted_list()
     if path is None:
         return None
@@ -265,7 +238,6 @@ def remember(config: Config, found: Sequence[Concern]) -> Path | None:
 
 
 def author(config: Config) -> str:
-    """Who says what a run does, in words."""
     return "this folder" if config.source is None else str(config.source)
 
 
@@ -274,7 +246,6 @@ def _folder(config: Config) -> str:
 
 
 def _text(value: str) -> str:
-    """A text as TOML has it."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -296,3 +267,50 @@ def _agreed(path: Path | None, folder: str) -> set[str]:
         for entry in (listed if isinstance(listed, list) else ())
         if isinstance(entry, dict) and entry.get("folder", folder) == folder
     }
+
+
+# The variables that serving reads
+
+
+def variables_of(config: Config) -> dict[str, str]:
+    """What serving a config reads of the environment, and goes to other machines with the run."""
+    found: dict[str, str] = {}
+    for step in config.steps:
+        settings = config.model(step.model)
+        names = [name for place in settings.places for name in _read(step.model, place)]
+        names += variables_in_headers(step.params)
+        found |= {name: os.environ[name] for name in names if name in os.environ}
+    return found
+
+
+def keys_of(model: str, settings: Model) -> list[str]:
+    return [
+        name
+        for name in dict.fromkeys(_read(model, settings))
+        if os.environ.get(name, "").strip()
+        and (name == settings.api_key_env or _NAMES_KEY.search(name))
+    ]
+
+
+def variables_in_headers(params: Mapping[str, Any]) -> list[str]:
+    values = (params.get("extra_headers") or {}).values()
+    return [
+        value.removeprefix(FROM_ENVIRONMENT)
+        for value in values
+        if value.startswith(FROM_ENVIRONMENT)
+    ]
+
+
+def _read(model: str, settings: Model) -> Iterator[str]:
+    way = route(model, settings)
+    if way.is_inside:
+        return
+    if settings.api_key_env is not None:
+        yield settings.api_key_env
+    if (endpoint := ENDPOINTS.get(way.vendor) or OWN_SERVERS.get(way.vendor)) is not None:
+        if settings.api_key_env is None:
+            yield from endpoint.key_envs
+        yield from endpoint.base_envs
+    if way.provider == "litellm":
+        begin = tuple(f"{word}_" for word in first_words_of(way.vendor.partition("/")[0]))
+        yield from (name for name in os.environ if name.startswith(begin))

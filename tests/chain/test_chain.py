@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.chain import chain as chains
-from llm_batch.chain.chain import Chain, PromptError, ScoreRule, Step
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.outputs import OutputField, instruction
+from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.templates import PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage
 from tests.builders import answer, chain, failure, item, step

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from llm_batch.chain.chain import Chain, Step
-from llm_batch.chain.forecast import PromptError, forecast
+from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.steps import Step
+from llm_batch.chain.templates import PromptError
 from llm_batch.models.tokens import counter
 from llm_batch.records import Attempt, Call, Completion, Item, Usage
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_batch.chain.outputs import OutputField
-from llm_batch.chain.scores import Fields, Unreadable, parse_object, score_of
+from llm_batch.chain.outputs import Fields, OutputField, Unreadable
+from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.records import Score
 
 SCORE = OutputField(type="integer", min=1, max=5)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.chain.config import Overrides, load_config
+from llm_batch.chain.config import load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.estimating import Estimate, estimate, estimate_from_nothing
 from llm_batch.models.prices import tariff_of
 from llm_batch.records import Usage

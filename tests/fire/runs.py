@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.running.progress import RunSummary
 from llm_batch.running.run import run
 from llm_batch.sending.clock import Cancelled, Stop

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.chain.config import Overrides, load_config
+from llm_batch.chain.config import load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.engines.batch.job_log import Job, JobLog
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record import files

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.chain import Step
-from llm_batch.chain.scores import Unreadable, parse_object, score_of
-from llm_batch.chain.thoughts import without_thoughts
-from llm_batch.sending.providers.bodies import value_in
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.chain.answers import without_thoughts
+from llm_batch.chain.credentials import without_keys
+from llm_batch.chain.outputs import Unreadable
+from llm_batch.chain.scores import parse_object, score_of
+from llm_batch.chain.steps import Step
+from llm_batch.sending.providers.decoding import value_in
 from tests.fire.patterns import GENERIC, Used, attack, local, timed, used, worst
 
 SMALL, LARGE = 6_000, 500_000
@@ -28,14 +29,14 @@ BOUNDED = {
 LOCAL = """
 llm_batch.chain.config_errors: f'\\\\s*{_DOTTED}\\\\s*=\\\\s*{re.escape(mark)}'
 llm_batch.record.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\\\.tmp'
-llm_batch.chain.flags: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
+llm_batch.chain.overrides: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
 llm_batch.record.manifest: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
 llm_batch.chain.scores: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
 llm_batch.chain.scores: re.escape(key)
 llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
 llm_batch.sending.providers.dialect: pattern
-llm_batch.sending.providers.envelopes: words
 llm_batch.sending.providers.refusals: '|'.join(patterns)
+llm_batch.sending.providers.refusals: words
 llm_batch.chain.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
 llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
 """

@@ -17,8 +17,7 @@ import pytest
 from llm_batch.chain.config import Model
 from llm_batch.engines.batch.vendors import Http
 from llm_batch.errors import ProviderError, Refused, Rejected
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Prepared, Provider
+from llm_batch.sending.providers import Prepared, Provider, make_provider
 from llm_batch.sending.providers.wire import gathered, most_bytes
 from tests.sending.providers.asking import ask
 from tests.sending.providers.servers import ANSWER

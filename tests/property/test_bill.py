@@ -22,10 +22,10 @@ from llm_batch.records import Call, Completion, Item, Request, Result, Usage
 from llm_batch.running.play import play
 from llm_batch.running.run import Stop
 from llm_batch.running.stopping import Purse
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import FakeClock
 from llm_batch.sending.fleet import Fleet
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import Reply
 
 MODEL = "openai/gpt-4o-mini"  # counted exactly, so that worst cases leave no slack
 

@@ -7,7 +7,7 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 
 AMOUNTS = st.floats(0, 2)
 DEEDS = st.lists(

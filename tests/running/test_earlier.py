@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record.journal import Journal
 from llm_batch.records import Request

@@ -14,7 +14,7 @@ from llm_batch.chain.config import Config
 from llm_batch.records import Call, Request
 from llm_batch.running.run import Stop
 from llm_batch.running.stopping import Purse
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import FakeClock
 from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.providers.fake import FakeProvider

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.records import Request
 from llm_batch.running.earlier import Earlier
 from tests.project import Project

@@ -320,7 +320,7 @@ def project_would_begin(project: Project, config: Config, budget: float) -> bool
     from llm_batch.chain.chain import Chain
     from llm_batch.records import Item
     from llm_batch.running.stopping import Purse
-    from llm_batch.sending.budget import Budget
+    from llm_batch.sending.client import Budget
     from llm_batch.sending.clock import FakeClock
     from llm_batch.sending.fleet import Fleet
 

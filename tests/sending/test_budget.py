@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Overrides, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import EXIT_USAGE, ConfigError
 from llm_batch.records import Item
 from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices

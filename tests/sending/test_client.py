@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.config import Model
+from llm_batch.chain.credentials import heard_echo, remember_key
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
 from llm_batch.records import Call, Completion, Request, Usage
-from llm_batch.sending.budget import Budget
-from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Client
+from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Budget, Client
 from llm_batch.sending.clock import Cancelled, FakeClock
 from llm_batch.sending.fleet import FleetModel
 from llm_batch.sending.limits import DEFAULT_RPM, SHARE, Limiter
 from llm_batch.sending.providers.fake import Answer, FakeProvider
-from llm_batch.sending.providers.redact import remember_key
 from tests.builders import completion, request
 
 PRICED = Model(input_price=1.0, output_price=4.0)
@@ -349,7 +348,7 @@ def test_an_answer_ends_the_row_of_refusals() -> None:
     rig.call()
     assert rig.limiter.refusals_in_a_row == 0
     before = rig.clock.now()
-    rig.client._max_attempts = 1
+    rig.client.max_attempts = 1
     rig.call(request("q2"))
     rig.call(request("q3"))
     assert rig.clock.now() - before <= 2 + 0.7
@@ -696,6 +695,7 @@ def test_a_key_that_a_server_repeats_is_in_no_call() -> None:
     remember_key(KEY)
     echo = Completion(f"You sent {KEY}.", f"m {KEY}", "stop", USAGE, KEY)
     call = Rig([echo]).client.call(request())
+    assert heard_echo()  # which whoever runs is told once
     assert call.completion is not None and KEY not in repr(call)
     assert call.completion.text == "You sent [key]."
     call = Rig([Rejected(f"wrong key {KEY}")]).client.call(request())

@@ -8,7 +8,7 @@ import pytest
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.errors import ConfigError
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import FakeClock
 from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.limits import DEFAULT_RPM

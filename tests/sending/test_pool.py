@@ -15,7 +15,7 @@ from llm_batch.running.run import Earlier, run
 from llm_batch.sending.clock import FakeClock
 from llm_batch.sending.limits import Limiter
 from llm_batch.sending.pool import Endpoint, Notice, Outages, Pool, is_there
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import Reply
 from tests.builders import completion, request
 from tests.fire.runs import load, results, write_project
 from tests.server import serve

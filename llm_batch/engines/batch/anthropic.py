@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.engines.batch import api
 from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor
 from llm_batch.errors import Unavailable
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode

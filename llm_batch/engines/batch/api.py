@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ProviderError, Refused, Rejected, Transient, Unavailable
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode

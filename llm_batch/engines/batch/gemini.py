@@ -14,7 +14,7 @@ import msgspec
 from llm_batch.engines.batch import api
 from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor, ours
-from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
 _encode = msgspec.json.Encoder().encode

@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.chain.config import Config
+from llm_batch.chain.credentials import without_echoes
 from llm_batch.engines.batch.api import JobState, unfinished
 from llm_batch.engines.batch.vendors import Connection
 from llm_batch.errors import (
@@ -56,7 +57,6 @@ from llm_batch.records import (
     without_mark,
     writable,
 )
-from llm_batch.sending.providers.redact import without_echoes
 
 _encode = msgspec.json.Encoder().encode
 

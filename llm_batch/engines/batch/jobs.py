@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llm_batch.chain.config import Config
+from llm_batch.chain.credentials import without_keys
 from llm_batch.engines.batch.api import (
     GROWTH,
     LONGEST,
@@ -35,8 +36,7 @@ from llm_batch.errors import (
 from llm_batch.paper import words
 from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers import Prepared
 
 #: So many failures to look at a job are passed over without a word; then it is said at this many
 #: and at every doubling.

@@ -28,10 +28,8 @@ from llm_batch.errors import (
 )
 from llm_batch.records import Completion, Message, Request
 from llm_batch.sending.clock import Clock
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Prepared
-from llm_batch.sending.providers.batching import VENDORS, batch_vendor
-from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers import BATCH_VENDORS, Prepared, batch_vendor, make_provider
+from llm_batch.sending.providers.decoding import value_in
 from llm_batch.sending.providers.dialect import Dialect
 from llm_batch.sending.providers.endpoints import shown
 from llm_batch.sending.providers.refusals import error_from_reply
@@ -253,7 +251,8 @@ def check_vendors(config: Config) -> None:
     """Refuse, with `ConfigError`, a config of which no model has a batch API; needs no key."""
     if not any(batch_vendor(step.model, config.model(step.model)) for step in config.steps):
         raise ConfigError(
-            f"no model of this config has a batch API that is spoken here ({', '.join(VENDORS)})",
+            "no model of this config has a batch API that is spoken here "
+            f"({', '.join(BATCH_VENDORS)})",
             "use --engine threads",
         )
 

@@ -19,7 +19,7 @@ from llm_batch.errors import (
     Rejected,
 )
 from llm_batch.records import Attempt, Call, Failure, Request
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Cancelled, Clock, Stop
 from llm_batch.sending.fleet import Fleet, FleetModel
 from llm_batch.sending.providers.dialect import Form

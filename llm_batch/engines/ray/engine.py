@@ -18,7 +18,7 @@ from llm_batch.paper import words
 from llm_batch.records import Call, Request
 from llm_batch.sending.fleet import places_of
 from llm_batch.sending.providers.endpoints import is_loopback, shown
-from llm_batch.sending.providers.variables import variables_of
+from llm_batch.sending.trust import variables_of
 
 # Where nothing is free an actor waits for a place; elsewhere its process may start slowly.
 _FULL_SECONDS = 5.0

@@ -16,7 +16,7 @@ from llm_batch.engines.local import ThreadsEngine
 from llm_batch.engines.ray.leases import Ended, Lease, LeasedLimiter, Limits
 from llm_batch.errors import ConfigError, LlmbError
 from llm_batch.records import Call, Request
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import SystemClock
 from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.limits import Limiter

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Readable
 from llm_batch.paper.words import clean

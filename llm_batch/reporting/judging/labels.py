@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from llm_batch.chain.flags import expanded
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.words import clean
 from llm_batch.reporting.csv import unguarded

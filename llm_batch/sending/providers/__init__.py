@@ -1,4 +1,4 @@
-"""Which provider serves a model string.
+"""What a provider is, and which one serves a model string.
 
 ========================  =================================================================
 ``local/…``               `embedded`: a GGUF model inside this process
@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from llm_batch.chain.config import Model
-from llm_batch.errors import ConfigError
+from llm_batch.chain.config import Config, Model
+from llm_batch.chain.credentials import remember_key
+from llm_batch.chain.steps import FROM_ENVIRONMENT
+from llm_batch.errors import ConfigError, Timeout
 from llm_batch.models.table import ModelInfo, model_info, vendors
-from llm_batch.sending.providers.base import Provider
+from llm_batch.records import Completion, Request
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
@@ -30,9 +33,9 @@ from llm_batch.sending.providers.endpoints import (
     renamed_for,
     shown,
 )
-from llm_batch.sending.providers.redact import remember_key
 
-__all__ = ["ENDPOINTS", "PROVIDERS", "Route", "check_servable", "make_provider", "route"]
+if TYPE_CHECKING:
+    from llm_batch.sending.providers.dialect import Dialect
 
 # Models that take JSON objects but no schema; the table has no field for it.
 _JSON_OBJECT = ("gpt-4-turbo", "gpt-3.5-turbo", "deepseek-chat")
@@ -40,17 +43,64 @@ _OLLAMA = ("ollama", "ollama_chat")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """How a model string is served.
+class Reply:
+    """A completion, and the response headers that speak of limits (names in lower case)."""
+
+    completion: Completion
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What would be sent for a request; the key is among the headers, so it is never written."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Provider(Protocol):
+    """Serves the requests of one model. Used from many threads at once.
 
     Attributes:
-        provider: A key of `PROVIDERS`.
-        vendor: Whose limits and rules apply.
-        name: What the endpoint calls the model.
-        base_url: For direct routes; empty otherwise.
-        key: The API key found, or ``None``.
-        key_env: The variable a key must be in; empty when it is served without one, or when
-            litellm alone knows.
+        vendor: Whose rules of counting apply (``openai``, ``anthropic``, ``local``, …).
+        on_this_machine: True when requests do not leave it; no limit is assumed then.
+        simulated: True when nothing it answers is real.
+    """
+
+    vendor: str
+    on_this_machine: bool
+    simulated: bool
+
+    def complete(self, request: Request, timeout_seconds: float) -> Reply:
+        """Send a request once, and wait no longer than this for its last byte.
+
+        Raises:
+            ProviderError: One of its kinds; nothing else for anything the provider does.
+        """
+
+    def close(self) -> None:
+        """Give back connections and processes. May be called again."""
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A provider that learns what its deployment takes, and has to say so."""
+
+    dialect: Dialect
+
+
+def too_slow(timeout_seconds: float) -> Timeout:
+    """What was answered by then may be billed."""
+    return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a model string is served: ``provider`` is a key of `PROVIDERS`, ``vendor`` has limits.
+
+    ``base_url`` is empty where litellm alone knows, and so is ``key_env``, the variable in which
+    a key must be; that also where none is needed.
     """
 
     provider: str
@@ -60,13 +110,19 @@ class Route:
     key: str | None = None
     key_env: str = ""
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether this process answers itself."""
+        return self.provider in PREFIXES.values()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether requests stay on this machine."""
+        return self.is_inside or is_loopback(self.base_url)
+
 
 def route(model: str, settings: Model) -> Route:
     """Decide how a model is served; sends nothing and imports no provider.
-
-    Args:
-        model: The model string of a step.
-        settings: Its section in the config.
 
     Raises:
         ConfigError: The string names nothing that can be served.
@@ -92,7 +148,7 @@ def route(model: str, settings: Model) -> Route:
     bridged = info is not None and info.mode != "chat"
     wants_litellm = settings.transport == "litellm" or endpoint is None or bridged
     if wants_litellm and settings.transport != "direct":
-        return Route("litellm", vendor, model, key=key)
+        return Route("litellm", vendor, model, settings.api_base or "", key)
     base_url = settings.api_base or (endpoint.url() if endpoint else "")
     if not base_url:
         raise ConfigError(
@@ -106,32 +162,25 @@ def route(model: str, settings: Model) -> Route:
 
 
 def check_servable(model: str, settings: Model) -> None:
-    """Refuse a model that cannot be served as configured, as far as can be told without sending.
-
-    Raises:
-        ConfigError: The string names nothing, or a direct route has no key.
-    """
+    """Refuse, with `ConfigError`, what cannot be served as far as can be told without sending."""
     way = route(model, settings)
     if way.provider == "direct" and way.key is None and way.key_env:
         raise no_key(model, way.key_env)
 
 
 def where(model: str, settings: Model) -> str:
-    """Where requests of a model go, in words that may be shown."""
     way = route(model, settings)
-    if way.provider in ("embedded", "fake"):
+    if way.is_inside:
         return "this machine"
-    url = way.base_url or settings.api_base
-    return shown(url) if url else f"{way.vendor} (by {way.provider})"
+    return shown(way.base_url) if way.base_url else f"{way.vendor} (by {way.provider})"
 
 
 def own_server(model: str, settings: Model) -> str:
     """The address of a model that no vendor serves; empty where one does, or nobody is asked."""
     way = route(model, settings)
-    if way.provider in ("embedded", "fake"):
+    if way.is_inside:
         return ""
-    places = [each.api_base for each in settings.endpoints or ()]
-    url = settings.api_base or way.base_url or next(iter(places), "")
+    url = way.base_url
     if not url and way.vendor in _OLLAMA:
         url = os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
     host = urlsplit(url).hostname
@@ -140,12 +189,7 @@ def own_server(model: str, settings: Model) -> str:
 
 
 def make_provider(model: str, settings: Model, workers: int) -> Provider:
-    """The provider for a model.
-
-    Args:
-        model: The model string of a step.
-        settings: Its section in the config.
-        workers: How many threads will call it.
+    """The provider for a model, which so many threads will call.
 
     Raises:
         ConfigError: It cannot be served as configured (no key, unknown name, not installed).
@@ -221,7 +265,6 @@ def structured_mode(way: Route, settings: Model, info: ModelInfo | None) -> str:
 
 
 def no_key(model: str, variable: str) -> ConfigError:
-    """The refusal when a key is missing."""
     return ConfigError(
         f"model {model!r} needs a key and the environment variable {variable} is not set",
         f'export {variable}=…   (or set api_key_env under [models."{model}"])',
@@ -254,3 +297,45 @@ def read_key(variable: str) -> str | None:
     if key:
         remember_key(key)
     return key or None
+
+
+def headers_of(params: Mapping[str, Any]) -> dict[str, str]:
+    """``extra_headers`` as they are sent: with the values of the variables they name."""
+    headers = {}
+    for name, value in (params.get("extra_headers") or {}).items():
+        if value.startswith(FROM_ENVIRONMENT):
+            variable = value.removeprefix(FROM_ENVIRONMENT)
+            value = read_key(variable)
+            if value is None:
+                raise ConfigError(
+                    f"the header {name} is read from {variable}, which is not set",
+                    f"export {variable}=…",
+                )
+        # In any other case the openai package would send its own beside it.
+        headers["User-Agent" if name.lower() == "user-agent" else name] = value
+    return headers
+
+
+#: Vendors whose batch API `llm_batch.engines.batch` speaks.
+BATCH_VENDORS = ("openai", "azure", "anthropic", "gemini")
+
+
+def batch_vendor(model: str, settings: Model) -> str:
+    """Whose batch API serves a model; empty where there is none.
+
+    Needs no key. A server of one's own counts as OpenAI's when its model string says so: some
+    (gateways, vLLM behind one) have the batch endpoints. Models that are reached by another API
+    than chat completions have none here.
+    """
+    try:
+        way = route(model, settings.model_copy(update={"api_key_env": None}))
+    except ConfigError:
+        return ""
+    info = model_info(model)
+    chats = info is None or info.mode == "chat"
+    return way.vendor if way.vendor in BATCH_VENDORS and chats and not settings.endpoints else ""
+
+
+def goes_by_batch(model: str, config: Config) -> bool:
+    """Whether a run sends a model's requests by its batch API; it calls the others live."""
+    return config.engine.by_batch and bool(batch_vendor(model, config.model(model)))

@@ -27,7 +27,11 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
+#: A host that does not take a connection within this many seconds is not there.
+CONNECT_SECONDS = 10.0
+#: Nor one that does not answer the first words of TLS within these.
+HELLO_SECONDS = 5.0
+
 
 _CHUNK = 1 << 16
 # Of one line, and lines of headers, as in `http.client`.
@@ -90,7 +94,6 @@ class Response(http.client.HTTPResponse):
 
     @property
     def fields(self) -> Mapping[str, str]:
-        """Its headers."""
         return cast("Mapping[str, str]", self.headers)
 
     def begin(self) -> None:
@@ -118,11 +121,7 @@ class Response(http.client.HTTPResponse):
             self.will_close = True
 
     def pieces(self) -> Generator[bytes]:
-        """The body as it comes; the connection is given back behind the last one.
-
-        Raises:
-            HTTPError: It ends too early, or too late.
-        """
+        """The body as it comes; the connection is given back behind the last one."""
         had = 0
         try:
             while piece := self.read(_CHUNK):
@@ -168,8 +167,17 @@ def _fields_in(file: io.BufferedReader) -> dict[str, str]:
     raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
 
 
+class NotSent(ProtocolError):
+    """The connection broke before all of a request was written, so nobody can have served it.
+
+    Of one that broke behind that nothing is certain, also where a kept connection was closed just
+    then: RFC 9112, 9.3.1, and urllib3, requests and httpx do not try a POST again either.
+    """
+
+
 class _Connection(HTTPConnection):
     response_class = Response
+    _broke: OSError | None = None  # while the request was written
 
     def connect(self) -> None:
         """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
@@ -205,19 +213,27 @@ class _Connection(HTTPConnection):
         sent = f"{head}\r\n\r\n".encode("latin-1")
         if body is not None and len(body) <= _CHUNK:
             sent, body = sent + body, None
-        self.sock.sendall(sent)
-        if body is not None:
-            self.sock.sendall(body)
+        self._broke = None
+        try:
+            self.sock.sendall(sent)
+            if body is not None:
+                self.sock.sendall(body)
+        except TimeoutError:
+            raise
+        except OSError as error:  # a server that wants no more may have said why
+            self._broke = error
 
     def getresponse(self) -> Any:
-        """The head of the reply; its body is still to come."""
         self.sock.settimeout(self.timeout)
         response = Response(self.sock, method=self._method)
         try:
             response.begin()
-        except BaseException:
+        except BaseException as error:
             response.close()
+            if self._broke is not None and isinstance(error, OSError | http.client.HTTPException):
+                raise NotSent("Connection aborted.", self._broke) from error
             raise
+        response.will_close = response.will_close or self._broke is not None
         return response
 
 
@@ -230,12 +246,8 @@ class _TlsConnection(_Connection, HTTPSConnection):
 
 
 class Pool(urllib3.HTTPConnectionPool):
-    """Connections to one host."""
-
     ConnectionCls = _Connection  # type: ignore[assignment]
 
 
 class TlsPool(urllib3.HTTPSConnectionPool):
-    """The same through TLS."""
-
     ConnectionCls = _TlsConnection  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import (
     ProviderError,
     RateLimited,
@@ -25,8 +26,8 @@ from llm_batch.errors import (
     status_of,
 )
 from llm_batch.records import Message, Request
-from llm_batch.sending.providers.redact import without_keys
-from llm_batch.sending.providers.refusals import Words, is_about_format, is_passing
+from llm_batch.sending.providers.decoding import Words
+from llm_batch.sending.providers.refusals import is_about_format, is_passing
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -99,13 +100,9 @@ _KNOWS_DEVELOPER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to put a request.
+    """How a request is put. ``level`` is an index of `STRUCTURED`, ``renamed`` is by our own names.
 
-    Attributes:
-        level: How laxly objects are asked for, as an index of `STRUCTURED`.
-        renamed: What the deployment calls parameters otherwise.
-        left_out: Parameters that are not sent.
-        system: The role of instructions; ``user`` puts them into the message that follows.
+    ``system`` is the role of instructions; ``user`` puts them into the message that follows.
     """
 
     level: int = 0
@@ -114,13 +111,13 @@ class Form:
     system: str = "system"
 
     def differs_in(self, before: Form) -> list[str]:
-        """What was changed from another form: names of parameters, ``level`` and ``system``."""
+        """Names of parameters, ``level`` and ``system``."""
         names = [*self.renamed.keys() - before.renamed.keys(), *self.left_out - before.left_out]
         names += ["level"] * (self.level != before.level)
         return names + ["system"] * (self.system != before.system)
 
     def params(self, request: Request) -> Mapping[str, Any]:
-        """The parameters to send, by the names the config has for them."""
+        """By the names the config has for them."""
         params = request.params
         wanted = params.get("response_format")
         if not self.left_out and (wanted is None or self.level == 0):
@@ -137,7 +134,6 @@ class Form:
         return sent
 
     def messages(self, request: Request) -> Sequence[Message]:
-        """The messages to send."""
         messages = request.messages
         if self.system == "system" or not any(each.role == "system" for each in messages):
             return messages
@@ -163,11 +159,7 @@ class Form:
 class _Way:
     """The forms that a request has been asked in so far.
 
-    Attributes:
-        form: The one to ask in now.
-        why: By what was changed, how it was refused before.
-        first: The refusal that it may end with, should no form help.
-        tried: How many forms there were, this one included.
+    ``why`` has how it was refused before, by what was changed; with ``first`` it may end.
     """
 
     form: Form
@@ -176,7 +168,6 @@ class _Way:
     tried: int = 1
 
     def turn_to(self, other: Form, error: ProviderError) -> None:
-        """Ask in another form, since the one before was refused."""
         before = self.form
         self.why |= dict.fromkeys(other.differs_in(before), error.message)
         if other.left_out == before.left_out and other.system == before.system:
@@ -188,9 +179,7 @@ class _Way:
 class Dialect:
     """What the deployment of one model takes; used from many threads.
 
-    Args:
-        structured: How to ask for objects to begin with.
-        renamed: What the deployment is known to call otherwise from the start.
+    ``renamed`` is what it is known to call otherwise from the start.
     """
 
     def __init__(self, structured: str, renamed: Mapping[str, str] | None = None) -> None:
@@ -208,10 +197,6 @@ class Dialect:
 
     def ask(self, request: Request, send: Callable[[Form], T]) -> T:
         """Send a request in the form that is known, and in others while it is refused for it.
-
-        Args:
-            request: What to ask.
-            send: Sends it in a form.
 
         Raises:
             ProviderError: As the first form was refused, where no other one was answered.
@@ -244,12 +229,9 @@ class Dialect:
             return answer
 
     def adopt(self, form: Form, request: Request, error: ProviderError) -> bool:
-        """Ask otherwise from now on, where a request that was sent in a form was refused for it.
+        """Whether there is another form after a refusal, which is then used from now on.
 
         This is for what is not sent at once: whether the other form helps is seen later.
-
-        Returns:
-            Whether there is another form; it may be in use by now.
         """
         other = self._other(form, request, error)
         if other is None:
@@ -314,13 +296,6 @@ class Dialect:
         return replace(form, renamed={**form.renamed, name: other})
 
     def _keep(self, form: Form, request: Request, why: Mapping[str, str]) -> None:
-        """Keep a form that was answered, and say what is new in it.
-
-        Args:
-            form: It.
-            request: What was answered.
-            why: By what was changed for it, how it was refused before.
-        """
         self.worked(form, request)
         if why:
             # Where a stricter format was answered, it was this request that could not have it.
@@ -328,7 +303,7 @@ class Dialect:
             self._take(form, 0 if only_here else form.level, why)
 
     def _take(self, form: Form, level: int, why: Mapping[str, str]) -> None:
-        """Use a form from now on, with this level at least, and say what is new."""
+        """With this level at least, and say what is new."""
         with self._lock:
             now = self.form
             kept = Form(
@@ -344,7 +319,6 @@ class Dialect:
             self.tell(f"does not take {what}; {instead} from now on ({quoted})")
 
     def _said_of(self, name: str, form: Form) -> tuple[str, str]:
-        """What is not taken, and what is done instead."""
         if name == "level":
             return "objects asked for as they were", f"they are asked for {_FORMATS[form.level]}"
         if name == "system":
@@ -396,7 +370,6 @@ def _plain_schema(schema: Any) -> Any:
 
 
 def _named_at(name: str, words: Words, said: str) -> int:
-    """Where words name a parameter; -1 where they do not."""
     pattern = "|".join(_MAX_TOKENS) if name in _MAX_TOKENS else _OPTIONAL.get(name, "")
     if not pattern:
         return -1

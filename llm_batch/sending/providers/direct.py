@@ -16,34 +16,20 @@ import msgspec
 from llm_batch import __version__
 from llm_batch.errors import Timeout
 from llm_batch.records import Completion, Request
-from llm_batch.sending.providers.accounts import COST_HEADER
-from llm_batch.sending.providers.base import Prepared, Reply, too_slow
+from llm_batch.sending.providers import Prepared, Reply, headers_of, too_slow
 from llm_batch.sending.providers.dialect import Dialect, Form
 from llm_batch.sending.providers.endpoints import is_loopback
 from llm_batch.sending.providers.refusals import error_from_reply, limit_headers
-from llm_batch.sending.providers.replies import completion_from_reply
-from llm_batch.sending.providers.variables import headers_of
+from llm_batch.sending.providers.replies import COST_HEADER, completion_from_reply
 from llm_batch.sending.providers.wire import ENCODINGS, Wire, most_bytes
-
-__all__ = ["DirectProvider", "is_loopback"]
 
 _encoder = msgspec.json.Encoder()
 
 
 class DirectProvider:
-    """One endpoint and one model on it.
+    """One endpoint and one model on it; ``base_url`` goes up to and without ``/chat/completions``.
 
-    Args:
-        base_url: Up to and without ``/chat/completions``.
-        model: The name the endpoint knows the model by.
-        key: The API key, or ``None`` to send no Authorization header.
-        vendor: Whose rules of counting apply.
-        connections: How many are kept open; as many as there are workers.
-        structured: How to ask for objects to begin with, as in `Dialect`.
-        renamed: Parameters this endpoint calls otherwise (``max_tokens`` →
-            ``max_completion_tokens``).
-        extra: What every body has besides.
-        max_reply: Bytes that a reply may have; by default what its ``max_tokens`` may need.
+    ``renamed`` are parameters that it calls otherwise, ``extra`` is in every body besides.
 
     Raises:
         ConfigError: The URL, the proxy or the file of certificates cannot be used.
@@ -66,7 +52,6 @@ class DirectProvider:
     ) -> None:
         self.vendor = vendor
         self.on_this_machine = is_loopback(base_url)
-        self._base_url = base_url
         self._model = model
         self._renamed = dict(renamed or {})
         self._extra = dict(extra or {})
@@ -78,12 +63,12 @@ class DirectProvider:
             "Accept-Encoding": ENCODINGS,
             "User-Agent": f"llm_batch/{__version__}",
         }
-        parts = urlsplit(base_url)
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
-        self._target = parts.path.rstrip("/") + "/chat/completions"
-        if parts.query:
-            self._target += f"?{parts.query}"
+        parts = urlsplit(base_url)
+        parts = parts._replace(path=parts.path.rstrip("/") + "/chat/completions")
+        self._url = parts.geturl()
+        self._target = parts.path + (f"?{parts.query}" if parts.query else "")
         self._wire = Wire(base_url, connections)
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
@@ -113,9 +98,9 @@ class DirectProvider:
 
     def prepared(self, request: Request) -> Prepared:
         """What `complete` would send, but for ``stream``, for those who send it by another way."""
-        parts = urlsplit(self._base_url)
-        url = parts._replace(path=parts.path.rstrip("/") + "/chat/completions").geturl()
-        return Prepared(url, self._headers_for(request), self._body(request, self.dialect.form))
+        return Prepared(
+            self._url, self._headers_for(request), self._body(request, self.dialect.form)
+        )
 
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
@@ -134,7 +119,7 @@ class DirectProvider:
         return _encoder.encode(body)
 
     def _headers_for(self, request: Request) -> dict[str, str]:
-        """Ours, and those of the step in their place; names differ in no case."""
+        """The step's own in the place of ours; names differ in no case."""
         own = headers_of(request.params)
         names = {name.lower() for name in own}
         return {n: v for n, v in self._headers.items() if n.lower() not in names} | own

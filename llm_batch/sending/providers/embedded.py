@@ -17,7 +17,7 @@ from typing import Any
 
 from llm_batch.errors import ConfigError, Unavailable
 from llm_batch.records import Request
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import Reply
 from llm_batch.sending.providers.direct import DirectProvider
 
 #: Models that a package ships, by name: the package and the pattern of the file in it.
@@ -44,12 +44,9 @@ _MEASURED_TOKENS = 24
 
 
 def find_gguf(name: str) -> Path:
-    """The model file that the part of a model string after ``local/`` stands for.
+    """The model file that the part of a model string after ``local/`` stands for, or `ConfigError`.
 
     The package that ships a model is located, never imported: its own requirements are not needed.
-
-    Raises:
-        ConfigError: There is no such file, or its package is not installed.
     """
     if name in BUNDLED:
         package, pattern = BUNDLED[name]
@@ -67,7 +64,7 @@ def find_gguf(name: str) -> Path:
 
 
 def is_installed(name: str) -> bool:
-    """Whether a local model can be loaded here, as far as can be told without loading it."""
+    """As far as can be told without loading it."""
     try:
         find_gguf(name)
     except ConfigError:
@@ -94,18 +91,13 @@ def measured_speed(name: str) -> tuple[float, float] | None:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class EmbeddedProvider:
-    """A GGUF model behind a loopback port of this process.
-
-    Args:
-        name: What follows ``local/`` in the model string.
-        workers: How many calls will be made at once; up to 4 are computed together.
+    """A GGUF model behind a loopback port of this process; at most 4 calls are computed together.
 
     Raises:
         ConfigError: The model or llama.cpp is not installed.
@@ -157,12 +149,7 @@ class EmbeddedProvider:
             self._closed = True
 
     def _loaded(self) -> DirectProvider:
-        """The model behind its port, loaded when the first request comes.
-
-        Raises:
-            ConfigError: The file cannot be loaded.
-            Unavailable: It was closed.
-        """
+        """The model behind its port, loaded when the first request comes."""
         with self._lock:
             if self._closed:
                 raise Unavailable("the embedded model was closed", kind="unreachable")

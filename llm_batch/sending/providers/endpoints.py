@@ -18,7 +18,6 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKN
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL points at this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -30,7 +29,6 @@ def is_loopback(url: str) -> bool:
 
 
 def how_to_look(url: str) -> str:
-    """What to type to see whether the server behind an address is up."""
     base = _base(url)
     if is_loopback(url):
         return f"is the server on this machine up? see with: curl {base}/models"
@@ -62,19 +60,13 @@ def _base(url: str) -> str:
 
 
 def plain_http(where: str, said: str) -> Refused | None:
-    """The refusal where https met a port without TLS; ``None`` where words tell of anything else.
-
-    Args:
-        where: The address.
-        said: Why there was no connection.
-    """
+    """The refusal where https met a port without TLS, as far as words tell."""
     if not where.startswith("https://") or not any(sign in said for sign in _NO_TLS):
         return None
     return not_that_scheme(where)
 
 
 def not_that_scheme(where: str) -> Refused:
-    """The refusal where a host speaks the other one of http and https."""
     where = _base(where)
     scheme, _, rest = where.partition("://")
     other, speaks = ("http", "plain http") if scheme == "https" else ("https", "https (TLS)")
@@ -87,12 +79,8 @@ def not_that_scheme(where: str) -> Refused:
 class Endpoint:
     """Where chat completions are, and how they differ from OpenAI's.
 
-    Attributes:
-        base_url: Up to and without ``/chat/completions``; empty for a server of one's own.
-        key_envs: Environment variables that may hold the key, the first one found is used.
-        base_envs: Environment variables that may name another address.
-        renamed: Parameters it calls otherwise, by OpenAI's name.
-        extra: What is added to every body.
+    Of ``key_envs`` the first that is set is used; ``base_envs`` may name another address, and
+    ``base_url`` is empty for a server of one's own. ``renamed`` is by OpenAI's names.
     """
 
     base_url: str
@@ -102,7 +90,6 @@ class Endpoint:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def url(self) -> str:
-        """The address that holds now: the environment's, or else ``base_url``."""
         named = (os.environ[env] for env in self.base_envs if os.environ.get(env))
         return next(named, self.base_url)
 
@@ -198,9 +185,89 @@ def is_vendors_own(vendor: str, url: str) -> bool:
 
 
 def renamed_for(vendor: str, name: str) -> Mapping[str, str]:
-    """The parameters that a vendor's model calls otherwise than the config does."""
     if vendor == "openai":
         new = _REASONING.match(name)
         return {"max_tokens": "max_completion_tokens"} if new else {}
     endpoint = ENDPOINTS.get(vendor)
     return endpoint.renamed if endpoint else {}
+
+
+# Whose keys variables hold
+
+# The first words of the variables that litellm reads for a vendor, where they are not its name.
+_FIRST_WORDS = {
+    "aiml": ("AIML", "AIMLAPI"),
+    "aleph_alpha": ("ALEPH_ALPHA", "ALEPHALPHA"),
+    "anthropic_text": ("ANTHROPIC",),
+    "azure_ai": ("AZURE",),
+    "azure_text": ("AZURE",),
+    "bedrock": ("AWS", "BEDROCK"),
+    "bedrock_mantle": ("AWS", "BEDROCK"),
+    "cohere": ("COHERE", "CO_API"),
+    "cohere_chat": ("COHERE", "CO_API"),
+    "fireworks_ai": ("FIREWORKS", "FIREWORKS_AI", "FIREWORKSAI"),
+    "friendliai": ("FRIENDLI", "FRIENDLIAI"),
+    "gemini": ("GEMINI", "GOOGLE_API"),
+    "github": ("GITHUB_API",),
+    "huggingface": ("HUGGINGFACE", "HF"),
+    "jina_ai": ("JINA", "JINA_AI"),
+    "lambda_ai": ("LAMBDA",),
+    "meta_llama": ("LLAMA", "META"),
+    "ollama_chat": ("OLLAMA",),
+    "openrouter": ("OPENROUTER", "OR"),
+    "perplexity": ("PERPLEXITY", "PERPLEXITYAI"),
+    "sagemaker": ("AWS",),
+    "sagemaker_chat": ("AWS",),
+    "scaleway": ("SCW",),
+    "text-completion-codestral": ("CODESTRAL",),
+    "text-completion-openai": ("OPENAI",),
+    "together_ai": ("TOGETHER", "TOGETHER_AI", "TOGETHERAI"),
+    "vertex_ai": ("VERTEX", "VERTEXAI", "GOOGLE"),
+    "volcengine": ("VOLCENGINE", "ARK"),
+    "voyage": ("VOYAGE", "VOYAGE_AI"),
+    "watsonx": ("WATSONX", "WX", "WML"),
+    "watsonx_text": ("WATSONX", "WX", "WML"),
+}
+
+
+# How a variable ends that holds a key; what stands before it says whose.
+_KEY = re.compile(r"_(?:API_?)?(?:KEY|TOKEN)(?:_\w+)?$")
+# Who may be asked for answers, beside the vendors: gateways, and servers of one's own.
+_OWN_WORDS = {"API", "CHAT", "GATEWAY", "INFERENCE", "JUDGE", "LLM", "LOCAL", "MODEL", "MY", "OWN",
+              "SGLANG", "TGI", "VLLM"}  # fmt: skip
+# Keys to much more than answers begin with these, and vendors of models share some of them.
+_NO_WORDS = re.compile(r"(?:^|_)(?:SECRET|PRIVATE|ACCESS|SSH|SIGNING|ENCRYPTION|STORAGE)(?:_|$)")
+
+
+def first_words_of(vendor: str) -> tuple[str, ...]:
+    """How the variables begin that litellm reads for a vendor, without the underscore."""
+    return _FIRST_WORDS.get(vendor, (re.sub(r"\W", "_", vendor.upper()),))
+
+
+def vendor_of_key(variable: str) -> str:
+    """Whose key a variable holds by its name (``openai`` for OPENAI_API_KEY_2); empty if unknown.
+
+    No key to anything else than answers of a model counts: AWS_SECRET_ACCESS_KEY, GITHUB_TOKEN.
+    """
+    found = _KEY.search(variable)
+    if found is None or _NO_WORDS.search(variable):
+        return ""
+    for vendor, endpoint in {**ENDPOINTS, **OWN_SERVERS}.items():
+        if variable in endpoint.key_envs:
+            return vendor
+    whole = f"_{variable}_"
+    fits = [
+        (whole.index(f"_{word}_"), -len(word), vendor)
+        for vendor in (*VENDOR_HOSTS, *OWN_SERVERS)
+        for word in first_words_of(vendor)
+        if f"_{word}_" in whole
+    ]
+    return min(fits)[2] if fits else ""
+
+
+def is_key_of_models(variable: str) -> bool:
+    found = _KEY.search(f"_{variable}")
+    if found is None or _NO_WORDS.search(variable):
+        return False
+    before = {word for word in f"_{variable}"[: found.start()].split("_") if word}
+    return bool(vendor_of_key(variable)) or before <= _OWN_WORDS

@@ -23,8 +23,8 @@ import httpx
 
 from llm_batch.errors import ProviderError
 from llm_batch.records import Request
-from llm_batch.sending.providers.base import CONNECT_SECONDS, HELLO_SECONDS
-from llm_batch.sending.providers.bodies import within_depth
+from llm_batch.sending.providers.connection import CONNECT_SECONDS, HELLO_SECONDS
+from llm_batch.sending.providers.decoding import within_depth
 from llm_batch.sending.providers.endpoints import not_that_scheme, proxy_for
 from llm_batch.sending.providers.wire import (
     ENCODINGS,
@@ -46,18 +46,10 @@ _local = threading.local()
 
 
 class Exchange:
-    """What the calling thread sent last and what came back.
+    """What the calling thread sent last and what came back, unpacked.
 
-    Attributes:
-        deadline: Until when, on the monotonic clock.
-        url: Where the last request went; empty when nothing was sent.
-        failure: Why there was no whole reply.
-        status: Of the reply; 0 without one.
-        headers: Of the reply.
-        body: Of the reply, unpacked; empty without one.
-        most: Bytes that a reply may have.
-        rehearsed: Answers in the place of the network; ``None`` to send.
-        asked: What the call asks for.
+    ``url`` is empty when nothing was sent, ``status`` is 0 without a reply, and ``failure`` is why
+    none was whole. What is ``rehearsed`` answers in the place of the network.
     """
 
     def __init__(
@@ -70,15 +62,14 @@ class Exchange:
         self.begin("")
 
     def begin(self, url: str) -> None:
-        """Another request is about to be sent."""
         self.url = url
+        self.sent = True  # until writing it fails
         self.failure: httpx.TransportError | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.body = b""
 
     def received(self, reply: httpx.Response) -> None:
-        """A whole reply has come."""
         self.status = reply.status_code
         self.headers = reply.headers
         self.body = reply.content
@@ -99,13 +90,7 @@ class UnusableReply(httpx.TransportError):
 def exchange(
     timeout_seconds: float, most: int = MOST_BYTES, asked: Request | None = None
 ) -> Iterator[Exchange]:
-    """Everything this thread sends through `WatchedTransport` in the block has one deadline.
-
-    Args:
-        timeout_seconds: From now to the last byte.
-        most: Bytes that a reply may have.
-        asked: What the call asks for.
-    """
+    """Everything this thread sends through `WatchedTransport` in the block has one deadline."""
     _local.exchange = Exchange(timeout_seconds, most, asked)
     try:
         yield _local.exchange
@@ -118,12 +103,7 @@ def _current() -> Exchange | None:
 
 
 class WatchedTransport(httpx.BaseTransport):
-    """Sends as httpx does, without a limit on connections; outside `exchange`, just that.
-
-    Args:
-        verify: How to check certificates.
-        connections: How many are kept open.
-    """
+    """Sends as httpx does, without a limit on connections; outside `exchange`, just that."""
 
     def __init__(self, verify: ssl.SSLContext | str | bool, connections: int) -> None:
         self._verify = verify
@@ -221,7 +201,6 @@ def _handed_on(reply: httpx.Response) -> httpx.Response:
 
 
 def _left(timeout: float | None, too_late: type[Exception]) -> float | None:
-    """Seconds an operation may take: its own timeout, or less when the deadline is near."""
     seen = _current()
     if seen is None:
         return timeout
@@ -256,7 +235,12 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         for start in range(0, len(buffer), _CHUNK):
             left = _left(timeout, httpcore.WriteTimeout)
-            self._stream.write(buffer[start : start + _CHUNK], left)
+            try:
+                self._stream.write(buffer[start : start + _CHUNK], left)
+            except httpcore.WriteError:  # httpcore reads on: the server may have said why
+                if (seen := _current()) is not None:
+                    seen.sent = False
+                raise
 
     def start_tls(
         self,

@@ -19,7 +19,7 @@ import msgspec
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, ProviderError, Unavailable
 from llm_batch.records import Completion, Request, Usage
-from llm_batch.sending.providers.base import Reply, too_slow
+from llm_batch.sending.providers import Reply, too_slow
 
 #: What a function or script may answer with: words, a whole completion, or an error to raise.
 Answer = str | Completion | ProviderError
@@ -34,18 +34,9 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class FakeProvider:
-    """Answers from a function, a script, or made-up words.
+    """Answers from a function, answers in turn (the last one for ever), or made-up words.
 
-    Args:
-        answer: A function from a request to an answer, or answers to give in turn, the last one
-            for ever; ``None`` makes words up.
-        latency_seconds: How long each answer takes.
-        error_rate: Share of attempts that fail with a 503, chosen by the request's key.
-        headers: Limit headers to send along.
-        sleep: How to wait, for tests that do not.
-
-    Raises:
-        ValueError: There are no answers to give.
+    The share ``error_rate`` of attempts fails with a 503, chosen by the request's key.
     """
 
     vendor = "fake"
@@ -76,13 +67,7 @@ class FakeProvider:
 
     @classmethod
     def from_settings(cls, model: str, settings: Model) -> FakeProvider:
-        """As ``[models."fake/…"]`` says: ``script``, ``latency``, ``error_rate``.
-
-        A script is a JSONL file of strings, given in turn and then again from the start.
-
-        Raises:
-            ConfigError: The script cannot be read.
-        """
+        """As ``[models."fake/…"]`` says. A script is a JSONL file of strings, given in turn."""
         answer = _from_script(model, settings.script) if settings.script else None
         return cls(answer, latency_seconds=settings.latency, error_rate=settings.error_rate)
 
@@ -102,8 +87,7 @@ class FakeProvider:
             answer = Completion(answer, request.model, "stop", _usage(request, answer))
         return Reply(answer, self._headers)
 
-    def close(self) -> None:
-        """Nothing to give back."""
+    def close(self) -> None: ...
 
     def _next(
         self, request: Request, answers: Callable[[Request], Answer] | Sequence[Answer]

@@ -22,31 +22,31 @@ from typing import Any
 
 import httpx
 
+from llm_batch.chain.answers import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
 from llm_batch.chain.config import Model
-from llm_batch.chain.endings import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
-from llm_batch.errors import ProviderError, Refused, Timeout, Unavailable, status_of
+from llm_batch.chain.credentials import without_keys
+from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
-from llm_batch.sending.providers import Route, no_key
-from llm_batch.sending.providers.accounts import COST_HEADER, usage_from
-from llm_batch.sending.providers.base import Prepared, Reply, out_of_files, too_slow
-from llm_batch.sending.providers.bodies import value_in
+from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
+from llm_batch.sending.providers.decoding import Words, value_in
 from llm_batch.sending.providers.dialect import Dialect, Form
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
-    how_to_look,
     is_loopback,
-    plain_http,
     renamed_for,
     shown,
 )
-from llm_batch.sending.providers.envelopes import failure_in
 from llm_batch.sending.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
-from llm_batch.sending.providers.redact import without_keys
-from llm_batch.sending.providers.refusals import Words, error_from_reply, limit_headers
-from llm_batch.sending.providers.replies import broke_off, completion_from_reply, unreadable
-from llm_batch.sending.providers.variables import headers_of
-from llm_batch.sending.providers.wire import most_bytes
+from llm_batch.sending.providers.refusals import error_from_reply, failure_in, limit_headers
+from llm_batch.sending.providers.replies import (
+    COST_HEADER,
+    broke_off,
+    completion_from_reply,
+    unreadable,
+    usage_from,
+)
+from llm_batch.sending.providers.wire import broken, most_bytes, not_connected, out_of_files
 
 # Keys that litellm needs and its own check does not know of.
 _KEY_ENVS = {"bytez": "BYTEZ_API_KEY"}
@@ -139,13 +139,6 @@ def _unlogged() -> Iterator[None]:
 class LitellmProvider:
     """One model behind ``litellm.completion``.
 
-    Args:
-        model: The model string, as litellm understands it.
-        settings: Its section in the config.
-        route: How it was resolved.
-        structured: How to ask for objects to begin with, as in `DirectProvider`.
-        connections: How many threads will call it.
-
     Raises:
         ConfigError: litellm knows the variable its key must be in, and it is not set.
     """
@@ -183,27 +176,12 @@ class LitellmProvider:
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         most = most_bytes(request.max_tokens, self._max_reply)
         with exchange(timeout_seconds, most, request) as seen:
-
-            def send(form: Form) -> Reply:
-                try:
-                    response = self._ask(request, form, timeout_seconds, self._live)
-                    completion = _completion(response, self._model, seen, request)
-                    return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
-                except ProviderError:
-                    raise
-                except Exception as error:
-                    if (whole := _whole_answer(seen)) is not None:
-                        return Reply(whole, limit_headers(seen.headers))
-                    raise translated(error, seen, timeout_seconds) from error
-
-            return self.dialect.ask(request, send)
+            return self.dialect.ask(
+                request, lambda form: self._reply(request, form, timeout_seconds, seen, self._live)
+            )
 
     def prepared(self, request: Request) -> Prepared:
-        """What `complete` would send, for those who send it by another way.
-
-        Raises:
-            ProviderError: litellm turns the request down itself.
-        """
+        """What `complete` would send, for those who send it by another way."""
         sent: list[httpx.Request] = []
 
         def keep(asked: httpx.Request) -> httpx.Response:
@@ -225,18 +203,29 @@ class LitellmProvider:
         headers = {"content-type": "application/json"}
         with exchange(_REHEARSAL_SECONDS, asked=request) as seen:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
-            try:
-                response = self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
-                return _completion(response, self._model, seen, request)
-            except ProviderError:
-                raise
-            except Exception as error:
-                if (whole := _whole_answer(seen)) is not None:
-                    return whole
-                raise translated(error, seen, _REHEARSAL_SECONDS) from error
+            return self._reply(request, self.dialect.form, _REHEARSAL_SECONDS, seen).completion
 
     def close(self) -> None:
         """Connections are shared by all models and live as long as the process."""
+
+    def _reply(
+        self,
+        request: Request,
+        form: Form,
+        timeout_seconds: float,
+        seen: Exchange,
+        beside: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Reply:
+        try:
+            response = self._ask(request, form, timeout_seconds, beside)
+            completion = _completion(response, self._model, seen, request)
+            return Reply(completion, limit_headers(seen.headers or _headers_of(response)))
+        except ProviderError:
+            raise
+        except Exception as error:
+            if (whole := _whole_answer(seen)) is not None:
+                return Reply(whole, limit_headers(seen.headers))
+            raise translated(error, seen, timeout_seconds) from error
 
     def _ask(
         self,
@@ -317,11 +306,7 @@ def _completion(response: Any, model: str, seen: Exchange, request: Request) -> 
 
 
 def _read_on_the_wire(seen: Exchange) -> Completion | None:
-    """What the direct provider would read; ``None`` when the layout is another than OpenAI's.
-
-    Raises:
-        ProviderError: The reply holds an error, or half an answer.
-    """
+    """What the direct provider would read; ``None`` when the layout is another than OpenAI's."""
     body = seen.body
     found = b'"choices' in body.replace(b"\0", b"")  # in UTF-16, and written twice, too
     return completion_from_reply(body, seen.headers.get(COST_HEADER), seen.asked) if found else None
@@ -343,11 +328,7 @@ def _is_made_of_tool(message: Any, request: Request) -> bool:
 
 
 def _ending_on_the_wire(seen: Exchange) -> str:
-    """The word for the end of an answer in another layout than OpenAI's; empty without one.
-
-    Raises:
-        ProviderError: The reply holds an error.
-    """
+    """The word for the end of an answer in another layout than OpenAI's; empty without one."""
     try:
         value = value_in(seen.body)
     except (ValueError, RecursionError):
@@ -371,9 +352,6 @@ def _whole_answer(seen: Exchange) -> Completion | None:
     """What litellm stumbled over although it holds an answer, which is paid for by now.
 
     It turns a reply down for a count of tokens that is a text, say.
-
-    Raises:
-        ProviderError: What it stumbled over is an error in a 200.
     """
     if seen.status != 200:
         return None
@@ -424,10 +402,7 @@ def _said(error: Exception) -> str:
 
 
 def translated(error: Exception, seen: Exchange, timeout_seconds: float) -> ProviderError:
-    """One of our errors for whatever ``litellm.completion`` raised.
-
-    Its own exceptions do not survive pickling, and say less than what was received.
-    """
+    """Its own exceptions do not survive pickling, and say less than what was received."""
     text = without_keys(_said(error))
     if not seen.status and (ours := out_of_files(seen.failure or error)) is not None:
         return ours
@@ -447,33 +422,24 @@ def _not_received(
         return failure.error
     said = without_keys(str(failure) or type(failure).__name__)
     if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        if "CERTIFICATE_VERIFY_FAILED" in said:
-            return Refused(
-                f"the certificate of {shown(seen.url)} is not trusted here: {said}",
-                hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
-            )
-        if (wrong := plain_http(shown(seen.url), said)) is not None:
-            return wrong
-        message = f"cannot connect to {shown(seen.url)}: {said}"
-        return Unavailable(message, kind="unreachable", hint=how_to_look(seen.url))
+        return not_connected(shown(seen.url), said, isinstance(failure, httpx.ProxyError))
     if isinstance(failure, httpx.TimeoutException):
         return too_slow(timeout_seconds)
     if isinstance(failure, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return Refused(said, kind="setting", hint="check api_base and the key")
-    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+    return broken(said, seen.sent)
 
 
 def _not_sent(
     error: Exception, text: str, timeout_seconds: float, asked: Request | None
 ) -> ProviderError:
-    """For what litellm turned down itself, or sent by a way that cannot be watched."""
     low = text.lower()
     if any(words in low for words in _NO_KEY):
         return Refused(text, kind="key", hint="set the provider's key variable")
     if "llm provider not provided" in low:
         return Refused(text, kind="model", hint="name the provider: openai/…")
     if "timed out" in low:
-        return Timeout(f"no complete answer within {timeout_seconds:g} s", maybe_billed=True)
+        return too_slow(timeout_seconds)
     if any(words in low for words in _UNREACHABLE):
         return Unavailable(text, kind="unreachable")
     headers = _headers_of(error)

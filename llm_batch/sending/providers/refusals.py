@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import (
     ProviderError,
     RateLimited,
@@ -26,10 +27,10 @@ from llm_batch.errors import (
     Unavailable,
     status_of,
 )
-from llm_batch.records import Request
+from llm_batch.records import Request, writable
 from llm_batch.sending.clock import clock_words
 from llm_batch.sending.headers import reset_seconds, retry_after_seconds
-from llm_batch.sending.providers.redact import without_keys
+from llm_batch.sending.providers.decoding import Words, bounded, words_of
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
@@ -181,8 +182,6 @@ _RESETS = ("x-ratelimit-reset", "x-ratelimit-reset-requests", "x-ratelimit-reset
 _MAYBE_BILLED = frozenset((499, 504, 520, 524, 598, 599))
 # Failures of a gateway, never of a request.
 _GATEWAYS = frozenset((502, 503, 504, *range(520, 531)))
-# No provider's own words are longer; the middle of the rest is what it quotes.
-_LONGEST = 20_000
 # So many letters in a row that a request has too are quoted of it.
 _QUOTED = 16
 # Of a request's texts, from either end.
@@ -213,11 +212,7 @@ def error_from_reply(
 ) -> ProviderError:
     """The error that an HTTP reply other than 2xx stands for, or an error object in any reply.
 
-    Args:
-        status: The HTTP status.
-        body: As received; JSON in any vendor's layout, or anything else.
-        headers: As received.
-        asked: The request. What the error quotes of it does not tell what kind of error it is.
+    What it quotes of the request does not tell what kind of error it is.
     """
     words = words_of(body)
     words = replace(words, own=unquoted(words.message, asked))
@@ -260,28 +255,6 @@ def _letters(text: str) -> str:
     """Letters and digits alone, in lower case where that is one letter as well."""
     small = (letter.lower() for letter in text if letter.isalnum())
     return "".join(letter[0] for letter in small)
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What an error body says.
-
-    Attributes:
-        message: For people, in full.
-        codes: For programs: code, type, status and reason, of whatever layout.
-        param: The parameter at fault, where one is named.
-        own: The message without what it quotes of the request; ``None`` where that is not known.
-    """
-
-    message: str = ""
-    codes: tuple[str, ...] = ()
-    param: str = ""
-    own: str | None = None
-
-    @property
-    def all(self) -> str:
-        """All that may tell what the error is about."""
-        return f"{' '.join(self.codes)} {self.message if self.own is None else self.own}"
 
 
 def _told_by(
@@ -336,7 +309,6 @@ def _refused(kind: str, text: str, more: Mapping[str, Any]) -> Refused:
 
 
 def _is_too_long(status: int, said: str) -> bool:
-    """Whether words are about a prompt for which the model, or a whole minute, has no room."""
     if status == 429 or _BUSY.search(said):
         return bool(_ABOVE_A_MINUTE.search(said))
     if _ABOUT_OUTPUT.search(said):
@@ -347,7 +319,6 @@ def _is_too_long(status: int, said: str) -> bool:
 def _busy(
     text: str, body: bytes | str, words: Words, limits: Mapping[str, str], more: Mapping[str, Any]
 ) -> ProviderError:
-    """Too many requests or tokens: for now, or for the day."""
     wait = _wait(limits, body, words.message)
     if _for_the_day(body, words, wait):
         return Refused(text, kind="quota", hint=_come_back(limits, wait), **more)
@@ -358,7 +329,7 @@ def _for_the_day(body: bytes | str, words: Words, wait: float | None) -> bool:
     """Whether a 429 is about a quota of a day, which no run waits for."""
     if wait is not None and wait > _DAILY_SECONDS:
         return True
-    if _DAILY_ID.search(_bounded(body)):
+    if _DAILY_ID.search(bounded(body)):
         return True
     # Where both are named the minute may be what is used up, and waiting shows it. Not the whole
     # body: it may quote the prompt.
@@ -366,7 +337,6 @@ def _for_the_day(body: bytes | str, words: Words, wait: float | None) -> bool:
 
 
 def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
-    """When to run again, as far as the reply tells."""
     resets = (headers.get(name) for name in _RESETS)
     known = next((s for value in resets if (s := reset_seconds(value or "", time.time()))), None)
     seconds = max(wait or 0.0, known or 0.0)
@@ -377,7 +347,6 @@ def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
 
 
 def is_passing(words: Words) -> bool:
-    """Whether words promise that the same request may be answered later."""
     return bool(_PASSING.search(words.all))
 
 
@@ -392,138 +361,156 @@ def _wait(headers: Mapping[str, str], body: bytes | str, message: str) -> float 
     seconds = retry_after_seconds(headers, time.time())
     if seconds is not None:
         return seconds
-    said = _TRY_AGAIN_IN.search(message) or _RETRY_DELAY.search(_bounded(body))
+    said = _TRY_AGAIN_IN.search(message) or _RETRY_DELAY.search(bounded(body))
     if said is None or not any(said.groups()):
         return None
     parts = {unit: float(number or 0) for unit, number in said.groupdict().items()}
     return parts["h"] * 3600 + parts["m"] * 60 + parts["s"] + parts["ms"] / 1000
 
 
-# What an error body says
+# Errors inside a reply with status 200
 
-_TEXTS = (
-    *("message", "detail", "details", "reason", "title", "msg", "error_msg", "error_message"),
-    *("errormessage", "error_description", "description", "status_msg"),
+#: Codes, and words beside a code, that say that all is well.
+_OF_FINE = """
+    0 0000 200 201 202 10000 20000 none null ok success succeeded successful true false completed
+    finished done
+"""
+_FINE = frozenset(("", "no error", *_OF_FINE.split()))
+_WELL = re.compile(r"^(?!.*(not|un)).*success|成功")
+_CODES = (
+    *("code", "error_code", "errcode", "err_code", "errorCode", "status_code", "statusCode"),
+    "__type",
 )
-_CODES = ("code", "type", "status", "__type", "error_code", "errorcode", "error_type")
-# What holds more of the same: Google's, Azure's, OpenRouter's, and lists of errors.
-_WITHIN = ("error", "errors", "details", "innererror", "inner_error", "metadata", "base_resp")
-_DEEPEST = 6
-_MOST_PARTS = 40
+# What holds an error by its name alone.
+_ERRORS = ("error", "errors", "error_msg", "error_message", "errorMessage")
+_WORDS = (
+    *("message", "msg", "error_msg", "errmsg", "error_message", "errorMessage", "status_msg"),
+    *("statusMessage", "detail", "description", "reason", "title"),
+)
+_FAILED = ("error", "failed", "failure", "fail", "exception")
+_HTTP_ERROR = re.compile(r"[45]\d\d")
+
+_A_FILTERS = 0
+# MiniMax's; https://platform.minimax.io/docs/api-reference/errorcode
+_OF_BASE_RESP: dict[str, int] = {
+    **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
+    **dict.fromkeys(("1004", "2049"), 401),
+    "1008": 402,
+    "2013": 400,
+    **dict.fromkeys(("1026", "1027"), _A_FILTERS),
+}
+# What the words stand for, where there is no status: the first that is found. All repeats are
+# bounded, and so is the text they are looked for in.
+_MEANING = tuple(
+    (status, re.compile(words, re.IGNORECASE))
+    for status, words in (
+        (400, r"too long|context.{0,8}(length|window|size)|max(imum)?\b.{0,10}(length|context)"),
+        (
+            _A_FILTERS,
+            r"sensitive|content.?filter|safety|moderation|policy.?violation|敏感|违规|审核",
+        ),
+        (_A_FILTERS, r"inappropriate|content.{0,8}(risk|blocked)"),
+        (402, r"(insufficient|not enough).{0,20}(balance|quota|credit|fund)|arrear|欠费|余额不足"),
+        (
+            402,
+            r"(balance|credit|quota).{0,8}(insufficient|overdue|used up)|overdue|额度已?(用|不足)",
+        ),
+        (429, r"(rate|request|qps|token|daily|usage).{0,8}limit|too many|throttl|concurren"),
+        (429, r"limit.{0,12}(reach|exceed)|quota|\b[qtr]pm\b|频率|限流|并发|请求过多"),
+        (401, r"api.?key|unauthori[sz]|authenticat|access.?token|鉴权"),
+        (401, r"invalid.{0,12}token|token.{0,12}(invalid|expired)"),
+        (404, r"model.{0,40}(not.{0,4}found|not.{0,4}exist)|no such model"),
+        (400, r"(invalid|bad|illegal|missing).{0,8}(request|param|argument|input)"),
+    )
+)
+_LONGEST = 2000
 
 
-def words_of(body: bytes | str) -> Words:
-    """Message, codes and parameter of an error body, in any vendor's layout."""
-    value = _decoded(body)
-    if value is None:
-        # A page of a proxy, or plain words.
-        return Words(re.sub(r"<[^<>]*>", " ", _bounded(body)))
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = value[0]
-    if not isinstance(value, dict):
-        return Words(_bounded(value if isinstance(value, str) else msgspec.json.encode(value)))
-    texts = list(dict.fromkeys(text for text in _texts(value) if text.strip()))[:_MOST_PARTS]
-    codes = dict.fromkeys(code for code in _codes(value) if code)
-    message = _joined(texts) or _bounded(body)
-    return Words(_bounded(message), tuple(codes)[:_MOST_PARTS], _param(value))
+def failure_in(
+    value: Mapping[str, Any], choice: Mapping[str, Any], asked: Request | None = None
+) -> ProviderError | None:
+    """The error that a reply with status 200, or its first choice, tells of."""
+    message = choice.get("message")
+    holders = (value, choice, message if isinstance(message, dict) else {})
+    for holder in holders:
+        for name in _ERRORS:
+            if is_error(said := holder.get(name)):
+                if isinstance(said, list):
+                    said = next(filter(is_error, said[:8]))
+                if isinstance(said, dict):
+                    return _told(said, asked)
+                # A text may have its code beside it.
+                beside = {code: value[code] for code in _CODES if holder is value and code in value}
+                return _told({**beside, "message": "" if said is True else str(said)}, asked)
+    base = value.get("base_resp")
+    if isinstance(base, dict) and not _is_fine(base.get("status_code")):
+        return _told(base, asked)
+    if _is_envelope_of_failure(value, bool(choice)):
+        return _told(value, asked)
+    return None
 
 
-def _bounded(text: bytes | str) -> str:
-    if isinstance(text, bytes):
-        text = (text if len(text) <= 8 * _LONGEST else text[: 4 * _LONGEST]).decode(
-            "utf-8", "replace"
-        )
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+def is_error(said: Any) -> bool:
+    """Whether what stands under ``error`` is one: many send an empty one with every answer."""
+    if isinstance(said, list):
+        return any(map(is_error, said[:8]))
+    if not isinstance(said, dict):
+        return said is True or not _is_fine(said)
+    known = [said[name] for name in (*_CODES, "type", "status", *_WORDS) if name in said]
+    return not all(map(_is_fine, known or said.values()))
 
 
-def _decoded(text: bytes | str) -> Any:
-    """The JSON value of a text; ``None`` when it is something else, or nested too deeply."""
-    try:
-        return msgspec.json.decode(text)
-    except (ValueError, RecursionError):  # msgspec's own and Unicode's are ValueErrors
-        return None
+def _is_fine(said: Any) -> bool:
+    if said is None or said is True or said is False:
+        return True
+    if isinstance(said, dict | list):
+        return not said
+    if isinstance(said, float) and said.is_integer():
+        said = int(said)
+    word = str(said)[:_LONGEST].strip().rstrip(".!。").casefold()
+    return word in _FINE or (len(word) < 40 and _WELL.search(word) is not None)
 
 
-def _joined(texts: list[str]) -> str:
-    """Texts as one, without those that another one says already."""
-    kept = [t for t in texts if not any(t in other for other in texts if other is not t)]
-    return ": ".join(kept[:2]) + "".join(f"; {text}" for text in kept[2:])
+def _words_in(holder: Mapping[str, Any]) -> list[Any]:
+    return [holder[name] for name in _WORDS if holder.get(name) not in (None, "", [], {})]
 
 
-def _texts(value: Any, depth: int = 0) -> Iterator[str]:
-    """What is said in words, titles first."""
-    if depth > _DEEPEST:
-        return
-    if isinstance(value, str):
-        yield _opened(_bounded(value), depth)
-    elif isinstance(value, list):
-        for part in value[:_MOST_PARTS]:
-            yield from _texts(part, depth + 1)
-    elif isinstance(value, dict):
-        if isinstance(value.get("msg"), str) and isinstance(value.get("loc"), list):
-            # FastAPI's: where and what, without the input it quotes.
-            where = ".".join(str(part) for part in value["loc"] if isinstance(part, str | int))
-            yield f"{where}: {value['msg']}" if where else value["msg"]
-            return
-        for name in ("error", *_TEXTS, "errors", "innererror", "metadata", "base_resp", "raw"):
-            part = _get(value, name)
-            if part is None or (
-                name == "reason"
-                and " " not in (part if isinstance(part, str) else " ")[:200].strip()
-            ):
-                continue  # a reason of one word is a code
-            if name == "details" and not isinstance(part, str):
-                continue  # Google's, for programs
-            yield from _texts(part, depth + 1)
+def _is_envelope_of_failure(value: Mapping[str, Any], answered: bool) -> bool:
+    if value.get("success") is False or value.get("object") == "error":
+        return True
+    status = value.get("status")
+    if isinstance(status, str) and status.casefold() in _FAILED:
+        return True
+    codes = [value.get(name) for name in _CODES]
+    if isinstance(status, int) and not isinstance(status, bool) and status >= 400:
+        codes.append(status)
+    bad = any(not _is_fine(code) for code in codes)
+    words = _words_in(value)
+    said = bool(words) and not _is_fine(words[0])
+    if answered:  # it may carry any code of the vendor's; only words tell it from an error
+        return bad and said
+    return bad or ("detail" in value and said and value.get("choices") is None)
 
 
-def _opened(text: str, depth: int) -> str:
-    """A text, or what the JSON in it says: a gateway quotes the reply it got (one level)."""
-    start, end = text.find("{"), text.rfind("}")
-    if depth > _DEEPEST or not 0 <= start < end:
-        return text
-    value = _decoded(text[start : end + 1])
-    if not isinstance(value, dict):
-        return text
-    inner = _joined([t for t in _texts(value, _DEEPEST - 2) if t.strip()])
-    before = text[:start].rstrip(" -:b'\"")
-    return f"{before}: {inner}" if before and inner else inner or text
-
-
-def _codes(value: Any, depth: int = 0) -> Iterator[str]:
-    if depth > _DEEPEST:
-        return
-    if isinstance(value, str):  # a reply that a gateway quotes
-        start, end = value.find("{"), value.rfind("}")
-        if 0 <= start < end and isinstance(inner := _decoded(value[start : end + 1]), dict):
-            yield from _codes(inner, _DEEPEST - 2)
-    elif isinstance(value, list):
-        for part in value[:_MOST_PARTS]:
-            yield from _codes(part, depth + 1)
-    elif isinstance(value, dict):
-        for name in (*_CODES, "reason"):
-            code = _get(value, name)
-            if isinstance(code, str | int) and not isinstance(code, bool):
-                yield str(code)[:100]
-        base = value.get("base_resp")
-        if isinstance(base, dict) and base.get("status_code"):
-            yield f"base_resp {base['status_code']}"[:100]
-        for name in (*_WITHIN, "message", "raw"):
-            if (part := _get(value, name)) is not None:
-                yield from _codes(part, depth + 1)
-
-
-def _param(value: dict[str, Any]) -> str:
-    error = value.get("error")
-    for each in (error, value):
-        if isinstance(each, dict) and isinstance(param := each.get("param"), str):
-            return param[:100]
-    return ""
-
-
-def _get(value: dict[str, Any], name: str) -> Any:
-    """A field, whatever its capitals: Amazon's begin with one."""
-    found = value.get(name)
-    return value.get(name.capitalize()) if found is None else found
+def _told(error: Mapping[str, Any], asked: Request | None) -> ProviderError:
+    """The error of ours for what a vendor says, as if it had come with a fitting status."""
+    codes = [str(error[name]) for name in (*_CODES, "type", "status") if error.get(name)]
+    words = _words_in(error)
+    said = unquoted(str(words[0])[:_LONGEST], asked) if words else ""
+    both = f"{' '.join(codes)} {said}"[:_LONGEST]
+    status = next((int(code) for code in codes if _HTTP_ERROR.fullmatch(code)), None)
+    meaning = next((status for status, found in _MEANING if found.search(both)), None)
+    if "status_msg" in error and codes:
+        meaning = _OF_BASE_RESP.get(codes[0], meaning)
+    body = {name: said for name, said in error.items() if name not in ("choices", "usage")}
+    body["message"] = words[0] if words else ""
+    if meaning == _A_FILTERS and status in (None, 400, 403, 422, 451):
+        body["type"], status = "content_filter", 400
+    written = {name: writable(str(said))[:_LONGEST] for name, said in body.items() if said}
+    sent = msgspec.json.encode({"error": written})
+    told = error_from_reply(status or meaning or 400, sent, {}, asked)
+    if status is None and meaning is None and told.kind == "rejected":
+        # Nothing tells that the request is at fault.
+        told = error_from_reply(502, sent, {}, asked)
+    told.maybe_billed = True
+    return told

@@ -6,6 +6,7 @@ redirect is a reply like any other: following it would hand key and prompt to an
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -27,9 +28,10 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
-from llm_batch.sending.providers.base import out_of_files, too_slow
-from llm_batch.sending.providers.connection import Pool, Response, TlsPool, host_of
+from llm_batch.sending.providers import too_slow
+from llm_batch.sending.providers.connection import NotSent, Pool, Response, TlsPool, host_of
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
     not_that_scheme,
@@ -37,7 +39,6 @@ from llm_batch.sending.providers.endpoints import (
     proxy_for,
     shown,
 )
-from llm_batch.sending.providers.redact import without_keys
 
 #: No reply may be larger, unpacked or not.
 MOST_BYTES = 32 << 20
@@ -58,11 +59,7 @@ _TLS_BROKE = ("EOF", "BAD_RECORD_MAC")
 
 
 class TooLarge(Exception):
-    """A reply goes on beyond what it may have.
-
-    Args:
-        start: How it begins, where it is not packed.
-    """
+    """A reply goes on beyond what it may have; how it begins, where it is not packed."""
 
     def __init__(self, start: bytes = b"") -> None:
         super().__init__()
@@ -74,20 +71,13 @@ class Undecodable(Exception):
 
 
 class Received(NamedTuple):
-    """A whole reply, its body unpacked."""
-
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
 def most_bytes(max_tokens: int | None, limit: int | None = None) -> int:
-    """How large a reply may be, in bytes.
-
-    Args:
-        max_tokens: What was asked for; ``None`` without a cap.
-        limit: What the user set in its place.
-    """
+    """How large a reply may be: what the user set, or else what the tokens asked for may need."""
     if limit is not None:
         return limit
     if max_tokens is None:
@@ -96,12 +86,7 @@ def most_bytes(max_tokens: int | None, limit: int | None = None) -> int:
 
 
 def gathered(chunks: Iterable[bytes], encoding: str, most: int) -> bytes:
-    """The body that these pieces make, unpacked.
-
-    Args:
-        chunks: As received.
-        encoding: The header ``Content-Encoding``.
-        most: Bytes it may have, as received and unpacked.
+    """The body that these pieces make, unpacked; it has ``most`` bytes before and after that.
 
     Raises:
         TooLarge: It has more.
@@ -150,7 +135,6 @@ def _unpacked(raw: bytes, bits: int, most: int) -> bytes:
 
 
 def too_large(most: int, status: int) -> Rejected:
-    """The error for a reply that is larger than it may be."""
     return Rejected(
         f"the reply has more than {most / (1 << 20):.3g} MB",
         kind="oversized",
@@ -161,16 +145,11 @@ def too_large(most: int, status: int) -> Rejected:
 
 
 def undecodable(why: Undecodable, status: int) -> Unavailable:
-    """The error for a reply that cannot be unpacked."""
     return Unavailable(str(why), kind="garbage", status_code=status, maybe_billed=True)
 
 
 class Wire:
     """Connections to one host, by the proxy and with the authorities that the environment names.
-
-    Args:
-        base_url: Its scheme, host and port are used.
-        connections: How many are kept open.
 
     Raises:
         ConfigError: The URL, the proxy or the file of certificates cannot be used.
@@ -196,15 +175,9 @@ class Wire:
         seconds: float,
         most: int = MOST_BYTES,
     ) -> Received:
-        """Send once, and wait for the whole reply, whatever its status.
+        """Send once, and wait so many seconds for the whole reply, whatever its status.
 
-        Args:
-            method: ``POST`` or another.
-            target: Path and query.
-            headers: As they are.
-            body: As it is.
-            seconds: From connecting to the last byte.
-            most: Bytes that the reply may have; one with an error is cut there.
+        It may have ``most`` bytes; one with an error is cut there.
 
         Raises:
             ProviderError: There is no whole reply.
@@ -237,7 +210,6 @@ class Wire:
             raise failure from error
 
     def close(self) -> None:
-        """Give back the connections."""
         self._manager.clear()
 
 
@@ -263,33 +235,36 @@ def _received(response: Response, most: int) -> Received:
 
 
 def not_received(error: Exception, where: str, seconds: float, took: float) -> ProviderError:
-    """The error of ours for a reply that did not come.
-
-    Args:
-        error: What the connection raised.
-        where: The address, as it may be shown.
-        seconds: What the exchange was given.
-        took: What it took.
-    """
     if (ours := out_of_files(error)) is not None:
         return ours
     said = _said(error)
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in said:
+    if isinstance(error, _UNREACHABLE) or (
+        isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
+    ):
+        return not_connected(where, said, isinstance(error, ProxyError))
+    if isinstance(error, ReadTimeoutError) or took >= seconds:
+        return too_slow(seconds)
+    return broken(said, not isinstance(error, NotSent))
+
+
+def not_connected(where: str, said: str, by_proxy: bool) -> ProviderError:
+    """The error for a host that was not reached, or that is not the one that was meant."""
+    if "CERTIFICATE_VERIFY_FAILED" in said and not by_proxy:
         return Refused(
             f"the certificate of {where} is not trusted here: {said}",
             hint="check api_base, or name your own authorities' file in SSL_CERT_FILE",
         )
-    if (wrong := plain_http(where, said)) is not None and not isinstance(error, ProxyError):
+    if (wrong := plain_http(where, said)) is not None and not by_proxy:
         return wrong
-    if isinstance(error, _UNREACHABLE) or (
-        isinstance(error, SSLError) and not any(sign in said for sign in _TLS_BROKE)
-    ):
-        by = " by its proxy" if isinstance(error, ProxyError) else ""
-        message = f"cannot connect to {where}{by}: {said}"
-        return Unavailable(message, kind="unreachable", hint=how_to_look(where))
-    if isinstance(error, ReadTimeoutError) or took >= seconds:
-        return too_slow(seconds)
-    return Unavailable(f"the connection broke: {said}", kind="reset", maybe_billed=True)
+    by = " by its proxy" if by_proxy else ""
+    message = f"cannot connect to {where}{by}: {said}"
+    return Unavailable(message, kind="unreachable", hint=how_to_look(where))
+
+
+def broken(said: str, sent: bool) -> Unavailable:
+    """The error for a connection that broke; what was not sent whole cannot be billed."""
+    before = "" if sent else " before the request was sent"
+    return Unavailable(f"the connection broke{before}: {said}", kind="reset", maybe_billed=sent)
 
 
 def _said(error: BaseException) -> str:
@@ -304,9 +279,6 @@ def other_scheme(url: str) -> Refused | None:
 
     For a host that has answered nothing yet, when no reply came. It is asked once more, in the
     other scheme, without key or prompt, and for few seconds. What is reached by a proxy is not.
-
-    Args:
-        url: The address.
     """
     parts = urlsplit(url)
     plain = parts.scheme == "http"
@@ -326,7 +298,6 @@ def other_scheme(url: str) -> Refused | None:
 
 
 def _speaks_tls(sock: socket.socket, host: str) -> bool:
-    """Whether a hello is answered in TLS, be it by turning it down."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # nothing is sent, so it need not be trusted
     context.verify_mode = ssl.CERT_NONE
@@ -395,3 +366,15 @@ def _tls_context() -> ssl.SSLContext:
 
         context.load_verify_locations(certifi.where())
     return context
+
+
+def out_of_files(error: BaseException | None) -> Unavailable | None:
+    """The error when this process may not open another file: ours, and nothing was sent."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return Unavailable(f"this machine opens no more connections: {error}", kind="files")
+        inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        error = error.__cause__ or inner or error.__context__
+    return None

@@ -13,7 +13,7 @@ from llm_batch.engines import Supplies
 from llm_batch.engines.batch.engine import ROOM, BatchEngine
 from llm_batch.record.journal import Journal
 from llm_batch.records import Call, Request
-from llm_batch.sending.budget import Budget
+from llm_batch.sending.client import Budget
 from llm_batch.sending.fleet import Fleet
 from tests.batch_server import BatchServer
 from tests.builders import request

@@ -21,7 +21,7 @@ from llm_batch.engines.batch.job_log import Entry, Job, JobLog, collected
 from llm_batch.engines.batch.openai import OpenAIBatches
 from llm_batch.engines.batch.vendors import Connection
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ProviderError, Unavailable
-from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.replies import completion_from_reply
 from tests.batch_server import BatchServer
 from tests.batch_server.jobs import Reply

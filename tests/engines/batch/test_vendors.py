@@ -11,7 +11,7 @@ from llm_batch.chain.config import Model
 from llm_batch.engines.batch.api import Fields
 from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.errors import EXIT_OK, EXIT_REFUSED
-from llm_batch.sending.providers.batching import batch_vendor
+from llm_batch.sending.providers import batch_vendor
 from tests.batch_server import BatchServer
 from tests.engines.batch.runs import Session, load, results, write_project
 

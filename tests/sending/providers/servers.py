@@ -6,6 +6,7 @@ import http.server
 import socket
 import socketserver
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,6 +164,21 @@ def greeted(hello: str, *plain: bytes) -> Iterator[tuple[int, list[bytes]]]:
     server.hello, server.plain, server.greeted = hello, plain, []  # type: ignore[attr-defined]
     with _running(server):
         yield server.server_address[1], server.greeted  # type: ignore[attr-defined]
+
+
+class _Leaving(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(1)
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.request.close()
+
+
+@contextmanager
+def leaving() -> Iterator[int]:
+    """A server that resets every connection on which a request begins; yields its port."""
+    server = _Silent(("127.0.0.1", 0), _Leaving)
+    with _running(server):
+        yield server.server_address[1]
 
 
 class _Silent(socketserver.ThreadingTCPServer):

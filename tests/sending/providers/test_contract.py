@@ -16,7 +16,7 @@ from llm_batch.records import Message, Request
 from llm_batch.sending.providers import make_provider, route, wire
 from llm_batch.sending.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from tests.sending.providers.asking import SCHEMA, ask
-from tests.sending.providers.servers import ANSWER, answering, greeted
+from tests.sending.providers.servers import ANSWER, answering, greeted, leaving
 from tests.server import Server
 
 pytestmark = pytest.mark.litellm
@@ -357,3 +357,16 @@ def test_a_host_that_has_answered_is_not_asked_for_its_scheme(transport: str) ->
             assert caught.value.kind == kind
         assert set(first_bytes) == {b"P"}  # no hello of TLS
         provider.close()
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_a_request_that_was_not_written_whole_is_not_billed(transport: str) -> None:
+    # More than the buffers of both sides hold, so the connection breaks while it is written.
+    with leaving() as port:
+        settings = Model(api_base=f"http://127.0.0.1:{port}/v1", transport=transport)
+        provider = make_provider("openai/m1", settings, 1)
+        with pytest.raises(Unavailable, match="broke before the request was sent") as caught:
+            provider.complete(ask("x" * (48 << 20)), 60)
+        provider.close()
+    assert (caught.value.kind, caught.value.maybe_billed) == ("reset", False)

@@ -12,8 +12,7 @@ import pytest
 from llm_batch.chain.config import Model
 from llm_batch.errors import ProviderError, RateLimited, Rejected, Transient, Unavailable
 from llm_batch.records import Completion, Message, Request
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Reply
+from llm_batch.sending.providers import Reply, make_provider
 from llm_batch.sending.providers.dialect import STRUCTURED, Dialect, Form
 from llm_batch.sending.providers.refusals import error_from_reply
 from llm_batch.sending.providers.replies import completion_from_reply

@@ -13,8 +13,7 @@ import pytest
 
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, Rejected, Timeout, Unavailable
-from llm_batch.sending.providers import embedded, make_provider
-from llm_batch.sending.providers.base import Provider
+from llm_batch.sending.providers import Provider, embedded, make_provider
 from llm_batch.sending.providers.embedded import BUNDLED, EmbeddedProvider, find_gguf, is_installed
 from tests.sending.providers.asking import ask
 

@@ -14,8 +14,7 @@ import pytest
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, RateLimited, Refused, Timeout, Unavailable
 from llm_batch.records import Usage
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Provider
+from llm_batch.sending.providers import Provider, make_provider
 from tests.sending.providers.asking import SCHEMA, ask, at_once, faulty, scripted
 from tests.sending.providers.faults import (
     ENDLESS,

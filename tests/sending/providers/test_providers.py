@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from llm_batch.chain.config import Model
-from llm_batch.sending.providers import make_provider
-from llm_batch.sending.providers.base import Provider
+from llm_batch.sending.providers import Provider, make_provider
 from tests.sending.providers.asking import SCHEMA, ask, at_once
 from tests.server import Server
 

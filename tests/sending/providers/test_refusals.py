@@ -10,7 +10,8 @@ import pytest
 
 from llm_batch.errors import RateLimited
 from llm_batch.records import Message, Request
-from llm_batch.sending.providers.refusals import error_from_reply, is_about_format, words_of
+from llm_batch.sending.providers.decoding import words_of
+from llm_batch.sending.providers.refusals import error_from_reply, is_about_format
 from tests.effort import effort
 
 AKAMAI = '<HTML><HEAD>\n<TITLE>Access Denied</TITLE>\n</HEAD><BODY>\n<H1>Access Denied</H1>\n \nYou don\'t have permission to access "http&#58;&#47;&#47;api&#46;example&#46;com&#47;v1" on this server.<P>\nReference&#32;&#35;18&#46;9f2c1160&#46;1700000000&#46;1a2b3c\n</BODY></HTML>'

@@ -15,14 +15,9 @@ from hypothesis import strategies as st
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
 from llm_batch.records import Completion, Usage
 from llm_batch.sending.providers import replies
-from llm_batch.sending.providers.accounts import cost_from, usage_from
-from llm_batch.sending.providers.refusals import (
-    error_from_reply,
-    is_about_format,
-    limit_headers,
-    words_of,
-)
-from llm_batch.sending.providers.replies import completion_from_reply
+from llm_batch.sending.providers.decoding import words_of
+from llm_batch.sending.providers.refusals import error_from_reply, is_about_format, limit_headers
+from llm_batch.sending.providers.replies import completion_from_reply, cost_from, usage_from
 
 
 def body(**fields: Any) -> bytes:

@@ -49,7 +49,7 @@ OWN = "http://gpu-box:8000/v1"
         ("my-org/my-model", {"api_base": OWN}, "direct", "openai", "my-org/my-model", OWN),
         ("hosted_vllm/org/m", {"api_base": OWN}, "direct", "hosted_vllm", "org/m", OWN),
         ("groq/x", {"api_base": OWN}, "direct", "groq", "x", OWN),
-        ("azure/my-deployment", {"api_base": OWN}, "litellm", "azure", "azure/my-deployment", ""),
+        ("azure/my-deployment", {"api_base": OWN}, "litellm", "azure", "azure/my-deployment", OWN),
         ("anthropic/claude-x", {}, "litellm", "anthropic", "anthropic/claude-x", ""),
         ("claude-sonnet-4-5", {}, "litellm", "anthropic", "claude-sonnet-4-5", ""),
         ("gemini/gemini-2.5-pro", {}, "litellm", "gemini", "gemini/gemini-2.5-pro", ""),
@@ -64,7 +64,7 @@ OWN = "http://gpu-box:8000/v1"
             "litellm",
             "openai",
             "my-model",
-            "",
+            OWN,
         ),
         # Somebody's gateway that speaks OpenAI's format for all.
         (

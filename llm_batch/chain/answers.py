@@ -1,4 +1,7 @@
-"""What a model thinks before it answers, taken off its text.
+"""What of a reply is an answer: why it ended, and its text without the thoughts before it.
+
+Only a word on the list of those that mean a whole answer is taken for one. The other lists tell
+what else is certain; of any other word nothing is, so it is kept as it is and said.
 
 Servers that do not part the two send the thoughts in front of the answer, in marks that differ
 from model to model. Thoughts are taken off only where they are certain to stand: at the beginning
@@ -12,6 +15,123 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect
+from functools import lru_cache
+from typing import Any
+
+# Why it ended
+
+#: The model came to an end of its own.
+WHOLE = "stop"
+#: A cap or the context's end came first.
+CUT = "length"
+#: Somebody's rules stopped it.
+FILTERED = "content_filter"
+#: It wants a tool called, so the text is no answer.
+TOOL_CALL = "tool_calls"
+#: The server failed halfway; another attempt may be whole.
+BROKEN = "broken"
+#: No text came, though it ended as whole.
+EMPTY = "empty"
+#: All text is reasoning, though it ended as whole.
+REASONING = "reasoning"
+
+_LONGEST = 80
+
+# In small letters, without anything between words: END_TURN, endTurn and end-turn are one. Of
+# OpenAI and those who copy it, Anthropic, Gemini, Cohere, TGI, AI21, Titan, Baidu, Aleph Alpha,
+# TensorRT-LLM, Ollama (whose "load" is an answer without text), the Responses API and gateways.
+_OF_WHOLE = """
+    stop stopsequence stopsequences stopsequencehit stopsequencereached stopstring stopstringfound
+    stoptoken stopword stopwords stopcriteria stopcriteriamet endid imend matchedstop matchedtoken
+    matchedstr eos eosid eostoken eosfound endofsequence eot eotid eom endturn endofturn endoftext
+    endoftextreached endofmessage end eod complete completed finish finished done success
+    succeeded successful ok normal load
+"""
+_UNSAID = frozenset(("", "none", "null", "undefined", "unspecified"))
+# Fragments, since there is no end of words for these. Looked for in this order: ERROR_TOXIC is a
+# filter's and ERROR_LIMIT a cap's, but a rate_limit is none.
+_OF_FILTERS = """
+    filter safety unsafe sensitiv moderat policy prohibited block recitation spii refus guardrail
+    toxic violat harm censor inappropriate copyright flagged forbidden contentrisk jailbreak
+    blacklist modelarmor
+"""
+_OF_CAPS = """
+    length maxtoken maximumtoken maxoutput maxnew maxcompletion maxpredicted tokenlimit
+    tokenslimit outputlimit errorlimit contextwindow contextlimit contextsize contextfull
+    outofcontext truncat limitreached compaction
+"""
+_OF_FAILURES = """
+    error abort network resource fail timeout timedout deadline cancel interrupt overload
+    unavailable disconnect connection exhaust preempt evict internal outofmemory oom crash killed
+    unload busy lost
+"""
+_WHOLE_WORDS = frozenset(_OF_WHOLE.split())
+_FRAGMENTS = (
+    (FILTERED, _OF_FILTERS.split()),
+    (BROKEN, ["ratelimit", "quota"]),
+    (CUT, _OF_CAPS.split()),
+    (TOOL_CALL, ["tool", "functioncall"]),
+    (BROKEN, _OF_FAILURES.split()),
+)
+# As Google numbers them; https://ai.google.dev/api/generate-content#FinishReason.
+_NUMBERED = (
+    "",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "OTHER",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+)
+
+
+def word_of(said: Any) -> str:
+    if isinstance(said, str):
+        return "" if _folded(said[:_LONGEST]) in _UNSAID else said.strip()[:_LONGEST]
+    if isinstance(said, bool):
+        return WHOLE if said else "false"  # as in ``finished: true``
+    if isinstance(said, int | float):
+        known = said in range(len(_NUMBERED))
+        return _NUMBERED[int(said)] if known else str(said)[:_LONGEST]
+    if isinstance(said, list):
+        return next(filter(None, map(word_of, said[:3])), "")
+    if isinstance(said, dict):
+        named = (said.get(name) for name in ("type", "reason", "finish_reason", "name", "value"))
+        return next((word_of(one) for one in named if isinstance(one, str | int)), "")
+    return ""
+
+
+@lru_cache(maxsize=256)
+def ending(word: str) -> str:
+    """What a word means: ``WHOLE``, ``CUT``, … or the word itself, of which nothing is known.
+
+    No word at all counts as whole: many servers say nothing.
+    """
+    if word in (EMPTY, REASONING):  # our own, in a journal
+        return word
+    folded = _folded(word)
+    if folded in _WHOLE_WORDS or folded in _UNSAID:
+        return WHOLE
+    if "malformed" in folded:  # Gemini, of a call or an answer: neither is what it was to be
+        return word
+    for meaning, fragments in _FRAGMENTS:
+        if any(fragment in folded for fragment in fragments):
+            return meaning
+    return word
+
+
+def _folded(word: str) -> str:
+    """``FinishReason.MAX_TOKENS`` and ``max-tokens`` are ``maxtokens``."""
+    letters = "".join(letter for letter in word.casefold() if letter.isalnum())
+    short = letters.removeprefix("finishreason").removeprefix("stopreason")
+    return short or letters
+
+
+# Thoughts
 
 # DeepSeek, Qwen and most others; Claude-like and EXAONE's tags; Seed; Magistral; Kimi; LongCat,
 # MiniMax, Cohere, OpenThoughts, Apertus, Gemma, MedGemma.
@@ -64,8 +184,7 @@ _RESPONSE = re.compile(r"Here(?:'s| is) my response:")
 def without_thoughts(text: str) -> str | None:
     """The answer in a model's words; the text itself when there are no thoughts in it.
 
-    Returns:
-        ``None`` when there is no answer: the thoughts never end, or nothing follows them.
+    ``None`` when there is no answer: the thoughts never end, or nothing follows them.
     """
     if "<" not in text and "[" not in text and "◁" not in text:
         return _after_bare_words(text)
@@ -86,7 +205,6 @@ def _closes(mark: re.Match[str]) -> bool:
 
 
 def _after_blocks(text: str, marks: list[re.Match[str]], at: int) -> str | None:
-    """What follows the blocks of thoughts at the beginning."""
     position = 0
     while position < len(marks) and marks[position].start() == at and not _closes(marks[position]):
         last = _end_of_block(marks, position)
@@ -195,7 +313,6 @@ def _of_harmony(text: str) -> str | None:
 
 
 def _after_bare_words(text: str) -> str | None:
-    """For models whose thoughts are marked by words alone."""
     if text.startswith("analysis") and _BARE_FINAL in text:
         return _unwrapped(text.partition(_BARE_FINAL)[2])
     if "my thought process:" in text[:80] and _PROCESS.match(text):
@@ -205,7 +322,6 @@ def _after_bare_words(text: str) -> str | None:
 
 
 def _unwrapped(rest: str) -> str | None:
-    """What stands after thoughts, without the marks around it; ``None`` when there is nothing."""
     rest = rest.strip()
     low = rest[:40].lower()
     for opening, closing in _WRAPPED:

@@ -51,15 +51,9 @@ def expanded(path: str | os.PathLike[str]) -> str:
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
-    """The raw config with the flags written into it, so that both are checked alike.
+    """The raw config with the flags written into it, so that both are checked alike; who set what.
 
-    Args:
-        raw: The config as the file has it, however wrong.
-        flags: What was given on the command line.
-        built_in: Whether it is the built-in config, in which nobody chose a model.
-
-    Returns:
-        The config, and which flag set what.
+    In the built-in config nobody chose a model.
 
     Raises:
         ConfigError: A flag has nothing to apply to.
@@ -148,7 +142,6 @@ def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
 
 
 def _names(step: Mapping[str, Any], other: Any) -> bool:
-    """Whether a step's templates name another step."""
     texts = [str(step.get(key) or "") for key in ("prompt", "system")]
     word = re.compile(rf"\{{[{{%][^{{}}]*\b{re.escape(str(other))}\b")
     return any(word.search(text) for text in texts) or "prompt_file" in step

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.chain.thoughts import without_thoughts
+from llm_batch.chain.answers import without_thoughts
 from tests.effort import effort
 
 P2 = 'Let me see. The draft says {"reason":"draft","score":2} … </think>\nScore: 5'
