@@ -25,7 +25,7 @@ from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
-from llm_batch.models.tiers import TierLimits, check_tier, limits_of
+from llm_batch.models.table import TierLimits, check_tier, limits_of
 
 __all__ = [
     "DEMO_CONFIG",

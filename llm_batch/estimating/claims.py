@@ -18,16 +18,12 @@ from math import floor
 from typing import Literal
 
 from llm_batch.errors import ConfigError
-from llm_batch.stats.design import (
-    design_effect,
-    drawn_design_effect,
-    drawn_size,
-    imperfect_judge_factor,
-)
+from llm_batch.stats.clusters import design_effect, drawn_design_effect, drawn_size
 from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
     SampleSize,
     Spread,
+    imperfect_judge_factor,
     margin_for,
     mean_spread,
     rate_spread,

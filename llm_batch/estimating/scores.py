@@ -18,8 +18,9 @@ from llm_batch.errors import ConfigError, DataError
 from llm_batch.estimating.claims import Claim, Clusters
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.results import ScoredLine
-from llm_batch.stats.design import cluster_size_of, intraclass_correlation
-from llm_batch.stats.interval import mean_and_sd, wilson, z_value
+from llm_batch.stats.clusters import cluster_size_of, intraclass_correlation
+from llm_batch.stats.interval import wilson, z_value
+from llm_batch.stats.means import mean_and_sd
 from llm_batch.stats.strata import allocate, neyman
 
 #: Items that are read; the order is random, so the first of very many are enough.

@@ -91,7 +91,7 @@ class Moments:
         """Half width of the interval for the mean of a population this is a sample of.
 
         Student's t with the finite population correction (Cochran 1977, eq. 2.20), as
-        `llm_batch.stats.interval.mean_t`, but without scipy. One item says nothing of the
+        `llm_batch.stats.means.mean_t`, but without scipy. One item says nothing of the
         spread: its mean may then be off by as much as it is.
         """
         if self.count >= population or not self.count:

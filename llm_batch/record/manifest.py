@@ -357,7 +357,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         What stands under ``[models]`` wins, then ``[limits]``, then the tier; ``None`` where none
         of them says anything.
         """
-        from llm_batch.models.tiers import limits_of
+        from llm_batch.models.table import limits_of
 
         own, common = self._config.models.get(model, _Model()), self._config.limits
         tier = common.tier if own.api_base is None else None

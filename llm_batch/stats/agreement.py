@@ -18,7 +18,8 @@ from math import atanh, isfinite, sqrt, tanh
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import jeffreys, mean_t, wilson, z_value
+from llm_batch.stats.interval import jeffreys, wilson, z_value
+from llm_batch.stats.means import mean_t
 
 if TYPE_CHECKING:
     import numpy

@@ -23,7 +23,8 @@ from math import fsum, hypot, sqrt
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.compare import fisher_mid_p
-from llm_batch.stats.interval import jeffreys, mean_and_sd, wilson, z_value
+from llm_batch.stats.interval import jeffreys, wilson, z_value
+from llm_batch.stats.means import mean_and_sd
 
 LABELS_ALONE = "wilson, labels alone"
 

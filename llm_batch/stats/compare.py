@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from math import erfc, hypot, sqrt
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import mean_and_sd, mean_t, wilson, z_value
+from llm_batch.stats.interval import wilson, z_value
+from llm_batch.stats.means import mean_and_sd, mean_t
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

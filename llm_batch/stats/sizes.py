@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from math import ceil, expm1, floor, isfinite, lgamma, log1p, sqrt
 from statistics import NormalDist
 
-from llm_batch.stats.design import imperfect_judge_factor
 from llm_batch.stats.interval import z_value
 
 
@@ -434,3 +433,34 @@ def margin_for(
             raise ValueError(f"{n} items cannot be drawn from a population of {population}")
         unseen = (population - n) / max(1, population - 1)
     return z_value(level) * sqrt((spread.drawn * unseen + spread.judged) / n)
+
+
+def imperfect_judge_factor(sensitivity: float, specificity: float) -> float:
+    """Give the factor by which a judge's errors multiply a size: 1 / J².
+
+    Holds when sensitivity and specificity are known; estimating them costs labels on top.
+
+    Args:
+        sensitivity: Share of good answers the judge passes.
+        specificity: Share of bad answers the judge fails.
+
+    Raises:
+        ValueError: One is not within [0, 1], or J = sensitivity + specificity - 1 is not above 0:
+            such a judge says nothing, whatever the size.
+
+    Rogan and Gladen (1978): the corrected rate is (p + specificity - 1) / J. Known answer: 0.9 and
+    0.8 -> 2.041.
+    """
+    if not (0 <= sensitivity <= 1 and 0 <= specificity <= 1):
+        raise ValueError(
+            "sensitivity and specificity must be within 0 and 1,"
+            f" got {sensitivity} and {specificity}"
+        )
+    youden = sensitivity + specificity - 1
+    # A coin as a judge: 0.7 + 0.3 - 1 is not exactly 0.
+    if youden < 1e-9:
+        raise ValueError(
+            f"a judge of sensitivity {sensitivity} and specificity {specificity} is no better"
+            " than chance: no number of items makes up for it"
+        )
+    return 1 / (youden * youden)

@@ -19,7 +19,7 @@ from llm_batch.estimating.span import Moments, t_value
 from llm_batch.models.prices import tariff_of
 from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Completion, Item, Request, Usage
-from llm_batch.stats.interval import mean_t
+from llm_batch.stats.means import mean_t
 from tests.estimating.made import TODAY, answered_by, config, high, intervals, items, single, value
 
 
