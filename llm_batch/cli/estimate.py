@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import estimate as claim_options
 from llm_batch.cli import options
 from llm_batch.errors import ConfigError
 
@@ -199,21 +198,21 @@ def estimate(
             help="Measure an earlier run instead of assuming; sends nothing.",
         ),
     ] = None,
-    margin: claim_options.Margin = None,
-    confidence: claim_options.Confidence = 0.95,
-    expected_rate: claim_options.ExpectedRate = None,
-    mean_sd: claim_options.MeanSd = None,
-    detect: claim_options.Detect = None,
-    paired: claim_options.Paired = False,
-    discordance: claim_options.Discordance = None,
-    power: claim_options.Power = 0.8,
-    zero_failures: claim_options.ZeroFailures = None,
-    cluster: claim_options.Cluster = None,
-    cluster_size: claim_options.ClusterSize = None,
-    icc: claim_options.Icc = None,
-    judge_sensitivity: claim_options.Sensitivity = None,
-    judge_specificity: claim_options.Specificity = None,
-    stratify: claim_options.Stratify = None,
+    margin: Margin = None,
+    confidence: Confidence = 0.95,
+    expected_rate: ExpectedRate = None,
+    mean_sd: MeanSd = None,
+    detect: Detect = None,
+    paired: Paired = False,
+    discordance: Discordance = None,
+    power: Power = 0.8,
+    zero_failures: ZeroFailures = None,
+    cluster: Cluster = None,
+    cluster_size: ClusterSize = None,
+    icc: Icc = None,
+    judge_sensitivity: Sensitivity = None,
+    judge_specificity: Specificity = None,
+    stratify: Stratify = None,
     workers: options.Workers = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
@@ -249,7 +248,7 @@ def estimate(
     from llm_batch.errors import ConfigError
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run
-    from llm_batch.estimating.claims import Claim, check
+    from llm_batch.estimating.sample_size import Claim, check
     from llm_batch.estimating.scores import read_scored
 
     write = chosen(FORMATS, format)
@@ -265,7 +264,7 @@ def estimate(
             data=data, sample=sample, seed=seed, model=generator, judge=judge_, api_base=api_base,
             workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget,
         )
-        for generator, judge_ in claim_options.combinations(model, judge)
+        for generator, judge_ in combinations(model, judge)
     ]  # fmt: skip
     if pilot is not None and earlier is not None:
         raise ConfigError("--pilot and --from were both given", "choose one of them")

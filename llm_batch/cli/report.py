@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 from llm_batch.cli import options
-from llm_batch.cli import report as label_options
 
 if TYPE_CHECKING:
     from llm_batch.reporting.judging.model import LabelSource
@@ -195,12 +194,12 @@ def report(
             "--score.",
         ),
     ] = None,
-    labels: label_options.LabelsPath = None,
-    label_field: label_options.LabelColumns = None,
-    labels_from: label_options.LabelsFrom = None,
-    labels_run: label_options.LabelsRun = None,
-    labels_random: label_options.LabelsRandom = None,
-    judges: label_options.Judges = None,
+    labels: LabelsPath = None,
+    label_field: LabelColumns = None,
+    labels_from: LabelsFrom = None,
+    labels_run: LabelsRun = None,
+    labels_random: LabelsRandom = None,
+    judges: Judges = None,
     calls: Annotated[
         bool | None,
         typer.Option(
@@ -244,7 +243,7 @@ def report(
             id or "",
             category or "",
             pass_at,
-            label_options.names(pass_words),
+            names(pass_words),
             tuple(_chosen(each) for each in where or ()),
             _delimiter(delimiter),
             encoding or "",
@@ -255,9 +254,9 @@ def report(
             "--id, --category, --pass-at and --where are for files that llmb did not write",
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
-    source = label_options.label_source(labels, label_field, labels_from, labels_run, labels_random)
+    source = label_source(labels, label_field, labels_from, labels_run, labels_random)
     if source is not None:
-        source = replace(source, pass_words=label_options.names(pass_words))
+        source = replace(source, pass_words=names(pass_words))
     if source is not None and columns is None:
         source = replace(
             source, delimiter=_delimiter(delimiter), encoding=encoding or "", sheet=sheet or ""
@@ -303,7 +302,7 @@ def report(
         level=level,
         columns=columns,
         labels=source,
-        judges=label_options.names(judges),
+        judges=names(judges),
         calls=calls,
         cluster=cluster,
         exact=interval == "exact",

@@ -9,9 +9,38 @@ from math import floor
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.assumptions import thinking_of
-from llm_batch.estimating.cautions import cautions
-from llm_batch.estimating.claims import (
+from llm_batch.estimating.estimates import (
+    Alternative,
+    Estimate,
+    Option,
+    Purchase,
+    StepEstimate,
+    risk_of,
+)
+from llm_batch.estimating.load import (
+    StepLoad,
+    batch_cost_of,
+    cached_cost_of,
+    cost_of,
+    pace_of,
+    priced_cost_of,
+    scaled,
+    seconds_of,
+    with_savings,
+)
+from llm_batch.estimating.pilot import Measured
+from llm_batch.estimating.plan import (
+    SAMPLED,
+    Answered,
+    Ask,
+    Plan,
+    Recount,
+    TooLong,
+    count_items,
+    plan_of_nothing,
+)
+from llm_batch.estimating.ranges import NOTHING, Span, total
+from llm_batch.estimating.sample_size import (
     Claim,
     Needed,
     check,
@@ -20,31 +49,10 @@ from llm_batch.estimating.claims import (
     proof,
     quoted,
 )
-from llm_batch.estimating.counting import SAMPLED, Answered, Recount, TooLong, count_items
-from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.facts import StepFacts, facts_of, kept_tokens
-from llm_batch.estimating.load import (
-    StepLoad,
-    batch_cost_of,
-    cached_cost_of,
-    cost_of,
-    priced_cost_of,
-    scaled,
-    with_savings,
-)
-from llm_batch.estimating.model import (
-    Alternative,
-    Estimate,
-    Option,
-    Purchase,
-    StepEstimate,
-    risk_of,
-)
-from llm_batch.estimating.pace import pace_of, seconds_of
-from llm_batch.estimating.plan import Ask, Plan, plan_of_nothing
 from llm_batch.estimating.scores import Scored, Strata, clusters_by, shared
 from llm_batch.estimating.sentences import assumptions
-from llm_batch.estimating.span import NOTHING, Span, total
+from llm_batch.estimating.steps import StepFacts, facts_of, kept_tokens, thinking_of
+from llm_batch.estimating.warnings import cautions
 from llm_batch.models.tokens import counter
 from llm_batch.records import Interval, Item
 from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all

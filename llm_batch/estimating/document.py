@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.model import (
+from llm_batch.estimating.estimates import (
     HIGH_SECONDS,
     HIGH_USD,
     LOW_SECONDS,

@@ -15,7 +15,7 @@ import msgspec
 from llm_batch.chain.config import Data
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError, DataError
-from llm_batch.estimating.claims import Claim, Clusters
+from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.results import ScoredLine
 from llm_batch.stats.clusters import cluster_size_of, intraclass_correlation

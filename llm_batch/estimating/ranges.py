@@ -148,10 +148,16 @@ def t_value(level: float, df: int) -> float:
 
 #: Confidence level of what is projected from measured calls.
 LEVEL = 0.9
+
+
 #: With fewer values an interval would be made of the assumption alone.
 FEWEST = 3
+
+
 # Share of the error probability that is given up for few values: 3/n.
 _STRICTER = 3.0
+
+
 #: How far off a mean of one or two values is taken to be.
 _GUESS = 3.0
 

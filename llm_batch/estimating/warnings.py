@@ -9,17 +9,18 @@ from llm_batch.chain.config import MANY_WORKERS
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.facts import Facts, Serving, StepFacts
-from llm_batch.estimating.load import cost_of, priced_cost_of
-from llm_batch.estimating.model import Caution, Option
-from llm_batch.estimating.pace import Pace
+from llm_batch.estimating.estimates import Caution, Option
+from llm_batch.estimating.load import Pace, cost_of, priced_cost_of
+from llm_batch.estimating.pilot import Measured
 from llm_batch.estimating.plan import Plan
+from llm_batch.estimating.sample_size import Needed
+from llm_batch.estimating.steps import Facts, Serving, StepFacts
 from llm_batch.paper import words
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
+
+
 #: Fewer measured items than this make ranges that say nothing.
 _ENOUGH = 10
 
@@ -101,12 +102,22 @@ def _rounded_up(tokens: float) -> int:
 
 #: USD above which `run` asks, and above which an estimate points at cheaper ways.
 ASK_ABOVE = 1.0
+
+
 DEAR = 50.0
+
+
 VERY_DEAR = 1000.0
+
+
 #: A sample that is no smaller than this share of the plan is not worth a word.
 _WORTH_SAMPLING = 0.5
+
+
 #: A deprecation this near is worth a word.
 _SOON_DAYS = 90
+
+
 #: Seconds above which a free run is worth shortening too.
 _LONG = 600.0
 

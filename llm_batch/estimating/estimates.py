@@ -1,30 +1,45 @@
-"""What an estimate holds: numbers and sentences, nothing to compute and nothing to draw.
+"""What an estimate holds, numbers and sentences: for the formats, for JSON, for the manifest.
 
 Money is USD, times are seconds, margins are fractions of one. Every range is an `Interval`: of
 level 0 when it is assumed, of level 0.9 when every step was measured. What is not known is
 ``None``, never 0.
+
+JSON has the keys of these classes, every one always there; for users they stand in
+``docs/estimate.md`` and ``docs/sample-size.md``, and a test holds the three together. Prices and
+rates are USD per million tokens there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from llm_batch.estimating.claims import Needed
+import msgspec
+
+from llm_batch.estimating.sample_size import Needed
 from llm_batch.estimating.scores import Strata
 from llm_batch.models.prices import Rates
 from llm_batch.paper import Readable
+from llm_batch.record.manifest import Estimated, Figures, Range
 from llm_batch.records import Interval, Price
 from llm_batch.stats.sizes import SampleSize
 
 Risk = Literal["low", "some", "high", "unknown"]
 
+
 #: Below this and this time the high case is a risk few think about.
 LOW_USD = 50.0
+
+
 LOW_SECONDS = 8 * 3600.0
+
+
 #: From this or this time on it is a risk nobody should take without a smaller run before.
 HIGH_USD = 1000.0
+
+
 HIGH_SECONDS = 24 * 3600.0
 
 
@@ -125,7 +140,7 @@ class Option:
         cost: USD from the first item on, whatever has been answered already; ``None`` when a
             price is unknown.
         seconds: How long it takes.
-        risk: Its high case of money and time as a word; see `llm_batch.estimating.model`.
+        risk: Its high case of money and time as a word; see `llm_batch.estimating.estimates`.
     """
 
     n: int
@@ -260,3 +275,66 @@ class Estimate(Readable):
         from llm_batch.estimating import FORMATS
 
         return FORMATS
+
+
+#: Version of the layout of ``llmb estimate --format json``.
+ESTIMATE_SCHEMA = 1
+
+
+#: As in `llm_batch.models.prices.Rates`, after ``above``.
+_RATES = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+def estimate_record(estimate: Estimate) -> Estimated:
+    """The estimate as a run's manifest keeps it, for the report to compare with."""
+    return Estimated(
+        *_figures(estimate),
+        seconds=_range(estimate.seconds),
+        steps={step.step: Figures(*_figures(step)) for step in estimate.steps},
+    )
+
+
+def values(estimate: Estimate) -> dict[str, Any]:
+    """The estimate as ``--format json`` shows it."""
+    tree = msgspec.to_builtins(estimate, builtin_types=(Decimal,))
+    low, high = tree.pop("requests_per_minute")
+    size = tree.pop("advice")
+    needed = tree.pop("needed")
+    for step in tree["steps"]:
+        step["longest"] = [{"tokens": tokens, "id": item} for tokens, item in step["longest"]]
+        for key in ("rates", "batch_rates"):
+            step[key] = [_per_million(rates) for rates in step[key]]
+    return {
+        "schema": ESTIMATE_SCHEMA,
+        **tree,
+        "requests_per_minute": {"low": low, "high": high},
+        "sample_size": size,
+        "claim": {**needed.pop("claim"), **needed},
+        "alternatives": [
+            {**other, "models": [{"step": s, "model": m} for s, m in other["models"].items()]}
+            for other in tree["alternatives"]
+        ],
+        "warnings": [{"message": message, "hint": hint} for message, hint in estimate.warnings],
+    }
+
+
+def _per_million(rates: Sequence[float]) -> dict[str, float]:
+    above, *prices = rates[: len(_RATES) + 1]
+    return {
+        "above": above,
+        **{name: 1e6 * p for name, p in zip(_RATES, prices, strict=True)},
+    }
+
+
+def _figures(estimate: Estimate | StepEstimate) -> tuple[int, int, int, Range | None]:
+    calls, inputs, outputs = estimate.calls, estimate.input_tokens, estimate.output_tokens
+    return (
+        round(calls.value or 0),
+        round(inputs.value or 0),
+        round(outputs.value or 0),
+        _range(estimate.cost) if estimate.cost is not None else None,
+    )
+
+
+def _range(interval: Interval) -> Range:
+    return Range(interval.low, interval.value, interval.high)

@@ -40,8 +40,11 @@ Kind = Literal[
     "rate", "mean", "paired_rates", "two_rates", "paired_scores", "two_scores", "zero_failures"
 ]
 
+
 #: Half width of the interval of a rate that nobody asked for another one of.
 MARGIN = 0.05
+
+
 #: The rate that needs most items.
 WORST_RATE = 0.5
 
