@@ -268,14 +268,16 @@ def estimate(
     ]  # fmt: skip
     if pilot is not None and earlier is not None:
         raise ConfigError("--pilot and --from were both given", "choose one of them")
-    settings, *others = (
-        _stratified(_settings(config, flags, n, earlier), stratify) for flags in compared
-    )
+    settings, *others = (_settings(config, flags, n, earlier) for flags in compared)
+    if stratify is not None:
+        settings, *others = (_sampled(each, stratify=stratify) for each in (settings, *others))
     measured: Measured | None = None
     scored: Scored | None = None
     if pilot is not None:
         if n is not None and settings.data.path is None:
             raise ConfigError("a pilot needs data to play", "name it with --data questions.jsonl")
+        if n is not None and sample is None:  # then the sample is the dataset
+            settings = _sampled(settings, size=0)
         measured = _played(settings, pilot, yes, quiet)
         scored = read_scored(settings.run.output, "the pilot")
     elif earlier is not None:
@@ -318,10 +320,8 @@ def _settings(
     return settings
 
 
-def _stratified(settings: Config, field: str | None) -> Config:
-    if field is None:
-        return settings
-    sample = settings.sample.model_copy(update={"stratify": field})
+def _sampled(settings: Config, **changes: Any) -> Config:
+    sample = settings.sample.model_copy(update=changes)
     return settings.model_copy(update={"sample": sample})
 
 

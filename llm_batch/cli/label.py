@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _ESCAPE = "\x1b"
+#: Characters of an answer without a terminal; what is longer was not meant for this.
+_LONGEST_ANSWER = 1000
 
 
 @contextmanager
@@ -61,8 +63,11 @@ class Keys:
     def read(self) -> str | None:
         """The next answer in lower case, ``None`` at the end; empty for a special key."""
         if not self.single:
-            line = sys.stdin.readline()
-            return line.strip().casefold() if line else None
+            line = sys.stdin.readline(_LONGEST_ANSWER)
+            answer = line.strip().casefold() if line else None
+            while len(line) == _LONGEST_ANSWER and not line.endswith("\n"):
+                answer, line = "", sys.stdin.readline(_LONGEST_ANSWER)
+            return answer
         typed = os.read(sys.stdin.fileno(), 64)
         if not typed or typed == b"\x04":
             return None

@@ -22,10 +22,10 @@ from llm_batch.estimating.load import (
     batch_cost_of,
     cached_cost_of,
     cost_of,
-    pace_of,
     priced_cost_of,
     scaled,
     seconds_of,
+    wall_time_of,
     with_savings,
 )
 from llm_batch.estimating.pilot import Measured
@@ -240,8 +240,8 @@ def estimate(
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))
         odd = (*same_for_all(chain), *blank_prompts(chain, drawn.items))
-        population = drawn.population if n is None else max(n, drawn.population)
-        played = drawn.size if n is None else min(sample or population, population)
+        population = n or drawn.population
+        played = drawn.size if n is None else min(sample or n, n)
         there = min(played, drawn.size)
         whole = there if exact else min(SAMPLED, there)
         return estimate_from_items(
@@ -250,7 +250,10 @@ def estimate(
             played,
             population,
             most=whole if exact else SAMPLED,
-            measured=measured if measured is None else measured.of_data(drawn.sha256),
+            # Of a dataset that is not here as a whole, nothing is known to be finished.
+            measured=measured.of_data(drawn.sha256 if population == drawn.population else "")
+            if measured
+            else None,
             progress=lambda counted: progress(counted, whole),
             ask=Ask(
                 claim,
@@ -269,7 +272,7 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
     """Everything that is shown of a plan, and of the same items with other models."""
     interval, ask = plan.interval, plan.ask
     load, counted, measured = plan.remaining, plan.counted, plan.measured
-    pace = pace_of(load, plan.workers)
+    time = wall_time_of(load, plan.workers)
     calls = total(_calls_of(step) for step in load)
     cost, batch, cached = cost_of(load), batch_cost_of(load), cached_cost_of(load)
     needed = needed_for(ask.claim, plan.population, ask.clusters)
@@ -292,11 +295,11 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         batch_cost=_known(plan, batch),
         cached_cost=_known(plan, cached),
         priced_cost=interval(priced_cost_of(load)),
-        seconds=interval(pace.seconds),
+        seconds=interval(time.seconds),
         steps=tuple(_step_estimate(plan, step) for step in load),
         workers=plan.workers,
-        requests_per_minute=pace.requests_per_minute,
-        bound_by=_bound_by(pace.bound_by, pace.by_limit, cost, batch),
+        requests_per_minute=time.requests_per_minute,
+        bound_by=_bound_by(time.bound_by, time.by_limit, cost, batch),
         advice=quoted(needed),
         needed=needed,
         claim_notes=tuple(_claim_notes(needed, planned, ask)),
@@ -306,7 +309,7 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         alternatives=tuple(_alternative(each, needed) for each in (plan, *others)),
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
-        warnings=tuple(cautions(plan, pace, needed, options)),
+        warnings=tuple(cautions(plan, time, needed, options)),
     )
 
 
@@ -413,7 +416,7 @@ def _alternative(plan: Plan, needed: Needed) -> Alternative:
         batch_cost=_known(plan, costs["batch"]),
         cached_cost=_known(plan, costs["cached"]),
         priced_cost=plan.interval(priced_cost_of(load)),
-        seconds=plan.interval(pace_of(load, plan.workers).seconds),
+        seconds=plan.interval(wall_time_of(load, plan.workers).seconds),
         buys=tuple(
             _purchase(way, cost, plan, needed, budget)
             for way, cost in costs.items()
@@ -459,7 +462,7 @@ def _options(plan: Plan, needed: Needed) -> Iterator[Option]:
     for size, label in sorted(_labels(plan, needed).items()):
         load = scaled(plan.whole, size / plan.n)
         spent = _known(plan, cost_of(load))
-        seconds = plan.interval(pace_of(load, plan.workers).seconds)
+        seconds = plan.interval(wall_time_of(load, plan.workers).seconds)
         yield Option(
             n=size,
             label=label,

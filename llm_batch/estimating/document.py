@@ -18,7 +18,7 @@ from llm_batch.estimating.estimates import (
 from llm_batch.models.prices import why_unknown
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.records import Interval, Price
+from llm_batch.records import Interval
 
 #: Strata that are shown; JSON has all of them.
 _STRATA = 12
@@ -409,14 +409,8 @@ def _price(step: StepEstimate) -> str:
     source = ", ".join(filter(None, (words.clean(price.source), price.as_of)))
     if not price.input and not price.output:
         return f"{model}: free ({source})"
-    return f"{model}: {_rates(price)} per million tokens ({source})"
-
-
-def _rates(price: Price) -> str:
-    return ", ".join(
-        f"${amount:.2f} {way}" if amount == round(amount, 2) else f"${amount} {way}"
-        for amount, way in ((price.input, "in"), (price.output, "out"))
-    )
+    both = f"{words.price(price.input)} in, {words.price(price.output)} out"
+    return f"{model}: {both} per million tokens ({source})"
 
 
 def _time(estimate: Estimate) -> str:

@@ -262,7 +262,7 @@ _DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class WallTime:
     """How quickly a load is worked off.
 
     Attributes:
@@ -297,7 +297,7 @@ class _Bound:
     by_limit: bool = False
 
 
-def pace_of(load: Load, workers: int) -> Pace:
+def wall_time_of(load: Load, workers: int) -> WallTime:
     """The time that calls, limits and so many workers lead to."""
     bounds = [list(_bounds(load, workers, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
@@ -306,7 +306,7 @@ def pace_of(load: Load, workers: int) -> Pace:
     slowest = max(bounds[1], key=lambda bound: bound.seconds)
     work = sum(step.calls * seconds_of(step).value for step in live)
     enough = -(-work // seconds.value) if seconds.value else 1
-    return Pace(
+    return WallTime(
         seconds,
         slowest.reason,
         slowest.by_limit,

@@ -104,8 +104,8 @@ class Measured:
     notes: tuple[str, ...] = ()
 
     def of_data(self, sha256: str) -> Measured:
-        """With other data nothing is finished, whatever the run's files say."""
-        return self if self.dataset == sha256 else replace(self, finished=0)
+        """With other data nothing is finished, whatever the run's files say; nor with unknown."""
+        return self if sha256 and self.dataset == sha256 else replace(self, finished=0)
 
 
 def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[str]) -> Measured:

@@ -7,6 +7,7 @@ what it is worth (`about_usd`, `about_duration`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Protocol
 
@@ -115,6 +116,11 @@ def usd(amount: float | None) -> str:
         # Rounded first: 0.0996 is a dime, with two places.
         places = min(12, max(2, 1 - floor(log10(float(f"{abs(amount):.1e}")))))
     return f"{'-' if amount < 0 else ''}${abs(amount):,.{places}f}"
+
+
+def price(amount: Decimal) -> str:
+    """A price per million tokens, to its last digit: ``$0.60``, ``$0.0375``."""
+    return f"${amount:.2f}" if amount == round(amount, 2) else f"${amount:f}"
 
 
 def about_usd(amount: float | None) -> str:

@@ -13,6 +13,7 @@ everything else           `litellm`
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError
-from llm_batch.models.table import ModelInfo, model_info, vendors
+from llm_batch.models.table import ModelInfo, model_info, names_like, vendors
 from llm_batch.sending.providers.base import Provider
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -80,11 +81,7 @@ def route(model: str, settings: Model) -> Route:
     name = rest if known else model
     if not vendor:
         if settings.api_base is None:
-            raise ConfigError(
-                f"model {model!r} is not known",
-                "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server "
-                "of your own",
-            )
+            raise ConfigError(f"model {model!r} is not known", _meant(model))
         vendor = "openai"
     endpoint = ENDPOINTS.get(vendor) or OWN_SERVERS.get(vendor)
     key = _key(settings, endpoint)
@@ -103,6 +100,22 @@ def route(model: str, settings: Model) -> Route:
     vendors_own = vendor in ENDPOINTS and settings.api_base is None and not is_loopback(base_url)
     key_env = ENDPOINTS[vendor].key_envs[0] if vendors_own else ""
     return Route("direct", vendor, name, base_url, key, key_env)
+
+
+def _meant(model: str) -> str:
+    """What to type in place of a model that nobody serves: the name most like it, if any is."""
+    prefix, slash, rest = model.partition("/")
+    if slash:
+        # The vendors with an endpoint first: of several names as near, theirs is the likely one.
+        for known in ({*PREFIXES, *ENDPOINTS}, {*OWN_SERVERS, *vendors()}):
+            near = difflib.get_close_matches(prefix.lower(), known, n=1, cutoff=0.75)
+            if near:
+                return f"did you mean {near[0]}/{rest}? Or set api_base for a server of your own"
+    elif names := names_like(model, most=1):
+        return f"did you mean {names[0]}? Or set api_base for a server of your own"
+    return (
+        "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server of your own"
+    )
 
 
 def check_servable(model: str, settings: Model) -> None:
