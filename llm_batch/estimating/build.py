@@ -77,15 +77,9 @@ def estimate_from_nothing(
     today: date | None = None,
     ask: Ask = _NOTHING_ELSE,
 ) -> Estimate:
-    """Estimate a run over items of which only the number is known.
+    """Estimate a run over ``n`` items of which only the number is known.
 
-    Args:
-        config: The chain, its models and limits.
-        n: Items to play, at least 1.
-        population: Items in the whole dataset; ``n`` by default.
-        measured: What a pilot or an earlier run showed; sizes are assumed without it.
-        today: The day that deprecation dates are compared with; the current one by default.
-        ask: What the run is to show, and which other models to compare.
+    ``population`` is ``n`` by default; ``today`` is what deprecation dates are compared with.
 
     Raises:
         ValueError: ``n`` is below 1 or above the population.
@@ -118,15 +112,15 @@ def estimate_from_items(
 
     Args:
         config: The chain, its models and limits.
-        items: The items to play in the order of the run, or the first of them. With ``answered``
-            all of them: what is not given is taken to be unanswered.
+        items: In the order of the run, or the first of them; with ``answered`` all of them, since
+            what is not given is taken to be unanswered.
         n: Items to play, at least 1.
         population: Items in the whole dataset; ``None`` when unknown.
         answered: Looks up a call that was made before; what it finds is not counted again.
         most: Items whose prompts are counted; the others are taken to resemble them.
         measured: What a pilot or an earlier run showed; answers and times are assumed without.
         progress: Called now and then with how many items were counted.
-        today: The day that deprecation dates are compared with; the current one by default.
+        today: The day that deprecation dates are compared with.
         ask: What the run is to show, and which other models to compare.
         again: Gives the items once more, for models that count tokens in another way; without it
             ``items`` is a sequence.
@@ -269,7 +263,6 @@ def estimate(
 
 
 def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
-    """Everything that is shown of a plan, and of the same items with other models."""
     interval, ask = plan.interval, plan.ask
     load, counted, measured = plan.remaining, plan.counted, plan.measured
     time = wall_time_of(load, plan.workers)
@@ -369,7 +362,6 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
 
 
 def _mean_input(load: StepLoad) -> float:
-    """Input tokens of one request."""
     return load.input_tokens.value / load.calls if load.calls else 0.0
 
 
@@ -407,7 +399,6 @@ def _strata(needed: Needed, ask: Ask) -> Strata | None:
 
 
 def _alternative(plan: Plan, needed: Needed) -> Alternative:
-    """What a plan comes to from its first call on, and what the budget would buy."""
     load, budget = plan.whole, plan.config.limits.budget
     costs = {"live": cost_of(load), "batch": batch_cost_of(load), "cached": cached_cost_of(load)}
     return Alternative(

@@ -26,7 +26,6 @@ _NONE = "none"
 
 
 def how_many(estimate: Estimate) -> Iterator[Table | str]:
-    """What the claim needs, the sizes beside each other, and which one to take."""
     first, *others = estimate.claim_notes
     yield first
     yield _sizes(estimate)
@@ -41,7 +40,6 @@ def how_many(estimate: Estimate) -> Iterator[Table | str]:
 
 
 def by_stratum(estimate: Estimate) -> Section | None:
-    """How the size to take is shared among strata; ``None`` without strata."""
     strata = estimate.strata
     if strata is None:
         return None
@@ -257,7 +255,6 @@ _FREE = ("local/", "fake/")
 
 
 def document(estimate: Estimate) -> Document:
-    """An estimate as people read it."""
     return Document(
         headline(estimate),
         sections=tuple(sections(estimate)),
@@ -267,7 +264,6 @@ def document(estimate: Estimate) -> Document:
 
 
 def headline(estimate: Estimate) -> str:
-    """What most people came for, in one line."""
     items = words.counted(estimate.n, "item")
     if estimate.population is not None and estimate.n < estimate.population:
         items = f"{estimate.n:,} of {words.counted(estimate.population, 'item')}"

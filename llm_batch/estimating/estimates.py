@@ -44,7 +44,7 @@ HIGH_SECONDS = 24 * 3600.0
 
 
 def risk_of(cost: Interval | None, seconds: Interval) -> Risk:
-    """Rate the high case of a run: ``unknown`` where its price is, unless its time is enough."""
+    """Rate the high case: ``unknown`` without a price, unless its time is enough for ``high``."""
     longest = seconds.high or 0.0
     if longest >= HIGH_SECONDS:
         return "high"
@@ -68,21 +68,16 @@ class StepEstimate:
     """One step of the chain, for all items still to be played.
 
     Attributes:
-        step: Its name.
-        model: The model string as the config has it.
         calls: Requests; retries and re-asks are in it where they were measured.
-        input_tokens: Of all these requests.
-        output_tokens: Likewise; includes reasoning.
-        reasoning_tokens: The part of it that is spent on thinking.
+        output_tokens: Of all these requests; includes reasoning.
         cost: USD at the live price; ``None`` when the price is unknown.
         batch_cost: USD at the provider's batch price; ``None`` where none is listed.
         cache_saves: USD that the provider's prompt cache would take off ``cost``; ``None`` where
             the prompts share too little, or its price is not known. Never together with batch.
         seconds_per_call: From sending to the last byte.
-        price: The list price used; ``None`` when unknown.
         price_page: The vendor's page it was taken from, where the table names one.
         deprecated_from: The day from which the model may be gone; ``None`` when unknown.
-        rates: The same by length of the request, USD per token.
+        rates: The price by length of the request, USD per token.
         batch_rates: Likewise in batches; empty where none are listed.
         tokens_exact: True when prompts were counted in the model's own encoding.
         measured: True when answers and times come from a pilot or an earlier run.
@@ -92,8 +87,7 @@ class StepEstimate:
         longest: Input tokens and ids of the longest prompts counted.
         too_long: Prompts counted that exceed the model's context.
         too_long_ids: The first of them.
-        rpm: Requests a minute that hold for its model; ``None`` without a limit.
-        tpm: Tokens a minute, likewise.
+        rpm: Requests a minute that hold for its model; ``None`` without a limit. So is ``tpm``.
         limits_from: The tier they come from, with page and date; empty for none.
     """
 
@@ -130,17 +124,14 @@ class Option:
     """What a run over another number of items would prove, cost and take.
 
     Attributes:
-        n: Items.
         label: Why this number is here; may be empty.
         margin: What it proves of what is claimed: half width of the interval of a rate or a mean,
             the least difference that is found, or the failure rate that seeing none rules out.
             ``None``: nothing.
         may_miss: The largest share of all items that may show in none of these, at 95 %.
-        calls: Requests of all steps.
         cost: USD from the first item on, whatever has been answered already; ``None`` when a
             price is unknown.
-        seconds: How long it takes.
-        risk: Its high case of money and time as a word; see `llm_batch.estimating.estimates`.
+        risk: Its high case of money and time as a word; see `risk_of`.
     """
 
     n: int
@@ -162,8 +153,7 @@ class Purchase:
         items: Items in the expected case, at most the whole dataset.
         at_least: In the high case.
         all_items: Whether ``items`` is the whole dataset.
-        proves: What that many items prove; see `Option.margin`.
-        proves_at_least: What those of the high case prove.
+        proves: What that many items prove; see `Option.margin`. So does ``proves_at_least``.
     """
 
     way: str
@@ -176,16 +166,10 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """The same items with other models, from the first call on.
+    """The same items with other models, from the first call on; costs as in `Estimate`.
 
     Attributes:
         models: The model of each step.
-        cost: USD at live prices; ``None`` when a price is unknown.
-        batch_cost: USD with batch prices where they are listed; ``None`` where none is.
-        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
-            together with batch prices: no provider states that both discounts apply at once.
-        priced_cost: USD of the steps whose price is known.
-        seconds: Wall time.
         buys: What the budget buys, by each price there is; empty without a budget.
         notes: What speaks against it.
     """
@@ -215,28 +199,24 @@ class Estimate(Readable):
         simulated: True when its answers came from a ``fake/`` model.
         spent: USD that the finished items cost; ``None`` when unknown, or nothing was played.
         calls: Requests still to be sent; retries and re-asks are in it where measured.
-        input_tokens: Of these requests.
-        output_tokens: Of their answers, reasoning included.
         cost: USD; ``None`` when the price of any step with calls is unknown.
         batch_cost: USD with batch prices where they are listed; ``None`` where none is.
-        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot.
+        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
+            together with batch prices: no provider states that both discounts apply at once.
         priced_cost: USD of the steps whose price is known.
         seconds: Wall time.
-        steps: In the order of the chain.
         workers: Calls at once.
         requests_per_minute: What the workers make without any limit, at the slowest and the
             quickest answers assumed.
         bound_by: What keeps it from being quicker, as a sentence.
         advice: How many items a rate needs, with the figures people quote for it.
-        needed: How many items the claim needs.
-        claim_notes: The same in sentences.
+        needed: How many items the claim needs; ``claim_notes`` says it in sentences.
         strata: How the size to take is shared among strata; ``None`` without.
         options: Other numbers of items, fewest first.
         verdict: Which of them to take, and what the rest of the money would buy.
         alternatives: Other models for the same items; the first is the plan itself.
         budget: USD that the run may cost; ``None`` without.
         assumptions: What the figures rest on, a sentence each.
-        warnings: What to think about before running.
     """
 
     n: int
@@ -295,7 +275,6 @@ def estimate_record(estimate: Estimate) -> Estimated:
 
 
 def values(estimate: Estimate) -> dict[str, Any]:
-    """The estimate as ``--format json`` shows it."""
     tree = msgspec.to_builtins(estimate, builtin_types=(Decimal,))
     low, high = tree.pop("requests_per_minute")
     size = tree.pop("advice")

@@ -35,10 +35,8 @@ class StepLoad:
     """What one step does for some number of items.
 
     Attributes:
-        fact: Which step, and what is known of it.
         calls: Requests.
-        input_tokens: Of all of them.
-        output_tokens: Likewise, reasoning included.
+        output_tokens: Of all of them, reasoning included.
         cost: USD at the live price; ``None`` without a price.
         batch: USD at the provider's batch price, without any cache discount; ``None`` where no
             batch price is listed.
@@ -55,7 +53,6 @@ class StepLoad:
     saved: Span | None = None
 
     def times(self, factor: float) -> StepLoad:
-        """The same for ``factor`` times as many items."""
         return replace(
             self,
             calls=self.calls * factor,
@@ -67,7 +64,6 @@ class StepLoad:
         )
 
     def plus(self, other: StepLoad) -> StepLoad:
-        """The same step for more items."""
         return replace(
             self,
             calls=self.calls + other.calls,
@@ -92,7 +88,6 @@ Load = Sequence[StepLoad]
 
 
 def scaled(load: Load, factor: float) -> Load:
-    """The load of ``factor`` times as many items."""
     return [step.times(factor) for step in load]
 
 
@@ -104,7 +99,6 @@ def cost_of(load: Load) -> Span | None:
 
 
 def priced_cost_of(load: Load) -> Span:
-    """USD of the steps whose price is known."""
     return total(step.cost for step in load if step.cost is not None)
 
 
@@ -150,9 +144,8 @@ def item_cost(
 ) -> Span | None:
     """USD of one item's calls of a step in the three cases; ``None`` without a price.
 
-    The high case counts on no cache. Batches never do.
-
-    ``tokens``: of the input, of so many ``items``; more than one only where the price is linear.
+    The high case counts on no cache. Batches never do. ``tokens`` are the input of so many
+    ``items``: more than one only where the price is linear.
     """
     if fact.tariff is None:
         return None
@@ -191,7 +184,6 @@ class Group:
     batches: dict[str, SpanMoments] = field(default_factory=_sums)
 
     def add(self, fact: StepFacts, tokens: Span, times: int = 1) -> None:
-        """Take in one step of one item, or of so many that are alike."""
         self.inputs[fact.name].add(tokens, times)
         if fact.is_linear:
             return
@@ -266,7 +258,7 @@ class WallTime:
     """How quickly a load is worked off.
 
     Attributes:
-        seconds: Wall time; low with quick answers, high with slow and long ones.
+        seconds: Low with quick answers, high with slow and long ones.
         bound_by: What decides in the expected case, as a sentence.
         by_limit: Whether that is a limit of the provider.
         live_calls: Calls that the workers make; those of batches are not among them.
@@ -298,7 +290,6 @@ class _Bound:
 
 
 def wall_time_of(load: Load, workers: int) -> WallTime:
-    """The time that calls, limits and so many workers lead to."""
     bounds = [list(_bounds(load, workers, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
     live = _live(load)
@@ -317,7 +308,6 @@ def wall_time_of(load: Load, workers: int) -> WallTime:
 
 
 def _live(load: Load) -> Load:
-    """The steps whose calls the workers make."""
     return [step for step in load if not step.fact.serving.batch]
 
 
@@ -430,7 +420,6 @@ def _embedded_seconds(load: Load, workers: int, case: int) -> float:
 
 
 def seconds_of(step: StepLoad) -> Span:
-    """Seconds of a step's mean call: as measured there, or on this machine, or as assumed."""
     measure, serving = step.fact.measure, step.fact.serving
     if measure is not None:
         return Span(*(max(OWN_SECONDS, seconds) for seconds in measure.seconds))
@@ -449,6 +438,5 @@ def _counted(step: StepLoad, case: int) -> float:
 
 
 def _latency(load: Load) -> float:
-    """Seconds of the mean call."""
     calls = sum(step.calls for step in load)
     return sum(step.calls * seconds_of(step).value for step in load) / calls

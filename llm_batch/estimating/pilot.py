@@ -48,7 +48,6 @@ class StepSeen:
     """What one step of one item took.
 
     Attributes:
-        usage: Tokens of all its calls.
         cost: USD, as it was booked; ``None`` when the price was unknown.
         seconds: Of the attempts that answered.
         attempts: Sends.
@@ -65,7 +64,6 @@ class ItemSeen:
     """One item that was played.
 
     Attributes:
-        id: The item's.
         status: ``ok``, or the kind of failure.
         steps: By name, those that were called.
         worst_case: True when a cost in it is an upper bound.
@@ -111,10 +109,7 @@ class Measured:
 def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[str]) -> Measured:
     """Read a results file, or a journal where there is no results file beside it.
 
-    Args:
-        path: ``results.jsonl``, or its journal ``results.calls.jsonl``.
-        source: What to call it.
-        steps: Names of the steps that are estimated.
+    ``source``: what to call it. ``steps``: names of the steps that are estimated.
 
     Raises:
         OutputError: It cannot be read, is no such file, or holds no call of these steps.
@@ -141,8 +136,6 @@ def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[
 
 
 class _Tally:
-    """Items as they are read."""
-
     def __init__(self, source: str) -> None:
         self._source = source
         self.items: list[ItemSeen] = []
@@ -251,15 +244,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") -> Measured:
-    """What an earlier run tells of the chain in ``config``.
+    """What an earlier run tells of the chain in ``config``: by its results file, or its journal.
 
     Its items count as done when it is the run that ``config`` would go on with: the same output,
-    seed and steps, and, once the data was read, the same data.
-
-    Args:
-        path: Its results file, or its journal.
-        config: What is to be estimated.
-        source: What to call it; its path by default.
+    seed and steps, and, once the data was read, the same data. ``source``: what to call it; its
+    path by default.
 
     Raises:
         OutputError: There is no such run, or it has no call of these steps.
@@ -294,10 +283,6 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
 
 def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
     """The config an earlier run was made with, under the flags; ``None`` when that is not known.
-
-    Args:
-        path: Its results file, or its journal.
-        flags: What was given on the command line.
 
     Raises:
         OutputError: Its manifest is damaged.
@@ -334,10 +319,8 @@ class StepMeasure:
     Attributes:
         n: Items it was measured on, those included that failed before it.
         attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
-        input: Input tokens.
         output: Output tokens, reasoning included.
         text: The part of them that is not reasoning, which later prompts may contain.
-        reasoning: The rest.
         cached_share: Share of the input that came from the provider's cache.
         seconds: Of one call.
         input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
@@ -436,13 +419,8 @@ def with_input_ratio(
     """The measure with its ratio of tokens counted by the provider to tokens counted here.
 
     A ratio estimator (Cochran 1977, section 6.3): its error comes from how far single items are
-    off the common ratio.
-
-    Args:
-        measure: Of the step.
-        actual: Input tokens the provider counted, per item; 0 where the step was not reached.
-        counted: Of the same items.
-        unseen: How many items are to come.
+    off the common ratio. ``actual`` and ``counted`` are per item, 0 where the provider was not
+    asked; ``unseen``: how many items are to come.
     """
     n, whole = len(counted), sum(counted)
     if not whole:

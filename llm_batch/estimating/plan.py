@@ -142,7 +142,6 @@ class Counted:
         reused: Items that need no further call.
         unrenderable: Items of the sample with a prompt that cannot be rendered.
         first_problem: The id of the first of them and what is wrong with it.
-        too_long: By step name, where there are any.
         longest: By step name: input tokens and ids of the longest prompts, longest first.
         prefixes: By step name: tokens that all its prompts begin with.
     """
@@ -161,8 +160,6 @@ class Counted:
 
 @dataclass
 class _Count:
-    """The pass over the items."""
-
     chain: Chain
     facts: Facts
     all: Group = field(default_factory=Group)
@@ -179,7 +176,6 @@ class _Count:
             self.first_problem = (item.id, str(error))
 
     def add(self, group: Group, item: Item, calls: Sequence[Call] = ()) -> list[Forecast]:
-        """Count what an item still needs into a group."""
         coming = forecast_of(self.chain, item, calls)
         inputs = add_forecasts(group, self.facts, coming)
         if group is self.all:
@@ -216,8 +212,8 @@ def count_items(
     Args:
         chain: What is asked of each item.
         facts: What is known of its steps.
-        items: The items to play, in their order, or the first of them. With ``answered``, all of
-            them: those that are not given are taken to be unanswered.
+        items: In their order, or the first of them. With ``answered``, all of them: those that
+            are not given are taken to be unanswered.
         n: How many there are in all.
         answered: Looks up a call that was made before.
         most: Items of each kind whose prompts are counted; all are looked up all the same.
@@ -439,13 +435,10 @@ class Recount:
 
 
 def prefixes_of(config: Config, items: Callable[[], Iterable[Item]]) -> dict[str, int]:
-    """The beginnings that prompts share, counted for the models of ``config``."""
     return shared_prefixes(config.chain(), itertools.islice(items(), LOOKED_AT))
 
 
 class _Uncounted(TokenCounter):
-    """For steps that are counted already."""
-
     __slots__ = ()
 
     def count(self, text: str) -> int:
@@ -460,11 +453,8 @@ class Ask:
     """What an estimate is asked, and what is known for that before prompts are counted.
 
     Attributes:
-        claim: What the run is to show.
-        clusters: Items that belong together; ``None`` without.
-        stratify: The field whose values are the strata.
-        strata: Items in each; ``None`` without.
-        scored: Scores of an earlier run; ``None`` without.
+        stratify: The field whose values are the strata; ``strata`` counts their items.
+        scored: Scores of an earlier run.
         others: The same chain with other models, to be compared.
         prompts: What is odd about the prompts, a sentence each without its full stop.
     """
@@ -483,15 +473,11 @@ class Plan:
     """What an estimate is made from.
 
     Attributes:
-        config: The chain, its models and limits.
-        ask: What the run is to show.
-        facts: What is known of each step.
         n: Items to play.
         population: Items in the whole dataset; ``None`` when unknown.
         remaining: The load of what is still to be sent.
         whole: The load if nothing were answered.
         counted: What counting prompts came to; ``None`` where sizes are assumed.
-        measured: What a pilot or an earlier run showed; ``None`` without.
         today: The day that deprecation dates are compared with.
         finished: Items that the pilot or the run itself has finished.
     """
@@ -510,22 +496,18 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        """Calls at once."""
         return self.config.engine.workers(self.config)
 
     @property
     def servings(self) -> list[Serving]:
-        """How its models are served, one of each."""
         return list({fact.model: fact.serving for fact in self.facts.values()}.values())
 
     @property
     def unpriced(self) -> list[str]:
-        """Its models without a known price, one of each."""
         return list(dict.fromkeys(f.model for f in self.facts.values() if f.tariff is None))
 
     @property
     def is_measured(self) -> bool:
-        """Whether every step was."""
         return all(fact.measure is not None for fact in self.facts.values())
 
     def interval(self, span: Span) -> Interval:
@@ -537,7 +519,6 @@ class Plan:
         return span.interval(sampled, method)
 
     def without_finished(self) -> Plan:
-        """The plan without the items that the pilot or the run itself has finished."""
         finished = min(self.n, self.measured.finished) if self.measured else 0
         if not finished:
             return self
@@ -561,7 +542,6 @@ class Plan:
 def plan_of_nothing(
     config: Config, n: int, population: int, measured: Measured | None, ask: Ask, today: date
 ) -> Plan:
-    """A plan of items of which only the number is known."""
     config.chain()  # what cannot be played has no cost either
     facts = facts_of(config, measured, n)
     inputs = assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})

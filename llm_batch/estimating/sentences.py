@@ -243,7 +243,6 @@ def _factors(needed: Needed) -> Iterator[str]:
 
 
 def assumptions(plan: Plan) -> Iterator[str]:
-    """Yield what the figures rest on, one sentence or two each."""
     facts, n, counted, measured = plan.facts, plan.n, plan.counted, plan.measured
     if measured is not None:
         yield from _measured(facts, measured, n)

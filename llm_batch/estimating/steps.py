@@ -117,7 +117,6 @@ class Answer:
     Attributes:
         tokens: All that is billed.
         text: The part that is not thinking; later prompts may contain it.
-        thinks: Whether the model thinks before it answers.
         is_cut: Whether the cap leaves no room for what it is expected to think.
     """
 
@@ -159,7 +158,6 @@ def thinks(step: Step, info: ModelInfo | None) -> bool:
 
 
 def thinking_of(step: Step) -> Span:
-    """Tokens of thinking per call, for a model that does."""
     return THINKING_BY_EFFORT.get(str(step.params.get("reasoning_effort")), THINKING)
 
 
@@ -202,10 +200,7 @@ def counted_input(tokens: int, contained: Sequence[Span], counter: TokenCounter)
 class Speed:
     """How quickly a model on this machine computes, measured by one call alone.
 
-    Attributes:
-        input_seconds: Of one token of a prompt.
-        output_seconds: Of one token of an answer.
-        at_once: Calls that will be computed at once.
+    Seconds are of one token of a prompt, and of an answer; ``at_once`` calls are computed at once.
     """
 
     input_seconds: float
@@ -278,17 +273,13 @@ class Serving:
     """How one model is served.
 
     Attributes:
-        model: The model string.
         vendor: Whose way of counting tokens applies; empty when the model is not known.
         info: What the table says of it; ``None`` when it has no such model.
         rpm: Requests a minute; ``None`` for no limit. Assumed for nothing that runs here.
-        tpm: Tokens a minute, likewise.
-        batch: Whether its requests go by the provider's batch API.
-        otpm: Tokens of answers a minute, likewise.
-        rpd: Requests a day, likewise.
-        rpm_is_assumed: True when nobody gave a limit.
-        limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
+        tpm: Tokens a minute, ``otpm`` those of answers, ``rpd`` requests a day, likewise.
         latency: Seconds one call takes.
+        batch: Whether its requests go by the provider's batch API.
+        limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
         speed: How quickly it computes on this machine, where that was measured.
         problem: Why it cannot be called as configured; empty when it can.
         hint: What to do about that.
@@ -311,12 +302,10 @@ class Serving:
 
     @property
     def embedded(self) -> bool:
-        """Whether it computes inside this process."""
         return self.model.startswith("local/")
 
     @property
     def deprecated_from(self) -> date | None:
-        """The day from which it may be gone."""
         return self.info.deprecation_date if self.info else None
 
 
@@ -402,11 +391,9 @@ class StepFacts:
     """What is known of one step before its prompts are.
 
     Attributes:
-        step: As the config has it.
-        serving: How its model is served.
         tariff: What it costs; ``None`` when unknown.
         answer: Output tokens expected of one item: assumed, or those of ``measure``.
-        measure: What a pilot or an earlier run showed; ``None`` without one.
+        measure: What a pilot or an earlier run showed.
     """
 
     step: Step
@@ -417,22 +404,18 @@ class StepFacts:
 
     @property
     def name(self) -> str:
-        """The step's."""
         return self.step.name
 
     @property
     def model(self) -> str:
-        """The model string."""
         return self.step.model
 
     @property
     def info(self) -> ModelInfo | None:
-        """What the table says of its model."""
         return self.serving.info
 
     @property
     def attempts(self) -> Span:
-        """Sends per item."""
         return self.measure.attempts if self.measure else exactly(1.0)
 
     @property
@@ -442,7 +425,6 @@ class StepFacts:
 
     @property
     def has_batch_price(self) -> bool:
-        """Whether a price of the provider's batch API is known."""
         return self.tariff is not None and bool(self.tariff.batch_source)
 
     def saved_per_call(self, prefix: int) -> float | None:

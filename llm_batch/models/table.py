@@ -63,10 +63,6 @@ class ModelInfo:
         max_input_tokens: Length of the context.
         max_output_tokens: Most it writes in one answer.
         deprecation_date: The day from which it may be gone.
-        supports_response_schema: Whether it accepts a JSON schema for its answer.
-        supports_reasoning: Whether it may think before it answers.
-        rpm: Requests per minute the table lists.
-        tpm: Tokens per minute the table lists.
         page: The vendor's page that the table names as its source; empty where it names none.
     """
 
@@ -112,7 +108,6 @@ def model_info(model: str) -> ModelInfo | None:
 
 
 def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:
-    """The entry a model string stands for, with its name."""
     tuned = _FINE_TUNED.match(model)
     name = tuned[1] if tuned else model
     entry = _entry(name)
@@ -225,14 +220,11 @@ class TierLimits:
     """What one tier allows one model, per minute; ``None`` where no such limit is published.
 
     Attributes:
-        tier: Its name.
         family: The family of models the limits are listed for.
-        rpm: Requests.
         tpm: Tokens, counted as the vendor counts them: for Anthropic, uncached input alone.
         otpm: Tokens of answers, where the vendor limits them apart.
         rpd: Requests a day.
         as_of: When the limits were read, as ``2025-10``.
-        source: The page that lists them.
     """
 
     tier: str
@@ -265,11 +257,7 @@ def tier_names() -> list[str]:
 
 
 def check_tier(tier: str) -> None:
-    """Refuse a tier that is not known.
-
-    Raises:
-        ConfigError: Its message names the nearest known one.
-    """
+    """Refuse a tier that is not known, with `ConfigError`."""
     names = tier_names()
     for name in _names(tier):
         if name not in names:
@@ -281,12 +269,7 @@ def check_tier(tier: str) -> None:
 
 
 def tier_limits(tier: str | None, model: str) -> TierLimits | None:
-    """What a tier allows a model; ``None`` when it is silent about it.
-
-    Args:
-        tier: One name or several with commas; ``None`` for none.
-        model: The model string as the config has it.
-    """
+    """What a tier, or several with commas, allows a model; ``None`` where they are silent."""
     vendor, name = _vendor_and_name(model)
     for given in _names(tier or ""):
         of, _, step = given.rpartition("-")
@@ -305,14 +288,7 @@ def tier_limits(tier: str | None, model: str) -> TierLimits | None:
 def limits_of(
     tier: str | None, model: str, rpm: float | None, tpm: float | None
 ) -> tuple[float | None, float | None, TierLimits | None]:
-    """Requests and tokens a minute of a model, and the tier where it filled something in.
-
-    Args:
-        tier: As in `tier_limits`.
-        model: The model string.
-        rpm: What flags and config say; ``None`` where they are silent.
-        tpm: Likewise.
-    """
+    """Requests and tokens a minute, and the tier where ``rpm`` or ``tpm`` was left open to it."""
     found = tier_limits(tier, model) if rpm is None or tpm is None else None
     if found is None:
         return rpm, tpm, None

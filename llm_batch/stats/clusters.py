@@ -68,10 +68,6 @@ def clustered_mean(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> 
 
     Args:
         clusters: Sums by cluster; empty clusters count for nothing.
-        level: Two-sided confidence level.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Liang and Zeger (1986); Miller (2024, arXiv 2411.00640), eq. 4, with the small-sample factor.
     Agrees with statsmodels ``OLS(...).fit(cov_type="cluster")``, of which the factor is
@@ -107,14 +103,10 @@ def clustered_difference(
 
     Args:
         clusters: Sums by cluster of second minus first: of scores, or of ones and zeros.
-        level: Two-sided confidence level.
 
     Returns:
         The mean with its bounds, and the two-sided p-value, by Student's t with G - 1 degrees of
         freedom; both ``None`` where nothing varies between clusters.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Miller (2024, arXiv 2411.00640), sec. 4.2 with the clusters of sec. 2.2.
     """
@@ -139,10 +131,6 @@ def clustered_rate(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> 
 
     Args:
         clusters: Sums by cluster of ones and zeros.
-        level: Two-sided confidence level.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
     """
     found = clustered_mean(clusters, level)
     rate, n = found.mean.value, found.mean.n

@@ -32,9 +32,6 @@ def z_value(level: float) -> float:
     Args:
         level: Confidence level, strictly between 0 and 1.
 
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
-
     Checked against ``scipy.stats.norm.ppf``.
     """
     # The lower tail is as exact as the upper one, and never rounds to a probability of 1.
@@ -47,7 +44,6 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -75,7 +71,6 @@ def wilson_finite(successes: int, n: int, population: int, level: float = 0.95) 
         successes: How many of the scored items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
         population: How many items the dataset has (N), scored or not.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.
@@ -107,7 +102,6 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -133,7 +127,6 @@ def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -234,11 +227,7 @@ def missing_interval(
         least: The rate were all missing verdicts fails, and the size of a simple random sample
             that would tell it as well; infinite for a census.
         most: The same were all of them passes.
-        level: Two-sided confidence level.
         n: Verdicts, for the interval.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Imbens and Manski (2004), sec. 4, with score bounds in place of normal ones. Known answer: 360
     of 400 with a verdict pass, 100 have none, of 500 items -> 0.72 to 0.92 in a census,
@@ -269,11 +258,7 @@ def missing_mean(
         value: The mean of the scores there are.
         ends: Gives for a two-sided level the intervals of the mean were all missing scores the
             least of the scale, and were they the greatest.
-        level: Two-sided confidence level.
         n: Scores, for the interval.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Imbens and Manski (2004), sec. 4.
     """
@@ -363,7 +348,6 @@ def hypergeometric(successes: int, n: int, population: int, level: float = 0.95)
         successes: How many of the scored items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
         population: How many items the dataset has.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.

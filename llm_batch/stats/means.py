@@ -62,7 +62,6 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
 
     Args:
         values: One number per item.
-        level: Two-sided confidence level.
         population: How many items the values were drawn from without replacement, if finite.
 
     Returns:
@@ -138,7 +137,6 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
 
     Args:
         values: One number per item, in any order.
-        level: Two-sided confidence level.
 
     Returns:
         The median with its bounds, which are ``None`` when even the extremes cannot promise the
@@ -172,7 +170,6 @@ def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -
     Args:
         ordered: Ascending.
         q: Between 0 and 1: 0.95 for what one in twenty exceeds.
-        level: Two-sided confidence level.
 
     Returns:
         The quantile with its bounds. There is no upper bound, and so none at all, where the
@@ -213,7 +210,6 @@ def mean_on_scale(
         values: One number per item, within the scale.
         least: The lowest score there is.
         most: The highest.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
@@ -284,7 +280,6 @@ def bca_mean(values: Iterable[float], level: float = 0.95) -> Interval:
 
     Args:
         values: One number per item.
-        level: Two-sided confidence level.
 
     Returns:
         The mean with its bounds, which lie within the range of the values. Without spread, or

@@ -98,7 +98,6 @@ def cochran(margin: float, level: float = 0.95, rate: float = 0.5) -> float:
 
     Args:
         margin: Half width e of the interval, as a fraction of one: 0.05 is 5 points.
-        level: Two-sided confidence level.
         rate: The rate p expected; 0.5 needs most.
 
     Raises:
@@ -119,7 +118,6 @@ def sample_size(
 
     Args:
         margin: Half width of the interval, as a fraction of one.
-        level: Two-sided confidence level.
         rate: The rate expected; 0.5 needs most.
         population: Items in the whole dataset, at least 1.
 
@@ -150,7 +148,6 @@ def margin_of(
 
     Args:
         n: Items scored, at least 1.
-        level: Two-sided confidence level.
         rate: The rate expected; 0.5 gives the widest margin.
         population: Items in the whole dataset; the margin is 0 when all of them are scored.
 
@@ -177,7 +174,6 @@ def mean_size(sd: float, margin: float, level: float = 0.95, population: int | N
     Args:
         sd: Standard deviation of the scores, from a pilot, in their unit.
         margin: Half width of the interval, in the same unit.
-        level: Two-sided confidence level.
         population: Items in the whole dataset, at least 1.
 
     Raises:
@@ -382,7 +378,6 @@ def size_for(
     Args:
         spread: The variance of one item.
         margin: Half width of the interval, in the unit of the score.
-        level: Two-sided confidence level.
         population: Items in the whole dataset, N; without it, of very many.
 
     Raises:
@@ -420,7 +415,6 @@ def margin_for(
     Args:
         spread: The variance of one item.
         n: Items scored, above 0.
-        level: Two-sided confidence level.
         population: Items in the whole dataset; with all of them only the judge's part is left.
 
     Raises:
