@@ -23,19 +23,11 @@ from reported import reported
 
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable, Weights, cohen_kappa
-from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.calibrate import ppi_rate, rogan_gladen
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
 from llm_batch.stats.compare import paired_difference, paired_mean_difference, unpaired_difference
-from llm_batch.stats.hypergeometric import hypergeometric
-from llm_batch.stats.interval import (
-    clopper_pearson,
-    mean_t,
-    median_interval,
-    wilson,
-    wilson_finite,
-    z_value,
-)
+from llm_batch.stats.interval import clopper_pearson, hypergeometric, wilson, wilson_finite, z_value
+from llm_batch.stats.means import bca_mean, mean_t, median_interval
 from llm_batch.stats.sequential import T_OPT, _log_evidence, beta_binomial, prior_posterior_ratio
 from llm_batch.stats.strata import Stratum, stratified_mean, stratified_rate
 

@@ -29,7 +29,7 @@ from unittest.mock import patch
 from llm_batch.chain.chain import forecast
 from llm_batch.chain.config import Config, Model
 from llm_batch.estimating import estimate
-from llm_batch.estimating.span import mean_of_unseen
+from llm_batch.estimating.ranges import mean_of_unseen
 from llm_batch.models.tokens import counter
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.running.pilot import pilot

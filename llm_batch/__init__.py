@@ -21,9 +21,9 @@ if TYPE_CHECKING:
         ProviderError,
     )
     from llm_batch.estimating.build import estimate
-    from llm_batch.estimating.claims import Claim
-    from llm_batch.estimating.evidence import Measured, measured_in
-    from llm_batch.estimating.model import Estimate
+    from llm_batch.estimating.estimates import Estimate
+    from llm_batch.estimating.pilot import Measured, measured_in
+    from llm_batch.estimating.sample_size import Claim
     from llm_batch.records import Interval
     from llm_batch.reporting.build import build_report as report
     from llm_batch.reporting.comparison.build import Compared
@@ -81,9 +81,9 @@ _PLACES = {
         "ProviderError",
     ),
     "estimating.build": ("estimate",),
-    "estimating.claims": ("Claim",),
-    "estimating.evidence": ("Measured", "measured_in"),
-    "estimating.model": ("Estimate",),
+    "estimating.sample_size": ("Claim",),
+    "estimating.pilot": ("Measured", "measured_in"),
+    "estimating.estimates": ("Estimate",),
     "records": ("Interval",),
     "reporting.build": ("build_report as report",),
     "reporting.comparison.build": ("Compared", "compare_reports as compare"),

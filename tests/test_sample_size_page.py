@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_batch.cli import app
-from llm_batch.stats import design, power, sizes, strata
+from llm_batch.stats import clusters, power, sizes, strata
 from llm_batch.stats import sizes as rare
 from tests.test_docs import flags_of
 
@@ -42,7 +42,7 @@ def test_a_command_answers_as_shown(
 def test_a_formula_answers_as_shown(call: str, said: str) -> None:
     known = {
         name: value
-        for module in (design, power, rare, sizes, strata)
+        for module in (clusters, power, rare, sizes, strata)
         for name, value in vars(module).items()
     } | {"finite": lambda n0, population: n0 / (1 + (n0 - 1) / population)}
     found = eval(call, known)  # noqa: S307 - our own page

@@ -25,7 +25,7 @@ from llm_batch.chain.overrides import Overrides, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
-from llm_batch.models.tiers import TierLimits, check_tier, limits_of
+from llm_batch.models.table import TierLimits, check_tier, limits_of
 
 CONFIG_NAME = "llmb.toml"
 DEMO = Path(__file__).parents[1] / "demo"
@@ -304,7 +304,11 @@ class Config(Table):
         names = [step.name for step in self.steps]
         for position, name in enumerate(names):
             if name in names[:position]:
-                raise Wrong(("steps", position, "name"), f"is used twice: {name!r}")
+                raise Wrong(
+                    ("steps", position, "name"),
+                    f"is used twice: {name!r}",
+                    "give each step a name of its own",
+                )
         if self.score is not None:
             check_score(self.score, self.steps)
         for name, model in self.models.items():
@@ -430,6 +434,10 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
     named = path or os.environ.get("LLMB_CONFIG")
     if named:
         found = Path(expanded(named))
+        if found.is_dir():
+            inside = found / CONFIG_NAME
+            hint = f"name the file in it: {inside}" if inside.is_file() else f"llmb init {inside}"
+            raise ConfigError(f"the config {str(found)!r} is a folder", hint)
         if not found.is_file():
             raise ConfigError(f"no config file {str(found)!r}", "write one with: llmb init")
         return found
@@ -439,7 +447,8 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
 
 def _read(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise ConfigError(f"{path} is no file")  # a device or a pipe may have no end
+        # A device or a pipe may have no end.
+        raise ConfigError(f"{path} is no file", "name a file of text")
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -70,7 +70,17 @@ class Written:
             return self.wrong(path, "must be a list", "write [[steps]], with two brackets")
         sentence = _SENTENCES.get(kind)
         message = sentence.format(**context) if sentence else problem["msg"]
-        return self.wrong(path, message + _not(given))
+        hint = self._chosen(path, context, given) if kind == "literal_error" else ""
+        return self.wrong(path, message + _not(given), hint)
+
+    def _chosen(self, path: Place, context: Mapping[str, Any], given: Any) -> str:
+        """The choice that was probably meant, or else the first, as it is written there."""
+        words = re.findall(r"'([^']*)'", context["expected"])
+        near = difflib.get_close_matches(str(given).lower(), words, n=1)
+        if not words:
+            return ""
+        flag, word = self.flags.get(path), (near or words)[0]
+        return f"{flag} {word}" if flag else f'write {path[-1]} = "{word}"'
 
     def wrong(self, path: Place, message: str, hint: str = "") -> ConfigError:
         """An error at a place in the file, or at the flag that overruled it."""

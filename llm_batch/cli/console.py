@@ -129,8 +129,6 @@ class _Talk(io.FileIO):
 
 
 class _Data(io.FileIO):
-    """Standard output."""
-
     def __init__(self, closed: bool) -> None:
         super().__init__(1, "wb", closefd=False)
         self._closed = closed
@@ -161,11 +159,7 @@ T = TypeVar("T")
 
 
 def chosen(formats: Mapping[str, Callable[[T], str]], name: str) -> Callable[[T], str]:
-    """The formatter called ``name``.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """The formatter called ``name``, or `ConfigError`."""
     if name not in formats:
         near = difflib.get_close_matches(name, formats, n=1)
         raise ConfigError(

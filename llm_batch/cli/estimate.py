@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import estimate as claim_options
 from llm_batch.cli import options
 from llm_batch.errors import ConfigError
 
@@ -22,108 +22,56 @@ if TYPE_CHECKING:
     from llm_batch.estimating.scores import Scored
 
 
-_SHOW = "What to show"
+_show = partial(typer.Option, rich_help_panel="What to show")
+_how = partial(typer.Option, rich_help_panel="How to estimate")
 #: More combinations of models than this fill no table that anyone reads.
 _MOST = 24
 
-Margin = Annotated[
-    float | None,
-    typer.Option(
-        "--margin", rich_help_panel=_SHOW,
-        help="Half width of the interval: 0.05 is 5 points; in the score's unit with --mean-sd.",
-    ),
-]  # fmt: skip
-Confidence = Annotated[
-    float, typer.Option("--confidence", rich_help_panel=_SHOW, help="Confidence level.")
-]
-ExpectedRate = Annotated[
-    float | None,
-    typer.Option(
-        "--expected-rate", rich_help_panel=_SHOW,
-        help="Share of passes expected; 0.5, the worst case, without it.",
-    ),
-]  # fmt: skip
-MeanSd = Annotated[
-    float | None,
-    typer.Option(
-        "--mean-sd", rich_help_panel=_SHOW,
-        help="Claim a mean score: its standard deviation; with --margin or --detect.",
-    ),
-]  # fmt: skip
-Detect = Annotated[
-    float | None,
-    typer.Option(
-        "--detect", rich_help_panel=_SHOW,
-        help="Find a difference of two models: 0.03 is 3 points.",
-    ),
-]  # fmt: skip
-Paired = Annotated[
-    bool,
-    typer.Option("--paired", rich_help_panel=_SHOW, help="Both models answer the same items."),
-]
-Discordance = Annotated[
-    float | None,
-    typer.Option(
-        "--discordance", rich_help_panel=_SHOW,
-        help="Share of items that one model passes and the other fails.",
-    ),
-]  # fmt: skip
-Power = Annotated[
-    float,
-    typer.Option(
-        "--power", min=0.5, max=0.9999, rich_help_panel=_SHOW,
-        help="Probability of finding the difference.",
-    ),
-]  # fmt: skip
-ZeroFailures = Annotated[
-    float | None,
-    typer.Option(
-        "--zero-failures", rich_help_panel=_SHOW,
-        help="Rule out failures in this share of the items by seeing none: 0.01.",
-    ),
-]  # fmt: skip
-Cluster = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster", rich_help_panel=_SHOW, metavar="FIELD",
-        help="Items with one value of this field belong together, as questions on one document.",
-    ),
-]  # fmt: skip
-ClusterSize = Annotated[
-    float | None,
-    typer.Option(
-        "--cluster-size", min=1, rich_help_panel=_SHOW,
-        help="Items in a cluster, where there is no data to count them in.",
-    ),
-]  # fmt: skip
-Icc = Annotated[
-    float | None,
-    typer.Option(
-        "--icc", min=0, max=1, rich_help_panel=_SHOW,
-        help="Correlation of two scores of one cluster; measured with --pilot or --from.",
-    ),
-]  # fmt: skip
-Sensitivity = Annotated[
-    float | None,
-    typer.Option(
-        "--judge-sensitivity", min=0, max=1, rich_help_panel=_SHOW,
-        help="Share of good answers the judge passes.",
-    ),
-]  # fmt: skip
-Specificity = Annotated[
-    float | None,
-    typer.Option(
-        "--judge-specificity", min=0, max=1, rich_help_panel=_SHOW,
-        help="Share of bad answers the judge fails.",
-    ),
-]  # fmt: skip
-Stratify = Annotated[
-    str | None,
-    typer.Option(
-        "--stratify", rich_help_panel=_SHOW, metavar="FIELD",
-        help="Share the sample among the values of this field, as stratify under [sample] does.",
-    ),
-]  # fmt: skip
+Margin = Annotated[float | None, _show(
+    "--margin",
+    help="Half width of the interval: 0.05 is 5 points; in the score's unit with --mean-sd.",
+)]  # fmt: skip
+Confidence = Annotated[float, _show("--confidence", help="Confidence level.")]
+ExpectedRate = Annotated[float | None, _show(
+    "--expected-rate", help="Share of passes expected; 0.5, the worst case, without it.",
+)]  # fmt: skip
+MeanSd = Annotated[float | None, _show(
+    "--mean-sd", help="Claim a mean score: its standard deviation; with --margin or --detect.",
+)]  # fmt: skip
+Detect = Annotated[float | None, _show(
+    "--detect", help="Find a difference of two models: 0.03 is 3 points.",
+)]  # fmt: skip
+Paired = Annotated[bool, _show("--paired", help="Both models answer the same items.")]
+Discordance = Annotated[float | None, _show(
+    "--discordance", help="Share of items that one model passes and the other fails.",
+)]  # fmt: skip
+Power = Annotated[float, _show(
+    "--power", min=0.5, max=0.9999, help="Probability of finding the difference.",
+)]  # fmt: skip
+ZeroFailures = Annotated[float | None, _show(
+    "--zero-failures", help="Rule out failures in this share of the items by seeing none: 0.01.",
+)]  # fmt: skip
+Cluster = Annotated[str | None, _show(
+    "--cluster", metavar="FIELD",
+    help="Items with one value of this field belong together, as questions on one document.",
+)]  # fmt: skip
+ClusterSize = Annotated[float | None, _show(
+    "--cluster-size", min=1, help="Items in a cluster, where there is no data to count them in.",
+)]  # fmt: skip
+Icc = Annotated[float | None, _show(
+    "--icc", min=0, max=1,
+    help="Correlation of two scores of one cluster; measured with --pilot or --from.",
+)]  # fmt: skip
+Sensitivity = Annotated[float | None, _show(
+    "--judge-sensitivity", min=0, max=1, help="Share of good answers the judge passes.",
+)]  # fmt: skip
+Specificity = Annotated[float | None, _show(
+    "--judge-specificity", min=0, max=1, help="Share of bad answers the judge fails.",
+)]  # fmt: skip
+Stratify = Annotated[str | None, _show(
+    "--stratify", metavar="FIELD",
+    help="Share the sample among the values of this field, as stratify under [sample] does.",
+)]  # fmt: skip
 
 
 def combinations(model: str | None, judge: str | None) -> Iterator[tuple[str | None, str | None]]:
@@ -153,93 +101,61 @@ def _names(flag: str, value: str | None) -> Sequence[str | None]:
 
 
 def estimate(
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n", min=1, rich_help_panel="What to run", help="Size of the whole dataset."
-        ),
-    ] = None,
+    n: Annotated[int | None, options.what(
+        "--n", min=1, help="Size of the whole dataset.",
+    )] = None,
     config: options.ConfigPath = None,
     data: options.DataPath = None,
     sample: options.SampleSize = None,
     seed: options.Seed = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", rich_help_panel="What to run",
-            help="Model of every step but the judge; several with commas are compared.",
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            "--judge", rich_help_panel="What to run",
-            help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
-        ),
-    ] = None,
+    model: Annotated[str | None, options.what(
+        "--model", help="Model of every step but the judge; several with commas are compared.",
+    )] = None,
+    judge: Annotated[str | None, options.what(
+        "--judge", help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
+    )] = None,
     api_base: options.ApiBase = None,
-    exact: Annotated[
-        bool,
-        typer.Option(
-            "--exact", rich_help_panel="How to estimate",
-            help="Count every prompt, not a sample of 2,000.",
-        ),
-    ] = False,
-    pilot: Annotated[
-        int | None,
-        typer.Option(
-            "--pilot", min=1, rich_help_panel="How to estimate",
-            help="Play the first so many items of the run and measure them; run does not pay for "
-            "them again.",
-        ),
-    ] = None,
-    earlier: Annotated[
-        str | None,
-        typer.Option(
-            "--from", rich_help_panel="How to estimate", metavar="RESULTS.jsonl",
-            help="Measure an earlier run instead of assuming; sends nothing.",
-        ),
-    ] = None,
-    margin: claim_options.Margin = None,
-    confidence: claim_options.Confidence = 0.95,
-    expected_rate: claim_options.ExpectedRate = None,
-    mean_sd: claim_options.MeanSd = None,
-    detect: claim_options.Detect = None,
-    paired: claim_options.Paired = False,
-    discordance: claim_options.Discordance = None,
-    power: claim_options.Power = 0.8,
-    zero_failures: claim_options.ZeroFailures = None,
-    cluster: claim_options.Cluster = None,
-    cluster_size: claim_options.ClusterSize = None,
-    icc: claim_options.Icc = None,
-    judge_sensitivity: claim_options.Sensitivity = None,
-    judge_specificity: claim_options.Specificity = None,
-    stratify: claim_options.Stratify = None,
+    exact: Annotated[bool, _how(
+        "--exact", help="Count every prompt, not a sample of 2,000.",
+    )] = False,
+    pilot: Annotated[int | None, _how(
+        "--pilot", min=1,
+        help="Play the first so many items of the run and measure them; run does not pay for "
+        "them again.",
+    )] = None,
+    earlier: Annotated[str | None, _how(
+        "--from", metavar="RESULTS.jsonl",
+        help="Measure an earlier run instead of assuming; sends nothing.",
+    )] = None,
+    margin: Margin = None,
+    confidence: Confidence = 0.95,
+    expected_rate: ExpectedRate = None,
+    mean_sd: MeanSd = None,
+    detect: Detect = None,
+    paired: Paired = False,
+    discordance: Discordance = None,
+    power: Power = 0.8,
+    zero_failures: ZeroFailures = None,
+    cluster: Cluster = None,
+    cluster_size: ClusterSize = None,
+    icc: Icc = None,
+    judge_sensitivity: Sensitivity = None,
+    judge_specificity: Specificity = None,
+    stratify: Stratify = None,
     workers: options.Workers = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
     tier: options.Tier = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget", min=0, rich_help_panel="Limits",
-            help="USD that the run may cost in all; says how many items that buys.",
-        ),
-    ] = None,
+    budget: Annotated[float | None, options.limit(
+        "--budget", min=0, help="USD that the run may cost in all; says how many items that buys.",
+    )] = None,
     output: options.Output = None,
-    format: Annotated[
-        str, typer.Option("--format", rich_help_panel="Output", help="text, json or md.")
-    ] = "text",
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", "-y", rich_help_panel="Output",
-            help="Do not ask about the pilot's cost, nor about what the config sends where.",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel="Output", help="No progress.")
-    ] = False,
+    format: Annotated[str, options.output("--format", help="text, json or md.")] = "text",
+    yes: Annotated[bool, options.output(
+        "--yes", "-y",
+        help="Do not ask about the pilot's cost, nor about what the config sends where.",
+    )] = False,
+    quiet: Annotated[bool, options.output("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Say what a run will cost, take and prove, before anything is sent.
 
@@ -250,7 +166,7 @@ def estimate(
     from llm_batch.errors import ConfigError
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run
-    from llm_batch.estimating.claims import Claim, check
+    from llm_batch.estimating.sample_size import Claim, check
     from llm_batch.estimating.scores import read_scored
 
     write = chosen(FORMATS, format)
@@ -266,18 +182,20 @@ def estimate(
             data=data, sample=sample, seed=seed, model=generator, judge=judge_, api_base=api_base,
             workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget,
         )
-        for generator, judge_ in claim_options.combinations(model, judge)
+        for generator, judge_ in combinations(model, judge)
     ]  # fmt: skip
     if pilot is not None and earlier is not None:
         raise ConfigError("--pilot and --from were both given", "choose one of them")
-    settings, *others = (
-        _stratified(_settings(config, flags, n, earlier), stratify) for flags in compared
-    )
+    settings, *others = (_settings(config, flags, n, earlier) for flags in compared)
+    if stratify is not None:
+        settings, *others = (_sampled(each, stratify=stratify) for each in (settings, *others))
     measured: Measured | None = None
     scored: Scored | None = None
     if pilot is not None:
         if n is not None and settings.data.path is None:
             raise ConfigError("a pilot needs data to play", "name it with --data questions.jsonl")
+        if n is not None and sample is None:  # then the sample is the dataset
+            settings = _sampled(settings, size=0)
         measured = _played(settings, pilot, yes, quiet)
         scored = read_scored(settings.run.output, "the pilot")
     elif earlier is not None:
@@ -320,10 +238,8 @@ def _settings(
     return settings
 
 
-def _stratified(settings: Config, field: str | None) -> Config:
-    if field is None:
-        return settings
-    sample = settings.sample.model_copy(update={"stratify": field})
+def _sampled(settings: Config, **changes: Any) -> Config:
+    sample = settings.sample.model_copy(update=changes)
     return settings.model_copy(update={"sample": sample})
 
 
@@ -334,8 +250,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     from llm_batch.cli.progress import make_progress
     from llm_batch.cli.run import _confirm, _stop_on_signals, agree, confirm_overrun
     from llm_batch.running.pilot import pilot
-    from llm_batch.running.run import Stop
-    from llm_batch.sending.clock import STOP_SIGNALS
+    from llm_batch.sending.clock import STOP_SIGNALS, Stop
 
     agree(settings, yes)
     stop = Stop()
@@ -359,8 +274,6 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
 
 
 class _Bar:
-    """How many prompts were counted, on a terminal."""
-
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

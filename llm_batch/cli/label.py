@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _ESCAPE = "\x1b"
+#: Characters of an answer without a terminal; what is longer was not meant for this.
+_LONGEST_ANSWER = 1000
 
 
 @contextmanager
@@ -42,11 +44,7 @@ def keys() -> Iterator[Keys]:
 
 
 class Keys:
-    """Reads what a person answers.
-
-    Args:
-        single: Whether keys come one by one, without Enter.
-    """
+    """Reads what a person answers; ``single``: keys come one by one, without Enter."""
 
     def __init__(self, single: bool) -> None:
         self.single = single
@@ -61,8 +59,11 @@ class Keys:
     def read(self) -> str | None:
         """The next answer in lower case, ``None`` at the end; empty for a special key."""
         if not self.single:
-            line = sys.stdin.readline()
-            return line.strip().casefold() if line else None
+            line = sys.stdin.readline(_LONGEST_ANSWER)
+            answer = line.strip().casefold() if line else None
+            while len(line) == _LONGEST_ANSWER and not line.endswith("\n"):
+                answer, line = "", sys.stdin.readline(_LONGEST_ANSWER)
+            return answer
         typed = os.read(sys.stdin.fileno(), 64)
         if not typed or typed == b"\x04":
             return None
@@ -90,31 +91,24 @@ def label(
     results: Annotated[Path, typer.Argument(help="Results of a run.", show_default=True)] = Path(
         "results.jsonl"
     ),
-    n: Annotated[
-        int, typer.Option("--n", min=1, help="Items to label in all, earlier ones included.")
-    ] = _DEFAULT_N,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the random order; 42 by default.")
-    ] = None,
-    show: Annotated[
-        str | None,
-        typer.Option("--show", help="Fields to show, with commas; all but the id by default."),
-    ] = None,
-    by_verdict: Annotated[
-        bool,
-        typer.Option(
-            "--by-verdict",
-            help="Draw as many items the judge passed as it failed: tells more of a judge that "
-            "passes nearly all.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write; labels.csv beside the results by default."
-        ),
-    ] = None,
-) -> None:
+    n: Annotated[int, typer.Option(
+        "--n", min=1, help="Items to label in all, earlier ones included.",
+    )] = _DEFAULT_N,
+    seed: Annotated[int | None, typer.Option(
+        "--seed", help="Seed of the random order; 42 by default.",
+    )] = None,
+    show: Annotated[str | None, typer.Option(
+        "--show", help="Fields to show, with commas; all but the id by default.",
+    )] = None,
+    by_verdict: Annotated[bool, typer.Option(
+        "--by-verdict",
+        help="Draw as many items the judge passed as it failed: tells more of a judge that "
+        "passes nearly all.",
+    )] = False,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", help="File to write; labels.csv beside the results by default.",
+    )] = None,
+) -> None:  # fmt: skip
     """Label a random subset of a run in the terminal, blind to the judge; goes on where it stopped.
 
     Each key is saved at once. The labels tell `llmb report --labels` how far the judge is right.
@@ -147,7 +141,6 @@ def label(
 
 
 def _label(session: Session, file: LabelFile) -> None:
-    """Ask until all are labelled or the person stops."""
     from llm_batch.cli.console import say
 
     if session.card() is None:
@@ -210,7 +203,6 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
 
 
 def _shown(card: Card, session: Session) -> Iterator[str]:
-    """An item as lines."""
     yield ""
     yield f"-- {session.done + 1:,} of {session.total:,} --"
     for name, text in card.fields:

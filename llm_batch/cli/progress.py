@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from llm_batch.cli.console import printable, say, talk
 
 if TYPE_CHECKING:
-    from llm_batch.running.run import Progress
+    from llm_batch.running.progress import Progress
 
 Asked = TypeVar("Asked")
 
@@ -47,7 +47,7 @@ class Lines(Quiet):
     def update(self, state: Progress) -> None:
         if time.monotonic() >= self._next:
             self._next += _LINE_SECONDS
-            say(f"{state.done:,}/{state.planned:,} items; {'; '.join(_facts(state))}")
+            say("; ".join((f"{state.done:,}/{state.planned:,} items", *_facts(state))))
 
 
 class Live(Quiet):
@@ -109,6 +109,8 @@ def make_progress(quiet: bool) -> Quiet:
 
 def _facts(state: Progress) -> list[str]:
     """What there is to say, most wanted first."""
+    from llm_batch.paper.words import about_duration
+
     facts = [state.jobs] if state.jobs else []
     seconds = max(state.seconds, 1e-9)
     if state.calls and not state.jobs:  # answers of a job come all at once
@@ -118,7 +120,8 @@ def _facts(state: Progress) -> list[str]:
     if state.slowed:
         facts.append(state.slowed)
     if state.fresh and state.done < state.planned:
-        facts.append(f"{_duration((state.planned - state.done) * seconds / state.fresh)} left")
+        left = (state.planned - state.done) * seconds / state.fresh
+        facts.append(f"{about_duration(left)} left")
     if state.spent or state.budget is not None:
         facts.append(_money(state))
     if state.scored:
@@ -145,24 +148,19 @@ def _money(state: Progress) -> str:
 
 
 def _score(state: Progress) -> str:
-    from llm_batch.stats.interval import wilson
+    from llm_batch.paper import words
+    from llm_batch.records import Interval
+    from llm_batch.stats.interval import wilson, z_value
 
     if state.judged:
         rate = wilson(state.passed, state.judged)
-        value, low, high = (100 * (bound or 0.0) for bound in (rate.value, rate.low, rate.high))
-        return f"pass {value:.0f}% ({low:.0f}-{high:.0f})"
+        return f"pass {words.percent(rate.value)} ({words.percent_range(rate)})"
     n = state.scored
     mean = state.score_sum / n
     if n < 2:
-        return f"mean score {mean:.2f}"
+        return f"mean score {words.mean(mean)}"
     # The normal interval: close enough to watch, and the report has the exact one.
     variance = max(0.0, state.score_squares - n * mean * mean) / (n - 1)
-    return f"mean score {mean:.2f} (±{1.96 * math.sqrt(variance / n):.2f})"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    half = z_value(0.95) * math.sqrt(variance / n)
+    bounds = Interval(mean, mean - half, mean + half, 0.95, n, "normal")
+    return f"mean score {words.mean(mean)} ({words.mean_range(bounds)})"

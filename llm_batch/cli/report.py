@@ -3,62 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from llm_batch.cli import options
-from llm_batch.cli import report as label_options
 
 if TYPE_CHECKING:
     from llm_batch.reporting.judging.model import LabelSource
 
 
-_PANEL = "Is the judge right?"
+_judging = partial(typer.Option, rich_help_panel="Is the judge right?")
 
-LabelsPath = Annotated[
-    str | None,
-    typer.Option(
-        "--labels", rich_help_panel=_PANEL,
-        help="File with labels made by people: columns id and label. llmb label writes one.",
-    ),
-]  # fmt: skip
-LabelColumns = Annotated[
-    str | None,
-    typer.Option(
-        "--label-field", rich_help_panel=_PANEL,
-        help="Its column with the label, or several with commas, one for each person.",
-    ),
-]  # fmt: skip
-LabelsFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--labels-from", rich_help_panel=_PANEL,
-        help="Field of the items that holds the label, in place of a file.",
-    ),
-]  # fmt: skip
-LabelsRun = Annotated[
-    str | None,
-    typer.Option(
-        "--labels-run", rich_help_panel=_PANEL,
-        help="Results in which the same judge scored the labelled items, if not these.",
-    ),
-]  # fmt: skip
-LabelsRandom = Annotated[
-    bool | None,
-    typer.Option(
-        "--labels-random/--labels-chosen", rich_help_panel=_PANEL,
-        help="Whether the labelled items are a random subset of this run; known for llmb label.",
-    ),
-]  # fmt: skip
-Judges = Annotated[
-    str | None,
-    typer.Option(
-        "--judges", rich_help_panel=_PANEL,
-        help="Outputs of several judges to compare: judge.score,second.score.",
-    ),
-]  # fmt: skip
+LabelsPath = Annotated[str | None, _judging(
+    "--labels",
+    help="File with labels made by people: columns id and label. llmb label writes one.",
+)]  # fmt: skip
+LabelColumns = Annotated[str | None, _judging(
+    "--label-field", help="Its column with the label, or several with commas, one for each person.",
+)]  # fmt: skip
+LabelsFrom = Annotated[str | None, _judging(
+    "--labels-from", help="Field of the items that holds the label, in place of a file.",
+)]  # fmt: skip
+LabelsRun = Annotated[str | None, _judging(
+    "--labels-run", help="Results in which the same judge scored the labelled items, if not these.",
+)]  # fmt: skip
+LabelsRandom = Annotated[bool | None, _judging(
+    "--labels-random/--labels-chosen",
+    help="Whether the labelled items are a random subset of this run; known for llmb label.",
+)]  # fmt: skip
+Judges = Annotated[str | None, _judging(
+    "--judges", help="Outputs of several judges to compare: judge.score,second.score.",
+)]  # fmt: skip
 
 
 def label_source(
@@ -96,11 +74,13 @@ def label_source(
 
 
 def names(text: str | None) -> tuple[str, ...]:
-    """The names or words in a list with commas."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-_FOREIGN = "Files that llmb did not write (JSONL, JSON, CSV, Parquet, Excel)"
+_foreign = partial(
+    typer.Option,
+    rich_help_panel="Files that llmb did not write (JSONL, JSON, CSV, Parquet, Excel)",
+)
 
 
 def report(
@@ -111,118 +91,77 @@ def report(
             show_default="results.jsonl",
         ),
     ] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="Field to break the results down by.")
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            "--reference", help="Field with the right answer, to check the judge against."
-        ),
-    ] = None,
-    level: Annotated[float, typer.Option("--confidence", help="Level of the intervals.")] = 0.95,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster", help="Field of items that belong together; intervals allow for it."
-        ),
-    ] = None,
-    interval: Annotated[
-        str, typer.Option("--interval", help="Of rates: wilson, or exact.")
-    ] = "wilson",
-    mean: Annotated[
-        str,
-        typer.Option("--mean", help="Interval of the mean: t, bca, or auto (bca if skewed)."),
-    ] = "auto",
-    score: Annotated[
-        str | None,
-        typer.Option(
-            "--score",
-            rich_help_panel=_FOREIGN,
-            help="Field with the score; a.b leads into objects.",
-        ),
-    ] = None,
-    id: Annotated[
-        str | None, typer.Option("--id", rich_help_panel=_FOREIGN, help="Field with the id.")
-    ] = None,
-    category: Annotated[
-        str | None,
-        typer.Option("--category", rich_help_panel=_FOREIGN, help="Field with the category."),
-    ] = None,
-    pass_at: Annotated[
-        float | None,
-        typer.Option("--pass-at", rich_help_panel=_FOREIGN, help="Least score that passes."),
-    ] = None,
-    pass_words: Annotated[
-        str | None,
-        typer.Option(
-            "--pass-words",
-            rich_help_panel=_FOREIGN,
-            help="Words that pass, with commas, all others fail: A,correct. For labels too.",
-        ),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            rich_help_panel=_FOREIGN,
-            metavar="FIELD=VALUE",
-            help="Read the rows with this value alone: metric=accuracy. May be repeated.",
-        ),
-    ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(
-            "--delimiter",
-            rich_help_panel=_FOREIGN,
-            help="Between the cells of a CSV, if not as found; of the labels without --score.",
-        ),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option(
-            "--encoding",
-            rich_help_panel=_FOREIGN,
-            help="Of the text, if not as found: windows-1252; of the labels without --score.",
-        ),
-    ] = None,
-    sheet: Annotated[
-        str | None,
-        typer.Option(
-            "--sheet",
-            rich_help_panel=_FOREIGN,
-            help="Of a workbook, by name or number; the first by default; of the labels without "
-            "--score.",
-        ),
-    ] = None,
-    labels: label_options.LabelsPath = None,
-    label_field: label_options.LabelColumns = None,
-    labels_from: label_options.LabelsFrom = None,
-    labels_run: label_options.LabelsRun = None,
-    labels_random: label_options.LabelsRandom = None,
-    judges: label_options.Judges = None,
-    calls: Annotated[
-        bool | None,
-        typer.Option(
-            "--calls/--no-calls",
-            help="Read the journal too, for retries and the pace over time; "
-            "by default up to 64 MB.",
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[
-        str, typer.Option("--format", help="text, json, md, csv, latex or html.")
-    ] = "text",
-    bom: Annotated[
-        bool,
-        typer.Option("--bom", help="Begin the CSV with the mark by which Excel knows UTF-8."),
-    ] = False,
-    anyway: Annotated[
-        bool,
-        typer.Option("--anyway", help="Compare runs of other items or judges all the same."),
-    ] = False,
+    by: Annotated[str | None, typer.Option(
+        "--by", help="Field to break the results down by.",
+    )] = None,
+    reference: Annotated[str | None, typer.Option(
+        "--reference", help="Field with the right answer, to check the judge against.",
+    )] = None,
+    level: Annotated[float, typer.Option(
+        "--confidence", help="Level of the intervals.",
+    )] = 0.95,
+    cluster: Annotated[str | None, typer.Option(
+        "--cluster", help="Field of items that belong together; intervals allow for it.",
+    )] = None,
+    interval: Annotated[str, typer.Option(
+        "--interval", help="Of rates: wilson, or exact.",
+    )] = "wilson",
+    mean: Annotated[str, typer.Option(
+        "--mean", help="Interval of the mean: t, bca, or auto (bca if skewed).",
+    )] = "auto",
+    score: Annotated[str | None, _foreign(
+        "--score", help="Field with the score; a.b leads into objects.",
+    )] = None,
+    id: Annotated[str | None, _foreign("--id", help="Field with the id.")] = None,
+    category: Annotated[str | None, _foreign(
+        "--category", help="Field with the category.",
+    )] = None,
+    pass_at: Annotated[float | None, _foreign(
+        "--pass-at", help="Least score that passes.",
+    )] = None,
+    pass_words: Annotated[str | None, _foreign(
+        "--pass-words",
+        help="Words that pass, with commas, all others fail: A,correct. For labels too.",
+    )] = None,
+    where: Annotated[list[str] | None, _foreign(
+        "--where", metavar="FIELD=VALUE",
+        help="Read the rows with this value alone: metric=accuracy. May be repeated.",
+    )] = None,
+    delimiter: Annotated[str | None, _foreign(
+        "--delimiter",
+        help="Between the cells of a CSV, if not as found; of the labels without --score.",
+    )] = None,
+    encoding: Annotated[str | None, _foreign(
+        "--encoding",
+        help="Of the text, if not as found: windows-1252; of the labels without --score.",
+    )] = None,
+    sheet: Annotated[str | None, _foreign(
+        "--sheet",
+        help="Of a workbook, by name or number; the first by default; of the labels without "
+        "--score.",
+    )] = None,
+    labels: LabelsPath = None,
+    label_field: LabelColumns = None,
+    labels_from: LabelsFrom = None,
+    labels_run: LabelsRun = None,
+    labels_random: LabelsRandom = None,
+    judges: Judges = None,
+    calls: Annotated[bool | None, typer.Option(
+        "--calls/--no-calls", show_default=False,
+        help="Read the journal too, for retries and the pace over time; "
+        "by default up to 64 MB.",
+    )] = None,
+    format: Annotated[str, typer.Option(
+        "--format", help="text, json, md, csv, latex or html.",
+    )] = "text",
+    bom: Annotated[bool, typer.Option(
+        "--bom", help="Begin the CSV with the mark by which Excel knows UTF-8.",
+    )] = False,
+    anyway: Annotated[bool, typer.Option(
+        "--anyway", help="Compare runs of other items or judges all the same.",
+    )] = False,
     output: options.Output = None,
-) -> None:
+) -> None:  # fmt: skip
     """Say what came out: scores with honest intervals, cost, time, failures.
 
     With several results files: what changed from the first to the others, on the same items.
@@ -244,7 +183,7 @@ def report(
             id or "",
             category or "",
             pass_at,
-            label_options.names(pass_words),
+            names(pass_words),
             tuple(_chosen(each) for each in where or ()),
             _delimiter(delimiter),
             encoding or "",
@@ -255,9 +194,9 @@ def report(
             "--id, --category, --pass-at and --where are for files that llmb did not write",
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
-    source = label_options.label_source(labels, label_field, labels_from, labels_run, labels_random)
+    source = label_source(labels, label_field, labels_from, labels_run, labels_random)
     if source is not None:
-        source = replace(source, pass_words=label_options.names(pass_words))
+        source = replace(source, pass_words=names(pass_words))
     if source is not None and columns is None:
         source = replace(
             source, delimiter=_delimiter(delimiter), encoding=encoding or "", sheet=sheet or ""
@@ -303,7 +242,7 @@ def report(
         level=level,
         columns=columns,
         labels=source,
-        judges=label_options.names(judges),
+        judges=names(judges),
         calls=calls,
         cluster=cluster,
         exact=interval == "exact",
@@ -313,7 +252,6 @@ def report(
 
 
 def _chosen(pair: str) -> tuple[str, str]:
-    """The field and the value of ``--where``."""
     from llm_batch.errors import ConfigError
 
     field, sign, value = pair.partition("=")

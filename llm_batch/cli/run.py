@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from llm_batch.chain.config import Config
     from llm_batch.engines import Kind
     from llm_batch.estimating import Estimate
-    from llm_batch.running.run import Overrun, Stop
+    from llm_batch.running.progress import Overrun
+    from llm_batch.sending.clock import Stop
 
+_earlier = partial(typer.Option, rich_help_panel="Earlier calls")
+_early = partial(typer.Option, rich_help_panel="Stopping early")
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -34,101 +38,55 @@ def run(
     tpm: options.Tpm = None,
     tier: options.Tier = None,
     budget: options.BudgetUsd = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            "--engine", rich_help_panel="Limits",
-            help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
-        ),
-    ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option(
-            "--deadline", rich_help_panel="Limits",
-            help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
-        ),
-    ] = None,
-    cancel: Annotated[
-        bool,
-        typer.Option(
-            "--cancel", rich_help_panel="Earlier calls",
-            help="End the batch jobs of this output at the provider and keep what they finished.",
-        ),
-    ] = False,
-    forget_job: Annotated[
-        str | None,
-        typer.Option(
-            "--forget-job", rich_help_panel="Earlier calls", metavar="ID",
-            help="Give one batch job up: its answers are not collected, its requests made again.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", rich_help_panel="Output",
-            help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", rich_help_panel="What to run",
-            help="Show the first request of each step and the estimate; send nothing.",
-        ),
-    ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", rich_help_panel="Earlier calls",
-            help="Ask again for answers that cannot be used: cut off, empty, filtered, not to be "
-            "read. (Failed calls are always tried again.)",
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", rich_help_panel="Earlier calls",
-            help="Begin anew; the files of the earlier run are renamed, not deleted.",
-        ),
-    ] = False,
-    reuse: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--reuse", rich_help_panel="Earlier calls", metavar="OTHER.calls.jsonl",
-            help="Take over answers from the journal of another output; may be repeated.",
-        ),
-    ] = None,
-    until_margin: Annotated[
-        float | None,
-        typer.Option(
-            "--until-margin", min=0.001, max=0.5, rich_help_panel="Stopping early",
-            help="Stop when the pass rate is known to within this: 0.03 is 3 points.",
-        ),
-    ] = None,
-    until_decided: Annotated[
-        float | None,
-        typer.Option(
-            "--until-decided", min=0.0, max=1.0, rich_help_panel="Stopping early",
-            help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
-        ),
-    ] = None,
-    log_file: Annotated[
-        str | None,
-        typer.Option(
-            "--log-file", rich_help_panel="Output",
-            help="Append what happens to this file, one JSON object a line, without keys.",
-        ),
-    ] = None,
-    yes: Annotated[
-        bool,
-        typer.Option(
-            "--yes", "-y", rich_help_panel="Output",
-            help="Do not ask about the cost, nor about what the config sends where.",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel="Output", help="No progress.")
-    ] = False,
+    engine: Annotated[str | None, options.limit(
+        "--engine", help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
+    )] = None,
+    deadline: Annotated[str | None, options.limit(
+        "--deadline", help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
+    )] = None,
+    cancel: Annotated[bool, _earlier(
+        "--cancel",
+        help="End the batch jobs of this output at the provider and keep what they finished.",
+    )] = False,
+    forget_job: Annotated[str | None, _earlier(
+        "--forget-job", metavar="ID",
+        help="Give one batch job up: its answers are not collected, its requests made again.",
+    )] = None,
+    output: Annotated[str | None, options.output(
+        "--output", "-o",
+        help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
+    )] = None,
+    dry_run: Annotated[bool, options.what(
+        "--dry-run", help="Show the first request of each step and the estimate; send nothing.",
+    )] = False,
+    retry_failed: Annotated[bool, _earlier(
+        "--retry-failed",
+        help="Ask again for answers that cannot be used: cut off, empty, filtered, not to be "
+        "read. (Failed calls are always tried again.)",
+    )] = False,
+    overwrite: Annotated[bool, _earlier(
+        "--overwrite", help="Begin anew; the files of the earlier run are renamed, not deleted.",
+    )] = False,
+    reuse: Annotated[list[str] | None, _earlier(
+        "--reuse", metavar="OTHER.calls.jsonl",
+        help="Take over answers from the journal of another output; may be repeated.",
+    )] = None,
+    until_margin: Annotated[float | None, _early(
+        "--until-margin", min=0.001, max=0.5,
+        help="Stop when the pass rate is known to within this: 0.03 is 3 points.",
+    )] = None,
+    until_decided: Annotated[float | None, _early(
+        "--until-decided", min=0.0, max=1.0,
+        help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
+    )] = None,
+    log_file: Annotated[str | None, options.output(
+        "--log-file",
+        help="Append what happens to this file, one JSON object a line, without keys.",
+    )] = None,
+    yes: Annotated[bool, options.output(
+        "--yes", "-y", help="Do not ask about the cost, nor about what the config sends where.",
+    )] = False,
+    quiet: Annotated[bool, options.output("--quiet", "-q", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Run the chain over a sample. The same command resumes; nothing is paid twice.
 
@@ -140,9 +98,11 @@ def run(
     from llm_batch.cli.progress import make_progress
     from llm_batch.errors import ConfigError, Incomplete, OutputError
     from llm_batch.paper.text import said
+    from llm_batch.running.earlier import Earlier
     from llm_batch.running.progress import concluded
-    from llm_batch.running.run import Earlier, Stop, Until
     from llm_batch.running.run import run as run_chain
+    from llm_batch.running.stopping import Until
+    from llm_batch.sending.clock import Stop
 
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
@@ -211,7 +171,6 @@ def _check_verdicts(settings: Any) -> None:
 
 
 def _cancel(settings: Any) -> None:
-    """End the batch jobs of an output."""
     from llm_batch.cli.console import say
     from llm_batch.engines.batch.engine import cancel_jobs
     from llm_batch.paper import words
@@ -285,10 +244,8 @@ def confirm_overrun(overrun: Overrun) -> bool:
 def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     """Name what the config's file sends where, and ask whether that is meant, if it is strange.
 
-    A yes at the terminal is remembered; so is nothing else, and ``yes`` holds for this command.
-
-    Raises:
-        ConfigError: Nobody agrees.
+    A yes at the terminal is remembered; ``yes`` holds for this command. Where nobody agrees it is a
+    `ConfigError`.
     """
     from llm_batch.cli.console import say
     from llm_batch.errors import ConfigError
@@ -314,7 +271,6 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
 
 
 def _goes_on() -> bool:
-    """The answer to a question on the terminal."""
     from llm_batch.errors import Interrupted
 
     # Nothing is in flight yet: Ctrl-C here means no.

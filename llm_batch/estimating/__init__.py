@@ -7,9 +7,8 @@ from llm_batch.estimating.build import (
     estimate_from_items,
     estimate_from_nothing,
 )
-from llm_batch.estimating.evidence import Measured, config_of_run, measured_in
-from llm_batch.estimating.json import estimate_record, values
-from llm_batch.estimating.model import Estimate, StepEstimate
+from llm_batch.estimating.estimates import Estimate, StepEstimate, estimate_record, values
+from llm_batch.estimating.pilot import Measured, config_of_run, measured_in
 from llm_batch.paper import Formats
 from llm_batch.paper.document import Document
 

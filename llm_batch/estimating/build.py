@@ -9,9 +9,38 @@ from math import floor
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.assumptions import thinking_of
-from llm_batch.estimating.cautions import cautions
-from llm_batch.estimating.claims import (
+from llm_batch.estimating.estimates import (
+    Alternative,
+    Estimate,
+    Option,
+    Purchase,
+    StepEstimate,
+    risk_of,
+)
+from llm_batch.estimating.load import (
+    StepLoad,
+    batch_cost_of,
+    cached_cost_of,
+    cost_of,
+    priced_cost_of,
+    scaled,
+    seconds_of,
+    wall_time_of,
+    with_savings,
+)
+from llm_batch.estimating.pilot import Measured
+from llm_batch.estimating.plan import (
+    SAMPLED,
+    Answered,
+    Ask,
+    Plan,
+    Recount,
+    TooLong,
+    count_items,
+    plan_of_nothing,
+)
+from llm_batch.estimating.ranges import NOTHING, Span, total
+from llm_batch.estimating.sample_size import (
     Claim,
     Needed,
     check,
@@ -20,31 +49,10 @@ from llm_batch.estimating.claims import (
     proof,
     quoted,
 )
-from llm_batch.estimating.counting import SAMPLED, Answered, Recount, TooLong, count_items
-from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.facts import StepFacts, facts_of, kept_tokens
-from llm_batch.estimating.load import (
-    StepLoad,
-    batch_cost_of,
-    cached_cost_of,
-    cost_of,
-    priced_cost_of,
-    scaled,
-    with_savings,
-)
-from llm_batch.estimating.model import (
-    Alternative,
-    Estimate,
-    Option,
-    Purchase,
-    StepEstimate,
-    risk_of,
-)
-from llm_batch.estimating.pace import pace_of, seconds_of
-from llm_batch.estimating.plan import Ask, Plan, plan_of_nothing
 from llm_batch.estimating.scores import Scored, Strata, clusters_by, shared
 from llm_batch.estimating.sentences import assumptions
-from llm_batch.estimating.span import NOTHING, Span, total
+from llm_batch.estimating.steps import StepFacts, facts_of, kept_tokens, thinking_of
+from llm_batch.estimating.warnings import cautions
 from llm_batch.models.tokens import counter
 from llm_batch.records import Interval, Item
 from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
@@ -69,15 +77,9 @@ def estimate_from_nothing(
     today: date | None = None,
     ask: Ask = _NOTHING_ELSE,
 ) -> Estimate:
-    """Estimate a run over items of which only the number is known.
+    """Estimate a run over ``n`` items of which only the number is known.
 
-    Args:
-        config: The chain, its models and limits.
-        n: Items to play, at least 1.
-        population: Items in the whole dataset; ``n`` by default.
-        measured: What a pilot or an earlier run showed; sizes are assumed without it.
-        today: The day that deprecation dates are compared with; the current one by default.
-        ask: What the run is to show, and which other models to compare.
+    ``population`` is ``n`` by default; ``today`` is what deprecation dates are compared with.
 
     Raises:
         ValueError: ``n`` is below 1 or above the population.
@@ -110,15 +112,15 @@ def estimate_from_items(
 
     Args:
         config: The chain, its models and limits.
-        items: The items to play in the order of the run, or the first of them. With ``answered``
-            all of them: what is not given is taken to be unanswered.
+        items: In the order of the run, or the first of them; with ``answered`` all of them, since
+            what is not given is taken to be unanswered.
         n: Items to play, at least 1.
         population: Items in the whole dataset; ``None`` when unknown.
         answered: Looks up a call that was made before; what it finds is not counted again.
         most: Items whose prompts are counted; the others are taken to resemble them.
         measured: What a pilot or an earlier run showed; answers and times are assumed without.
         progress: Called now and then with how many items were counted.
-        today: The day that deprecation dates are compared with; the current one by default.
+        today: The day that deprecation dates are compared with.
         ask: What the run is to show, and which other models to compare.
         again: Gives the items once more, for models that count tokens in another way; without it
             ``items`` is a sequence.
@@ -232,8 +234,8 @@ def estimate(
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))
         odd = (*same_for_all(chain), *blank_prompts(chain, drawn.items))
-        population = drawn.population if n is None else max(n, drawn.population)
-        played = drawn.size if n is None else min(sample or population, population)
+        population = n or drawn.population
+        played = drawn.size if n is None else min(sample or n, n)
         there = min(played, drawn.size)
         whole = there if exact else min(SAMPLED, there)
         return estimate_from_items(
@@ -242,7 +244,10 @@ def estimate(
             played,
             population,
             most=whole if exact else SAMPLED,
-            measured=measured if measured is None else measured.of_data(drawn.sha256),
+            # Of a dataset that is not here as a whole, nothing is known to be finished.
+            measured=measured.of_data(drawn.sha256 if population == drawn.population else "")
+            if measured
+            else None,
             progress=lambda counted: progress(counted, whole),
             ask=Ask(
                 claim,
@@ -258,10 +263,9 @@ def estimate(
 
 
 def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
-    """Everything that is shown of a plan, and of the same items with other models."""
     interval, ask = plan.interval, plan.ask
     load, counted, measured = plan.remaining, plan.counted, plan.measured
-    pace = pace_of(load, plan.workers)
+    time = wall_time_of(load, plan.workers)
     calls = total(_calls_of(step) for step in load)
     cost, batch, cached = cost_of(load), batch_cost_of(load), cached_cost_of(load)
     needed = needed_for(ask.claim, plan.population, ask.clusters)
@@ -284,11 +288,11 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         batch_cost=_known(plan, batch),
         cached_cost=_known(plan, cached),
         priced_cost=interval(priced_cost_of(load)),
-        seconds=interval(pace.seconds),
+        seconds=interval(time.seconds),
         steps=tuple(_step_estimate(plan, step) for step in load),
         workers=plan.workers,
-        requests_per_minute=pace.requests_per_minute,
-        bound_by=_bound_by(pace.bound_by, pace.by_limit, cost, batch),
+        requests_per_minute=time.requests_per_minute,
+        bound_by=_bound_by(time.bound_by, time.by_limit, cost, batch),
         advice=quoted(needed),
         needed=needed,
         claim_notes=tuple(_claim_notes(needed, planned, ask)),
@@ -298,7 +302,7 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         alternatives=tuple(_alternative(each, needed) for each in (plan, *others)),
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
-        warnings=tuple(cautions(plan, pace, needed, options)),
+        warnings=tuple(cautions(plan, time, needed, options)),
     )
 
 
@@ -358,7 +362,6 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
 
 
 def _mean_input(load: StepLoad) -> float:
-    """Input tokens of one request."""
     return load.input_tokens.value / load.calls if load.calls else 0.0
 
 
@@ -396,7 +399,6 @@ def _strata(needed: Needed, ask: Ask) -> Strata | None:
 
 
 def _alternative(plan: Plan, needed: Needed) -> Alternative:
-    """What a plan comes to from its first call on, and what the budget would buy."""
     load, budget = plan.whole, plan.config.limits.budget
     costs = {"live": cost_of(load), "batch": batch_cost_of(load), "cached": cached_cost_of(load)}
     return Alternative(
@@ -405,7 +407,7 @@ def _alternative(plan: Plan, needed: Needed) -> Alternative:
         batch_cost=_known(plan, costs["batch"]),
         cached_cost=_known(plan, costs["cached"]),
         priced_cost=plan.interval(priced_cost_of(load)),
-        seconds=plan.interval(pace_of(load, plan.workers).seconds),
+        seconds=plan.interval(wall_time_of(load, plan.workers).seconds),
         buys=tuple(
             _purchase(way, cost, plan, needed, budget)
             for way, cost in costs.items()
@@ -451,7 +453,7 @@ def _options(plan: Plan, needed: Needed) -> Iterator[Option]:
     for size, label in sorted(_labels(plan, needed).items()):
         load = scaled(plan.whole, size / plan.n)
         spent = _known(plan, cost_of(load))
-        seconds = plan.interval(pace_of(load, plan.workers).seconds)
+        seconds = plan.interval(wall_time_of(load, plan.workers).seconds)
         yield Option(
             n=size,
             label=label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.model import (
+from llm_batch.estimating.estimates import (
     HIGH_SECONDS,
     HIGH_USD,
     LOW_SECONDS,
@@ -18,7 +18,7 @@ from llm_batch.estimating.model import (
 from llm_batch.models.prices import why_unknown
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.records import Interval, Price
+from llm_batch.records import Interval
 
 #: Strata that are shown; JSON has all of them.
 _STRATA = 12
@@ -26,7 +26,6 @@ _NONE = "none"
 
 
 def how_many(estimate: Estimate) -> Iterator[Table | str]:
-    """What the claim needs, the sizes beside each other, and which one to take."""
     first, *others = estimate.claim_notes
     yield first
     yield _sizes(estimate)
@@ -41,7 +40,6 @@ def how_many(estimate: Estimate) -> Iterator[Table | str]:
 
 
 def by_stratum(estimate: Estimate) -> Section | None:
-    """How the size to take is shared among strata; ``None`` without strata."""
     strata = estimate.strata
     if strata is None:
         return None
@@ -257,7 +255,6 @@ _FREE = ("local/", "fake/")
 
 
 def document(estimate: Estimate) -> Document:
-    """An estimate as people read it."""
     return Document(
         headline(estimate),
         sections=tuple(sections(estimate)),
@@ -267,7 +264,6 @@ def document(estimate: Estimate) -> Document:
 
 
 def headline(estimate: Estimate) -> str:
-    """What most people came for, in one line."""
     items = words.counted(estimate.n, "item")
     if estimate.population is not None and estimate.n < estimate.population:
         items = f"{estimate.n:,} of {words.counted(estimate.population, 'item')}"
@@ -409,14 +405,8 @@ def _price(step: StepEstimate) -> str:
     source = ", ".join(filter(None, (words.clean(price.source), price.as_of)))
     if not price.input and not price.output:
         return f"{model}: free ({source})"
-    return f"{model}: {_rates(price)} per million tokens ({source})"
-
-
-def _rates(price: Price) -> str:
-    return ", ".join(
-        f"${amount:.2f} {way}" if amount == round(amount, 2) else f"${amount} {way}"
-        for amount, way in ((price.input, "in"), (price.output, "out"))
-    )
+    both = f"{words.price(price.input)} in, {words.price(price.output)} out"
+    return f"{model}: {both} per million tokens ({source})"
 
 
 def _time(estimate: Estimate) -> str:

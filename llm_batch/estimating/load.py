@@ -1,17 +1,34 @@
-"""What items send and get at each point of the chain: sums, tokens and money of each step."""
+"""What items send and get at each point of the chain: tokens, money and time of each step.
+
+How long it takes: each limit alone would take so many seconds, and the slowest decides. The steps
+of a chain share the workers, models share nothing, steps with one model share its limits. A limit
+lets the first half second of requests go at once; the last call ends as long after it was sent as
+any other; workers end together only where items and workers divide.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from llm_batch.chain.chain import Forecast
-from llm_batch.estimating.assumptions import counted_input
-from llm_batch.estimating.facts import Facts, StepFacts
-from llm_batch.estimating.span import NOTHING, Span, SpanMoments, exactly, total
+from llm_batch.estimating.ranges import NOTHING, Span, SpanMoments, exactly, total
+from llm_batch.estimating.steps import (
+    BATCH_SECONDS,
+    LOCAL_AT_ONCE,
+    OWN_SECONDS,
+    Facts,
+    Serving,
+    StepFacts,
+    counted_input,
+)
 from llm_batch.models.tokens import counter
+from llm_batch.paper.words import counted
 from llm_batch.records import Usage
+from llm_batch.sending.limits import counted_tokens
+from llm_batch.sending.rate import BURST_SECONDS, SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +36,8 @@ class StepLoad:
     """What one step does for some number of items.
 
     Attributes:
-        fact: Which step, and what is known of it.
         calls: Requests.
-        input_tokens: Of all of them.
-        output_tokens: Likewise, reasoning included.
+        output_tokens: Of all of them, reasoning included.
         cost: USD at the live price; ``None`` without a price.
         batch: USD at the provider's batch price, without any cache discount; ``None`` where no
             batch price is listed.
@@ -39,7 +54,6 @@ class StepLoad:
     saved: Span | None = None
 
     def times(self, factor: float) -> StepLoad:
-        """The same for ``factor`` times as many items."""
         return replace(
             self,
             calls=self.calls * factor,
@@ -51,7 +65,6 @@ class StepLoad:
         )
 
     def plus(self, other: StepLoad) -> StepLoad:
-        """The same step for more items."""
         return replace(
             self,
             calls=self.calls + other.calls,
@@ -76,7 +89,6 @@ Load = Sequence[StepLoad]
 
 
 def scaled(load: Load, factor: float) -> Load:
-    """The load of ``factor`` times as many items."""
     return [step.times(factor) for step in load]
 
 
@@ -88,7 +100,6 @@ def cost_of(load: Load) -> Span | None:
 
 
 def priced_cost_of(load: Load) -> Span:
-    """USD of the steps whose price is known."""
     return total(step.cost for step in load if step.cost is not None)
 
 
@@ -134,9 +145,8 @@ def item_cost(
 ) -> Span | None:
     """USD of one item's calls of a step in the three cases; ``None`` without a price.
 
-    The high case counts on no cache. Batches never do.
-
-    ``tokens``: of the input, of so many ``items``; more than one only where the price is linear.
+    The high case counts on no cache. Batches never do. ``tokens`` are the input of so many
+    ``items``: more than one only where the price is linear.
     """
     if fact.tariff is None:
         return None
@@ -175,7 +185,6 @@ class Group:
     batches: dict[str, SpanMoments] = field(default_factory=_sums)
 
     def add(self, fact: StepFacts, tokens: Span, times: int = 1) -> None:
-        """Take in one step of one item, or of so many that are alike."""
         self.inputs[fact.name].add(tokens, times)
         if fact.is_linear:
             return
@@ -240,3 +249,195 @@ def add_forecasts(group: Group, facts: Facts, coming: Sequence[Forecast]) -> dic
         tokens = inputs[each.step.name] = input_of(fact, each.input_tokens, contained)
         group.add(fact, tokens)
     return inputs
+
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class WallTime:
+    """How quickly a load is worked off.
+
+    Attributes:
+        seconds: Low with quick answers, high with slow and long ones.
+        bound_by: What decides in the expected case, as a sentence.
+        by_limit: Whether that is a limit of the provider.
+        live_calls: Calls that the workers make; those of batches are not among them.
+        workers_seconds: Wall time of these if nothing but the workers decided.
+        enough_workers: More than this many would not help.
+    """
+
+    seconds: Span
+    bound_by: str
+    by_limit: bool
+    live_calls: float
+    workers_seconds: Span
+    enough_workers: int
+
+    @property
+    def requests_per_minute(self) -> tuple[float, float]:
+        """What the workers make without limits, at the slowest and the quickest answers."""
+        if not self.live_calls:
+            return 0.0, 0.0
+        slowest, quickest = self.workers_seconds.high, self.workers_seconds.low
+        return 60 * self.live_calls / slowest, 60 * self.live_calls / quickest
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    seconds: float
+    reason: str
+    by_limit: bool = False
+
+
+def wall_time_of(load: Load, workers: int) -> WallTime:
+    bounds = [list(_bounds(load, workers, case)) for case in range(3)]
+    seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
+    live = _live(load)
+    by_workers = Span(*(_worker_seconds(live, workers, case) for case in range(3)))
+    slowest = max(bounds[1], key=lambda bound: bound.seconds)
+    work = sum(step.calls * seconds_of(step).value for step in live)
+    enough = -(-work // seconds.value) if seconds.value else 1
+    return WallTime(
+        seconds,
+        slowest.reason,
+        slowest.by_limit,
+        sum(step.calls for step in live),
+        by_workers,
+        max(1, int(enough)),
+    )
+
+
+def _live(load: Load) -> Load:
+    return [step for step in load if not step.fact.serving.batch]
+
+
+def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
+    """The seconds that each limit alone would take; ``case`` is an index into `Span`."""
+    if not any(step.calls for step in load):
+        yield _Bound(0.0, "Nothing is left to send.")
+        return
+    batches = [step for step in load if step.calls and step.fact.serving.batch]
+    if batches:
+        yield _Bound(
+            len(batches) * BATCH_SECONDS[case],
+            "Bound by the provider's batches, up to 24 h for each of "
+            f"{counted(len(batches), 'step')}.",
+        )
+    live = _live(load)
+    if not any(step.calls for step in live):
+        return
+    yield _Bound(
+        _all_workers_seconds(live, workers, case),
+        f"Bound by {counted(workers, 'worker')} at {_latency(live):.2g} s a call.",
+    )
+    yield _Bound(
+        _embedded_seconds(load, workers, case),
+        f"Bound by this machine, which computes at most {LOCAL_AT_ONCE} calls at once; "
+        "more workers will not help.",
+    )
+    for model in dict.fromkeys(step.fact.model for step in live):
+        own = [step for step in live if step.fact.model == model and step.calls]
+        if own:
+            yield from _limit_bounds(own[0].fact.serving, own, load, case)
+
+
+def _limit_bounds(
+    serving: Serving,
+    own: Load,
+    load: Load,
+    case: int,
+) -> Iterator[_Bound]:
+    calls = sum(step.calls for step in own)
+    model = serving.model
+    # What comes before the first of these calls and after the last one is not limited.
+    names = [step.fact.name for step in load]
+    first, last = (names.index(own[end].fact.name) for end in (0, -1))
+    before = sum(seconds_of(step)[case] for step in load[:first])
+    after = sum(seconds_of(step)[case] for step in load[last:])
+
+    def paced(units: float, per_minute: float, of_one: float) -> float:
+        """Seconds until all units were let through, the first of them at once."""
+        rate = per_minute * SHARE / 60
+        ahead = max(BURST_SECONDS, of_one / rate)
+        return before + max(0.0, units / rate - ahead) + after
+
+    assumed = " (assumed)" if serving.rpm_is_assumed else ""
+    if serving.rpm is not None:
+        yield _Bound(
+            paced(calls, serving.rpm, 1.0),
+            _limited(f"{serving.rpm:,.0f} requests a minute", model, assumed),
+            by_limit=True,
+        )
+    if serving.tpm is not None:
+        tokens = sum(_counted(step, case) for step in own)
+        yield _Bound(
+            paced(tokens, serving.tpm, tokens / calls),
+            _limited(f"{serving.tpm:,.0f} tokens a minute", model, ""),
+            by_limit=True,
+        )
+    if serving.otpm is not None:
+        yield _Bound(
+            60 * sum(step.output_tokens[case] for step in own) / serving.otpm,
+            _limited(f"{serving.otpm:,.0f} tokens of answers a minute", model, ""),
+            by_limit=True,
+        )
+    if serving.rpd is not None and calls > serving.rpd:
+        yield _Bound(
+            _DAY * (ceil(calls / serving.rpd) - 1),
+            _limited(f"{serving.rpd:,.0f} requests a day", model, ""),
+            by_limit=True,
+        )
+
+
+def _limited(what: str, model: str, assumed: str) -> str:
+    return f"Bound by {what} of {model}{assumed}; more workers will not help."
+
+
+def _worker_seconds(load: Load, workers: int, case: int) -> float:
+    return max(
+        _all_workers_seconds(load, workers, case),
+        _embedded_seconds(load, workers, case),
+    )
+
+
+def _all_workers_seconds(load: Load, workers: int, case: int) -> float:
+    """Items one after the other in as many rows as there are workers."""
+    items = max((step.calls for step in load), default=0.0)
+    if not items:
+        return 0.0
+    work = sum(step.calls * seconds_of(step)[case] for step in load)
+    # An item's calls follow one another, so more workers than items do not help. How full the
+    # last row is depends on who ends when: at best all end together, at worst it takes a whole one.
+    rows = items / workers
+    whole = max(rows, ceil(rows - 1e-9))
+    return work / items * max(1.0, (rows, (rows + whole) / 2, whole)[case])
+
+
+def _embedded_seconds(load: Load, workers: int, case: int) -> float:
+    # A time that was measured has the waiting for the machine in it already.
+    own = [step for step in load if step.fact.serving.embedded and step.fact.measure is None]
+    return _all_workers_seconds(own, min(workers, LOCAL_AT_ONCE), case)
+
+
+def seconds_of(step: StepLoad) -> Span:
+    measure, serving = step.fact.measure, step.fact.serving
+    if measure is not None:
+        return Span(*(max(OWN_SECONDS, seconds) for seconds in measure.seconds))
+    if serving.speed is not None and step.calls:
+        each = (tokens.times(1 / step.calls) for tokens in (step.input_tokens, step.output_tokens))
+        return serving.speed.of_call(*each)
+    return serving.latency
+
+
+def _counted(step: StepLoad, case: int) -> float:
+    """Tokens a provider counts against its limit for all calls of a step."""
+    if not step.calls:
+        return 0.0
+    mean = round(step.input_tokens[case] / step.calls)
+    return step.calls * counted_tokens(step.fact.serving.vendor, mean, step.fact.step.max_tokens)
+
+
+def _latency(load: Load) -> float:
+    calls = sum(step.calls for step in load)
+    return sum(step.calls * seconds_of(step).value for step in load) / calls

@@ -15,11 +15,12 @@ import msgspec
 from llm_batch.chain.config import Data
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError
-from llm_batch.estimating.claims import Claim, Clusters
+from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.results import ScoredLine
-from llm_batch.stats.design import cluster_size_of, intraclass_correlation
-from llm_batch.stats.interval import mean_and_sd, wilson, z_value
+from llm_batch.stats.clusters import cluster_size_of, intraclass_correlation
+from llm_batch.stats.interval import wilson, z_value
+from llm_batch.stats.means import mean_and_sd
 from llm_batch.stats.strata import allocate, neyman
 
 #: Items that are read; the order is random, so the first of very many are enough.
@@ -38,12 +39,7 @@ class ScoredItem:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores that exist.
-
-    Attributes:
-        source: Where they come from, as the words of a sentence: ``the pilot``.
-        items: The first of them.
-    """
+    """Scores that exist; ``source`` names them in a sentence: ``the pilot``."""
 
     source: str
     items: tuple[ScoredItem, ...]
@@ -90,9 +86,7 @@ class Scored:
 def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None:
     """Read the scores of a results file; ``None`` when there is none, or it holds no score.
 
-    Args:
-        path: ``results.jsonl``; beside a journal alone there are no scores.
-        source: What to call it; its path by default.
+    Beside a journal alone there are none. ``source``: what to call it; its path by default.
     """
     decoder = msgspec.json.Decoder(ScoredLine)
     items = []
@@ -134,7 +128,6 @@ class Share:
     """One stratum.
 
     Attributes:
-        stratum: Its name.
         size: Items it has in the dataset.
         proportional: Items of the sample, in proportion.
         measured: Scores that were seen in it.
@@ -153,15 +146,10 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Strata:
-    """A sample shared among strata.
+    """A sample of ``n`` items shared among the values of a field.
 
-    Attributes:
-        field: The field whose values are the strata.
-        n: Items shared out.
-        shares: The strata by name.
-        margin_proportional: Half width of the interval with proportional shares; ``None`` where
-            the spread is not known.
-        margin_neyman: With Neyman's, likewise.
+    Margins are half widths of the interval with either way to share; ``None`` where the spread is
+    not known.
     """
 
     field: str
@@ -178,16 +166,10 @@ def shared(
     seen: Mapping[str, Sequence[float]] | None = None,
     level: float = 0.95,
 ) -> Strata:
-    """Share ``n`` items among strata.
+    """Share ``n`` items among strata of so many items each.
 
-    Args:
-        field: The field whose values are the strata.
-        sizes: Items in each stratum.
-        n: Items to share out.
-        seen: Scores of a pilot by stratum, or 1 and 0 for passes and failures.
-        level: Of the margins.
-
-    Cochran (1977), sections 5.3 to 5.5: V = Σ W² (1 - f) s² / n_h.
+    ``seen``: scores of a pilot by stratum, or 1 and 0 for passes and failures; ``level`` is of the
+    margins. Cochran (1977), sections 5.3 to 5.5: V = Σ W² (1 - f) s² / n_h.
     """
     scores = {name: list((seen or {}).get(name, ())) for name in sizes}
     proportional = allocate(sizes, n)

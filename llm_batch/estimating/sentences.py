@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_batch.estimating import assumptions as assume
-from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.counting import Counted
-from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.facts import Facts, Serving
-from llm_batch.estimating.model import Option
-from llm_batch.estimating.plan import Plan
-from llm_batch.estimating.span import LEVEL, LEVEL_OF_COUNTS, Span
+from llm_batch.estimating.estimates import Option
+from llm_batch.estimating.pilot import Measured
+from llm_batch.estimating.plan import Counted, Plan
+from llm_batch.estimating.ranges import LEVEL, LEVEL_OF_COUNTS, Span
+from llm_batch.estimating.sample_size import Needed
+from llm_batch.estimating.steps import (
+    HIGH_OUTPUT,
+    LOCAL_AT_ONCE,
+    LOW_APPROXIMATE,
+    Facts,
+    Serving,
+    assumed_inputs,
+    thinking_of,
+)
 from llm_batch.models.tokens import counter
 from llm_batch.paper import words
 
@@ -237,7 +243,6 @@ def _factors(needed: Needed) -> Iterator[str]:
 
 
 def assumptions(plan: Plan) -> Iterator[str]:
-    """Yield what the figures rest on, one sentence or two each."""
     facts, n, counted, measured = plan.facts, plan.n, plan.counted, plan.measured
     if measured is not None:
         yield from _measured(facts, measured, n)
@@ -295,7 +300,7 @@ def _inputs(plan: Plan, assumed: Facts) -> Iterator[str]:
     if not assumed:
         return
     answers = {name: fact.answer for name, fact in plan.facts.items()}
-    inputs = assume.assumed_inputs(plan.config, answers)
+    inputs = assumed_inputs(plan.config, answers)
     sizes = ", ".join(f"{name} {_span(inputs[name])}" for name in assumed)
     yield f"No data was read. Input tokens a call, assumed: {sizes}."
 
@@ -321,7 +326,7 @@ def _encodings(facts: Facts) -> Iterator[str]:
     if guessed:
         yield (
             f"Input tokens of {_listed(list(guessed))} are approximate, counted in OpenAI's "
-            f"encoding: {assume.LOW_APPROXIMATE:g} to {max(guessed.values()):g} times as many are "
+            f"encoding: {LOW_APPROXIMATE:g} to {max(guessed.values()):g} times as many are "
             "allowed for."
         )
 
@@ -330,12 +335,12 @@ def _outputs(facts: Facts) -> Iterator[str]:
     sizes = ", ".join(f"{name} {_span(fact.answer.tokens)}" for name, fact in facts.items())
     yield (
         f"Output tokens a call, assumed: {sizes}. The high case is max_tokens in every answer, "
-        f"or {assume.HIGH_OUTPUT:g} times what is expected where there is none."
+        f"or {HIGH_OUTPUT:g} times what is expected where there is none."
     )
     thinking: dict[Span, list[str]] = {}
     for name, fact in facts.items():
         if fact.answer.thinks:
-            thinking.setdefault(assume.thinking_of(fact.step), []).append(name)
+            thinking.setdefault(thinking_of(fact.step), []).append(name)
     for thought, names in thinking.items():
         yield (
             f"The model of {_listed(names)} thinks before it answers, which is billed as "
@@ -361,7 +366,7 @@ def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
         named = f" of {_listed(models)}" if len(models) < len(servings) else ""
         at_once = ""
         if any(servings[model].embedded for model in models):
-            at_once = f", {assume.LOCAL_AT_ONCE} calls at once on this machine"
+            at_once = f", {LOCAL_AT_ONCE} calls at once on this machine"
         yield f"A call{named} takes {_seconds(latency)}{at_once}."
 
 

@@ -156,10 +156,7 @@ def price_of(
     output_price: Number | None = None,
     cache_read_price: Number | None = None,
 ) -> Price | None:
-    """List price of ``model`` in USD per million tokens; ``None`` when unknown.
-
-    The arguments are the user's own prices, as in `tariff_of`.
-    """
+    """The list price of `tariff_of` in USD per million tokens; ``None`` when unknown."""
     tariff = tariff_of(model, input_price, output_price, cache_read_price)
     return tariff.price if tariff else None
 
@@ -233,8 +230,6 @@ class _Row(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What is known of a model's prices, and where that is from."""
-
     standard: tuple[_Row, ...]
     batch: tuple[_Row, ...]
     source: str
@@ -245,7 +240,6 @@ class _Known(NamedTuple):
 def _override(
     rows: tuple[_Row, ...], into: Decimal | None, out: Decimal | None, read: Decimal | None
 ) -> tuple[_Row, ...]:
-    """The rows with the user's prices in place of the table's, and of what follows from them."""
     if into is not None:
         rows = tuple(row._replace(input=into, cache_read=None, cache_write=None) for row in rows)
     if out is not None:

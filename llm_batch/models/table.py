@@ -1,8 +1,12 @@
-"""What is known of a model, from the table inside the litellm package.
+"""What is known of models from tables: litellm's, and the limits of the vendors' usage tiers.
 
 litellm itself is not imported (that takes seconds). Its table is one JSON file, of which only the
 entries asked for are decoded. A model's name is resolved here, by rules that never let it slip to
 the entry of another vendor.
+
+Limits of tiers are dated facts in ``tiers.json``. A tier is named ``vendor-step`` (``openai-1``);
+several of different vendors may be given, separated by commas. It fills in what nobody set: limits
+of flags and config win, and what response headers say while a run goes on corrects them.
 """
 
 from __future__ import annotations
@@ -19,9 +23,16 @@ from typing import Any
 
 import msgspec
 
+from llm_batch.errors import ConfigError
+
 _TABLE_NAME = "model_prices_and_context_window_backup.json"
+
+
 _VENDORS_NAME = "provider_endpoints_support_backup.json"
+
+
 _TEXT_MODES = frozenset({"chat", "completion", "responses"})
+
 
 #: Other names of one vendor in litellm's provider fields and prefixes.
 _VENDOR = {
@@ -31,9 +42,12 @@ _VENDOR = {
     "ollama_chat": "ollama",
     "text-completion-openai": "openai",
 }
+
+
 #: OpenRouter passes on a vendor's price, its fee is on buying credit (openrouter.ai/docs/faq).
 #: That fixes the price only where the vendor alone serves the model; open weights have one a host.
 _OPENROUTER = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "x-ai": "xai"}
+
 
 _FINE_TUNED = re.compile(r"((?:[^:]*/)?ft:[^:]+):")
 
@@ -49,10 +63,6 @@ class ModelInfo:
         max_input_tokens: Length of the context.
         max_output_tokens: Most it writes in one answer.
         deprecation_date: The day from which it may be gone.
-        supports_response_schema: Whether it accepts a JSON schema for its answer.
-        supports_reasoning: Whether it may think before it answers.
-        rpm: Requests per minute the table lists.
-        tpm: Tokens per minute the table lists.
         page: The vendor's page that the table names as its source; empty where it names none.
     """
 
@@ -98,7 +108,6 @@ def model_info(model: str) -> ModelInfo | None:
 
 
 def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:
-    """The entry a model string stands for, with its name."""
     tuned = _FINE_TUNED.match(model)
     name = tuned[1] if tuned else model
     entry = _entry(name)
@@ -193,3 +202,121 @@ def vendors() -> frozenset[str]:
     if listed is not None and listed.is_file():
         names |= set(msgspec.json.decode(listed.read_bytes()).get("providers", {}))
     return frozenset(names)
+
+
+_TIERS = Path(__file__).with_name("tiers.json")
+
+
+#: Whose limits hold for a model string without a prefix.
+_BARE = (
+    (re.compile(r"(ft:)?(gpt-|chatgpt-|o\d)"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+    (re.compile(r"gemini-"), "gemini"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TierLimits:
+    """What one tier allows one model, per minute; ``None`` where no such limit is published.
+
+    Attributes:
+        family: The family of models the limits are listed for.
+        tpm: Tokens, counted as the vendor counts them: for Anthropic, uncached input alone.
+        otpm: Tokens of answers, where the vendor limits them apart.
+        rpd: Requests a day.
+        as_of: When the limits were read, as ``2025-10``.
+    """
+
+    tier: str
+    family: str
+    rpm: float | None
+    tpm: float | None
+    otpm: float | None
+    rpd: float | None
+    as_of: str
+    source: str
+
+
+class _TierRow(msgspec.Struct):
+    model: str
+    rpm: float | None = None
+    tpm: float | None = None
+    otpm: float | None = None
+    rpd: float | None = None
+
+
+class _TierVendor(msgspec.Struct):
+    source: str
+    as_of: str
+    tiers: dict[str, list[_TierRow]]
+
+
+def tier_names() -> list[str]:
+    """All that can be given, vendor by vendor."""
+    return [f"{vendor}-{step}" for vendor, known in _tiers().items() for step in known.tiers]
+
+
+def check_tier(tier: str) -> None:
+    """Refuse a tier that is not known, with `ConfigError`."""
+    names = tier_names()
+    for name in _names(tier):
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise ConfigError(
+                f"tier {name!r} is not known",
+                f"did you mean {near[0]}?" if near else f"tiers are {', '.join(names)}",
+            )
+
+
+def tier_limits(tier: str | None, model: str) -> TierLimits | None:
+    """What a tier, or several with commas, allows a model; ``None`` where they are silent."""
+    vendor, name = _vendor_and_name(model)
+    for given in _names(tier or ""):
+        of, _, step = given.rpartition("-")
+        known = _tiers().get(of)
+        if of != vendor or known is None or step not in known.tiers:
+            continue
+        fitting = [row for row in known.tiers[step] if _fits(row.model, name)]
+        if fitting:
+            row = max(fitting, key=lambda row: len(row.model))
+            return TierLimits(
+                given, row.model, row.rpm, row.tpm, row.otpm, row.rpd, known.as_of, known.source
+            )
+    return None
+
+
+def limits_of(
+    tier: str | None, model: str, rpm: float | None, tpm: float | None
+) -> tuple[float | None, float | None, TierLimits | None]:
+    """Requests and tokens a minute, and the tier where ``rpm`` or ``tpm`` was left open to it."""
+    found = tier_limits(tier, model) if rpm is None or tpm is None else None
+    if found is None:
+        return rpm, tpm, None
+    return found.rpm if rpm is None else rpm, found.tpm if tpm is None else tpm, found
+
+
+def _names(tier: str) -> list[str]:
+    return [name.strip().lower() for name in tier.split(",") if name.strip()]
+
+
+def _vendor_and_name(model: str) -> tuple[str, str]:
+    prefix, slash, rest = model.partition("/")
+    if slash:
+        return prefix, rest
+    return next((vendor for names, vendor in _BARE if names.match(model)), ""), model
+
+
+def _fits(family: str, name: str) -> bool:
+    """Whether a model is of a family: the family's name, alone or with a version behind it.
+
+    ``gpt-4o`` does not stand for ``gpt-4o-mini``: what follows must be a number, a date,
+    ``latest`` or ``preview``.
+    """
+    name = name.removeprefix("ft:").partition(":")[0]
+    rest = name.removeprefix(family)
+    return name.startswith(family) and re.fullmatch(r"|-(\d.*|latest|preview.*)", rest) is not None
+
+
+@lru_cache(maxsize=1)
+def _tiers() -> dict[str, _TierVendor]:
+    return msgspec.json.decode(_TIERS.read_bytes(), type=dict[str, _TierVendor])

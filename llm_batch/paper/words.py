@@ -7,6 +7,7 @@ what it is worth (`about_usd`, `about_duration`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Protocol
 
@@ -123,6 +124,11 @@ def exact_usd(amount: float) -> str:
     if not isfinite(amount) or float(shown.replace("$", "").replace(",", "")) == told:
         return shown
     return f"${told:,.12f}".rstrip("0").rstrip(".")
+
+
+def price(amount: Decimal) -> str:
+    """A price per million tokens, to its last digit: ``$0.60``, ``$0.0375``."""
+    return f"${amount:.2f}" if amount == round(amount, 2) else f"${amount:f}"
 
 
 def about_usd(amount: float | None) -> str:

@@ -221,7 +221,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         `OutputError` when it is damaged, or written by a newer version.
         """
         try:
-            return cls._decoded(path.read_bytes(), path, strict=True)
+            return cls._decoded(path.read_bytes(), path)
         except FileNotFoundError:
             return None
         except (OSError, *UNREADABLE) as error:
@@ -244,7 +244,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
                 raw = file.read(_LONGEST + 1)
             if len(raw) > _LONGEST:
                 raise OSError(errno.EFBIG, f"it is longer than {_LONGEST >> 20} MB")
-            return cls._decoded(raw, path, strict=False), ""
+            return cls._decoded(raw, path), ""
         except FileNotFoundError:
             return None, f"There is no {path.name} beside the results"
         except (OSError, *UNREADABLE) as error:
@@ -252,11 +252,13 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             return None, f"{path.name} cannot be read ({reason or error})"
 
     @classmethod
-    def _decoded(cls, raw: bytes, path: Path, strict: bool) -> Self:
+    def _decoded(cls, raw: bytes, path: Path) -> Self:
         values = msgspec.json.decode(without_mark(raw), type=dict[str, Any])
         schema = values.get("schema", 0)
         # Before anything else is looked at: there it may mean something else.
-        if schema > SCHEMA if isinstance(schema, int) else strict:
+        if not isinstance(schema, int):
+            raise msgspec.ValidationError("its schema is no number")
+        if schema > SCHEMA:
             raise newer(path)
         if too_deep(values):
             raise RecursionError("it is nested too deeply")
@@ -343,7 +345,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         What stands under ``[models]`` wins, then ``[limits]``, then the tier; ``None`` where none
         of them says anything.
         """
-        from llm_batch.models.tiers import limits_of
+        from llm_batch.models.table import limits_of
 
         own, common = self._config.models.get(model, _Model()), self._config.limits
         tier = common.tier if own.api_base is None else None

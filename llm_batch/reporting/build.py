@@ -41,13 +41,7 @@ from llm_batch.reporting.sentences import caveats, for_paper, headline, next_ste
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
-from llm_batch.stats.interval import (
-    mean_t,
-    median_interval,
-    quantile,
-    quantile_interval,
-    with_width,
-)
+from llm_batch.stats.means import mean_t, median_interval, quantile, quantile_interval, with_width
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:

@@ -395,7 +395,12 @@ class ForeignRows:
     """
 
     def __init__(
-        self, path: str | Path, delimiter: str = "", encoding: str = "", sheet: str = ""
+        self,
+        path: str | Path,
+        delimiter: str = "",
+        encoding: str = "",
+        sheet: str = "",
+        missing: str = "name a file that is there, or - for standard input",
     ) -> None:
         from llm_batch.dataset.source import Source
 
@@ -417,7 +422,7 @@ class ForeignRows:
                     self.rows.append(row)
         except DataError as error:
             if place != "-" and not place.exists():
-                raise OutputError(f"no file {str(path)!r}") from error
+                raise OutputError(f"no file {str(path)!r}", missing) from error
             raise OutputError(error.message, error.hint) from error
         self.decimal_comma = source.is_table and source.shape.delimiter != ","
         self.notes = tuple(f"{note}." for note in source.notes)

@@ -13,21 +13,27 @@ from llm_batch.records import Interval
 from llm_batch.reporting.counted import Asked, Counted
 from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
 from llm_batch.reporting.tally import GroupCount, GroupTally
-from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wants_bootstrap
 from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference
-from llm_batch.stats.hypergeometric import hypergeometric
 from llm_batch.stats.interval import (
     clopper_pearson,
-    mean_and_sd,
-    mean_on_scale,
-    mean_t,
+    hypergeometric,
     missing_bounds,
     missing_interval,
     missing_mean,
     one_sided_bound,
-    quantile,
     wilson,
     wilson_finite,
+)
+from llm_batch.stats.means import (
+    AUTO_LEAST,
+    LARGE,
+    bca_mean,
+    mean_and_sd,
+    mean_on_scale,
+    mean_t,
+    quantile,
+    skewness,
+    wants_bootstrap,
     with_width,
 )
 from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate

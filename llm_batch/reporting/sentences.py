@@ -18,7 +18,8 @@ from llm_batch.reporting.judging.sentences import (
 )
 from llm_batch.reporting.model import FUTURE, Range, Report
 from llm_batch.reporting.rates import MISSING_SHARE
-from llm_batch.stats.interval import ALL_SCORED, ON_SCALE, WHATEVER_MISSING
+from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
+from llm_batch.stats.means import ON_SCALE
 from llm_batch.stats.sizes import sample_size
 
 _METHODS = {

@@ -19,7 +19,8 @@ from llm_batch.models.tokens import TokenCounter, counter
 from llm_batch.records import Call, Request
 from llm_batch.sending.client import Budget, Client
 from llm_batch.sending.clock import Clock
-from llm_batch.sending.limits import Limiter, Slowed
+from llm_batch.sending.learned import Slowed
+from llm_batch.sending.limits import Limiter
 from llm_batch.sending.pool import Endpoint, Notice, Pool
 from llm_batch.sending.providers import Adapting, Provider, goes_by_batch, make_provider
 

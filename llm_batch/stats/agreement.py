@@ -18,7 +18,8 @@ from math import atanh, isfinite, sqrt, tanh
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import jeffreys, mean_t, wilson, z_value
+from llm_batch.stats.interval import jeffreys, wilson, z_value
+from llm_batch.stats.means import mean_t
 
 if TYPE_CHECKING:
     import numpy
@@ -92,19 +93,12 @@ class Kappa:
 
 
 def agreement(table: BinaryTable, level: float = 0.95) -> Interval:
-    """Give the share of items on which judge and reference say the same, with Wilson bounds.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
-    """
+    """Give the share of items on which judge and reference say the same, with Wilson bounds."""
     return wilson(table.both_yes + table.both_no, table.n, level)
 
 
 def sensitivity(table: BinaryTable, level: float = 0.95) -> Interval:
     """Give the share of the reference's yes items to which the judge says yes.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Altman and Bland (1994), with Jeffreys' bounds. Agrees with scikit-learn ``recall_score``.
     Known answer: 9 of 10 -> 0.9, from 0.6187 to 0.9890.
@@ -114,9 +108,6 @@ def sensitivity(table: BinaryTable, level: float = 0.95) -> Interval:
 
 def specificity(table: BinaryTable, level: float = 0.95) -> Interval:
     """Give the share of the reference's no items to which the judge says no, with Jeffreys bounds.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Altman and Bland (1994). Agrees with scikit-learn ``recall_score(pos_label=0)``.
     """
@@ -133,7 +124,6 @@ def cohen_kappa(
             into class j by the other. Ordered classes stand in their order.
         weights: ``none`` takes every disagreement alike; ``linear`` and ``quadratic`` count a
             disagreement by its distance or its squared distance in classes, for ordered scores.
-        level: Two-sided confidence level of the bounds.
 
     Raises:
         ValueError: The table is not square or has fewer than 2 classes, a count is negative,
@@ -236,7 +226,6 @@ def rank_agreement(
     Args:
         labels: What the reference gave each item.
         judged: What the judge gave it.
-        level: Two-sided confidence level.
 
     Returns:
         All ``None`` where a rater gives all items one score; no bounds for fewer than 5 items, or
@@ -341,7 +330,6 @@ def krippendorff_alpha(
             than two ratings say nothing and are left out.
         scale: ``nominal`` takes all disagreements alike, ``ordinal`` counts how many ratings lie
             between two values, ``interval`` squares their difference.
-        level: Two-sided confidence level of the bounds.
 
     Returns:
         ``n`` counts the items with two ratings or more. All ``None`` where alpha is undefined:
@@ -388,7 +376,6 @@ def self_consistency(
 
     Args:
         items: As in `krippendorff_alpha`.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: A rating is NaN or infinite, or ``level`` is not between 0 and 1.

@@ -23,7 +23,8 @@ from math import fsum, hypot, sqrt
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.compare import fisher_mid_p
-from llm_batch.stats.interval import jeffreys, mean_and_sd, wilson, z_value
+from llm_batch.stats.interval import jeffreys, wilson, z_value
+from llm_batch.stats.means import mean_and_sd
 
 LABELS_ALONE = "wilson, labels alone"
 
@@ -68,7 +69,6 @@ def rogan_gladen(table: BinaryTable, passed: int, n: int, level: float = 0.95) -
         table: Labels (reference) against the judge's verdicts on the labelled items.
         passed: How many items of the run the judge passed.
         n: How many items of the run it gave a verdict on.
-        level: Two-sided confidence level.
 
     Returns:
         All ``None`` when the labels hold no pass or no fail, when J is not above 0, or without
@@ -123,7 +123,6 @@ def ppi_rate(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> Co
         table: Labels (reference) against the judge's verdicts on the labelled items.
         passed: How many of the *unlabelled* items the judge passed.
         n: How many unlabelled items it gave a verdict on.
-        level: Two-sided confidence level.
 
     Returns:
         With no unlabelled items: the labels' rate with Wilson bounds. All ``None`` without labels.
@@ -171,7 +170,6 @@ def by_verdict(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> 
         table: Labels (reference) against the judge's verdicts on the labelled items.
         passed: How many items of the run the judge passed.
         n: How many items of the run it gave a verdict on.
-        level: Two-sided confidence level.
 
     Returns:
         All ``None`` where a verdict that the run has was not labelled, or without verdicts.
@@ -284,7 +282,6 @@ def ppi_mean(
         labels: What people gave the labelled items.
         judged: What the judge gave the same items, in the same order.
         everyone: What the judge gave all items of the run, the labelled ones included.
-        level: Two-sided confidence level.
 
     Returns:
         Without labels all ``None``; with one, or with labels that differ from the judge by the

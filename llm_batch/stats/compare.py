@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from math import erfc, hypot, sqrt
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import mean_and_sd, mean_t, wilson, z_value
+from llm_batch.stats.interval import wilson, z_value
+from llm_batch.stats.means import mean_and_sd, mean_t
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -54,7 +55,6 @@ def paired_difference(gained: int, lost: int, n: int, level: float = 0.95) -> In
         gained: Items that fail in the first run and pass in the second.
         lost: Items that pass in the first run and fail in the second.
         n: All items with a verdict in both; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Returns:
         ``(gained - lost) / n`` with its bounds. They have width even where nothing changed.
@@ -162,7 +162,6 @@ def paired_mean_difference(
 
     Args:
         differences: Second score minus first, one per item, in the unit of the scores.
-        level: Two-sided confidence level.
 
     Returns:
         The mean with its t interval, and the two-sided p-value. Where all differences are
@@ -194,7 +193,6 @@ def unpaired_difference(
     Args:
         first: Items that passed and all items of the first group.
         second: The same of the second group.
-        level: Two-sided confidence level.
 
     Returns:
         Second rate minus first with its bounds, all ``None`` when a group is empty. ``n`` counts

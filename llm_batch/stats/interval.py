@@ -1,9 +1,9 @@
-"""Intervals for rates, means and medians: what a sample says about what it was drawn from.
+"""Intervals for rates: what a sample says about what it was drawn from.
 
 A rate is a count over a count and its bounds lie in [0, 1]. Two questions are kept apart by
 which function is called. *This dataset*: the items not scored are the only doubt, which is gone
-when all are scored (``wilson_finite``, ``mean_t`` with a population). *Future items*: the
-dataset is itself a sample (``wilson``, ``clopper_pearson``, ``mean_t`` without).
+when all are scored (``wilson_finite``, ``hypergeometric``). *Future items*: the dataset is itself
+a sample (``wilson``, ``clopper_pearson``).
 
 Without data the value and the bounds are ``None``; no function here returns NaN. The normal
 quantile comes from the standard library and scipy is imported by the functions that need it,
@@ -12,25 +12,18 @@ because planning a run imports this module too.
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from math import erfc, floor, fsum, inf, isfinite, sqrt
+from collections.abc import Callable
+from math import erfc, inf, sqrt
 from statistics import NormalDist
-from typing import Literal, TypeGuard
+from typing import Literal
 
 from llm_batch.records import Interval
 
 ALL_SCORED = "all items were judged"
 
+
 #: The method of an interval that holds whatever the missing verdicts would have been.
 WHATEVER_MISSING = "imbens-manski"
-
-#: The method of `mean_on_scale`.
-ON_SCALE = "t, half a score at each end"
-
-_LONG = 50_000
 
 
 def z_value(level: float) -> float:
@@ -39,13 +32,10 @@ def z_value(level: float) -> float:
     Args:
         level: Confidence level, strictly between 0 and 1.
 
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
-
     Checked against ``scipy.stats.norm.ppf``.
     """
     # The lower tail is as exact as the upper one, and never rounds to a probability of 1.
-    return -NormalDist().inv_cdf(_tail(level))
+    return -NormalDist().inv_cdf(tail_of(level))
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -54,7 +44,6 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -82,7 +71,6 @@ def wilson_finite(successes: int, n: int, population: int, level: float = 0.95) 
         successes: How many of the scored items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
         population: How many items the dataset has (N), scored or not.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.
@@ -96,7 +84,7 @@ def wilson_finite(successes: int, n: int, population: int, level: float = 0.95) 
     """
     z = z_value(level)
     _check_counts(successes, n)
-    _check_population(n, population)
+    check_population(n, population)
     method = "wilson, finite population"
     if n == 0:
         return Interval(None, None, None, level, 0, method)
@@ -114,7 +102,6 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -123,7 +110,7 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     Agrees with statsmodels ``proportion_confint(method="beta")`` and
     ``scipy.stats.binomtest(...).proportion_ci()``. Known answer: 7 of 10 -> 0.3475 to 0.9333.
     """
-    tail = _tail(level)
+    tail = tail_of(level)
     _check_counts(successes, n)
     if n == 0:
         return Interval(None, None, None, level, 0, "clopper-pearson")
@@ -140,7 +127,6 @@ def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
     Args:
         successes: How many of the items passed.
         n: How many items were scored; with 0 the value and the bounds are ``None``.
-        level: Two-sided confidence level.
 
     Raises:
         ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
@@ -149,7 +135,7 @@ def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
     ``proportion_confint(method="jeffreys")`` but at 0 and n. Known answer: 9 of 10 -> 0.6187 to
     0.9890.
     """
-    tail = _tail(level)
+    tail = tail_of(level)
     _check_counts(successes, n)
     if n == 0:
         return Interval(None, None, None, level, 0, "jeffreys")
@@ -182,7 +168,7 @@ def one_sided_bound(
     ``scipy.stats.binomtest(alternative=...).proportion_ci()``. Known answers: 0 of 200 -> at most
     1.49 %; 200 of 200 -> at least 98.51 %.
     """
-    _tail(level)
+    tail_of(level)
     _check_counts(successes, n)
     if side not in ("lower", "upper"):
         raise ValueError(f"side must be 'lower' or 'upper', got {side!r}")
@@ -241,11 +227,7 @@ def missing_interval(
         least: The rate were all missing verdicts fails, and the size of a simple random sample
             that would tell it as well; infinite for a census.
         most: The same were all of them passes.
-        level: Two-sided confidence level.
         n: Verdicts, for the interval.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Imbens and Manski (2004), sec. 4, with score bounds in place of normal ones. Known answer: 360
     of 400 with a verdict pass, 100 have none, of 500 items -> 0.72 to 0.92 in a census,
@@ -276,11 +258,7 @@ def missing_mean(
         value: The mean of the scores there are.
         ends: Gives for a two-sided level the intervals of the mean were all missing scores the
             least of the scale, and were they the greatest.
-        level: Two-sided confidence level.
         n: Scores, for the interval.
-
-    Raises:
-        ValueError: ``level`` is not between 0 and 1.
 
     Imbens and Manski (2004), sec. 4.
     """
@@ -316,219 +294,8 @@ def _normal(z: float) -> float:
     return erfc(-z / sqrt(2)) / 2
 
 
-def mean_and_sd(values: Iterable[float]) -> tuple[float | None, float | None]:
-    """Give the mean and the sample standard deviation (divisor n - 1), in the unit of the values.
-
-    Returns:
-        Mean and sd. The sd of one value is ``None``, never 0; without values both are.
-
-    Raises:
-        ValueError: A value is NaN or infinite; leave such scores out and count them.
-
-    Agrees with ``statistics.mean`` and ``statistics.stdev``, of which the exact arithmetic is
-    slow. Known answer: 2, 4, 4, 4, 5, 5, 7, 9 -> 5 and 2.1381.
-    """
-    values = _finite(values)
-    n = len(values)
-    if n == 0:
-        return None, None
-    if _is_long(values):
-        import numpy  # comes with scipy; a million values take 0.01 s in place of 0.3 s
-
-        column = numpy.frombuffer(values, dtype=float)
-        mean = min(max(float(column.sum()) / n, float(column.min())), float(column.max()))
-        return mean, sqrt(float(numpy.square(column - mean).sum()) / (n - 1))
-    least, most = min(values), max(values)
-    # Rounding may put the mean of equal values beside them, and so their sd above 0.
-    mean = min(max(fsum(values) / n, least), most)
-    if n == 1:
-        return mean, None
-    return mean, sqrt(fsum((value - mean) * (value - mean) for value in values) / (n - 1))
-
-
-def mean_t(values: Iterable[float], level: float = 0.95, population: int | None = None) -> Interval:
-    """Bound a mean by Student's t interval, in the unit of the values.
-
-    With a population, the interval is for the mean of those N items: its width shrinks by
-    ``sqrt(1 - n/N)`` and is 0 when all were scored. Bounds may lie outside the range of the
-    scores, and equal values give a width of 0: a report says so beside it.
-
-    Args:
-        values: One number per item.
-        level: Two-sided confidence level.
-        population: How many items the values were drawn from without replacement, if finite.
-
-    Returns:
-        The mean with its bounds. One value has bounds of ``None``, unless it is the population.
-
-    Raises:
-        ValueError: A value is NaN or infinite, there are more values than the population has
-            items, or ``level`` is not between 0 and 1.
-
-    Student (1908); the correction is Cochran (1977), eq. 2.20. Agrees with
-    ``scipy.stats.t.interval`` and statsmodels ``DescrStatsW.tconfint_mean``. Known answer:
-    1, 2, 3, 4, 5 -> 3, from 1.0368 to 4.9632.
-    """
-    tail = _tail(level)
-    values = _finite(values)
-    n = len(values)
-    if population is not None:
-        _check_population(n, population)
-    method = "t" if population is None else "t, finite population"
-    mean, sd = mean_and_sd(values)
-    if mean is not None and n == population:
-        return Interval(mean, mean, mean, level, n, ALL_SCORED)
-    if mean is None or sd is None:
-        return Interval(mean, None, None, level, n, method)
-    from scipy.special import stdtrit
-
-    unseen = 1.0 if population is None else 1 - n / population
-    half = -float(stdtrit(n - 1, tail)) * sd * sqrt(unseen / n)
-    return Interval(mean, mean - half, mean + half, level, n, method)
-
-
-def with_width(interval: Interval) -> Interval:
-    """The same, but without bounds where these are one: equal scores prove no certainty."""
-    if interval.method != ALL_SCORED and interval.low == interval.high:
-        return replace(interval, low=None, high=None)
-    return interval
-
-
-def quantile(sorted_values: Sequence[float], q: float) -> float | None:
-    """Read a quantile off values that are sorted already, in their unit; ``None`` without values.
-
-    The order is not checked: values out of order give a wrong answer, not an error.
-
-    Args:
-        sorted_values: Ascending.
-        q: Between 0 (the least) and 1 (the greatest).
-
-    Raises:
-        ValueError: ``q`` is not within [0, 1], or the quantile falls on NaN or an infinity.
-
-    Hyndman and Fan (1996), definition 7, the default of numpy and R; agrees with
-    ``numpy.quantile``. Known answer: 1, 2, 3, 4 at 0.9 -> 3.7.
-    """
-    if not 0 <= q <= 1:
-        raise ValueError(f"q must be within 0 and 1, got {q}")
-    if not sorted_values:
-        return None
-    position = (len(sorted_values) - 1) * q
-    below = floor(position)
-    low = sorted_values[below]
-    high = sorted_values[min(below + 1, len(sorted_values) - 1)]
-    value = low if low == high else min(low + (position - below) * (high - low), high)
-    if not isfinite(value):
-        raise ValueError(f"the quantile is not a finite number: {value}")
-    return float(value)
-
-
-def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    """Bound a median by two of the values, whatever their distribution (latencies, say).
-
-    The bounds are the k-th least and the k-th greatest value, k the greatest for which the
-    binomial distribution promises the level; so they cover at least that often.
-
-    Args:
-        values: One number per item, in any order.
-        level: Two-sided confidence level.
-
-    Returns:
-        The median with its bounds, which are ``None`` when even the extremes cannot promise the
-        level (fewer than 6 values at 0.95).
-
-    Raises:
-        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
-
-    Thompson (1936); David and Nagaraja (2003), sec. 7.1. Agrees with
-    ``scipy.stats.quantile_test(...).confidence_interval()``. Known answer: 1 to 10 -> 5.5, from
-    2 to 9.
-    """
-    tail = _tail(level)
-    ordered = _ascending(_finite(values))
-    n = len(ordered)
-    value = quantile(ordered, 0.5)
-    rank = 0
-    if n:
-        from scipy.special import bdtr
-
-        # bdtr(j, n, 0.5) grows with j: count for how many j it stays within the tail.
-        rank = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, 0.5)))
-    if rank == 0:
-        return Interval(value, None, None, level, n, "order statistics")
-    return Interval(value, ordered[rank - 1], ordered[n - rank], level, n, "order statistics")
-
-
-def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -> Interval:
-    """Bound a quantile by two of the values, whatever their distribution.
-
-    Args:
-        ordered: Ascending.
-        q: Between 0 and 1: 0.95 for what one in twenty exceeds.
-        level: Two-sided confidence level.
-
-    Returns:
-        The quantile with its bounds. There is no upper bound, and so none at all, where the
-        greatest value is too often below the quantile: 71 values or fewer at 0.95, 367 at 0.99.
-
-    Raises:
-        ValueError: ``q`` or ``level`` is out of range, or a value is not finite.
-
-    Thompson (1936); David and Nagaraja (2003), sec. 7.1. Known answer: 1 to 100 at 0.95 -> from
-    90 to 100.
-    """
-    tail = _tail(level)
-    n = len(ordered)
-    value = quantile(ordered, q)
-    method = "order statistics"
-    if not n:
-        return Interval(value, None, None, level, n, method)
-    from scipy.special import bdtr
-
-    # The j-th least value lies above the quantile with a probability of bdtr(j - 1, n, q).
-    low = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, q)))
-    high = bisect_right(range(n), 1 - tail, key=lambda j: float(bdtr(j, n, q)))
-    if not low or high >= n:
-        return Interval(value, None, None, level, n, method)
-    return Interval(value, ordered[low - 1], ordered[high], level, n, method)
-
-
-def mean_on_scale(
-    values: Sequence[float], least: float, most: float, level: float = 0.95
-) -> Interval:
-    """Bound a mean of scores on a scale whose ends are known, most of them at one end.
-
-    Student's t with half a score more at each end of the scale. Twenty scores that are nearly all
-    5 of 5 hardly vary, and their own t interval covers as little as 65 %; this one covers 95 % or
-    more of all rubrics simulated, with 12 to 384 scores.
-
-    Args:
-        values: One number per item, within the scale.
-        least: The lowest score there is.
-        most: The highest.
-        level: Two-sided confidence level.
-
-    Raises:
-        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
-
-    The idea is that of Agresti and Coull (1998) for rates.
-    """
-    tail = _tail(level)
-    mean, _ = mean_and_sd(values)
-    n, method = len(values), ON_SCALE
-    if mean is None:
-        return Interval(None, None, None, level, 0, method)
-    from scipy.special import stdtrit
-
-    middle = (mean * n + (least + most) / 2) / (n + 1)
-    squares = fsum((value - middle) ** 2 for value in values)
-    squares += ((least - middle) ** 2 + (most - middle) ** 2) / 2
-    half = -float(stdtrit(n, tail)) * sqrt(squares / n / (n + 1))
-    low, high = max(middle - half, least), min(middle + half, most)
-    return Interval(mean, min(low, mean), max(high, mean), level, n, method)
-
-
-def _tail(level: float) -> float:
+def tail_of(level: float) -> float:
+    """The probability of an error on each side; `ValueError` unless 0 < ``level`` < 1."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1 (0.95 for 95 %), got {level}")
     return (1 - level) / 2
@@ -539,35 +306,10 @@ def _check_counts(successes: int, n: int) -> None:
         raise ValueError(f"successes must be within 0 and n, got {successes} of {n}")
 
 
-def _check_population(n: int, population: int) -> None:
+def check_population(n: int, population: int) -> None:
+    """Refuse more items than there are, with `ValueError`."""
     if n > population:
         raise ValueError(f"{n} items cannot be drawn from a population of {population}")
-
-
-def _is_long(values: Iterable[float]) -> TypeGuard[array[float]]:
-    """Whether these are floats in one piece of memory, so many that numpy's import pays."""
-    return isinstance(values, array) and values.typecode == "d" and len(values) >= _LONG
-
-
-def _finite(values: Iterable[float]) -> Sequence[float]:
-    if _is_long(values):
-        import numpy
-
-        if not numpy.isfinite(numpy.frombuffer(values, dtype=float)).all():
-            raise ValueError("values must be finite numbers; leave the others out and count them")
-        return values
-    checked = [float(value) for value in values]
-    if not all(map(isfinite, checked)):
-        raise ValueError("values must be finite numbers; leave the others out and count them")
-    return checked
-
-
-def _ascending(values: Sequence[float]) -> Sequence[float]:
-    if _is_long(values):
-        import numpy
-
-        return array("d", numpy.sort(numpy.frombuffer(values, dtype=float)).tobytes())
-    return sorted(values)
 
 
 def _wilson_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
@@ -594,3 +336,48 @@ def _around(
     # Rounding may leave a bound 1e-17 beyond 0 or 1, or short of a rate that is 0 or 1.
     low, high = max(0.0, min(bounds[0], rate)), min(1.0, max(bounds[1], rate))
     return Interval(rate, low, high, level, n, method)
+
+
+def hypergeometric(successes: int, n: int, population: int, level: float = 0.95) -> Interval:
+    """Bound the rate of a dataset so that the coverage is never below the level.
+
+    All numbers of passing items in the dataset are kept for which what was seen, or something
+    more extreme, has a probability above half the error on its side.
+
+    Args:
+        successes: How many of the scored items passed.
+        n: How many items were scored; with 0 the value and the bounds are ``None``.
+        population: How many items the dataset has.
+
+    Raises:
+        ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.
+
+    Konijn (1973); Wright (1991), "Exact confidence bounds when sampling from small finite
+    universes". The tail probabilities are those of ``scipy.stats.hypergeom``.
+    """
+    tail = tail_of(level)
+    if not 0 <= successes <= n <= population:
+        raise ValueError(f"{successes} of {n} out of {population} is no sample")
+    method = "hypergeometric, exact"
+    if n == 0:
+        return Interval(None, None, None, level, 0, method)
+    rate = successes / n
+    if n == population:
+        return Interval(rate, rate, rate, level, n, ALL_SCORED)
+    most = _most(successes, n, population, tail)
+    least = population - _most(n - successes, n, population, tail)
+    return Interval(rate, least / population, most / population, level, n, method)
+
+
+def _most(successes: int, n: int, population: int, tail: float) -> int:
+    """The greatest number in the dataset under which as few successes are not too unlikely."""
+    from scipy.stats import hypergeom
+
+    low, high = successes, population - (n - successes)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if float(hypergeom.cdf(successes, population, middle, n)) > tail:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -30,7 +30,6 @@ def two_rates_size(p1: float, p2: float, level: float = 0.95, power: float = 0.8
     Args:
         p1: One rate.
         p2: The other.
-        level: One minus the two-sided significance level.
         power: Probability of seeing the difference, at least 0.5.
 
     Raises:
@@ -63,7 +62,6 @@ def paired_rates_size(
     Args:
         delta: Difference δ of the two pass rates; the sign does not matter.
         discordance: Share ψ of items that one passes and the other fails, at least ``|delta|``.
-        level: One minus the two-sided significance level.
         power: Probability of seeing the difference, at least 0.5.
 
     Raises:
@@ -110,7 +108,6 @@ def paired_scores_size(
         noise_b: s²_B, likewise of model B.
         repeats_a: K_A, how often A answers each item.
         repeats_b: K_B, likewise B.
-        level: One minus the two-sided significance level.
         power: Probability of seeing the difference, at least 0.5.
 
     Raises:

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from math import ceil, expm1, floor, isfinite, lgamma, log1p, sqrt
 from statistics import NormalDist
 
-from llm_batch.stats.design import imperfect_judge_factor
 from llm_batch.stats.interval import z_value
 
 
@@ -99,7 +98,6 @@ def cochran(margin: float, level: float = 0.95, rate: float = 0.5) -> float:
 
     Args:
         margin: Half width e of the interval, as a fraction of one: 0.05 is 5 points.
-        level: Two-sided confidence level.
         rate: The rate p expected; 0.5 needs most.
 
     Raises:
@@ -120,7 +118,6 @@ def sample_size(
 
     Args:
         margin: Half width of the interval, as a fraction of one.
-        level: Two-sided confidence level.
         rate: The rate expected; 0.5 needs most.
         population: Items in the whole dataset, at least 1.
 
@@ -151,7 +148,6 @@ def margin_of(
 
     Args:
         n: Items scored, at least 1.
-        level: Two-sided confidence level.
         rate: The rate expected; 0.5 gives the widest margin.
         population: Items in the whole dataset; the margin is 0 when all of them are scored.
 
@@ -178,7 +174,6 @@ def mean_size(sd: float, margin: float, level: float = 0.95, population: int | N
     Args:
         sd: Standard deviation of the scores, from a pilot, in their unit.
         margin: Half width of the interval, in the same unit.
-        level: Two-sided confidence level.
         population: Items in the whole dataset, at least 1.
 
     Raises:
@@ -383,7 +378,6 @@ def size_for(
     Args:
         spread: The variance of one item.
         margin: Half width of the interval, in the unit of the score.
-        level: Two-sided confidence level.
         population: Items in the whole dataset, N; without it, of very many.
 
     Raises:
@@ -421,7 +415,6 @@ def margin_for(
     Args:
         spread: The variance of one item.
         n: Items scored, above 0.
-        level: Two-sided confidence level.
         population: Items in the whole dataset; with all of them only the judge's part is left.
 
     Raises:
@@ -434,3 +427,34 @@ def margin_for(
             raise ValueError(f"{n} items cannot be drawn from a population of {population}")
         unseen = (population - n) / max(1, population - 1)
     return z_value(level) * sqrt((spread.drawn * unseen + spread.judged) / n)
+
+
+def imperfect_judge_factor(sensitivity: float, specificity: float) -> float:
+    """Give the factor by which a judge's errors multiply a size: 1 / J².
+
+    Holds when sensitivity and specificity are known; estimating them costs labels on top.
+
+    Args:
+        sensitivity: Share of good answers the judge passes.
+        specificity: Share of bad answers the judge fails.
+
+    Raises:
+        ValueError: One is not within [0, 1], or J = sensitivity + specificity - 1 is not above 0:
+            such a judge says nothing, whatever the size.
+
+    Rogan and Gladen (1978): the corrected rate is (p + specificity - 1) / J. Known answer: 0.9 and
+    0.8 -> 2.041.
+    """
+    if not (0 <= sensitivity <= 1 and 0 <= specificity <= 1):
+        raise ValueError(
+            "sensitivity and specificity must be within 0 and 1,"
+            f" got {sensitivity} and {specificity}"
+        )
+    youden = sensitivity + specificity - 1
+    # A coin as a judge: 0.7 + 0.3 - 1 is not exactly 0.
+    if youden < 1e-9:
+        raise ValueError(
+            f"a judge of sensitivity {sensitivity} and specificity {specificity} is no better"
+            " than chance: no number of items makes up for it"
+        )
+    return 1 / (youden * youden)

@@ -139,7 +139,6 @@ def stratified_mean(
 
     Args:
         strata: All strata of the dataset with their sizes.
-        level: Two-sided confidence level.
         future: Bound the mean of items like these in place of that of the dataset, which is
             then a sample itself: nothing is taken off for the items seen, and the doubt in the
             shares of the strata is added.
@@ -178,7 +177,6 @@ def stratified_rate(
 
     Args:
         strata: All strata of the dataset with their sizes.
-        level: Two-sided confidence level.
         future: As for `stratified_mean`.
 
     Returns:

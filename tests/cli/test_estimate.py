@@ -121,6 +121,18 @@ def test_on_a_terminal_a_bar_says_how_many_prompts_were_counted(folder: Path) ->
     assert "of 2,500" in shown and "Traceback" not in shown
 
 
+def test_a_pilot_stands_for_a_larger_dataset_of_which_nothing_is_done(folder: Path) -> None:
+    rows = "".join(f'{{"question": "What is {i}?"}}\n' for i in range(40))
+    (folder / "rows.jsonl").write_text(rows)
+    words = ("--data", "rows.jsonl", "--pilot", "35", "--quiet")
+    made = as_json(*words, "--n", "5000", cwd=folder)
+    assert (made["n"], made["measured"], made["reused"]) == (5000, 35, 0)
+    assert journal(folder) == 70
+    assert as_json(*words, "--n", "40", cwd=folder)["reused"] == 35
+    few = as_json(*words, "--n", "30", cwd=folder)
+    assert (few["n"], few["population"], few["reused"]) == (30, 30, 0)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.stats.design import intraclass_correlation
+from llm_batch.stats.clusters import intraclass_correlation
 from tests.cli.test_cli import FAKE, llmb, modules_after
 from tests.cli.test_estimate import as_json
 

@@ -43,6 +43,12 @@ def test_piped_lines_are_labels_and_the_report_uses_them(folder: Path) -> None:
     )
 
 
+def test_an_endless_line_is_one_answer_that_is_not_understood(folder: Path) -> None:
+    done = llmb("label", "--n", "3", cwd=folder, stdin="1" * 100_000 + "\n1\n0")
+    assert _labels(folder) == ["1", "0"]
+    assert done.stderr.count("\n?") + done.stderr.count("quit: ?") == 1
+
+
 def test_undo_and_quit_and_the_same_command_goes_on(folder: Path) -> None:
     first = llmb("label", "--n", "3", cwd=folder, stdin="1\n0\nu\n1\nq\n")
     assert _labels(folder) == ["1", "1"]

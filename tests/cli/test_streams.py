@@ -128,11 +128,33 @@ def test_a_terminal_without_unicode_gets_ascii_and_never_a_traceback(
         assert "-> \\ud83d\\ude00?" in text and "... answer" not in text
 
 
+@pytest.fixture
+def home(folder: Path, tmp_path: Path) -> Path:
+    """A home folder of this test alone, with a run, what it was made of, and a second run."""
+    made = tmp_path / "home"
+    made.mkdir()
+    (made / "q.jsonl").write_text('{"id": "a", "question": "x"}\n')
+    (made / "labels.csv").write_text("id,label\na,1\n")
+    (made / "scores.csv").write_text("id,s\na,1\nb,0\n")
+    (made / "own.toml").write_text(
+        '[data]\nid = "id"\n[run]\noutput = "$HOME/results.jsonl"\n'
+        '[[steps]]\nname = "g"\nmodel = "fake/a"\nprompt_file = "~/prompt.txt"\n[score]\n'
+        'field = "g"\nmin = 0\nmax = 9\npass_at = 1\n[models."fake/a"]\nscript = "~/s.jsonl"\n'
+    )
+    (made / "prompt.txt").write_text("{{ question }}")
+    (made / "s.jsonl").write_text('"5"\n')
+    both = "run --yes -q --data ~/q.jsonl --config ~/own.toml"
+    code, said = shell(folder, f"export HOME={made}; $L {both} && $L {both} -o ~/b.jsonl")
+    assert code == EXIT_OK, said
+    return made
+
+
+@pytest.mark.parametrize("at", ["~", "${HOME}"])
 @pytest.mark.parametrize(
     "words",
     [
         "run --yes -q --data {at}/q.jsonl --config {at}/own.toml",
-        "run --yes -q --data {at}/q.jsonl --config {at}/own.toml --output {at}/b.jsonl "
+        "run --yes -q --data {at}/q.jsonl --config {at}/own.toml --output {at}/c.jsonl "
         "--reuse {at}/results.calls.jsonl --log-file {at}/log.jsonl",
         "report {at}/results.jsonl --output {at}/report.txt",
         "report {at}/results.jsonl --labels {at}/labels.csv",
@@ -142,30 +164,19 @@ def test_a_terminal_without_unicode_gets_ascii_and_never_a_traceback(
         "label {at}/results.jsonl -o {at}/mine.csv",
     ],
 )
-def test_home_and_variables_mean_the_same_everywhere(folder: Path, words: str) -> None:
-    for at in ("~", "${HOME}"):
-        home = folder / "home"
-        home.mkdir(exist_ok=True)
-        (home / "q.jsonl").write_text('{"id": "a", "question": "x"}\n')
-        (home / "labels.csv").write_text("id,label\na,1\n")
-        (home / "scores.csv").write_text("id,s\na,1\nb,0\n")
-        (home / "own.toml").write_text(
-            '[data]\nid = "id"\n[run]\noutput = "$HOME/results.jsonl"\n'
-            '[[steps]]\nname = "g"\nmodel = "fake/a"\nprompt_file = "~/prompt.txt"\n[score]\n'
-            'field = "g"\nmin = 0\nmax = 9\npass_at = 1\n[models."fake/a"]\nscript = "~/s.jsonl"\n'
-        )
-        (home / "prompt.txt").write_text("{{ question }}")
-        (home / "s.jsonl").write_text('"5"\n')
-        done = subprocess.run(
-            [sys.executable, "-m", "llm_batch", *words.format(at=at).split()],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == EXIT_OK, done.stderr
+def test_home_and_variables_mean_the_same_everywhere(
+    folder: Path, home: Path, words: str, at: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "llm_batch", *words.format(at=at).split()],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == EXIT_OK, done.stderr
     assert not (folder / "~").exists() and not (folder / "$HOME").exists()
     if "--bom" in words:
-        assert (folder / "home" / "bom.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")
+        assert (home / "bom.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")

@@ -11,11 +11,10 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.estimating import FORMATS, Estimate, estimate_from_items, estimate_from_nothing
-from llm_batch.estimating.claims import Claim
-from llm_batch.estimating.counting import Recount, count_items
-from llm_batch.estimating.facts import facts_of
-from llm_batch.estimating.model import Alternative, Purchase
-from llm_batch.estimating.plan import Ask
+from llm_batch.estimating.estimates import Alternative, Purchase
+from llm_batch.estimating.plan import Ask, Recount, count_items
+from llm_batch.estimating.sample_size import Claim
+from llm_batch.estimating.steps import facts_of
 from llm_batch.models.tokens import TokenCounter
 from llm_batch.stats.sizes import margin_of
 from tests.estimating.made import TODAY, config, high, items, value

@@ -22,8 +22,8 @@ from llm_batch.estimating import (
     estimate_from_nothing,
     estimate_record,
 )
-from llm_batch.estimating import json as json_format
 from llm_batch.estimating.document import document
+from llm_batch.estimating.estimates import ESTIMATE_SCHEMA
 from llm_batch.paper.text import render
 from llm_batch.record.manifest import Manifest
 from tests.estimating.made import TODAY, answered_by, config, items, single
@@ -110,7 +110,7 @@ def test_every_key_of_the_json_is_documented_and_always_there() -> None:
     assert documents[0].keys() == documents[1].keys()
     for key in _keys(documents[0]):
         assert key in DOCUMENTED, key
-    assert documents[0]["schema"] == json_format.ESTIMATE_SCHEMA == 1
+    assert documents[0]["schema"] == ESTIMATE_SCHEMA == 1
 
 
 def test_the_json_has_the_four_figures_of_the_sample_size() -> None:

@@ -14,12 +14,12 @@ from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import Estimate, estimate, estimate_from_items
-from llm_batch.estimating.counting import SAMPLED
-from llm_batch.estimating.span import Moments, t_value
+from llm_batch.estimating.plan import SAMPLED
+from llm_batch.estimating.ranges import Moments, t_value
 from llm_batch.models.prices import tariff_of
 from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Completion, Item, Request, Usage
-from llm_batch.stats.interval import mean_t
+from llm_batch.stats.means import mean_t
 from tests.estimating.made import TODAY, answered_by, config, high, intervals, items, single, value
 
 

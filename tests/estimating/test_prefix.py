@@ -8,8 +8,8 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.estimating import FORMATS, Estimate, estimate_from_items
-from llm_batch.estimating.counting import shared_prefixes
-from llm_batch.estimating.facts import kept_tokens
+from llm_batch.estimating.plan import shared_prefixes
+from llm_batch.estimating.steps import kept_tokens
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
 from tests.estimating.made import TODAY, config, items, single, value

@@ -9,9 +9,9 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.estimating import FORMATS, Estimate, estimate_from_nothing
-from llm_batch.estimating.claims import Claim, Clusters
-from llm_batch.estimating.model import risk_of
+from llm_batch.estimating.estimates import risk_of
 from llm_batch.estimating.plan import Ask
+from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.estimating.scores import Scored, ScoredItem
 from llm_batch.records import Interval
 from tests.estimating.made import TODAY, config, single

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.estimating.span import LEVEL, _quantile, mean_of_unseen, quantile_for
+from llm_batch.estimating.ranges import LEVEL, _quantile, mean_of_unseen, quantile_for
 
 Length = Callable[[random.Random], float]
 

@@ -9,8 +9,8 @@ import pytest
 
 from llm_batch.chain.config import Config, model_limits
 from llm_batch.errors import ConfigError
-from llm_batch.models.tiers import _table as table
-from llm_batch.models.tiers import check_tier, limits_of, tier_limits, tier_names
+from llm_batch.models.table import _tiers as table
+from llm_batch.models.table import check_tier, limits_of, tier_limits, tier_names
 
 
 def test_the_tiers_that_are_promised_are_there() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from llm_batch.paper import words
@@ -60,6 +62,15 @@ def test_number(value: float | None, text: str) -> None:
 )
 def test_usd(amount: float | None, text: str) -> None:
     assert words.usd(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("0.15", "$0.15"), ("10", "$10.00"), ("1E+1", "$10.00"), ("0.0375", "$0.0375"),
+     ("1.5E-7", "$0.00000015")],
+)  # fmt: skip
+def test_a_price_is_shown_to_its_last_digit(amount: str, text: str) -> None:
+    assert words.price(Decimal(amount)) == text
 
 
 @pytest.mark.parametrize(

@@ -151,10 +151,21 @@ def test_a_damaged_manifest_is_refused_with_a_way_out(tmp_path: Path, content: b
     assert "delete it" in raised.value.hint
 
 
-@pytest.mark.parametrize("schema", [SCHEMA + 1, "2", None])
-def test_a_newer_manifest_is_refused(tmp_path: Path, schema: object) -> None:
-    path = tmp_path / "m.json"
+@pytest.mark.parametrize("schema", ["2", None, 2.5, [2]], ids=str)
+def test_a_manifest_whose_schema_is_no_number_is_damaged_and_not_newer(
+    tmp_path: Path, schema: object
+) -> None:
+    path = tmp_path / "results.manifest.json"
     path.write_text(json.dumps({"schema": schema}))
+    with pytest.raises(OutputError, match="its schema is no number") as raised:
+        Manifest.read(path)
+    assert "delete it" in raised.value.hint
+    assert "no number" in Manifest.beside(tmp_path / "results.jsonl")[1]
+
+
+def test_a_newer_manifest_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"schema": SCHEMA + 1}))
     with pytest.raises(OutputError, match="newer version") as raised:
         Manifest.read(path)
     assert "upgrade" in raised.value.hint

@@ -15,7 +15,8 @@ from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, Report, build_report
 from llm_batch.reporting.reference import CHECK_LIMIT
-from llm_batch.stats.interval import jeffreys, mean_t, one_sided_bound, wilson, wilson_finite
+from llm_batch.stats.interval import jeffreys, one_sided_bound, wilson, wilson_finite
+from llm_batch.stats.means import mean_t
 from tests.reporting.made import full_manifest, manifest, result, write
 
 FAILED = [result(n, None, status="timeout", error="generate: too slow") for n in range(3)]

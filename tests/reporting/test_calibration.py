@@ -19,7 +19,7 @@ from llm_batch.reporting.html.charts import charts
 from llm_batch.reporting.judging.model import Calibration, LabelSource
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import by_verdict, ppi_mean, ppi_rate, rogan_gladen
-from llm_batch.stats.interval import mean_t
+from llm_batch.stats.means import mean_t
 from tests.reporting.made import full_manifest, result, write
 
 #: Of 40 items the judge passes the first 28.

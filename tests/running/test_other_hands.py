@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.estimating.evidence import read_measured
+from llm_batch.estimating.pilot import read_measured
 from llm_batch.reporting import build_report
 from llm_batch.running.earlier import Earlier
 from tests.project import Project

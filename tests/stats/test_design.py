@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.stats.design import (
+from llm_batch.stats.clusters import (
     cluster_size_of,
     design_effect,
     drawn_design_effect,
     drawn_size,
-    imperfect_judge_factor,
     intraclass_correlation,
 )
-from llm_batch.stats.sizes import cochran
+from llm_batch.stats.sizes import cochran, imperfect_judge_factor
 
 
 def test_clusters_multiply_a_size() -> None:

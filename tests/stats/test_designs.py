@@ -9,10 +9,9 @@ import numpy
 import pytest
 from scipy import stats as oracle
 
-from llm_batch.stats.bootstrap import bca_mean, skewness, wants_bootstrap
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
-from llm_batch.stats.hypergeometric import hypergeometric
-from llm_batch.stats.interval import mean_t, wilson
+from llm_batch.stats.interval import hypergeometric, wilson
+from llm_batch.stats.means import bca_mean, mean_t, skewness, wants_bootstrap
 from llm_batch.stats.strata import Stratum, stratified_mean, stratified_rate
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.stats.design import imperfect_judge_factor
 from llm_batch.stats.sizes import (
     Spread,
     cochran,
+    imperfect_judge_factor,
     margin_for,
     margin_of,
     mean_size,

@@ -9,9 +9,16 @@ from math import inf, nan
 
 import pytest
 
-from llm_batch.stats.design import design_effect, imperfect_judge_factor
+from llm_batch.stats.clusters import design_effect
 from llm_batch.stats.power import paired_rates_size, paired_scores_size, two_rates_size
-from llm_batch.stats.sizes import cochran, margin_of, mean_size, sample_size, zero_failures_size
+from llm_batch.stats.sizes import (
+    cochran,
+    imperfect_judge_factor,
+    margin_of,
+    mean_size,
+    sample_size,
+    zero_failures_size,
+)
 
 
 @pytest.mark.parametrize("bad", [0.0, 1.0, -0.2, 5, nan, inf])
@@ -77,7 +84,7 @@ def test_questions_without_an_answer_are_refused() -> None:
 
 def test_planning_loads_neither_scipy_nor_numpy() -> None:
     code = (
-        "import sys; from llm_batch.stats import design, power, sizes, strata;"
+        "import sys; from llm_batch.stats import clusters, power, sizes, strata;"
         "sizes.sample_size(population=30000); strata.neyman({'a': 9}, {'a': 1.0}, 3);"
         "power.two_rates_size(0.8, 0.83); sizes.zero_failures_size(0.1, population=50);"
         "sizes.size_for(sizes.rate_spread(0.5, 0.9, 0.9), 0.05);"

@@ -15,7 +15,8 @@ from itertools import islice
 
 from llm_batch.sending.clock import Clock, SystemClock
 from llm_batch.sending.headers import StatedLimits
-from llm_batch.sending.limits import BURST_SECONDS, Limiter, Slip
+from llm_batch.sending.limits import Limiter, Slip
+from llm_batch.sending.rate import BURST_SECONDS
 
 #: A slice is what is admitted within this time: long enough that a lease costs little, short
 #: enough that the requests of a slice are no burst.

@@ -41,7 +41,8 @@ from llm_batch.stats.calibrate import (
     worth_labelling,
     youden,
 )
-from llm_batch.stats.interval import mean_t, wilson, with_width
+from llm_batch.stats.interval import wilson
+from llm_batch.stats.means import mean_t, with_width
 
 _MOST_VALUES = 20
 _MOST_ORDERED = 12

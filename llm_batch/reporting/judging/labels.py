@@ -110,11 +110,12 @@ def read_labels(source: LabelSource) -> Labels:
         OutputError: The file cannot be read.
         ConfigError: Its columns cannot be told, a label is none, or an item has two of them.
     """
-    read = ForeignRows(source.path, source.delimiter, source.encoding, source.sheet)
+    hint = "make some: llmb label results.jsonl"
+    read = ForeignRows(source.path, source.delimiter, source.encoding, source.sheet, hint)
     rows = read.rows
     name = clean(source.path, 80)
     if not rows:
-        raise OutputError(f"{name} has no labels", "make some: llmb label results.jsonl")
+        raise OutputError(f"{name} has no labels", hint)
     id_column, columns, judge = _columns(name, rows, source.columns)
     people = [
         _vocabulary(name, source, column, [found(row, column, None) for row in rows], read)

@@ -13,6 +13,7 @@ everything else           `litellm`
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from llm_batch.chain.config import Config, Model
 from llm_batch.chain.credentials import remember_key
 from llm_batch.chain.steps import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError, Timeout
-from llm_batch.models.table import ModelInfo, model_info, vendors
+from llm_batch.models.table import ModelInfo, model_info, names_like, vendors
 from llm_batch.records import Completion, Request
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -136,11 +137,7 @@ def route(model: str, settings: Model) -> Route:
     name = rest if known else model
     if not vendor:
         if settings.api_base is None:
-            raise ConfigError(
-                f"model {model!r} is not known",
-                "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server "
-                "of your own",
-            )
+            raise ConfigError(f"model {model!r} is not known", _meant(model))
         vendor = "openai"
     endpoint = ENDPOINTS.get(vendor) or OWN_SERVERS.get(vendor)
     key = _key(settings, endpoint)
@@ -159,6 +156,22 @@ def route(model: str, settings: Model) -> Route:
     vendors_own = vendor in ENDPOINTS and settings.api_base is None and not is_loopback(base_url)
     key_env = ENDPOINTS[vendor].key_envs[0] if vendors_own else ""
     return Route("direct", vendor, name, base_url, key, key_env)
+
+
+def _meant(model: str) -> str:
+    """What to type in place of a model that nobody serves: the name most like it, if any is."""
+    prefix, slash, rest = model.partition("/")
+    if slash:
+        # The vendors with an endpoint first: of several names as near, theirs is the likely one.
+        for known in ({*PREFIXES, *ENDPOINTS}, {*OWN_SERVERS, *vendors()}):
+            near = difflib.get_close_matches(prefix.lower(), known, n=1, cutoff=0.75)
+            if near:
+                return f"did you mean {near[0]}/{rest}? Or set api_base for a server of your own"
+    elif names := names_like(model, most=1):
+        return f"did you mean {names[0]}? Or set api_base for a server of your own"
+    return (
+        "name the provider too, as in openai/gpt-4o-mini, or set api_base for a server of your own"
+    )
 
 
 def check_servable(model: str, settings: Model) -> None:

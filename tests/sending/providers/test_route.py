@@ -103,6 +103,24 @@ def test_what_names_no_address_is_refused_with_a_way_out(
 
 
 @pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("opneai/gpt-4o", "openai/gpt-4o"),
+        ("Anthropc/claude-x", "anthropic/claude-x"),
+        ("OpenAI/gpt-4o", "openai/gpt-4o"),
+        ("fkae/a", "fake/a"),
+        ("gemni/gemini-2.5-pro", "gemini/gemini-2.5-pro"),
+        ("ollma/llama3", "ollama/llama3"),
+        ("gpt4o", "gpt-4o"),
+    ],
+)
+def test_a_misspelt_model_is_answered_with_the_one_that_was_meant(model: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match="is not known") as caught:
+        check_servable(model, Model())
+    assert f"did you mean {meant}?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("model", "variable"),
     [
         ("openai/gpt-4o", "OPENAI_API_KEY"),

@@ -24,7 +24,7 @@ from llm_batch.estimating import (
     estimate_from_nothing,
     measured_in,
 )
-from llm_batch.estimating.evidence import ItemSeen, Measured, StepSeen, read_measured
+from llm_batch.estimating.pilot import ItemSeen, Measured, StepSeen, read_measured
 from llm_batch.record.journal import encode_call
 from llm_batch.record.manifest import config_record
 from llm_batch.record.results import encode_result

@@ -8,10 +8,11 @@ nothing has to be assumed about how often that happens.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from math import inf, sqrt
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +20,17 @@ import msgspec
 
 from llm_batch.chain.config import Config, Model
 from llm_batch.chain.overrides import Overrides, expanded, with_flags
+from llm_batch.chain.steps import Step
 from llm_batch.errors import OutputError, status_of
+from llm_batch.estimating.ranges import (
+    FEWEST,
+    Span,
+    exactly,
+    mean_of_unseen,
+    quantile_for,
+    share_unseen,
+)
+from llm_batch.models.prices import Tariff
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
@@ -36,7 +47,6 @@ class StepSeen:
     """What one step of one item took.
 
     Attributes:
-        usage: Tokens of all its calls.
         cost: USD, as it was booked; ``None`` when the price was unknown.
         seconds: Of the attempts that answered.
         attempts: Sends.
@@ -53,7 +63,6 @@ class ItemSeen:
     """One item that was played.
 
     Attributes:
-        id: The item's.
         status: ``ok``, or the kind of failure.
         steps: By name, those that were called.
         worst_case: True when a cost in it is an upper bound.
@@ -92,17 +101,14 @@ class Measured:
     notes: tuple[str, ...] = ()
 
     def of_data(self, sha256: str) -> Measured:
-        """With other data nothing is finished, whatever the run's files say."""
-        return self if self.dataset == sha256 else replace(self, finished=0)
+        """With other data nothing is finished, whatever the run's files say; nor with unknown."""
+        return self if sha256 and self.dataset == sha256 else replace(self, finished=0)
 
 
 def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[str]) -> Measured:
     """Read a results file, or a journal where there is no results file beside it.
 
-    Args:
-        path: ``results.jsonl``, or its journal ``results.calls.jsonl``.
-        source: What to call it.
-        steps: Names of the steps that are estimated.
+    ``source``: what to call it. ``steps``: names of the steps that are estimated.
 
     Raises:
         OutputError: It cannot be read, is no such file, or holds no call of these steps.
@@ -129,8 +135,6 @@ def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[
 
 
 class _Tally:
-    """Items as they are read."""
-
     def __init__(self, source: str) -> None:
         self._source = source
         self.items: list[ItemSeen] = []
@@ -239,15 +243,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") -> Measured:
-    """What an earlier run tells of the chain in ``config``.
+    """What an earlier run tells of the chain in ``config``: by its results file, or its journal.
 
     Its items count as done when it is the run that ``config`` would go on with: the same output,
-    seed and steps, and, once the data was read, the same data.
-
-    Args:
-        path: Its results file, or its journal.
-        config: What is to be estimated.
-        source: What to call it; its path by default.
+    seed and steps, and, once the data was read, the same data. ``source``: what to call it; its
+    path by default.
 
     Raises:
         OutputError: There is no such run, or it has no call of these steps.
@@ -283,10 +283,6 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
 def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
     """The config an earlier run was made with, under the flags; ``None`` when that is not known.
 
-    Args:
-        path: Its results file, or its journal.
-        flags: What was given on the command line.
-
     Raises:
         OutputError: Its manifest is damaged.
         ConfigError: A flag has nothing to apply to.
@@ -310,3 +306,128 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
     if data != "-" and not data.exists():
         return config.model_copy(update={"data": config.data.model_copy(update={"path": None})})
     return config
+
+
+_NOTHING = StepSeen(Usage(), 0.0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepMeasure:
+    """What one step takes, per item of the sample and so per item to come.
+
+    Attributes:
+        n: Items it was measured on, those included that failed before it.
+        attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
+        output: Output tokens, reasoning included.
+        text: The part of them that is not reasoning, which later prompts may contain.
+        cached_share: Share of the input that came from the provider's cache.
+        seconds: Of one call.
+        input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
+            and items that were not asked included; ``None`` before prompts were counted.
+        surcharge: What attempts that may have been billed added, as a factor on the cost.
+        longest: Most output tokens of one item.
+    """
+
+    n: int
+    attempts: Span
+    input: Span
+    output: Span
+    text: Span
+    reasoning: Span
+    cached_share: float
+    seconds: Span
+    surcharge: float
+    longest: int
+    input_ratio: Span | None = None
+
+
+def measures_of(
+    measured: Measured, steps: Sequence[Step], tariffs: Mapping[str, Tariff | None], unseen: float
+) -> dict[str, StepMeasure]:
+    """Figures of every step that was measured with the model it has now."""
+    found = {}
+    for step in steps:
+        if measured.models.get(step.name, step.model) != step.model:
+            continue
+        seen = [item.steps.get(step.name, _NOTHING) for item in measured.items]
+        if any(each.attempts for each in seen):
+            found[step.name] = _measure(measured.items, seen, step, tariffs[step.name], unseen)
+    return found
+
+
+def _measure(
+    items: Sequence[ItemSeen],
+    seen: Sequence[StepSeen],
+    step: Step,
+    tariff: Tariff | None,
+    unseen: float,
+) -> StepMeasure:
+    attempts = [float(each.attempts) for each in seen]
+    cap = step.max_tokens or inf
+    # A re-ask may answer at full length again.
+    most = cap * max(1.0, max(attempts))
+
+    def mean(of: Callable[[Usage], int], bound: float = inf) -> Span:
+        values = [float(of(each.usage)) for each in seen]
+        return mean_of_unseen(values, unseen, most=bound, cap=min(cap, bound))
+
+    inputs = sum(each.usage.input_tokens for each in seen)
+    cached = sum(each.usage.cache_read_tokens for each in seen)
+    called = [each for each in seen if each.attempts]
+    return StepMeasure(
+        n=len(seen),
+        attempts=_at_least_some_retries(
+            mean_of_unseen(attempts, unseen), len(seen), even=min(attempts) == max(attempts)
+        ),
+        input=mean(lambda usage: usage.input_tokens),
+        output=mean(lambda usage: usage.output_tokens, most),
+        text=mean(lambda usage: max(0, usage.output_tokens - usage.reasoning_tokens), most),
+        reasoning=mean(lambda usage: usage.reasoning_tokens, most),
+        cached_share=cached / inputs if inputs else 0.0,
+        seconds=mean_of_unseen([each.seconds for each in called], unseen),
+        surcharge=_surcharge(items, step.name, tariff),
+        longest=max(each.usage.output_tokens for each in seen),
+    )
+
+
+def _at_least_some_retries(attempts: Span, n: int, even: bool) -> Span:
+    """That none of n items needed another attempt does not mean that none ever will.
+
+    And where all needed one and the same number, none is expected to need fewer.
+    """
+    low = attempts.value if even else attempts.low
+    return attempts._replace(low=low, high=max(attempts.high, attempts.value + share_unseen(n)))
+
+
+def _surcharge(items: Sequence[ItemSeen], step: str, tariff: Tariff | None) -> float:
+    """What was booked over what the usage alone costs, where an attempt may have been billed."""
+    booked = priced = 0.0
+    for item in items:
+        seen = item.steps.get(step)
+        if seen is None or tariff is None:
+            continue
+        cost = tariff.cost(seen.usage)
+        priced += cost
+        booked += max(cost, seen.cost or 0.0) if item.worst_case else cost
+    return booked / priced if priced else 1.0
+
+
+def with_input_ratio(
+    measure: StepMeasure, actual: Sequence[float], counted: Sequence[float], unseen: float
+) -> StepMeasure:
+    """The measure with its ratio of tokens counted by the provider to tokens counted here.
+
+    A ratio estimator (Cochran 1977, section 6.3): its error comes from how far single items are
+    off the common ratio. ``actual`` and ``counted`` are per item, 0 where the provider was not
+    asked; ``unseen``: how many items are to come.
+    """
+    n, whole = len(counted), sum(counted)
+    if not whole:
+        return measure
+    ratio = sum(actual) / whole
+    if n < FEWEST:
+        return replace(measure, input_ratio=exactly(ratio))
+    off = [a - ratio * c for a, c in zip(actual, counted, strict=True)]
+    error = sqrt(sum(each * each for each in off) / (n - 1) / n * (1 + n / unseen))
+    half = quantile_for(n) * error * n / whole
+    return replace(measure, input_ratio=Span(max(0.0, ratio - half), ratio, ratio + half))

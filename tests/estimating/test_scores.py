@@ -10,7 +10,7 @@ import pytest
 
 from llm_batch.chain.config import Data
 from llm_batch.errors import ConfigError, DataError
-from llm_batch.estimating.claims import Claim
+from llm_batch.estimating.sample_size import Claim
 from llm_batch.estimating.scores import Scored, ScoredItem, clusters_by, read_scored, value_counts
 from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score

@@ -1,35 +1,50 @@
-"""What an estimate holds: numbers and sentences, nothing to compute and nothing to draw.
+"""What an estimate holds, numbers and sentences: for the formats, for JSON, for the manifest.
 
 Money is USD, times are seconds, margins are fractions of one. Every range is an `Interval`: of
 level 0 when it is assumed, of level 0.9 when every step was measured. What is not known is
 ``None``, never 0.
+
+JSON has the keys of these classes, every one always there; for users they stand in
+``docs/estimate.md`` and ``docs/sample-size.md``, and a test holds the three together. Prices and
+rates are USD per million tokens there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from llm_batch.estimating.claims import Needed
+import msgspec
+
+from llm_batch.estimating.sample_size import Needed
 from llm_batch.estimating.scores import Strata
 from llm_batch.models.prices import Rates
 from llm_batch.paper import Readable
+from llm_batch.record.manifest import Estimated, Figures, Range
 from llm_batch.records import Interval, Price
 from llm_batch.stats.sizes import SampleSize
 
 Risk = Literal["low", "some", "high", "unknown"]
 
+
 #: Below this and this time the high case is a risk few think about.
 LOW_USD = 50.0
+
+
 LOW_SECONDS = 8 * 3600.0
+
+
 #: From this or this time on it is a risk nobody should take without a smaller run before.
 HIGH_USD = 1000.0
+
+
 HIGH_SECONDS = 24 * 3600.0
 
 
 def risk_of(cost: Interval | None, seconds: Interval) -> Risk:
-    """Rate the high case of a run: ``unknown`` where its price is, unless its time is enough."""
+    """Rate the high case: ``unknown`` without a price, unless its time is enough for ``high``."""
     longest = seconds.high or 0.0
     if longest >= HIGH_SECONDS:
         return "high"
@@ -53,21 +68,16 @@ class StepEstimate:
     """One step of the chain, for all items still to be played.
 
     Attributes:
-        step: Its name.
-        model: The model string as the config has it.
         calls: Requests; retries and re-asks are in it where they were measured.
-        input_tokens: Of all these requests.
-        output_tokens: Likewise; includes reasoning.
-        reasoning_tokens: The part of it that is spent on thinking.
+        output_tokens: Of all these requests; includes reasoning.
         cost: USD at the live price; ``None`` when the price is unknown.
         batch_cost: USD at the provider's batch price; ``None`` where none is listed.
         cache_saves: USD that the provider's prompt cache would take off ``cost``; ``None`` where
             the prompts share too little, or its price is not known. Never together with batch.
         seconds_per_call: From sending to the last byte.
-        price: The list price used; ``None`` when unknown.
         price_page: The vendor's page it was taken from, where the table names one.
         deprecated_from: The day from which the model may be gone; ``None`` when unknown.
-        rates: The same by length of the request, USD per token.
+        rates: The price by length of the request, USD per token.
         batch_rates: Likewise in batches; empty where none are listed.
         tokens_exact: True when prompts were counted in the model's own encoding.
         measured: True when answers and times come from a pilot or an earlier run.
@@ -77,8 +87,7 @@ class StepEstimate:
         longest: Input tokens and ids of the longest prompts counted.
         too_long: Prompts counted that exceed the model's context.
         too_long_ids: The first of them.
-        rpm: Requests a minute that hold for its model; ``None`` without a limit.
-        tpm: Tokens a minute, likewise.
+        rpm: Requests a minute that hold for its model; ``None`` without a limit. So is ``tpm``.
         limits_from: The tier they come from, with page and date; empty for none.
     """
 
@@ -115,17 +124,14 @@ class Option:
     """What a run over another number of items would prove, cost and take.
 
     Attributes:
-        n: Items.
         label: Why this number is here; may be empty.
         margin: What it proves of what is claimed: half width of the interval of a rate or a mean,
             the least difference that is found, or the failure rate that seeing none rules out.
             ``None``: nothing.
         may_miss: The largest share of all items that may show in none of these, at 95 %.
-        calls: Requests of all steps.
         cost: USD from the first item on, whatever has been answered already; ``None`` when a
             price is unknown.
-        seconds: How long it takes.
-        risk: Its high case of money and time as a word; see `llm_batch.estimating.model`.
+        risk: Its high case of money and time as a word; see `risk_of`.
     """
 
     n: int
@@ -147,8 +153,7 @@ class Purchase:
         items: Items in the expected case, at most the whole dataset.
         at_least: In the high case.
         all_items: Whether ``items`` is the whole dataset.
-        proves: What that many items prove; see `Option.margin`.
-        proves_at_least: What those of the high case prove.
+        proves: What that many items prove; see `Option.margin`. So does ``proves_at_least``.
     """
 
     way: str
@@ -161,16 +166,10 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """The same items with other models, from the first call on.
+    """The same items with other models, from the first call on; costs as in `Estimate`.
 
     Attributes:
         models: The model of each step.
-        cost: USD at live prices; ``None`` when a price is unknown.
-        batch_cost: USD with batch prices where they are listed; ``None`` where none is.
-        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
-            together with batch prices: no provider states that both discounts apply at once.
-        priced_cost: USD of the steps whose price is known.
-        seconds: Wall time.
         buys: What the budget buys, by each price there is; empty without a budget.
         notes: What speaks against it.
     """
@@ -200,28 +199,24 @@ class Estimate(Readable):
         simulated: True when its answers came from a ``fake/`` model.
         spent: USD that the finished items cost; ``None`` when unknown, or nothing was played.
         calls: Requests still to be sent; retries and re-asks are in it where measured.
-        input_tokens: Of these requests.
-        output_tokens: Of their answers, reasoning included.
         cost: USD; ``None`` when the price of any step with calls is unknown.
         batch_cost: USD with batch prices where they are listed; ``None`` where none is.
-        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot.
+        cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
+            together with batch prices: no provider states that both discounts apply at once.
         priced_cost: USD of the steps whose price is known.
         seconds: Wall time.
-        steps: In the order of the chain.
         workers: Calls at once.
         requests_per_minute: What the workers make without any limit, at the slowest and the
             quickest answers assumed.
         bound_by: What keeps it from being quicker, as a sentence.
         advice: How many items a rate needs, with the figures people quote for it.
-        needed: How many items the claim needs.
-        claim_notes: The same in sentences.
+        needed: How many items the claim needs; ``claim_notes`` says it in sentences.
         strata: How the size to take is shared among strata; ``None`` without.
         options: Other numbers of items, fewest first.
         verdict: Which of them to take, and what the rest of the money would buy.
         alternatives: Other models for the same items; the first is the plan itself.
         budget: USD that the run may cost; ``None`` without.
         assumptions: What the figures rest on, a sentence each.
-        warnings: What to think about before running.
     """
 
     n: int
@@ -260,3 +255,65 @@ class Estimate(Readable):
         from llm_batch.estimating import FORMATS
 
         return FORMATS
+
+
+#: Version of the layout of ``llmb estimate --format json``.
+ESTIMATE_SCHEMA = 1
+
+
+#: As in `llm_batch.models.prices.Rates`, after ``above``.
+_RATES = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+def estimate_record(estimate: Estimate) -> Estimated:
+    """The estimate as a run's manifest keeps it, for the report to compare with."""
+    return Estimated(
+        *_figures(estimate),
+        seconds=_range(estimate.seconds),
+        steps={step.step: Figures(*_figures(step)) for step in estimate.steps},
+    )
+
+
+def values(estimate: Estimate) -> dict[str, Any]:
+    tree = msgspec.to_builtins(estimate, builtin_types=(Decimal,))
+    low, high = tree.pop("requests_per_minute")
+    size = tree.pop("advice")
+    needed = tree.pop("needed")
+    for step in tree["steps"]:
+        step["longest"] = [{"tokens": tokens, "id": item} for tokens, item in step["longest"]]
+        for key in ("rates", "batch_rates"):
+            step[key] = [_per_million(rates) for rates in step[key]]
+    return {
+        "schema": ESTIMATE_SCHEMA,
+        **tree,
+        "requests_per_minute": {"low": low, "high": high},
+        "sample_size": size,
+        "claim": {**needed.pop("claim"), **needed},
+        "alternatives": [
+            {**other, "models": [{"step": s, "model": m} for s, m in other["models"].items()]}
+            for other in tree["alternatives"]
+        ],
+        "warnings": [{"message": message, "hint": hint} for message, hint in estimate.warnings],
+    }
+
+
+def _per_million(rates: Sequence[float]) -> dict[str, float]:
+    above, *prices = rates[: len(_RATES) + 1]
+    return {
+        "above": above,
+        **{name: 1e6 * p for name, p in zip(_RATES, prices, strict=True)},
+    }
+
+
+def _figures(estimate: Estimate | StepEstimate) -> tuple[int, int, int, Range | None]:
+    calls, inputs, outputs = estimate.calls, estimate.input_tokens, estimate.output_tokens
+    return (
+        round(calls.value or 0),
+        round(inputs.value or 0),
+        round(outputs.value or 0),
+        _range(estimate.cost) if estimate.cost is not None else None,
+    )
+
+
+def _range(interval: Interval) -> Range:
+    return Range(interval.low, interval.value, interval.high)

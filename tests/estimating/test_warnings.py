@@ -9,7 +9,7 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.estimating import Estimate, estimate_from_items, estimate_from_nothing
-from llm_batch.estimating.model import Caution
+from llm_batch.estimating.estimates import Caution
 from tests.estimating.made import TODAY, config, items, said, single, value
 
 CAPPED: Any = {"cap": 300, "judge_cap": 200}

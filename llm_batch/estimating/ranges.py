@@ -32,7 +32,6 @@ class Span(NamedTuple):
     high: float
 
     def times(self, factor: float) -> Span:
-        """All three multiplied."""
         return Span(self.low * factor, self.value * factor, self.high * factor)
 
     def plus(self, other: Span) -> Span:
@@ -48,7 +47,6 @@ class Span(NamedTuple):
         return Span(self.low * other.low, self.value * other.value, self.high * other.high)
 
     def whole(self) -> Span:
-        """Rounded, for tokens and calls."""
         return Span(round(self.low), round(self.value), round(self.high))
 
 
@@ -56,12 +54,10 @@ NOTHING = Span(0.0, 0.0, 0.0)
 
 
 def exactly(value: float) -> Span:
-    """A figure without doubt."""
     return Span(value, value, value)
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """The sum of spans."""
     result = NOTHING
     for span in spans:
         result = result.plus(span)
@@ -73,8 +69,6 @@ LEVEL_OF_COUNTS = 0.95
 
 
 class Moments:
-    """Count, sum and sum of squares of one figure over items."""
-
     __slots__ = ("count", "squares", "total")
 
     def __init__(self) -> None:
@@ -91,7 +85,7 @@ class Moments:
         """Half width of the interval for the mean of a population this is a sample of.
 
         Student's t with the finite population correction (Cochran 1977, eq. 2.20), as
-        `llm_batch.stats.interval.mean_t`, but without scipy. One item says nothing of the
+        `llm_batch.stats.means.mean_t`, but without scipy. One item says nothing of the
         spread: its mean may then be off by as much as it is.
         """
         if self.count >= population or not self.count:
@@ -105,8 +99,6 @@ class Moments:
 
 
 class SpanMoments:
-    """The same of a figure in its three cases."""
-
     __slots__ = ("cases",)
 
     def __init__(self) -> None:
@@ -148,10 +140,16 @@ def t_value(level: float, df: int) -> float:
 
 #: Confidence level of what is projected from measured calls.
 LEVEL = 0.9
+
+
 #: With fewer values an interval would be made of the assumption alone.
 FEWEST = 3
+
+
 # Share of the error probability that is given up for few values: 3/n.
 _STRICTER = 3.0
+
+
 #: How far off a mean of one or two values is taken to be.
 _GUESS = 3.0
 
@@ -171,14 +169,13 @@ def mean_of_unseen(
         unseen: How many there are besides. The variance of their mean about that of the values
             is s²(1/n + 1/unseen): the finite population correction for a total of which the
             sample is part (Cochran 1977, section 2.6).
-        level: Two-sided confidence level, nominal.
+        level: Two-sided, nominal.
         most: No value can be above this.
         cap: Where values end that would have been larger, up to ``most``.
 
-    Returns:
-        Low and high with the mean of the values between; one or two values give a third to three
-        times their mean. Equal values do not prove that all others are: those that may have
-        been missed (`share_unseen`) are taken to be nothing, or twice as much.
+    One or two values give a third to three times their mean. Equal values do not prove that all
+    others are: those that may have been missed (`share_unseen`) are taken to be nothing, or twice
+    as much.
     """
     n = len(values)
     mean = sum(values) / n

@@ -1,7 +1,9 @@
 """What is known of each step before its prompts are: price, limits, cache, length of answers.
 
 Answers and times are those of a pilot or an earlier run where it had the same model, and assumed
-otherwise.
+otherwise. Every number that is assumed is printed with the estimate. They are what users of chains
+over short texts have seen: 300 tokens in and 300 out to generate, 750 in (450 of its own and the
+answer) and 150 out to judge, 3 to 5 seconds a call.
 
 Facts of the providers' pages on prompt caching, 2025-10. Only caches that work unasked count:
 Anthropic keeps nothing unless a request marks what to keep, which this program does not send.
@@ -9,36 +11,218 @@ Anthropic keeps nothing unless a request marks what to keep, which this program 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from math import inf, sqrt
+from typing import Any
 
 from llm_batch.chain.config import Config, Model, model_limits
 from llm_batch.chain.steps import Step
 from llm_batch.errors import ConfigError
-from llm_batch.estimating.assumptions import (
-    LOCAL_AT_ONCE,
-    Answer,
-    Speed,
-    answer_of,
-    latency_of,
-)
-from llm_batch.estimating.evidence import ItemSeen, Measured, StepSeen
-from llm_batch.estimating.span import (
-    FEWEST,
+from llm_batch.estimating.pilot import Measured, StepMeasure, measures_of
+from llm_batch.estimating.ranges import (
     Span,
     exactly,
-    mean_of_unseen,
-    quantile_for,
-    share_unseen,
 )
 from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import ModelInfo, model_info
-from llm_batch.records import Usage
+from llm_batch.models.tokens import TokenCounter
 from llm_batch.sending.limits import DEFAULT_RPM
 from llm_batch.sending.providers import Route, goes_by_batch, route
 from llm_batch.sending.providers.endpoints import ENDPOINTS
+
+#: Tokens of an answer that is text, and of a verdict or another object.
+TEXT_OUTPUT = 300
+
+
+OBJECT_OUTPUT = 150
+
+
+#: Answers may be this much shorter, or, without a cap, longer; the mean of all of them, that is.
+LOW_OUTPUT = 0.3
+
+
+HIGH_OUTPUT = 2.0
+
+
+#: Tokens of a prompt when there is no data, and how far off that may be.
+PROMPT_INPUT = 300
+
+
+JUDGE_INPUT = 450
+
+
+LOW_INPUT = 0.5
+
+
+HIGH_INPUT = 2.0
+
+
+#: Tokens a model that thinks before it answers spends on that, per call, by how hard it was asked
+#: to. Known to differ by a factor of 16 between tasks, so the range is wide until a pilot.
+THINKING = Span(0, 1000, 10_000)
+
+
+THINKING_BY_EFFORT = {
+    "low": Span(0, 400, 3000),
+    "medium": THINKING,
+    "high": Span(200, 4000, 25_000),
+    "xhigh": Span(500, 8000, 50_000),
+}
+
+
+#: With another vendor's encoding a count may be this much too high; too low: `TokenCounter`.
+LOW_APPROXIMATE = 0.8
+
+
+#: Seconds a call takes at a provider, and from a model on this machine.
+REMOTE_SECONDS = Span(3.0, 3.0, 5.0)
+
+
+LOCAL_SECONDS = Span(0.3, 1.0, 4.0)
+
+
+#: By how much a time differs that was measured on this machine a moment ago: others use it too.
+BUSY = Span(0.7, 1.0, 1.6)
+
+
+#: Seconds until a provider has worked off a batch: it promises a day and is mostly quicker.
+BATCH_SECONDS = Span(600.0, 4 * 3600.0, 24 * 3600.0)
+
+
+#: Our own work on one call: what a simulated answer without latency takes.
+OWN_SECONDS = 0.001
+
+
+#: Calls that an embedded model computes at once.
+LOCAL_AT_ONCE = 4
+
+
+# These think unless told not to; others with the ability (Claude) only when asked.
+_THINKS = re.compile(
+    r"(^|/)(o[134](-|$)|gpt-5(-|$)(?!chat)|gemini-2\.5-(pro|flash(?!-lite))|gemini-3|grok-4"
+    r"|deepseek-r1|deepseek-reasoner|magistral)",
+    re.IGNORECASE,
+)
+
+
+_NO_EFFORT = frozenset({"none", "disable", "disabled", "minimal"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Output tokens of one call.
+
+    Attributes:
+        tokens: All that is billed.
+        text: The part that is not thinking; later prompts may contain it.
+        is_cut: Whether the cap leaves no room for what it is expected to think.
+    """
+
+    tokens: Span
+    text: Span
+    thinks: bool = False
+    is_cut: bool = False
+
+
+def answer_of(step: Step, judges: bool, info: ModelInfo | None) -> Answer:
+    """What is expected of a step's answers before any is known; ``judges``: the score is theirs."""
+    usual = OBJECT_OUTPUT if judges or step.output is not None else TEXT_OUTPUT
+    cap = step.max_tokens
+    thinking = thinks(step, info)
+    thought = thinking_of(step)
+    longest = float(cap or HIGH_OUTPUT * usual + thought.high * thinking)
+    if info is not None and info.max_output_tokens:
+        longest = min(longest, info.max_output_tokens)
+    value = min(longest, usual)
+    low = LOW_OUTPUT * value
+    text = Span(low, value, min(longest, cap or HIGH_OUTPUT * usual)).whole()
+    if not thinking:
+        return Answer(text, text)
+    needed = usual + thought.value
+    tokens = Span(low, min(longest, needed), longest).whole()
+    return Answer(tokens, text, thinks=True, is_cut=longest < needed)
+
+
+def thinks(step: Step, info: ModelInfo | None) -> bool:
+    """Whether a step's model is expected to think, which is billed as output."""
+    effort = step.params.get("reasoning_effort")
+    if effort is not None:
+        return effort not in _NO_EFFORT
+    asked = step.params.get("thinking")
+    if isinstance(asked, dict):
+        return asked.get("type") != "disabled"
+    able = info is None or info.supports_reasoning
+    return able and _THINKS.search(step.model) is not None
+
+
+def thinking_of(step: Step) -> Span:
+    return THINKING_BY_EFFORT.get(str(step.params.get("reasoning_effort")), THINKING)
+
+
+def assumed_inputs(config: Config, answers: Mapping[str, Answer]) -> dict[str, Span]:
+    """Input tokens of one call of each step, by its name, when there is no data.
+
+    A judge's prompt contains the answer of the step before it.
+    """
+    inputs: dict[str, Span] = {}
+    judge = config.judge
+    for position, step in enumerate(config.steps):
+        if step is not judge:
+            inputs[step.name] = _assumed(PROMPT_INPUT)
+            continue
+        inputs[step.name] = _assumed(JUDGE_INPUT)
+        if position:
+            before = answers[config.steps[position - 1].name].text
+            inputs[step.name] = inputs[step.name].plus(before)
+    return inputs
+
+
+def _assumed(tokens: int) -> Span:
+    return Span(LOW_INPUT * tokens, tokens, HIGH_INPUT * tokens)
+
+
+def counted_input(tokens: int, contained: Sequence[Span], counter: TokenCounter) -> Span:
+    """Input tokens of one call whose known text ``counter`` counted.
+
+    ``contained``: the answers of earlier steps in it, as often as they stand there.
+    """
+    known = exactly(tokens)
+    if not counter.exact:
+        known = Span(LOW_APPROXIMATE * tokens, tokens, counter.upper_factor * tokens)
+    for answer in contained:
+        known = known.plus(answer)
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How quickly a model on this machine computes, measured by one call alone.
+
+    Seconds are of one token of a prompt, and of an answer; ``at_once`` calls are computed at once.
+    """
+
+    input_seconds: float
+    output_seconds: float
+    at_once: int
+
+    def of_call(self, inputs: Span, outputs: Span) -> Span:
+        """Seconds of a call with so many tokens, among as many others as are computed at once.
+
+        Prompts fill the machine and are computed one after the other. Of answers a token of each
+        call is computed in one go, which takes as long as one token, or as long as all of them.
+        """
+        shared = self.input_seconds * self.at_once
+        going = Span(1.0, (1 + self.at_once) / 2, self.at_once).times(self.output_seconds)
+        return inputs.times(shared).plus(outputs.by(going)).by(BUSY)
+
+
+def latency_of(model: str, settings: Any) -> Span:
+    """Seconds one call takes; the ``latency`` in the model's settings is of ``fake/`` models."""
+    if model.startswith("fake/"):
+        return exactly(max(OWN_SECONDS, float(settings.latency)))
+    return LOCAL_SECONDS if model.startswith("local/") else REMOTE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +245,8 @@ _RULES = {
     "gemini": CacheRule(1024),
     "vertex_ai": CacheRule(1024),
 }
+
+
 _GEMINI_PRO = CacheRule(4096)
 
 
@@ -87,17 +273,13 @@ class Serving:
     """How one model is served.
 
     Attributes:
-        model: The model string.
         vendor: Whose way of counting tokens applies; empty when the model is not known.
         info: What the table says of it; ``None`` when it has no such model.
         rpm: Requests a minute; ``None`` for no limit. Assumed for nothing that runs here.
-        tpm: Tokens a minute, likewise.
-        batch: Whether its requests go by the provider's batch API.
-        otpm: Tokens of answers a minute, likewise.
-        rpd: Requests a day, likewise.
-        rpm_is_assumed: True when nobody gave a limit.
-        limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
+        tpm: Tokens a minute, ``otpm`` those of answers, ``rpd`` requests a day, likewise.
         latency: Seconds one call takes.
+        batch: Whether its requests go by the provider's batch API.
+        limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
         speed: How quickly it computes on this machine, where that was measured.
         problem: Why it cannot be called as configured; empty when it can.
         hint: What to do about that.
@@ -120,12 +302,10 @@ class Serving:
 
     @property
     def embedded(self) -> bool:
-        """Whether it computes inside this process."""
         return self.model.startswith("local/")
 
     @property
     def deprecated_from(self) -> date | None:
-        """The day from which it may be gone."""
         return self.info.deprecation_date if self.info else None
 
 
@@ -206,122 +386,14 @@ def _is_here(settings: Model, way: Route | None) -> bool:
     return is_loopback(url)
 
 
-_NOTHING = StepSeen(Usage(), 0.0, 0.0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class StepMeasure:
-    """What one step takes, per item of the sample and so per item to come.
-
-    Attributes:
-        n: Items it was measured on, those included that failed before it.
-        attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
-        input: Input tokens.
-        output: Output tokens, reasoning included.
-        text: The part of them that is not reasoning, which later prompts may contain.
-        reasoning: The rest.
-        cached_share: Share of the input that came from the provider's cache.
-        seconds: Of one call.
-        input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
-            and items that were not asked included; ``None`` before prompts were counted.
-        surcharge: What attempts that may have been billed added, as a factor on the cost.
-        longest: Most output tokens of one item.
-    """
-
-    n: int
-    attempts: Span
-    input: Span
-    output: Span
-    text: Span
-    reasoning: Span
-    cached_share: float
-    seconds: Span
-    surcharge: float
-    longest: int
-    input_ratio: Span | None = None
-
-
-def _measures(
-    measured: Measured, steps: Sequence[Step], tariffs: Mapping[str, Tariff | None], unseen: float
-) -> dict[str, StepMeasure]:
-    """Figures of every step that was measured with the model it has now."""
-    found = {}
-    for step in steps:
-        if measured.models.get(step.name, step.model) != step.model:
-            continue
-        seen = [item.steps.get(step.name, _NOTHING) for item in measured.items]
-        if any(each.attempts for each in seen):
-            found[step.name] = _measure(measured.items, seen, step, tariffs[step.name], unseen)
-    return found
-
-
-def _measure(
-    items: Sequence[ItemSeen],
-    seen: Sequence[StepSeen],
-    step: Step,
-    tariff: Tariff | None,
-    unseen: float,
-) -> StepMeasure:
-    attempts = [float(each.attempts) for each in seen]
-    cap = step.max_tokens or inf
-    # A re-ask may answer at full length again.
-    most = cap * max(1.0, max(attempts))
-
-    def mean(of: Callable[[Usage], int], bound: float = inf) -> Span:
-        values = [float(of(each.usage)) for each in seen]
-        return mean_of_unseen(values, unseen, most=bound, cap=min(cap, bound))
-
-    inputs = sum(each.usage.input_tokens for each in seen)
-    cached = sum(each.usage.cache_read_tokens for each in seen)
-    called = [each for each in seen if each.attempts]
-    return StepMeasure(
-        n=len(seen),
-        attempts=_at_least_some_retries(
-            mean_of_unseen(attempts, unseen), len(seen), even=min(attempts) == max(attempts)
-        ),
-        input=mean(lambda usage: usage.input_tokens),
-        output=mean(lambda usage: usage.output_tokens, most),
-        text=mean(lambda usage: max(0, usage.output_tokens - usage.reasoning_tokens), most),
-        reasoning=mean(lambda usage: usage.reasoning_tokens, most),
-        cached_share=cached / inputs if inputs else 0.0,
-        seconds=mean_of_unseen([each.seconds for each in called], unseen),
-        surcharge=_surcharge(items, step.name, tariff),
-        longest=max(each.usage.output_tokens for each in seen),
-    )
-
-
-def _at_least_some_retries(attempts: Span, n: int, even: bool) -> Span:
-    """That none of n items needed another attempt does not mean that none ever will.
-
-    And where all needed one and the same number, none is expected to need fewer.
-    """
-    low = attempts.value if even else attempts.low
-    return attempts._replace(low=low, high=max(attempts.high, attempts.value + share_unseen(n)))
-
-
-def _surcharge(items: Sequence[ItemSeen], step: str, tariff: Tariff | None) -> float:
-    """What was booked over what the usage alone costs, where an attempt may have been billed."""
-    booked = priced = 0.0
-    for item in items:
-        seen = item.steps.get(step)
-        if seen is None or tariff is None:
-            continue
-        cost = tariff.cost(seen.usage)
-        priced += cost
-        booked += max(cost, seen.cost or 0.0) if item.worst_case else cost
-    return booked / priced if priced else 1.0
-
-
 @dataclass(frozen=True, slots=True)
 class StepFacts:
     """What is known of one step before its prompts are.
 
     Attributes:
-        step: As the config has it.
-        serving: How its model is served.
         tariff: What it costs; ``None`` when unknown.
         answer: Output tokens expected of one item: assumed, or those of ``measure``.
-        measure: What a pilot or an earlier run showed; ``None`` without one.
+        measure: What a pilot or an earlier run showed.
     """
 
     step: Step
@@ -332,22 +404,18 @@ class StepFacts:
 
     @property
     def name(self) -> str:
-        """The step's."""
         return self.step.name
 
     @property
     def model(self) -> str:
-        """The model string."""
         return self.step.model
 
     @property
     def info(self) -> ModelInfo | None:
-        """What the table says of its model."""
         return self.serving.info
 
     @property
     def attempts(self) -> Span:
-        """Sends per item."""
         return self.measure.attempts if self.measure else exactly(1.0)
 
     @property
@@ -357,7 +425,6 @@ class StepFacts:
 
     @property
     def has_batch_price(self) -> bool:
-        """Whether a price of the provider's batch API is known."""
         return self.tariff is not None and bool(self.tariff.batch_source)
 
     def saved_per_call(self, prefix: int) -> float | None:
@@ -385,7 +452,7 @@ def facts_of(config: Config, measured: Measured | None, n: int) -> dict[str, Ste
     tariffs = {step.name: _tariff(step, config) for step in config.steps}
     measures = {}
     if measured is not None:
-        measures = _measures(measured, config.steps, tariffs, max(1, n - measured.finished))
+        measures = measures_of(measured, config.steps, tariffs, max(1, n - measured.finished))
     facts = {}
     for step in config.steps:
         serving, measure = servings[step.model], measures.get(step.name)
@@ -395,29 +462,3 @@ def facts_of(config: Config, measured: Measured | None, n: int) -> dict[str, Ste
             answer = Answer(measure.output, measure.text, thinks=measure.reasoning.value > 0)
         facts[step.name] = StepFacts(step, serving, tariffs[step.name], answer, measure)
     return facts
-
-
-def with_input_ratio(
-    measure: StepMeasure, actual: Sequence[float], counted: Sequence[float], unseen: float
-) -> StepMeasure:
-    """The measure with its ratio of tokens counted by the provider to tokens counted here.
-
-    A ratio estimator (Cochran 1977, section 6.3): its error comes from how far single items are
-    off the common ratio.
-
-    Args:
-        measure: Of the step.
-        actual: Input tokens the provider counted, per item; 0 where the step was not reached.
-        counted: Of the same items.
-        unseen: How many items are to come.
-    """
-    n, whole = len(counted), sum(counted)
-    if not whole:
-        return measure
-    ratio = sum(actual) / whole
-    if n < FEWEST:
-        return replace(measure, input_ratio=exactly(ratio))
-    off = [a - ratio * c for a, c in zip(actual, counted, strict=True)]
-    error = sqrt(sum(each * each for each in off) / (n - 1) / n * (1 + n / unseen))
-    half = quantile_for(n) * error * n / whole
-    return replace(measure, input_ratio=Span(max(0.0, ratio - half), ratio, ratio + half))

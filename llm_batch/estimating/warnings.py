@@ -9,17 +9,18 @@ from llm_batch.chain.config import MANY_WORKERS
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.claims import Needed
-from llm_batch.estimating.evidence import Measured
-from llm_batch.estimating.facts import Facts, Serving, StepFacts
-from llm_batch.estimating.load import cost_of, priced_cost_of
-from llm_batch.estimating.model import Caution, Option
-from llm_batch.estimating.pace import Pace
+from llm_batch.estimating.estimates import Caution, Option
+from llm_batch.estimating.load import WallTime, cost_of, priced_cost_of
+from llm_batch.estimating.pilot import Measured
 from llm_batch.estimating.plan import Plan
+from llm_batch.estimating.sample_size import Needed
+from llm_batch.estimating.steps import Facts, Serving, StepFacts
 from llm_batch.paper import words
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
+
+
 #: Fewer measured items than this make ranges that say nothing.
 _ENOUGH = 10
 
@@ -101,22 +102,32 @@ def _rounded_up(tokens: float) -> int:
 
 #: USD above which `run` asks, and above which an estimate points at cheaper ways.
 ASK_ABOVE = 1.0
+
+
 DEAR = 50.0
+
+
 VERY_DEAR = 1000.0
+
+
 #: A sample that is no smaller than this share of the plan is not worth a word.
 _WORTH_SAMPLING = 0.5
+
+
 #: A deprecation this near is worth a word.
 _SOON_DAYS = 90
+
+
 #: Seconds above which a free run is worth shortening too.
 _LONG = 600.0
 
 
 def cautions(
-    plan: Plan, pace: Pace, needed: Needed, options: Sequence[Option]
+    plan: Plan, time: WallTime, needed: Needed, options: Sequence[Option]
 ) -> Iterator[Caution]:
     """Yield them, what stands in the way first, then money.
 
-    ``pace`` is that of what remains; the plan's own size and the one to take are among the options.
+    ``time`` is that of what remains; the plan's own size and the one to take are among the options.
     """
     for serving in plan.servings:
         if serving.problem:
@@ -129,7 +140,7 @@ def cautions(
     yield from _unpriced(plan)
     yield from _money(plan)
     yield from _too_many_items(plan, needed, options)
-    yield from _rate(plan, pace)
+    yield from _rate(plan, time)
     for fact in plan.facts.values():
         yield from step_cautions(fact)
     yield from measured_cautions(plan.measured, plan.facts)
@@ -211,9 +222,9 @@ def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> It
     )
 
 
-def _rate(plan: Plan, pace: Pace) -> Iterator[Caution]:
-    slow, quick = pace.requests_per_minute
-    if not pace.live_calls:
+def _rate(plan: Plan, time: WallTime) -> Iterator[Caution]:
+    slow, quick = time.requests_per_minute
+    if not time.live_calls:
         return
     live = [serving for serving in plan.servings if not serving.batch]
     unlimited = [serving.model for serving in live if serving.rpm_is_assumed]
@@ -228,13 +239,13 @@ def _rate(plan: Plan, pace: Pace) -> Iterator[Caution]:
         return
     for serving in live:
         calls = sum(step.calls for step in plan.remaining if step.fact.model == serving.model)
-        most = quick * calls / pace.live_calls
+        most = quick * calls / time.live_calls
         if serving.rpm is not None and most > serving.rpm:
             yield Caution(
                 f"{plan.workers:,} workers make up to {most:,.0f} requests a minute at "
                 f"{serving.model}, "
                 f"whose limit is {serving.rpm:,.0f}: the rest wait.",
-                f"--workers {pace.enough_workers} is enough, or raise --rpm or --tier if your "
+                f"--workers {time.enough_workers} is enough, or raise --rpm or --tier if your "
                 "account allows it",
             )
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.errors import ConfigError
-from llm_batch.estimating.claims import Claim, Clusters, check_clusters, needed_for, proof
+from llm_batch.estimating.sample_size import Claim, Clusters, check_clusters, needed_for, proof
 from llm_batch.stats.clusters import ClusterSums, clustered_rate
 
 JUDGE: dict[str, Any] = {"sensitivity": 0.9, "specificity": 0.8}

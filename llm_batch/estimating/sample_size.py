@@ -18,16 +18,12 @@ from math import floor
 from typing import Literal
 
 from llm_batch.errors import ConfigError
-from llm_batch.stats.design import (
-    design_effect,
-    drawn_design_effect,
-    drawn_size,
-    imperfect_judge_factor,
-)
+from llm_batch.stats.clusters import design_effect, drawn_design_effect, drawn_size
 from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
     SampleSize,
     Spread,
+    imperfect_judge_factor,
     margin_for,
     mean_spread,
     rate_spread,
@@ -44,8 +40,11 @@ Kind = Literal[
     "rate", "mean", "paired_rates", "two_rates", "paired_scores", "two_scores", "zero_failures"
 ]
 
+
 #: Half width of the interval of a rate that nobody asked for another one of.
 MARGIN = 0.05
+
+
 #: The rate that needs most items.
 WORST_RATE = 0.5
 
@@ -90,7 +89,6 @@ class Claim:
 
     @property
     def kind(self) -> Kind:
-        """What is claimed."""
         if self.zero_failures is not None:
             return "zero_failures"
         if self.detect is None:
@@ -264,8 +262,7 @@ class Needed:
     """How many items a claim needs.
 
     Attributes:
-        kind: What is claimed; see `Claim`.
-        claim: The claim, with what was left open filled in.
+        claim: With what was left open filled in.
         base: The size before factors and rounding, in a population without end.
         design_effect: The factor for clusters; 1 without.
         judge_factor: The factor for a judge that errs; 1 without.
@@ -274,10 +271,8 @@ class Needed:
         n_min: The least size in a very large population.
         n: The least size in this one; ``None`` when not even all items are enough.
         groups: 1, or 2 where each of two groups of items has that size.
-        population: Items in the whole dataset; ``None`` when unknown.
         proves_all: What all items show: a margin, or the least difference or failure rate;
             ``None`` when not even that.
-        clusters: The clusters; ``None`` without.
         n_drawn: The size where items are drawn one by one, as a run does, so that few are of one
             cluster; ``None`` without clusters.
         take: The size to take: ``n``, or the textbook figure where that is nearly the same.
