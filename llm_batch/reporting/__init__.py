@@ -5,11 +5,12 @@ from __future__ import annotations
 from llm_batch.paper import Formats
 from llm_batch.paper.document import Document
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.model import Columns, Report
+from llm_batch.reporting.foreign import Columns
+from llm_batch.reporting.model import Report
 
 
 def _document(report: Report) -> Document:
-    from llm_batch.reporting.sections import document
+    from llm_batch.reporting.document import document
 
     return document(report)
 
@@ -19,9 +20,9 @@ FORMATS = Formats(
     _document,
     lambda report: report,
     {
-        "csv": "llm_batch.reporting.csv",
-        "latex": "llm_batch.reporting.latex",
-        "html": "llm_batch.reporting.html",
+        "csv": "llm_batch.reporting.items",
+        "latex": "llm_batch.reporting.publication",
+        "html": "llm_batch.reporting.page",
     },
 )
 

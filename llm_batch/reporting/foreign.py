@@ -26,9 +26,38 @@ from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean, number
 from llm_batch.record.lines import too_deep
 from llm_batch.record.reading import Getter, Head, Line
-from llm_batch.reporting.model import Columns
 from llm_batch.reporting.tally import group_name
 from llm_batch.reporting.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Fields to read of a file that llmb did not write; a dot leads into an object.
+
+    Attributes:
+        score: The field with the score: a number, or a word for pass or fail.
+        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
+            or ``doc_id``, or else the number of the row.
+        category: The field to group by; empty for none.
+        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
+            passes.
+        pass_words: Words that pass, where the scores are words; all others then fail.
+        where: Fields and their values in the rows to read; empty for all rows.
+        delimiter: Between the cells of a CSV; found where empty.
+        encoding: Of a text file, likewise.
+        sheet: Of a workbook, by its name or number; the first where empty.
+    """
+
+    score: str
+    id: str = ""
+    category: str = ""
+    pass_at: float | None = None
+    pass_words: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+
 
 #: Fields whose values are other things measured or other makers, so that their mean means nothing.
 _SORTS = re.compile(

@@ -13,7 +13,9 @@ from typing import Any
 
 from llm_batch.paper import Readable
 from llm_batch.records import Interval, Usage
-from llm_batch.reporting.judging.model import Calibration, Reliability
+from llm_batch.reporting.foreign import Columns
+from llm_batch.reporting.judging.calibration import Calibration
+from llm_batch.reporting.judging.reliability import Reliability
 from llm_batch.stats.agreement import BinaryTable
 
 
@@ -190,38 +192,8 @@ class Timeline:
 
 #: Version of the layout of ``llmb report --format json``.
 REPORT_SCHEMA = 2
-
 #: What an interval speaks of when it looks beyond the dataset.
 FUTURE = "future items like these"
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Fields to read of a file that llmb did not write; a dot leads into an object.
-
-    Attributes:
-        score: The field with the score: a number, or a word for pass or fail.
-        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
-            or ``doc_id``, or else the number of the row.
-        category: The field to group by; empty for none.
-        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
-            passes.
-        pass_words: Words that pass, where the scores are words; all others then fail.
-        where: Fields and their values in the rows to read; empty for all rows.
-        delimiter: Between the cells of a CSV; found where empty.
-        encoding: Of a text file, likewise.
-        sheet: Of a workbook, by its name or number; the first where empty.
-    """
-
-    score: str
-    id: str = ""
-    category: str = ""
-    pass_at: float | None = None
-    pass_words: tuple[str, ...] = ()
-    where: tuple[tuple[str, str], ...] = ()
-    delimiter: str = ""
-    encoding: str = ""
-    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -581,7 +553,7 @@ class Report(Readable):
         Raises:
             OutputError: The results file cannot be read a second time.
         """
-        from llm_batch.reporting.csv import rows
+        from llm_batch.reporting.items import rows
 
         return list(rows(self))
 

@@ -10,8 +10,8 @@ from math import inf
 
 from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
-from llm_batch.reporting.counted import Asked, Counted
 from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
+from llm_batch.reporting.scan import Asked, Counted
 from llm_batch.reporting.tally import GroupCount, GroupTally
 from llm_batch.stats.bootstrap import AUTO_LEAST, LARGE, bca_mean, skewness, wants_bootstrap
 from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference

@@ -10,7 +10,7 @@ import pytest
 
 from llm_batch import estimating, paper, reporting
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.reporting import comparison
+from llm_batch.reporting.comparison import build as comparison
 from tests.estimating.made import TODAY, config
 from tests.reporting.made import manifest, result, write
 

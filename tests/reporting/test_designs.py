@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, build_report
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import LabelSource
 from llm_batch.stats.bootstrap import bca_mean
 from llm_batch.stats.interval import clopper_pearson, mean_t, one_sided_bound, wilson
 from tests.reporting.made import full_manifest, result, write

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import ConfigError
+from llm_batch.paper import html
+from llm_batch.paper.html import escaped_json
 from llm_batch.reporting import Columns, Report, build_report
-from llm_batch.reporting.html import charts as drawing
-from llm_batch.reporting.html import page as pages
-from llm_batch.reporting.html.embed import embed_items, escaped_json
-from llm_batch.reporting.settings import Settings, read_settings
+from llm_batch.reporting import page as pages
+from llm_batch.reporting.items import embed_items
+from llm_batch.reporting.publication import Settings, read_settings
 from tests.reporting.made import full_manifest, result, write
 
 
@@ -88,7 +89,7 @@ def test_no_element_of_the_page_names_an_address(tmp_path: Path) -> None:
 def test_without_its_library_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages._library.cache_clear()
+    html._library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match="vl-convert-python") as caught:
         pages.page(_report(tmp_path))
@@ -97,14 +98,14 @@ def test_without_its_library_the_error_says_what_to_install(
 
 def test_charts_are_made_where_there_is_data(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    assert [chart.name for chart in drawing.charts(report)] == ["distribution", "groups"]
+    assert [chart.name for chart in pages.charts(report)] == ["distribution", "groups"]
     none = build_report(write(tmp_path, []))
-    assert list(drawing.charts(none)) == []
+    assert list(pages.charts(none)) == []
 
 
 def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    made = {chart.name: chart.spec for chart in drawing.charts(report)}
+    made = {chart.name: chart.spec for chart in pages.charts(report)}
     bars = made["distribution"]["data"]["values"]
     assert [(bar["low"], bar["items"], bar["verdict"]) for bar in bars] == [
         (1.0, 3, "fail"),

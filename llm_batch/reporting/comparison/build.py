@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,31 @@ import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError
-from llm_batch.paper import Readable
+from llm_batch.paper import Formats, Readable
+from llm_batch.paper.csv import line
+from llm_batch.paper.document import Document
 from llm_batch.paper.words import clean
 from llm_batch.record.changes import steps_of
 from llm_batch.record.manifest import Manifest, ScoreRule
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.comparison.model import (
+from llm_batch.reporting.comparison import (
     COMPARISON_SCHEMA,
     Against,
     Comparison,
     RunFigures,
     Setting,
 )
-from llm_batch.reporting.comparison.pair import Rows, against, read_rows, shared_fields, spelt_alike
+from llm_batch.reporting.comparison.pair import (
+    NO_VERDICT,
+    Rows,
+    against,
+    read_rows,
+    shared_fields,
+    spelt_alike,
+)
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
-from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.model import Columns, Report
+from llm_batch.reporting.foreign import Columns, ForeignFile
+from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -142,7 +152,6 @@ class Compared(Readable):
     rows: tuple[Rows, ...]
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
-        from llm_batch.reporting.comparison import COMPARISON_FORMATS
 
         return COMPARISON_FORMATS
 
@@ -325,3 +334,65 @@ def _names(paths: list[str]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return paths
+
+
+#: Formats by the name a user gives, as `llm_batch.reporting.FORMATS` has them for one run.
+COMPARISON_FORMATS: Formats[Compared] = Formats(
+    lambda compared: _document(compared),
+    lambda compared: compared.comparison,
+    {
+        "csv": "llm_batch.reporting.comparison.build",
+        "latex": "llm_batch.reporting.comparison.sentences",
+        "html": "llm_batch.reporting.comparison.document",
+    },
+)
+
+
+def _document(compared: Compared) -> Document:
+    from llm_batch.reporting.comparison.document import document
+
+    return document(compared.comparison)
+
+
+def format(compared: Compared) -> str:
+    """The items as CSV, header first: the baseline's in its order, then those of the others."""
+    names = [run.name for run in compared.comparison.runs]
+    header = ["id", "category"]
+    for name in names:
+        header += [f"score.{name}", f"passed.{name}"]
+    header += [f"change.{name}" for name in names[1:]]
+    ids = dict.fromkeys(id for rows in compared.rows for id in rows.index)
+    categories = [list(rows.names) for rows in compared.rows]
+    lines = [line(header)]
+    lines += [line(_cells(id, compared.rows, categories)) for id in ids]
+    return "".join(lines)
+
+
+def _cells(id: str, runs: tuple[Rows, ...], categories: list[list[str]]) -> Iterator[Any]:
+    places = [rows.index.get(id) for rows in runs]
+    known = next(i for i, place in enumerate(places) if place is not None)
+    yield id
+    yield categories[known][runs[known].categories[places[known] or 0]]
+    values = [_score_and_verdict(rows, place) for rows, place in zip(runs, places, strict=True)]
+    for score, passed in values:
+        yield score
+        yield passed
+    for value in values[1:]:
+        yield _change(values[0], value)
+
+
+def _score_and_verdict(rows: Rows, place: int | None) -> tuple[float | None, bool | None]:
+    if place is None:
+        return None, None
+    score, passed = rows.scores[place], rows.passed[place]
+    return None if isnan(score) else score, None if passed == NO_VERDICT else bool(passed)
+
+
+def _change(
+    before: tuple[float | None, bool | None], after: tuple[float | None, bool | None]
+) -> str | None:
+    if before[1] is not None and after[1] is not None:
+        return "same" if before[1] == after[1] else "gained" if after[1] else "lost"
+    if before[0] is not None and after[0] is not None:
+        return "same" if before[0] == after[0] else "higher" if after[0] > before[0] else "lower"
+    return None

@@ -18,7 +18,7 @@ import msgspec
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean, items
 from llm_batch.record.results import ItemLine
-from llm_batch.reporting.comparison.model import (
+from llm_batch.reporting.comparison import (
     Against,
     CategoryDifference,
     Change,

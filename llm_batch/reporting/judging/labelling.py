@@ -25,12 +25,12 @@ from llm_batch.dataset.drawn import order_key
 from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
+from llm_batch.paper.csv import guarded, unguarded
 from llm_batch.paper.words import clean
 from llm_batch.record.files import replace, typed_path
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ItemLine, VerdictLine, decoded_item
-from llm_batch.reporting.csv import guarded, unguarded
 from llm_batch.reporting.judging.labels import (
     BY_VERDICT,
     DRAWN_COLUMN,

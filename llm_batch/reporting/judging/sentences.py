@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 from llm_batch.paper import words
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.model import Calibration, Main, Reliability, ScoreCheck
+from llm_batch.reporting.judging.calibration import Calibration, Main, ScoreCheck
 
 #: Fewer labels than this say little, whatever the interval looks like.
 FEW_LABELS = 50
-
 #: Below this the correction more than doubles every error.
 WEAK_JUDGE = 0.5
-
 _NAMES: dict[Main, str] = {
     "ppi": "PPI++",
     "rogan_gladen": "Rogan-Gladen",
@@ -380,33 +378,4 @@ def labels_to_make(check: Calibration, results: str) -> str:
         f"{words.number(100 * target.margin, 2)} points (now "
         f"{words.number(100 * margin, 2)}): `llmb label {words.clean(results)} "
         f"--n {target.labels}`."
-    )
-
-
-def strength(alpha: float) -> str:
-    """How Krippendorff (2004, p. 241) would have an alpha read."""
-    if alpha >= 0.8:
-        return "reliable by Krippendorff's rule (0.8 or more)"
-    if alpha >= 2 / 3:
-        return "enough for tentative conclusions only (Krippendorff: 0.667 to 0.8)"
-    return "too low to rely on (Krippendorff: below 0.667)"
-
-
-def agreement_of(check: Reliability) -> str:
-    """Alpha in a sentence."""
-    alpha = check.alpha
-    if alpha.value is None:
-        return (
-            "Krippendorff's alpha is undefined: "
-            + ("all ratings are the same." if check.items else "no item has two ratings.")
-        )  # fmt: skip
-    bounds = ""
-    if alpha.low is not None and alpha.high is not None:
-        bounds = (
-            f" ({words.level(alpha.level)} interval {words.number(alpha.low, 2)} to "
-            f"{words.number(alpha.high, 2)})"
-        )
-    return (
-        f"Krippendorff's alpha {words.number(alpha.value, 2)}{bounds}, {check.scale} scale: "
-        f"{strength(alpha.value)}."
     )

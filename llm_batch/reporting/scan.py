@@ -1,4 +1,4 @@
-"""All that is counted over the lines of a results file, in one or in two processes.
+"""The scan of a results file: all that is counted over its lines, in one or in two processes.
 
 Python counts on one core only, so the second half is counted by a second process and its sums are
 added to those of the first. They are those of one pass; sums of fractions may differ in their
@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from llm_batch.record.reading import Line, ResultsReader
+from llm_batch.errors import ConfigError
+from llm_batch.paper.words import clean
+from llm_batch.record.manifest import Manifest
+from llm_batch.record.reading import Head, Line, ResultsReader
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
-from llm_batch.reporting.reference import ReferenceTally
+from llm_batch.reporting.judging.labels import LabelTally
+from llm_batch.reporting.judging.reliability import JudgesTally
+from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
 
 if TYPE_CHECKING:
@@ -261,3 +265,95 @@ def _received(source: Connection) -> Tallies | None:
     except (EOFError, OSError):
         return None
     return tallies
+
+
+_CATEGORY = "category"
+_CATEGORY_VALUES = 50
+_GROUP_LIMIT = 1000
+
+
+def scan(
+    results: ResultsReader | ForeignFile,
+    manifest: Manifest,
+    by: str | None,
+    reference: str | None,
+    labels: LabelTally | None,
+    judges: Sequence[str],
+    clusters: ClusterTally | None,
+) -> Counted:
+    head = results.head()
+    several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
+    checks = [check for check in (labels, several, clusters) if check is not None]
+    known = dict.fromkeys(name for line in head for name in line.fields)
+    judge, answer_step = _roles(head, manifest)
+    match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    field, in_stratum = _grouping(head, manifest, by)
+    if clusters is not None and field:
+        clusters.group_by(field, in_stratum)
+    wanted = Wanted(
+        field=field,
+        in_stratum=in_stratum,
+        strata=bool(manifest.dataset.strata),
+        most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
+        asked_for=by is not None,
+        reference=match,
+        answer_step=answer_step,
+    )
+    counted = None
+    if isinstance(results, ResultsReader) and results.path and not checks:
+        counted = count_halves(results.path, wanted)
+    if counted is None:
+        counted = count_lines(results, wanted, checks)
+    else:
+        results.torn = counted.torn
+    tally, groups, references = counted.lines, counted.groups, counted.references
+    tally.finish()
+    if by and groups is not None and not groups.found and tally.read:
+        raise _no_field("--by", by, known)
+    if reference and reference not in known and not references.seen and tally.read:
+        raise _no_field("--reference", reference, known)
+    if clusters is not None and tally.read:
+        clusters.check()
+    scoring = manifest.score is not None or bool(len(tally.scores) or tally.excluded)
+    return Counted(
+        tally,
+        groups,
+        counted.strata,
+        references,
+        judge if scoring else "",
+        scoring,
+        labels,
+        several,
+        clusters=clusters,
+    )
+
+
+def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
+    names = ", ".join(clean(name, 40) for name in known)
+    return ConfigError(
+        f"{flag} {name}: no item in the results has this field",
+        f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
+    )
+
+
+def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
+    """The step that scores and the one whose text it scores; empty where there is none."""
+    if manifest.steps:
+        return manifest.judge, manifest.answer_step
+    # Outputs stand in the order of the chain, and the score nearly always ends it.
+    names = next((list(line.outputs) for line in head if line.passed is not None), [])
+    texts = [
+        name for name in names[:-1] if any(isinstance(line.outputs.get(name), str) for line in head)
+    ]
+    return (names[-1] if names else ""), (texts[-1] if texts else "")
+
+
+def _grouping(head: list[Head], manifest: Manifest, by: str | None) -> tuple[str, bool]:
+    """The field to group by, and whether its values are in the lines' ``stratum``."""
+    stratified = any(line.stratum for line in head)
+    stratify = manifest.sample.stratify or ""
+    if by is not None:
+        return by, stratified and by in (stratify, "stratum")
+    if stratified:
+        return stratify or "stratum", True
+    return (_CATEGORY if any(_CATEGORY in line.fields for line in head) else ""), False

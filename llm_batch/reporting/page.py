@@ -1,4 +1,4 @@
-"""The charts of the page as Vega-Lite specifications: plain values that the library draws."""
+"""The report as a page: its finding, facts, charts and items."""
 
 from __future__ import annotations
 
@@ -6,10 +6,151 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_batch.paper import words
-from llm_batch.reporting.html.spec import FIRST, GREY, SECOND, Chart, chart
-from llm_batch.reporting.html.timeline import over_time
-from llm_batch.reporting.judging.model import Calibration
-from llm_batch.reporting.model import JudgeCheck, Report
+from llm_batch.paper.html import FIRST, GREY, SECOND, Chart, chart, rendered
+from llm_batch.records import Interval
+from llm_batch.reporting import document as sections
+from llm_batch.reporting.items import ITEM_LIMIT, embed_items
+from llm_batch.reporting.judging.calibration import Calibration
+from llm_batch.reporting.model import FUTURE, JudgeCheck, Report
+from llm_batch.reporting.publication import read_settings
+from llm_batch.reporting.sentences import method
+from llm_batch.reporting.timeline import over_time
+
+
+def format(report: Report) -> str:
+    """The page.
+
+    Raises:
+        OutputError: The results file cannot be read a second time.
+        ConfigError: The charts' library is not installed.
+    """
+
+    return page(report)
+
+
+def page(report: Report, limit: int = ITEM_LIMIT) -> str:
+    """The whole page.
+
+    Args:
+        report: What to show.
+        limit: How many items to put into the page.
+
+    Raises:
+        OutputError: The results file cannot be read a second time.
+        ConfigError: The charts' library is not installed.
+    """
+    from markupsafe import Markup
+
+    settings = read_settings(report)
+    items = embed_items(report, settings, limit)
+    data = {
+        "encoding": items.encoding,
+        "total": report.items.read,
+        "steps": [step.name for step in settings.steps],
+        "judge": report.run.judge,
+        "group": report.groups.field if report.groups else "",
+        "pass_at": report.pass_rate.pass_at,
+    }
+    return rendered(
+        "page",
+        sections.document(report),
+        charts=list(charts(report)),
+        data=data,
+        simulated=report.run.simulated,
+        finding=_finding(report),
+        facts=_facts(report),
+        read=report.items.read,
+        items=Markup(items.text),
+        items_type="application/json" if items.encoding == "json" else "application/gzip",
+        shown=items.n,
+    )
+
+
+def _finding(report: Report) -> dict[str, Any]:
+    """The finding as parts to set in different sizes, with its bar."""
+    rate, mean = report.pass_rate.rate, report.scores.mean
+    level = words.level(report.level)
+    corrected = report.calibration.corrected if report.calibration else None
+    if corrected is not None and corrected.value is not None:
+        return {
+            "figure": words.percent(corrected.value),
+            "what": "pass rate, corrected by labels",
+            "bounds": _bounds(corrected, level, words.percent_range(corrected)),
+            "about": f"for {FUTURE}",
+            "bar": None
+            if corrected.low is None
+            else _bar(corrected.low, corrected.value, corrected.high or 1.0),
+        }
+    if rate.value is not None:
+        return {
+            "figure": words.percent(rate.value),
+            "what": "pass rate",
+            "bounds": _bounds(rate, level, words.percent_range(rate)),
+            "about": f"for {report.pass_rate.estimand}",
+            "bar": None if rate.low is None else _bar(rate.low, rate.value, rate.high or 1.0),
+        }
+    corrected = report.calibration.corrected_mean if report.calibration else None
+    if corrected is not None and corrected.value is not None:
+        return {
+            "figure": words.mean(corrected.value),
+            "what": "mean score, corrected by labels",
+            "bounds": _bounds(corrected, level, words.mean_range(corrected)),
+            "about": f"for {FUTURE}",
+            "bar": None,
+        }
+    if mean.value is not None:
+        return {
+            "figure": words.mean(mean.value),
+            "what": "mean score",
+            "bounds": _bounds(mean, level, words.mean_range(mean)),
+            "about": f"for {report.scores.estimand}",
+            "bar": None,
+        }
+    return {"figure": "", "what": report.headline, "bounds": "", "about": "", "bar": None}
+
+
+def _bounds(interval: Interval, level: str, between: str) -> str:
+    if interval.low is None:
+        return "no interval, because there are too few items"
+    return f"{level} interval {between} ({method(interval)})"
+
+
+def _bar(low: float, value: float, high: float) -> dict[str, str]:
+    """Where the parts of the interval's bar stand, in units of its drawing (1000 wide)."""
+    return {
+        "low": f"{1000 * low:.1f}",
+        "width": f"{1000 * (high - low):.1f}",
+        "value": f"{1000 * value:.1f}",
+    }
+
+
+def _facts(report: Report) -> list[tuple[str, str, str]]:
+    """Name, figure and a few words of each fact beside the headline."""
+    items, money, mean = report.items, report.money, report.scores.mean
+    of = f"of {items.read:,} played"
+    if items.population == items.read:
+        of = "of all items in the dataset"
+    elif items.population is not None:
+        of = f"of {items.read:,} played, {items.population:,} in the dataset"
+    facts = [("Items scored", f"{items.scored:,}", of)]
+    if mean.value is not None and report.pass_rate.rate.value is not None:
+        facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
+    rate = report.pass_rate.rate
+    check = report.calibration
+    if check is not None and check.corrected is not None:
+        facts.append(("The judge alone", words.percent(rate.value), words.percent_range(rate)))
+    elif check is not None and check.corrected_mean is not None and rate.value is None:
+        facts.append(("The judge alone", words.mean(mean.value), words.mean_range(mean)))
+    failed = items.read - items.ok
+    facts.append(("Failed", f"{failed:,}", words.percent(failed / items.read if failed else 0.0)))
+    if report.total.cost is not None and report.steps:
+        each = f"{words.usd(money.per_item)} an item" if money.per_item else ""
+        facts.append(("Cost", words.usd(report.total.cost), each))
+    if report.run.seconds is not None:
+        median = f"median {words.duration(report.total.latency_p50)} an item"
+        facts.append(("Time", words.duration(report.run.seconds), median))
+    return facts
+
 
 _REFERENCE = 40
 _VERDICTS = ("pass", "fail")

@@ -1,0 +1,169 @@
+"""A page: one HTML file that opens from disk and asks the network for nothing.
+
+Nothing in the data can run or load: texts reach the page as JSON in a block that is no script and
+are set as text only, and a content security policy allows the page's own scripts by their hashes
+and nothing else. Charts are Vega-Lite, drawn by the library inside the page. Their colours are
+Okabe and Ito's (2008), which people with any colour vision tell apart; what they say is also said
+by position or in words. Texts, grids and axes take their colours from the page's style sheet, so
+that dark mode and print need no second drawing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from llm_batch import __version__
+from llm_batch.errors import ConfigError
+from llm_batch.paper.document import Document, Table
+
+#: The first colour of a chart, and that of what passes or agrees.
+FIRST = "#0072B2"
+#: The colour of what fails or does not agree.
+SECOND = "#D55E00"
+#: For more series than two.
+THIRD = "#009E73"
+FOURTH = "#CC79A7"
+#: What is no data: lines to compare with, and what is pointed at.
+GREY = "#808080"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        name: Its id in the page.
+        title: What it shows.
+        note: How to read it, a sentence.
+        spec: Vega-Lite.
+    """
+
+    name: str
+    title: str
+    note: str
+    spec: dict[str, Any]
+
+
+def chart(name: str, title: str, note: str, height: int, **spec: Any) -> Chart:
+    """A chart as wide as its place in the page and ``height`` pixels high."""
+    whole = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": f"{title}. {note}",
+        "width": "container",
+        "height": height,
+        "background": None,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "config": {
+            "font": "inherit",
+            "view": {"stroke": None},
+            "axis": {
+                "labelFontSize": 12,
+                "titleFontSize": 12,
+                "titleFontWeight": "normal",
+                "titlePadding": 8,
+                "labelPadding": 6,
+                "ticks": False,
+                "domain": False,
+            },
+            # Names are measured in another font than the page draws them in.
+            "legend": {
+                "labelFontSize": 12,
+                "orient": "top",
+                "title": None,
+                "offset": 4,
+                "columnPadding": 28,
+            },
+        },
+        **spec,
+    }
+    return Chart(name, title, note, whole)
+
+
+#: What may end a block of a page or a line of a script; inside JSON strings these mean the same.
+_ESCAPES = {
+    ord("<"): "\\u003c",
+    ord(">"): "\\u003e",
+    ord("&"): "\\u0026",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+
+
+def escaped_json(value: Any) -> str:
+    """JSON that can stand inside a script element."""
+    return msgspec.json.encode(value).decode().translate(_ESCAPES)
+
+
+def rendered(
+    name: str, document: Document, *, charts: Sequence[Chart], data: Any, **values: Any
+) -> str:
+    """A page of ``base.html``, whose blocks ``name.html`` fills and ``name.js`` drives.
+
+    Args:
+        name: Of the assets.
+        document: What the page says.
+        charts: What it draws.
+        data: For its script.
+        values: What its blocks need.
+
+    Raises:
+        ConfigError: The charts' library is not installed.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    library, style = _library(), _asset("page.css")
+    script = f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{name}.js")}}})();\n'
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.html").render(
+        version=__version__,
+        document=document,
+        charts=charts,
+        specs=Markup(escaped_json({chart.name: chart.spec for chart in charts})),
+        data=Markup(escaped_json(data)),
+        is_table=lambda part: isinstance(part, Table),
+        library=Markup(library),
+        script=Markup(script),
+        style=Markup(style),
+        script_hashes=[_hash(library), _hash(script)],
+        style_hash=_hash(style),
+        **values,
+    )
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise ConfigError(
+            "--format html draws its charts with vl-convert-python, which is not installed",
+            "pip install 'llm_batch[html]'; text, md and csv need nothing more",
+        ) from None
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Inside a script element these would end or hide the script; in its strings they mean the same.
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / "assets" / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
