@@ -27,6 +27,11 @@ _RISKY = re.compile(f"[{re.escape(''.join(_FORMULA))}\t\r\n]")
 _LONG_NUMBER = 40
 
 
+def format(rows: Iterable[Iterable[Any]]) -> str:
+    """The rows, the header first."""
+    return "".join(map(line, rows))
+
+
 def line(values: Iterable[Any]) -> str:
     """One row with its line feed; texts that a spreadsheet would compute are made harmless."""
     target = io.StringIO()

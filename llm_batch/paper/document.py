@@ -8,19 +8,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells of text; ``right`` says which columns are figures. An all-empty header is left out."""
+    """Cells of text; ``right`` says which columns are figures. An all-empty header is left out.
+
+    The first ``sums`` rows are of all that the others are parts of, where it is not 0.
+    """
 
     header: tuple[str, ...]
     right: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
+    sums: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A title and what stands beneath it: tables, and paragraphs of a sentence or some."""
+    """A title and what stands beneath it: tables, and paragraphs of a sentence or some.
+
+    A text may refer to it by its ``label``.
+    """
 
     title: str
     parts: tuple[Table | str, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

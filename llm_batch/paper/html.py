@@ -11,8 +11,9 @@ that dark mode and print need no second drawing.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -97,22 +98,69 @@ _ESCAPES = {
 }
 
 
+#: Items up to so many bytes of JSON stand in the page as they are.
+_PLAIN_BYTES = 300_000
+
+
 def escaped_json(value: Any) -> str:
     """JSON that can stand inside a script element."""
     return msgspec.json.encode(value).decode().translate(_ESCAPES)
 
 
-def rendered(
-    name: str, document: Document, *, charts: Sequence[Chart], data: Any, **values: Any
-) -> str:
-    """A page of ``base.html``, whose blocks ``name.html`` fills and ``name.js`` drives.
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Items as the text of a block in the page.
 
-    Args:
-        name: Of the assets.
-        document: What the page says.
-        charts: What it draws.
-        data: For its script.
-        values: What its blocks need.
+    Attributes:
+        text: JSON without any character that HTML gives a meaning, or base64 of gzip of JSON.
+        encoding: ``json`` or ``gzip``.
+    """
+
+    text: str
+    encoding: str
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Items:
+        """Compressed when they are many."""
+        raw = msgspec.json.encode(values)
+        if len(raw) <= _PLAIN_BYTES:
+            return cls(escaped_json(values), "json")
+        return cls(base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode(), "gzip")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A document, with the blocks that a page alone can draw.
+
+    Attributes:
+        name: Of its assets: ``name.html`` fills the blocks of ``base.html``, and ``name.js`` drives
+            them.
+        document: What it says.
+        finding: The headline as parts to set in different sizes: ``figure``, ``what`` it is of, its
+            ``bounds``, and what else its block shows.
+        facts: Name, figure and a few words of each, beside the headline.
+        charts: In reading order.
+        data: For the script.
+        shown: Items in the page.
+        total: Items there are.
+        simulated: Whether a fake provider gave any of the answers.
+        items: What its browser shows; ``None`` where the script finds that in the data.
+    """
+
+    name: str
+    document: Document
+    finding: Mapping[str, Any]
+    facts: Sequence[tuple[str, str, str]]
+    charts: Sequence[Chart]
+    data: Mapping[str, Any]
+    shown: int
+    total: int
+    simulated: bool
+    items: Items | None = None
+
+
+def format(page: Page) -> str:
+    """The page.
 
     Raises:
         ConfigError: The charts' library is not installed.
@@ -121,7 +169,7 @@ def rendered(
     from markupsafe import Markup
 
     library, style = _library(), _asset("page.css")
-    script = f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{name}.js")}}})();\n'
+    script = f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{page.name}.js")}}})();\n'
     environment = Environment(
         loader=FunctionLoader(_asset),
         autoescape=True,
@@ -129,19 +177,20 @@ def rendered(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(f"{name}.html").render(
+    return environment.get_template(f"{page.name}.html").render(
         version=__version__,
-        document=document,
-        charts=charts,
-        specs=Markup(escaped_json({chart.name: chart.spec for chart in charts})),
-        data=Markup(escaped_json(data)),
+        page=page,
+        document=page.document,
+        finding=page.finding,
+        specs=Markup(escaped_json({chart.name: chart.spec for chart in page.charts})),
+        data=Markup(escaped_json(page.data)),
+        items=Markup(page.items.text) if page.items else "",
         is_table=lambda part: isinstance(part, Table),
         library=Markup(library),
         script=Markup(script),
         style=Markup(style),
         script_hashes=[_hash(library), _hash(script)],
         style_hash=_hash(style),
-        **values,
     )
 
 

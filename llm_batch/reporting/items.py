@@ -5,29 +5,22 @@ million of them fit in memory.
 
 As rows their columns are those of `COLUMNS`, then ``field.NAME`` for each field of the items and
 ``output.STEP`` for each step (``output.STEP.NAME`` for a member of an object), in the order of
-first appearance. For a page they are compact, escaped, and compressed when they are many.
+first appearance. For a page they are compact.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from llm_batch.errors import OutputError
-from llm_batch.paper.csv import line
-from llm_batch.paper.html import escaped_json
+from llm_batch.record.manifest import Manifest, Step
 from llm_batch.record.results import ItemLine, item_lines
 from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.model import Report
-from llm_batch.reporting.publication import Settings
 
 
 def read_items(report: Report) -> Iterator[ItemLine]:
@@ -46,6 +39,11 @@ def read_items(report: Report) -> Iterator[ItemLine]:
         if item.id not in seen:
             seen.add(item.id)
             yield item
+
+
+def manifest_of(report: Report) -> Manifest | None:
+    """The manifest beside the results; ``None`` where there is none that can be read."""
+    return None if report.columns is not None else Manifest.beside(report.path)[0]
 
 
 def category_of(item: ItemLine, report: Report) -> str:
@@ -99,8 +97,8 @@ COLUMNS = (
 )
 
 
-def format(report: Report) -> str:
-    """The items as CSV (RFC 4180, but with line feeds alone), header first.
+def table(report: Report) -> Iterator[Sequence[Any]]:
+    """The cells of the items, a row each, with the header first.
 
     Raises:
         OutputError: The results file cannot be read a second time.
@@ -108,11 +106,10 @@ def format(report: Report) -> str:
     names: dict[str, None] = {}
     for item in read_items(report):
         names.update(dict.fromkeys(name for name, _ in _members(item)))
-    lines = [line((*COLUMNS, *names))]
+    yield (*COLUMNS, *names)
     for item in read_items(report):
         more = dict(_members(item))
-        lines.append(line((*_fixed(item, report), *map(more.get, names))))
-    return "".join(lines)
+        yield (*_fixed(item, report), *map(more.get, names))
 
 
 def rows(report: Report) -> Iterator[dict[str, Any]]:
@@ -151,8 +148,6 @@ def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
 
 #: More items than this make a page that takes long to open; the figures are of all of them.
 ITEM_LIMIT = 50_000
-#: Items up to so many bytes of JSON stand in the page as they are.
-_PLAIN_BYTES = 300_000
 #: Characters that all prompts of a page may have; items after that show their fields alone.
 _PROMPTS_SIZE = 100_000_000
 _PART_SIZE = 20  # characters that take as long as a part
@@ -164,34 +159,14 @@ _WORDS = frozenset(("true", "false", "none", "True", "False", "None", "not"))
 _ABSENT = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Items as the text of a block in the page.
-
-    Attributes:
-        text: JSON without any character that HTML gives a meaning, or base64 of gzip of JSON.
-        encoding: ``json`` or ``gzip``.
-        n: How many items are in it.
-    """
-
-    text: str
-    encoding: str
-    n: int
-
-
-def embed_items(report: Report, settings: Settings, limit: int = ITEM_LIMIT) -> Embedded:
+def page_items(report: Report, steps: Sequence[Step], limit: int = ITEM_LIMIT) -> list[list[Any]]:
     """The first items of the results, for the page's script.
 
     Each is an array: id, status, score, passed, category, error, reason, fields, outputs,
-    prompts, and cost, seconds, attempts, input and output tokens.
+    prompts (by the templates of the steps), and cost, seconds, attempts, input and output tokens.
     """
-    prompts = _Prompts(settings)
-    items = [_array(item, report, prompts) for item in islice(read_items(report), limit)]
-    raw = msgspec.json.encode(items)
-    if len(raw) <= _PLAIN_BYTES:
-        return Embedded(escaped_json(items), "json", len(items))
-    packed = base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode()
-    return Embedded(packed, "gzip", len(items))
+    prompts = _Prompts(steps)
+    return [_array(item, report, prompts) for item in islice(read_items(report), limit)]
 
 
 def _array(item: ItemLine, report: Report, prompts: _Prompts) -> list[Any]:
@@ -222,9 +197,9 @@ class _Prompts:
     a page together have a size, since a few letters may ask for a long text many times.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = []
-        for step in settings.steps:
+        for step in steps:
             sources = [
                 (role, source)
                 for role, source in (("system", step.system), ("user", step.prompt))

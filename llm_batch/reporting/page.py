@@ -6,63 +6,44 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_batch.paper import words
-from llm_batch.paper.html import FIRST, GREY, SECOND, Chart, chart, rendered
+from llm_batch.paper.html import FIRST, GREY, SECOND, Chart, Items, Page, chart
+from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
-from llm_batch.reporting import document as sections
-from llm_batch.reporting.items import ITEM_LIMIT, embed_items
+from llm_batch.reporting.document import document
+from llm_batch.reporting.items import ITEM_LIMIT, manifest_of, page_items
 from llm_batch.reporting.judging.calibration import Calibration
 from llm_batch.reporting.model import FUTURE, JudgeCheck, Report
-from llm_batch.reporting.publication import read_settings
 from llm_batch.reporting.sentences import method
 from llm_batch.reporting.timeline import over_time
 
 
-def format(report: Report) -> str:
-    """The page.
+def page(report: Report, limit: int = ITEM_LIMIT) -> Page:
+    """The report as a page with the first ``limit`` of its items.
 
     Raises:
         OutputError: The results file cannot be read a second time.
-        ConfigError: The charts' library is not installed.
     """
-
-    return page(report)
-
-
-def page(report: Report, limit: int = ITEM_LIMIT) -> str:
-    """The whole page.
-
-    Args:
-        report: What to show.
-        limit: How many items to put into the page.
-
-    Raises:
-        OutputError: The results file cannot be read a second time.
-        ConfigError: The charts' library is not installed.
-    """
-    from markupsafe import Markup
-
-    settings = read_settings(report)
-    items = embed_items(report, settings, limit)
-    data = {
-        "encoding": items.encoding,
-        "total": report.items.read,
-        "steps": [step.name for step in settings.steps],
-        "judge": report.run.judge,
-        "group": report.groups.field if report.groups else "",
-        "pass_at": report.pass_rate.pass_at,
-    }
-    return rendered(
+    steps = (manifest_of(report) or Manifest()).steps
+    shown = page_items(report, steps, limit)
+    items = Items.of(shown)
+    return Page(
         "page",
-        sections.document(report),
-        charts=list(charts(report)),
-        data=data,
-        simulated=report.run.simulated,
+        document(report),
         finding=_finding(report),
         facts=_facts(report),
-        read=report.items.read,
-        items=Markup(items.text),
-        items_type="application/json" if items.encoding == "json" else "application/gzip",
-        shown=items.n,
+        charts=list(charts(report)),
+        data={
+            "encoding": items.encoding,
+            "total": report.items.read,
+            "steps": [step.name for step in steps],
+            "judge": report.run.judge,
+            "group": report.groups.field if report.groups else "",
+            "pass_at": report.pass_rate.pass_at,
+        },
+        shown=len(shown),
+        total=report.items.read,
+        simulated=report.run.simulated,
+        items=items,
     )
 
 

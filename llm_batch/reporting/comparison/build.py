@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
@@ -13,9 +13,7 @@ import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError
-from llm_batch.paper import Formats, Readable
-from llm_batch.paper.csv import line
-from llm_batch.paper.document import Document
+from llm_batch.paper import Formats, Readable, later
 from llm_batch.paper.words import clean
 from llm_batch.record.changes import steps_of
 from llm_batch.record.manifest import Manifest, ScoreRule
@@ -37,6 +35,7 @@ from llm_batch.reporting.comparison.pair import (
 )
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.foreign import Columns, ForeignFile
+from llm_batch.reporting.items import manifest_of
 from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
@@ -60,9 +59,7 @@ class SetUp:
 
 def set_up(report: Report) -> SetUp:
     """The settings of a run; empty where its manifest cannot be read."""
-    if report.path == "-" or report.columns is not None:
-        return SetUp(False, {}, frozenset())
-    manifest, _ = Manifest.beside(report.path)
+    manifest = manifest_of(report)
     if manifest is None:
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))
@@ -338,34 +335,29 @@ def _names(paths: list[str]) -> list[str]:
 
 #: Formats by the name a user gives, as `llm_batch.reporting.FORMATS` has them for one run.
 COMPARISON_FORMATS: Formats[Compared] = Formats(
-    lambda compared: _document(compared),
+    later("llm_batch.reporting.comparison.document", "document"),
     lambda compared: compared.comparison,
-    {
-        "csv": "llm_batch.reporting.comparison.build",
-        "latex": "llm_batch.reporting.comparison.sentences",
-        "html": "llm_batch.reporting.comparison.document",
-    },
+    rows=lambda compared: table(compared),
+    publication=later("llm_batch.reporting.comparison.sentences", "publication"),
+    page=later("llm_batch.reporting.comparison.document", "page"),
 )
 
 
-def _document(compared: Compared) -> Document:
-    from llm_batch.reporting.comparison.document import document
+def table(compared: Compared) -> Iterator[Iterable[Any]]:
+    """The cells of all items, the header first: the baseline's in its order, then the others'.
 
-    return document(compared.comparison)
-
-
-def format(compared: Compared) -> str:
-    """The items as CSV, header first: the baseline's in its order, then those of the others."""
+    ``change.RUN`` is ``gained``, ``lost``, ``higher``, ``lower``, ``same``, or empty where one of
+    the two has neither verdict nor score.
+    """
     names = [run.name for run in compared.comparison.runs]
     header = ["id", "category"]
     for name in names:
         header += [f"score.{name}", f"passed.{name}"]
-    header += [f"change.{name}" for name in names[1:]]
+    yield header + [f"change.{name}" for name in names[1:]]
     ids = dict.fromkeys(id for rows in compared.rows for id in rows.index)
     categories = [list(rows.names) for rows in compared.rows]
-    lines = [line(header)]
-    lines += [line(_cells(id, compared.rows, categories)) for id in ids]
-    return "".join(lines)
+    for id in ids:
+        yield _cells(id, compared.rows, categories)
 
 
 def _cells(id: str, runs: tuple[Rows, ...], categories: list[list[str]]) -> Iterator[Any]:

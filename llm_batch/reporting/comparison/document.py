@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.paper.html import FIRST, SECOND, Chart, chart, rendered
+from llm_batch.paper.html import FIRST, SECOND, Chart, Page, chart
 from llm_batch.reporting.comparison import Against, Change, Comparison, RunFigures
 from llm_batch.reporting.comparison.build import Compared
 from llm_batch.reporting.comparison.sentences import (
@@ -22,8 +22,9 @@ _SETTINGS = 20
 _NAME = 24
 
 
-def document(comparison: Comparison) -> Document:
+def document(compared: Compared) -> Document:
     """The comparison in reading order."""
+    comparison = compared.comparison
     return Document(
         comparison.headline,
         tuple(_origin(comparison)),
@@ -254,24 +255,22 @@ _LONG_NAME = 40
 _ON_PAGE = 2000
 
 
-def format(compared: Compared) -> str:
-    """The page.
-
-    Raises:
-        ConfigError: The charts' library is not installed.
-    """
+def page(compared: Compared) -> Page:
+    """The comparison as a page, with a browser of what changed."""
     comparison = compared.comparison
-    made = document(comparison)
-    # The page has a browser of these instead.
+    made = document(compared)
+    # The browser shows these instead.
     listed = tuple(part for part in made.sections if not part.title.startswith("What changed"))
     changes = [
         [each.run, *_change_cells(change)]
         for each in comparison.against
         for change in each.changes[:_ON_PAGE]
     ]
-    return rendered(
+    return Page(
         "comparison",
         replace(made, sections=listed),
+        finding=_finding(comparison),
+        facts=list(_facts(comparison)),
         charts=list(_charts(comparison)),
         data={
             "baseline": comparison.baseline,
@@ -279,11 +278,9 @@ def format(compared: Compared) -> str:
             "runs": [each.run for each in comparison.against],
             "changes": changes,
         },
-        simulated=any(run.simulated for run in comparison.runs),
-        finding=_finding(comparison),
-        facts=list(_facts(comparison)),
         shown=len(changes),
-        changed=sum(each.changed for each in comparison.against),
+        total=sum(each.changed for each in comparison.against),
+        simulated=any(run.simulated for run in comparison.runs),
     )
 
 
