@@ -38,10 +38,8 @@ class Document:
     Attributes:
         headline: The finding in one sentence.
         origin: What it is about, a line or some.
-        sections: The figures.
         assumptions: What the figures rest on.
         warnings: What to keep in mind, each with what to type about it or an empty text.
-        next_steps: What to do next.
     """
 
     headline: str

@@ -38,13 +38,8 @@ GREY = "#808080"
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart.
-
-    Attributes:
-        name: Its id in the page.
-        title: What it shows.
-        note: How to read it, a sentence.
-        spec: Vega-Lite.
+    """One chart in Vega-Lite: ``name`` is its id in the page, ``note`` a sentence on how to read
+    it.
     """
 
     name: str
@@ -109,11 +104,8 @@ def escaped_json(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items as the text of a block in the page.
-
-    Attributes:
-        text: JSON without any character that HTML gives a meaning, or base64 of gzip of JSON.
-        encoding: ``json`` or ``gzip``.
+    """Items as the text of a block in the page: JSON without any character that HTML gives a
+    meaning, or base64 of gzip of JSON.
     """
 
     text: str
@@ -133,17 +125,13 @@ class Page:
     """A document, with the blocks that a page alone can draw.
 
     Attributes:
-        name: Of its assets: ``name.html`` fills the blocks of ``base.html``, and ``name.js`` drives
+        name: Of its assets: ``name.html`` fills the blocks of ``base.html``, ``name.js`` drives
             them.
-        document: What it says.
         finding: The headline as parts to set in different sizes: ``figure``, ``what`` it is of, its
             ``bounds``, and what else its block shows.
         facts: Name, figure and a few words of each, beside the headline.
-        charts: In reading order.
         data: For the script.
-        shown: Items in the page.
-        total: Items there are.
-        simulated: Whether a fake provider gave any of the answers.
+        shown: Items in the page, of the ``total`` there are.
         items: What its browser shows; ``None`` where the script finds that in the data.
     """
 

@@ -212,8 +212,8 @@ def build_report(
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
-    The manifest is read too when it is there: the size of the dataset, the plan, the models and
-    the estimate are known from it alone.
+    The manifest is read too when it is there: the size of the dataset, the plan, the models and the
+    estimate are known from it alone.
 
     Args:
         path: What ``llmb run`` wrote, or ``-`` for standard input.
@@ -224,18 +224,17 @@ def build_report(
             ``target`` or ``expected``, whichever there is.
         columns: How to read a file that llmb did not write.
         labels: Where people's labels are, to hold the judge against.
-        calls: Whether to read the journal too, which tells of retries and the pace over time; by
-            default where it is small.
         judges: Outputs of several judges to hold against each other: ``step.field``.
-        cluster: Field of the items that says which belong together; intervals are then by
-            clusters.
+        calls: Whether to read the journal too, for retries and the pace over time; by default where
+            it is small.
+        cluster: Field of the items that says which belong together; intervals are then by clusters.
         exact: Give rates exact intervals (Clopper-Pearson, hypergeometric) in place of Wilson's.
         mean: How the mean's interval is made; ``auto`` takes the bootstrap for skewed scores.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
-        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is
-            not between 0 and 1.
+        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is not
+            between 0 and 1.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
@@ -304,7 +303,6 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None:
-    """The least score that passes."""
     if columns is not None:
         return columns.pass_at
     return manifest.score.pass_at if manifest and manifest.score else None

@@ -126,7 +126,6 @@ def _counts(report: Report) -> str:
 
 
 def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table | str]:
-    """The figures with their bounds, what these speak of and how they were made."""
     header = ("", "value", f"{words.level(report.level)} interval")
     both = "Both are for" if len(rows) > 1 else "For"
     methods = [

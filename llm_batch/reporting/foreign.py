@@ -35,16 +35,15 @@ class Columns:
     """Fields to read of a file that llmb did not write; a dot leads into an object.
 
     Attributes:
-        score: The field with the score: a number, or a word for pass or fail.
-        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
-            or ``doc_id``, or else the number of the row.
+        score: A number, or a word for pass or fail.
+        id: Without it ``id``, ``item_id``, ``question_id``, ``example_id`` or ``doc_id``, or else
+            the number of the row.
         category: The field to group by; empty for none.
         pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
             passes.
         pass_words: Words that pass, where the scores are words; all others then fail.
         where: Fields and their values in the rows to read; empty for all rows.
-        delimiter: Between the cells of a CSV; found where empty.
-        encoding: Of a text file, likewise.
+        delimiter: Between the cells of a CSV; found where empty, as the encoding of a text file is.
         sheet: Of a workbook, by its name or number; the first where empty.
     """
 
@@ -81,8 +80,7 @@ class Repeats:
     """The rows of a file whose ids come again.
 
     Attributes:
-        rows: How many rows differ from another of their id.
-        ids: How many ids have several such rows.
+        rows: How many rows differ from another of their id; ``ids`` have several such rows.
         fields: What tells the rows of an id apart; empty where nothing does.
         values: The first values of the first of these, to be shown.
         several_sorts: Whether these are metrics, filters or models, which one mean cannot hold.
@@ -102,14 +100,10 @@ def repeats_in(
     found: Callable[[dict[str, Any], str], Any],
     paths: Sequence[str],
 ) -> Repeats | None:
-    """The repeats of a file; ``None`` where rows of one id never differ.
+    """The repeats of a file, from all its rows and the id of each; ``None`` where rows of one id
+    never differ.
 
-    Args:
-        rows: All of it.
-        ids: The id of each.
-        score: The field with the score, which is none that tells rows apart.
-        found: The value of a field of a row.
-        paths: The names of the fields, dots leading into objects.
+    The field with the score is none that tells rows apart; ``found`` gives a field of a row.
     """
     if len(set(ids)) == len(ids):
         return None
@@ -190,13 +184,9 @@ _IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 
 
 class ForeignFile:
-    """Rows of any file a dataset may be, with the interface of `read.ResultsReader`.
+    """Rows of any file a dataset may be, with the interface of `record.reading.ResultsReader`.
 
     Rows are kept until all are read: what their scores mean shows at the end.
-
-    Args:
-        path: JSONL, JSON, CSV, Parquet or a workbook, packed or not; ``-`` for standard input.
-        columns: Which fields to read.
 
     Attributes:
         name: What to call it in messages.
@@ -309,11 +299,7 @@ class ForeignFile:
         return rows
 
     def _tell_apart(self, repeats: Repeats, id_field: str) -> None:
-        """Give every row of one id a name of its own, and say why.
-
-        Raises:
-            ConfigError: Their scores are of several kinds.
-        """
+        """Give every row of one id a name of its own, and say why."""
         fields = " and ".join(clean(field, 40) for field in repeats.fields)
         shown = ", ".join(clean(value, 30) for value in repeats.values[:4])
         shown += ", …" if len(repeats.values) > 4 else ""
@@ -341,11 +327,6 @@ class ForeignFile:
             self._ids[place] = f"{item} {told or numbers[item]}"
 
     def _vocabulary(self, raw: Sequence[Any]) -> Vocabulary:
-        """How the scores are to be read.
-
-        Raises:
-            ConfigError: Not all of their words are understood.
-        """
         said = self._columns.pass_words
         vocabulary = vocabulary_of(raw, passing=said, decimal_comma=self._decimal_comma)
         score = f"--score {self._columns.score}"
@@ -413,7 +394,6 @@ class ForeignRows:
     """The rows of any file a dataset may be, all of them.
 
     Attributes:
-        rows: The rows.
         decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
         notes: What was not as one expects of such a file, a sentence each.
         other_sheets: Of a workbook, those that were not read.
@@ -454,7 +434,6 @@ class ForeignRows:
 
 
 def _worth(vocabulary: Vocabulary) -> str:
-    """What each word is worth."""
     by_score: dict[float, list[str]] = {}
     for word, score in sorted(vocabulary.words.items()):
         by_score.setdefault(score, []).append(word.upper() if len(word) == 1 else word)

@@ -160,10 +160,8 @@ _ABSENT = object()
 
 
 def page_items(report: Report, steps: Sequence[Step], limit: int = ITEM_LIMIT) -> list[list[Any]]:
-    """The first items of the results, for the page's script.
-
-    Each is an array: id, status, score, passed, category, error, reason, fields, outputs,
-    prompts (by the templates of the steps), and cost, seconds, attempts, input and output tokens.
+    """The first items of the results, for the page's script: the cells of `_array`, with the
+    prompts by the templates of the steps.
     """
     prompts = _Prompts(steps)
     return [_array(item, report, prompts) for item in islice(read_items(report), limit)]
@@ -239,9 +237,7 @@ class _Prompts:
 class _Message:
     """A message's template as texts and the paths of what stands between them.
 
-    Attributes:
-        role: ``system`` or ``user``; ``template`` after it where it is shown as it is.
-        parts: In their order.
+    The role has ``template`` after it where it is shown as it is.
     """
 
     def __init__(self, role: str, source: str) -> None:

@@ -48,7 +48,6 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> Page:
 
 
 def _finding(report: Report) -> dict[str, Any]:
-    """The finding as parts to set in different sizes, with its bar."""
     rate, mean = report.pass_rate.rate, report.scores.mean
     level = words.level(report.level)
     corrected = report.calibration.corrected if report.calibration else None
@@ -106,7 +105,6 @@ def _bar(low: float, value: float, high: float) -> dict[str, str]:
 
 
 def _facts(report: Report) -> list[tuple[str, str, str]]:
-    """Name, figure and a few words of each fact beside the headline."""
     items, money, mean = report.items, report.money, report.scores.mean
     of = f"of {items.read:,} played"
     if items.population == items.read:

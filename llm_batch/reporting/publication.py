@@ -118,7 +118,6 @@ def _told_bounds(report: Report, interval: Interval, percent: bool) -> str:
 
 
 def _who(report: Report) -> str:
-    """The models that answered, without the judge."""
     run = report.run
     makers = [model for step, model in run.models.items() if step != run.judge] or [
         *run.models.values()
@@ -207,7 +206,6 @@ def _bounded(interval: Interval | None, scale: float, places: int) -> tuple[str,
 
 
 def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
-    """What was drawn, what answered, what judged, and how the intervals were made."""
     items, rate, mean = report.items, report.pass_rate.rate, report.scores.mean
     drawn = f"{items.read:,}"
     if items.population is not None and items.population > items.read:

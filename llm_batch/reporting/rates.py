@@ -53,7 +53,6 @@ def _finite(read: int, population: int | None) -> int | None:
 
 
 def _estimand(read: int, population: int | None) -> str:
-    """What the first bounds speak of."""
     if population is None or _finite(read, population):
         return FUTURE
     return f"this dataset of {population:,} items, and {FUTURE}"

@@ -34,15 +34,11 @@ _SIGNED = re.compile(rf"(?<![\w.])-?\$?(?:{_NUMBER})|{_NUMBER}")
 
 
 def reference_found(reference: Any, answer: Any) -> bool | None:
-    """Say whether an answer has the reference in it.
+    """Say whether an answer has the reference in it; of one with ``####`` only the number after
+    counts.
 
-    Args:
-        reference: A text or a number; of a text with ``####`` only the number after it counts.
-        answer: The text to search.
-
-    Returns:
-        ``None`` where nothing can be said: either is no text, or the reference has no words or
-        more than twelve.
+    ``None`` where nothing can be said: either is no text, or the reference has no words or more
+    than twelve.
     """
     if isinstance(reference, float):
         reference = f"{reference:.15g}"
@@ -87,14 +83,7 @@ def _numbers(text: str) -> list[float]:
 
 
 class ReferenceTally:
-    """Verdicts by whether the reference was found.
-
-    Args:
-        reference: Name of the field with the reference.
-        step: Name of the step whose output is searched.
-        get_reference: Gets the one from a line.
-        get_answer: Gets the other.
-    """
+    """Verdicts by whether the reference, a field of the items, was found in a step's output."""
 
     def __init__(
         self, reference: str, step: str, get_reference: Getter, get_answer: Getter
@@ -129,10 +118,8 @@ class ReferenceTally:
                 checked += 1
 
     def merge(self, after: ReferenceTally) -> bool:
-        """Add the counts of a later part of the file.
-
-        Returns:
-            Whether that could be done: not where only some of its items were to be checked.
+        """Add the counts of a later part of the file; False where only some of its items were to be
+        checked.
         """
         self.seen = self.seen or after.seen
         if self.checked >= CHECK_LIMIT:

@@ -36,12 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How intervals are to be made.
-
-    Attributes:
-        level: Their confidence level.
-        exact: Whether rates get exact intervals in place of Wilson's.
-        mean: ``t``, ``bca``, or ``auto`` for BCa where the scores are skewed.
+    """How intervals are to be made: rates ``exact`` in place of Wilson's, means by BCa where
+    ``auto`` finds the scores skewed.
     """
 
     level: float = 0.95
@@ -53,8 +49,7 @@ class Asked:
 class Counted:
     """All that came out of reading the lines.
 
-    ``judge`` is the step that scores, empty without one; ``scoring`` says whether items were to
-    be scored at all.
+    ``judge`` is the step that scores; ``scoring`` says whether items were to be scored at all.
     """
 
     tally: Tally
@@ -82,8 +77,8 @@ class Wanted:
         strata: Whether to count by the lines' ``stratum`` too.
         most_groups: More different values than this are no groups.
         asked_for: Whether the user named the field.
-        reference: Field with the reference answer; may be empty.
-        answer_step: Step whose text is held against it; may be empty.
+        reference: Field with the reference answer; may be empty, as the step whose text is held
+            against it.
     """
 
     field: str
@@ -97,15 +92,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Tallies:
-    """What came out of counting.
-
-    Attributes:
-        lines: Sums of everything.
-        groups: By the field to group by; ``None`` without one.
-        strata: By the stratum that items were drawn from; ``None`` where it is not asked for.
-        references: Verdicts by whether the reference was found.
-        torn: Whether the last line was cut off and left out.
-    """
+    """What came out of counting: ``torn`` where the last line was cut off and left out."""
 
     lines: Tally
     groups: GroupTally | None
@@ -116,9 +103,8 @@ class Tallies:
     def merge(self, after: Tallies) -> bool:
         """Add what was counted over the part of the file that comes after this one.
 
-        Returns:
-            Whether that gives what one pass over both would have given; if not, what is here is
-            of no more use.
+        False where that does not give what one pass over both would have given; what is here is
+        then of no more use.
 
         Raises:
             ConfigError: The field to group by was asked for and has too many values.
@@ -138,12 +124,7 @@ def count_lines(
     wanted: Wanted,
     checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
 ) -> Tallies:
-    """Count all lines of a file or of a part of it.
-
-    Args:
-        results: The file.
-        wanted: What to count.
-        checks: More tallies that the lines are given to.
+    """Count all lines of a file or of a part of it, and give them to ``checks`` too.
 
     Raises:
         OutputError: A line cannot be read.
@@ -188,14 +169,7 @@ LEAST_BYTES = 200_000_000
 
 
 def count_halves(path: Path, wanted: Wanted) -> Tallies | None:
-    """Count both halves of a file, each in a process of its own.
-
-    Args:
-        path: The file.
-        wanted: What to count.
-
-    Returns:
-        The sums of both; ``None`` where the file has to be read in one pass.
+    """Count both halves of a file, each in a process of its own; ``None`` where one pass is needed.
 
     Raises:
         OutputError: A line of the first half cannot be read.

@@ -100,12 +100,8 @@ def left_estimate(
 ) -> str:
     """By what a run left the ranges of its estimate; empty where it did not.
 
-    Args:
-        seconds: What it took; ``None`` where that is not known, as for the others.
-        expected_seconds: Its estimate of that.
-        cost: USD that it cost.
-        expected_cost: Its estimate of that.
-        whole: Whether all items were played: else less than the least says nothing.
+    Times are seconds, costs USD, ``None`` where not known. With less than the ``whole`` played,
+    less than the least says nothing.
     """
     told = []
     for verb, value, expected, shown, slack in (
@@ -218,9 +214,7 @@ def caveats(
     """The warnings that apply, most serious first.
 
     Args:
-        report: The figures.
-        manifest: ``None`` when it could not be read.
-        problem: Why it could not; empty otherwise.
+        problem: Why the manifest could not be read; empty otherwise.
         torn: Whether the last line of the results was cut off.
         first_duplicate: The first id that was seen twice; empty without.
         simulated: How many items the fake provider answered.

@@ -29,13 +29,7 @@ Prices = Mapping[str, ListPrice | None]
 def cost_breakdown(
     tally: Tally, manifest: Manifest, calls: CallsTally | None
 ) -> CostBreakdown | None:
-    """Where the money went; ``None`` when no step was called.
-
-    Args:
-        tally: What the results lines say.
-        manifest: Which model answered which step, at which price.
-        calls: What the journal says; ``None`` when it was not read.
-    """
+    """Where the money went; ``None`` when no step was called."""
     if not tally.steps:
         return None
     total = Usage(**tally.total.tokens)

@@ -91,11 +91,7 @@ class Tally:
         self._seen: set[str] = set()
 
     def add(self, batch: list[Line]) -> list[Line]:
-        """Count some lines.
-
-        Returns:
-            Those that count: lines with an id seen before are left out.
-        """
+        """Count some lines; gives those that count: lines with an id seen before are left out."""
         lines = self._new(batch)
         self.read += len(lines)
         statuses = [line.status for line in lines]
@@ -178,8 +174,7 @@ class Tally:
     def merge(self, after: Tally) -> bool:
         """Add what was counted over all the rest of the file, before either is finished.
 
-        Returns:
-            Whether that could be done: not where an id is in both, as only its first line counts.
+        False where that cannot be done: an id is in both, and only its first line counts.
         """
         if not self._seen.isdisjoint(after._seen):
             return False
@@ -237,14 +232,10 @@ class GroupCount:
 
 
 class GroupTally:
-    """Counts by the value of a field.
+    """Counts by the value of a field, as ``value`` gets it from a line.
 
-    Args:
-        field: What to call the field.
-        value: How to get it from a line.
-        limit: More different values than this end the grouping.
-        asked_for: Whether the user named the field: too many values are then an error, and else
-            only mean that the field is no category.
+    More different values than the limit are an error where the user named the field, and else only
+    mean that it is no category.
     """
 
     def __init__(self, field: str, value: Getter, limit: int, asked_for: bool) -> None:
@@ -285,11 +276,7 @@ class GroupTally:
         self._check_number()
 
     def merge(self, after: GroupTally) -> None:
-        """Add the counts of a later part of the file.
-
-        Raises:
-            ConfigError: The field was asked for and has too many values.
-        """
+        """Add the counts of a later part of the file; raises as `add` does."""
         self.found = self.found or after.found
         if self.too_many or after.too_many:
             self.too_many = True
@@ -342,13 +329,7 @@ def swapped_spelling(name: str) -> str:
 
 
 class ClusterTally:
-    """Verdicts and scores by the value of the field that names an item's cluster.
-
-    Attributes:
-        field: The field.
-        fields: Fields of the items that are needed.
-        outputs: Steps whose outputs are needed: none.
-    """
+    """Verdicts and scores by the value of the field that names an item's cluster."""
 
     def __init__(self, field: str) -> None:
         self.field = field

@@ -36,12 +36,7 @@ Limits = tuple[float | None, float | None]
 
 
 def timeline(calls: CallsTally, limits: Callable[[str], Limits]) -> Timeline | None:
-    """The pace of a run; ``None`` when its calls took no time that could be divided by.
-
-    Args:
-        calls: What its journal holds.
-        limits: Gives those of a model.
-    """
+    """The pace of a run; ``None`` when its calls took no time that could be divided by."""
     if not calls.first_sent:
         return None
     clock = _Clock(calls)

@@ -74,13 +74,10 @@ def vocabulary_of(
     decimal_comma: bool = False,
     more: Mapping[str, float] | None = None,
 ) -> Vocabulary:
-    """How the values of a column are to be read.
+    """How the values of a column are to be read, all of them given.
 
-    Args:
-        values: All of them.
-        passing: Words that the user says pass, when any of them is there; all others then fail.
-        decimal_comma: Whether ``0,45`` is a number.
-        more: Words that are understood here besides.
+    Where any of the ``passing`` words is there, all others fail; ``more`` are understood here
+    besides.
     """
     counts: Counter[str] = Counter()
     numbers: Counter[float] = Counter()

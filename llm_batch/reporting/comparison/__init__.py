@@ -16,28 +16,10 @@ COMPARISON_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """One of the runs by itself; the figures are those of its own report.
+    """One of the runs by itself; the figures are those of its own report, over its own items.
 
-    Attributes:
-        name: What it is called here: the shortest end of its path that tells it apart.
-        path: The results file as it was named.
-        run_id: The run's id; empty without a manifest.
-        created_at: When it was first started, ISO 8601, UTC.
-        models: Models by step, joined by `` + `` in the order of the chain.
-        read: Items in the file.
-        scored: Items with a score.
-        failed: Items without a result.
-        pass_rate: Over its own items with a verdict, bounded for items like these.
-        mean_score: Over its own scored items.
-        cost: USD; ``None`` when a price is unknown.
-        cost_per_item: USD.
-        cost_per_passed: USD by items that passed.
-        input_tokens: Of all calls, as the provider counted them.
-        output_tokens: The same, reasoning included.
-        latency_p50: Median seconds per item.
-        latency_p95: The 95 % quantile of the same.
-        seconds: Wall time of the run.
-        simulated: True when a fake provider answered any of it.
+    It is called by the shortest end of its path that tells it apart; its models stand in the order
+    of the chain. Latencies are seconds per item; ``seconds`` is the wall time of the run.
     """
 
     name: str
@@ -71,21 +53,18 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class RateDifference:
-    """Pass or fail on the same items.
+    """Pass or fail on the same items, or with ``paired`` False on different ones.
 
     Attributes:
         n: Items with a verdict in both.
-        baseline_rate: Share that passes in the baseline.
-        run_rate: Share that passes in the run.
-        difference: Run minus baseline, by Tango's interval; by Newcombe's where ``paired`` is
-            False; by Student's t over clusters where these were named.
-        gained: Items that fail in the baseline and pass in the run; ``None`` when not paired.
-        lost: Items that pass in the baseline and fail in the run.
-        p_value: Of "no difference": McNemar's test (mid-p), the t test over clusters, or
-            the chi-squared test of unpaired rates; ``None`` without items.
-        p_adjusted: The same after Holm's correction over what stands beside it (the categories,
-            or the runs).
-        paired: Whether the same items are compared.
+        difference: Run minus baseline, by Tango's interval; by Newcombe's for different items; by
+            Student's t over clusters where these were named.
+        gained: Items that fail in the baseline and pass in the run, ``lost`` the reverse; ``None``
+            when not paired.
+        p_value: Of "no difference": McNemar's test (mid-p), the t test over clusters, or the
+            chi-squared test of unpaired rates; ``None`` without items.
+        p_adjusted: After Holm's correction over what stands beside it (the categories, or the
+            runs).
     """
 
     n: int
@@ -101,18 +80,13 @@ class RateDifference:
 
 @dataclass(frozen=True, slots=True)
 class ScoreDifference:
-    """Scores on the same items.
+    """Scores on the same items, ``n`` of them; the means are over these.
 
     Attributes:
-        n: Items with a score in both.
-        baseline_mean: Over these items.
-        run_mean: Over these items.
         difference: Mean of the differences with a paired t interval.
         p_value: Of the paired t test; ``None`` where all differences are equal.
         p_adjusted: After Holm's correction over the runs.
         wins: Items the run scores higher on.
-        ties: Items with equal scores.
-        losses: Items the run scores lower on.
     """
 
     n: int
@@ -138,17 +112,8 @@ class CategoryDifference:
 class Change:
     """An item whose verdict changed, or without verdicts one whose score did.
 
-    Attributes:
-        id: The item.
-        kind: ``gained`` (now passes), ``lost`` (now fails), ``higher`` or ``lower``.
-        category: Its group; empty without groups.
-        baseline_score: In the baseline.
-        run_score: In the run.
-        question: The beginning of the item's first text field.
-        baseline_output: The beginning of what was judged in the baseline.
-        run_output: The same in the run.
-        baseline_reason: Why the baseline's judge said so.
-        run_reason: The same in the run.
+    ``kind`` is ``gained`` (now passes), ``lost`` (now fails), ``higher`` or ``lower``. Texts are
+    the beginnings of the item's first text field, of what was judged and of why.
     """
 
     id: str
@@ -168,17 +133,12 @@ class Against:
     """One run against the baseline.
 
     Attributes:
-        run: The run's name.
-        common: Items that are in both files.
-        only_baseline: Items that are in the baseline's file alone.
-        only_run: Items that are in the run's file alone.
         unscored: Items in both that lack a score or verdict in one of them.
         other_content: Items with the same id and other fields.
-        rates: Pass or fail; ``None`` where one of the runs has no verdicts.
-        scores: The scores; ``None`` where the items differ or there are none.
-        categories: Pass or fail by category, largest first.
-        changed: How many items changed (see `Change`).
-        changes: The first of them, at most 10,000: lost or lower first.
+        rates: ``None`` where one of the runs has no verdicts.
+        scores: ``None`` where the items differ or there are none.
+        categories: Largest first.
+        changes: The first of the changed, at most 10,000: lost or lower first.
     """
 
     run: str
@@ -196,21 +156,7 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs against the first of them.
-
-    Attributes:
-        schema: Version of this layout.
-        headline: The finding in one sentence.
-        level: Confidence level of all intervals.
-        baseline: Name of the run the others are compared with.
-        group_field: The field of the categories; empty without.
-        runs: All of them, the baseline first.
-        settings: What the manifests say differently.
-        against: One for each run but the baseline, in the same order.
-        paper: What a paper can say of each difference, a sentence each.
-        warnings: What to keep in mind.
-        next_steps: What to do next.
-    """
+    """Runs against the first, the baseline; ``paper`` has a sentence for each difference."""
 
     schema: int
     headline: str

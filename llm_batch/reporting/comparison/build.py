@@ -44,12 +44,9 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """How a run was set up, flat: name and value of each setting, as its manifest has them.
+    """How a run was set up, flat: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
 
-    Attributes:
-        known: Whether there is a manifest.
-        values: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
-        judging: The names in ``values`` that belong to the judge.
+    ``known`` says whether there is a manifest; ``judging`` are the names that belong to the judge.
     """
 
     known: bool
@@ -136,13 +133,7 @@ def _shown(value: Any, all_values: Sequence[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Compared(Readable):
-    """A comparison, and the reports and items it was made from.
-
-    Attributes:
-        comparison: The figures.
-        reports: Of each run, the baseline's first.
-        rows: The items of each run, in the same order.
-    """
+    """A comparison, and the reports and items it was made from, the baseline's first."""
 
     comparison: Comparison
     reports: tuple[Report, ...]
@@ -228,11 +219,6 @@ def compare_reports(
 
 
 def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
-    """How files that llmb did not write are read.
-
-    Raises:
-        ConfigError: A file has repeats of an item, which are no pairs of their own.
-    """
     notes: list[str] = []
     for path in paths:
         results = ForeignFile(path, columns)

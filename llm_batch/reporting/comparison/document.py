@@ -122,7 +122,6 @@ def _basis(comparison: Comparison, each: Against) -> str:
 
 
 def _methods(each: Against) -> str:
-    """How intervals and p-values were made."""
     if not each.common:
         return "Interval: Newcombe's hybrid score; p: chi-squared with n - 1 (both unpaired)."
     made = []
@@ -300,7 +299,6 @@ def _change_cells(change: Any) -> list[Any]:
 
 
 def _finding(comparison: Comparison) -> dict[str, str]:
-    """The first run's difference, as parts to set in different sizes."""
     each, level = comparison.against[0], words.level(comparison.level)
     run, base = (words.clean(name, _LONG_NAME) for name in (each.run, comparison.baseline))
     against = f"{run} against {base}"
@@ -351,7 +349,6 @@ def _charts(comparison: Comparison) -> Iterator[Chart]:
 
 
 def _differences(comparison: Comparison, each: Against, id: str, name: str) -> Chart:
-    """The difference of the pass rates, in all and by category."""
     assert each.rates is not None
     shown = each.categories[:_MOST_GROUPS] if len(each.categories) > 1 else ()
     groups = ((group.name or words.NAMELESS, group.rates) for group in shown)

@@ -52,7 +52,6 @@ class Rows:
         scores: NaN where there is none.
         passed: 1, 0 or `NO_VERDICT`.
         categories: Place of the category in ``names``.
-        names: The categories in order of appearance.
         clusters: What each item belongs together with; empty where that was not asked for.
         content: Hash of the fields that both runs have, to be told apart from other items.
     """
@@ -67,12 +66,7 @@ class Rows:
 
 
 def read_rows(report: Report, fields: Collection[str], cluster: str | None = None) -> Rows:
-    """The items of a run as numbers.
-
-    Args:
-        report: Of the run.
-        fields: Which fields of the items are their content.
-        cluster: The field that names an item's cluster.
+    """The items of a run as numbers, with these ``fields`` as their content.
 
     Raises:
         OutputError: The file cannot be read a second time.
@@ -306,8 +300,8 @@ def against(
 
 
 class _Verdicts:
-    """Counts of (verdict before, verdict now) by category, that of all items being empty; and
-    what changed by cluster.
+    """Counts of (verdict before, now) by category, that of all items being empty; and changes by
+    cluster.
     """
 
     def __init__(self) -> None:
@@ -325,7 +319,6 @@ _ALL = ""
 
 
 def _add_to(clusters: dict[str, ClusterSums], name: str, value: float) -> None:
-    """Count a value in its cluster."""
     known = clusters.get(name, ClusterSums(0, 0.0, 0.0))
     clusters[name] = ClusterSums(known.n + 1, known.total + value, known.squares + value * value)
 

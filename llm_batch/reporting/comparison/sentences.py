@@ -108,14 +108,12 @@ _TESTS = {
 
 
 def _kind(rates: RateDifference) -> str:
-    """How a difference of rates is bounded and tested."""
     if not rates.paired:
         return "apart"
     return "clusters" if is_clustered(rates) else "pairs"
 
 
 def _named(run: RunFigures) -> str:
-    """A run's name and its models."""
     models = f" ({words.clean(run.models, 80)})" if run.models else ""
     return f"{words.clean(run.name, 40)}{models}"
 
@@ -161,7 +159,6 @@ def cautions(
     """What to keep in mind, most serious first.
 
     Args:
-        comparison: The figures.
         reports: Of each run, the baseline's first.
         manifests: Whether each has one.
         judges: For each run but the baseline, the judge's settings that differ.

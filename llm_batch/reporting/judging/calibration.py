@@ -43,13 +43,9 @@ Main = Literal["ppi", "rogan_gladen", "verdict", "labels", ""]
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """Labels and judge as scores on one scale.
+    """Labels and judge as scores on one scale: a row for each label, a column for each score.
 
-    Attributes:
-        values: The scores, in their order.
-        counts: A row for each label, a column for each score of the judge.
-        kappa_linear: Cohen's kappa in which a disagreement counts by its distance.
-        kappa_quadratic: The same by its squared distance.
+    In the linear kappa a disagreement counts by its distance, in the quadratic one by its square.
     """
 
     values: tuple[float, ...]
@@ -67,11 +63,8 @@ class ScoreCheck:
         drawn: How they were chosen, by scores; never ``verdict``.
         noted_random: Whether they are said to be a random subset of this run.
         alike: p-value of "drawn without regard to the score"; ``None`` where there is no rest.
-        same_scale: Whether labels and scores may be on one scale.
-        labels: The least and the greatest label.
-        judged: The same of the judge's scores.
-        spearman: Rank correlation of both.
-        kendall: The same as tau-b.
+        labels: The least and the greatest label; ``judged`` those of the judge's scores.
+        kendall: As tau-b.
         bias: Mean of judge minus label; bounds by clusters where items come in some.
         uncorrected: The judge's mean score over the run.
         corrected: The mean score people would give; ``None`` where it cannot be told.
@@ -102,42 +95,32 @@ class Calibration:
 
     Attributes:
         source: Where the labels came from, in words.
-        drawn: How the labelled items were chosen.
         seed: The seed they were drawn with, when ``llmb label`` drew them.
-        noted: How they are said to have been drawn: ``random``, ``verdict`` or nothing.
+        noted: How they are said to have been drawn.
         alike: p-value of "drawn without regard to the verdict"; ``None`` where there is no rest.
         labelled: Items with a label and a verdict of the judge.
         separate: How many of these are not part of this run.
         skipped: Items that a person passed over, or whose raters disagree evenly.
         unjudged: Items of this run with a label and no verdict of the judge.
-        unmatched: Labelled ids of which nothing is known.
-        unmatched_ids: The first of them.
+        unmatched: Labelled ids of which nothing is known, and the first of them.
         repeated: Rows that repeat a label given before.
         unreadable: Values of the labels' field that are no labels.
-        both_pass: Label and judge pass.
-        only_label: The label passes, the judge fails.
-        only_judge: The judge passes, the label fails.
-        both_fail: Both fail.
-        agreement: Share of labelled items on which both say the same.
+        only_label: The label passes, the judge fails; ``only_judge`` the reverse.
         sensitivity: Share of items labelled as a pass that the judge passes.
         specificity: Share of items labelled as a fail that the judge fails.
         youden: Sensitivity + specificity - 1; ``None`` when either is unknown.
-        kappa: Cohen's kappa of the verdicts.
-        kappa_standard_error: Its standard error.
+        kappa: Cohen's, of the verdicts.
         scores: Labels beside scores, when labels are scores with up to 20 values.
         uncorrected: The judge's pass rate over the run.
         labels_alone: The labels' pass rate over labelled items of this run.
-        rogan_gladen: The judge's rate corrected by sensitivity and specificity.
-        rogan_gladen_clipped: Whether it came out below 0 or above 1.
-        ppi: The prediction-powered pass rate (PPI++).
-        ppi_clipped: Whether it came out below 0 or above 1.
+        rogan_gladen: The judge's rate corrected by sensitivity and specificity; clipped where it
+            came out below 0 or above 1.
+        ppi: The prediction-powered pass rate (PPI++), clipped likewise.
         ppi_weight: How far the judge's verdicts count in it, 0 to 1.
         by_verdict: The labels' rate within each verdict, weighted by the run's verdicts.
         swapped: Whether labels and verdicts say the opposite of each other.
         clustered: Whether items come in clusters, so that no corrected rate is told.
-        main: Which of these to report.
-        corrected: That one.
-        score_check: Correlation, bias and the corrected mean, when labels are scores.
+        main: Which of these to report; ``corrected`` is that one.
         raters: How far people agree, when several labelled.
         plan: What more labels would give, with the judge as it was found to be.
         worth: How many labels are worth it by that plan; 0 when it is not known.
@@ -224,7 +207,6 @@ def calibration(
         tally: The labels and what the judge said.
         verdicts: How many items of the run the judge passed, and on how many it has a verdict.
         scores: What it gave every item of the run with a score.
-        level: Two-sided confidence level.
         clustered: Whether items come in clusters; no correction here allows for that.
         scale: The least and the greatest score there is, where known.
 
@@ -318,7 +300,6 @@ def _verdicts(
 
 
 def _noted(found: Labelled, random: bool | None) -> Literal["random", "verdict", ""]:
-    """How the labels say, or the user says, that they were drawn."""
     if random is None:
         random = found.labels.seed is not None
     if found.labels.by_verdict:
@@ -452,7 +433,6 @@ def _same_scale(
 
 
 def _plan(table: BinaryTable, n: int, level: float) -> tuple[Labelling, ...]:
-    """What more labels would give with a judge like this; nothing while its rates are unknown."""
     passes = table.both_yes + table.only_reference
     fails = table.both_no + table.only_judge
     if not passes or not fails or n == 0:

@@ -46,13 +46,9 @@ _HALF_BLOCK = 5
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item as a person sees it, without anything the judge said.
+    """An item as a person sees it, without anything the judge said: names and texts.
 
-    Attributes:
-        id: The item.
-        fields: Name and text of its fields.
-        reference: The same of the right answer; empty where the data has none.
-        answers: Step and text of what is to be judged.
+    The reference is empty where the data has none; the answers are by step.
     """
 
     id: str
@@ -65,18 +61,15 @@ class Subset:
     """The items of a run that can be labelled, in a seeded random order.
 
     Args:
-        results: What ``llmb run`` wrote.
-        seed: Of the order.
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
         by_verdict: Draw as many items the judge passed as it failed, as long as there are.
 
     Attributes:
         ids: The first n, in order.
-        items: How many items can be labelled: those with a verdict or score of the judge, or all
-            with an answer where nothing has a score.
+        items: How many there are: those with a verdict or score of the judge, or all with an answer
+            where nothing has a score.
         known: Every id in the results.
-        pass_rate: The judge's, or ``None`` without verdicts.
 
     Raises:
         OutputError: The file cannot be read or is no results file, or no item has an answer.
@@ -153,7 +146,6 @@ class Subset:
         return [(name, outputs[name]) for name in texts[-1:] or names]
 
     def _read(self) -> list[VerdictLine]:
-        """Id, status and verdict of every item, each id once."""
         decode = msgspec.json.Decoder(VerdictLine).decode
         heads = []
         try:
@@ -262,15 +254,10 @@ class LabelFile:
     """The labels made so far; every change is on disk before the next item is shown.
 
     Args:
-        path: The file; it need not exist.
-        seed: The seed asked for, or ``None`` to go on with that of the file.
-        default_seed: The seed of a new file when none is asked for.
-        now: The time, UTC.
+        seed: ``None`` to go on with that of the file; a new one then has ``default_seed``.
         by_verdict: Whether a new file's items are drawn within each verdict of the judge.
 
     Attributes:
-        seed: Of the order that its items were drawn in.
-        by_verdict: Whether they are drawn within each verdict.
         notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
 
     Raises:
@@ -389,11 +376,7 @@ class LabelFile:
         )
 
     def _take(self, number: int, values: dict[str, str]) -> None:
-        """Take over a row, and all columns that somebody added.
-
-        Raises:
-            OutputError: It is none that ``llmb label`` wrote, or not any more.
-        """
+        """Take over a row, and all columns that somebody added."""
         item, label = unguarded(values["id"]), _label(values["label"])
         where = f"line {number}"
         if label is None:
@@ -448,10 +431,6 @@ __all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Session", "Subset"]
 
 class Session:
     """One sitting: which item is next, and what was said of it.
-
-    Args:
-        subset: The items to label.
-        file: Where labels go.
 
     Raises:
         OutputError: The file's labels are all for items of other results.

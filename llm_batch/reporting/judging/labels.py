@@ -26,19 +26,18 @@ from llm_batch.reporting.vocabulary import Vocabulary, is_missing, passing_words
 
 @dataclass(frozen=True, slots=True)
 class LabelSource:
-    """Where labels are, as the user says it.
+    """Where labels are, as the user says it: in a file with an id and a label in each row, or a
+    field.
 
     Attributes:
-        path: A file with an id and a label in each row; empty where a field holds them.
         columns: The columns with labels, one for each person; empty to find them by their names.
         field: The field of the items that holds their label; empty with a file.
-        judged: Results in which the same judge scored the labelled items, when they are not
-            part of this run; may be empty.
+        judged: Results in which the same judge scored the labelled items, when they are not part of
+            this run; may be empty.
         random: Whether the labelled items were drawn at random from this run; ``None`` when the
             user does not say.
         pass_words: Words that pass, where labels are words; all others then fail.
-        delimiter: Between the cells of a CSV; found where empty.
-        encoding: Of a text file, likewise.
+        delimiter: Between the cells of a CSV; found where empty, as the encoding of a text file is.
         sheet: Of a workbook, by its name or number; the first where empty.
     """
 
@@ -76,15 +75,13 @@ _WIDE = 20
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a file.
+    """The labels of a file, whose ``source`` is what to call it.
 
     Attributes:
-        source: What to call it.
         by_id: The label of each item: 1 and 0 for pass and fail, or a score.
         judged: What the judge said of it, where the file has that.
         scores: Whether labels are scores and not verdicts.
-        people: The columns, when several people labelled.
-        ratings: What each of them said, by item, when there are several.
+        people: The columns, when several people labelled; ``ratings`` has what each said, by item.
         skipped: Items that were passed over, or on which people disagree evenly.
         repeated: Rows that repeat a label given before.
         seed: The seed of a subset that `llmb label` drew; ``None`` for any other file.
@@ -200,11 +197,6 @@ def read_labels(source: LabelSource) -> Labels:
 def _vocabulary(
     name: str, source: LabelSource, column: str, values: Sequence[Any], read: ForeignRows
 ) -> Vocabulary:
-    """How a column of labels is to be read.
-
-    Raises:
-        ConfigError: Several of its words are not understood.
-    """
     words = words_of_labels(values, source.pass_words, read.decimal_comma)
     if len(words.unknown) > 1 and sum(words.unknown.values()) > len(words.unknown):
         sure = passing_words({str(value).strip(): None for value in values})
@@ -330,12 +322,8 @@ class Pair:
 class Labelled:
     """All that is known of the labelled items once the results were read.
 
-    Attributes:
-        labels: As they were given.
-        inside: Items of this run.
-        outside: Items of which only the verdict is known.
-        unmatched: Ids that nothing is known of.
-        unreadable: Values of the labels' field that are no labels.
+    Of items ``outside`` of this run only the verdict is known, of ``unmatched`` ids nothing;
+    ``unreadable`` counts values of the labels' field that are no labels.
     """
 
     labels: Labels
@@ -346,15 +334,7 @@ class Labelled:
 
 
 class LabelTally:
-    """Labels beside what the judge said.
-
-    Args:
-        source: Where the labels are; a file is read at once.
-        pass_at: The least score that passes, for labels that are scores.
-
-    Attributes:
-        fields: The items' fields that are needed.
-        pass_at: The same.
+    """Labels beside what the judge said; a file is read at once.
 
     Raises:
         OutputError: A file cannot be read.
@@ -453,7 +433,6 @@ class LabelTally:
         return Labelled(labels, self._inside, unreadable=len(self._raw) - len(self._inside))
 
     def _elsewhere(self, labels: Labels) -> Mapping[str, tuple[float | None, bool | None]]:
-        """What the judge said of items that are not in the results."""
         pass_at = self.pass_at
         judged: dict[str, tuple[float | None, bool | None]] = {}
         verdicts = not are_scores(labels.judged.values())

@@ -27,15 +27,10 @@ from llm_batch.stats.agreement import (
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How far several raters agree: judges, people, or one judge asked again.
+    """How far several raters agree, on items that at least two of them rated.
 
-    Attributes:
-        raters: Their names.
-        items: Items that at least two of them rated.
-        scale: How a disagreement counts: ``nominal``, ``ordinal`` or ``interval``.
-        alpha: Krippendorff's alpha; ``None`` where it is undefined.
-        all_agree: Share of items on which all say the same.
-        within: Mean share of equal pairs of ratings within an item.
+    The share of items on which all say the same, Krippendorff's alpha, and ``within``: the mean
+    share of equal pairs of ratings within an item.
     """
 
     raters: tuple[str, ...]
@@ -54,15 +49,11 @@ class JudgesTally:
     """What several judges, or one asked several times, said of the same items.
 
     Args:
-        names: Where each has its score: ``step.field``, ``step``, or a field of a file that
-            llmb did not write.
+        names: Where each has its score: ``step.field``, ``step``, or a field of a file that llmb
+            did not write (``foreign``).
         head: The first lines of the results.
-        foreign: Whether llmb did not write them.
 
     Attributes:
-        names: The same.
-        fields: Fields of the items that are needed.
-        outputs: Steps whose outputs are needed.
         items: How many items have each combination of ratings.
         words: Whether any rating is a word and no number.
 

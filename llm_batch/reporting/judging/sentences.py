@@ -165,7 +165,6 @@ def methods(check: Calibration) -> Iterator[str]:
 
 
 def _of_scores(check: ScoreCheck) -> str:
-    """What a paper says of labels that are scores."""
     told = [
         f"{name} {words.number(found.value, 2)}"
         + (
