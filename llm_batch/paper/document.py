@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -17,6 +17,11 @@ class Table:
     right: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
     sums: int = 0
+
+    @classmethod
+    def of(cls, header: Sequence[str], rows: Iterable[tuple[str, ...]], sums: int = 0) -> Table:
+        """One whose first column says what the others are figures of."""
+        return cls(tuple(header), (False, *(True for _ in header[1:])), tuple(rows), sums)
 
 
 @dataclass(frozen=True, slots=True)

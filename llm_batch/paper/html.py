@@ -97,6 +97,53 @@ _ESCAPES = {
 _PLAIN_BYTES = 300_000
 
 
+#: The names of what is drawn, down the side.
+NAMES = {"field": "group", "type": "nominal", "sort": None,
+         "axis": {"title": None, "labelLimit": 130}}  # fmt: skip
+
+
+def told(*fields: str) -> list[dict[str, str]]:
+    """What is told of what is pointed at."""
+    return [{"field": field} for field in fields]
+
+
+def between_bounds(
+    field: str,
+    dashed: Sequence[Mapping[str, Any]],
+    tooltip: Sequence[Mapping[str, str]] | None,
+    *,
+    ends: Mapping[str, Any] | None = None,
+    point: Mapping[str, Any] | None = None,
+    x: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Points at a field, on lines from ``low`` to ``high``, with dashed lines behind them.
+
+    A dashed line stands at the first field of its row. The mappings add to the encoding of the
+    ends, the mark of the point and its encoding.
+    """
+    along = {"type": "quantitative"}
+    behind = [
+        {
+            "data": {"values": [row]},
+            "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY},
+            "encoding": {"x": {"field": next(iter(row)), **along}, "y": None, "tooltip": tooltip},
+        }
+        for row in dashed
+    ]
+    line = {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55}
+    dot = {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST}
+    low = {"field": "low", **along, **(ends or {})}
+    at = {"field": field, **along, **(x or {})}
+    return [
+        *behind,
+        {"mark": line, "encoding": {"x": low, "x2": {"field": "high"}}},
+        {
+            "mark": dot | dict(point or {}),
+            "encoding": {"x": at},
+        },
+    ]
+
+
 def escaped_json(value: Any) -> str:
     """JSON that can stand inside a script element."""
     return msgspec.json.encode(value).decode().translate(_ESCAPES)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from math import floor, isfinite, log10
 from typing import Protocol
 
+from llm_batch.records import Interval
+
 UNKNOWN = "unknown"
 NONE = "-"
 #: A group or a model without a name.
@@ -209,6 +211,11 @@ def p_value(value: float | None) -> str:
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
+
+
+def interval(found: Interval, between: Callable[[Interval], str]) -> str:
+    """``95 % interval 71.8 to 80.3 %``, or that there is none."""
+    return "no interval" if found.low is None else f"{level(found.level)} interval {between(found)}"
 
 
 def level(value: float) -> str:

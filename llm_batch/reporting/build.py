@@ -271,7 +271,7 @@ def build_report(
         report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
     )
     tally = counted.tally
-    warnings = caveats(
+    said = caveats(
         report,
         manifest,
         results.note if isinstance(results, ForeignFile) else problem,
@@ -281,7 +281,7 @@ def build_report(
         calls=made,
     )
     notes = results.notes if isinstance(results, ForeignFile) else ()
-    warnings = (*warnings, *notes, *(labelled.notes if labelled else ()))
+    warnings = (*said, *notes, *(labelled.notes if labelled else ()))
     following = next_steps(report) if columns is None else ()
     if unread:
         following = (*following, unread)

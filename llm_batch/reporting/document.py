@@ -135,7 +135,7 @@ def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table |
     ]
     made = f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
     told = f"{both} {report.pass_rate.estimand}. {made}"
-    return [Table(header, (False, True, True), tuple(rows)), told]
+    return [Table.of(header, rows), told]
 
 
 def _dataset(report: Report) -> str:
@@ -210,7 +210,7 @@ def by_group(report: Report) -> Section:
     if report.items.scored:
         header.append("mean score")
     rows = tuple(_group_row(group, judged, bool(report.items.scored)) for group in shown)
-    parts: list[Table | str] = [Table(tuple(header), (False, *(True for _ in header[1:])), rows)]
+    parts: list[Table | str] = [Table.of(header, rows)]
     if len(shown) < len(groups.groups):
         parts.append(
             f"The {_MOST_GROUPS} largest of {len(groups.groups):,}; --format json has them all."
@@ -301,7 +301,7 @@ def time(report: Report) -> Section:
         "95 % within",
         "99 % within",
     )
-    parts: list[Table | str] = [Table(header, (False, True, True, True, True), rows)]
+    parts: list[Table | str] = [Table.of(header, rows)]
     counts = "The time of the attempts that answered; waiting and failed attempts are left out."
     if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
         counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
@@ -391,7 +391,7 @@ def _confusion(table: BinaryTable, *sides: str) -> Table:
     rows = tuple(
         (side, *map(words.count, row)) for side, row in zip(sides, table.rows, strict=True)
     )
-    return Table(("", "judge passed", "judge failed"), (False, True, True), rows)
+    return Table.of(("", "judge passed", "judge failed"), rows)
 
 
 def _rates(
@@ -438,7 +438,7 @@ def _square(scores: ScoreTable) -> Table:
         for name, row in zip(names, scores.counts, strict=True)
     )
     header = ("", *(f"judge {name}" if i == 0 else name for i, name in enumerate(names)))
-    return Table(header, (False, *(True for _ in names)), rows)
+    return Table.of(header, rows)
 
 
 def _weighted(scores: ScoreTable) -> str:

@@ -64,18 +64,15 @@ def field_of(fields: dict[str, Any], name: str) -> Any:
     return found(fields, name, None)
 
 
+#: What is known of an item that llmb did not play.
+_READ = ("id", "status", "error", "fields", "score", "passed")
+
+
 def _foreign(report: Report) -> Iterator[ItemLine]:
     if report.columns is None:
         return
     for row in ForeignFile(report.path, report.columns).lines():
-        yield ItemLine(
-            id=row.id,
-            status=row.status,
-            error=row.error,
-            fields=row.fields,
-            score=row.score,
-            passed=row.passed,
-        )
+        yield ItemLine(**{name: getattr(row, name) for name in _READ})
 
 
 #: The columns that every file has, in this order.

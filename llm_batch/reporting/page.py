@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_batch.paper import words
-from llm_batch.paper.html import FIRST, GREY, SECOND, Chart, Items, Page, chart
+from llm_batch.paper.html import (
+    FIRST,
+    NAMES,
+    SECOND,
+    Chart,
+    Items,
+    Page,
+    between_bounds,
+    chart,
+    told,
+)
 from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
 from llm_batch.reporting.document import document
@@ -48,60 +58,35 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> Page:
 
 
 def _finding(report: Report) -> dict[str, Any]:
-    rate, mean = report.pass_rate.rate, report.scores.mean
-    level = words.level(report.level)
-    corrected = report.calibration.corrected if report.calibration else None
-    if corrected is not None and corrected.value is not None:
-        return {
-            "figure": words.percent(corrected.value),
-            "what": "pass rate, corrected by labels",
-            "bounds": _bounds(corrected, level, words.percent_range(corrected)),
-            "about": f"for {FUTURE}",
-            "bar": None
-            if corrected.low is None
-            else _bar(corrected.low, corrected.value, corrected.high or 1.0),
-        }
-    if rate.value is not None:
-        return {
-            "figure": words.percent(rate.value),
-            "what": "pass rate",
-            "bounds": _bounds(rate, level, words.percent_range(rate)),
-            "about": f"for {report.pass_rate.estimand}",
-            "bar": None if rate.low is None else _bar(rate.low, rate.value, rate.high or 1.0),
-        }
-    corrected = report.calibration.corrected_mean if report.calibration else None
-    if corrected is not None and corrected.value is not None:
-        return {
-            "figure": words.mean(corrected.value),
-            "what": "mean score, corrected by labels",
-            "bounds": _bounds(corrected, level, words.mean_range(corrected)),
-            "about": f"for {FUTURE}",
-            "bar": None,
-        }
-    if mean.value is not None:
-        return {
-            "figure": words.mean(mean.value),
-            "what": "mean score",
-            "bounds": _bounds(mean, level, words.mean_range(mean)),
-            "about": f"for {report.scores.estimand}",
-            "bar": None,
-        }
+    check, rate, scores = report.calibration, report.pass_rate, report.scores
+    corrected = (check.corrected, check.corrected_mean) if check else (None, None)
+    percent, mean = (words.percent, words.percent_range), (words.mean, words.mean_range)
+    for found, what, of, (shown, between) in (
+        (corrected[0], "pass rate, corrected by labels", FUTURE, percent),
+        (rate.rate, "pass rate", rate.estimand, percent),
+        (corrected[1], "mean score, corrected by labels", FUTURE, mean),
+        (scores.mean, "mean score", scores.estimand, mean),
+    ):
+        if found is not None and found.value is not None:
+            return {
+                "figure": shown(found.value),
+                "what": what,
+                "bounds": f"{words.interval(found, between)} ({method(found)})"
+                if found.low is not None
+                else "no interval, because there are too few items",
+                "about": f"for {of}",
+                "bar": _bar(found) if shown is words.percent else None,
+            }
     return {"figure": "", "what": report.headline, "bounds": "", "about": "", "bar": None}
 
 
-def _bounds(interval: Interval, level: str, between: str) -> str:
-    if interval.low is None:
-        return "no interval, because there are too few items"
-    return f"{level} interval {between} ({method(interval)})"
-
-
-def _bar(low: float, value: float, high: float) -> dict[str, str]:
+def _bar(found: Interval) -> dict[str, str] | None:
     """Where the parts of the interval's bar stand, in units of its drawing (1000 wide)."""
-    return {
-        "low": f"{1000 * low:.1f}",
-        "width": f"{1000 * (high - low):.1f}",
-        "value": f"{1000 * value:.1f}",
-    }
+    low, value, high = found.low, found.value, found.high or 1.0
+    if low is None or value is None:
+        return None
+    places = {"low": low, "width": high - low, "value": value}
+    return {name: f"{1000 * place:.1f}" for name, place in places.items()}
 
 
 def _facts(report: Report) -> list[tuple[str, str, str]]:
@@ -241,7 +226,7 @@ def _grid(
                 "sort": list(row_names),
                 "axis": {"title": side},
             },
-            "tooltip": [{"field": field} for field in (side, "judge", "items", "share")],
+            "tooltip": told(side, "judge", "items", "share"),
         },
         layer=layers,
     )
@@ -289,7 +274,6 @@ def _distribution(report: Report) -> Chart:
             "scale": {"domain": ["pass", "fail"], "range": [FIRST, SECOND]},
         }
         note = f"A score of {words.number(least)} or more passes. Select a bar to list its items."
-    shown = ["score", "items", "share"]
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "bar", "cornerRadiusEnd": 3, "cursor": "pointer"},
@@ -321,7 +305,7 @@ def _distribution(report: Report) -> Chart:
                 "type": "quantitative",
                 "axis": {"title": "items", "tickCount": 4, "format": ",d"},
             },
-            "tooltip": [{"field": name} for name in shown],
+            "tooltip": told("score", "items", "share"),
         },
         layer=layers,
     )
@@ -346,49 +330,18 @@ def _groups(report: Report) -> Chart:
     ]
     field = words.clean(report.groups.field, _NAME)
     left = f" The {_MOST_GROUPS} largest of {len(groups):,}." if len(groups) > len(shown) else ""
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": None,
-        "axis": {"title": None, "labelLimit": 130},
-    }
-    tooltip = [{"field": name} for name in ("group", "pass rate", "interval", "items")]
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55},
-            "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST,
-                     "cursor": "pointer"},
-            "encoding": {
-                "x": {
-                    "field": "rate",
-                    "type": "quantitative",
-                    "scale": {"domain": [0, 1]},
-                    "axis": {
-                        "format": ".0%",
-                        "title": "pass rate",
-                        "values": [0, 0.25, 0.5, 0.75, 1],
-                    },
-                },
-            },
-        },
-    ]  # fmt: skip
     overall = report.pass_rate.rate.value
-    if overall is not None:
-        layers.insert(
-            0,
-            {
-                "data": {"values": [{"rate": overall, "pass rate": words.percent(overall)}]},
-                "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY},
-                "encoding": {
-                    "x": {"field": "rate", "type": "quantitative"},
-                    "y": None,
-                    "tooltip": [{"field": "pass rate", "title": "all items"}],
-                },
-            },
-        )
+    dashed = [] if overall is None else [{"rate": overall, "pass rate": words.percent(overall)}]
+    layers = between_bounds(
+        "rate",
+        dashed,
+        [{"field": "pass rate", "title": "all items"}],
+        point={"cursor": "pointer"},
+        x={
+            "scale": {"domain": [0, 1]},
+            "axis": {"format": ".0%", "title": "pass rate", "values": [0, 0.25, 0.5, 0.75, 1]},
+        },
+    )
     return chart(
         "groups",
         f"Pass rate by {field}",
@@ -396,6 +349,6 @@ def _groups(report: Report) -> Chart:
         f"{left} Select a point to list its items.",
         40 + 34 * len(shown),
         data={"values": values},
-        encoding={"y": y, "tooltip": tooltip},
+        encoding={"y": NAMES, "tooltip": told("group", "pass rate", "interval", "items")},
         layer=layers,
     )

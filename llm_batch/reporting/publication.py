@@ -183,7 +183,7 @@ def _table(report: Report) -> Table:
         rows.append(
             (words.named(group.name, _NAME), scored, *told, figure(group.mean_score, 1, 2), "")
         )
-    return Table(header, (False, *(True for _ in header[1:])), tuple(rows), sums)
+    return Table.of(header, rows, sums)
 
 
 def figure(value: float | None, scale: float, places: int) -> str:

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
@@ -248,8 +249,7 @@ def _mean(ordered: Sequence[float], asked: Asked, scale: tuple[float, float] | N
     return with_width(mean_t(ordered, asked.level))
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnStratum:
+class DrawnStratum(NamedTuple):
     """A stratum's verdicts and scores, and how many of its items were played."""
 
     verdicts: Stratum

@@ -210,7 +210,7 @@ def caveats(
     first_duplicate: str,
     simulated: int,
     calls: CallsTally | None,
-) -> tuple[str, ...]:
+) -> Iterator[str]:
     """The warnings that apply, most serious first.
 
     Args:
@@ -220,25 +220,6 @@ def caveats(
         simulated: How many items the fake provider answered.
         calls: What the journal holds, where it was read.
     """
-    found = [
-        *_about_the_file(report, manifest, problem, torn, first_duplicate, simulated),
-        *_about_the_journal(calls),
-        *_about_the_sample(report, manifest),
-        *_about_the_scores(report),
-        *_about_the_judge(report),
-        *_about_the_cost(report),
-    ]
-    return tuple(found)
-
-
-def _about_the_file(
-    report: Report,
-    manifest: Manifest | None,
-    problem: str,
-    torn: bool,
-    first_duplicate: str,
-    simulated: int,
-) -> Iterator[str]:
     items = report.items
     if report.run.simulated:
         of_them = f" {simulated:,} of" if 0 < simulated < items.read else ""
@@ -268,6 +249,11 @@ def _about_the_file(
                 f"The manifest counts {words.items(counted)} and the file has {items.read:,}: one "
                 "of them was changed."
             )
+    yield from _about_the_journal(calls)
+    yield from _about_the_sample(report, manifest)
+    yield from _about_the_scores(report)
+    yield from _about_the_judge(report)
+    yield from _about_the_cost(report)
 
 
 def _about_the_journal(calls: CallsTally | None) -> Iterator[str]:

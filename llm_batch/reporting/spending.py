@@ -287,9 +287,7 @@ def tokens_and_cost(report: Report) -> Section:
         row += [words.count(usage.cache_read_tokens)] * cached
         row += [words.count(usage.reasoning_tokens)] * reasoning
         rows.append((*row, words.usd(step.cost)))
-    parts: list[Table | str] = [
-        Table(tuple(header), (False, *(True for _ in header[1:])), tuple(rows))
-    ]
+    parts: list[Table | str] = [Table.of(header, rows)]
     parts += _per_item(report)
     if report.breakdown is not None:
         parts += where_it_went(report.breakdown, report.total.cost)

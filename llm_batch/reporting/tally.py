@@ -27,6 +27,9 @@ T = TypeVar("T")
 _USAGE = tuple(Usage.__dataclass_fields__)
 _COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 
+_COUNTED = (
+    "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated",
+)  # fmt: skip
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
 
@@ -68,17 +71,12 @@ class Tally:
     """Everything counted over a results file, whatever it is grouped by."""
 
     def __init__(self) -> None:
-        self.read = 0
-        self.duplicates = 0
+        self.read = self.duplicates = 0
         self.first_duplicate = ""
         self.statuses: Counter[str] = Counter()
         self.examples: dict[str, tuple[str, str]] = {}
         self.scores = array("d")
-        self.excluded = 0
-        self.verdicts = 0
-        self.passed = 0
-        self.worst_case = 0
-        self.simulated = 0
+        self.excluded = self.verdicts = self.passed = self.worst_case = self.simulated = 0
         self.steps: dict[str, StepTally] = {}
         self.total = StepTally()
         #: Items without a result; only their number and cost are kept.
@@ -179,17 +177,12 @@ class Tally:
         if not self._seen.isdisjoint(after._seen):
             return False
         self._seen = after._seen = set()
-        self.read += after.read
-        self.duplicates += after.duplicates
         self.first_duplicate = self.first_duplicate or after.first_duplicate
         self.statuses.update(after.statuses)
         self.examples = {**after.examples, **self.examples}
         self.scores.extend(after.scores)
-        self.excluded += after.excluded
-        self.verdicts += after.verdicts
-        self.passed += after.passed
-        self.worst_case += after.worst_case
-        self.simulated += after.simulated
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(after, name))
         for name, step in after.steps.items():
             self.steps.setdefault(name, StepTally()).merge(step)
         self.total.merge(after.total)
@@ -284,12 +277,8 @@ class GroupTally:
             return
         for name, counts in after.groups.items():
             group = self.groups.setdefault(name, GroupCount())
-            group.n += counts.n
-            group.scored += counts.scored
-            group.score_sum += counts.score_sum
-            group.score_squares += counts.score_squares
-            group.verdicts += counts.verdicts
-            group.passed += counts.passed
+            for count in GroupCount.__slots__:
+                setattr(group, count, getattr(group, count) + getattr(counts, count))
         self._check_number()
 
     def _check_number(self) -> None:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import astuple, replace
 
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.paper.html import FIRST, SECOND, Chart, Page, chart
-from llm_batch.reporting.comparison import Against, Change, Comparison, RunFigures
+from llm_batch.paper.html import (
+    FIRST,
+    GREY,
+    NAMES,
+    SECOND,
+    Chart,
+    Page,
+    between_bounds,
+    chart,
+    told,
+)
+from llm_batch.records import Interval
+from llm_batch.reporting.comparison import (
+    Against,
+    Change,
+    Comparison,
+    RateDifference,
+    RunFigures,
+    ScoreDifference,
+)
 from llm_batch.reporting.comparison.build import Compared
 from llm_batch.reporting.comparison.sentences import (
     is_clustered,
@@ -60,6 +77,10 @@ def _tables(comparison: Comparison) -> Iterator[Section]:
         yield _settings(comparison)
 
 
+def _level(comparison: Comparison) -> str:
+    return f"{words.level(comparison.level)} interval"
+
+
 def _titled(comparison: Comparison, each: Against, title: str) -> str:
     """The title, with the run where there is more than one to be compared."""
     return f"{title}: {words.clean(each.run, 40)}" if len(comparison.against) > 1 else title
@@ -67,35 +88,19 @@ def _titled(comparison: Comparison, each: Against, title: str) -> str:
 
 def _difference(comparison: Comparison, each: Against) -> Section:
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
-    level = f"{words.level(comparison.level)} interval"
+    level = _level(comparison)
     rows, told = [], []
     rates, scores = each.rates, each.scores
     if rates is not None:
-        rows.append(
-            (
-                "Pass rate",
-                words.percent(rates.baseline_rate),
-                words.percent(rates.run_rate),
-                words.points(rates.difference.value),
-                words.points_range(rates.difference),
-                words.p_value(rates.p_adjusted),
-            )
-        )
+        shares = (words.percent(share) for share in (rates.baseline_rate, rates.run_rate))
+        rows.append(("Pass rate", *shares, *_tested(rates, words.points, words.points_range)))
     if scores is not None:
-        rows.append(
-            (
-                "Mean score",
-                words.mean(scores.baseline_mean),
-                words.mean(scores.run_mean),
-                words.signed(scores.difference.value),
-                words.signed_range(scores.difference),
-                words.p_value(scores.p_adjusted),
-            )
-        )
+        means = (words.mean(mean) for mean in (scores.baseline_mean, scores.run_mean))
+        rows.append(("Mean score", *means, *_tested(scores, words.signed, words.signed_range)))
     parts: list[Table | str] = [_basis(comparison, each)]
     if rows:
         header = ("", base, run, "difference", level, "p")
-        parts.append(Table(header, (False, True, True, True, True, True), tuple(rows)))
+        parts.append(Table.of(header, rows))
     if rates is not None and rates.paired:
         told.append(
             f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
@@ -109,6 +114,16 @@ def _difference(comparison: Comparison, each: Against) -> Section:
     told.append(_methods(each))
     parts.append(" ".join(told))
     return Section(_titled(comparison, each, "Difference"), tuple(parts))
+
+
+def _tested(
+    found: RateDifference | ScoreDifference,
+    shown: Callable[[float | None], str],
+    between: Callable[[Interval], str],
+) -> tuple[str, str, str]:
+    """A difference, its bounds and p."""
+    difference = found.difference
+    return shown(difference.value), between(difference), words.p_value(found.p_adjusted)
 
 
 def _basis(comparison: Comparison, each: Against) -> str:
@@ -146,16 +161,14 @@ def _by_category(comparison: Comparison, each: Against) -> Section:
             words.count(group.rates.n),
             words.percent(group.rates.baseline_rate),
             words.percent(group.rates.run_rate),
-            words.points(group.rates.difference.value),
-            words.points_range(group.rates.difference),
-            words.p_value(group.rates.p_adjusted),
+            *_tested(group.rates, words.points, words.points_range),
         )
         for group in shown
     )
-    level = f"{words.level(comparison.level)} interval"
+    level = _level(comparison)
     header = (words.clean(comparison.group_field, 24), "items", base, run, "diff.", level, "p")
     parts: list[Table | str] = [
-        Table(header, (False, *(True for _ in header[1:])), rows),
+        Table.of(header, rows),
         _categories_found(comparison, each),
     ]
     return Section(_titled(comparison, each, "By category"), tuple(parts))
@@ -233,7 +246,7 @@ def _side_by_side(comparison: Comparison) -> Section:
     )
     rows = [(name, *map(show, comparison.runs)) for name, show in figures]
     rows = [row for row in rows if set(row[1:]) - {words.NONE, words.UNKNOWN}]
-    table = Table(header, (False, *(True for _ in comparison.runs)), tuple(rows))
+    table = Table.of(header, rows)
     return Section("Side by side", (table,))
 
 
@@ -261,7 +274,7 @@ def page(compared: Compared) -> Page:
     # The browser shows these instead.
     listed = tuple(part for part in made.sections if not part.title.startswith("What changed"))
     changes = [
-        [each.run, *_change_cells(change)]
+        [each.run, *astuple(change)]
         for each in comparison.against
         for change in each.changes[:_ON_PAGE]
     ]
@@ -283,36 +296,21 @@ def page(compared: Compared) -> Page:
     )
 
 
-def _change_cells(change: Any) -> list[Any]:
-    return [
-        change.id,
-        change.kind,
-        change.category,
-        change.baseline_score,
-        change.run_score,
-        change.question,
-        change.baseline_output,
-        change.run_output,
-        change.baseline_reason,
-        change.run_reason,
-    ]
-
-
 def _finding(comparison: Comparison) -> dict[str, str]:
-    each, level = comparison.against[0], words.level(comparison.level)
+    each = comparison.against[0]
     run, base = (words.clean(name, _LONG_NAME) for name in (each.run, comparison.baseline))
     against = f"{run} against {base}"
     if each.rates is not None:
         return {
             "figure": words.points(each.rates.difference.value),
             "what": f"points in pass rate, {against}",
-            "bounds": f"{level} interval {words.points_range(each.rates.difference)} points",
+            "bounds": f"{_level(comparison)} {words.points_range(each.rates.difference)} points",
         }
     if each.scores is not None:
         return {
             "figure": words.signed(each.scores.difference.value),
             "what": f"in mean score, {against}",
-            "bounds": f"{level} interval {words.signed_range(each.scores.difference)}",
+            "bounds": f"{_level(comparison)} {words.signed_range(each.scores.difference)}",
         }
     return {"figure": "", "what": comparison.headline, "bounds": ""}
 
@@ -366,29 +364,8 @@ def _differences(comparison: Comparison, each: Against, id: str, name: str) -> C
         }
         for group, rates in named
     ]
-    tooltip = [{"field": field} for field in ("group", "points", "interval", "items", "p")]
-    y = {"field": "group", "type": "nominal", "sort": None,
-         "axis": {"title": None, "labelLimit": 130}}  # fmt: skip
-    axis = {"title": f"points; right: {words.clean(each.run, _LONG_NAME)} passes more often"}
-    layers: list[dict[str, Any]] = [
-        {
-            "data": {"values": [{"zero": 0}]},
-            "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#808080"},
-            "encoding": {"x": {"field": "zero", "type": "quantitative"}, "y": None,
-                         "tooltip": None},
-        },
-        {
-            "mark": {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55},
-            "encoding": {
-                "x": {"field": "low", "type": "quantitative", "axis": axis},
-                "x2": {"field": "high"},
-            },
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST},
-            "encoding": {"x": {"field": "difference", "type": "quantitative"}},
-        },
-    ]  # fmt: skip
+    title = f"points; right: {words.clean(each.run, _LONG_NAME)} passes more often"
+    layers = between_bounds("difference", [{"zero": 0}], None, ends={"axis": {"title": title}})
     left = len(each.categories) - len(shown)
     more = f" The {len(shown)} largest categories." if shown and left > 0 else ""
     return chart(
@@ -398,7 +375,7 @@ def _differences(comparison: Comparison, each: Against, id: str, name: str) -> C
         f"line.{more}",
         60 + 34 * len(values),
         data={"values": values},
-        encoding={"y": y, "tooltip": tooltip},
+        encoding={"y": NAMES, "tooltip": told("group", "points", "interval", "items", "p")},
         layer=layers,
     )
 
@@ -408,7 +385,7 @@ def _outcomes(each: Against, id: str, name: str) -> Chart:
     assert each.scores is not None
     counts = (
         ("lower", each.scores.losses, SECOND),
-        ("equal", each.scores.ties, "#808080"),
+        ("equal", each.scores.ties, GREY),
         ("higher", each.scores.wins, FIRST),
     )
     values = [
@@ -434,6 +411,6 @@ def _outcomes(each: Against, id: str, name: str) -> Chart:
                     "range": [color for _, _, color in counts],
                 },
             },
-            "tooltip": [{"field": "outcome"}, {"field": "items"}, {"field": "share"}],
+            "tooltip": told("outcome", "items", "share"),
         },
     )

@@ -356,17 +356,8 @@ def _unpaired(first: Report, second: Report, level: float) -> RateDifference | N
     if one.clusters is not None and two.clusters is not None:
         difference = difference_of(one.rate, two.rate)
         p_value = unpaired_p_value(_worth(one), _worth(two))
-    return RateDifference(
-        n=one.rate.n + two.rate.n,
-        baseline_rate=one.rate.value,
-        run_rate=two.rate.value,
-        difference=difference,
-        gained=None,
-        lost=None,
-        p_value=p_value,
-        p_adjusted=p_value,
-        paired=False,
-    )
+    n, rates = one.rate.n + two.rate.n, (one.rate.value, two.rate.value)
+    return RateDifference(n, *rates, difference, None, None, p_value, p_value, paired=False)
 
 
 def _worth(rate: PassRate) -> tuple[int, int]:

@@ -346,7 +346,7 @@ def _table(comparison: Comparison, each: Against) -> Table:
     if each.rates is not None and len(each.categories) > 1:
         for group in each.categories[:_CATEGORIES]:
             rows.append((words.named(group.name, _NAME), *_rates(group.rates)))
-    return Table(header, (False, *(True for _ in header[1:])), tuple(rows), sums)
+    return Table.of(header, rows, sums)
 
 
 def _rates(rates: RateDifference) -> tuple[str, ...]:

@@ -9,14 +9,12 @@ from typing import Literal
 
 from llm_batch.records import Interval
 from llm_batch.reporting.judging.labels import Labelled, LabelTally, Pair
-from llm_batch.reporting.judging.reliability import Reliability, reliability
+from llm_batch.reporting.judging.reliability import Reliability, rates_of, reliability
 from llm_batch.stats.agreement import (
     BinaryTable,
     agreement,
     cohen_kappa,
     rank_agreement,
-    sensitivity,
-    specificity,
 )
 from llm_batch.stats.calibrate import (
     Labelling,
@@ -238,7 +236,6 @@ def calibration(
     main = _main(drawn)
     if swapped or clustered or chosen[main].value is None:
         main = ""
-    kappa = cohen_kappa(whole.rows, level=level)
     plan = _plan(whole, n, level) if inside and drawn != "verdict" else ()
     return Calibration(
         source=labels.source,
@@ -258,12 +255,8 @@ def calibration(
         only_label=whole.only_reference,
         only_judge=whole.only_judge,
         both_fail=whole.both_no,
-        agreement=agreement(whole, level),
-        sensitivity=sensitivity(whole, level),
-        specificity=specificity(whole, level),
+        **rates_of(whole, level),
         youden=youden(whole),
-        kappa=kappa.interval,
-        kappa_standard_error=kappa.standard_error,
         scores=_scores([*found.inside, *found.outside], level) if labels.scores else None,
         uncorrected=wilson(passed, n, level),
         labels_alone=alone,

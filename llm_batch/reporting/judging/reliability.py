@@ -18,10 +18,15 @@ from llm_batch.reporting.judging.labels import (
     rating_of,
 )
 from llm_batch.stats.agreement import (
+    BinaryTable,
     Ratings,
     Scale,
+    agreement,
+    cohen_kappa,
     krippendorff_alpha,
     self_consistency,
+    sensitivity,
+    specificity,
 )
 
 
@@ -130,6 +135,18 @@ def _paths(line: Mapping[str, Any]) -> list[str]:
 _MOST_ORDERED = 12
 
 
+def rates_of(table: BinaryTable, level: float) -> dict[str, Any]:
+    """What a judge beside what is taken to be right comes to: the fields of every such check."""
+    kappa = cohen_kappa(table.rows, level=level)
+    return {
+        "agreement": agreement(table, level),
+        "sensitivity": sensitivity(table, level),
+        "specificity": specificity(table, level),
+        "kappa": kappa.interval,
+        "kappa_standard_error": kappa.standard_error,
+    }
+
+
 def judges_reliability(tally: JudgesTally, level: float) -> Reliability:
     """How far the judges agree."""
     return reliability(tally.names, tally.items, level, words=tally.words)
@@ -188,7 +205,7 @@ def raters_compared(check: Reliability, who: str) -> Iterator[Table | str]:
         ),
     )
     level = f"{words.level(check.alpha.level)} interval"
-    yield Table(("", "value", level), (False, True, True), rows)
+    yield Table.of(("", "value", level), rows)
 
 
 def strength(alpha: float) -> str:

@@ -58,9 +58,6 @@ def finding(check: Calibration) -> str:
     if corrected is None or corrected.value is None or raw.value is None:
         return ""
     figure = words.percent(corrected.value)
-    bounds = " (no interval)"
-    if corrected.low is not None:
-        bounds = f" ({words.level(corrected.level)} interval {words.percent_range(corrected)})"
     points = 100 * (corrected.value - raw.value)
     shift = "as the judge has it"
     if abs(points) >= 0.05:
@@ -77,7 +74,7 @@ def finding(check: Calibration) -> str:
         "labels": "Every item has a label, so the labels' own rate needs no correction",
         "": "",
     }[check.main]
-    return f"{why}. Report {figure}{bounds}: {shift}."
+    return f"{why}. Report {figure} ({words.interval(corrected, words.percent_range)}): {shift}."
 
 
 def mean_finding(check: ScoreCheck) -> str:
@@ -90,9 +87,7 @@ def mean_finding(check: ScoreCheck) -> str:
         if check.drawn == "all"
         else "The labels are a random subset of this run, so PPI++ is legitimate for the mean too"
     )
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    bounds = words.interval(corrected, words.mean_range)
     return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
 
 
@@ -101,9 +96,7 @@ def mean_headline_part(check: Calibration) -> str:
     corrected, scores = check.corrected_mean, check.score_check
     if corrected is None or corrected.value is None or scores is None:
         return ""
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    bounds = words.interval(corrected, words.mean_range)
     how = "the labels' own" if scores.drawn == "all" else "PPI++"
     return (
         f"Mean score {words.mean(corrected.value)} ({bounds}), corrected by "
@@ -116,9 +109,7 @@ def headline_part(check: Calibration) -> str:
     corrected = check.corrected
     if corrected is None or corrected.value is None or check.main == "":
         return ""
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.percent_range(corrected)}"
+    bounds = words.interval(corrected, words.percent_range)
     return (
         f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
         f"{check.labelled:,} labels ({_NAMES[check.main]})"
