@@ -6,7 +6,7 @@ what it is worth (`about_usd`, `about_duration`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import floor, isfinite, log10
 from typing import Protocol
 
@@ -206,6 +206,11 @@ def signed_range(interval: Bounds) -> str:
     return _range(interval, signed, same=False)
 
 
+def coefficient_range(interval: Bounds) -> str:
+    """The bounds of a kappa, an alpha or a correlation: ``0.41 to 0.72``."""
+    return _range(interval, lambda value: number(value, 2), same=False)
+
+
 def p_value(value: float | None) -> str:
     """``0.032``, or ``< 0.001``."""
     if value is None:
@@ -234,6 +239,14 @@ def clean(text: str, limit: int = 200) -> str:
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
     cut = len(shown) > limit or len(text) > 4 * limit
     return f"{shown[: limit - 1]}…" if cut else shown
+
+
+def listed(texts: Iterable[str], most: int | None = None) -> str:
+    """Foreign texts one after the other, the first of them where there are many."""
+    all_of_them = list(texts)
+    shown = [clean(text, 40) for text in all_of_them[:most]]
+    more = len(all_of_them) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def named(text: str, limit: int = 200) -> str:

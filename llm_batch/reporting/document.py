@@ -425,10 +425,9 @@ def _kappa(kappa: Interval, bounds: str) -> str:
 
 
 def _between(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
+    if interval.low is None:
         return ""
-    low, high = words.number(interval.low, 2), words.number(interval.high, 2)
-    return f" ({words.level(interval.level)} interval {low} to {high})"
+    return f" ({words.interval(interval, words.coefficient_range)})"
 
 
 def _square(scores: ScoreTable) -> Table:
@@ -468,11 +467,17 @@ def _estimates(check: Calibration, level: float) -> Table:
 
 def _score_table(check: ScoreCheck, level: float) -> Table:
     rows = [
-        ("Spearman's rho", words.number(check.spearman.value, 2), _bounds(check.spearman),
-         "same order, by ranks"),
-        ("Kendall's tau-b", words.number(check.kendall.value, 2), _bounds(check.kendall),
-         "same order, by pairs"),
-    ]  # fmt: skip
+        (
+            name,
+            words.number(found.value, 2),
+            words.coefficient_range(found),
+            f"same order, by {how}",
+        )
+        for name, found, how in (
+            ("Spearman's rho", check.spearman, "ranks"),
+            ("Kendall's tau-b", check.kendall, "pairs"),
+        )
+    ]
     if check.bias.value is not None:
         rows.append(("Mean bias", words.signed(check.bias.value), words.mean_range(check.bias),
                      "judge minus label"))  # fmt: skip
@@ -484,9 +489,3 @@ def _score_table(check: ScoreCheck, level: float) -> Table:
                      words.mean_range(check.corrected), how))  # fmt: skip
     header = ("Scores", "value", f"{words.level(level)} interval", "")
     return Table(header, (False, True, True, False), tuple(rows))
-
-
-def _bounds(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return "-"
-    return f"{words.number(interval.low, 2)} to {words.number(interval.high, 2)}"

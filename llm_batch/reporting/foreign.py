@@ -23,7 +23,7 @@ import msgspec
 
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError, DataError, OutputError
-from llm_batch.paper.words import clean, number
+from llm_batch.paper.words import clean, listed, number
 from llm_batch.record.lines import too_deep
 from llm_batch.record.reading import Getter, Head, Line
 from llm_batch.reporting.tally import group_name
@@ -290,10 +290,10 @@ class ForeignFile:
             kept = [row for row in rows if group_name(found(row, field, None)) == value]
             if rows and not kept:
                 there = Counter(group_name(found(row, field, None)) for row in rows)
-                listed = ", ".join(clean(each, 40) for each, _ in there.most_common(_MOST_WORDS))
+                names = listed(each for each, _ in there.most_common(_MOST_WORDS))
                 raise ConfigError(
                     f"--where {field}={value}: no row of {self.name} has that",
-                    f"{field} is {listed}",
+                    f"{field} is {names}",
                 )
             rows = kept
         return rows
@@ -330,13 +330,16 @@ class ForeignFile:
         said = self._columns.pass_words
         vocabulary = vocabulary_of(raw, passing=said, decimal_comma=self._decimal_comma)
         score = f"--score {self._columns.score}"
-        if said and not vocabulary.words.keys() & {word.strip().casefold() for word in said}:
+
+        def values() -> str:
             there = Counter(str(value).strip() for value in raw if not is_missing(value))
-            listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in there.most_common(8))
+            return ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in there.most_common(8))
+
+        if said and not vocabulary.words.keys() & {word.strip().casefold() for word in said}:
             raise ConfigError(
                 f"--pass-words {','.join(said)}: {self._columns.score} of {self.name} has no such "
                 "word",
-                f"its values are {listed}",
+                f"its values are {values()}",
             )
         words = sum(vocabulary.unknown.values())
         if not words or len(vocabulary.unknown) > _MOST_WORDS or vocabulary.numbers > words:
@@ -346,11 +349,9 @@ class ForeignFile:
         sure = passing_words(
             str(value).strip() for value in dict.fromkeys(v for v in raw if isinstance(v, str))
         )
-        every = Counter(str(value).strip() for value in raw if not is_missing(value))
-        listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in every.most_common(8))
-        what = f"its values in {self.name} are {listed}, and nothing says what"
+        what = f"its values in {self.name} are {values()}, and nothing says what"
         if not vocabulary.words:
-            what = f"none of its values in {self.name} is a score; they are {listed}: what"
+            what = f"none of its values in {self.name} is a score; they are {values()}: what"
         unknown = list(vocabulary.unknown)[:4]
         raise ConfigError(
             f"{score}: {what} {', '.join(repr(clean(word, 40)) for word in unknown)} "
@@ -383,8 +384,8 @@ class ForeignFile:
                 raise OutputError(f"{self.name} has no rows")
             known = self._paths()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            listed = ", ".join(clean(path, 40) for path in (near or known[:20]))
-            hint = f"did you mean {listed}?" if near else f"it has: {listed}"
+            names = listed(near or known[:20])
+            hint = f"did you mean {names}?" if near else f"it has: {names}"
             if self._other_sheets:
                 hint += f"; or another sheet: --sheet {shlex.quote(self._other_sheets[0])}"
             raise ConfigError(f"--{flag} {name}: no row of {self.name} has this field", hint)

@@ -19,8 +19,9 @@ from typing import Any
 from llm_batch.errors import OutputError
 from llm_batch.record.manifest import Manifest, Step
 from llm_batch.record.results import ItemLine, item_lines
-from llm_batch.reporting.foreign import ForeignFile
+from llm_batch.reporting.foreign import ForeignFile, found
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.tally import group_name
 
 
 def read_items(report: Report) -> Iterator[ItemLine]:
@@ -50,18 +51,9 @@ def category_of(item: ItemLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
-    from llm_batch.reporting.tally import group_name
-
     if item.stratum:
         return item.stratum
-    return group_name(field_of(item.fields, report.groups.field))
-
-
-def field_of(fields: dict[str, Any], name: str) -> Any:
-    """A field by its name, or along the dots of its name; ``None`` where there is none."""
-    from llm_batch.reporting.foreign import found
-
-    return found(fields, name, None)
+    return group_name(found(item.fields, report.groups.field, None))
 
 
 #: What is known of an item that llmb did not play.

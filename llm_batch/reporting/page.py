@@ -120,14 +120,6 @@ _REFERENCE = 40
 _VERDICTS = ("pass", "fail")
 
 
-def confusions(report: Report) -> Iterator[Chart]:
-    """Verdicts beside a string match, and beside people's labels."""
-    if report.judge_check is not None:
-        yield _reference(report.judge_check)
-    if report.calibration is not None:
-        yield from _labels(report.calibration)
-
-
 def _reference(check: JudgeCheck) -> Chart:
     return _grid(
         "confusion",
@@ -243,7 +235,10 @@ def charts(report: Report) -> Iterator[Chart]:
         yield _distribution(report)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
-    yield from confusions(report)
+    if report.judge_check is not None:
+        yield _reference(report.judge_check)
+    if report.calibration is not None:
+        yield from _labels(report.calibration)
     yield from over_time(report.timeline)
 
 

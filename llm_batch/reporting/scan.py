@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from llm_batch.errors import ConfigError
-from llm_batch.paper.words import clean
+from llm_batch.paper.words import listed
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.reading import Head, Line, ResultsReader
 from llm_batch.reporting.calls import CallsTally
@@ -303,7 +303,7 @@ def scan(
 
 
 def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
-    names = ", ".join(clean(name, 40) for name in known)
+    names = listed(known)
     return ConfigError(
         f"{flag} {name}: no item in the results has this field",
         f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import ConfigError
-from llm_batch.paper.words import clean, items
+from llm_batch.paper.words import clean, items, listed
 from llm_batch.record.results import ItemLine
 from llm_batch.reporting.comparison import (
     Against,
@@ -25,7 +25,8 @@ from llm_batch.reporting.comparison import (
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.items import category_of, field_of, read_items
+from llm_batch.reporting.foreign import found as field_of
+from llm_batch.reporting.items import category_of, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference
@@ -80,7 +81,7 @@ def read_rows(report: Report, fields: Collection[str], cluster: str | None = Non
         name = category_of(item, report)
         rows.categories.append(rows.names.setdefault(name, len(rows.names)))
         if cluster:
-            value = field_of(item.fields, cluster)
+            value = field_of(item.fields, cluster, None)
             rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
         known = {name: value for name, value in item.fields.items() if name in fields}
         rows.content.append(hash(encode(known)))
@@ -189,11 +190,10 @@ def _check_items(first: Report, second: Report, found: _Pairs) -> None:
             "common with --anyway",
         )
     if found.other_content:
-        named = ", ".join(clean(id, 40) for id in found.examples)
         raise ConfigError(
             f"{items(found.other_content)} of {second.path} "
             f"{'has' if found.other_content == 1 else 'have'} the id of an item in {first.path} "
-            f"and other fields: {named}",
+            f"and other fields: {listed(found.examples)}",
             "compare runs over the same data, or compare them all the same with --anyway",
         )
 

@@ -171,14 +171,14 @@ def cautions(
     unknown = [run.name for run, known in zip(comparison.runs, manifests, strict=True) if not known]
     if unknown:
         yield (
-            f"Without a manifest of {_listed(unknown)} nobody can say whether the same judge "
-            "scored all runs."
+            f"Without a manifest of {words.listed(unknown, 4)} nobody can say whether the same "
+            "judge scored all runs."
         )
     for each, differing in zip(comparison.against, judges, strict=True):
         if differing:
             yield (
-                f"{each.run} was not judged as {comparison.baseline} was ({_listed(differing)}): a "
-                "difference may be the judge's."
+                f"{each.run} was not judged as {comparison.baseline} was "
+                f"({words.listed(differing, 4)}): a difference may be the judge's."
             )
     for each in comparison.against:
         yield from _about_the_items(comparison, each)
@@ -280,12 +280,6 @@ def _pairs_to_tell(rates: RateDifference) -> int | None:
     if not difference or gained is None or lost is None:
         return None
     return paired_rates_size(abs(difference), (gained + lost) / rates.n)
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    shown = [words.clean(name, 40) for name in names[:most]]
-    more = len(names) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 _CATEGORIES = 40

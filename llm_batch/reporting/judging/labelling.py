@@ -26,7 +26,7 @@ from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.csv import guarded, unguarded
-from llm_batch.paper.words import clean
+from llm_batch.paper.words import clean, listed
 from llm_batch.record.files import replace, typed_path
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.manifest import Manifest
@@ -185,7 +185,7 @@ class Subset:
         if missing:
             raise ConfigError(
                 f"--show {missing[0]}: the items have no such field",
-                f"they have: {', '.join(clean(name, 40) for name in there)}",
+                f"they have: {listed(there)}",
             )
 
 

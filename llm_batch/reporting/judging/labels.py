@@ -17,7 +17,7 @@ from typing import Any
 from llm_batch.chain.flags import expanded
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.csv import unguarded
-from llm_batch.paper.words import clean
+from llm_batch.paper.words import clean, listed
 from llm_batch.record.reading import Getter, Line
 from llm_batch.reporting.foreign import ForeignRows, found
 from llm_batch.reporting.tally import group_name, swapped_spelling
@@ -243,18 +243,18 @@ def _columns(
     """The columns with the id, the labels and, if any, the judge's verdict; the last may be ''."""
     known = list(dict.fromkeys(column for row in rows[:_WIDE] for column in row))
     plain = {re.sub(r"[\s-]+", "_", column.strip().casefold()): column for column in known}
-    listed = ", ".join(clean(column, 40) for column in known[:_WIDE])
+    there = listed(known[:_WIDE])
     ids = [plain[word] for word in _IDS if word in plain]
     if not ids:
         raise ConfigError(
-            f"{name}: no column says which item a label is for; it has: {listed}",
+            f"{name}: no column says which item a label is for; it has: {there}",
             "call the column with the items' ids id",
         )
     judge = next((plain[word] for word in _JUDGES if word in plain), "")
     for column in asked:
         if all(found(row, column, None) is None for row in rows):
             raise ConfigError(
-                f"--label-field {column}: no row of {name} has it", f"there is: {listed}"
+                f"--label-field {column}: no row of {name} has it", f"there is: {there}"
             )
     if asked:
         return ids[0], list(asked), judge
@@ -270,7 +270,7 @@ def _columns(
         columns = others
     if not columns:
         raise ConfigError(
-            f"{name}: no column looks like a label; it has: {listed}",
+            f"{name}: no column looks like a label; it has: {there}",
             "name it: --label-field COLUMN",
         )
     return ids[0], columns, judge
@@ -401,10 +401,9 @@ class LabelTally:
             outside.append(Pair(self._labels.by_id[item], *elsewhere[item]))
         unmatched = tuple(item for item in self._labels.by_id if item in self._missing)
         if not self._inside and not outside:
-            first = ", ".join(clean(item, 40) for item in unmatched[:3])
             raise ConfigError(
                 f"none of the items labelled in {self._labels.source} is in the results "
-                f"(the first are {first})",
+                f"(the first are {listed(unmatched[:3])})",
                 "give the judge's verdict of each in a column judge, or name the results in which "
                 "it judged them: --labels-run other.jsonl",
             )

@@ -87,7 +87,7 @@ class JudgesTally:
                 known = list(dict.fromkeys(path for line in lines for path in _paths(line)))
                 raise ConfigError(
                     f"--judges {clean(name, 40)}: no item in the results has it",
-                    f"they have: {', '.join(clean(path, 40) for path in known[:20])}",
+                    f"they have: {words.listed(known[:20])}",
                 )
 
     def bind(self, fields: Sequence[Getter], outputs: Sequence[Getter]) -> None:
@@ -185,10 +185,9 @@ def several_judges(check: Reliability) -> Section:
 
 
 def raters_compared(check: Reliability, who: str) -> Iterator[Table | str]:
-    named = ", ".join(words.clean(name, 40) for name in check.raters)
     yield (
-        f"{who}: {named}, on {words.items(check.items)} rated by at least two. "
-        f"{agreement_of(check)}"
+        f"{who}: {words.listed(check.raters)}, on {words.items(check.items)} rated by at least "
+        f"two. {agreement_of(check)}"
     )
     if not check.items:
         return
@@ -225,12 +224,8 @@ def agreement_of(check: Reliability) -> str:
             "Krippendorff's alpha is undefined: "
             + ("all ratings are the same." if check.items else "no item has two ratings.")
         )  # fmt: skip
-    bounds = ""
-    if alpha.low is not None and alpha.high is not None:
-        bounds = (
-            f" ({words.level(alpha.level)} interval {words.number(alpha.low, 2)} to "
-            f"{words.number(alpha.high, 2)})"
-        )
+    known = alpha.low is not None
+    bounds = f" ({words.interval(alpha, words.coefficient_range)})" if known else ""
     return (
         f"Krippendorff's alpha {words.number(alpha.value, 2)}{bounds}, {check.scale} scale: "
         f"{strength(alpha.value)}."

@@ -158,11 +158,7 @@ def methods(check: Calibration) -> Iterator[str]:
 def _of_scores(check: ScoreCheck) -> str:
     told = [
         f"{name} {words.number(found.value, 2)}"
-        + (
-            ""
-            if found.low is None or found.high is None
-            else f" [{words.number(found.low, 2)} to {words.number(found.high, 2)}]"
-        )
+        + ("" if found.low is None else f" [{words.coefficient_range(found)}]")
         for name, found in (("Spearman's rho", check.spearman), ("Kendall's tau-b", check.kendall))
         if found.value is not None
     ]
