@@ -77,13 +77,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """The rows of a file whose ids come again.
+    """The rows of a file whose ids come again: how many differ from another of their id, of how
+    many ids.
 
-    Attributes:
-        rows: How many rows differ from another of their id; ``ids`` have several such rows.
-        fields: What tells the rows of an id apart; empty where nothing does.
-        values: The first values of the first of these, to be shown.
-        several_sorts: Whether these are metrics, filters or models, which one mean cannot hold.
+    ``fields`` tell the rows of an id apart, with the first values of the first of these; the sorts
+    are several where they are metrics, filters or models, which one mean cannot hold.
     """
 
     rows: int
@@ -186,12 +184,10 @@ _IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 class ForeignFile:
     """Rows of any file a dataset may be, with the interface of `record.reading.ResultsReader`.
 
-    Rows are kept until all are read: what their scores mean shows at the end.
+    Rows are kept until all are read: what their scores mean shows at the end, and the ``note`` on
+    how the file was read is whole then.
 
     Attributes:
-        name: What to call it in messages.
-        torn: Always False.
-        note: How the file was read, one clause; whole once the batches are read.
         notes: What was not as one expects of such a file, a sentence each.
         cluster: The field with the id, where rows of one id are repeats; empty otherwise.
 
@@ -394,10 +390,8 @@ class ForeignFile:
 class ForeignRows:
     """The rows of any file a dataset may be, all of them.
 
-    Attributes:
-        decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
-        notes: What was not as one expects of such a file, a sentence each.
-        other_sheets: Of a workbook, those that were not read.
+    A comma may be the decimal sign where it stands between no cells; ``notes`` say what was not as
+    one expects of such a file.
 
     Raises:
         OutputError: The file cannot be read, or a row of it.

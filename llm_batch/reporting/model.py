@@ -117,13 +117,8 @@ class ModelTimeline:
     """The requests of one model over time, retries included; the series have a number for each bin.
 
     A request counts when it is sent, and its tokens (input and output) and cost count then too,
-    those of answers alone; a refusal counts when it comes.
-
-    Attributes:
-        refused: Requests refused because of a rate limit (HTTP 429).
-        paused_seconds: How long at least one refused request waited to be sent again.
-        errors: How many attempts failed, by kind.
-        bin_retried: Of the requests sent, those sent again after a failure.
+    those of answers alone; a refusal (HTTP 429) counts when it comes. It was paused as long as at
+    least one refused request waited to be sent again. Errors are failed attempts by kind.
     """
 
     model: str
@@ -144,12 +139,9 @@ class ModelTimeline:
 class Timeline:
     """A run from its first request to its last answer, pauses between sessions left out.
 
-    Attributes:
-        started_at: When the first request was sent, seconds since 1970-01-01 UTC.
-        sessions: Stretches of work; between two of them nothing was under way for five minutes or
-            more.
-        idle_seconds: Those pauses, added up.
-        models: In the order of the first request.
+    It started at seconds since 1970-01-01 UTC. Between two sessions nothing was under way for five
+    minutes or more; the idle seconds are those pauses, added up. Models come in the order of their
+    first request.
     """
 
     started_at: float
@@ -381,12 +373,9 @@ class Spending:
 class Money:
     """What the run's cost means per item and for the whole dataset; USD.
 
-    Attributes:
-        whole_dataset: Of all items, from the items read (t interval, finite population).
-        worst_case_items: Items whose cost includes an upper bound in place of a bill.
-        reported: What the provider said its answers cost; ``None`` when it said nothing. For each
-            answer the larger of that and ours is booked.
-        listed: Those same answers at our prices.
+    The latter is from the items read (t interval, finite population). The cost of worst-case items
+    includes an upper bound in place of a bill. Where the provider ``reported`` what its answers
+    cost, the larger of that and our price, as ``listed``, is booked for each.
     """
 
     per_item: float | None

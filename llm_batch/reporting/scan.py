@@ -71,14 +71,9 @@ _MOST_STRATA = 10_000
 class Wanted:
     """What to count besides the sums of everything, as the start of a file and its reader say.
 
-    Attributes:
-        field: Field to group by; empty for no groups.
-        in_stratum: Whether its values are in the lines' ``stratum``.
-        strata: Whether to count by the lines' ``stratum`` too.
-        most_groups: More different values than this are no groups.
-        asked_for: Whether the user named the field.
-        reference: Field with the reference answer; may be empty, as the step whose text is held
-            against it.
+    The field to group by may be empty, and its values in the lines' ``stratum``; more different
+    values than ``most_groups`` are no groups. The reference is a field, and the step that whose
+    text is held against it; both may be empty.
     """
 
     field: str

@@ -213,12 +213,8 @@ def caveats(
 ) -> Iterator[str]:
     """The warnings that apply, most serious first.
 
-    Args:
-        problem: Why the manifest could not be read; empty otherwise.
-        torn: Whether the last line of the results was cut off.
-        first_duplicate: The first id that was seen twice; empty without.
-        simulated: How many items the fake provider answered.
-        calls: What the journal holds, where it was read.
+    ``problem`` says why the manifest could not be read, ``first_duplicate`` is the first id that
+    was seen twice, and ``simulated`` counts the items that the fake provider answered.
     """
     items = report.items
     if report.run.simulated:

@@ -40,12 +40,9 @@ _LISTED = 8
 class Vocabulary:
     """How the values of a column are read.
 
-    Attributes:
-        words: What each of its words is worth, in small letters; no letters where any word is
-            unknown.
-        unknown: Its words that are not understood, as written, with how often they come.
-        numbers: How many of its values are numbers.
-        decimal_comma: Whether ``0,45`` is a number.
+    What each of its words is worth, in small letters; no letters where any word is ``unknown``:
+    those are kept as written, with how often they come. ``numbers`` counts the values that are
+    numbers.
     """
 
     words: Mapping[str, float] = field(default_factory=dict)

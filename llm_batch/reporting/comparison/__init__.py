@@ -80,13 +80,11 @@ class RateDifference:
 
 @dataclass(frozen=True, slots=True)
 class ScoreDifference:
-    """Scores on the same items, ``n`` of them; the means are over these.
+    """Scores on the same items, ``n`` of them; the means are over these, and wins those that the
+    run scores higher on.
 
-    Attributes:
-        difference: Mean of the differences with a paired t interval.
-        p_value: Of the paired t test; ``None`` where all differences are equal.
-        p_adjusted: After Holm's correction over the runs.
-        wins: Items the run scores higher on.
+    The difference is the mean of the differences with a paired t interval; the p-value, ``None``
+    where all are equal, that of the paired t test, adjusted after Holm's correction over the runs.
     """
 
     n: int

@@ -158,10 +158,8 @@ def cautions(
 ) -> Iterator[str]:
     """What to keep in mind, most serious first.
 
-    Args:
-        reports: Of each run, the baseline's first.
-        manifests: Whether each has one.
-        judges: For each run but the baseline, the judge's settings that differ.
+    The reports are of each run, the baseline's first, as are the ``manifests``: whether each has
+    one. ``judges`` are the judge's settings that differ, for each run but the baseline.
     """
     if any(run.simulated for run in comparison.runs):
         yield (

@@ -54,15 +54,13 @@ class ScoreTable:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCheck:
-    """The judge's scores beside labels that are scores.
+    """The judge's scores beside labels that are scores, where items have both.
 
     Attributes:
-        labelled: Items with a label and a score.
         drawn: How they were chosen, by scores; never ``verdict``.
         noted_random: Whether they are said to be a random subset of this run.
         alike: p-value of "drawn without regard to the score"; ``None`` where there is no rest.
         labels: The least and the greatest label; ``judged`` those of the judge's scores.
-        kendall: As tau-b.
         bias: Mean of judge minus label; bounds by clusters where items come in some.
         uncorrected: The judge's mean score over the run.
         corrected: The mean score people would give; ``None`` where it cannot be told.

@@ -253,12 +253,8 @@ def _label(text: str) -> str | None:
 class LabelFile:
     """The labels made so far; every change is on disk before the next item is shown.
 
-    Args:
-        seed: ``None`` to go on with that of the file; a new one then has ``default_seed``.
-        by_verdict: Whether a new file's items are drawn within each verdict of the judge.
-
-    Attributes:
-        notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
+    Without a seed it goes on with that of the file, and a new one has ``default_seed``. Where
+    ``llmb label`` would not write the file so, it stays as it is, and the notes say how.
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.

@@ -53,14 +53,9 @@ JUDGED_LIMIT = 20_000
 class JudgesTally:
     """What several judges, or one asked several times, said of the same items.
 
-    Args:
-        names: Where each has its score: ``step.field``, ``step``, or a field of a file that llmb
-            did not write (``foreign``).
-        head: The first lines of the results.
-
-    Attributes:
-        items: How many items have each combination of ratings.
-        words: Whether any rating is a word and no number.
+    A judge is named by where its score is: ``step.field``, ``step``, or a field of a ``foreign``
+    file. ``items`` counts those with each combination of ratings, ``words`` says whether any is a
+    word.
 
     Raises:
         ConfigError: Fewer than two are named, or no item has one of them.
