@@ -137,10 +137,7 @@ def between_bounds(
     return [
         *behind,
         {"mark": line, "encoding": {"x": low, "x2": {"field": "high"}}},
-        {
-            "mark": dot | dict(point or {}),
-            "encoding": {"x": at},
-        },
+        {"mark": dot | dict(point or {}), "encoding": {"x": at}},
     ]
 
 

@@ -165,24 +165,23 @@ def _table(report: Report) -> Table:
     rated = _has_rate(report)
     header = ("", "n", *(("Pass rate (%)", "CI") if rated else ()), "Mean score", "CI")
     rate, mean = report.pass_rate.rate, report.scores.mean
-    n, check = words.count(max(rate.n, mean.n)), report.calibration
+    n, check = max(rate.n, mean.n), report.calibration
     rates = check.corrected if check is not None and rated else None
     means = check.corrected_mean if check is not None else None
+
+    def row(name: str, n: int, share: Interval | None, *means: str) -> tuple[str, ...]:
+        return name, words.count(n), *(_bounded(share, 100, 1) if rated else ()), *means
+
     rows = []
     name = "All items"
     if rates is not None or means is not None:
-        told = (*_bounded(rates, 100, 1),) if rated else ()
-        rows.append(("All items, corrected by labels", n, *told, *_bounded(means, 1, 2)))
+        rows.append(row("All items, corrected by labels", n, rates, *_bounded(means, 1, 2)))
         name = "All items, as the judge has it"
-    told = (*_bounded(rate, 100, 1),) if rated else ()
-    rows.append((name, n, *told, *_bounded(mean, 1, 2)))
+    rows.append(row(name, n, rate, *_bounded(mean, 1, 2)))
     sums = len(rows)
     for group in report.groups.groups if report.groups else ():
-        told = (*_bounded(group.pass_rate, 100, 1),) if rated else ()
-        scored = words.count(group.scored)
-        rows.append(
-            (words.named(group.name, _NAME), scored, *told, figure(group.mean_score, 1, 2), "")
-        )
+        named, score = words.named(group.name, _NAME), figure(group.mean_score, 1, 2)
+        rows.append(row(named, group.scored, group.pass_rate, score, ""))
     return Table.of(header, rows, sums)
 
 

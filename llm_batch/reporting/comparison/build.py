@@ -140,7 +140,6 @@ class Compared(Readable):
     rows: tuple[Rows, ...]
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
-
         return COMPARISON_FORMATS
 
 
