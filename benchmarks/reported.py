@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from llm_batch.reporting import build_report
-from llm_batch.reporting.comparison import compare_reports
+from llm_batch.reporting.comparison.build import compare_reports
 from llm_batch.reporting.comparison.sentences import told
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import LabelSource
 from llm_batch.reporting.model import Report
 from llm_batch.stats.agreement import rank_agreement
 from llm_batch.stats.power import paired_rates_size

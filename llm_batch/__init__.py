@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from llm_batch.estimating.sample_size import Claim
     from llm_batch.records import Interval
     from llm_batch.reporting.build import build_report as report
+    from llm_batch.reporting.comparison import Comparison
     from llm_batch.reporting.comparison.build import Compared
     from llm_batch.reporting.comparison.build import compare_reports as compare
-    from llm_batch.reporting.comparison.model import Comparison
-    from llm_batch.reporting.judging.model import LabelSource
-    from llm_batch.reporting.model import Columns, Report
+    from llm_batch.reporting.foreign import Columns
+    from llm_batch.reporting.judging.labels import LabelSource
+    from llm_batch.reporting.model import Report
     from llm_batch.running.earlier import Earlier
     from llm_batch.running.progress import Progress, RunSummary
     from llm_batch.running.run import run
@@ -86,10 +87,11 @@ _PLACES = {
     "estimating.estimates": ("Estimate",),
     "records": ("Interval",),
     "reporting.build": ("build_report as report",),
+    "reporting.comparison": ("Comparison",),
     "reporting.comparison.build": ("Compared", "compare_reports as compare"),
-    "reporting.comparison.model": ("Comparison",),
-    "reporting.judging.model": ("LabelSource",),
-    "reporting.model": ("Columns", "Report"),
+    "reporting.foreign": ("Columns",),
+    "reporting.judging.labels": ("LabelSource",),
+    "reporting.model": ("Report",),
     "running.earlier": ("Earlier",),
     "running.progress": ("Progress", "RunSummary"),
     "running.run": ("run",),

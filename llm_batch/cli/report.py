@@ -12,7 +12,7 @@ import typer
 from llm_batch.cli import options
 
 if TYPE_CHECKING:
-    from llm_batch.reporting.judging.model import LabelSource
+    from llm_batch.reporting.judging.labels import LabelSource
 
 
 _judging = partial(typer.Option, rich_help_panel="Is the judge right?")
@@ -52,7 +52,7 @@ def label_source(
         ConfigError: A flag that is about labels stands without them, or they are named twice.
     """
     from llm_batch.errors import ConfigError
-    from llm_batch.reporting.judging.model import LabelSource
+    from llm_batch.reporting.judging.labels import LabelSource
 
     if labels and labels_from:
         raise ConfigError("--labels and --labels-from both name labels", "leave one of them out")
@@ -222,7 +222,7 @@ def report(
             "--calls": calls or None,
         }
         _refuse([flag for flag, value in given.items() if value is not None])
-        from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
+        from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 
         show = chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(

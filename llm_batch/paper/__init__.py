@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_batch.errors import ConfigError
 
@@ -13,43 +13,53 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The formats of whatever is shown: what of it they take, and the module with ``format``.
-RENDERERS: dict[str, tuple[Literal["document", "values"], str]] = {
+#: The formats of whatever is shown: which view of it each draws, and the module with ``format``.
+RENDERERS: dict[str, tuple[str, str]] = {
     "text": ("document", "llm_batch.paper.text"),
     "json": ("values", "llm_batch.paper.json"),
     "md": ("document", "llm_batch.paper.markdown"),
+    "csv": ("rows", "llm_batch.paper.csv"),
+    "latex": ("publication", "llm_batch.paper.latex"),
+    "html": ("page", "llm_batch.paper.html"),
 }
 
 
 class Formats(Mapping[str, Callable[[T], str]]):
     """Functions from a result to text, by the name a user gives; modules load when called.
 
+    A format draws a view of a result and never looks at the result, which has the formats of the
+    views that it gives.
+
     Args:
         document: The result as people read it.
         values: The result as a tree of dataclasses or plain values, with stable keys.
-        own: Formats of this kind of result alone: the module whose ``format`` takes it.
+        views: More of them: ``rows`` (cells, the header first), ``publication`` (a document of what
+            a paper has of it), ``page`` (a `Page`).
     """
 
     def __init__(
         self,
         document: Callable[[T], Document],
         values: Callable[[T], object],
-        own: Mapping[str, str] | None = None,
+        **views: Callable[[T], object],
     ) -> None:
-        self._taken: dict[str, Callable[[T], object]] = {"document": document, "values": values}
-        self._own = own or {}
+        self._views = {"document": document, "values": values, **views}
 
     def __getitem__(self, name: str) -> Callable[[T], str]:
-        if name in self._own:
-            return lambda made: str(import_module(self._own[name]).format(made))
-        takes, module = RENDERERS[name]
-        return lambda made: str(import_module(module).format(self._taken[takes](made)))
+        view, module = RENDERERS[name]
+        give = self._views[view]
+        return lambda made: str(import_module(module).format(give(made)))
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*RENDERERS, *self._own])
+        return (name for name, (view, _) in RENDERERS.items() if view in self._views)
 
     def __len__(self) -> int:
-        return len(RENDERERS) + len(self._own)
+        return len(list(iter(self)))
+
+
+def later(module: str, function: str) -> Callable[[Any], Any]:
+    """A view whose module is loaded when it is asked for."""
+    return lambda made: getattr(import_module(module), function)(made)
 
 
 class Readable:

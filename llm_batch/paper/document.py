@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells of text; ``right`` says which columns are figures. An all-empty header is left out."""
+    """Cells of text; ``right`` says which columns are figures. An all-empty header is left out.
+
+    The first ``sums`` rows are of all that the others are parts of, where it is not 0.
+    """
 
     header: tuple[str, ...]
     right: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
+    sums: int = 0
+
+    @classmethod
+    def of(cls, header: Sequence[str], rows: Iterable[tuple[str, ...]], sums: int = 0) -> Table:
+        """One whose first column says what the others are figures of."""
+        return cls(tuple(header), (False, *(True for _ in header[1:])), tuple(rows), sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,10 @@ class Verbatim:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A title and what stands beneath it: tables, and paragraphs of a sentence or some."""
+    """A title and what stands beneath it: tables, and paragraphs of a sentence or some.
+
+    A text may refer to it by its ``label``.
+    """
 
     title: str
     parts: tuple[Table | Verbatim | str, ...]
@@ -37,10 +49,8 @@ class Document:
     Attributes:
         headline: The finding in one sentence.
         origin: What it is about, a line or some.
-        sections: The figures.
         assumptions: What the figures rest on.
         warnings: What to keep in mind, each with what to type about it or an empty text.
-        next_steps: What to do next.
     """
 
     headline: str

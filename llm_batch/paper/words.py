@@ -11,6 +11,8 @@ from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Protocol
 
+from llm_batch.records import Interval
+
 UNKNOWN = "unknown"
 NONE = "-"
 #: A group or a model without a name.
@@ -218,11 +220,21 @@ def signed_range(interval: Bounds) -> str:
     return _range(interval, signed, same=False)
 
 
+def coefficient_range(interval: Bounds) -> str:
+    """The bounds of a kappa, an alpha or a correlation: ``0.41 to 0.72``."""
+    return _range(interval, lambda value: number(value, 2), same=False)
+
+
 def p_value(value: float | None) -> str:
     """``0.032``, or ``< 0.001``."""
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.0995 else f"{value:.2f}"
+
+
+def interval(found: Interval, between: Callable[[Interval], str]) -> str:
+    """``95 % interval 71.8 to 80.3 %``, or that there is none."""
+    return "no interval" if found.low is None else f"{level(found.level)} interval {between(found)}"
 
 
 def level(value: float) -> str:
@@ -241,6 +253,14 @@ def clean(text: str, limit: int = 200) -> str:
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
     cut = len(shown) > limit or len(text) > 4 * limit
     return f"{shown[: limit - 1]}…" if cut else shown
+
+
+def listed(texts: Iterable[str], most: int | None = None) -> str:
+    """Foreign texts one after the other, the first of them where there are many."""
+    all_of_them = list(texts)
+    shown = [clean(text, 40) for text in all_of_them[:most]]
+    more = len(all_of_them) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def named(text: str, limit: int = 200) -> str:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from llm_batch.paper import Formats
-from llm_batch.paper.document import Document
+from llm_batch.paper import Formats, later
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.model import Columns, Report
-
-
-def _document(report: Report) -> Document:
-    from llm_batch.reporting.sections import document
-
-    return document(report)
-
+from llm_batch.reporting.foreign import Columns
+from llm_batch.reporting.model import Report
 
 #: Formats by the name a user gives.
-FORMATS = Formats(
-    _document,
+FORMATS: Formats[Report] = Formats(
+    later("llm_batch.reporting.document", "document"),
     lambda report: report,
-    {
-        "csv": "llm_batch.reporting.csv",
-        "latex": "llm_batch.reporting.latex",
-        "html": "llm_batch.reporting.html",
-    },
+    rows=later("llm_batch.reporting.items", "table"),
+    publication=later("llm_batch.reporting.publication", "publication"),
+    page=later("llm_batch.reporting.page", "page"),
 )
 
 __all__ = ["FORMATS", "Columns", "Report", "build_report"]

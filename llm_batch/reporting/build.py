@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +12,17 @@ from typing import Literal
 from llm_batch.chain.overrides import expanded
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
-from llm_batch.paper.words import clean
 from llm_batch.record import manifest as manifests
 from llm_batch.record.manifest import Figures, Manifest
-from llm_batch.record.reading import Head, ResultsReader
+from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Usage
 from llm_batch.reporting.calls import read_calls
-from llm_batch.reporting.counted import Asked, Counted, Wanted, count_halves, count_lines
-from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.judging.figures import calibration, judges_reliability
-from llm_batch.reporting.judging.model import LabelSource
-from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
+from llm_batch.reporting.foreign import Columns, ForeignFile
+from llm_batch.reporting.judging.calibration import calibration
+from llm_batch.reporting.judging.labels import LabelSource, LabelTally
+from llm_batch.reporting.judging.reliability import judges_reliability
 from llm_batch.reporting.model import (
     REPORT_SCHEMA,
-    Columns,
     Estimate,
     Items,
     Money,
@@ -35,9 +32,10 @@ from llm_batch.reporting.model import (
     Spending,
     StatusCount,
 )
+from llm_batch.reporting.publication import for_paper
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
-from llm_batch.reporting.reference import REFERENCE_NAMES
-from llm_batch.reporting.sentences import caveats, for_paper, headline, next_steps
+from llm_batch.reporting.scan import Asked, Counted, scan
+from llm_batch.reporting.sentences import caveats, headline, next_steps
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
@@ -193,11 +191,6 @@ def _money(tally: Tally, population: int | None, level: float) -> Money:
     )
 
 
-_CATEGORY = "category"
-_CATEGORY_VALUES = 50
-_GROUP_LIMIT = 1000
-
-
 def build_report(
     path: str | Path,
     by: str | None = None,
@@ -213,8 +206,8 @@ def build_report(
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
-    The manifest is read too when it is there: the size of the dataset, the plan, the models and
-    the estimate are known from it alone.
+    The manifest is read too when it is there: the size of the dataset, the plan, the models and the
+    estimate are known from it alone.
 
     Args:
         path: What ``llmb run`` wrote, or ``-`` for standard input.
@@ -225,18 +218,17 @@ def build_report(
             ``target`` or ``expected``, whichever there is.
         columns: How to read a file that llmb did not write.
         labels: Where people's labels are, to hold the judge against.
-        calls: Whether to read the journal too, which tells of retries and the pace over time; by
-            default where it is small.
         judges: Outputs of several judges to hold against each other: ``step.field``.
-        cluster: Field of the items that says which belong together; intervals are then by
-            clusters.
+        calls: Whether to read the journal too, for retries and the pace over time; by default where
+            it is small.
+        cluster: Field of the items that says which belong together; intervals are then by clusters.
         exact: Give rates exact intervals (Clopper-Pearson, hypergeometric) in place of Wilson's.
         mean: How the mean's interval is made; ``auto`` takes the bootstrap for skewed scores.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
-        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is
-            not between 0 and 1.
+        ConfigError: No item has the field asked for, or it has too many values, or ``level`` is not
+            between 0 and 1.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
@@ -252,7 +244,7 @@ def build_report(
         manifest, problem = (None, "") if columns else Manifest.beside(path)
         labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
         with _no_garbage_collection():
-            counted = _count(
+            counted = scan(
                 results,
                 manifest or Manifest(),
                 by,
@@ -273,7 +265,7 @@ def build_report(
         report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
     )
     tally = counted.tally
-    warnings = caveats(
+    said = caveats(
         report,
         manifest,
         results.note if isinstance(results, ForeignFile) else problem,
@@ -283,7 +275,7 @@ def build_report(
         calls=made,
     )
     notes = results.notes if isinstance(results, ForeignFile) else ()
-    warnings = (*warnings, *notes, *(labelled.notes if labelled else ()))
+    warnings = (*said, *notes, *(labelled.notes if labelled else ()))
     following = next_steps(report) if columns is None else ()
     if unread:
         following = (*following, unread)
@@ -305,94 +297,6 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None:
-    """The least score that passes."""
     if columns is not None:
         return columns.pass_at
     return manifest.score.pass_at if manifest and manifest.score else None
-
-
-def _count(
-    results: ResultsReader | ForeignFile,
-    manifest: Manifest,
-    by: str | None,
-    reference: str | None,
-    labels: LabelTally | None,
-    judges: Sequence[str],
-    clusters: ClusterTally | None,
-) -> Counted:
-    head = results.head()
-    several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
-    checks = [check for check in (labels, several, clusters) if check is not None]
-    known = dict.fromkeys(name for line in head for name in line.fields)
-    judge, answer_step = _roles(head, manifest)
-    match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
-    field, in_stratum = _grouping(head, manifest, by)
-    if clusters is not None and field:
-        clusters.group_by(field, in_stratum)
-    wanted = Wanted(
-        field=field,
-        in_stratum=in_stratum,
-        strata=bool(manifest.dataset.strata),
-        most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
-        asked_for=by is not None,
-        reference=match,
-        answer_step=answer_step,
-    )
-    counted = None
-    if isinstance(results, ResultsReader) and results.path and not checks:
-        counted = count_halves(results.path, wanted)
-    if counted is None:
-        counted = count_lines(results, wanted, checks)
-    else:
-        results.torn = counted.torn
-    tally, groups, references = counted.lines, counted.groups, counted.references
-    tally.finish()
-    if by and groups is not None and not groups.found and tally.read:
-        raise _no_field("--by", by, known)
-    if reference and reference not in known and not references.seen and tally.read:
-        raise _no_field("--reference", reference, known)
-    if clusters is not None and tally.read:
-        clusters.check()
-    scoring = manifest.score is not None or bool(len(tally.scores) or tally.excluded)
-    return Counted(
-        tally,
-        groups,
-        counted.strata,
-        references,
-        judge if scoring else "",
-        scoring,
-        labels,
-        several,
-        clusters=clusters,
-    )
-
-
-def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
-    names = ", ".join(clean(name, 40) for name in known)
-    return ConfigError(
-        f"{flag} {name}: no item in the results has this field",
-        f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
-    )
-
-
-def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
-    """The step that scores and the one whose text it scores; empty where there is none."""
-    if manifest.steps:
-        return manifest.judge, manifest.answer_step
-    # Outputs stand in the order of the chain, and the score nearly always ends it.
-    names = next((list(line.outputs) for line in head if line.passed is not None), [])
-    texts = [
-        name for name in names[:-1] if any(isinstance(line.outputs.get(name), str) for line in head)
-    ]
-    return (names[-1] if names else ""), (texts[-1] if texts else "")
-
-
-def _grouping(head: list[Head], manifest: Manifest, by: str | None) -> tuple[str, bool]:
-    """The field to group by, and whether its values are in the lines' ``stratum``."""
-    stratified = any(line.stratum for line in head)
-    stratify = manifest.sample.stratify or ""
-    if by is not None:
-        return by, stratified and by in (stratify, "stratum")
-    if stratified:
-        return stratify or "stratum", True
-    return (_CATEGORY if any(_CATEGORY in line.fields for line in head) else ""), False

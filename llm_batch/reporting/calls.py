@@ -142,15 +142,9 @@ class CallsTally:
 
 
 def read_calls(results: str | Path, wanted: bool | None = None) -> tuple[CallsTally | None, str]:
-    """Count the calls in the journal beside a results file.
+    """Count the calls in the journal beside a results file, by default up to `READ_LIMIT` bytes.
 
-    Args:
-        results: The results file.
-        wanted: Whether to read the journal; ``None`` reads it up to `READ_LIMIT` bytes.
-
-    Returns:
-        What it holds and an empty text; or ``None`` and how to have it read, empty where there is
-        nothing to read.
+    Gives what it holds, or ``None`` and how to have it read, empty where there is nothing to read.
 
     Raises:
         OutputError: It is wanted and is not there or cannot be read.

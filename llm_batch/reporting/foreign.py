@@ -23,12 +23,40 @@ import msgspec
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError, OutputError
-from llm_batch.paper.words import clean, number
+from llm_batch.paper.words import clean, listed, number
 from llm_batch.record.lines import too_deep
 from llm_batch.record.reading import Getter, Head, Line
-from llm_batch.reporting.model import Columns
 from llm_batch.reporting.tally import group_name
 from llm_batch.reporting.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Fields to read of a file that llmb did not write; a dot leads into an object.
+
+    Attributes:
+        score: A number, or a word for pass or fail.
+        id: Without it ``id``, ``item_id``, ``question_id``, ``example_id`` or ``doc_id``, or else
+            the number of the row.
+        category: The field to group by; empty for none.
+        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
+            passes.
+        pass_words: Words that pass, where the scores are words; all others then fail.
+        where: Fields and their values in the rows to read; empty for all rows.
+        delimiter: Between the cells of a CSV; found where empty, as the encoding of a text file is.
+        sheet: Of a workbook, by its name or number; the first where empty.
+    """
+
+    score: str
+    id: str = ""
+    category: str = ""
+    pass_at: float | None = None
+    pass_words: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+
 
 #: Fields whose values are other things measured or other makers, so that their mean means nothing.
 _SORTS = re.compile(
@@ -49,14 +77,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """The rows of a file whose ids come again.
+    """The rows of a file whose ids come again: how many differ from another of their id, of how
+    many ids.
 
-    Attributes:
-        rows: How many rows differ from another of their id.
-        ids: How many ids have several such rows.
-        fields: What tells the rows of an id apart; empty where nothing does.
-        values: The first values of the first of these, to be shown.
-        several_sorts: Whether these are metrics, filters or models, which one mean cannot hold.
+    ``fields`` tell the rows of an id apart, with the first values of the first of these; the sorts
+    are several where they are metrics, filters or models, which one mean cannot hold.
     """
 
     rows: int
@@ -73,14 +98,10 @@ def repeats_in(
     found: Callable[[dict[str, Any], str], Any],
     paths: Sequence[str],
 ) -> Repeats | None:
-    """The repeats of a file; ``None`` where rows of one id never differ.
+    """The repeats of a file, from all its rows and the id of each; ``None`` where rows of one id
+    never differ.
 
-    Args:
-        rows: All of it.
-        ids: The id of each.
-        score: The field with the score, which is none that tells rows apart.
-        found: The value of a field of a row.
-        paths: The names of the fields, dots leading into objects.
+    The field with the score is none that tells rows apart; ``found`` gives a field of a row.
     """
     if len(set(ids)) == len(ids):
         return None
@@ -161,18 +182,12 @@ _IDS = ("id", "item_id", "question_id", "example_id", "doc_id")
 
 
 class ForeignFile:
-    """Rows of any file a dataset may be, with the interface of `read.ResultsReader`.
+    """Rows of any file a dataset may be, with the interface of `record.reading.ResultsReader`.
 
-    Rows are kept until all are read: what their scores mean shows at the end.
-
-    Args:
-        path: JSONL, JSON, CSV, Parquet or a workbook, packed or not; ``-`` for standard input.
-        columns: Which fields to read.
+    Rows are kept until all are read: what their scores mean shows at the end, and the ``note`` on
+    how the file was read is whole then.
 
     Attributes:
-        name: What to call it in messages.
-        torn: Always False.
-        note: How the file was read, one clause; whole once the batches are read.
         notes: What was not as one expects of such a file, a sentence each.
         cluster: The field with the id, where rows of one id are repeats; empty otherwise.
 
@@ -271,20 +286,16 @@ class ForeignFile:
             kept = [row for row in rows if group_name(found(row, field, None)) == value]
             if rows and not kept:
                 there = Counter(group_name(found(row, field, None)) for row in rows)
-                listed = ", ".join(clean(each, 40) for each, _ in there.most_common(_MOST_WORDS))
+                names = listed(each for each, _ in there.most_common(_MOST_WORDS))
                 raise ConfigError(
                     f"--where {field}={value}: no row of {self.name} has that",
-                    f"{field} is {listed}",
+                    f"{field} is {names}",
                 )
             rows = kept
         return rows
 
     def _tell_apart(self, repeats: Repeats, id_field: str) -> None:
-        """Give every row of one id a name of its own, and say why.
-
-        Raises:
-            ConfigError: Their scores are of several kinds.
-        """
+        """Give every row of one id a name of its own, and say why."""
         fields = " and ".join(clean(field, 40) for field in repeats.fields)
         shown = ", ".join(clean(value, 30) for value in repeats.values[:4])
         shown += ", …" if len(repeats.values) > 4 else ""
@@ -312,21 +323,19 @@ class ForeignFile:
             self._ids[place] = f"{item} {told or numbers[item]}"
 
     def _vocabulary(self, raw: Sequence[Any]) -> Vocabulary:
-        """How the scores are to be read.
-
-        Raises:
-            ConfigError: Not all of their words are understood.
-        """
         said = self._columns.pass_words
         vocabulary = vocabulary_of(raw, passing=said, decimal_comma=self._decimal_comma)
         score = f"--score {self._columns.score}"
-        if said and not vocabulary.words.keys() & {word.strip().casefold() for word in said}:
+
+        def values() -> str:
             there = Counter(str(value).strip() for value in raw if not is_missing(value))
-            listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in there.most_common(8))
+            return ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in there.most_common(8))
+
+        if said and not vocabulary.words.keys() & {word.strip().casefold() for word in said}:
             raise ConfigError(
                 f"--pass-words {','.join(said)}: {self._columns.score} of {self.name} has no such "
                 "word",
-                f"its values are {listed}",
+                f"its values are {values()}",
             )
         words = sum(vocabulary.unknown.values())
         if not words or len(vocabulary.unknown) > _MOST_WORDS or vocabulary.numbers > words:
@@ -336,11 +345,9 @@ class ForeignFile:
         sure = passing_words(
             str(value).strip() for value in dict.fromkeys(v for v in raw if isinstance(v, str))
         )
-        every = Counter(str(value).strip() for value in raw if not is_missing(value))
-        listed = ", ".join(f"{clean(w, 40)!r} ({n:,})" for w, n in every.most_common(8))
-        what = f"its values in {self.name} are {listed}, and nothing says what"
+        what = f"its values in {self.name} are {values()}, and nothing says what"
         if not vocabulary.words:
-            what = f"none of its values in {self.name} is a score; they are {listed}: what"
+            what = f"none of its values in {self.name} is a score; they are {values()}: what"
         unknown = list(vocabulary.unknown)[:4]
         raise ConfigError(
             f"{score}: {what} {', '.join(repr(clean(word, 40)) for word in unknown)} "
@@ -373,8 +380,8 @@ class ForeignFile:
                 raise OutputError(f"{self.name} has no rows")
             known = self._paths()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            listed = ", ".join(clean(path, 40) for path in (near or known[:20]))
-            hint = f"did you mean {listed}?" if near else f"it has: {listed}"
+            names = listed(near or known[:20])
+            hint = f"did you mean {names}?" if near else f"it has: {names}"
             if self._other_sheets:
                 hint += f"; or another sheet: --sheet {shlex.quote(self._other_sheets[0])}"
             raise ConfigError(f"--{flag} {name}: no row of {self.name} has this field", hint)
@@ -383,11 +390,8 @@ class ForeignFile:
 class ForeignRows:
     """The rows of any file a dataset may be, all of them.
 
-    Attributes:
-        rows: The rows.
-        decimal_comma: Whether a comma may be the decimal sign: it stands between no cells.
-        notes: What was not as one expects of such a file, a sentence each.
-        other_sheets: Of a workbook, those that were not read.
+    A comma may be the decimal sign where it stands between no cells; ``notes`` say what was not as
+    one expects of such a file.
 
     Raises:
         OutputError: The file cannot be read, or a row of it.
@@ -430,7 +434,6 @@ class ForeignRows:
 
 
 def _worth(vocabulary: Vocabulary) -> str:
-    """What each word is worth."""
     by_score: dict[float, list[str]] = {}
     for word, score in sorted(vocabulary.words.items()):
         by_score.setdefault(score, []).append(word.upper() if len(word) == 1 else word)

@@ -2,17 +2,26 @@
 
 They are read from the results file a second time: a report itself keeps no item, so that a
 million of them fit in memory.
+
+As rows their columns are those of `COLUMNS`, then ``field.NAME`` for each field of the items and
+``output.STEP`` for each step (``output.STEP.NAME`` for a member of an object), in the order of
+first appearance. For a page they are compact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from llm_batch.errors import OutputError
+from llm_batch.record.manifest import Manifest, Step
 from llm_batch.record.results import ItemLine, item_lines
-from llm_batch.reporting.foreign import ForeignFile
+from llm_batch.reporting.foreign import ForeignFile, found
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.tally import group_name
 
 
 def read_items(report: Report) -> Iterator[ItemLine]:
@@ -33,33 +42,252 @@ def read_items(report: Report) -> Iterator[ItemLine]:
             yield item
 
 
+def manifest_of(report: Report) -> Manifest | None:
+    """The manifest beside the results; ``None`` where there is none that can be read."""
+    return None if report.columns is not None else Manifest.beside(report.path)[0]
+
+
 def category_of(item: ItemLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
-    from llm_batch.reporting.tally import group_name
-
     if item.stratum:
         return item.stratum
-    return group_name(field_of(item.fields, report.groups.field))
+    return group_name(found(item.fields, report.groups.field, None))
 
 
-def field_of(fields: dict[str, Any], name: str) -> Any:
-    """A field by its name, or along the dots of its name; ``None`` where there is none."""
-    from llm_batch.reporting.foreign import found
-
-    return found(fields, name, None)
+#: What is known of an item that llmb did not play.
+_READ = ("id", "status", "error", "fields", "score", "passed")
 
 
 def _foreign(report: Report) -> Iterator[ItemLine]:
     if report.columns is None:
         return
-    for line in ForeignFile(report.path, report.columns).lines():
-        yield ItemLine(
-            id=line.id,
-            status=line.status,
-            error=line.error,
-            fields=line.fields,
-            score=line.score,
-            passed=line.passed,
-        )
+    for row in ForeignFile(report.path, report.columns).lines():
+        yield ItemLine(**{name: getattr(row, name) for name in _READ})
+
+
+#: The columns that every file has, in this order.
+COLUMNS = (
+    "id",
+    "status",
+    "score",
+    "passed",
+    "label",
+    "reason",
+    "category",
+    "cost_usd",
+    "latency_seconds",
+    "attempts",
+    "input_tokens",
+    "output_tokens",
+    "error",
+    "simulated",
+)
+
+
+def table(report: Report) -> Iterator[Sequence[Any]]:
+    """The cells of the items, a row each, with the header first.
+
+    Raises:
+        OutputError: The results file cannot be read a second time.
+    """
+    names: dict[str, None] = {}
+    for item in read_items(report):
+        names.update(dict.fromkeys(name for name, _ in _members(item)))
+    yield (*COLUMNS, *names)
+    for item in read_items(report):
+        more = dict(_members(item))
+        yield (*_fixed(item, report), *map(more.get, names))
+
+
+def rows(report: Report) -> Iterator[dict[str, Any]]:
+    """The items with the columns of the CSV as keys, and values as the results file has them."""
+    for item in read_items(report):
+        yield {**dict(zip(COLUMNS, _fixed(item, report), strict=True)), **dict(_members(item))}
+
+
+def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
+    yield item.id
+    yield item.status
+    yield item.score
+    yield item.passed
+    yield item.label
+    yield item.reason
+    yield category_of(item, report)
+    yield item.cost.total
+    yield item.latency_seconds.total
+    yield None if item.attempts.total is None else int(item.attempts.total)
+    yield item.usage.input_tokens
+    yield item.usage.output_tokens
+    yield item.error
+    yield item.simulated
+
+
+def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
+    for name, value in item.fields.items():
+        yield f"field.{name}", value
+    for step, output in item.outputs.items():
+        if isinstance(output, dict):
+            for name, value in output.items():
+                yield f"output.{step}.{name}", value
+        else:
+            yield f"output.{step}", output
+
+
+#: More items than this make a page that takes long to open; the figures are of all of them.
+ITEM_LIMIT = 50_000
+#: Characters that all prompts of a page may have; items after that show their fields alone.
+_PROMPTS_SIZE = 100_000_000
+_PART_SIZE = 20  # characters that take as long as a part
+_Path = tuple[str | int, ...]
+_LONG_PATH = 200
+_NAME = re.compile(r"[^\W\d]\w*")
+_STEP = re.compile(r"""\.([^\W\d]\w*)|\.(\d{1,9})|\[(-?\d{1,9})\]|\[('[^'\\]*'|"[^"\\]*")\]""")
+_WORDS = frozenset(("true", "false", "none", "True", "False", "None", "not"))
+_ABSENT = object()
+
+
+def page_items(report: Report, steps: Sequence[Step], limit: int = ITEM_LIMIT) -> list[list[Any]]:
+    """The first items of the results, for the page's script: the cells of `_array`, with the
+    prompts by the templates of the steps.
+    """
+    prompts = _Prompts(steps)
+    return [_array(item, report, prompts) for item in islice(read_items(report), limit)]
+
+
+def _array(item: ItemLine, report: Report, prompts: _Prompts) -> list[Any]:
+    return [
+        item.id,
+        item.status,
+        item.score,
+        item.passed,
+        category_of(item, report),
+        item.error,
+        item.reason or item.label,
+        item.fields,
+        item.outputs,
+        dict(prompts.of(item)),
+        item.cost.total,
+        item.latency_seconds.total,
+        item.attempts.total,
+        item.usage.input_tokens,
+        item.usage.output_tokens,
+    ]
+
+
+class _Prompts:
+    """The prompts of the steps, filled in again from what the results kept.
+
+    A manifest may be a stranger's, so no template of one is executed: only ``{{ name }}``, members
+    and items of it are filled in. A template that does more stands there as it is. All prompts of
+    a page together have a size, since a few letters may ask for a long text many times.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = []
+        for step in steps:
+            sources = [
+                (role, source)
+                for role, source in (("system", step.system), ("user", step.prompt))
+                if source
+            ]
+            if sources:
+                self._steps.append((step.name, [_Message(*source) for source in sources]))
+        self._left = _PROMPTS_SIZE
+
+    def of(self, item: ItemLine) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        """By step, the role and text of each message; no step whose fields were not kept."""
+        context: Mapping[str, Any] = {"item": item.fields, **item.fields, **item.outputs}
+        for name, messages in self._steps:
+            texts = []
+            for message in messages:
+                text = self._filled(message, context)
+                if text is None:
+                    break
+                texts.append((message.role, text))
+            else:
+                yield name, texts
+
+    def _filled(self, message: _Message, context: Mapping[str, Any]) -> str | None:
+        """The text of a message; ``None`` where a value is not there, or no room is left."""
+        self._left -= _PART_SIZE * len(message.parts)
+        texts = []
+        for part in message.parts:
+            text = part if isinstance(part, str) else _text(_value(context, part))
+            # What is made and not shown takes its time as well.
+            self._left -= len(text or "")
+            if text is None or self._left < 0:
+                return None
+            texts.append(text)
+        return "".join(texts)
+
+
+class _Message:
+    """A message's template as texts and the paths of what stands between them.
+
+    The role has ``template`` after it where it is shown as it is.
+    """
+
+    def __init__(self, role: str, source: str) -> None:
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
+        parts = None if "{%" in source or "{#" in source else _parts(source)
+        self.role = f"{role} template" if parts is None else role
+        self.parts: Sequence[str | _Path] = [source] if parts is None else parts
+
+
+def _parts(source: str) -> list[str | _Path] | None:
+    """Texts and paths in turn; ``None`` where a template does more than to name values."""
+    first, *rest = source.split("{{")
+    parts: list[str | _Path] = [first]
+    for each in rest:
+        expression, end, text = each.partition("}}")
+        path = _path(expression.removeprefix("-").removesuffix("-").strip()) if end else None
+        if path is None:
+            return None
+        # Jinja's marks that take away the space around.
+        before = parts[-1]
+        if expression.startswith("-") and isinstance(before, str):
+            parts[-1] = before.rstrip()
+        parts += [path, text.lstrip() if expression.endswith("-") else text]
+    return parts
+
+
+def _path(expression: str) -> _Path | None:
+    """``item.name['key'][0]`` as the names along it; ``None`` for anything else."""
+    name = _NAME.match(expression[:_LONG_PATH])
+    if name is None or name[0] in _WORDS or len(expression) > _LONG_PATH:
+        return None
+    path: list[str | int] = [name[0]]
+    place = name.end()
+    while place < len(expression):
+        step = _STEP.match(expression, place)
+        if step is None:
+            return None
+        member, *numbers, key = step.groups()
+        number = numbers[0] or numbers[1]
+        path.append(int(number) if number else member or key[1:-1])
+        place = step.end()
+    return tuple(path)
+
+
+def _value(context: Mapping[str, Any], path: _Path) -> Any:
+    """What is at the end of a path; ``_ABSENT`` where it leads nowhere."""
+    value: Any = context
+    for step in path:
+        if not isinstance(value, dict | list if isinstance(step, int) else dict):
+            return _ABSENT
+        try:
+            value = value[step]
+        except (KeyError, IndexError):
+            return _ABSENT
+    return value
+
+
+def _text(value: Any) -> str | None:
+    """How a value reads in a prompt, as `chain.templates` has it; ``None`` if it is absent."""
+    if value is _ABSENT:
+        return None
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)

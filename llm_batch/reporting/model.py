@@ -13,7 +13,9 @@ from typing import Any
 
 from llm_batch.paper import Readable
 from llm_batch.records import Interval, Usage
-from llm_batch.reporting.judging.model import Calibration, Reliability
+from llm_batch.reporting.foreign import Columns
+from llm_batch.reporting.judging.calibration import Calibration
+from llm_batch.reporting.judging.reliability import Reliability
 from llm_batch.stats.agreement import BinaryTable
 
 
@@ -21,15 +23,8 @@ from llm_batch.stats.agreement import BinaryTable
 class ModelSpending:
     """What the calls of one step to one model took, whichever results they ended in.
 
-    Attributes:
-        step: The step.
-        model: The model, as the config named it when the call was made.
-        calls: Requests with all their attempts; the journal has a line for each.
-        answered: Those that were answered.
-        attempts: Sends.
-        usage: Tokens of the answers.
-        cost: USD; ``None`` when the price of any of it is unknown.
-        known_cost: USD of the part whose price is known.
+    Calls are requests with all their attempts, attempts are sends, and usage is of the answers. The
+    cost is ``None`` when the price of any of it is unknown; the known cost is of the rest.
     """
 
     step: str
@@ -47,20 +42,14 @@ class JournalSpending:
     """Every call that was ever made for a results file, and what was paid in vain.
 
     Attributes:
-        calls: Calls in the journal.
-        cost: USD of all of them; ``None`` when the price of any is unknown.
-        beside_results: USD of calls that no result rests on, such as answers to an earlier
-            prompt; ``None`` when a price is unknown.
+        beside_results: Cost of calls that no result rests on, such as answers to an earlier prompt.
         failed_calls: Calls that ended without an answer.
-        failed_cost: USD booked for those, an upper bound: their attempts may have been billed.
-        replaced_calls: Answers that a later one took the place of: asked again because they
-            could not be read, or because the prompt, the model or a parameter changed.
-        replaced_cost: USD of those.
-        retry_cost: USD booked, as an upper bound, for failed attempts of calls that were answered
-            in the end: what was booked beyond the list price of the answer. ``None`` when a price
-            is unknown.
-        failed_seconds: Seconds that failed attempts took, added up over all threads.
-        models: By step and model.
+        failed_cost: An upper bound: their attempts may have been billed.
+        replaced_calls: Answers that a later one took the place of: asked again because they could
+            not be read, or because the prompt, the model or a parameter changed.
+        retry_cost: An upper bound for failed attempts of calls that were answered in the end: what
+            was booked beyond the list price of the answer.
+        failed_seconds: Of failed attempts, added up over all threads.
     """
 
     calls: int
@@ -77,26 +66,22 @@ class JournalSpending:
 
 @dataclass(frozen=True, slots=True)
 class CostBreakdown:
-    """Where the money of a run went.
-
-    Prices are list prices of plain requests: those the run recorded in its manifest.
+    """Where the money of a run went, at the list prices of plain requests in its manifest.
 
     Attributes:
         failed_items: Items without a result, for which something was called.
-        failed_cost: USD of those; ``None`` when the price of any is unknown.
         sent_again: Sends beyond the first for an item in a step: retries and re-asks.
-        sent_again_share: Their share of all sends; ``None`` without any.
-        cached_share: Share of input tokens that came from the provider's cache; ``None`` without
-            input.
-        cache_saved: USD that reading from the cache saved, less what writing to it cost more;
-            ``None`` when a price is unknown, or where no token was cached.
-        reasoning_share: Share of output tokens that were reasoning; ``None`` without output.
-        reasoning_cost: USD of the reasoning at the price of output.
-        list_cost: USD of all counted tokens at list price; ``None`` when a price is unknown.
-        list_cost_now: The same at the prices of the table that is installed now; ``None`` when
-            that is the run's own table, or the prices came from the config.
+        sent_again_share: Of all sends.
+        cached_share: Of input tokens, those that came from the provider's cache.
+        cache_saved: By reading from the cache, less what writing to it cost more; ``None`` also
+            where no token was cached.
+        reasoning_share: Of output tokens.
+        reasoning_cost: At the price of output.
+        list_cost: Of all counted tokens.
+        list_cost_now: At the prices of the table that is installed now; ``None`` when that is the
+            run's own table, or the prices came from the config.
         prices_now: Which table that is; empty without one.
-        journal: All calls; ``None`` when the journal was not read.
+        journal: ``None`` when it was not read.
     """
 
     failed_items: int
@@ -117,11 +102,8 @@ class CostBreakdown:
 class Pace:
     """How fast something went, beside its limit; all per minute.
 
-    Attributes:
-        mean: Over the whole run, pauses between sessions left out.
-        busiest: Most in any 60 seconds; all of it in a run that was shorter.
-        limit: The limit that was set; ``None`` when none is known.
-        use: ``busiest / limit``.
+    The mean leaves out pauses between sessions; ``busiest`` is the most in any 60 seconds, or all
+    of it in a run that was shorter, and ``use`` its share of the limit.
     """
 
     mean: float
@@ -132,24 +114,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class ModelTimeline:
-    """The requests of one model over time.
+    """The requests of one model over time, retries included; the series have a number for each bin.
 
-    Each of the series has a number for each bin of the timeline. A request counts when it is
-    sent, and its tokens (input and output) and cost count then too.
-
-    Attributes:
-        model: The model, as the config names it.
-        sent: Requests sent, retries included.
-        requests: Their pace.
-        tokens: The pace of the tokens of answered requests.
-        refused: Requests refused because of a rate limit (HTTP 429).
-        paused_seconds: How long at least one refused request waited to be sent again.
-        errors: How many attempts failed, by kind.
-        bin_sent: Requests sent.
-        bin_tokens: Tokens of those that were answered.
-        bin_cost: USD of those.
-        bin_retried: Of the requests sent, those sent again after a failure.
-        bin_refused: Refusals, at the time they came.
+    A request counts when it is sent, and its tokens (input and output) and cost count then too,
+    those of answers alone; a refusal (HTTP 429) counts when it comes. It was paused as long as at
+    least one refused request waited to be sent again. Errors are failed attempts by kind.
     """
 
     model: str
@@ -168,16 +137,11 @@ class ModelTimeline:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A run from its first request to its last answer.
+    """A run from its first request to its last answer, pauses between sessions left out.
 
-    Attributes:
-        started_at: When the first request was sent, seconds since 1970-01-01 UTC.
-        seconds: From then to the last answer, pauses between sessions left out.
-        sessions: Stretches of work; between two of them nothing was under way for five minutes
-            or more.
-        idle_seconds: Those pauses, added up.
-        bin_seconds: Width of each bin; the first begins with the first request.
-        models: By model, in the order of the first request.
+    It started at seconds since 1970-01-01 UTC. Between two sessions nothing was under way for five
+    minutes or more; the idle seconds are those pauses, added up. Models come in the order of their
+    first request.
     """
 
     started_at: float
@@ -190,38 +154,8 @@ class Timeline:
 
 #: Version of the layout of ``llmb report --format json``.
 REPORT_SCHEMA = 2
-
 #: What an interval speaks of when it looks beyond the dataset.
 FUTURE = "future items like these"
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Fields to read of a file that llmb did not write; a dot leads into an object.
-
-    Attributes:
-        score: The field with the score: a number, or a word for pass or fail.
-        id: The field with the id; without it ``id``, ``item_id``, ``question_id``, ``example_id``
-            or ``doc_id``, or else the number of the row.
-        category: The field to group by; empty for none.
-        pass_at: The least score that passes; ``None`` where the scores are verdicts or no score
-            passes.
-        pass_words: Words that pass, where the scores are words; all others then fail.
-        where: Fields and their values in the rows to read; empty for all rows.
-        delimiter: Between the cells of a CSV; found where empty.
-        encoding: Of a text file, likewise.
-        sheet: Of a workbook, by its name or number; the first where empty.
-    """
-
-    score: str
-    id: str = ""
-    category: str = ""
-    pass_at: float | None = None
-    pass_words: tuple[str, ...] = ()
-    where: tuple[tuple[str, str], ...] = ()
-    delimiter: str = ""
-    encoding: str = ""
-    sheet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +163,11 @@ class Run:
     """The run the results came from; empty texts and ``None`` where no manifest says.
 
     Attributes:
-        id: The run's id.
         created_at: When it was first started, ISO 8601, UTC.
         status: One of `llm_batch.errors.ENDINGS`.
-        engine: What moved the requests.
         models: By step name, in the order of the chain.
         judge: Name of the step the score comes from; empty without one.
-        calls: Calls made, those of earlier sessions included.
-        seconds: Wall time, summed over the sessions.
-        expected_seconds: Wall time as it was estimated before the run.
+        calls: In all sessions; ``seconds`` of wall time likewise.
         simulated: True when the fake provider answered any of it.
     """
 
@@ -258,11 +188,9 @@ class Items:
     """How much of the dataset the results cover.
 
     Attributes:
-        population: Items in the dataset; ``None`` when unknown.
-        planned: Items the sample was to have; ``None`` when unknown.
+        planned: Items the sample was to have.
         read: Items in the results file, failed ones included.
         ok: Those whose chain came to its end.
-        scored: Those with a score.
         coverage: ``scored / planned``; of the items read when the plan is unknown.
         duplicates: Lines left out because their id had been seen before.
     """
@@ -291,21 +219,16 @@ class PassRate:
     """How many items pass, and what that says.
 
     Attributes:
-        pass_at: The least score that passes; ``None`` when unknown.
-        passed: Items that passed.
-        rate: Among items with a verdict, bounded for items like these, and where more than 2 %
-            of verdicts are missing whatever these would have been.
+        pass_at: The least score that passes.
+        rate: Among items with a verdict, bounded for items like these, and where more than 2 % of
+            verdicts are missing whatever these would have been.
         estimand: What the bounds speak of, in words.
-        dataset: The same rate bounded for the dataset alone, where the items are 5 % of it or
-            more.
-        bound: The exact one-sided bound for items like these, given when all passed or all
-            failed.
+        dataset: The same rate bounded for the dataset alone, where the items are 5 % of it or more.
+        bound: The exact one-sided bound for items like these, when all passed or all failed.
         missing: Items that were played and have no verdict.
-        least: The rate if every missing verdict were a fail.
-        most: The rate if every missing verdict were a pass.
-        unweighted: The rate without weights, given when ``rate`` is weighted because strata were
-            drawn out of proportion.
-        clusters: How many clusters the items come in, where a field for them was named.
+        least: The rate if every missing verdict were a fail; ``most`` if it were a pass.
+        unweighted: Given when ``rate`` is weighted because strata were drawn out of proportion.
+        clusters: How many the items come in, where a field for them was named.
         design_effect: By how much their likeness multiplies the variance.
     """
 
@@ -340,19 +263,15 @@ class Scores:
         mean: Bounded for items like these, and where more than 2 % of scores are missing on a scale
             with known ends whatever these would have been.
         estimand: What the bounds speak of, in words.
-        dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or
-            more and each has a score.
-        sd: Standard deviation (divisor n - 1); ``None`` for fewer than 2 scores.
+        dataset: The same mean bounded for the dataset alone, where the items are 5 % of it or more
+            and each has a score.
+        sd: With the divisor n - 1; ``None`` for fewer than 2 scores.
         median: The 50 % quantile, type 7.
-        min: The least score.
-        max: The greatest score.
         distribution: Every value with its count, or ten bins when there are many values.
         excluded: Scores left out because they are beyond 1e100.
-        unweighted: The mean without weights, given when ``mean`` is weighted because strata were
-            drawn out of proportion.
-        least: The mean if every missing score were the least of the scale; ``None`` where none is
-            missing or the ends of the scale are not known.
-        most: The mean if every missing score were the greatest.
+        unweighted: Given when ``mean`` is weighted because strata were drawn out of proportion.
+        least: The mean if every missing score were the least of the scale, ``most`` the greatest;
+            ``None`` where none is missing or the ends of the scale are not known.
     """
 
     mean: Interval
@@ -421,21 +340,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one step took, or all of them together.
+    """What one step took, or all of them together (``total``).
 
     Attributes:
-        step: The step's name; ``total`` for all.
         items: Items for which it was called.
         attempts: Sends, re-asks and retries included.
-        usage: Tokens as the provider counted them; input includes cached, output reasoning.
-        cost: USD; ``None`` when the price of any of it is unknown.
-        known_cost: USD of the part whose price is known.
+        usage: As the provider counted; input includes cached, output reasoning.
+        known_cost: Of the part whose price is known; ``cost`` needs all of them.
         unpriced: Items whose cost is unknown.
         latency_p50: Median seconds per item, of the answering attempts (quantile of type 7).
-        latency_p95: The 95 % quantile of the same.
-        latency_p99: The 99 % quantile of the same.
-        latency_tails: Both with their bounds, from order statistics.
-        latency_median: The median with its bounds, from order statistics.
+        latency_tails: The 95 and 99 % quantiles with their bounds, from order statistics, as those
+            of ``latency_median``.
         estimate: What had been estimated; ``None`` without a manifest.
     """
 
@@ -458,15 +373,9 @@ class Spending:
 class Money:
     """What the run's cost means per item and for the whole dataset; USD.
 
-    Attributes:
-        per_item: Cost by items read; ``None`` when a price is unknown.
-        per_passed: Cost by items that passed.
-        whole_dataset: What all items of the dataset would cost in all, from the items read
-            (t interval, finite population); ``None`` when the size or a price is unknown.
-        worst_case_items: Items whose cost includes an upper bound in place of a bill.
-        reported: What the provider said its answers cost; ``None`` when it said nothing. For each
-            answer the larger of that and ours is booked.
-        listed: Those same answers at our prices; ``None`` also when one of these is unknown.
+    The latter is from the items read (t interval, finite population). The cost of worst-case items
+    includes an upper bound in place of a bill. Where the provider ``reported`` what its answers
+    cost, the larger of that and our price, as ``listed``, is booked for each.
     """
 
     per_item: float | None
@@ -482,22 +391,10 @@ class JudgeCheck:
     """The judge's verdicts beside a string match: is the reference found in the answer?
 
     A match is a hint and no person's label: it misses right answers in other words and accepts
-    wrong ones that mention the reference.
-
-    Attributes:
-        reference: The field with the reference.
-        step: The step whose output is searched.
-        found_passed: Reference found, judge passes.
-        found_failed: Reference found, judge fails.
-        absent_passed: Reference not found, judge passes.
-        absent_failed: Reference not found, judge fails.
-        unchecked: Items with a verdict left out: no reference, no text, or a reference too long
-            to be looked for word for word.
-        agreement: Share of items on which both say the same.
-        sensitivity: Share of items with a match that the judge passes.
-        specificity: Share of items without a match that the judge fails.
-        kappa: Cohen's kappa; ``None`` value where it is undefined.
-        kappa_standard_error: Its standard error.
+    wrong ones that mention the reference. Sensitivity is the share of items with a match that the
+    judge passes, specificity that of items without one that it fails. Left ``unchecked`` are items
+    with a verdict and no reference, no text, or a reference too long to be looked for word for
+    word.
     """
 
     reference: str
@@ -526,30 +423,15 @@ class Report(Readable):
     """Everything there is to say about one results file.
 
     Attributes:
-        schema: Version of this layout.
-        path: The results file as it was named.
-        headline: The finding in one sentence.
-        paper: The same as a paper would say it, with how the items were chosen; empty without a
+        paper: The headline as a paper would say it, with how the items were chosen; empty without a
             result.
-        level: Confidence level of all intervals.
-        run: Where the results came from.
-        items: How much they cover.
         statuses: ``ok`` first, then failures by frequency.
-        pass_rate: Who passes.
-        scores: The scores as numbers.
-        groups: By a field of the items; ``None`` without one.
-        steps: Tokens, cost and latency by step, in the order of the chain.
-        total: The same for all steps together.
-        money: Cost per item and for the whole dataset.
-        judge_check: Verdicts beside a string match; ``None`` without references or verdicts.
-        warnings: What to keep in mind, one sentence or two each.
-        next_steps: What to do next, one sentence each.
+        steps: In the order of the chain.
         columns: How a file that llmb did not write was read; ``None`` for results of a run.
-        breakdown: Where the money went; ``None`` for a file that llmb did not write.
-        timeline: The pace over time; ``None`` unless the journal was read.
-        calibration: The judge beside people's labels, and rates corrected by them; ``None``
-            without labels.
-        judges: How far several judges agree; ``None`` unless some were named.
+        breakdown: ``None`` for a file that llmb did not write.
+        timeline: ``None`` unless the journal was read.
+        calibration: The judge beside people's labels, and rates corrected by them.
+        judges: How far several judges agree, where some were named.
     """
 
     schema: int
@@ -581,7 +463,7 @@ class Report(Readable):
         Raises:
             OutputError: The results file cannot be read a second time.
         """
-        from llm_batch.reporting.csv import rows
+        from llm_batch.reporting.items import rows
 
         return list(rows(self))
 

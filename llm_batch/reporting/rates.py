@@ -7,11 +7,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
-from llm_batch.reporting.counted import Asked, Counted
 from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
+from llm_batch.reporting.scan import Asked, Counted
 from llm_batch.reporting.tally import GroupCount, GroupTally
 from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference
 from llm_batch.stats.interval import (
@@ -59,7 +60,6 @@ def _finite(read: int, population: int | None) -> int | None:
 
 
 def _estimand(read: int, population: int | None) -> str:
-    """What the first bounds speak of."""
     if population is None or _finite(read, population):
         return FUTURE
     return f"this dataset of {population:,} items, and {FUTURE}"
@@ -255,8 +255,7 @@ def _mean(ordered: Sequence[float], asked: Asked, scale: tuple[float, float] | N
     return with_width(mean_t(ordered, asked.level))
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnStratum:
+class DrawnStratum(NamedTuple):
     """A stratum's verdicts and scores, and how many of its items were played."""
 
     verdicts: Stratum

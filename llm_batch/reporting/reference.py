@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_batch.record.reading import Getter, Line
+from llm_batch.reporting.judging.reliability import rates_of
 from llm_batch.reporting.model import JudgeCheck
-from llm_batch.stats.agreement import BinaryTable, agreement, cohen_kappa, sensitivity, specificity
+from llm_batch.stats.agreement import BinaryTable
 
 #: Names of fields that are taken for a reference, first of them first.
 REFERENCE_NAMES = ("answer", "reference", "target", "expected")
@@ -34,15 +36,11 @@ _SIGNED = re.compile(rf"(?<![\w.])-?\$?(?:{_NUMBER})|{_NUMBER}")
 
 
 def reference_found(reference: Any, answer: Any) -> bool | None:
-    """Say whether an answer has the reference in it.
+    """Say whether an answer has the reference in it; of one with ``####`` only the number after
+    counts.
 
-    Args:
-        reference: A text or a number; of a text with ``####`` only the number after it counts.
-        answer: The text to search.
-
-    Returns:
-        ``None`` where nothing can be said: either is no text, or the reference has no words or
-        more than twelve.
+    ``None`` where nothing can be said: either is no text, or the reference has no words or more
+    than twelve.
     """
     if isinstance(reference, float):
         reference = f"{reference:.15g}"
@@ -86,85 +84,65 @@ def _numbers(text: str) -> list[float]:
     return [float(number) for number in found]
 
 
+@dataclass(slots=True)
 class ReferenceTally:
-    """Verdicts by whether the reference was found.
+    """Verdicts by whether the reference, a field of the items, was found in a step's output."""
 
-    Args:
-        reference: Name of the field with the reference.
-        step: Name of the step whose output is searched.
-        get_reference: Gets the one from a line.
-        get_answer: Gets the other.
-    """
-
-    def __init__(
-        self, reference: str, step: str, get_reference: Getter, get_answer: Getter
-    ) -> None:
-        self.reference = reference
-        self.step = step
-        self.seen = False
-        self._get_reference = get_reference
-        self._get_answer = get_answer
-        self._counts = {(found, passed): 0 for found in (True, False) for passed in (True, False)}
-        self._unchecked = 0
+    reference: str
+    step: str
+    get_reference: Getter
+    get_answer: Getter
+    seen: bool = False
+    #: By whether it was found, and whether the judge passed.
+    counts: dict[tuple[bool, bool], int] = field(
+        default_factory=lambda: {(a, b): 0 for a in (True, False) for b in (True, False)}
+    )
+    unchecked: int = 0
 
     def add(self, lines: list[Line]) -> None:
         """Count some lines; those without a verdict say nothing."""
         checked = self.checked
         if checked >= CHECK_LIMIT and self.seen:
-            self._unchecked += len(lines) - [line.passed for line in lines].count(None)
+            self.unchecked += len(lines) - [line.passed for line in lines].count(None)
             return
         for line in lines:
             if line.passed is None:
                 continue
             if checked >= CHECK_LIMIT:
-                self._unchecked += 1
+                self.unchecked += 1
                 continue
-            reference = self._get_reference(line)
+            reference = self.get_reference(line)
             self.seen = self.seen or reference is not None
-            found = reference_found(reference, self._get_answer(line))
+            found = reference_found(reference, self.get_answer(line))
             if found is None:
-                self._unchecked += 1
+                self.unchecked += 1
             else:
-                self._counts[found, line.passed] += 1
+                self.counts[found, line.passed] += 1
                 checked += 1
 
     def merge(self, after: ReferenceTally) -> bool:
-        """Add the counts of a later part of the file.
-
-        Returns:
-            Whether that could be done: not where only some of its items were to be checked.
+        """Add the counts of a later part of the file; False where only some of its items were to be
+        checked.
         """
         self.seen = self.seen or after.seen
         if self.checked >= CHECK_LIMIT:
-            self._unchecked += after.checked + after._unchecked
+            self.unchecked += after.checked + after.unchecked
             return True
-        for cell, n in after._counts.items():
-            self._counts[cell] += n
-        self._unchecked += after._unchecked
+        for cell, n in after.counts.items():
+            self.counts[cell] += n
+        self.unchecked += after.unchecked
         return self.checked < CHECK_LIMIT
 
     @property
     def checked(self) -> int:
         """How many items had both a verdict and a match or none."""
-        return sum(self._counts.values())
+        return sum(self.counts.values())
 
     def check(self, level: float) -> JudgeCheck | None:
         """The table with its rates; ``None`` when no item could be checked."""
         if not self.checked:
             return None
-        table = BinaryTable.counted(self._counts)
-        kappa = cohen_kappa(table.rows, level=level)
-        return JudgeCheck(
-            reference=self.reference,
-            step=self.step,
-            found_passed=table.both_yes,
-            found_failed=table.only_reference,
-            absent_passed=table.only_judge,
-            absent_failed=table.both_no,
-            unchecked=self._unchecked,
-            agreement=agreement(table, level),
-            sensitivity=sensitivity(table, level),
-            specificity=specificity(table, level),
-            kappa=kappa.interval,
-            kappa_standard_error=kappa.standard_error,
-        )
+        rates = rates_of(BinaryTable.counted(self.counts), level)
+        for (found, passed), n in self.counts.items():
+            rates[f"{'found' if found else 'absent'}_{'passed' if passed else 'failed'}"] = n
+        return JudgeCheck(self.reference, self.step, unchecked=self.unchecked, **rates)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from llm_batch.errors import ENDINGS, STATUSES, status_of
 from llm_batch.paper import words
@@ -16,7 +15,7 @@ from llm_batch.reporting.judging.sentences import (
     labels_to_make,
     mean_headline_part,
 )
-from llm_batch.reporting.model import FUTURE, Range, Report
+from llm_batch.reporting.model import Range, Report
 from llm_batch.reporting.rates import MISSING_SHARE
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.means import ON_SCALE
@@ -42,7 +41,6 @@ _METHODS = {
     WHATEVER_MISSING: "Imbens-Manski",
     ALL_SCORED: "none needed, all were judged",
 }
-
 #: Half widths a larger sample may aim at, as fractions of one.
 _MARGINS = (0.05, 0.03, 0.02, 0.01)
 
@@ -103,12 +101,8 @@ def left_estimate(
 ) -> str:
     """By what a run left the ranges of its estimate; empty where it did not.
 
-    Args:
-        seconds: What it took; ``None`` where that is not known, as for the others.
-        expected_seconds: Its estimate of that.
-        cost: USD that it cost.
-        expected_cost: Its estimate of that.
-        whole: Whether all items were played: else less than the least says nothing.
+    Times are seconds, costs USD, ``None`` where not known. With less than the ``whole`` played,
+    less than the least says nothing.
     """
     told = []
     for verb, value, expected, shown, slack in (
@@ -123,120 +117,6 @@ def left_estimate(
         if above or (whole and value < expected.low - slack and shown(value) != least):
             told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
     return f"The run left its estimate: it {' and '.join(told)}." if told else ""
-
-
-def for_paper(report: Report, manifest: Manifest) -> str:
-    """What to write in a paper: which items, chosen how, what came out and with which bounds."""
-    rate, mean = report.pass_rate.rate, report.scores.mean
-    if rate.value is None and mean.value is None:
-        return ""
-    rated = rate.value is not None
-    n, missing = (rate if rated else mean).n, _without(report, rated)
-    sentence = f"Of {_chosen(report, manifest)}, "
-    if missing:
-        sentence += f"{n:,} got {'a verdict' if rated else 'a score'} ({missing}), and of these "
-    sentence += _rate_found(report) if rated else _mean_found(report)
-    return f"SIMULATED: {sentence}" if report.run.simulated else sentence
-
-
-def _chosen(report: Report, manifest: Manifest) -> str:
-    """The items and how they were drawn, without a claim that nothing supports."""
-    items, seed = report.items, manifest.sample.seed
-    if items.population is None:
-        name = "standard input" if report.path == "-" else words.clean(Path(report.path).name, 80)
-        return f"{words.items(items.read)} in {name}"
-    if items.read == items.population:
-        return f"all {words.items(items.read)} of the dataset"
-    if items.planned is not None and items.planned >= items.population:
-        order = f" (seed {seed})" if seed is not None else ""
-        return (
-            f"the first {items.read:,} of the {words.items(items.population)} of the dataset, in "
-            f"random order{order}"
-        )
-    how = "at random"
-    if manifest.sample.stratify:
-        how += f" within each {words.clean(manifest.sample.stratify, 40)}"
-    how += f" (seed {seed})" if seed is not None else ""
-    drawn = f"drawn {how} from {items.population:,}"
-    if manifest.stopping is not None and report.run.status == "enough":
-        rule = "until the interval was narrow enough"
-        if manifest.stopping.decided is not None:
-            rule = "until it was clear on which side of a bound the rate lies"
-        return f"{words.items(items.read)} {drawn}, one after the other {rule}"
-    if items.planned is not None and items.read < items.planned:
-        return f"{items.planned:,} items {drawn}, of which the first {items.read:,} were played"
-    return f"{words.items(items.read)} {drawn}"
-
-
-def _without(report: Report, rated: bool) -> str:
-    """The items left out, by why; empty where there are none."""
-    items = report.items
-    left = items.read - (report.pass_rate.rate if rated else report.scores.mean).n
-    unread = sum(each.n for each in report.statuses if each.kind in ("unparsed", "unscored"))
-    failed = items.read - items.ok - unread
-    told = [(failed, "failed"), (unread, "unreadable"), (left - failed - unread, "without one")]
-    return ", ".join(f"{n:,} {what}" for n, what in told if n > 0) if left > 0 else ""
-
-
-def _rate_found(report: Report) -> str:
-    found = report.pass_rate
-    who, judged = _who(report), _judged(report)
-    least = f"a score of at least {words.number(found.pass_at)}" if found.pass_at else ""
-    check = report.calibration
-    if check is not None and check.corrected is not None and headline_part(check):
-        corrected = check.corrected
-        alone = f"the judge alone said {words.percent(found.rate.value)}"
-        told = "; ".join(filter(None, (least, _told_bounds(report, corrected, True), alone)))
-        return (
-            f"{who} passed {words.percent(corrected.value)}{judged}, corrected by "
-            f"{check.labelled:,} labels of people ({told})."
-        )
-    told = "; ".join(filter(None, (least, _told_bounds(report, found.rate, True))))
-    return f"{who} passed {words.percent(found.rate.value)}{judged} ({told})."
-
-
-def _mean_found(report: Report) -> str:
-    mean = report.scores.mean
-    bounds = _told_bounds(report, mean, False)
-    subject = f"{_who(report)} had a mean score of"
-    if report.columns is not None:
-        subject = f"the mean of {words.clean(report.columns.score, 60)} is"
-    return f"{subject} {words.mean(mean.value)}{_judged(report)} ({bounds})."
-
-
-def _told_bounds(report: Report, interval: Interval, percent: bool) -> str:
-    if interval.low is None:
-        return "no interval can be given"
-    bounds = words.percent_range(interval) if percent else words.mean_range(interval)
-    found = report.pass_rate if percent else report.scores
-    # Where the items are a small part of the dataset, one interval holds for both.
-    about = " for items like these" if found.estimand == FUTURE else ""
-    by = method(interval)
-    if interval.method == WHATEVER_MISSING:
-        by += ", whatever the missing verdicts are"
-    if report.pass_rate.clusters is not None:
-        by += f", {report.pass_rate.clusters:,} clusters"
-    return f"{words.level(report.level)} CI{about} {bounds}, {by}"
-
-
-def _who(report: Report) -> str:
-    """The models that answered, without the judge."""
-    run = report.run
-    makers = [model for step, model in run.models.items() if step != run.judge] or [
-        *run.models.values()
-    ]
-    names = list(dict.fromkeys(words.clean(each.rpartition("/")[2], 60) for each in makers))
-    if len(names) > 1:
-        return f"a chain of {', '.join(names[:-1])} and {names[-1]}"
-    return names[0] if names else "the answers"
-
-
-def _judged(report: Report) -> str:
-    run = report.run
-    judge = run.models.get(run.judge)
-    if judge is None or len(run.models) < 2:
-        return ""
-    return f" as judged by {words.clean(judge.rpartition('/')[2], 60)}"
 
 
 def next_steps(report: Report) -> tuple[str, ...]:
@@ -310,18 +190,14 @@ def _larger_sample(report: Report) -> str:
 
 #: Fewer scored items than this say little.
 FEW_ITEMS = 30
-
 #: With fewer clusters their spread is hardly known (Cameron and Miller 2015).
 FEW_CLUSTERS = 30
-
 #: Fewer skewed scores than this leave the bootstrap below its level (simulated).
 _ENOUGH_OF_SKEWED = 150
-
 #: With so few scores that are not the end of the scale a mean's interval does not hold (simulated:
 #: 31 to 92 % with 20 to 100 scores).
 _FEW_ELSEWHERE = 10
 _KNOWN_ENDS = (ON_SCALE, WHATEVER_MISSING)
-
 #: By this much the share of a stratum may differ from its share of the dataset.
 _OUT_OF_PROPORTION = 0.05
 
@@ -335,37 +211,12 @@ def caveats(
     first_duplicate: str,
     simulated: int,
     calls: CallsTally | None,
-) -> tuple[str, ...]:
+) -> Iterator[str]:
     """The warnings that apply, most serious first.
 
-    Args:
-        report: The figures.
-        manifest: ``None`` when it could not be read.
-        problem: Why it could not; empty otherwise.
-        torn: Whether the last line of the results was cut off.
-        first_duplicate: The first id that was seen twice; empty without.
-        simulated: How many items the fake provider answered.
-        calls: What the journal holds, where it was read.
+    ``problem`` says why the manifest could not be read, ``first_duplicate`` is the first id that
+    was seen twice, and ``simulated`` counts the items that the fake provider answered.
     """
-    found = [
-        *_about_the_file(report, manifest, problem, torn, first_duplicate, simulated),
-        *_about_the_journal(calls),
-        *_about_the_sample(report, manifest),
-        *_about_the_scores(report),
-        *_about_the_judge(report),
-        *_about_the_cost(report),
-    ]
-    return tuple(found)
-
-
-def _about_the_file(
-    report: Report,
-    manifest: Manifest | None,
-    problem: str,
-    torn: bool,
-    first_duplicate: str,
-    simulated: int,
-) -> Iterator[str]:
     items = report.items
     if report.run.simulated:
         of_them = f" {simulated:,} of" if 0 < simulated < items.read else ""
@@ -395,6 +246,11 @@ def _about_the_file(
                 f"The manifest counts {words.items(counted)} and the file has {items.read:,}: one "
                 "of them was changed."
             )
+    yield from _about_the_journal(calls)
+    yield from _about_the_sample(report, manifest)
+    yield from _about_the_scores(report)
+    yield from _about_the_judge(report)
+    yield from _about_the_cost(report)
 
 
 def _about_the_journal(calls: CallsTally | None) -> Iterator[str]:

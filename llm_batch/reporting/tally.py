@@ -27,6 +27,9 @@ T = TypeVar("T")
 _USAGE = tuple(Usage.__dataclass_fields__)
 _COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 
+_COUNTED = (
+    "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated",
+)  # fmt: skip
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
 
@@ -68,17 +71,12 @@ class Tally:
     """Everything counted over a results file, whatever it is grouped by."""
 
     def __init__(self) -> None:
-        self.read = 0
-        self.duplicates = 0
+        self.read = self.duplicates = 0
         self.first_duplicate = ""
         self.statuses: Counter[str] = Counter()
         self.examples: dict[str, tuple[str, str]] = {}
         self.scores = array("d")
-        self.excluded = 0
-        self.verdicts = 0
-        self.passed = 0
-        self.worst_case = 0
-        self.simulated = 0
+        self.excluded = self.verdicts = self.passed = self.worst_case = self.simulated = 0
         self.steps: dict[str, StepTally] = {}
         self.total = StepTally()
         #: Items without a result; only their number and cost are kept.
@@ -91,11 +89,7 @@ class Tally:
         self._seen: set[str] = set()
 
     def add(self, batch: list[Line]) -> list[Line]:
-        """Count some lines.
-
-        Returns:
-            Those that count: lines with an id seen before are left out.
-        """
+        """Count some lines; gives those that count: lines with an id seen before are left out."""
         lines = self._new(batch)
         self.read += len(lines)
         statuses = [line.status for line in lines]
@@ -178,23 +172,17 @@ class Tally:
     def merge(self, after: Tally) -> bool:
         """Add what was counted over all the rest of the file, before either is finished.
 
-        Returns:
-            Whether that could be done: not where an id is in both, as only its first line counts.
+        False where that cannot be done: an id is in both, and only its first line counts.
         """
         if not self._seen.isdisjoint(after._seen):
             return False
         self._seen = after._seen = set()
-        self.read += after.read
-        self.duplicates += after.duplicates
         self.first_duplicate = self.first_duplicate or after.first_duplicate
         self.statuses.update(after.statuses)
         self.examples = {**after.examples, **self.examples}
         self.scores.extend(after.scores)
-        self.excluded += after.excluded
-        self.verdicts += after.verdicts
-        self.passed += after.passed
-        self.worst_case += after.worst_case
-        self.simulated += after.simulated
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(after, name))
         for name, step in after.steps.items():
             self.steps.setdefault(name, StepTally()).merge(step)
         self.total.merge(after.total)
@@ -237,14 +225,10 @@ class GroupCount:
 
 
 class GroupTally:
-    """Counts by the value of a field.
+    """Counts by the value of a field, as ``value`` gets it from a line.
 
-    Args:
-        field: What to call the field.
-        value: How to get it from a line.
-        limit: More different values than this end the grouping.
-        asked_for: Whether the user named the field: too many values are then an error, and else
-            only mean that the field is no category.
+    More different values than the limit are an error where the user named the field, and else only
+    mean that it is no category.
     """
 
     def __init__(self, field: str, value: Getter, limit: int, asked_for: bool) -> None:
@@ -285,11 +269,7 @@ class GroupTally:
         self._check_number()
 
     def merge(self, after: GroupTally) -> None:
-        """Add the counts of a later part of the file.
-
-        Raises:
-            ConfigError: The field was asked for and has too many values.
-        """
+        """Add the counts of a later part of the file; raises as `add` does."""
         self.found = self.found or after.found
         if self.too_many or after.too_many:
             self.too_many = True
@@ -297,12 +277,8 @@ class GroupTally:
             return
         for name, counts in after.groups.items():
             group = self.groups.setdefault(name, GroupCount())
-            group.n += counts.n
-            group.scored += counts.scored
-            group.score_sum += counts.score_sum
-            group.score_squares += counts.score_squares
-            group.verdicts += counts.verdicts
-            group.passed += counts.passed
+            for count in GroupCount.__slots__:
+                setattr(group, count, getattr(group, count) + getattr(counts, count))
         self._check_number()
 
     def _check_number(self) -> None:
@@ -342,13 +318,7 @@ def swapped_spelling(name: str) -> str:
 
 
 class ClusterTally:
-    """Verdicts and scores by the value of the field that names an item's cluster.
-
-    Attributes:
-        field: The field.
-        fields: Fields of the items that are needed.
-        outputs: Steps whose outputs are needed: none.
-    """
+    """Verdicts and scores by the value of the field that names an item's cluster."""
 
     def __init__(self, field: str) -> None:
         self.field = field

@@ -40,12 +40,9 @@ _LISTED = 8
 class Vocabulary:
     """How the values of a column are read.
 
-    Attributes:
-        words: What each of its words is worth, in small letters; no letters where any word is
-            unknown.
-        unknown: Its words that are not understood, as written, with how often they come.
-        numbers: How many of its values are numbers.
-        decimal_comma: Whether ``0,45`` is a number.
+    What each of its words is worth, in small letters; no letters where any word is ``unknown``:
+    those are kept as written, with how often they come. ``numbers`` counts the values that are
+    numbers.
     """
 
     words: Mapping[str, float] = field(default_factory=dict)
@@ -74,13 +71,10 @@ def vocabulary_of(
     decimal_comma: bool = False,
     more: Mapping[str, float] | None = None,
 ) -> Vocabulary:
-    """How the values of a column are to be read.
+    """How the values of a column are to be read, all of them given.
 
-    Args:
-        values: All of them.
-        passing: Words that the user says pass, when any of them is there; all others then fail.
-        decimal_comma: Whether ``0,45`` is a number.
-        more: Words that are understood here besides.
+    Where any of the ``passing`` words is there, all others fail; ``more`` are understood here
+    besides.
     """
     counts: Counter[str] = Counter()
     numbers: Counter[float] = Counter()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from tests.browser.test_page import (
     HOSTILE,
     _choose,

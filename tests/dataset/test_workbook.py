@@ -15,7 +15,7 @@ from llm_batch.dataset import draw
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.model import Columns
+from llm_batch.reporting.foreign import Columns
 from tests.workbooks import Day, Wrong, ods, xlsx, zipped
 
 ROWS: list[list[Any]] = [["id", "question", "score"], [1, "Where?", 0.5], [2.0, "Who?", 1]]

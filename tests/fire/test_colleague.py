@@ -22,12 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_batch.errors import LlmbError
+from llm_batch.paper.csv import unguarded
 from llm_batch.reporting import FORMATS, build_report
-from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
-from llm_batch.reporting.csv import unguarded
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from llm_batch.reporting.judging.labelling import PASS, LabelFile, Subset
-from llm_batch.reporting.judging.labels import read_labels
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import LabelSource, read_labels
 from llm_batch.reporting.reference import reference_found
 from tests.effort import effort
 from tests.fire.processes import ROOT, bounded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from llm_batch import estimating, paper, reporting
 from llm_batch.paper.document import Document, Section, Table
-from llm_batch.reporting import comparison
+from llm_batch.reporting.comparison import build as comparison
 from tests.estimating.made import TODAY, config
 from tests.reporting.made import manifest, result, write
 
@@ -96,3 +97,24 @@ def test_markdown_has_all_of_a_document_in_reading_order() -> None:
         "## Warnings", "- careful  ", "  → llmb run", "- no hint",
         "## Next", "- go on",
     ]  # fmt: skip
+
+
+def test_latex_has_tables_the_finding_and_what_it_rests_on() -> None:
+    from llm_batch.paper.latex import format
+
+    rows = (("all_of", "1,200", "< 0.001"), ("a", "-", "[-1.5, 2]"), ("b & c", "-3", "$x$"))
+    table = Table(("", "n", "CI (%)"), (False, True, True), rows, sums=1)
+    shown = format(replace(DOCUMENT, sections=(Section("At 95 %", (table,), "tab:one"),)))
+    assert [line.strip() for line in shown.splitlines() if line][4:] == [
+        r"\begin{table}[t]", r"\centering", r"\caption{At 95\,\%}", r"\label{tab:one}",
+        r"\begin{tabular}{lrr}", r"\toprule", r" & $n$ & CI (\%) \\".strip(), r"\midrule",
+        r"all\_of & 1{,}200 & $<0.001$ \\", r"\midrule",
+        r"a & -- & [$-1.5$, 2] \\", r"b \& c & $-3$ & \$x\$ \\", r"\bottomrule",
+        r"\end{tabular}", r"\end{table}",
+        "% The finding, for the text:", r"A \textbar{} finding", "one holds",
+    ]  # fmt: skip
+
+
+def test_a_result_has_the_formats_of_the_views_it_gives() -> None:
+    assert list(estimating.FORMATS) == ["text", "json", "md"]
+    assert list(reporting.FORMATS) == list(comparison.COMPARISON_FORMATS) == list(paper.RENDERERS)

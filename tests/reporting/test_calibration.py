@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, Columns, Report, build_report
-from llm_batch.reporting.html.charts import charts
-from llm_batch.reporting.judging.model import Calibration, LabelSource
+from llm_batch.reporting.judging.calibration import Calibration
+from llm_batch.reporting.judging.labels import LabelSource
+from llm_batch.reporting.page import charts
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import by_verdict, ppi_mean, ppi_rate, rogan_gladen
 from llm_batch.stats.means import mean_t

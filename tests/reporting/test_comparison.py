@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import ConfigError
-from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
-from llm_batch.reporting.model import Columns
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.foreign import Columns
 from llm_batch.stats.compare import paired_mean_difference
 from tests.reporting.made import full_manifest, result, write
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.errors import OutputError
+from llm_batch.paper.csv import guarded, unguarded
 from llm_batch.reporting import FORMATS, Columns, build_report
-from llm_batch.reporting.csv import COLUMNS, guarded, unguarded
+from llm_batch.reporting.items import COLUMNS
 from tests.reporting.made import manifest, result, write
 
 

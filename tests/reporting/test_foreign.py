@@ -11,8 +11,8 @@ import pytest
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.reporting import FORMATS, Columns, build_report
-from llm_batch.reporting.comparison import compare_reports
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.comparison.build import compare_reports
+from llm_batch.reporting.judging.labels import LabelSource
 from llm_batch.reporting.vocabulary import vocabulary_of
 
 

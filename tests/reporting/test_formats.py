@@ -14,7 +14,7 @@ from rich.console import Console
 
 from llm_batch.paper.text import render
 from llm_batch.reporting import FORMATS, Report, build_report
-from llm_batch.reporting.sections import document
+from llm_batch.reporting.document import document
 from tests.reporting.made import full_manifest, manifest, result, write
 
 HOSTILE = [

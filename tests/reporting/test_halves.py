@@ -11,8 +11,8 @@ import pytest
 
 from llm_batch.errors import ConfigError, LlmbError, OutputError
 from llm_batch.reporting import build_report, reference
-from llm_batch.reporting import counted as halves
-from llm_batch.reporting.counted import Tallies
+from llm_batch.reporting import scan as halves
+from llm_batch.reporting.scan import Tallies
 from tests.reporting.made import full_manifest, result, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="halves are counted on Linux only")
@@ -32,7 +32,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Tallies | None]:
     monkeypatch.setattr(halves, "LEAST_BYTES", 1)
     # Other tests of this process may have started threads that numpy keeps.
     monkeypatch.setattr(halves, "_may_fork", lambda: True)
-    monkeypatch.setattr("llm_batch.reporting.build.count_halves", keeping)
+    monkeypatch.setattr(halves, "count_halves", keeping)
     return kept
 
 

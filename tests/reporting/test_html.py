@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import ConfigError
+from llm_batch.paper import html
+from llm_batch.paper.html import Items, escaped_json
 from llm_batch.reporting import Columns, Report, build_report
-from llm_batch.reporting.html import charts as drawing
-from llm_batch.reporting.html import page as pages
-from llm_batch.reporting.html.embed import embed_items, escaped_json
-from llm_batch.reporting.settings import Settings, read_settings
+from llm_batch.reporting import page as pages
+from llm_batch.reporting.items import manifest_of, page_items
 from tests.reporting.made import full_manifest, result, write
 
 
@@ -42,30 +42,31 @@ def test_json_in_a_page_has_nothing_that_ends_or_hides_a_script() -> None:
 
 def test_prompts_are_rendered_from_kept_fields_and_left_out_without_them(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    embedded = embed_items(report, read_settings(report))
-    first = json.loads(embedded.text)[0]
-    assert first[9] == {"generate": [["system", "Be brief."], ["user", "Say: Q0"]]}
+    manifest = manifest_of(report)
+    assert manifest is not None
+    first = page_items(report, manifest.steps)[0]
+    assert first[9] == {"generate": [("system", "Be brief."), ("user", "Say: Q0")]}
     assert first[:5] == ["item-0", "ok", 1.0, False, "a"]
     assert first[8]["generate"] == "It is Paris."
 
 
 def test_many_items_are_compressed_and_come_back_equal(tmp_path: Path) -> None:
     report = _report(tmp_path, 2000)
-    embedded = embed_items(report, Settings())
-    assert (embedded.encoding, embedded.n) == ("gzip", 2000)
+    embedded = Items.of(page_items(report, []))
+    assert embedded.encoding == "gzip"
     items = json.loads(gzip.decompress(base64.b64decode(embedded.text)))
     assert [item[0] for item in items] == [f"item-{i}" for i in range(2000)]
     assert len(embedded.text) < 0.2 * len(json.dumps(items))
 
 
 def test_a_page_has_the_first_items_and_says_how_many_it_leaves_out(tmp_path: Path) -> None:
-    text = pages.page(_report(tmp_path, 30), limit=10)
+    text = html.format(pages.page(_report(tmp_path, 30), limit=10))
     assert "The first 10 of 30 items" in text
     assert '"item-9"' in text and '"item-10"' not in text
 
 
 def test_the_policy_allows_these_scripts_and_no_other(tmp_path: Path) -> None:
-    text = pages.page(_report(tmp_path))
+    text = html.format(pages.page(_report(tmp_path)))
     found = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert found is not None
     policy = found[1].replace("&#39;", "'")
@@ -80,7 +81,9 @@ def test_the_policy_allows_these_scripts_and_no_other(tmp_path: Path) -> None:
 
 
 def test_no_element_of_the_page_names_an_address(tmp_path: Path) -> None:
-    text = re.sub(r"<script.*?</script>", "", pages.page(_report(tmp_path)), flags=re.DOTALL)
+    text = re.sub(
+        r"<script.*?</script>", "", html.format(pages.page(_report(tmp_path))), flags=re.DOTALL
+    )
     assert not re.search(r"(?:src|href|action)=(?![\"']?#)", text)
     assert "url(" not in text and "@import" not in text
 
@@ -88,23 +91,23 @@ def test_no_element_of_the_page_names_an_address(tmp_path: Path) -> None:
 def test_without_its_library_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages._library.cache_clear()
+    html._library.cache_clear()
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match="vl-convert-python") as caught:
-        pages.page(_report(tmp_path))
+        html.format(pages.page(_report(tmp_path)))
     assert "pip install 'llm_batch[html]'" in caught.value.hint
 
 
 def test_charts_are_made_where_there_is_data(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    assert [chart.name for chart in drawing.charts(report)] == ["distribution", "groups"]
+    assert [chart.name for chart in pages.charts(report)] == ["distribution", "groups"]
     none = build_report(write(tmp_path, []))
-    assert list(drawing.charts(none)) == []
+    assert list(pages.charts(none)) == []
 
 
 def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
     report = _report(tmp_path)
-    made = {chart.name: chart.spec for chart in drawing.charts(report)}
+    made = {chart.name: chart.spec for chart in pages.charts(report)}
     bars = made["distribution"]["data"]["values"]
     assert [(bar["low"], bar["items"], bar["verdict"]) for bar in bars] == [
         (1.0, 3, "fail"),
@@ -121,5 +124,5 @@ def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
 def test_a_file_of_another_tool_makes_a_page(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("id,grade,topic,text\n1,pass,x,Hello\n2,fail,y,World\n")
-    text = pages.page(build_report(path, columns=Columns("grade", category="topic")))
+    text = html.format(pages.page(build_report(path, columns=Columns("grade", category="topic"))))
     assert "50.0 %" in text and "Hello" in text

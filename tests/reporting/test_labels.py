@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.reporting.judging.labels import Labels, no_label, read_labels, words_of_labels
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import (
+    Labels,
+    LabelSource,
+    no_label,
+    read_labels,
+    words_of_labels,
+)
 
 
 def _read(folder: Path, text: str, *columns: str, name: str = "labels.csv") -> Labels:

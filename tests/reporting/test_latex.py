@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llm_batch.paper.latex import escaped
 from llm_batch.reporting import FORMATS, build_report
-from llm_batch.reporting.latex import escaped
 from tests.reporting.made import full_manifest, result, write
 from tests.reporting.test_formats import HOSTILE
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from llm_batch.reporting import FORMATS, Columns, build_report
-from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.judging.labels import LabelSource
 from tests.reporting.made import full_manifest, result, write
 
 #: 30 of 40 pass.

@@ -13,9 +13,8 @@ from llm_batch.record.manifest import ListPrice
 from llm_batch.records import Usage
 from llm_batch.reporting import build_report
 from llm_batch.reporting.model import CostBreakdown, Range
-from llm_batch.reporting.sections.money import where_it_went
 from llm_batch.reporting.sentences import left_estimate
-from llm_batch.reporting.spending import list_cost
+from llm_batch.reporting.spending import list_cost, where_it_went
 from tests.reporting.made import attempt, call, full_manifest, journal, manifest, result, write
 
 PRICES = {

@@ -10,10 +10,8 @@ import pytest
 
 from llm_batch.paper.document import Table
 from llm_batch.reporting.calls import read_calls
-from llm_batch.reporting.html.timeline import over_time
 from llm_batch.reporting.model import Timeline
-from llm_batch.reporting.sections.money import pace
-from llm_batch.reporting.timeline import timeline
+from llm_batch.reporting.timeline import over_time, pace, timeline
 from tests.reporting.made import attempt, call, journal
 
 NO_LIMITS = (None, None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,29 @@ import msgspec
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError
-from llm_batch.paper import Readable
+from llm_batch.paper import Formats, Readable, later
 from llm_batch.paper.words import clean
 from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.comparison.model import (
+from llm_batch.reporting.comparison import (
     COMPARISON_SCHEMA,
     Against,
     Comparison,
     RunFigures,
     Setting,
 )
-from llm_batch.reporting.comparison.pair import Rows, against, read_rows, shared_fields, spelt_alike
+from llm_batch.reporting.comparison.pair import (
+    NO_VERDICT,
+    Rows,
+    against,
+    read_rows,
+    shared_fields,
+    spelt_alike,
+)
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
-from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.model import Columns, Report
+from llm_batch.reporting.foreign import Columns, ForeignFile
+from llm_batch.reporting.items import manifest_of
+from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -34,12 +43,9 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """How a run was set up, flat: name and value of each setting, as its manifest has them.
+    """How a run was set up, flat: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
 
-    Attributes:
-        known: Whether there is a manifest.
-        values: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
-        judging: The names in ``values`` that belong to the judge.
+    ``known`` says whether there is a manifest; ``judging`` are the names that belong to the judge.
     """
 
     known: bool
@@ -49,9 +55,7 @@ class SetUp:
 
 def set_up(report: Report) -> SetUp:
     """The settings of a run; empty where its manifest cannot be read."""
-    if report.path == "-" or report.columns is not None:
-        return SetUp(False, {}, frozenset())
-    manifest, _ = Manifest.beside(report.path)
+    manifest = manifest_of(report)
     if manifest is None:
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))
@@ -128,21 +132,13 @@ def _shown(value: Any, all_values: Sequence[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Compared(Readable):
-    """A comparison, and the reports and items it was made from.
-
-    Attributes:
-        comparison: The figures.
-        reports: Of each run, the baseline's first.
-        rows: The items of each run, in the same order.
-    """
+    """A comparison, and the reports and items it was made from, the baseline's first."""
 
     comparison: Comparison
     reports: tuple[Report, ...]
     rows: tuple[Rows, ...]
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
-        from llm_batch.reporting.comparison import COMPARISON_FORMATS
-
         return COMPARISON_FORMATS
 
 
@@ -221,11 +217,6 @@ def compare_reports(
 
 
 def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
-    """How files that llmb did not write are read.
-
-    Raises:
-        ConfigError: A file has repeats of an item, which are no pairs of their own.
-    """
     notes: list[str] = []
     for path in paths:
         results = ForeignFile(path, columns)
@@ -324,3 +315,60 @@ def _names(paths: list[str]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return paths
+
+
+#: Formats by the name a user gives, as `llm_batch.reporting.FORMATS` has them for one run.
+COMPARISON_FORMATS: Formats[Compared] = Formats(
+    later("llm_batch.reporting.comparison.document", "document"),
+    lambda compared: compared.comparison,
+    rows=lambda compared: table(compared),
+    publication=later("llm_batch.reporting.comparison.sentences", "publication"),
+    page=later("llm_batch.reporting.comparison.document", "page"),
+)
+
+
+def table(compared: Compared) -> Iterator[Iterable[Any]]:
+    """The cells of all items, the header first: the baseline's in its order, then the others'.
+
+    ``change.RUN`` is ``gained``, ``lost``, ``higher``, ``lower``, ``same``, or empty where one of
+    the two has neither verdict nor score.
+    """
+    names = [run.name for run in compared.comparison.runs]
+    header = ["id", "category"]
+    for name in names:
+        header += [f"score.{name}", f"passed.{name}"]
+    yield header + [f"change.{name}" for name in names[1:]]
+    ids = dict.fromkeys(id for rows in compared.rows for id in rows.index)
+    categories = [list(rows.names) for rows in compared.rows]
+    for id in ids:
+        yield _cells(id, compared.rows, categories)
+
+
+def _cells(id: str, runs: tuple[Rows, ...], categories: list[list[str]]) -> Iterator[Any]:
+    places = [rows.index.get(id) for rows in runs]
+    known = next(i for i, place in enumerate(places) if place is not None)
+    yield id
+    yield categories[known][runs[known].categories[places[known] or 0]]
+    values = [_score_and_verdict(rows, place) for rows, place in zip(runs, places, strict=True)]
+    for score, passed in values:
+        yield score
+        yield passed
+    for value in values[1:]:
+        yield _change(values[0], value)
+
+
+def _score_and_verdict(rows: Rows, place: int | None) -> tuple[float | None, bool | None]:
+    if place is None:
+        return None, None
+    score, passed = rows.scores[place], rows.passed[place]
+    return None if isnan(score) else score, None if passed == NO_VERDICT else bool(passed)
+
+
+def _change(
+    before: tuple[float | None, bool | None], after: tuple[float | None, bool | None]
+) -> str | None:
+    if before[1] is not None and after[1] is not None:
+        return "same" if before[1] == after[1] else "gained" if after[1] else "lost"
+    if before[0] is not None and after[0] is not None:
+        return "same" if before[0] == after[0] else "higher" if after[0] > before[0] else "lower"
+    return None

@@ -1,15 +1,37 @@
-"""A comparison as people read it: sections of tables and sentences, before any markup."""
+"""A comparison as people read it: sections, and a page with both outputs of what changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 
 from llm_batch.paper import words
-from llm_batch.reporting.comparison.model import Against, Change, Comparison, RunFigures
+from llm_batch.paper.document import Document, Section, Table
+from llm_batch.paper.html import (
+    FIRST,
+    GREY,
+    NAMES,
+    SECOND,
+    Chart,
+    Page,
+    between_bounds,
+    chart,
+    told,
+)
+from llm_batch.records import Interval
+from llm_batch.reporting.comparison import (
+    Against,
+    Change,
+    Comparison,
+    RateDifference,
+    RunFigures,
+    ScoreDifference,
+)
+from llm_batch.reporting.comparison.build import Compared
 from llm_batch.reporting.comparison.sentences import (
     is_clustered,
 )
-from llm_batch.reporting.sections import FOR_PAPER, Document, Section, Table
+from llm_batch.reporting.document import FOR_PAPER
 
 _CHANGES = 5
 _CATEGORIES = 20
@@ -17,8 +39,9 @@ _SETTINGS = 20
 _NAME = 24
 
 
-def document(comparison: Comparison) -> Document:
+def document(compared: Compared) -> Document:
     """The comparison in reading order."""
+    comparison = compared.comparison
     return Document(
         comparison.headline,
         tuple(_origin(comparison)),
@@ -54,6 +77,10 @@ def _tables(comparison: Comparison) -> Iterator[Section]:
         yield _settings(comparison)
 
 
+def _level(comparison: Comparison) -> str:
+    return f"{words.level(comparison.level)} interval"
+
+
 def _titled(comparison: Comparison, each: Against, title: str) -> str:
     """The title, with the run where there is more than one to be compared."""
     return f"{title}: {words.clean(each.run, 40)}" if len(comparison.against) > 1 else title
@@ -61,35 +88,19 @@ def _titled(comparison: Comparison, each: Against, title: str) -> str:
 
 def _difference(comparison: Comparison, each: Against) -> Section:
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
-    level = f"{words.level(comparison.level)} interval"
+    level = _level(comparison)
     rows, told = [], []
     rates, scores = each.rates, each.scores
     if rates is not None:
-        rows.append(
-            (
-                "Pass rate",
-                words.percent(rates.baseline_rate),
-                words.percent(rates.run_rate),
-                words.points(rates.difference.value),
-                words.points_range(rates.difference),
-                words.p_value(rates.p_adjusted),
-            )
-        )
+        shares = (words.percent(share) for share in (rates.baseline_rate, rates.run_rate))
+        rows.append(("Pass rate", *shares, *_tested(rates, words.points, words.points_range)))
     if scores is not None:
-        rows.append(
-            (
-                "Mean score",
-                words.mean(scores.baseline_mean),
-                words.mean(scores.run_mean),
-                words.signed(scores.difference.value),
-                words.signed_range(scores.difference),
-                words.p_value(scores.p_adjusted),
-            )
-        )
+        means = (words.mean(mean) for mean in (scores.baseline_mean, scores.run_mean))
+        rows.append(("Mean score", *means, *_tested(scores, words.signed, words.signed_range)))
     parts: list[Table | str] = [_basis(comparison, each)]
     if rows:
         header = ("", base, run, "difference", level, "p")
-        parts.append(Table(header, (False, True, True, True, True, True), tuple(rows)))
+        parts.append(Table.of(header, rows))
     if rates is not None and rates.paired:
         told.append(
             f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
@@ -105,6 +116,16 @@ def _difference(comparison: Comparison, each: Against) -> Section:
     return Section(_titled(comparison, each, "Difference"), tuple(parts))
 
 
+def _tested(
+    found: RateDifference | ScoreDifference,
+    shown: Callable[[float | None], str],
+    between: Callable[[Interval], str],
+) -> tuple[str, str, str]:
+    """A difference, its bounds and p."""
+    difference = found.difference
+    return shown(difference.value), between(difference), words.p_value(found.p_adjusted)
+
+
 def _basis(comparison: Comparison, each: Against) -> str:
     n = each.rates.n if each.rates else each.scores.n if each.scores else 0
     if not each.common:
@@ -116,7 +137,6 @@ def _basis(comparison: Comparison, each: Against) -> str:
 
 
 def _methods(each: Against) -> str:
-    """How intervals and p-values were made."""
     if not each.common:
         return "Interval: Newcombe's hybrid score; p: chi-squared with n - 1 (both unpaired)."
     made = []
@@ -141,16 +161,14 @@ def _by_category(comparison: Comparison, each: Against) -> Section:
             words.count(group.rates.n),
             words.percent(group.rates.baseline_rate),
             words.percent(group.rates.run_rate),
-            words.points(group.rates.difference.value),
-            words.points_range(group.rates.difference),
-            words.p_value(group.rates.p_adjusted),
+            *_tested(group.rates, words.points, words.points_range),
         )
         for group in shown
     )
-    level = f"{words.level(comparison.level)} interval"
+    level = _level(comparison)
     header = (words.clean(comparison.group_field, 24), "items", base, run, "diff.", level, "p")
     parts: list[Table | str] = [
-        Table(header, (False, *(True for _ in header[1:])), rows),
+        Table.of(header, rows),
         _categories_found(comparison, each),
     ]
     return Section(_titled(comparison, each, "By category"), tuple(parts))
@@ -228,7 +246,7 @@ def _side_by_side(comparison: Comparison) -> Section:
     )
     rows = [(name, *map(show, comparison.runs)) for name, show in figures]
     rows = [row for row in rows if set(row[1:]) - {words.NONE, words.UNKNOWN}]
-    table = Table(header, (False, *(True for _ in comparison.runs)), tuple(rows))
+    table = Table.of(header, rows)
     return Section("Side by side", (table,))
 
 
@@ -241,3 +259,158 @@ def _settings(comparison: Comparison) -> Section:
     if left > 0:
         parts.append(f"{left} more differ; --format json has all.")
     return Section("What differs in the manifests", tuple(parts))
+
+
+_MOST_GROUPS = 30
+_LONG_NAME = 40
+#: Changed items in the page, of each run; more would make it slow to open on a phone.
+_ON_PAGE = 2000
+
+
+def page(compared: Compared) -> Page:
+    """The comparison as a page, with a browser of what changed."""
+    comparison = compared.comparison
+    made = document(compared)
+    # The browser shows these instead.
+    listed = tuple(part for part in made.sections if not part.title.startswith("What changed"))
+    changes = [
+        [each.run, *astuple(change)]
+        for each in comparison.against
+        for change in each.changes[:_ON_PAGE]
+    ]
+    return Page(
+        "comparison",
+        replace(made, sections=listed),
+        finding=_finding(comparison),
+        facts=list(_facts(comparison)),
+        charts=list(_charts(comparison)),
+        data={
+            "baseline": comparison.baseline,
+            "group": comparison.group_field,
+            "runs": [each.run for each in comparison.against],
+            "changes": changes,
+        },
+        shown=len(changes),
+        total=sum(each.changed for each in comparison.against),
+        simulated=any(run.simulated for run in comparison.runs),
+    )
+
+
+def _finding(comparison: Comparison) -> dict[str, str]:
+    each = comparison.against[0]
+    run, base = (words.clean(name, _LONG_NAME) for name in (each.run, comparison.baseline))
+    against = f"{run} against {base}"
+    if each.rates is not None:
+        return {
+            "figure": words.points(each.rates.difference.value),
+            "what": f"points in pass rate, {against}",
+            "bounds": f"{_level(comparison)} {words.points_range(each.rates.difference)} points",
+        }
+    if each.scores is not None:
+        return {
+            "figure": words.signed(each.scores.difference.value),
+            "what": f"in mean score, {against}",
+            "bounds": f"{_level(comparison)} {words.signed_range(each.scores.difference)}",
+        }
+    return {"figure": "", "what": comparison.headline, "bounds": ""}
+
+
+def _facts(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+    each = comparison.against[0]
+    rates, scores = each.rates, each.scores
+    n = rates.n if rates else scores.n if scores else 0
+    yield "Items compared", f"{n:,}", f"of {each.common:,} in both runs"
+    if rates is not None and rates.paired:
+        yield "Now pass", words.count(rates.gained), "failed in the baseline"
+        yield "Now fail", words.count(rates.lost), "passed in the baseline"
+        yield (
+            "p",
+            words.p_value(rates.p_adjusted),
+            "McNemar's test, mid-p" if rates.difference.method == "tango" else "by clusters",
+        )
+    base, run = comparison.runs[0], comparison.runs[1]
+    if run.cost_per_item is not None and base.cost_per_item is not None:
+        before = f"baseline {words.usd(base.cost_per_item)}"
+        yield "Cost per item", words.usd(run.cost_per_item), before
+    if run.latency_p50 is not None and base.latency_p50 is not None:
+        before = f"baseline {words.duration(base.latency_p50)}"
+        yield "Latency, median", words.duration(run.latency_p50), before
+
+
+def _charts(comparison: Comparison) -> Iterator[Chart]:
+    for i, each in enumerate(comparison.against):
+        name = f" of {words.clean(each.run, _LONG_NAME)}" if len(comparison.against) > 1 else ""
+        if each.rates is not None:
+            yield _differences(comparison, each, f"differences-{i}", name)
+        if each.scores is not None:
+            yield _outcomes(each, f"outcomes-{i}", name)
+
+
+def _differences(comparison: Comparison, each: Against, id: str, name: str) -> Chart:
+    assert each.rates is not None
+    shown = each.categories[:_MOST_GROUPS] if len(each.categories) > 1 else ()
+    groups = ((group.name or words.NAMELESS, group.rates) for group in shown)
+    named = [("All items", each.rates), *groups]
+    values = [
+        {
+            "group": words.clean(group, _LONG_NAME),
+            "difference": 100 * (rates.difference.value or 0),
+            "low": 100 * (rates.difference.low or 0),
+            "high": 100 * (rates.difference.high or 0),
+            "points": words.points(rates.difference.value),
+            "interval": words.points_range(rates.difference),
+            "items": rates.n,
+            "p": words.p_value(rates.p_adjusted),
+        }
+        for group, rates in named
+    ]
+    title = f"points; right: {words.clean(each.run, _LONG_NAME)} passes more often"
+    layers = between_bounds("difference", [{"zero": 0}], None, ends={"axis": {"title": title}})
+    left = len(each.categories) - len(shown)
+    more = f" The {len(shown)} largest categories." if shown and left > 0 else ""
+    return chart(
+        id,
+        f"Difference in pass rate{name}",
+        f"In percentage points, with {words.level(comparison.level)} intervals; none at the dashed "
+        f"line.{more}",
+        60 + 34 * len(values),
+        data={"values": values},
+        encoding={"y": NAMES, "tooltip": told("group", "points", "interval", "items", "p")},
+        layer=layers,
+    )
+
+
+def _outcomes(each: Against, id: str, name: str) -> Chart:
+    """On how many items the run scores lower, equal and higher."""
+    assert each.scores is not None
+    counts = (
+        ("lower", each.scores.losses, SECOND),
+        ("equal", each.scores.ties, GREY),
+        ("higher", each.scores.wins, FIRST),
+    )
+    values = [
+        {"outcome": outcome, "items": n, "share": words.percent(n / each.scores.n)}
+        for outcome, n, _ in counts
+    ]
+    return chart(
+        id,
+        f"Scores item by item{name}",
+        f"Items on which {words.clean(each.run, _LONG_NAME)} scores lower, equal or higher.",
+        140,
+        data={"values": values},
+        mark={"type": "bar", "height": {"band": 0.7}},
+        encoding={
+            "y": {"field": "outcome", "type": "nominal", "sort": None, "axis": {"title": None}},
+            "x": {"field": "items", "type": "quantitative", "axis": {"title": "items"}},
+            "color": {
+                "field": "outcome",
+                "type": "nominal",
+                "legend": None,
+                "scale": {
+                    "domain": [outcome for outcome, _, _ in counts],
+                    "range": [color for _, _, color in counts],
+                },
+            },
+            "tooltip": told("outcome", "items", "share"),
+        },
+    )

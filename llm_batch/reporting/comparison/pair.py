@@ -16,16 +16,17 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import ConfigError
-from llm_batch.paper.words import clean, items
+from llm_batch.paper.words import clean, items, listed
 from llm_batch.record.results import ItemLine
-from llm_batch.reporting.comparison.model import (
+from llm_batch.reporting.comparison import (
     Against,
     CategoryDifference,
     Change,
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.items import category_of, field_of, read_items
+from llm_batch.reporting.foreign import found as field_of
+from llm_batch.reporting.items import category_of, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference
@@ -52,7 +53,6 @@ class Rows:
         scores: NaN where there is none.
         passed: 1, 0 or `NO_VERDICT`.
         categories: Place of the category in ``names``.
-        names: The categories in order of appearance.
         clusters: What each item belongs together with; empty where that was not asked for.
         content: Hash of the fields that both runs have, to be told apart from other items.
     """
@@ -67,12 +67,7 @@ class Rows:
 
 
 def read_rows(report: Report, fields: Collection[str], cluster: str | None = None) -> Rows:
-    """The items of a run as numbers.
-
-    Args:
-        report: Of the run.
-        fields: Which fields of the items are their content.
-        cluster: The field that names an item's cluster.
+    """The items of a run as numbers, with these ``fields`` as their content.
 
     Raises:
         OutputError: The file cannot be read a second time.
@@ -86,7 +81,7 @@ def read_rows(report: Report, fields: Collection[str], cluster: str | None = Non
         name = category_of(item, report)
         rows.categories.append(rows.names.setdefault(name, len(rows.names)))
         if cluster:
-            value = field_of(item.fields, cluster)
+            value = field_of(item.fields, cluster, None)
             rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
         known = {name: value for name, value in item.fields.items() if name in fields}
         rows.content.append(hash(encode(known)))
@@ -195,11 +190,10 @@ def _check_items(first: Report, second: Report, found: _Pairs) -> None:
             "common with --anyway",
         )
     if found.other_content:
-        named = ", ".join(clean(id, 40) for id in found.examples)
         raise ConfigError(
             f"{items(found.other_content)} of {second.path} "
             f"{'has' if found.other_content == 1 else 'have'} the id of an item in {first.path} "
-            f"and other fields: {named}",
+            f"and other fields: {listed(found.examples)}",
             "compare runs over the same data, or compare them all the same with --anyway",
         )
 
@@ -306,8 +300,8 @@ def against(
 
 
 class _Verdicts:
-    """Counts of (verdict before, verdict now) by category, that of all items being empty; and
-    what changed by cluster.
+    """Counts of (verdict before, now) by category, that of all items being empty; and changes by
+    cluster.
     """
 
     def __init__(self) -> None:
@@ -325,7 +319,6 @@ _ALL = ""
 
 
 def _add_to(clusters: dict[str, ClusterSums], name: str, value: float) -> None:
-    """Count a value in its cluster."""
     known = clusters.get(name, ClusterSums(0, 0.0, 0.0))
     clusters[name] = ClusterSums(known.n + 1, known.total + value, known.squares + value * value)
 
@@ -363,17 +356,8 @@ def _unpaired(first: Report, second: Report, level: float) -> RateDifference | N
     if one.clusters is not None and two.clusters is not None:
         difference = difference_of(one.rate, two.rate)
         p_value = unpaired_p_value(_worth(one), _worth(two))
-    return RateDifference(
-        n=one.rate.n + two.rate.n,
-        baseline_rate=one.rate.value,
-        run_rate=two.rate.value,
-        difference=difference,
-        gained=None,
-        lost=None,
-        p_value=p_value,
-        p_adjusted=p_value,
-        paired=False,
-    )
+    n, rates = one.rate.n + two.rate.n, (one.rate.value, two.rate.value)
+    return RateDifference(n, *rates, difference, None, None, p_value, p_value, paired=False)
 
 
 def _worth(rate: PassRate) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from llm_batch.paper import words
+from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
-from llm_batch.reporting.comparison.model import (
+from llm_batch.reporting.comparison import (
     Against,
     Comparison,
     RateDifference,
@@ -14,13 +16,16 @@ from llm_batch.reporting.comparison.model import (
     ScoreDifference,
 )
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.publication import bounds, figure
 from llm_batch.stats.interval import z_value
 from llm_batch.stats.power import paired_rates_size
 from llm_batch.stats.sizes import z_power
 
+if TYPE_CHECKING:
+    from llm_batch.reporting.comparison.build import Compared
+
 #: Fewer changed items than this leave a paired difference on a few items' shoulders.
 FEW_CHANGED = 10
-
 _FEW_ITEMS = 30
 
 
@@ -103,14 +108,12 @@ _TESTS = {
 
 
 def _kind(rates: RateDifference) -> str:
-    """How a difference of rates is bounded and tested."""
     if not rates.paired:
         return "apart"
     return "clusters" if is_clustered(rates) else "pairs"
 
 
 def _named(run: RunFigures) -> str:
-    """A run's name and its models."""
     models = f" ({words.clean(run.models, 80)})" if run.models else ""
     return f"{words.clean(run.name, 40)}{models}"
 
@@ -155,11 +158,8 @@ def cautions(
 ) -> Iterator[str]:
     """What to keep in mind, most serious first.
 
-    Args:
-        comparison: The figures.
-        reports: Of each run, the baseline's first.
-        manifests: Whether each has one.
-        judges: For each run but the baseline, the judge's settings that differ.
+    The reports are of each run, the baseline's first, as are the ``manifests``: whether each has
+    one. ``judges`` are the judge's settings that differ, for each run but the baseline.
     """
     if any(run.simulated for run in comparison.runs):
         yield (
@@ -169,14 +169,14 @@ def cautions(
     unknown = [run.name for run, known in zip(comparison.runs, manifests, strict=True) if not known]
     if unknown:
         yield (
-            f"Without a manifest of {_listed(unknown)} nobody can say whether the same judge "
-            "scored all runs."
+            f"Without a manifest of {words.listed(unknown, 4)} nobody can say whether the same "
+            "judge scored all runs."
         )
     for each, differing in zip(comparison.against, judges, strict=True):
         if differing:
             yield (
-                f"{each.run} was not judged as {comparison.baseline} was ({_listed(differing)}): a "
-                "difference may be the judge's."
+                f"{each.run} was not judged as {comparison.baseline} was "
+                f"({words.listed(differing, 4)}): a difference may be the judge's."
             )
     for each in comparison.against:
         yield from _about_the_items(comparison, each)
@@ -280,7 +280,99 @@ def _pairs_to_tell(rates: RateDifference) -> int | None:
     return paired_rates_size(abs(difference), (gained + lost) / rates.n)
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    shown = [words.clean(name, 40) for name in names[:most]]
-    more = len(names) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+_CATEGORIES = 40
+_NAME = 60
+
+
+def publication(compared: Compared) -> Document:
+    """What a paper has of a comparison: the findings, a table for each, and the methods."""
+    comparison = compared.comparison
+    named = ", ".join(words.clean(run.path) for run in comparison.runs)
+    several = len(comparison.against) > 1
+    return Document(
+        " ".join(comparison.paper),
+        (f"From {words.clean(named, 500)} by llmb report --format latex",),
+        tuple(
+            Section(
+                _caption(comparison, each),
+                (_table(comparison, each),),
+                f"tab:llmb-comparison{f'-{i}' if several else ''}",
+            )
+            for i, each in enumerate(comparison.against, 1)
+        ),
+        assumptions=tuple(_methods(comparison)),
+        warnings=tuple((warning, "") for warning in comparison.warnings),
+    )
+
+
+def _caption(comparison: Comparison, each: Against) -> str:
+    simulated = any(run.simulated for run in comparison.runs)
+    mark = "SIMULATED (a fake provider answered): " if simulated else ""
+    run, base = (words.clean(name, _NAME) for name in (each.run, comparison.baseline))
+    what = "pass rate (points)" if each.rates else "mean score"
+    return (
+        f"{mark}{run} compared with {base}: difference in {what} with "
+        f"{words.level(comparison.level)} confidence intervals."
+    )
+
+
+def _table(comparison: Comparison, each: Against) -> Table:
+    base, run = (words.clean(name, 24) for name in (comparison.baseline, each.run))
+    header = ("", "n", base, run, "Difference", "CI", "p")
+    rows = []
+    if each.rates is not None:
+        rows.append(("Pass rate (%)", *_rates(each.rates)))
+    if each.scores is not None:
+        found = each.scores
+        rows.append(
+            (
+                "Mean score",
+                words.count(found.n),
+                *(figure(mean, 1, 2) for mean in (found.baseline_mean, found.run_mean)),
+                figure(found.difference.value, 1, 2),
+                bounds(found.difference, 1, 2),
+                words.p_value(found.p_adjusted),
+            )
+        )
+    sums = len(rows)
+    if each.rates is not None and len(each.categories) > 1:
+        for group in each.categories[:_CATEGORIES]:
+            rows.append((words.named(group.name, _NAME), *_rates(group.rates)))
+    return Table.of(header, rows, sums)
+
+
+def _rates(rates: RateDifference) -> tuple[str, ...]:
+    return (
+        words.count(rates.n),
+        *(figure(rate, 100, 1) for rate in (rates.baseline_rate, rates.run_rate)),
+        figure(rates.difference.value, 100, 1),
+        bounds(rates.difference, 100, 1),
+        words.p_value(rates.p_adjusted),
+    )
+
+
+def _methods(comparison: Comparison) -> Iterator[str]:
+    base = comparison.runs[0]
+    for run in comparison.runs:
+        models = f" ({words.clean(run.models, 120)})" if run.models else ""
+        role = "baseline" if run is base else "run"
+        yield f"The {role} {words.clean(run.name, _NAME)}{models} has {run.scored:,} scored items."
+    paired = [each for each in comparison.against if each.common]
+    if paired:
+        n = min((each.rates.n if each.rates else each.common) for each in paired)
+        yield f"Runs are compared on the same items (at least {n:,}), paired by id."
+        clustered = any(each.rates and is_clustered(each.rates) for each in paired)
+        yield (
+            "Differences have Student's t interval and test over clusters of items (Miller 2024)."
+            if clustered
+            else "Differences in pass rate have Tango's score interval and McNemar's test (mid-p), "
+            "those in mean score the paired t interval and test."
+        )
+    if len(paired) < len(comparison.against):
+        yield (
+            "Runs without common items are compared by Newcombe's hybrid score interval and the "
+            "chi-squared test with n - 1."
+        )
+    if any(len(each.categories) > 1 for each in comparison.against) or len(comparison.against) > 1:
+        yield "P-values are Holm-adjusted; intervals are not."
+    yield "Computed with llm_batch."

@@ -25,12 +25,12 @@ from llm_batch.dataset.drawn import order_key
 from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
-from llm_batch.paper.words import clean
+from llm_batch.paper.csv import guarded, unguarded
+from llm_batch.paper.words import clean, listed
 from llm_batch.record.files import replace, typed_path
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ItemLine, VerdictLine, decoded_item
-from llm_batch.reporting.csv import guarded, unguarded
 from llm_batch.reporting.judging.labels import (
     BY_VERDICT,
     DRAWN_COLUMN,
@@ -46,13 +46,9 @@ _HALF_BLOCK = 5
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item as a person sees it, without anything the judge said.
+    """An item as a person sees it, without anything the judge said: names and texts.
 
-    Attributes:
-        id: The item.
-        fields: Name and text of its fields.
-        reference: The same of the right answer; empty where the data has none.
-        answers: Step and text of what is to be judged.
+    The reference is empty where the data has none; the answers are by step.
     """
 
     id: str
@@ -65,18 +61,15 @@ class Subset:
     """The items of a run that can be labelled, in a seeded random order.
 
     Args:
-        results: What ``llmb run`` wrote.
-        seed: Of the order.
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
         by_verdict: Draw as many items the judge passed as it failed, as long as there are.
 
     Attributes:
         ids: The first n, in order.
-        items: How many items can be labelled: those with a verdict or score of the judge, or all
-            with an answer where nothing has a score.
+        items: How many there are: those with a verdict or score of the judge, or all with an answer
+            where nothing has a score.
         known: Every id in the results.
-        pass_rate: The judge's, or ``None`` without verdicts.
 
     Raises:
         OutputError: The file cannot be read or is no results file, or no item has an answer.
@@ -153,7 +146,6 @@ class Subset:
         return [(name, outputs[name]) for name in texts[-1:] or names]
 
     def _read(self) -> list[VerdictLine]:
-        """Id, status and verdict of every item, each id once."""
         decode = msgspec.json.Decoder(VerdictLine).decode
         heads = []
         try:
@@ -193,7 +185,7 @@ class Subset:
         if missing:
             raise ConfigError(
                 f"--show {missing[0]}: the items have no such field",
-                f"they have: {', '.join(clean(name, 40) for name in there)}",
+                f"they have: {listed(there)}",
             )
 
 
@@ -261,17 +253,8 @@ def _label(text: str) -> str | None:
 class LabelFile:
     """The labels made so far; every change is on disk before the next item is shown.
 
-    Args:
-        path: The file; it need not exist.
-        seed: The seed asked for, or ``None`` to go on with that of the file.
-        default_seed: The seed of a new file when none is asked for.
-        now: The time, UTC.
-        by_verdict: Whether a new file's items are drawn within each verdict of the judge.
-
-    Attributes:
-        seed: Of the order that its items were drawn in.
-        by_verdict: Whether they are drawn within each verdict.
-        notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
+    Without a seed it goes on with that of the file, and a new one has ``default_seed``. Where
+    ``llmb label`` would not write the file so, it stays as it is, and the notes say how.
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.
@@ -389,11 +372,7 @@ class LabelFile:
         )
 
     def _take(self, number: int, values: dict[str, str]) -> None:
-        """Take over a row, and all columns that somebody added.
-
-        Raises:
-            OutputError: It is none that ``llmb label`` wrote, or not any more.
-        """
+        """Take over a row, and all columns that somebody added."""
         item, label = unguarded(values["id"]), _label(values["label"])
         where = f"line {number}"
         if label is None:
@@ -448,10 +427,6 @@ __all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Session", "Subset"]
 
 class Session:
     """One sitting: which item is next, and what was said of it.
-
-    Args:
-        subset: The items to label.
-        file: Where labels go.
 
     Raises:
         OutputError: The file's labels are all for items of other results.

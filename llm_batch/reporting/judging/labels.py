@@ -1,13 +1,14 @@
-"""Labels made by people: read from a file, with the columns found by their names.
+"""Labels made by people: read from a file, and held beside what the judge said.
 
-A label is a word for pass or fail, 1 or 0, true or false, or a score on the judge's scale. Rows
-of any file a dataset may be in are read; ``llmb label`` writes one.
+Columns are found by their names. A label is a word for pass or fail, 1 or 0, true or false, or a
+score on the judge's scale. Rows of any file a dataset may be in are read; ``llmb label`` writes
+one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -15,22 +16,48 @@ from typing import Any
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, OutputError
-from llm_batch.paper.words import clean
-from llm_batch.reporting.csv import unguarded
+from llm_batch.paper.csv import unguarded
+from llm_batch.paper.words import clean, listed
+from llm_batch.record.reading import Getter, Line
 from llm_batch.reporting.foreign import ForeignRows, found
-from llm_batch.reporting.judging.model import LabelSource
-from llm_batch.reporting.tally import group_name
+from llm_batch.reporting.tally import group_name, swapped_spelling
 from llm_batch.reporting.vocabulary import Vocabulary, is_missing, passing_words, vocabulary_of
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSource:
+    """Where labels are, as the user says it: in a file with an id and a label in each row, or a
+    field.
+
+    Attributes:
+        columns: The columns with labels, one for each person; empty to find them by their names.
+        field: The field of the items that holds their label; empty with a file.
+        judged: Results in which the same judge scored the labelled items, when they are not part of
+            this run; may be empty.
+        random: Whether the labelled items were drawn at random from this run; ``None`` when the
+            user does not say.
+        pass_words: Words that pass, where labels are words; all others then fail.
+        delimiter: Between the cells of a CSV; found where empty, as the encoding of a text file is.
+        sheet: Of a workbook, by its name or number; the first where empty.
+    """
+
+    path: str = ""
+    columns: Sequence[str] = ()
+    field: str = ""
+    judged: str = ""
+    random: bool | None = None
+    pass_words: tuple[str, ...] = ()
+    delimiter: str = ""
+    encoding: str = ""
+    sheet: str = ""
+
 
 #: What `llmb label` writes, in this order.
 LABEL_COLUMNS = ("id", "label", "labelled_at", "seed")
-
 #: A fifth column and its value, where items were drawn within each verdict.
 DRAWN_COLUMN, BY_VERDICT = "drawn", "by verdict"
-
 #: How an item is marked that a person could not decide.
 SKIP = "skip"
-
 _MORE_WORDS = {
     **dict.fromkeys(("good", "ok", "right", "accept", "accepted", "positive", "+"), 1.0),
     **dict.fromkeys(("bad", "reject", "rejected", "negative", "error", "-"), 0.0),
@@ -48,15 +75,13 @@ _WIDE = 20
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a file.
+    """The labels of a file, whose ``source`` is what to call it.
 
     Attributes:
-        source: What to call it.
         by_id: The label of each item: 1 and 0 for pass and fail, or a score.
         judged: What the judge said of it, where the file has that.
         scores: Whether labels are scores and not verdicts.
-        people: The columns, when several people labelled.
-        ratings: What each of them said, by item, when there are several.
+        people: The columns, when several people labelled; ``ratings`` has what each said, by item.
         skipped: Items that were passed over, or on which people disagree evenly.
         repeated: Rows that repeat a label given before.
         seed: The seed of a subset that `llmb label` drew; ``None`` for any other file.
@@ -173,11 +198,6 @@ def read_labels(source: LabelSource) -> Labels:
 def _vocabulary(
     name: str, source: LabelSource, column: str, values: Sequence[Any], read: ForeignRows
 ) -> Vocabulary:
-    """How a column of labels is to be read.
-
-    Raises:
-        ConfigError: Several of its words are not understood.
-    """
     words = words_of_labels(values, source.pass_words, read.decimal_comma)
     if len(words.unknown) > 1 and sum(words.unknown.values()) > len(words.unknown):
         sure = passing_words({str(value).strip(): None for value in values})
@@ -224,18 +244,18 @@ def _columns(
     """The columns with the id, the labels and, if any, the judge's verdict; the last may be ''."""
     known = list(dict.fromkeys(column for row in rows[:_WIDE] for column in row))
     plain = {re.sub(r"[\s-]+", "_", column.strip().casefold()): column for column in known}
-    listed = ", ".join(clean(column, 40) for column in known[:_WIDE])
+    there = listed(known[:_WIDE])
     ids = [plain[word] for word in _IDS if word in plain]
     if not ids:
         raise ConfigError(
-            f"{name}: no column says which item a label is for; it has: {listed}",
+            f"{name}: no column says which item a label is for; it has: {there}",
             "call the column with the items' ids id",
         )
     judge = next((plain[word] for word in _JUDGES if word in plain), "")
     for column in asked:
         if all(found(row, column, None) is None for row in rows):
             raise ConfigError(
-                f"--label-field {column}: no row of {name} has it", f"there is: {listed}"
+                f"--label-field {column}: no row of {name} has it", f"there is: {there}"
             )
     if asked:
         return ids[0], list(asked), judge
@@ -251,7 +271,7 @@ def _columns(
         columns = others
     if not columns:
         raise ConfigError(
-            f"{name}: no column looks like a label; it has: {listed}",
+            f"{name}: no column looks like a label; it has: {there}",
             "name it: --label-field COLUMN",
         )
     return ids[0], columns, judge
@@ -288,3 +308,145 @@ def judged_elsewhere(
         }
     finally:
         results.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A label, and the judge's score and verdict of the same item."""
+
+    label: float
+    score: float | None
+    passed: bool | None
+
+
+@dataclass(slots=True)
+class Labelled:
+    """All that is known of the labelled items once the results were read.
+
+    Of items ``outside`` of this run only the verdict is known, of ``unmatched`` ids nothing;
+    ``unreadable`` counts values of the labels' field that are no labels.
+    """
+
+    labels: Labels
+    inside: list[Pair] = field(default_factory=list)
+    outside: list[Pair] = field(default_factory=list)
+    unmatched: tuple[str, ...] = ()
+    unreadable: int = 0
+
+
+class LabelTally:
+    """Labels beside what the judge said; a file is read at once.
+
+    Raises:
+        OutputError: A file cannot be read.
+        ConfigError: It holds no labels, or contradicting ones.
+    """
+
+    outputs: Sequence[str] = ()
+
+    def __init__(self, source: LabelSource, pass_at: float | None) -> None:
+        self._source = source
+        self.pass_at = pass_at
+        self.fields = (source.field,) if source.field else ()
+        self._labels = None if source.field else read_labels(source)
+        self._missing = set(self._labels.by_id) if self._labels else set()
+        self._inside: list[Pair] = []
+        #: Labels of a field as they stand, with score and verdict: what words mean shows later.
+        self._raw: list[tuple[Any, float | None, bool | None]] = []
+        self._other_spellings = _other_spellings(self._missing)
+        self._get: Getter | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd about the file, a sentence each."""
+        return self._labels.notes if self._labels else ()
+
+    @property
+    def random(self) -> bool | None:
+        """Whether the user says that the items were drawn at random."""
+        return self._source.random
+
+    def bind(self, fields: Sequence[Getter], outputs: Sequence[Getter]) -> None:
+        """Take the getters of the fields asked for."""
+        self._get = fields[0] if self.fields else None
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Look at some lines."""
+        if self._labels is not None:
+            labels = self._labels.by_id
+            for line in lines:
+                item = line.id if line.id in labels else self._other_spellings.get(line.id)
+                if item is not None:
+                    self._missing.discard(item)
+                    self._inside.append(Pair(labels[item], line.score, line.passed))
+            return
+        assert self._get is not None  # bound before lines are read
+        for line in lines:
+            value = self._get(line)
+            if not no_label(value):
+                self._raw.append((value, line.score, line.passed))
+
+    def finish(self) -> Labelled:
+        """What was found.
+
+        Raises:
+            ConfigError: No item has a label.
+            OutputError: The results in which other items were judged cannot be read.
+        """
+        if self._labels is None:
+            return self._of_field()
+        outside: list[Pair] = []
+        elsewhere = self._elsewhere(self._labels)
+        for item in [item for item in self._labels.by_id if item in self._missing & set(elsewhere)]:
+            self._missing.discard(item)
+            outside.append(Pair(self._labels.by_id[item], *elsewhere[item]))
+        unmatched = tuple(item for item in self._labels.by_id if item in self._missing)
+        if not self._inside and not outside:
+            raise ConfigError(
+                f"none of the items labelled in {self._labels.source} is in the results "
+                f"(the first are {listed(unmatched[:3])})",
+                "give the judge's verdict of each in a column judge, or name the results in which "
+                "it judged them: --labels-run other.jsonl",
+            )
+        return Labelled(self._labels, self._inside, outside, unmatched)
+
+    def _of_field(self) -> Labelled:
+        name = clean(self._source.field, 40)
+        words = words_of_labels((value for value, *_ in self._raw), self._source.pass_words)
+        self._inside = [
+            Pair(label, score, passed)
+            for value, score, passed in self._raw
+            if (label := words.score(value)) is not None
+        ]
+        if sum(words.unknown.values()) > len(self._inside):
+            raise ConfigError(
+                f"--labels-from {name}: nothing says which labels pass: {words.listed}",
+                "name the words that pass, all others fail: --pass-words WORD",
+            )
+        if not self._inside:
+            raise ConfigError(
+                f"--labels-from {name}: no item in the results has a label there",
+                "a label is pass or fail, 1 or 0, or a score on the judge's scale",
+            )
+        scores = are_scores(pair.label for pair in self._inside)
+        labels = Labels(source=f"the field {name!r}", by_id={}, scores=scores)
+        return Labelled(labels, self._inside, unreadable=len(self._raw) - len(self._inside))
+
+    def _elsewhere(self, labels: Labels) -> Mapping[str, tuple[float | None, bool | None]]:
+        pass_at = self.pass_at
+        judged: dict[str, tuple[float | None, bool | None]] = {}
+        verdicts = not are_scores(labels.judged.values())
+        for item, value in labels.judged.items():
+            if verdicts:
+                judged[item] = None, value == 1
+            else:
+                judged[item] = value, None if pass_at is None else value >= pass_at
+        if self._source.judged and self._missing:
+            judged |= judged_elsewhere(self._source.judged, self._missing)
+        return judged
+
+
+def _other_spellings(ids: Collection[str]) -> dict[str, str]:
+    """Ids by how a spreadsheet writes the same number: ``1`` becomes ``1.0``, and back."""
+    swapped = ((item, swapped_spelling(item)) for item in ids)
+    return {other: item for item, other in swapped if other and other not in ids}

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 from llm_batch.paper import words
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.model import Calibration, Main, Reliability, ScoreCheck
+from llm_batch.reporting.judging.calibration import Calibration, Main, ScoreCheck
 
 #: Fewer labels than this say little, whatever the interval looks like.
 FEW_LABELS = 50
-
 #: Below this the correction more than doubles every error.
 WEAK_JUDGE = 0.5
-
 _NAMES: dict[Main, str] = {
     "ppi": "PPI++",
     "rogan_gladen": "Rogan-Gladen",
@@ -60,9 +58,6 @@ def finding(check: Calibration) -> str:
     if corrected is None or corrected.value is None or raw.value is None:
         return ""
     figure = words.percent(corrected.value)
-    bounds = " (no interval)"
-    if corrected.low is not None:
-        bounds = f" ({words.level(corrected.level)} interval {words.percent_range(corrected)})"
     points = 100 * (corrected.value - raw.value)
     shift = "as the judge has it"
     if abs(points) >= 0.05:
@@ -79,7 +74,7 @@ def finding(check: Calibration) -> str:
         "labels": "Every item has a label, so the labels' own rate needs no correction",
         "": "",
     }[check.main]
-    return f"{why}. Report {figure}{bounds}: {shift}."
+    return f"{why}. Report {figure} ({words.interval(corrected, words.percent_range)}): {shift}."
 
 
 def mean_finding(check: ScoreCheck) -> str:
@@ -92,9 +87,7 @@ def mean_finding(check: ScoreCheck) -> str:
         if check.drawn == "all"
         else "The labels are a random subset of this run, so PPI++ is legitimate for the mean too"
     )
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    bounds = words.interval(corrected, words.mean_range)
     return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
 
 
@@ -103,9 +96,7 @@ def mean_headline_part(check: Calibration) -> str:
     corrected, scores = check.corrected_mean, check.score_check
     if corrected is None or corrected.value is None or scores is None:
         return ""
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.mean_range(corrected)}"
+    bounds = words.interval(corrected, words.mean_range)
     how = "the labels' own" if scores.drawn == "all" else "PPI++"
     return (
         f"Mean score {words.mean(corrected.value)} ({bounds}), corrected by "
@@ -118,9 +109,7 @@ def headline_part(check: Calibration) -> str:
     corrected = check.corrected
     if corrected is None or corrected.value is None or check.main == "":
         return ""
-    bounds = "no interval"
-    if corrected.low is not None:
-        bounds = f"{words.level(corrected.level)} interval {words.percent_range(corrected)}"
+    bounds = words.interval(corrected, words.percent_range)
     return (
         f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
         f"{check.labelled:,} labels ({_NAMES[check.main]})"
@@ -167,14 +156,9 @@ def methods(check: Calibration) -> Iterator[str]:
 
 
 def _of_scores(check: ScoreCheck) -> str:
-    """What a paper says of labels that are scores."""
     told = [
         f"{name} {words.number(found.value, 2)}"
-        + (
-            ""
-            if found.low is None or found.high is None
-            else f" [{words.number(found.low, 2)} to {words.number(found.high, 2)}]"
-        )
+        + ("" if found.low is None else f" [{words.coefficient_range(found)}]")
         for name, found in (("Spearman's rho", check.spearman), ("Kendall's tau-b", check.kendall))
         if found.value is not None
     ]
@@ -380,33 +364,4 @@ def labels_to_make(check: Calibration, results: str) -> str:
         f"{words.number(100 * target.margin, 2)} points (now "
         f"{words.number(100 * margin, 2)}): `llmb label {words.clean(results)} "
         f"--n {target.labels}`."
-    )
-
-
-def strength(alpha: float) -> str:
-    """How Krippendorff (2004, p. 241) would have an alpha read."""
-    if alpha >= 0.8:
-        return "reliable by Krippendorff's rule (0.8 or more)"
-    if alpha >= 2 / 3:
-        return "enough for tentative conclusions only (Krippendorff: 0.667 to 0.8)"
-    return "too low to rely on (Krippendorff: below 0.667)"
-
-
-def agreement_of(check: Reliability) -> str:
-    """Alpha in a sentence."""
-    alpha = check.alpha
-    if alpha.value is None:
-        return (
-            "Krippendorff's alpha is undefined: "
-            + ("all ratings are the same." if check.items else "no item has two ratings.")
-        )  # fmt: skip
-    bounds = ""
-    if alpha.low is not None and alpha.high is not None:
-        bounds = (
-            f" ({words.level(alpha.level)} interval {words.number(alpha.low, 2)} to "
-            f"{words.number(alpha.high, 2)})"
-        )
-    return (
-        f"Krippendorff's alpha {words.number(alpha.value, 2)}{bounds}, {check.scale} scale: "
-        f"{strength(alpha.value)}."
     )

@@ -10,8 +10,7 @@ import pytest
 
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.reporting.judging.labelling import FAIL, PASS, SKIP, LabelFile, Session, Subset
-from llm_batch.reporting.judging.labels import read_labels
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import LabelSource, read_labels
 from tests.reporting.made import full_manifest, result, write
 from tests.workbooks import xlsx
 

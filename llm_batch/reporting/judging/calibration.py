@@ -1,33 +1,20 @@
-"""From counted labels to the figures of a `Calibration`; nothing is read here."""
+"""The judge beside labels made by people, and figures corrected for its errors."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.model import (
-    Calibration,
-    Drawn,
-    Main,
-    Reliability,
-    ScoreCheck,
-    ScoreTable,
-)
-from llm_batch.reporting.judging.tally import JudgesTally, Labelled, LabelTally, Pair
+from llm_batch.reporting.judging.labels import Labelled, LabelTally, Pair
+from llm_batch.reporting.judging.reliability import Reliability, rates_of, reliability
 from llm_batch.stats.agreement import (
     BinaryTable,
-    Ratings,
-    Scale,
     agreement,
     cohen_kappa,
-    krippendorff_alpha,
     rank_agreement,
-    self_consistency,
-    sensitivity,
-    specificity,
 )
 from llm_batch.stats.calibrate import (
     Labelling,
@@ -44,14 +31,161 @@ from llm_batch.stats.calibrate import (
 from llm_batch.stats.interval import wilson
 from llm_batch.stats.means import mean_t, with_width
 
-_MOST_VALUES = 20
-_MOST_ORDERED = 12
-_NAMED = 3
+#: How the labelled items were chosen. ``random``: at random from this run; ``verdict``: within
+#: each verdict of the judge, by what is noted or by what their counts show; ``all``: every item
+#: with a verdict; ``separate``: none is in this run; ``unknown``: nothing says.
+Drawn = Literal["random", "verdict", "all", "separate", "unknown"]
+#: Which of the corrected rates to report: ``ppi``, ``rogan_gladen``, ``verdict`` (weighted by
+#: verdict), ``labels`` (the labels' own rate, when all items have one) or none.
+Main = Literal["ppi", "rogan_gladen", "verdict", "labels", ""]
 
+
+@dataclass(frozen=True, slots=True)
+class ScoreTable:
+    """Labels and judge as scores on one scale: a row for each label, a column for each score.
+
+    In the linear kappa a disagreement counts by its distance, in the quadratic one by its square.
+    """
+
+    values: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    kappa_linear: Interval
+    kappa_quadratic: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCheck:
+    """The judge's scores beside labels that are scores, where items have both.
+
+    Attributes:
+        drawn: How they were chosen, by scores; never ``verdict``.
+        noted_random: Whether they are said to be a random subset of this run.
+        alike: p-value of "drawn without regard to the score"; ``None`` where there is no rest.
+        labels: The least and the greatest label; ``judged`` those of the judge's scores.
+        bias: Mean of judge minus label; bounds by clusters where items come in some.
+        uncorrected: The judge's mean score over the run.
+        corrected: The mean score people would give; ``None`` where it cannot be told.
+        why_not: What stands against it, in a sentence; empty where there is one.
+    """
+
+    labelled: int
+    drawn: Drawn
+    noted_random: bool
+    alike: float | None
+    same_scale: bool
+    labels: tuple[float, float]
+    judged: tuple[float, float]
+    spearman: Interval
+    kendall: Interval
+    bias: Interval
+    uncorrected: Interval
+    corrected: Interval | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The judge beside people's labels, and the pass rate corrected for its errors.
+
+    Rates are bounded for items like these. A label counts as a pass when it is 1, true or a word
+    for it, or a score of at least ``pass_at`` where labels are scores.
+
+    Attributes:
+        source: Where the labels came from, in words.
+        seed: The seed they were drawn with, when ``llmb label`` drew them.
+        noted: How they are said to have been drawn.
+        alike: p-value of "drawn without regard to the verdict"; ``None`` where there is no rest.
+        labelled: Items with a label and a verdict of the judge.
+        separate: How many of these are not part of this run.
+        skipped: Items that a person passed over, or whose raters disagree evenly.
+        unjudged: Items of this run with a label and no verdict of the judge.
+        unmatched: Labelled ids of which nothing is known, and the first of them.
+        repeated: Rows that repeat a label given before.
+        unreadable: Values of the labels' field that are no labels.
+        only_label: The label passes, the judge fails; ``only_judge`` the reverse.
+        sensitivity: Share of items labelled as a pass that the judge passes.
+        specificity: Share of items labelled as a fail that the judge fails.
+        youden: Sensitivity + specificity - 1; ``None`` when either is unknown.
+        kappa: Cohen's, of the verdicts.
+        scores: Labels beside scores, when labels are scores with up to 20 values.
+        uncorrected: The judge's pass rate over the run.
+        labels_alone: The labels' pass rate over labelled items of this run.
+        rogan_gladen: The judge's rate corrected by sensitivity and specificity; clipped where it
+            came out below 0 or above 1.
+        ppi: The prediction-powered pass rate (PPI++), clipped likewise.
+        ppi_weight: How far the judge's verdicts count in it, 0 to 1.
+        by_verdict: The labels' rate within each verdict, weighted by the run's verdicts.
+        swapped: Whether labels and verdicts say the opposite of each other.
+        clustered: Whether items come in clusters, so that no corrected rate is told.
+        main: Which of these to report; ``corrected`` is that one.
+        raters: How far people agree, when several labelled.
+        plan: What more labels would give, with the judge as it was found to be.
+        worth: How many labels are worth it by that plan; 0 when it is not known.
+    """
+
+    source: str
+    drawn: Drawn
+    seed: int | None
+    noted: Literal["random", "verdict", ""]
+    alike: float | None
+    labelled: int
+    separate: int
+    skipped: int
+    unjudged: int
+    unmatched: int
+    unmatched_ids: tuple[str, ...]
+    repeated: int
+    unreadable: int
+    both_pass: int
+    only_label: int
+    only_judge: int
+    both_fail: int
+    agreement: Interval
+    sensitivity: Interval
+    specificity: Interval
+    youden: float | None
+    kappa: Interval
+    kappa_standard_error: float | None
+    scores: ScoreTable | None
+    uncorrected: Interval
+    labels_alone: Interval
+    rogan_gladen: Interval
+    rogan_gladen_clipped: bool
+    ppi: Interval
+    ppi_clipped: bool
+    ppi_weight: float | None
+    by_verdict: Interval
+    swapped: bool
+    clustered: bool
+    main: Main
+    corrected: Interval | None
+    score_check: ScoreCheck | None
+    raters: Reliability | None
+    plan: tuple[Labelling, ...]
+    worth: int
+
+    @property
+    def table(self) -> BinaryTable:
+        """Labels and judge beside each other."""
+        return BinaryTable(self.both_pass, self.only_judge, self.only_label, self.both_fail)
+
+    @property
+    def corrected_mean(self) -> Interval | None:
+        """The mean score people would give, where it can be told."""
+        return self.score_check.corrected if self.score_check else None
+
+    @property
+    def sample_share(self) -> float | None:
+        """The judge's pass rate over the labelled items."""
+        passed, n = self.both_pass + self.only_judge, self.agreement.n
+        return passed / n if n else None
+
+
+_MOST_VALUES = 20
+_NAMED = 3
 #: Below this p-value the labelled items were not drawn without regard to the verdict. A false
 #: alarm does no harm: weights by verdict are right for a random subset too.
 _CHOSEN_BELOW = 0.01
-
 #: Sensitivity + specificity - 1 below this, and fewer than half agreeing: the opposite is meant.
 _SWAPPED_BELOW = -0.3
 
@@ -70,7 +204,6 @@ def calibration(
         tally: The labels and what the judge said.
         verdicts: How many items of the run the judge passed, and on how many it has a verdict.
         scores: What it gave every item of the run with a score.
-        level: Two-sided confidence level.
         clustered: Whether items come in clusters; no correction here allows for that.
         scale: The least and the greatest score there is, where known.
 
@@ -102,7 +235,6 @@ def calibration(
     main = _main(drawn)
     if swapped or clustered or chosen[main].value is None:
         main = ""
-    kappa = cohen_kappa(whole.rows, level=level)
     plan = _plan(whole, n, level) if inside and drawn != "verdict" else ()
     return Calibration(
         source=labels.source,
@@ -122,12 +254,8 @@ def calibration(
         only_label=whole.only_reference,
         only_judge=whole.only_judge,
         both_fail=whole.both_no,
-        agreement=agreement(whole, level),
-        sensitivity=sensitivity(whole, level),
-        specificity=specificity(whole, level),
+        **rates_of(whole, level),
         youden=youden(whole),
-        kappa=kappa.interval,
-        kappa_standard_error=kappa.standard_error,
         scores=_scores([*found.inside, *found.outside], level) if labels.scores else None,
         uncorrected=wilson(passed, n, level),
         labels_alone=alone,
@@ -150,38 +278,6 @@ def calibration(
     )
 
 
-def judges_reliability(tally: JudgesTally, level: float) -> Reliability:
-    """How far the judges agree."""
-    return reliability(tally.names, tally.items, level, words=tally.words)
-
-
-def reliability(
-    raters: Sequence[str],
-    items: Iterable[Ratings] | Mapping[tuple[float | None, ...], int],
-    level: float,
-    words: bool = False,
-) -> Reliability:
-    """Alpha and self-consistency, on the scale that the ratings have.
-
-    Words and verdicts are nominal, a few different scores ordinal, many an interval scale.
-    """
-    counted = items if isinstance(items, Mapping) else Counter(map(tuple, items))
-    values = {value for ratings in counted for value in ratings if value is not None}
-    scale: Scale = "ordinal" if len(values) <= _MOST_ORDERED else "interval"
-    if words or len(values) <= 2:
-        scale = "nominal"
-    alpha = krippendorff_alpha(counted, scale, level)
-    repeats = self_consistency(counted, level)
-    return Reliability(
-        raters=tuple(raters),
-        items=alpha.n,
-        scale=scale,
-        alpha=alpha,
-        all_agree=repeats.all_agree,
-        within=repeats.within,
-    )
-
-
 def _verdicts(
     pairs: Iterable[Pair], scores: bool, pass_at: float | None
 ) -> list[tuple[bool, bool]]:
@@ -196,7 +292,6 @@ def _verdicts(
 
 
 def _noted(found: Labelled, random: bool | None) -> Literal["random", "verdict", ""]:
-    """How the labels say, or the user says, that they were drawn."""
     if random is None:
         random = found.labels.seed is not None
     if found.labels.by_verdict:
@@ -330,7 +425,6 @@ def _same_scale(
 
 
 def _plan(table: BinaryTable, n: int, level: float) -> tuple[Labelling, ...]:
-    """What more labels would give with a judge like this; nothing while its rates are unknown."""
     passes = table.both_yes + table.only_reference
     fails = table.both_no + table.only_judge
     if not passes or not fails or n == 0:

@@ -1,4 +1,4 @@
-"""The charts of the page as Vega-Lite specifications: plain values that the library draws."""
+"""The report as a page: its finding, facts, charts and items."""
 
 from __future__ import annotations
 
@@ -6,21 +6,118 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llm_batch.paper import words
-from llm_batch.reporting.html.spec import FIRST, GREY, SECOND, Chart, chart
-from llm_batch.reporting.html.timeline import over_time
-from llm_batch.reporting.judging.model import Calibration
-from llm_batch.reporting.model import JudgeCheck, Report
+from llm_batch.paper.html import (
+    FIRST,
+    NAMES,
+    SECOND,
+    Chart,
+    Items,
+    Page,
+    between_bounds,
+    chart,
+    told,
+)
+from llm_batch.record.manifest import Manifest
+from llm_batch.records import Interval
+from llm_batch.reporting.document import document
+from llm_batch.reporting.items import ITEM_LIMIT, manifest_of, page_items
+from llm_batch.reporting.judging.calibration import Calibration
+from llm_batch.reporting.model import FUTURE, JudgeCheck, Report
+from llm_batch.reporting.sentences import method
+from llm_batch.reporting.timeline import over_time
+
+
+def page(report: Report, limit: int = ITEM_LIMIT) -> Page:
+    """The report as a page with the first ``limit`` of its items.
+
+    Raises:
+        OutputError: The results file cannot be read a second time.
+    """
+    steps = (manifest_of(report) or Manifest()).steps
+    shown = page_items(report, steps, limit)
+    items = Items.of(shown)
+    return Page(
+        "page",
+        document(report),
+        finding=_finding(report),
+        facts=_facts(report),
+        charts=list(charts(report)),
+        data={
+            "encoding": items.encoding,
+            "total": report.items.read,
+            "steps": [step.name for step in steps],
+            "judge": report.run.judge,
+            "group": report.groups.field if report.groups else "",
+            "pass_at": report.pass_rate.pass_at,
+        },
+        shown=len(shown),
+        total=report.items.read,
+        simulated=report.run.simulated,
+        items=items,
+    )
+
+
+def _finding(report: Report) -> dict[str, Any]:
+    check, rate, scores = report.calibration, report.pass_rate, report.scores
+    corrected = (check.corrected, check.corrected_mean) if check else (None, None)
+    percent, mean = (words.percent, words.percent_range), (words.mean, words.mean_range)
+    for found, what, of, (shown, between) in (
+        (corrected[0], "pass rate, corrected by labels", FUTURE, percent),
+        (rate.rate, "pass rate", rate.estimand, percent),
+        (corrected[1], "mean score, corrected by labels", FUTURE, mean),
+        (scores.mean, "mean score", scores.estimand, mean),
+    ):
+        if found is not None and found.value is not None:
+            return {
+                "figure": shown(found.value),
+                "what": what,
+                "bounds": f"{words.interval(found, between)} ({method(found)})"
+                if found.low is not None
+                else "no interval, because there are too few items",
+                "about": f"for {of}",
+                "bar": _bar(found) if shown is words.percent else None,
+            }
+    return {"figure": "", "what": report.headline, "bounds": "", "about": "", "bar": None}
+
+
+def _bar(found: Interval) -> dict[str, str] | None:
+    """Where the parts of the interval's bar stand, in units of its drawing (1000 wide)."""
+    low, value, high = found.low, found.value, found.high or 1.0
+    if low is None or value is None:
+        return None
+    places = {"low": low, "width": high - low, "value": value}
+    return {name: f"{1000 * place:.1f}" for name, place in places.items()}
+
+
+def _facts(report: Report) -> list[tuple[str, str, str]]:
+    items, money, mean = report.items, report.money, report.scores.mean
+    of = f"of {items.read:,} played"
+    if items.population == items.read:
+        of = "of all items in the dataset"
+    elif items.population is not None:
+        of = f"of {items.read:,} played, {items.population:,} in the dataset"
+    facts = [("Items scored", f"{items.scored:,}", of)]
+    if mean.value is not None and report.pass_rate.rate.value is not None:
+        facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
+    rate = report.pass_rate.rate
+    check = report.calibration
+    if check is not None and check.corrected is not None:
+        facts.append(("The judge alone", words.percent(rate.value), words.percent_range(rate)))
+    elif check is not None and check.corrected_mean is not None and rate.value is None:
+        facts.append(("The judge alone", words.mean(mean.value), words.mean_range(mean)))
+    failed = items.read - items.ok
+    facts.append(("Failed", f"{failed:,}", words.percent(failed / items.read if failed else 0.0)))
+    if report.total.cost is not None and report.steps:
+        each = f"{words.usd(money.per_item)} an item" if money.per_item else ""
+        facts.append(("Cost", words.usd(report.total.cost), each))
+    if report.run.seconds is not None:
+        median = f"median {words.duration(report.total.latency_p50)} an item"
+        facts.append(("Time", words.duration(report.run.seconds), median))
+    return facts
+
 
 _REFERENCE = 40
 _VERDICTS = ("pass", "fail")
-
-
-def confusions(report: Report) -> Iterator[Chart]:
-    """Verdicts beside a string match, and beside people's labels."""
-    if report.judge_check is not None:
-        yield _reference(report.judge_check)
-    if report.calibration is not None:
-        yield from _labels(report.calibration)
 
 
 def _reference(check: JudgeCheck) -> Chart:
@@ -121,7 +218,7 @@ def _grid(
                 "sort": list(row_names),
                 "axis": {"title": side},
             },
-            "tooltip": [{"field": field} for field in (side, "judge", "items", "share")],
+            "tooltip": told(side, "judge", "items", "share"),
         },
         layer=layers,
     )
@@ -138,7 +235,10 @@ def charts(report: Report) -> Iterator[Chart]:
         yield _distribution(report)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
-    yield from confusions(report)
+    if report.judge_check is not None:
+        yield _reference(report.judge_check)
+    if report.calibration is not None:
+        yield from _labels(report.calibration)
     yield from over_time(report.timeline)
 
 
@@ -169,7 +269,6 @@ def _distribution(report: Report) -> Chart:
             "scale": {"domain": ["pass", "fail"], "range": [FIRST, SECOND]},
         }
         note = f"A score of {words.number(least)} or more passes. Select a bar to list its items."
-    shown = ["score", "items", "share"]
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "bar", "cornerRadiusEnd": 3, "cursor": "pointer"},
@@ -201,7 +300,7 @@ def _distribution(report: Report) -> Chart:
                 "type": "quantitative",
                 "axis": {"title": "items", "tickCount": 4, "format": ",d"},
             },
-            "tooltip": [{"field": name} for name in shown],
+            "tooltip": told("score", "items", "share"),
         },
         layer=layers,
     )
@@ -226,49 +325,18 @@ def _groups(report: Report) -> Chart:
     ]
     field = words.clean(report.groups.field, _NAME)
     left = f" The {_MOST_GROUPS} largest of {len(groups):,}." if len(groups) > len(shown) else ""
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": None,
-        "axis": {"title": None, "labelLimit": 130},
-    }
-    tooltip = [{"field": name} for name in ("group", "pass rate", "interval", "items")]
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 3, "color": FIRST, "opacity": 0.55},
-            "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1, "color": FIRST,
-                     "cursor": "pointer"},
-            "encoding": {
-                "x": {
-                    "field": "rate",
-                    "type": "quantitative",
-                    "scale": {"domain": [0, 1]},
-                    "axis": {
-                        "format": ".0%",
-                        "title": "pass rate",
-                        "values": [0, 0.25, 0.5, 0.75, 1],
-                    },
-                },
-            },
-        },
-    ]  # fmt: skip
     overall = report.pass_rate.rate.value
-    if overall is not None:
-        layers.insert(
-            0,
-            {
-                "data": {"values": [{"rate": overall, "pass rate": words.percent(overall)}]},
-                "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY},
-                "encoding": {
-                    "x": {"field": "rate", "type": "quantitative"},
-                    "y": None,
-                    "tooltip": [{"field": "pass rate", "title": "all items"}],
-                },
-            },
-        )
+    dashed = [] if overall is None else [{"rate": overall, "pass rate": words.percent(overall)}]
+    layers = between_bounds(
+        "rate",
+        dashed,
+        [{"field": "pass rate", "title": "all items"}],
+        point={"cursor": "pointer"},
+        x={
+            "scale": {"domain": [0, 1]},
+            "axis": {"format": ".0%", "title": "pass rate", "values": [0, 0.25, 0.5, 0.75, 1]},
+        },
+    )
     return chart(
         "groups",
         f"Pass rate by {field}",
@@ -276,6 +344,6 @@ def _groups(report: Report) -> Chart:
         f"{left} Select a point to list its items.",
         40 + 34 * len(shown),
         data={"values": values},
-        encoding={"y": y, "tooltip": tooltip},
+        encoding={"y": NAMES, "tooltip": told("group", "pass rate", "interval", "items")},
         layer=layers,
     )

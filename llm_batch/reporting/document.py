@@ -1,13 +1,83 @@
-"""What came out: rates and scores with their bounds, by group, failures, times."""
+"""A report as people read it: sections of tables and sentences, before any markup."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from llm_batch.paper import words
-from llm_batch.paper.document import Section, Table
-from llm_batch.reporting.model import Bin, Group, Report
+from llm_batch.paper.document import Document, Section, Table
+from llm_batch.records import Interval
+from llm_batch.reporting.judging import sentences
+from llm_batch.reporting.judging.calibration import Calibration, ScoreCheck, ScoreTable
+from llm_batch.reporting.judging.reliability import raters_compared, several_judges
+from llm_batch.reporting.model import Bin, Group, JudgeCheck, Report
 from llm_batch.reporting.rates import LEAST_IN_GROUP
+from llm_batch.reporting.reference import CHECK_LIMIT
 from llm_batch.reporting.sentences import method
+from llm_batch.reporting.spending import tokens_and_cost
+from llm_batch.reporting.timeline import pace
+from llm_batch.stats.agreement import BinaryTable
+from llm_batch.stats.calibrate import LABELS_ALONE
 from llm_batch.stats.interval import ALL_SCORED
+
+#: The section with the sentence that a paper can take over.
+FOR_PAPER = "For the paper"
+
+
+def document(report: Report) -> Document:
+    """A report as people read it."""
+    return Document(
+        report.headline,
+        origin(report),
+        tuple(sections(report)),
+        warnings=tuple((sentence, "") for sentence in report.warnings),
+        next_steps=report.next_steps,
+    )
+
+
+def origin(report: Report) -> tuple[str, ...]:
+    """Which file and run this is about, as one line or two."""
+    run = report.run
+    named = [words.clean(report.path)]
+    if run.id:
+        named.append(f"run {words.clean(run.id, 60)}")
+    if run.created_at:
+        named.append(
+            f"started {words.clean(run.created_at, 40).replace('T', ' ').replace('Z', ' UTC')}"
+        )
+    lines = [", ".join(named)]
+    if run.models:
+        models = (
+            f"{words.clean(step, 40)} {words.clean(model, 80)}"
+            for step, model in run.models.items()
+        )
+        lines.append(f"Models: {', '.join(models)}")
+    return tuple(lines)
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """The sections that have something to say, in reading order."""
+    yield result(report)
+    if report.paper:
+        yield Section(FOR_PAPER, (report.paper,))
+    if report.scores.distribution:
+        yield distribution(report.scores.distribution)
+    if report.groups is not None:
+        yield by_group(report)
+    if report.judge_check is not None:
+        yield against_reference(report.judge_check, report.level)
+    if report.calibration is not None:
+        yield against_labels(report.calibration, report.level)
+    if report.judges is not None:
+        yield several_judges(report.judges)
+    if report.steps:
+        yield tokens_and_cost(report)
+        yield time(report)
+    if report.timeline is not None:
+        yield pace(report.timeline)
+    if any(status.kind != "ok" for status in report.statuses):
+        yield failures(report)
+
 
 _BAR = 30
 
@@ -56,7 +126,6 @@ def _counts(report: Report) -> str:
 
 
 def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table | str]:
-    """The figures with their bounds, what these speak of and how they were made."""
     header = ("", "value", f"{words.level(report.level)} interval")
     both = "Both are for" if len(rows) > 1 else "For"
     methods = [
@@ -66,7 +135,7 @@ def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table |
     ]
     made = f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
     told = f"{both} {report.pass_rate.estimand}. {made}"
-    return [Table(header, (False, True, True), tuple(rows)), told]
+    return [Table.of(header, rows), told]
 
 
 def _dataset(report: Report) -> str:
@@ -141,7 +210,7 @@ def by_group(report: Report) -> Section:
     if report.items.scored:
         header.append("mean score")
     rows = tuple(_group_row(group, judged, bool(report.items.scored)) for group in shown)
-    parts: list[Table | str] = [Table(tuple(header), (False, *(True for _ in header[1:])), rows)]
+    parts: list[Table | str] = [Table.of(header, rows)]
     if len(shown) < len(groups.groups):
         parts.append(
             f"The {_MOST_GROUPS} largest of {len(groups.groups):,}; --format json has them all."
@@ -232,7 +301,7 @@ def time(report: Report) -> Section:
         "95 % within",
         "99 % within",
     )
-    parts: list[Table | str] = [Table(header, (False, True, True, True, True), rows)]
+    parts: list[Table | str] = [Table.of(header, rows)]
     counts = "The time of the attempts that answered; waiting and failed attempts are left out."
     if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
         counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
@@ -260,3 +329,163 @@ def time(report: Report) -> Section:
         )
         parts.append(f"Wall time {words.duration(run.seconds)}{estimated}{pace}.")
     return Section("Time", tuple(parts))
+
+
+_NAME = 40
+
+
+def against_reference(check: JudgeCheck, level: float) -> Section:
+    """The judge's verdicts beside a string match."""
+    checked = check.agreement.n
+    error = check.kappa_standard_error
+    left_out = ""
+    if check.unchecked:
+        limit = f", or beyond the first {CHECK_LIMIT:,}" if checked >= CHECK_LIMIT else ""
+        left_out = (
+            f" {words.items(check.unchecked)} left out (no reference, a long one, or no "
+            f"text{limit})."
+        )
+    return Section(
+        "Judge against reference",
+        (
+            (
+                f"Is {words.clean(check.reference, 40)!r} found in the output of "
+                f"{words.clean(check.step, 40)!r}? Checked on {words.items(checked)}.{left_out} "
+                "This is a string match and not a person's label: a hint, not the truth."
+            ),
+            _confusion(check.table, "reference found", "not found"),
+            _rates(check, level, "judge passes when found", "judge fails when not found"),
+            _kappa(check.kappa, f" (standard error {words.number(error, 2)})" if error else ""),
+        ),
+    )
+
+
+def against_labels(check: Calibration, level: float) -> Section:
+    """Whether the judge is right, and the rates corrected for its errors."""
+    parts: list[Table | str] = [sentences.basis(check)]
+    if check.agreement.n:
+        parts += [
+            _confusion(check.table, "label: pass", "label: fail"),
+            _rates(
+                check, level, "passes that the judge passes", "fails that the judge fails", "labels"
+            ),
+            _kappa(check.kappa, _between(check.kappa)),
+        ]
+    if check.scores is not None:
+        parts += [_square(check.scores), _weighted(check.scores)]
+    if check.agreement.n and not check.clustered:
+        parts += [_estimates(check, level)]
+    if check.score_check is not None:
+        parts += [_score_table(check.score_check, level)]
+        parts += [sentences.mean_finding(check.score_check)]
+    found = sentences.finding(check)
+    if found:
+        parts.append(found)
+    if check.raters is not None:
+        parts += raters_compared(check.raters, "People")
+    return Section("Is the judge right?", tuple(parts))
+
+
+def _confusion(table: BinaryTable, *sides: str) -> Table:
+    """What is taken to be right down the side, yes first; the judge along the top."""
+    rows = tuple(
+        (side, *map(words.count, row)) for side, row in zip(sides, table.rows, strict=True)
+    )
+    return Table.of(("", "judge passed", "judge failed"), rows)
+
+
+def _rates(
+    check: JudgeCheck | Calibration, level: float, passes: str, fails: str, counted: str = ""
+) -> Table:
+    """Agreement and the judge's two rates; with how many they rest on, where those are named."""
+    rows = tuple(
+        (
+            *(name, words.percent(rate.value), words.percent_range(rate)),
+            *((words.count(rate.n),) if counted else ()),
+            meaning,
+        )
+        for name, rate, meaning in (
+            ("Agreement", check.agreement, "both say the same"),
+            ("Sensitivity", check.sensitivity, passes),
+            ("Specificity", check.specificity, fails),
+        )
+    )
+    named = (counted,) if counted else ()
+    header = ("", "value", f"{words.level(level)} interval", *named, "")
+    return Table(header, (False, *(True for _ in header[1:-1]), False), rows)
+
+
+def _kappa(kappa: Interval, bounds: str) -> str:
+    if kappa.value is None:
+        return "Cohen's kappa is undefined: both put every item into one class."
+    return (
+        f"Cohen's kappa {words.number(kappa.value, 2)}{bounds}: 1 is full agreement, 0 is what "
+        "chance gives."
+    )
+
+
+def _between(interval: Interval) -> str:
+    if interval.low is None:
+        return ""
+    return f" ({words.interval(interval, words.coefficient_range)})"
+
+
+def _square(scores: ScoreTable) -> Table:
+    names = [words.number(value) for value in scores.values]
+    rows = tuple(
+        (f"label {name}", *(words.count(n) for n in row))
+        for name, row in zip(names, scores.counts, strict=True)
+    )
+    header = ("", *(f"judge {name}" if i == 0 else name for i, name in enumerate(names)))
+    return Table.of(header, rows)
+
+
+def _weighted(scores: ScoreTable) -> str:
+    quadratic, linear = scores.kappa_quadratic, scores.kappa_linear
+    if quadratic.value is None or linear.value is None:
+        return "Weighted kappa is undefined: both gave every item one and the same score."
+    return (
+        f"Weighted kappa of the scores: quadratic {words.number(quadratic.value, 2)}"
+        f"{_between(quadratic)}, linear {words.number(linear.value, 2)}{_between(linear)}."
+    )
+
+
+def _estimates(check: Calibration, level: float) -> Table:
+    rows = []
+    for name, rate, valid in (
+        ("Judge alone", check.uncorrected, "the judge makes no errors"),
+        ("PPI++", check.ppi, "labels: random subset of this run"),
+        ("Weighted by verdict", check.by_verdict, "labels: drawn within each verdict"),
+        ("Rogan-Gladen", check.rogan_gladen, "same errors here as on labelled items"),
+        ("Labels alone", check.labels_alone, "labels: random subset of this run"),
+    ):
+        if rate.value is not None and (name, rate.method) != ("PPI++", LABELS_ALONE):
+            rows.append((name, words.percent(rate.value), words.percent_range(rate), valid))
+    header = ("Pass rate", "value", f"{words.level(level)} interval", "valid if")
+    return Table(header, (False, True, True, False), tuple(rows))
+
+
+def _score_table(check: ScoreCheck, level: float) -> Table:
+    rows = [
+        (
+            name,
+            words.number(found.value, 2),
+            words.coefficient_range(found),
+            f"same order, by {how}",
+        )
+        for name, found, how in (
+            ("Spearman's rho", check.spearman, "ranks"),
+            ("Kendall's tau-b", check.kendall, "pairs"),
+        )
+    ]
+    if check.bias.value is not None:
+        rows.append(("Mean bias", words.signed(check.bias.value), words.mean_range(check.bias),
+                     "judge minus label"))  # fmt: skip
+    rows.append(("Mean, judge alone", words.mean(check.uncorrected.value),
+                 words.mean_range(check.uncorrected), "the judge makes no errors"))  # fmt: skip
+    if check.corrected is not None:
+        how = "every item has a label" if check.drawn == "all" else "labels: random subset"
+        rows.append(("Mean, corrected", words.mean(check.corrected.value),
+                     words.mean_range(check.corrected), how))  # fmt: skip
+    header = ("Scores", "value", f"{words.level(level)} interval", "")
+    return Table(header, (False, True, True, False), tuple(rows))

@@ -1,8 +1,4 @@
-"""The items of a report as CSV: one row per item, flat, safe to open in a spreadsheet.
-
-Columns are those of `COLUMNS`, then ``field.NAME`` for each field of the items and ``output.STEP``
-for each step (``output.STEP.NAME`` for a member of an object), in the order of first appearance.
-Unknown values are empty cells.
+"""Rows as CSV (RFC 4180, but with line feeds alone), safe to open in a spreadsheet.
 
 A spreadsheet takes a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return
 for a formula, which may run commands or send data away. Such text gets an apostrophe in front
@@ -18,32 +14,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from llm_batch.record.results import ItemLine
-from llm_batch.reporting.items import category_of, read_items
-from llm_batch.reporting.model import Report
-
-#: The columns that every file has, in this order.
-COLUMNS = (
-    "id",
-    "status",
-    "score",
-    "passed",
-    "label",
-    "reason",
-    "category",
-    "cost_usd",
-    "latency_seconds",
-    "attempts",
-    "input_tokens",
-    "output_tokens",
-    "error",
-    "simulated",
-)
 # What may begin a formula, past what readers take away before it: blanks, quotes, marks of order.
 _FORMULA = tuple("=+-@＝＋－＠﹢﹣﹦﹫−")
 _TAKEN_AWAY = " \xa0\u2002\u2003\u2009\u200b\u200e\u200f\u3000\ufeff\v\f\"'“”‘’"
@@ -52,54 +27,9 @@ _RISKY = re.compile(f"[{re.escape(''.join(_FORMULA))}\t\r\n]")
 _LONG_NUMBER = 40
 
 
-def format(report: Report) -> str:
-    """The items as CSV (RFC 4180, but with line feeds alone), header first.
-
-    Raises:
-        OutputError: The results file cannot be read a second time.
-    """
-    names: dict[str, None] = {}
-    for item in read_items(report):
-        names.update(dict.fromkeys(name for name, _ in _members(item)))
-    lines = [line((*COLUMNS, *names))]
-    for item in read_items(report):
-        more = dict(_members(item))
-        lines.append(line((*_fixed(item, report), *map(more.get, names))))
-    return "".join(lines)
-
-
-def rows(report: Report) -> Iterator[dict[str, Any]]:
-    """The items with the columns of the CSV as keys, and values as the results file has them."""
-    for item in read_items(report):
-        yield {**dict(zip(COLUMNS, _fixed(item, report), strict=True)), **dict(_members(item))}
-
-
-def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
-    yield item.id
-    yield item.status
-    yield item.score
-    yield item.passed
-    yield item.label
-    yield item.reason
-    yield category_of(item, report)
-    yield item.cost.total
-    yield item.latency_seconds.total
-    yield None if item.attempts.total is None else int(item.attempts.total)
-    yield item.usage.input_tokens
-    yield item.usage.output_tokens
-    yield item.error
-    yield item.simulated
-
-
-def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
-    for name, value in item.fields.items():
-        yield f"field.{name}", value
-    for step, output in item.outputs.items():
-        if isinstance(output, dict):
-            for name, value in output.items():
-                yield f"output.{step}.{name}", value
-        else:
-            yield f"output.{step}", output
+def format(rows: Iterable[Iterable[Any]]) -> str:
+    """The rows, the header first."""
+    return "".join(map(line, rows))
 
 
 def line(values: Iterable[Any]) -> str:

@@ -1,4 +1,4 @@
-"""All that is counted over the lines of a results file, in one or in two processes.
+"""The scan of a results file: all that is counted over its lines, in one or in two processes.
 
 Python counts on one core only, so the second half is counted by a second process and its sums are
 added to those of the first. They are those of one pass; sums of fractions may differ in their
@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from llm_batch.record.reading import Line, ResultsReader
+from llm_batch.errors import ConfigError
+from llm_batch.paper.words import listed
+from llm_batch.record.manifest import Manifest
+from llm_batch.record.reading import Head, Line, ResultsReader
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
-from llm_batch.reporting.judging.tally import JudgesTally, LabelTally
-from llm_batch.reporting.reference import ReferenceTally
+from llm_batch.reporting.judging.labels import LabelTally
+from llm_batch.reporting.judging.reliability import JudgesTally
+from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
 
 if TYPE_CHECKING:
@@ -32,12 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How intervals are to be made.
-
-    Attributes:
-        level: Their confidence level.
-        exact: Whether rates get exact intervals in place of Wilson's.
-        mean: ``t``, ``bca``, or ``auto`` for BCa where the scores are skewed.
+    """How intervals are to be made: rates ``exact`` in place of Wilson's, means by BCa where
+    ``auto`` finds the scores skewed.
     """
 
     level: float = 0.95
@@ -49,8 +49,7 @@ class Asked:
 class Counted:
     """All that came out of reading the lines.
 
-    ``judge`` is the step that scores, empty without one; ``scoring`` says whether items were to
-    be scored at all.
+    ``judge`` is the step that scores; ``scoring`` says whether items were to be scored at all.
     """
 
     tally: Tally
@@ -72,14 +71,9 @@ _MOST_STRATA = 10_000
 class Wanted:
     """What to count besides the sums of everything, as the start of a file and its reader say.
 
-    Attributes:
-        field: Field to group by; empty for no groups.
-        in_stratum: Whether its values are in the lines' ``stratum``.
-        strata: Whether to count by the lines' ``stratum`` too.
-        most_groups: More different values than this are no groups.
-        asked_for: Whether the user named the field.
-        reference: Field with the reference answer; may be empty.
-        answer_step: Step whose text is held against it; may be empty.
+    The field to group by may be empty, and its values in the lines' ``stratum``; more different
+    values than ``most_groups`` are no groups. The reference is a field, and the step that whose
+    text is held against it; both may be empty.
     """
 
     field: str
@@ -93,15 +87,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Tallies:
-    """What came out of counting.
-
-    Attributes:
-        lines: Sums of everything.
-        groups: By the field to group by; ``None`` without one.
-        strata: By the stratum that items were drawn from; ``None`` where it is not asked for.
-        references: Verdicts by whether the reference was found.
-        torn: Whether the last line was cut off and left out.
-    """
+    """What came out of counting: ``torn`` where the last line was cut off and left out."""
 
     lines: Tally
     groups: GroupTally | None
@@ -112,9 +98,8 @@ class Tallies:
     def merge(self, after: Tallies) -> bool:
         """Add what was counted over the part of the file that comes after this one.
 
-        Returns:
-            Whether that gives what one pass over both would have given; if not, what is here is
-            of no more use.
+        False where that does not give what one pass over both would have given; what is here is
+        then of no more use.
 
         Raises:
             ConfigError: The field to group by was asked for and has too many values.
@@ -134,12 +119,7 @@ def count_lines(
     wanted: Wanted,
     checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
 ) -> Tallies:
-    """Count all lines of a file or of a part of it.
-
-    Args:
-        results: The file.
-        wanted: What to count.
-        checks: More tallies that the lines are given to.
+    """Count all lines of a file or of a part of it, and give them to ``checks`` too.
 
     Raises:
         OutputError: A line cannot be read.
@@ -184,14 +164,7 @@ LEAST_BYTES = 200_000_000
 
 
 def count_halves(path: Path, wanted: Wanted) -> Tallies | None:
-    """Count both halves of a file, each in a process of its own.
-
-    Args:
-        path: The file.
-        wanted: What to count.
-
-    Returns:
-        The sums of both; ``None`` where the file has to be read in one pass.
+    """Count both halves of a file, each in a process of its own; ``None`` where one pass is needed.
 
     Raises:
         OutputError: A line of the first half cannot be read.
@@ -261,3 +234,95 @@ def _received(source: Connection) -> Tallies | None:
     except (EOFError, OSError):
         return None
     return tallies
+
+
+_CATEGORY = "category"
+_CATEGORY_VALUES = 50
+_GROUP_LIMIT = 1000
+
+
+def scan(
+    results: ResultsReader | ForeignFile,
+    manifest: Manifest,
+    by: str | None,
+    reference: str | None,
+    labels: LabelTally | None,
+    judges: Sequence[str],
+    clusters: ClusterTally | None,
+) -> Counted:
+    head = results.head()
+    several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
+    checks = [check for check in (labels, several, clusters) if check is not None]
+    known = dict.fromkeys(name for line in head for name in line.fields)
+    judge, answer_step = _roles(head, manifest)
+    match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    field, in_stratum = _grouping(head, manifest, by)
+    if clusters is not None and field:
+        clusters.group_by(field, in_stratum)
+    wanted = Wanted(
+        field=field,
+        in_stratum=in_stratum,
+        strata=bool(manifest.dataset.strata),
+        most_groups=_GROUP_LIMIT if by or in_stratum else _CATEGORY_VALUES,
+        asked_for=by is not None,
+        reference=match,
+        answer_step=answer_step,
+    )
+    counted = None
+    if isinstance(results, ResultsReader) and results.path and not checks:
+        counted = count_halves(results.path, wanted)
+    if counted is None:
+        counted = count_lines(results, wanted, checks)
+    else:
+        results.torn = counted.torn
+    tally, groups, references = counted.lines, counted.groups, counted.references
+    tally.finish()
+    if by and groups is not None and not groups.found and tally.read:
+        raise _no_field("--by", by, known)
+    if reference and reference not in known and not references.seen and tally.read:
+        raise _no_field("--reference", reference, known)
+    if clusters is not None and tally.read:
+        clusters.check()
+    scoring = manifest.score is not None or bool(len(tally.scores) or tally.excluded)
+    return Counted(
+        tally,
+        groups,
+        counted.strata,
+        references,
+        judge if scoring else "",
+        scoring,
+        labels,
+        several,
+        clusters=clusters,
+    )
+
+
+def _no_field(flag: str, name: str, known: Iterable[str]) -> ConfigError:
+    names = listed(known)
+    return ConfigError(
+        f"{flag} {name}: no item in the results has this field",
+        f"they have: {names}" if names else "name fields to copy under [data] keep, and run again",
+    )
+
+
+def _roles(head: list[Head], manifest: Manifest) -> tuple[str, str]:
+    """The step that scores and the one whose text it scores; empty where there is none."""
+    if manifest.steps:
+        return manifest.judge, manifest.answer_step
+    # Outputs stand in the order of the chain, and the score nearly always ends it.
+    names = next((list(line.outputs) for line in head if line.passed is not None), [])
+    texts = [
+        name for name in names[:-1] if any(isinstance(line.outputs.get(name), str) for line in head)
+    ]
+    return (names[-1] if names else ""), (texts[-1] if texts else "")
+
+
+def _grouping(head: list[Head], manifest: Manifest, by: str | None) -> tuple[str, bool]:
+    """The field to group by, and whether its values are in the lines' ``stratum``."""
+    stratified = any(line.stratum for line in head)
+    stratify = manifest.sample.stratify or ""
+    if by is not None:
+        return by, stratified and by in (stratify, "stratum")
+    if stratified:
+        return stratify or "stratum", True
+    return (_CATEGORY if any(_CATEGORY in line.fields for line in head) else ""), False
