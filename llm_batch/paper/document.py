@@ -40,6 +40,7 @@ class Section:
 
     title: str
     parts: tuple[Table | Verbatim | str, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Document, Section, Table
+from llm_batch.paper.document import Document, Section, Table, Verbatim
 
 _NOTE = 500
 _LONGEST = 100_000
@@ -46,7 +46,10 @@ def format(document: Document) -> str:
     lines = list(_comments(document))
     for section in document.sections:
         for part in section.parts:
-            lines += [*_table(section, part), ""] if isinstance(part, Table) else [_told(part), ""]
+            if isinstance(part, Table):
+                lines += [*_table(section, part), ""]
+            else:
+                lines += [_told(part.text if isinstance(part, Verbatim) else part), ""]
     if document.headline:
         lines += ["% The finding, for the text:", _told(document.headline), ""]
     lines.append(" ".join(map(_told, document.assumptions)))

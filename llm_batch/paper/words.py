@@ -6,7 +6,7 @@ what it is worth (`about_usd`, `about_duration`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Protocol

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llm_batch.errors import ConfigError
 from llm_batch.records import Result
 from llm_batch.reporting import FORMATS, build_report
-from llm_batch.reporting.judging.model import LabelSource
+from llm_batch.reporting.judging.labels import LabelSource
 from llm_batch.stats.interval import clopper_pearson, one_sided_bound, wilson
 from llm_batch.stats.means import bca_mean, mean_t
 from tests.reporting.made import full_manifest, result, write
