@@ -14,9 +14,8 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
 
 import httpcore
 import httpx
@@ -46,7 +45,7 @@ _local = threading.local()
 
 
 class Exchange:
-    """What the calling thread sent last and what came back, unpacked.
+    """What the calling thread sent last and what came back, unpacked; within it, by one deadline.
 
     ``url`` is empty when nothing was sent, ``status`` is 0 without a reply, and ``failure`` is why
     none was whole. What is ``rehearsed`` answers in the place of the network.
@@ -60,6 +59,13 @@ class Exchange:
         self.most = most
         self.rehearsed: Callable[[httpx.Request], httpx.Response] | None = None
         self.begin("")
+
+    def __enter__(self) -> Self:
+        _local.exchange = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _local.exchange = None
 
     def begin(self, url: str) -> None:
         self.url = url
@@ -86,24 +92,12 @@ class UnusableReply(httpx.TransportError):
         self.error = error
 
 
-@contextmanager
-def exchange(
-    timeout_seconds: float, most: int = MOST_BYTES, asked: Request | None = None
-) -> Iterator[Exchange]:
-    """Everything this thread sends through `WatchedTransport` in the block has one deadline."""
-    _local.exchange = Exchange(timeout_seconds, most, asked)
-    try:
-        yield _local.exchange
-    finally:
-        _local.exchange = None
-
-
 def _current() -> Exchange | None:
     return getattr(_local, "exchange", None)
 
 
 class WatchedTransport(httpx.BaseTransport):
-    """Sends as httpx does, without a limit on connections; outside `exchange`, just that."""
+    """Sends as httpx does, without a limit on connections; outside an `Exchange`, just that."""
 
     def __init__(self, verify: ssl.SSLContext | str | bool, connections: int) -> None:
         self._verify = verify

@@ -37,7 +37,7 @@ from llm_batch.sending.providers.endpoints import (
     renamed_for,
     shown,
 )
-from llm_batch.sending.providers.exchange import Exchange, UnusableReply, WatchedTransport, exchange
+from llm_batch.sending.providers.exchange import Exchange, UnusableReply, WatchedTransport
 from llm_batch.sending.providers.refusals import error_from_reply, failure_in, limit_headers
 from llm_batch.sending.providers.replies import (
     COST_HEADER,
@@ -175,7 +175,7 @@ class LitellmProvider:
 
     def complete(self, request: Request, timeout_seconds: float) -> Reply:
         most = most_bytes(request.max_tokens, self._max_reply)
-        with exchange(timeout_seconds, most, request) as seen:
+        with Exchange(timeout_seconds, most, request) as seen:
             return self.dialect.ask(
                 request, lambda form: self._reply(request, form, timeout_seconds, seen, self._live)
             )
@@ -189,7 +189,7 @@ class LitellmProvider:
             sent.append(asked)
             return httpx.Response(400, json={"error": {"message": "a rehearsal"}})
 
-        with exchange(_REHEARSAL_SECONDS) as seen:
+        with Exchange(_REHEARSAL_SECONDS) as seen:
             seen.rehearsed = keep
             try:
                 self._ask(request, self.dialect.form, _REHEARSAL_SECONDS)
@@ -201,7 +201,7 @@ class LitellmProvider:
     def read(self, request: Request, body: bytes) -> Completion:
         """The completion in a reply that came by another way; errors as in `complete`."""
         headers = {"content-type": "application/json"}
-        with exchange(_REHEARSAL_SECONDS, asked=request) as seen:
+        with Exchange(_REHEARSAL_SECONDS, asked=request) as seen:
             seen.rehearsed = lambda asked: httpx.Response(200, headers=headers, content=body)
             return self._reply(request, self.dialect.form, _REHEARSAL_SECONDS, seen).completion
 
