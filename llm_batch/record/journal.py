@@ -76,16 +76,12 @@ class _Answered(msgspec.Struct):
 
 
 class Send(msgspec.Struct, gc=False):
-    """An attempt of a `CallLine`."""
-
     started_at: _When
     seconds: _Seconds
     error: str = ""
 
 
 class Answer(msgspec.Struct, gc=False):
-    """The completion of a `CallLine`, without its text."""
-
     model: str = ""
     usage: StepUsage | None = None
 
@@ -182,7 +178,6 @@ def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[li
 
 
 def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Lines, some `_BATCH_BYTES` of them at a time."""
     batch: list[bytes] = []
     size = 0
     for line in lines:
@@ -438,7 +433,6 @@ class Replay:
 
 
 def _lock(fd: int, path: Path) -> None:
-    """Hold the file until it is closed, or the process dies."""
     try:
         import fcntl
     except ImportError:  # Windows: opening for append does not keep others out there

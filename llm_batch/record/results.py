@@ -115,8 +115,6 @@ def _of_steps(steps: Mapping[str, StepTotals], name: str) -> dict[str, Any]:
 
 
 class VerdictLine(msgspec.Struct):
-    """A line as far as it says what became of an item."""
-
     id: str
     status: str
     score: float | None = None
@@ -124,8 +122,6 @@ class VerdictLine(msgspec.Struct):
 
 
 class ScoredLine(VerdictLine):
-    """The same, and what it may be grouped by."""
-
     stratum: str = ""
     fields: dict[str, Any] = {}
 
@@ -181,7 +177,6 @@ _decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def item_lines(path: str) -> Iterator[ItemLine]:
-    """The lines of a results file, whole; `OutputError` where one is not a result."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(bounded_lines(file), 1):

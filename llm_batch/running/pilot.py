@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.forecast import rendered
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
-from llm_batch.estimating import Estimate, Measured, estimate, measured_in
+from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.document import document
 from llm_batch.paper.document import Document, Section, Verbatim
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
-from llm_batch.running.run import Overrun, Progress, RunSummary, Stop, drawn_for, run
+from llm_batch.running.run import RunSummary, drawn_for, run
 from llm_batch.sending.checks import check_before_spending, risks
 from llm_batch.sending.providers import where
 from llm_batch.sending.trust import not_agreed
@@ -32,12 +33,8 @@ def pilot(
     config: Config,
     n: int,
     *,
-    trusted: bool = False,
-    confirm: Callable[[Estimate], bool] | None = None,
-    confirm_overrun: Callable[[Overrun], bool] | None = None,
-    progress: Callable[[Progress], None] = lambda state: None,
     say: Callable[[str], None] = lambda sentence: None,
-    stop: Stop | None = None,
+    **as_of_run: Any,
 ) -> Measured:
     """Play the first ``n`` items of the run that ``config`` describes, and measure them.
 
@@ -60,15 +57,7 @@ def pilot(
     first = config.model_copy(
         update={"sample": config.sample.model_copy(update={"size": n})}, deep=False
     )
-    summary = run(
-        first,
-        trusted=trusted,
-        confirm=confirm,
-        confirm_overrun=confirm_overrun,
-        progress=progress,
-        say=say,
-        stop=stop,
-    )
+    summary = run(first, say=say, **as_of_run)
     if not summary.progress.done:
         raise _nothing_played(summary)
     if summary.status != "done":
@@ -150,7 +139,6 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
-    """Why there is nothing to measure, with the exit code of the run."""
     said = f"the pilot finished no item: {summary.message or summary.status}"
     hint = "nothing that was paid for is lost; the same command goes on from here"
     if summary.status == "refused":

@@ -103,7 +103,6 @@ class Job(msgspec.Struct):
     cancelling: bool = False
 
     def custom_id(self, position: int) -> str:
-        """How the entry at a position is called at the provider."""
         return f"{self.id}-{position}"
 
     def entry(self, custom_id: str) -> Entry | None:
@@ -164,7 +163,6 @@ class JobLog:
             self._load(line, number)
 
     def intent(self, job: Job) -> None:
-        """A job is about to be created."""
         entries = [msgspec.structs.asdict(entry) for entry in job.entries]
         self._append(
             event="intent", id=job.id, model=job.model, at=job.at, origin=job.origin,
@@ -190,12 +188,10 @@ class JobLog:
         job.job, job.guessed = "", False
 
     def ended(self, job: Job, status: str) -> None:
-        """Nothing of it is left to collect."""
         self._append(event="ended", id=job.id, status=status)
         self.open.pop(job.id, None)
 
     def _append(self, **record: Any) -> None:
-        """Write a line and force it to disk."""
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
         try:
             make_own(self._real)
@@ -420,7 +416,6 @@ def lost_cost(found: Collected, tariff: Tariff | None) -> tuple[float | None, bo
 
 
 def lost_call(found: Collected, request: Request, tariff: Tariff | None) -> Call:
-    """The failed call of an outcome that is no answer and may have been billed."""
     error = found.error
     assert error is not None  # or it would be an answer
     cost, at_worst = lost_cost(found, tariff)

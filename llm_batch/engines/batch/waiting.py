@@ -89,8 +89,6 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """A request that no job can have."""
-
     request: Request
     error: ProviderError
 
@@ -119,7 +117,6 @@ class Waiting:
         self._requests.setdefault((request.model, request.step), deque()).append(request)
 
     def take_all(self) -> list[Request]:
-        """All of them, which wait no longer."""
         taken = [request for waiting in self._requests.values() for request in waiting]
         self._requests.clear()
         return taken
@@ -219,7 +216,6 @@ class Late:
         return bool(self._threads.held)
 
     def is_due(self) -> bool:
-        """Whether the deadline is over and was not noticed yet."""
         return not self.over and self._deadline is not None and self._clock.time() >= self._deadline
 
     def begin(self) -> None:
@@ -269,8 +265,6 @@ class Late:
 
 
 class Tries:
-    """Keeps the attempts at requests that are tried again."""
-
     def __init__(self) -> None:
         self._attempts: dict[str, list[Attempt]] = {}
 
@@ -288,7 +282,6 @@ class Tries:
         self._attempts.pop(key, None)
 
     def before(self, call: Call) -> Call:
-        """A call with the attempts that came before it."""
         tries = self._attempts.pop(call.request.key, [])
         if not tries:
             return call
