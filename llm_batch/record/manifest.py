@@ -21,7 +21,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import OutputError
-from llm_batch.record.files import PRIVATE, real_path, replace, run_paths
+from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
 from llm_batch.records import Price, without_mark
 
@@ -263,12 +263,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     def write(self, path: Path, mode: int = PRIVATE) -> None:
         """Replace the file; a crash leaves the old one or the new one."""
-        try:
+        with Writing(path):
             replace(real_path(path), self.encoded(), mode)  # where a link leads: it stays one
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}", "choose another place with --output"
-            ) from error
 
     def encoded(self) -> bytes:
         values = msgspec.structs.asdict(self)

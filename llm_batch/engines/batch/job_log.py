@@ -42,7 +42,15 @@ from llm_batch.errors import (
 )
 from llm_batch.models.prices import Tariff
 from llm_batch.paper import words
-from llm_batch.record.files import PRIVATE, make_own, open_to_append, real_path, run_paths
+from llm_batch.record.files import (
+    FREE_SPACE,
+    PRIVATE,
+    Writing,
+    make_own,
+    open_to_append,
+    real_path,
+    run_paths,
+)
 from llm_batch.record.journal import Journal
 from llm_batch.record.lines import SCHEMA, newer
 from llm_batch.records import (
@@ -193,7 +201,7 @@ class JobLog:
 
     def _append(self, **record: Any) -> None:
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
-        try:
+        with Writing(self.path, "; the run stops here", FREE_SPACE):
             make_own(self._real)
             with open_to_append(self._real, self._mode) as file:
                 if file.seek(0, os.SEEK_END) < self._end:
@@ -207,11 +215,6 @@ class JobLog:
                 os.fsync(file.fileno())
             if not self._end:
                 _sync_folder(self.path.parent)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror}; the run stops here",
-                "free some space and run the same command again",
-            ) from error
         self._end += len(line)
 
     def _load(self, line: bytes, number: int) -> None:
