@@ -246,11 +246,7 @@ def with_totals(
 
 
 def what_is_odd(
-    config: Config,
-    drawn: Drawn,
-    journal: Journal,
-    before: Manifest | None,
-    manifest: Manifest,
+    config: Config, drawn: Drawn, journal: Journal, before: Manifest | None, manifest: Manifest
 ) -> list[str]:
     notes = [*journal.notes, *drawn.notes]
     if not journal.calls:

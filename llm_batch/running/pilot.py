@@ -30,11 +30,7 @@ __all__ = ["dry_run", "pilot"]
 
 
 def pilot(
-    config: Config,
-    n: int,
-    *,
-    say: Callable[[str], None] = lambda sentence: None,
-    **as_of_run: Any,
+    config: Config, n: int, *, say: Callable[[str], None] = lambda sentence: None, **as_of_run: Any
 ) -> Measured:
     """Play the first ``n`` items of the run that ``config`` describes, and measure them.
 
@@ -88,9 +84,7 @@ def dry_run(config: Config) -> Document:
             sections.append(Section(title, tuple(map(Verbatim, texts))))
     expected = document(estimate(config))
     return replace(
-        expected,
-        origin=(*notes, *expected.origin),
-        sections=(*sections, *expected.sections),
+        expected, origin=(*notes, *expected.origin), sections=(*sections, *expected.sections)
     )
 
 

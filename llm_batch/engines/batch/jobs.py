@@ -24,14 +24,7 @@ from llm_batch.engines.batch.api import (
 )
 from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog, collected
 from llm_batch.engines.batch.vendors import Connection, Creator
-from llm_batch.errors import (
-    ConfigError,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Rejected,
-    Transient,
-)
+from llm_batch.errors import ConfigError, ProviderError, RateLimited, Refused, Rejected, Transient
 from llm_batch.paper import words
 from llm_batch.records import Request
 from llm_batch.sending.clock import Clock

@@ -14,10 +14,7 @@ from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog
 from llm_batch.engines.batch.jobs import Jobs, Pack
 from llm_batch.engines.batch.vendors import Connection
 from llm_batch.engines.local import ThreadsEngine
-from llm_batch.errors import (
-    ProviderError,
-    Rejected,
-)
+from llm_batch.errors import ProviderError, Rejected
 from llm_batch.records import Attempt, Call, Failure, Request
 from llm_batch.sending.budget import Budget
 from llm_batch.sending.clock import Cancelled, Clock, Stop
