@@ -77,7 +77,6 @@ class Namer:
         self._tally = Tally()
 
     def again(self, fields: Mapping[str, Any], index: int) -> str:
-        """The id of a row that was named before."""
         if self._field is not None:
             return _text(fields, self._field, "")
         name = blake2b(_encode_sorted(fields), digest_size=8).hexdigest()
@@ -86,8 +85,6 @@ class Namer:
 
 
 class Grouping:
-    """Which stratum each row is in."""
-
     def __init__(self, field: str) -> None:
         self._field = field
         self._numbers: dict[str, int] = {}
@@ -113,7 +110,6 @@ class Grouping:
         self.members.append(number)
 
     def sizes(self) -> dict[str, int]:
-        """Rows in each stratum, sorted by name."""
         return dict(sorted(zip(self.names, self._counts, strict=True)))
 
     def of(self, index: int) -> str:
@@ -152,7 +148,6 @@ class Keys:
 
 
 def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
-    """The value of a field as text, for an id or a stratum."""
     value = fields.get(field)
     if isinstance(value, str):
         if not value or value.isspace():
@@ -403,8 +398,6 @@ def _store(source: Source, size: int, stratify: str | None, scratch: Path | None
 
 
 class _Skipped:
-    """The bad rows: counted, with a few examples, or refused."""
-
     def __init__(self, source: Source, on_bad_row: str) -> None:
         self._source = source
         self._refuse = on_bad_row == "error"

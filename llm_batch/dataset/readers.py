@@ -344,7 +344,6 @@ def _too_long(name: str, where: str) -> DataError:
 
 
 def _problem(row: bytes, error: Exception) -> str:
-    """What is wrong with the JSON of a row, in words."""
     if isinstance(error, UnicodeError):
         return "not UTF-8 text"
     if isinstance(error, RecursionError):

@@ -289,31 +289,37 @@ def is_whole_json(head: bytes) -> bool:
     return not rest.strip()
 
 
-class Recoded(io.RawIOBase):
-    """A text in another encoding, as UTF-8."""
+class Pieces(io.RawIOBase):
+    """A stream whose bytes are made a piece at a time."""
 
-    def __init__(self, stream: io.BufferedIOBase, shape: Shape, name: str) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(shape.encoding)()
-        self._shape = shape
-        self._name = name
-        self._ready = b""
-        self._pieces = self._recoded()
+    _ready = b""
+
+    def piece(self) -> bytes:
+        """The next one; empty at the end."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, target: WriteableBuffer) -> int:
-        while not self._ready:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._ready = piece
+        self._ready = self._ready or self.piece()
         view = memoryview(target)
         count = min(len(view), len(self._ready))
         view[:count] = self._ready[:count]
         self._ready = self._ready[count:]
         return count
+
+
+class Recoded(Pieces):
+    def __init__(self, stream: io.BufferedIOBase, shape: Shape, name: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(shape.encoding)()
+        self._shape = shape
+        self._name = name
+        self._pieces = filter(None, self._recoded())
+
+    def piece(self) -> bytes:
+        return next(self._pieces, b"")
 
     def _recoded(self) -> Iterator[bytes]:
         try:

@@ -26,6 +26,7 @@ from llm_batch.dataset.shape import (
     DELIMITER_NAMES,
     HEAD_BYTES,
     UTF8,
+    Pieces,
     Recoded,
     Row,
     Shape,
@@ -193,7 +194,6 @@ class Source:
             ) from error
 
     def _open(self, delimiter: str | None, encoding: str | None) -> BinaryIO:
-        """Its bytes as its reader wants them, at their start."""
         with self._readable():
             stream = self._unpacked()
             head = stream.peek(HEAD_BYTES)
@@ -271,7 +271,6 @@ class Source:
         self._taken_for = self._own or self.reader is not jsonl
 
     def _usual(self) -> str:
-        """What its name makes one expect between cells."""
         return "\t" if self.reader is READERS[".tsv"] else ","
 
     def _seekable(self, stream: io.BufferedReader[Any]) -> BinaryIO:
@@ -292,7 +291,6 @@ class Source:
 
 
 def _reader(path: Path | Literal["-"], kind: str | None) -> Reader | None:
-    """The reader for a format, or else for a suffix; ``None`` where that says nothing."""
     if kind is not None:
         return READERS[f".{kind}"]
     if path == "-":
@@ -322,7 +320,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-class _Unzstd(io.RawIOBase):
+class _Unzstd(Pieces):
     """Unpacks zstandard frames. The package's own reader takes a cut-off file for a whole one."""
 
     def __init__(self, packed: io.BufferedReader) -> None:
@@ -332,29 +330,21 @@ class _Unzstd(io.RawIOBase):
         self._frame = zstandard.ZstdDecompressor().decompressobj
         self._error = zstandard.ZstdError
         self._current: zstandard.ZstdDecompressionObj | None = None
-        self._unused = self._ready = b""
+        self._unused = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: WriteableBuffer) -> int:
-        while not self._ready:
-            # A small piece at a time: it may unpack to thousands of times its size.
-            data = self._unused or self._packed.read(_PIECE)
-            if not data:
-                if self._current is not None:
-                    raise EOFError("the packed data is cut off")
-                return 0
+    def piece(self) -> bytes:
+        # A small one at a time: it may unpack to thousands of times its size.
+        while data := self._unused or self._packed.read(_PIECE):
             self._current = self._current or self._frame()
             try:
-                self._ready = self._current.decompress(data)
+                unpacked = self._current.decompress(data)
             except self._error as error:
                 raise OSError(str(error)) from error
             self._unused = self._current.unused_data
             if self._current.eof:
                 self._current = None
-        view = memoryview(target)
-        count = min(len(view), len(self._ready))
-        view[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+            if unpacked:
+                return unpacked
+        if self._current is not None:
+            raise EOFError("the packed data is cut off")
+        return b""

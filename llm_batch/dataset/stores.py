@@ -75,8 +75,7 @@ class Store(Protocol):
     def read(self, index: int) -> bytes:
         """The JSON of a row that was taken; `DataError` when it can no longer be read."""
 
-    def close(self) -> None:
-        """Give back whatever was opened."""
+    def close(self) -> None: ...
 
 
 class InFile:

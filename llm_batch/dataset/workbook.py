@@ -109,7 +109,6 @@ def _check_size(archive: zipfile.ZipFile, name: str) -> None:
 
 
 def _sheet(book: Any, name: str, shape: Shape) -> Any:
-    """The sheet that was asked for, or else the first one with anything in it."""
     titles = [sheet.name for sheet in book.sheets_metadata if str(sheet.typ).endswith("WorkSheet")]
     if not titles:
         raise DataError(f"{name} has no sheet with cells", "save the rows in one")

@@ -95,8 +95,6 @@ class ThreadsEngine(Engine):
 
 
 class SerialEngine(Engine):
-    """Serves a request when it is waited for."""
-
     def __init__(self, serve: Serve) -> None:
         self._serve = serve
         self._request: Request | None = None

@@ -33,6 +33,27 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _RANDOM_BYTES = 8
 
 
+class Writing:
+    """Around what writes a file: what the system says against it becomes an `OutputError`."""
+
+    def __init__(
+        self, path: object, after: str = "", hint: str = "choose another place with --output"
+    ) -> None:
+        self._path, self._after, self._hint = path, after, hint
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError):
+            said = f"cannot write {self._path}: {error.strerror}{self._after}"
+            raise OutputError(said, self._hint) from error
+
+
+#: What to do about a disk that is full.
+FREE_SPACE = "free some space and run the same command again"
+
+
 class Paths(NamedTuple):
     """The files of a run, which lie side by side and are called alike.
 

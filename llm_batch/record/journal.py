@@ -34,16 +34,9 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.paper import words
-from llm_batch.record.files import PRIVATE, make_own, open_to_append, real_path
+from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, make_own, open_to_append, real_path
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
-from llm_batch.records import (
-    Attempt,
-    Call,
-    Completion,
-    Request,
-    is_key_before,
-    without_mark,
-)
+from llm_batch.records import Attempt, Call, Completion, Request, is_key_before, without_mark
 
 _encoder = msgspec.json.Encoder()
 _BATCH_BYTES = 1 << 18
@@ -76,16 +69,12 @@ class _Answered(msgspec.Struct):
 
 
 class Send(msgspec.Struct, gc=False):
-    """An attempt of a `CallLine`."""
-
     started_at: _When
     seconds: _Seconds
     error: str = ""
 
 
 class Answer(msgspec.Struct, gc=False):
-    """The completion of a `CallLine`, without its text."""
-
     model: str = ""
     usage: StepUsage | None = None
 
@@ -182,7 +171,6 @@ def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[li
 
 
 def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Lines, some `_BATCH_BYTES` of them at a time."""
     batch: list[bytes] = []
     size = 0
     for line in lines:
@@ -276,14 +264,12 @@ class Journal:
         self._where = Places()
         self._unsynced = 0
         self._synced_at = time.monotonic()
-        try:
+        after = "; the run stops here and nothing that was written is lost"
+        self._writing = Writing(path, after, FREE_SPACE)
+        with Writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._real = real_path(path)
             self._file = open_to_append(self._real, mode)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}", "choose another place with --output"
-            ) from error
         try:
             _lock(self._file.fileno(), path)
             self._keep_to_itself(mode)
@@ -306,16 +292,15 @@ class Journal:
         `OutputError` when the disk is full or failing, as for `sync`.
         """
         line = encode_call(call)
-        offset = -1
-        try:
+        with self._writing:
             offset = self._file.seek(0, os.SEEK_END)
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            if offset >= 0:
+            try:
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
                 with contextlib.suppress(OSError):
                     self._file.truncate(offset)
-            raise self._failed(error) from error
+                raise
         request = call.request
         if call.completion is not None and (self._find_new or request.key in self._where):
             self._where.put(request.key, request.step, offset)
@@ -331,10 +316,8 @@ class Journal:
             self.sync()
 
     def sync(self) -> None:
-        try:
+        with self._writing:
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._failed(error) from error
         self._unsynced = 0
         self._synced_at = time.monotonic()
 
@@ -345,13 +328,6 @@ class Journal:
             finally:
                 self._file.close()
 
-    def _failed(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot write {self.path}: {error.strerror}; the run stops here and nothing that was "
-            "written is lost",
-            "free some space and run the same command again",
-        )
-
     def _count(self, cost: float | None, worst: bool) -> None:
         self.calls += 1
         if cost is None:
@@ -361,14 +337,12 @@ class Journal:
         self.worst_case += worst
 
     def _keep_to_itself(self, mode: int) -> None:
-        try:
+        with self._writing:
             if not make_own(self._real):
                 return
             with self._file:  # which keeps others out until the copy is locked
                 self._file = open_to_append(self._real, mode)
                 _lock(self._file.fileno(), self.path)
-        except OSError as error:
-            raise self._failed(error) from error
         self.notes.append(f"{self.path} had another name too (a hard link), which stays as it was")
 
     def _load(self) -> None:
@@ -398,13 +372,11 @@ class Journal:
 
     def _mend_end(self, offset: int, complete: bool) -> None:
         """The last line has no end: finish it if only that is missing, else drop it."""
-        try:
+        with self._writing:
             if complete:
                 self._file.write(b"\n")
             else:
                 self._file.truncate(offset)
-        except OSError as error:
-            raise self._failed(error) from error
         if not complete:
             self.notes.append(f"{self.path}: the last line was cut off by a crash and is dropped")
 
@@ -438,7 +410,6 @@ class Replay:
 
 
 def _lock(fd: int, path: Path) -> None:
-    """Hold the file until it is closed, or the process dies."""
     try:
         import fcntl
     except ImportError:  # Windows: opening for append does not keep others out there

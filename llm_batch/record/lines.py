@@ -60,7 +60,6 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def newer(where: object) -> OutputError:
-    """The error for what a newer version wrote."""
     return OutputError(
         f"{where} was written by a newer version of llm_batch: this one reads schema {SCHEMA}",
         "upgrade llm_batch, or use the one that wrote it",
@@ -78,7 +77,6 @@ def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def too_deep(*values: Any) -> bool:
-    """Whether any of some values is nested deeper than `DEEPEST`."""
     level: list[Any] = [value for value in values if isinstance(value, dict | list)]
     for _ in range(DEEPEST):
         if not level:

@@ -21,7 +21,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import OutputError
-from llm_batch.record.files import PRIVATE, real_path, replace, run_paths
+from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
 from llm_batch.records import Price, without_mark
 
@@ -95,7 +95,6 @@ class ListPrice(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, price: Price | None) -> Self | None:
-        """A price as plain numbers."""
         if price is None:
             return None
         return cls(
@@ -109,8 +108,6 @@ class ListPrice(msgspec.Struct, frozen=True):
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """The data: its file, the hash of its bytes, items, and items of each stratum."""
-
     path: str | None = None
     sha256: str | None = None
     n: Count | None = None
@@ -119,24 +116,18 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Which of its items, and in which order."""
-
     size: Count | None = None
     seed: int | None = None
     stratify: str | None = None
 
 
 class Range(msgspec.Struct, frozen=True):
-    """A figure as it was estimated before the run."""
-
     low: Amount | None = None
     expected: Amount | None = None
     high: Amount | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What was estimated of one step, or of all; ``cost`` in USD, ``None`` without a price."""
-
     calls: Count | None = None
     input_tokens: Count | None = None
     output_tokens: Count | None = None
@@ -144,8 +135,6 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Estimated(Figures, frozen=True):
-    """What was estimated before the run; ``seconds`` from start to end."""
-
     seconds: Range | None = None
     steps: dict[str, Figures] = {}
 
@@ -276,12 +265,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     def write(self, path: Path, mode: int = PRIVATE) -> None:
         """Replace the file; a crash leaves the old one or the new one."""
-        try:
+        with Writing(path):
             replace(real_path(path), self.encoded(), mode)  # where a link leads: it stays one
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror}", "choose another place with --output"
-            ) from error
 
     def encoded(self) -> bytes:
         values = msgspec.structs.asdict(self)
@@ -384,7 +369,6 @@ def config_record(config: Config) -> dict[str, Any]:
 
 
 def hash_of(value: Any) -> str:
-    """A short hash of plain values; the order of keys does not matter."""
     return blake2b(_encoder.encode(value), digest_size=8).hexdigest()
 
 
@@ -398,7 +382,6 @@ def _sum(values: list[float | None]) -> float | None:
 
 
 def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
-    """The least and the greatest of some numbers; ``None`` where one is none."""
     if not all(isinstance(number, int | float) and isfinite(number) for number in numbers):
         return None
     return float(min(numbers)), float(max(numbers))
@@ -464,7 +447,6 @@ def _named(value: Any) -> str:
 def _new_names(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> dict[str, str]:
-    """What steps are called now that were called otherwise, and are the same apart from that."""
     if len(before) != len(after):
         return {}
     known = [{step["name"] for step in steps} for steps in (before, after)]
@@ -481,7 +463,6 @@ def _new_names(
 
 
 def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The config with steps called so, in templates and the score too."""
     if not names:
         return dict(config)
     old = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b")

@@ -23,8 +23,7 @@ from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Cou
 from llm_batch.records import without_mark
 
 
-class NoSteps(msgspec.Struct, gc=False, frozen=True):
-    """The steps of a line that no step was called for."""
+class NoSteps(msgspec.Struct, gc=False, frozen=True): ...
 
 
 class BySteps(msgspec.Struct, gc=False):
@@ -43,8 +42,6 @@ class CostBySteps(msgspec.Struct, gc=False):
 
 
 class TimeBySteps(msgspec.Struct, gc=False):
-    """``latency_seconds`` of a line."""
-
     total: Amount = 0.0
     steps: Any = NoSteps()
 
@@ -134,7 +131,6 @@ def _by_steps(
 
 
 def _members(attribute: str, names: Sequence[str]) -> tuple[Any, list[Getter]]:
-    """A type with the named members of an object, and how to get each from a line."""
     slots = {name: f"member_{i}" for i, name in enumerate(dict.fromkeys(names)) if name}
     try:
         kind: Any = msgspec.defstruct(

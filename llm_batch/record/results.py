@@ -36,7 +36,7 @@ from typing import Any, Self
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.files import PRIVATE, left_beside, open_beside, real_path
+from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, left_beside, open_beside, real_path
 from llm_batch.record.lines import (
     LONGEST_LINE,
     SCHEMA,
@@ -115,8 +115,6 @@ def _of_steps(steps: Mapping[str, StepTotals], name: str) -> dict[str, Any]:
 
 
 class VerdictLine(msgspec.Struct):
-    """A line as far as it says what became of an item."""
-
     id: str
     status: str
     score: float | None = None
@@ -124,8 +122,6 @@ class VerdictLine(msgspec.Struct):
 
 
 class ScoredLine(VerdictLine):
-    """The same, and what it may be grouped by."""
-
     stratum: str = ""
     fields: dict[str, Any] = {}
 
@@ -181,7 +177,6 @@ _decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def item_lines(path: str) -> Iterator[ItemLine]:
-    """The lines of a results file, whole; `OutputError` where one is not a result."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(bounded_lines(file), 1):
@@ -244,14 +239,11 @@ class ResultsFile:
         self._flushed_at = time.monotonic()
         self._hash = text_hash(())
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
-        try:
+        self._writing = Writing(path, "; every paid call is in the journal", FREE_SPACE)
+        with Writing(path):
             for left in left_beside(self._real):  # no other run writes here: the journal is ours
                 left.unlink()
             self._beside, self._file = open_beside(self._real, mode)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror}", "choose another place with --output"
-            ) from error
 
     def stamp(self) -> dict[str, Any]:
         """What tells later whether somebody changed the file; see `is_edited`."""
@@ -266,10 +258,8 @@ class ResultsFile:
         """Add a line; `OutputError` on a full disk, where the journal has what was paid for."""
         line = encode_result(result, self._keep)
         self._hash.update(line)
-        try:
+        with self._writing:
             self._file.write(line)
-        except OSError as error:
-            raise self._failed(error) from error
 
     def publish(self) -> None:
         if self._published:
@@ -277,19 +267,15 @@ class ResultsFile:
                 self.flush()
             return
         self.flush()
-        try:
+        with self._writing:
             if self.kept is not None:
                 self._real.rename(self.kept)
             os.replace(self._beside, self._real)
-        except OSError as error:
-            raise self._failed(error) from error
         self._published = True
 
     def flush(self) -> None:
-        try:
+        with self._writing:
             self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from error
         self._flushed_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -300,21 +286,13 @@ class ResultsFile:
             if kind is None:
                 self.publish()
                 self.flush()
-                try:
+                with self._writing:
                     os.fsync(self._file.fileno())
-                except OSError as error:
-                    raise self._failed(error) from error
         finally:
             with contextlib.suppress(OSError):  # on a full disk: the error is raised already
                 self._file.close()
             if not self._published:
                 self._beside.unlink(missing_ok=True)
-
-    def _failed(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot write {self.path}: {error.strerror}; every paid call is in the journal",
-            "free some space and run the same command again",
-        )
 
 
 def is_edited(path: Path, stamp: Any) -> bool:
@@ -346,15 +324,11 @@ def text_hash(lines: Iterable[bytes]) -> Any:
 
 def _is_results(path: Path) -> bool:
     """Whether a run wrote this file, as far as its first line tells; True when there is none."""
-    try:
+    with Writing(path):
+        if not path.exists():
+            return True
         with open(path, "rb") as file:
             first = file.readline()
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}", "choose another place with --output"
-        ) from error
     try:
         return not first or "schema" in msgspec.json.decode(
             without_mark(first), type=dict[str, Any]

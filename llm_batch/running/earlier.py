@@ -81,7 +81,6 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
 
 
 def _rename(path: Path, name: Path) -> None:
-    """Rename a file; of a link, what it leads to, with another link to that."""
     if not path.is_symlink():
         path.rename(name)
         return
@@ -142,8 +141,6 @@ class Answers:
 
 
 class _Index:
-    """Where the answers of a journal lie in its file."""
-
     def __init__(self, path: Path) -> None:
         self._where = Places()
         lines = 0
@@ -249,13 +246,8 @@ def with_totals(
 
 
 def what_is_odd(
-    config: Config,
-    drawn: Drawn,
-    journal: Journal,
-    before: Manifest | None,
-    manifest: Manifest,
+    config: Config, drawn: Drawn, journal: Journal, before: Manifest | None, manifest: Manifest
 ) -> list[str]:
-    """Sentences a user should read before a run spends anything."""
     notes = [*journal.notes, *drawn.notes]
     if not journal.calls:
         return notes

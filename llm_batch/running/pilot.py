@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from llm_batch.chain.chain import rendered
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
-from llm_batch.estimating import Estimate, Measured, estimate, measured_in
+from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.document import document
 from llm_batch.paper.document import Document, Section, Verbatim
 from llm_batch.record.files import run_paths
@@ -31,15 +32,7 @@ __all__ = ["dry_run", "pilot"]
 
 
 def pilot(
-    config: Config,
-    n: int,
-    *,
-    trusted: bool = False,
-    confirm: Callable[[Estimate], bool] | None = None,
-    confirm_overrun: Callable[[Overrun], bool] | None = None,
-    progress: Callable[[Progress], None] = lambda state: None,
-    say: Callable[[str], None] = lambda sentence: None,
-    stop: Stop | None = None,
+    config: Config, n: int, *, say: Callable[[str], None] = lambda sentence: None, **as_of_run: Any
 ) -> Measured:
     """Play the first ``n`` items of the run that ``config`` describes, and measure them.
 
@@ -62,15 +55,7 @@ def pilot(
     first = config.model_copy(
         update={"sample": config.sample.model_copy(update={"size": n})}, deep=False
     )
-    summary = run(
-        first,
-        trusted=trusted,
-        confirm=confirm,
-        confirm_overrun=confirm_overrun,
-        progress=progress,
-        say=say,
-        stop=stop,
-    )
+    summary = run(first, say=say, **as_of_run)
     if not summary.progress.done:
         raise _nothing_played(summary)
     if summary.status != "done":
@@ -101,9 +86,7 @@ def dry_run(config: Config) -> Document:
             sections.append(Section(title, tuple(map(Verbatim, texts))))
     expected = document(estimate(config))
     return replace(
-        expected,
-        origin=(*notes, *expected.origin),
-        sections=(*sections, *expected.sections),
+        expected, origin=(*notes, *expected.origin), sections=(*sections, *expected.sections)
     )
 
 
@@ -152,7 +135,6 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
-    """Why there is nothing to measure, with the exit code of the run."""
     said = f"the pilot finished no item: {summary.message or summary.status}"
     hint = "nothing that was paid for is lost; the same command goes on from here"
     if summary.status == "refused":

@@ -37,8 +37,6 @@ _CHARACTERS_PER_TOKEN = 16
 
 
 class Gate(Protocol):
-    """Decides whether a request may be sent now, and whether to go on at all."""
-
     @property
     def stopped(self) -> bool:
         """True once nothing new may be sent, follow-ups included."""
@@ -61,14 +59,11 @@ class OpenGate:
 
 
 class Answers(Protocol):
-    """Calls that were made before."""
-
     @property
     def unused(self) -> int:
         """How many of them have not been asked for; at 0 there is nothing left to find."""
 
-    def answered(self, request: Request) -> Call | None:
-        """The call that answered this request, or ``None``."""
+    def answered(self, request: Request) -> Call | None: ...
 
 
 class NoAnswers:
@@ -80,8 +75,6 @@ class NoAnswers:
 
 @dataclass(slots=True)
 class _Open:
-    """An item that has begun and is not finished."""
-
     item: Item
     calls: list[Call] = field(default_factory=list)
     request: Request | None = None
@@ -293,7 +286,6 @@ class _Play:
 
 
 def _ended_at(call: Call) -> float:
-    """When a call's last attempt ended, in seconds since 1970; 0 without one."""
     return call.attempts[-1].started_at + call.attempts[-1].seconds if call.attempts else 0.0
 
 

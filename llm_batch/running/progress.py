@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedWriter, RawIOBase
 from pathlib import Path
@@ -101,7 +102,6 @@ class RunSummary:
 
 
 def concluded(summary: RunSummary) -> Document:
-    """What people read of a run that has ended."""
     from llm_batch.reporting.sentences import left_estimate
 
     state, ending = summary.progress, ENDINGS.get(summary.status)
@@ -189,17 +189,21 @@ class LogFile:
     is replaced.
 
     Args:
+        path: ``None`` where no log is wanted.
         mode: What a new file may be used for; that of an old one stays.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: int = PRIVATE) -> None:
-        self.path = Path(expanded(path))
+    def __init__(self, path: str | os.PathLike[str] | None, mode: int = PRIVATE) -> None:
+        self._file: IO[bytes] | None = None
         self._progress_at = time.monotonic() + _PROGRESS_SECONDS
         self._flushed_at = time.monotonic()
+        if path is None:
+            return
+        self.path = Path(expanded(path))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if is_device(self.path):
-                self._file: IO[bytes] = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
+                self._file = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
             else:
                 raw = open_to_append(typed_path(self.path, "--log-file"), mode)
                 self._file = BufferedWriter(cast(RawIOBase, raw), 1 << 16)
@@ -215,8 +219,6 @@ class LogFile:
         self.close()
 
     def noting(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        """``say``, with every sentence written to the log as well."""
-
         def said(sentence: str) -> None:
             say(sentence)
             self.event("note", text=without_keys(sentence, _LONGEST_NOTE))
@@ -296,7 +298,6 @@ class LogFile:
         )
 
     def progress(self, state: Progress) -> None:
-        """Write how the run stands, once a minute."""
         now = time.monotonic()
         if now < self._progress_at:
             return
@@ -314,52 +315,28 @@ class LogFile:
         )
 
     def close(self) -> None:
-        try:
-            self._file.close()
-        except OSError as error:
-            raise self._failed(error) from error
+        if self._file is not None:
+            with self._explained():
+                self._file.close()
 
     def _write(self, name: str, facts: dict[str, Any]) -> None:
-        line = _encoder.encode({"time": utc(), "event": name, **facts}) + b"\n"
-        try:
-            self._file.write(line)
-        except OSError as error:
-            raise self._failed(error) from error
+        if self._file is not None:
+            with self._explained():
+                line = _encoder.encode({"time": utc(), "event": name, **facts}) + b"\n"
+                self._file.write(line)
 
     def _flush(self) -> None:
+        if self._file is not None:
+            with self._explained():
+                self._file.flush()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._file.flush()
+            yield
         except OSError as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"cannot write the log {self.path}: {error.strerror}; nothing that was written is lost",
-            "run the same command again, with another --log-file or without one",
-        )
-
-
-class NoLog:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def noting(self, say: Callable[[str], None]) -> Callable[[str], None]:
-        return say
-
-    def start(self, config: Config, manifest: Manifest, items: int) -> None:
-        pass
-
-    def end(self, summary: RunSummary) -> None:
-        pass
-
-    def call(self, call: Call) -> None:
-        pass
-
-    def result(self, result: Result) -> None:
-        pass
-
-    def progress(self, state: Progress) -> None:
-        pass
+            raise OutputError(
+                f"cannot write the log {self.path}: {error.strerror}; nothing that was written is "
+                "lost",
+                "run the same command again, with another --log-file or without one",
+            ) from error

@@ -41,7 +41,7 @@ from llm_batch.running.earlier import (
     with_totals,
 )
 from llm_batch.running.play import Event, play
-from llm_batch.running.progress import LogFile, NoLog, Overrun, Progress, RunSummary
+from llm_batch.running.progress import LogFile, Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
 from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
 from llm_batch.sending.client import Budget
@@ -114,8 +114,7 @@ def run(
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
-        log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
-        stack.enter_context(log)
+        log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
         for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
             say(sentence)
@@ -192,8 +191,6 @@ def drawn_for(config: Config) -> Drawn:
 
 
 class _Session:
-    """One run from the first event to the last; its state is what progress displays show."""
-
     def __init__(
         self,
         config: Config,
@@ -204,7 +201,7 @@ class _Session:
         answers: Answers,
         results: ResultsFile,
         stop: Stop,
-        log: LogFile | NoLog,
+        log: LogFile,
         progress: Callable[[Progress], None],
         say: Callable[[str], None],
     ) -> None:
@@ -238,7 +235,6 @@ class _Session:
         )
 
     def play(self, drawn: Drawn, ask_again: bool) -> None:
-        """Play all items, or as many as may be. `Incomplete` when the disk or the data failed."""
         kind = self._config.engine
         engine = self._engine = kind.open(
             Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -133,10 +132,6 @@ def test_a_stratified_sample_does_not_depend_on_the_order_of_rows(
     rows: list[dict[str, Any]], size: int
 ) -> None:
     assert drawing(rows, size, stratify="topic") == drawing(ROWS, size, stratify="topic")
-
-
-def test_another_seed_draws_another_sample() -> None:
-    assert ids(drawing(ROWS, 20, seed=1, id="id")) != ids(drawing(ROWS, 20, seed=2, id="id"))
 
 
 def test_a_stratified_sample_has_proportional_shares_and_says_so(tmp_path: Path) -> None:
@@ -434,25 +429,3 @@ def test_the_bundled_questions_can_be_drawn_by_their_ids() -> None:
         assert len(list(sample.items())) == 10
         assert sample.path == str(DEMO_DATA)
         assert sample.notes == ()
-
-
-def test_a_large_sample_is_in_the_order_of_a_plain_sort(tmp_path: Path) -> None:
-    """More items than are sorted at once, in a file out of order."""
-    numbers = random.Random(1).sample(range(40_000), 40_000)
-    path = tmp_path / "q.jsonl"
-    path.write_bytes(jsonl([{"id": n} for n in numbers]))
-    with draw(Data(id="id"), path, seed=7) as sample:
-        got = ids(list(sample.items()))
-
-    def place(item_id: str) -> bytes:
-        return hashlib.blake2b(f"7\n{item_id}".encode(), digest_size=16).digest()
-
-    assert got == sorted((str(n) for n in numbers), key=place)
-
-
-def test_nan_in_a_field_loses_no_item_and_is_counted() -> None:
-    data = b'{"id":"a","x":NaN,"q":"one?"}\n{"id":"b","x":1,"q":"two?"}\n'
-    with draw(Data(id="id"), "-", stdin=io.BytesIO(data)) as drawn:
-        found = {item.id: item.fields["x"] for item in drawn.items()}
-    assert found == {"a": None, "b": 1}
-    assert drawn.notes == ("1 value of standard input NaN or infinite, taken as missing",)

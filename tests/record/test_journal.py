@@ -251,15 +251,6 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(path: Path) -> N
 # --- who may write
 
 
-def test_a_second_run_on_the_same_output_is_refused_and_the_first_goes_on(path: Path) -> None:
-    with opened(path) as journal:
-        with pytest.raises(OutputError, match="another run is writing"):
-            Journal(path)
-        journal.append(CALL)
-    with opened(path) as journal:
-        assert journal.answered(CALL.request) == CALL
-
-
 def test_another_process_is_refused_as_well_and_a_dead_one_is_not_in_the_way(path: Path) -> None:
     code = (
         "import os, pathlib, sys\n"

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,12 +222,6 @@ def test_what_a_killed_run_left_beside_is_replaced(path: Path) -> None:
         results.write(result(1))
     assert ids(path) == ["q1"]
     assert names(path.parent) == ["results.jsonl"]
-
-
-def test_only_kept_fields_are_written(path: Path) -> None:
-    with ResultsFile(path, ("answer",), edited=False) as results:
-        results.write(result(1))
-    assert msgspec.json.decode(path.read_bytes())["fields"] == {"answer": "That."}
 
 
 def test_an_edited_file_is_kept_aside_under_a_free_name(path: Path) -> None:

@@ -305,14 +305,6 @@ def test_an_unreadable_reply_is_asked_again_once() -> None:
     assert engine.submitted == ["q1.generate", "q1.judge", "q1.judge"]
 
 
-def test_what_the_engine_raises_comes_through() -> None:
-    def broken(request: Request) -> Call:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        list(play(items(3), chain(), Batch(broken)))
-
-
 # --- the gate
 
 

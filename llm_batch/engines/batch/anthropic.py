@@ -40,8 +40,6 @@ _STATUS = {
 
 
 class AnthropicBatches(Vendor):
-    """Message batches of an Anthropic workspace."""
-
     most_requests = 100_000
     most_bytes = 256_000_000
     names_jobs = False

@@ -27,8 +27,6 @@ _UNITS = {"": 1, "K": 1000, "M": 1_000_000}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one line: a reply in the vendor's own layout, or an error."""
-
     custom_id: str
     body: bytes = b""
     error: ProviderError | None = None
@@ -107,8 +105,7 @@ class BatchApi(Protocol):
         then; it has ``size`` requests, and is none of ``others``.
         """
 
-    def poll(self, job_id: str) -> JobState:
-        """How a job stands."""
+    def poll(self, job_id: str) -> JobState: ...
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
         """What became of the lines of a job that has ended; some may be missing."""
@@ -116,12 +113,10 @@ class BatchApi(Protocol):
     def cancel(self, job_id: str) -> None:
         """Ask for an end; what is finished by then stays."""
 
-    def close(self) -> None:
-        """Give back connections."""
+    def close(self) -> None: ...
 
 
 def is_token_limit(error: ProviderError) -> bool:
-    """Whether a job was turned down because too many tokens wait in the vendor's queue."""
     return bool(_TOKEN_LIMIT.search(error.message) or error.kind == "token_limit")
 
 

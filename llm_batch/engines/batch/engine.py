@@ -145,7 +145,6 @@ class BatchEngine(Engine):
         return ()
 
     def recorded(self, call: Call) -> None:
-        """A job of which this was the last is written off."""
         key = call.request.key
         if key not in self._given:
             key = self._keys_before.get(key, key)
@@ -185,7 +184,6 @@ class BatchEngine(Engine):
             self._jobs.watches.clear()
 
     def _attach(self) -> None:
-        """Take up the jobs of an earlier session, and hold the money that they cost."""
         count = 0
         for job in self._jobs.log.open.values():
             for entry in job.entries:
@@ -262,7 +260,6 @@ class BatchEngine(Engine):
             self._say(f"{error.message} ({error.hint})" if error.hint else error.message)
 
     def _next_turn(self) -> float:
-        """Seconds until something is due."""
         now = self._stop.clock.now()
         due = [watch.due for watch in self._jobs.watches.values()]
         due += self._waiting.blocked_until(now)
@@ -309,7 +306,6 @@ class BatchEngine(Engine):
         self._write_off(job.id)
 
     def _settle(self, each: Collected, left: set[str]) -> None:
-        """One request of a job that has ended."""
         key, error, most = each.entry.key, each.error, each.entry.most or 0.0
         if self._job_of.get(key) != each.job.id:
             # Its request is in another job by now, or answered; it is paid all the same.

@@ -28,8 +28,6 @@ _STATUS = {
 
 
 class GeminiBatches(Vendor):
-    """Batches of a Gemini API key."""
-
     most_requests = 50_000
     most_bytes = 19_000_000
 

@@ -43,7 +43,15 @@ from llm_batch.errors import (
 )
 from llm_batch.models.prices import Tariff
 from llm_batch.paper import words
-from llm_batch.record.files import PRIVATE, make_own, open_to_append, real_path, run_paths
+from llm_batch.record.files import (
+    FREE_SPACE,
+    PRIVATE,
+    Writing,
+    make_own,
+    open_to_append,
+    real_path,
+    run_paths,
+)
 from llm_batch.record.journal import Journal
 from llm_batch.record.lines import SCHEMA, newer
 from llm_batch.records import (
@@ -103,7 +111,6 @@ class Job(msgspec.Struct):
     cancelling: bool = False
 
     def custom_id(self, position: int) -> str:
-        """How the entry at a position is called at the provider."""
         return f"{self.id}-{position}"
 
     def entry(self, custom_id: str) -> Entry | None:
@@ -164,7 +171,6 @@ class JobLog:
             self._load(line, number)
 
     def intent(self, job: Job) -> None:
-        """A job is about to be created."""
         entries = [msgspec.structs.asdict(entry) for entry in job.entries]
         self._append(
             event="intent", id=job.id, model=job.model, at=job.at, origin=job.origin,
@@ -190,14 +196,12 @@ class JobLog:
         job.job, job.guessed = "", False
 
     def ended(self, job: Job, status: str) -> None:
-        """Nothing of it is left to collect."""
         self._append(event="ended", id=job.id, status=status)
         self.open.pop(job.id, None)
 
     def _append(self, **record: Any) -> None:
-        """Write a line and force it to disk."""
         line = _encode({"schema": SCHEMA, **record}) + b"\n"
-        try:
+        with Writing(self.path, "; the run stops here", FREE_SPACE):
             make_own(self._real)
             with open_to_append(self._real, self._mode) as file:
                 if file.seek(0, os.SEEK_END) < self._end:
@@ -211,11 +215,6 @@ class JobLog:
                 os.fsync(file.fileno())
             if not self._end:
                 _sync_folder(self.path.parent)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror}; the run stops here",
-                "free some space and run the same command again",
-            ) from error
         self._end += len(line)
 
     def _load(self, line: bytes, number: int) -> None:
@@ -420,7 +419,6 @@ def lost_cost(found: Collected, tariff: Tariff | None) -> tuple[float | None, bo
 
 
 def lost_call(found: Collected, request: Request, tariff: Tariff | None) -> Call:
-    """The failed call of an outcome that is no answer and may have been billed."""
     error = found.error
     assert error is not None  # or it would be an answer
     cost, at_worst = lost_cost(found, tariff)

@@ -25,14 +25,7 @@ from llm_batch.engines.batch.api import (
 )
 from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog, collected
 from llm_batch.engines.batch.vendors import Connection, Creator
-from llm_batch.errors import (
-    ConfigError,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Rejected,
-    Transient,
-)
+from llm_batch.errors import ConfigError, ProviderError, RateLimited, Refused, Rejected, Transient
 from llm_batch.paper import words
 from llm_batch.records import Request
 from llm_batch.sending.clock import Clock
@@ -75,16 +68,13 @@ class Watch:
         self._unknown: set[str] = set()
 
     def later(self, now: float) -> None:
-        """Look again after the interval, which grows."""
         self.due = now + self.interval
         self.interval = min(self._poll * LONGEST, self.interval * GROWTH)
 
     def soon(self, now: float) -> None:
-        """Begin with short intervals again."""
         self.due, self.interval = now, self._poll
 
     def saw(self, state: JobState, now: float) -> None:
-        """It was looked at."""
         moved = self.state is None or self.state.name != state.name
         self.state = state
         self.settling = self.settling + 1 if state.settling else 0
@@ -218,13 +208,11 @@ class Jobs:
         return f"{words.counted(len(self.watches), 'job')} at the provider: {done:,}/{total:,}"
 
     def names(self) -> str:
-        """The jobs that go on, by the provider's ids."""
         jobs = [watch.job for watch in self.watches.values()]
         shown = ", ".join(job.job or f"{job.id} (being created)" for job in jobs[:5])
         return shown + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
 
     def tokens_of(self, model: str) -> int:
-        """Input tokens of the jobs of a model that have not ended."""
         jobs = (watch.job for watch in self.watches.values() if watch.job.model == model)
         return sum(entry.tokens for job in jobs for entry in job.entries)
 
@@ -466,7 +454,6 @@ class Jobs:
         return None
 
     def _forget(self, watch: Watch, status: str) -> None:
-        """A job of which nothing is at the provider."""
         del self.watches[watch.job.id]
         self.log.ended(watch.job, status)
 

@@ -37,8 +37,6 @@ _NAME = "llmb"
 
 
 class OpenAIBatches(Vendor):
-    """Files and batches of an OpenAI account, or of an Azure one."""
-
     most_requests = 50_000
     most_bytes = 200_000_000
 

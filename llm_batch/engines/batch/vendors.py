@@ -12,12 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from llm_batch.chain.config import Config, Model
-from llm_batch.engines.batch.api import (
-    BatchApi,
-    Fields,
-    Line,
-    is_token_limit,
-)
+from llm_batch.engines.batch.api import BatchApi, Fields, Line, is_token_limit
 from llm_batch.errors import (
     ConfigError,
     ProviderError,
@@ -196,11 +191,9 @@ class Vendor(BatchApi):
         self._http.close()
 
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
-        """The path and the body that ask for a job's end."""
         raise NotImplementedError
 
     def _path(self, path: str, more: str = "") -> str:
-        """A path with the query of the live requests and more."""
         query = "&".join(filter(None, (self._query, more)))
         return path + (f"?{query}" if query else "")
 
@@ -258,7 +251,6 @@ def check_vendors(config: Config) -> None:
 
 
 def connect(model: str, settings: Model) -> Connection:
-    """The batch API of a model that has one, by the address and key of its live requests."""
     wire: Carried = make_provider(model, settings, 1)  # type: ignore[assignment]  # of such vendors
     like = wire.prepared(Request("", "", model, (Message("user", "."),), {"max_tokens": 1}))
     parts = urlsplit(like.url)
@@ -309,7 +301,6 @@ class Creator:
         self._first = min(_FIRST_BACKOFF_SECONDS, poll)
 
     def bring(self, api: BatchApi, own_id: str, lines: list[Line]) -> Any:
-        """Upload the requests of a job, as far as that goes ahead of its creation."""
         uploaded = self._patiently(lambda: api.upload(own_id, lines))
         for look in range(1, _MOST_LOOKS + 1):
             if self._patiently(lambda: api.is_ready(uploaded)):

@@ -14,10 +14,7 @@ from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog
 from llm_batch.engines.batch.jobs import Jobs, Pack
 from llm_batch.engines.batch.vendors import Connection
 from llm_batch.engines.local import ThreadsEngine
-from llm_batch.errors import (
-    ProviderError,
-    Rejected,
-)
+from llm_batch.errors import ProviderError, Rejected
 from llm_batch.records import Attempt, Call, Failure, Request
 from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Cancelled, Clock, Stop
@@ -89,8 +86,6 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """A request that no job can have."""
-
     request: Request
     error: ProviderError
 
@@ -119,7 +114,6 @@ class Waiting:
         self._requests.setdefault((request.model, request.step), deque()).append(request)
 
     def take_all(self) -> list[Request]:
-        """All of them, which wait no longer."""
         taken = [request for waiting in self._requests.values() for request in waiting]
         self._requests.clear()
         return taken
@@ -219,7 +213,6 @@ class Late:
         return bool(self._threads.held)
 
     def is_due(self) -> bool:
-        """Whether the deadline is over and was not noticed yet."""
         return not self.over and self._deadline is not None and self._clock.time() >= self._deadline
 
     def begin(self) -> None:
@@ -269,8 +262,6 @@ class Late:
 
 
 class Tries:
-    """Keeps the attempts at requests that are tried again."""
-
     def __init__(self) -> None:
         self._attempts: dict[str, list[Attempt]] = {}
 
@@ -288,7 +279,6 @@ class Tries:
         self._attempts.pop(key, None)
 
     def before(self, call: Call) -> Call:
-        """A call with the attempts that came before it."""
         tries = self._attempts.pop(call.request.key, [])
         if not tries:
             return call

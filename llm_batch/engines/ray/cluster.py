@@ -149,7 +149,6 @@ def _token() -> str:
 
 
 def _reach(address: str) -> None:
-    """See whether somebody listens at an address with a port; `OSError` or `ValueError` if not."""
     if ":" not in address:
         return
     parts = urlsplit(f"//{address}")
@@ -176,7 +175,6 @@ def _words(error: Exception) -> str:
 
 @contextmanager
 def _signals_as_before() -> Iterator[None]:
-    """Put back the handlers that are replaced within it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # nobody can replace them here
         return
@@ -226,7 +224,6 @@ class Losses:
         return len(self._lost.get(request.key, (None, ()))[1])
 
     def with_lost(self, call: Call) -> Call:
-        """The call, with the attempts of it that were lost before."""
         cost, times = self._lost.pop(call.request.key, (0.0, ()))
         if not times:
             return call
@@ -240,7 +237,6 @@ class Losses:
         )
 
     def ended(self, request: Request, kind: str, why: str) -> Call:
-        """The call of a lost request that is not made again."""
         message = f"its process on the cluster was lost, and {why}"
         return self.with_lost(Call(request, (), failure=Failure(kind, message), cost=0.0))
 

@@ -193,35 +193,6 @@ def test_a_job_with_an_error_file_and_no_output_file_is_submitted_again(
     all_ok(tmp_path, 3)
 
 
-def test_an_expired_job_keeps_its_answers_and_the_rest_is_submitted_again(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    write_project(tmp_path, server, judge=None)
-    server.ends.append(("expired", 0.5))
-    assert Session(tmp_path).play().exit_code == EXIT_OK
-    assert [len(job.lines) for job in server.jobs.values()] == [6, 3]
-    assert server.paid_twice == 0
-
-
-def test_lines_of_which_nothing_is_said_are_submitted_again(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    write_project(tmp_path, server, 3, judge=None)
-    server.line_faults.extend(["missing", ""])
-    assert Session(tmp_path).play().exit_code == EXIT_OK
-    assert [len(job.lines) for job in server.jobs.values()] == [3, 1]
-
-
-def test_completed_before_the_files_are_there_is_waited_out(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    write_project(tmp_path, server)
-    server.settling, server.finalizing = 4, 3
-    assert Session(tmp_path).play().exit_code == EXIT_OK
-    all_ok(tmp_path)
-    assert server.paid_twice == 0 and len(server.jobs) == 2
-
-
 def test_files_that_never_come_end_the_run_and_the_job_is_not_given_up(
     tmp_path: Path, server: BatchServer
 ) -> None:
@@ -272,15 +243,6 @@ def test_trouble_with_uploads_and_looks_is_sat_out(tmp_path: Path, server: Batch
     assert Session(tmp_path).play().exit_code == EXIT_OK
     all_ok(tmp_path)
     assert server.paid_twice == 0 and len(server.jobs) == 2
-
-
-def test_a_creation_whose_answer_is_lost_is_found_again_and_not_repeated(
-    tmp_path: Path, server: BatchServer
-) -> None:
-    write_project(tmp_path, server)
-    server.lose_creates = 2
-    assert Session(tmp_path).play().exit_code == EXIT_OK
-    assert len(server.jobs) == 2 and server.paid_twice == 0
 
 
 def test_a_list_that_lags_behind_does_not_make_a_lost_creation_happen_twice(

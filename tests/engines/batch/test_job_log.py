@@ -8,7 +8,6 @@ import pytest
 
 from llm_batch.engines.batch.job_log import Entry, Job, JobLog, stub_of
 from llm_batch.errors import OutputError
-from llm_batch.record.files import run_paths
 from tests.builders import request
 
 ENTRY = Entry("9f" * 16, "q1", "generate", 0, 0.1, 12)
@@ -74,7 +73,3 @@ def test_a_stub_has_the_key_of_its_request() -> None:
     asked = request()
     entry = Entry(asked.key, asked.item_id, asked.step, asked.sample, None, 3)
     assert stub_of(entry, asked.model).key == asked.key
-
-
-def test_the_file_lies_beside_the_results() -> None:
-    assert run_paths("out/results.v2.jsonl").jobs == Path("out/results.v2.batches.jsonl")

@@ -45,11 +45,3 @@ def test_the_users_prices_hold_for_batches_unless_there_are_some_for_batches() -
     assert own.worst_case(10**6, 10**6) == 5.0
     assert float(own.at_batch().price.input) == 0.5
     assert own.at_batch().worst_case(10**6, 10**6) == 2.5
-
-
-def test_the_table_lists_half_the_price_for_batches() -> None:
-    for model in ("openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash"):
-        tariff = tariff_of(model)
-        assert tariff is not None
-        assert tariff.at_batch().price.input * 2 == tariff.price.input
-        assert tariff.at_batch().price.output * 2 == tariff.price.output

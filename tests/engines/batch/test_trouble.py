@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,16 +183,12 @@ def test_a_gateway_that_says_404_once_is_not_believed(tmp_path: Path, server: Ba
 
 def test_a_failed_job_with_answers_gives_them_up(tmp_path: Path, server: BatchServer) -> None:
     write_project(tmp_path, server, judge=None)
-    kept = server.respond
 
-    def failing(method: str, target: str, headers: dict[str, str], body: bytes) -> object:
-        reply = kept(method, target, headers, body)
-        if b'"status":"completed"' in reply.body and len(server.jobs) == 1:
-            said = reply.body.replace(b'"status":"completed"', b'"status":"failed"', 1)
-            return type(reply)(200, said)
-        return reply
+    def failing(job: dict[str, Any]) -> dict[str, Any]:
+        over = job.get("status") == "completed" and len(server.jobs) == 1
+        return job | ({"status": "failed"} if over else {})
 
-    server.respond = failing  # type: ignore[method-assign,assignment]
+    server.shape = failing
     server.line_faults.append("missing")
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
@@ -203,18 +200,7 @@ def test_all_failed_and_no_file_at_all_is_submitted_again(
 ) -> None:
     write_project(tmp_path, server, 3, judge=None)
     server.line_faults.extend(["500"] * 3)
-    kept = server.respond
-
-    def without(method: str, target: str, headers: dict[str, str], body: bytes) -> object:
-        reply = kept(method, target, headers, body)
-        first = next(iter(server.jobs.values()), None)
-        if first is not None and first.id in target and first.end:
-            job = json.loads(reply.body)
-            job["error_file_id"] = None
-            return type(reply)(200, json.dumps(job).encode())
-        return reply
-
-    server.respond = without  # type: ignore[method-assign,assignment]
+    server.shape = lambda job: job | {"error_file_id": None}
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert [len(job.lines) for job in server.jobs.values()] == [3, 3]
 
@@ -376,17 +362,7 @@ def test_answers_are_had_although_no_file_of_errors_ever_comes(
 ) -> None:
     write_project(tmp_path, server, judge=None)
     server.line_faults.append("500")
-    kept = server.respond
-
-    def without(method: str, target: str, headers: dict[str, str], body: bytes) -> object:
-        reply = kept(method, target, headers, body)
-        if b'"error_file_id":"' in reply.body:
-            job = json.loads(reply.body)
-            job["error_file_id"] = None
-            return type(reply)(200, json.dumps(job).encode())
-        return reply
-
-    server.respond = without  # type: ignore[method-assign,assignment]
+    server.shape = lambda job: job | {"error_file_id": None}
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
     assert server.paid_twice == 0
