@@ -20,10 +20,9 @@ from llm_batch.estimating.document import document
 from llm_batch.paper.document import Document, Section, Verbatim
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
-from llm_batch.running.progress import Overrun, Progress, RunSummary
+from llm_batch.running.progress import RunSummary
 from llm_batch.running.run import drawn_for, run
 from llm_batch.sending.checks import check_before_spending, risks
-from llm_batch.sending.clock import Stop
 from llm_batch.sending.providers import where
 from llm_batch.sending.trust import not_agreed
 from llm_batch.stats.strata import allocate
