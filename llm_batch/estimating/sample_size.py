@@ -403,23 +403,12 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
     n0 = base * effect * judge
     classic = max(1, floor(n0 + 0.5))
     found = Needed(
-        kind=kind,
-        claim=claim,
-        base=base,
-        design_effect=effect,
-        judge_factor=judge,
-        n0=n0,
-        n_classic=classic,
-        n_min=round_up(n0),
-        n=n,
-        groups=groups,
-        population=population,
-        proves_all=None,
-        clusters=clusters,
-        n_drawn=drawn,
+        kind=kind, claim=claim, base=base, design_effect=effect, judge_factor=judge, n0=n0,
+        n_classic=classic, n_min=round_up(n0), n=n, groups=groups, population=population,
+        proves_all=None, clusters=clusters, n_drawn=drawn,
         take=_take(kind, n, 0 if effect * judge > 1 else classic, population, groups),
         discordance_is_assumed=False,
-    )
+    )  # fmt: skip
     every = (population or 0) // groups
     return replace(found, proves_all=proof(found, every) if every else None)
 
