@@ -137,10 +137,7 @@ JUDGE_HINT = "--judge-sensitivity 0.9 --judge-specificity 0.8, as seen on labell
 
 
 def check_clusters(claim: Claim, field: str | None) -> None:
-    """Refuse a correlation without clusters, and clusters told in two ways, with `ConfigError`.
-
-    ``field``: the one that says which items belong together.
-    """
+    """Refuse a correlation without clusters, or clusters told in two ways, with `ConfigError`."""
     if field is not None and claim.cluster_size is not None:
         raise ConfigError(
             "--cluster and --cluster-size were both given",
@@ -242,11 +239,9 @@ class Clusters:
 
     Attributes:
         field: The field that says which; empty where only a size was given.
-        count: How many there are; ``None`` when unknown.
         mean_size: Items in each, on average.
         size: The size that counts where they differ, Σm²/Σm.
-        icc: Correlation of two scores of one cluster.
-        icc_from: What that was measured on; empty where it was given.
+        icc: Correlation of two scores of one cluster, and what it was measured on.
     """
 
     field: str

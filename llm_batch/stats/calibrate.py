@@ -341,11 +341,6 @@ def _within_one(
 #: What is assumed of a judge that no label has tested: both of its rates.
 ASSUMED_RATE = 0.85
 
-#: Twice as many labels are worth it while they narrow the margin by this much.
-WORTH = 0.015
-
-_FIRST = 25
-
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
@@ -402,6 +397,12 @@ def label_margin(
         return Labelling(labels, alone, alone)
     saved = covariance * covariance / ((1 + labels / others) * judged * (1 - judged))
     return Labelling(labels, z * sqrt(max(of_labels - saved, 0.0) / labels), alone)
+
+
+#: Twice as many labels are worth it while they narrow the margin by this much.
+WORTH = 0.015
+
+_FIRST = 25
 
 
 def label_plan(
