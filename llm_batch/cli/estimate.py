@@ -22,56 +22,9 @@ if TYPE_CHECKING:
     from llm_batch.estimating.scores import Scored
 
 
-_show = partial(typer.Option, rich_help_panel="What to show")
 _how = partial(typer.Option, rich_help_panel="How to estimate")
 #: More combinations of models than this fill no table that anyone reads.
 _MOST = 24
-
-Margin = Annotated[float | None, _show(
-    "--margin",
-    help="Half width of the interval: 0.05 is 5 points; in the score's unit with --mean-sd.",
-)]  # fmt: skip
-Confidence = Annotated[float, _show("--confidence", help="Confidence level.")]
-ExpectedRate = Annotated[float | None, _show(
-    "--expected-rate", help="Share of passes expected; 0.5, the worst case, without it.",
-)]  # fmt: skip
-MeanSd = Annotated[float | None, _show(
-    "--mean-sd", help="Claim a mean score: its standard deviation; with --margin or --detect.",
-)]  # fmt: skip
-Detect = Annotated[float | None, _show(
-    "--detect", help="Find a difference of two models: 0.03 is 3 points.",
-)]  # fmt: skip
-Paired = Annotated[bool, _show("--paired", help="Both models answer the same items.")]
-Discordance = Annotated[float | None, _show(
-    "--discordance", help="Share of items that one model passes and the other fails.",
-)]  # fmt: skip
-Power = Annotated[float, _show(
-    "--power", min=0.5, max=0.9999, help="Probability of finding the difference.",
-)]  # fmt: skip
-ZeroFailures = Annotated[float | None, _show(
-    "--zero-failures", help="Rule out failures in this share of the items by seeing none: 0.01.",
-)]  # fmt: skip
-Cluster = Annotated[str | None, _show(
-    "--cluster", metavar="FIELD",
-    help="Items with one value of this field belong together, as questions on one document.",
-)]  # fmt: skip
-ClusterSize = Annotated[float | None, _show(
-    "--cluster-size", min=1, help="Items in a cluster, where there is no data to count them in.",
-)]  # fmt: skip
-Icc = Annotated[float | None, _show(
-    "--icc", min=0, max=1,
-    help="Correlation of two scores of one cluster; measured with --pilot or --from.",
-)]  # fmt: skip
-Sensitivity = Annotated[float | None, _show(
-    "--judge-sensitivity", min=0, max=1, help="Share of good answers the judge passes.",
-)]  # fmt: skip
-Specificity = Annotated[float | None, _show(
-    "--judge-specificity", min=0, max=1, help="Share of bad answers the judge fails.",
-)]  # fmt: skip
-Stratify = Annotated[str | None, _show(
-    "--stratify", metavar="FIELD",
-    help="Share the sample among the values of this field, as stratify under [sample] does.",
-)]  # fmt: skip
 
 
 def combinations(model: str | None, judge: str | None) -> Iterator[tuple[str | None, str | None]]:
@@ -127,21 +80,21 @@ def estimate(
         "--from", metavar="RESULTS.jsonl",
         help="Measure an earlier run instead of assuming; sends nothing.",
     )] = None,
-    margin: Margin = None,
-    confidence: Confidence = 0.95,
-    expected_rate: ExpectedRate = None,
-    mean_sd: MeanSd = None,
-    detect: Detect = None,
-    paired: Paired = False,
-    discordance: Discordance = None,
-    power: Power = 0.8,
-    zero_failures: ZeroFailures = None,
-    cluster: Cluster = None,
-    cluster_size: ClusterSize = None,
-    icc: Icc = None,
-    judge_sensitivity: Sensitivity = None,
-    judge_specificity: Specificity = None,
-    stratify: Stratify = None,
+    margin: options.Margin = None,
+    confidence: options.Confidence = 0.95,
+    expected_rate: options.ExpectedRate = None,
+    mean_sd: options.MeanSd = None,
+    detect: options.Detect = None,
+    paired: options.Paired = False,
+    discordance: options.Discordance = None,
+    power: options.Power = 0.8,
+    zero_failures: options.ZeroFailures = None,
+    cluster: options.Cluster = None,
+    cluster_size: options.ClusterSize = None,
+    icc: options.Icc = None,
+    judge_sensitivity: options.Sensitivity = None,
+    judge_specificity: options.Specificity = None,
+    stratify: options.Stratify = None,
     workers: options.Workers = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
@@ -155,7 +108,7 @@ def estimate(
         "--yes", "-y",
         help="Do not ask about the pilot's cost, nor about what the config sends where.",
     )] = False,
-    quiet: Annotated[bool, options.output("--quiet", "-q", help="No progress.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Say what a run will cost, take and prove, before anything is sent.
 

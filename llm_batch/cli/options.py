@@ -1,4 +1,4 @@
-"""Flags that several commands share: the same name means the same everywhere."""
+"""Flags of the commands, by their headings: the same name means the same everywhere."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import typer
 what = partial(typer.Option, rich_help_panel="What to run")
 limit = partial(typer.Option, rich_help_panel="Limits")
 output = partial(typer.Option, rich_help_panel="Output")
+_show = partial(typer.Option, rich_help_panel="What to show")
+_judging = partial(typer.Option, rich_help_panel="Is the judge right?")
 
 ConfigPath = Annotated[Path | None, what(
     "--config", "-c", envvar="LLMB_CONFIG", show_envvar=True,
@@ -49,4 +51,72 @@ BudgetUsd = Annotated[float | None, limit(
 )]  # fmt: skip
 Output = Annotated[str | None, output(
     "--output", "-o", help="File to write; - for stdout.",
+)]  # fmt: skip
+Quiet = Annotated[bool, output("--quiet", "-q", help="No progress.")]
+
+Margin = Annotated[float | None, _show(
+    "--margin",
+    help="Half width of the interval: 0.05 is 5 points; in the score's unit with --mean-sd.",
+)]  # fmt: skip
+Confidence = Annotated[float, _show("--confidence", help="Confidence level.")]
+ExpectedRate = Annotated[float | None, _show(
+    "--expected-rate", help="Share of passes expected; 0.5, the worst case, without it.",
+)]  # fmt: skip
+MeanSd = Annotated[float | None, _show(
+    "--mean-sd", help="Claim a mean score: its standard deviation; with --margin or --detect.",
+)]  # fmt: skip
+Detect = Annotated[float | None, _show(
+    "--detect", help="Find a difference of two models: 0.03 is 3 points.",
+)]  # fmt: skip
+Paired = Annotated[bool, _show("--paired", help="Both models answer the same items.")]
+Discordance = Annotated[float | None, _show(
+    "--discordance", help="Share of items that one model passes and the other fails.",
+)]  # fmt: skip
+Power = Annotated[float, _show(
+    "--power", min=0.5, max=0.9999, help="Probability of finding the difference.",
+)]  # fmt: skip
+ZeroFailures = Annotated[float | None, _show(
+    "--zero-failures", help="Rule out failures in this share of the items by seeing none: 0.01.",
+)]  # fmt: skip
+Cluster = Annotated[str | None, _show(
+    "--cluster", metavar="FIELD",
+    help="Items with one value of this field belong together, as questions on one document.",
+)]  # fmt: skip
+ClusterSize = Annotated[float | None, _show(
+    "--cluster-size", min=1, help="Items in a cluster, where there is no data to count them in.",
+)]  # fmt: skip
+Icc = Annotated[float | None, _show(
+    "--icc", min=0, max=1,
+    help="Correlation of two scores of one cluster; measured with --pilot or --from.",
+)]  # fmt: skip
+Sensitivity = Annotated[float | None, _show(
+    "--judge-sensitivity", min=0, max=1, help="Share of good answers the judge passes.",
+)]  # fmt: skip
+Specificity = Annotated[float | None, _show(
+    "--judge-specificity", min=0, max=1, help="Share of bad answers the judge fails.",
+)]  # fmt: skip
+Stratify = Annotated[str | None, _show(
+    "--stratify", metavar="FIELD",
+    help="Share the sample among the values of this field, as stratify under [sample] does.",
+)]  # fmt: skip
+
+LabelsPath = Annotated[str | None, _judging(
+    "--labels",
+    help="File with labels made by people: columns id and label. llmb label writes one.",
+)]  # fmt: skip
+LabelColumns = Annotated[str | None, _judging(
+    "--label-field", help="Its column with the label, or several with commas, one for each person.",
+)]  # fmt: skip
+LabelsFrom = Annotated[str | None, _judging(
+    "--labels-from", help="Field of the items that holds the label, in place of a file.",
+)]  # fmt: skip
+LabelsRun = Annotated[str | None, _judging(
+    "--labels-run", help="Results in which the same judge scored the labelled items, if not these.",
+)]  # fmt: skip
+LabelsRandom = Annotated[bool | None, _judging(
+    "--labels-random/--labels-chosen",
+    help="Whether the labelled items are a random subset of this run; known for llmb label.",
+)]  # fmt: skip
+Judges = Annotated[str | None, _judging(
+    "--judges", help="Outputs of several judges to compare: judge.score,second.score.",
 )]  # fmt: skip

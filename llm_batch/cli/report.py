@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from llm_batch.reporting.judging.labels import LabelSource
 
 
-_judging = partial(typer.Option, rich_help_panel="Is the judge right?")
-
-LabelsPath = Annotated[str | None, _judging(
-    "--labels",
-    help="File with labels made by people: columns id and label. llmb label writes one.",
-)]  # fmt: skip
-LabelColumns = Annotated[str | None, _judging(
-    "--label-field", help="Its column with the label, or several with commas, one for each person.",
-)]  # fmt: skip
-LabelsFrom = Annotated[str | None, _judging(
-    "--labels-from", help="Field of the items that holds the label, in place of a file.",
-)]  # fmt: skip
-LabelsRun = Annotated[str | None, _judging(
-    "--labels-run", help="Results in which the same judge scored the labelled items, if not these.",
-)]  # fmt: skip
-LabelsRandom = Annotated[bool | None, _judging(
-    "--labels-random/--labels-chosen",
-    help="Whether the labelled items are a random subset of this run; known for llmb label.",
-)]  # fmt: skip
-Judges = Annotated[str | None, _judging(
-    "--judges", help="Outputs of several judges to compare: judge.score,second.score.",
-)]  # fmt: skip
-
-
 def label_source(
     labels: str | None,
     label_field: str | None,
@@ -140,12 +116,12 @@ def report(
         help="Of a workbook, by name or number; the first by default; of the labels without "
         "--score.",
     )] = None,
-    labels: LabelsPath = None,
-    label_field: LabelColumns = None,
-    labels_from: LabelsFrom = None,
-    labels_run: LabelsRun = None,
-    labels_random: LabelsRandom = None,
-    judges: Judges = None,
+    labels: options.LabelsPath = None,
+    label_field: options.LabelColumns = None,
+    labels_from: options.LabelsFrom = None,
+    labels_run: options.LabelsRun = None,
+    labels_random: options.LabelsRandom = None,
+    judges: options.Judges = None,
     calls: Annotated[bool | None, typer.Option(
         "--calls/--no-calls", show_default=False,
         help="Read the journal too, for retries and the pace over time; "

@@ -86,7 +86,7 @@ def run(
     yes: Annotated[bool, options.output(
         "--yes", "-y", help="Do not ask about the cost, nor about what the config sends where.",
     )] = False,
-    quiet: Annotated[bool, options.output("--quiet", "-q", help="No progress.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
     """Run the chain over a sample. The same command resumes; nothing is paid twice.
 

@@ -78,7 +78,6 @@ def by_stratum(estimate: Estimate) -> Section | None:
 
 
 def what_if(estimate: Estimate) -> Section | None:
-    """Other models, and what the budget buys; ``None`` when neither was asked for."""
     compared = estimate.alternatives
     if len(compared) < 2 and estimate.budget is None:
         return None
@@ -275,7 +274,6 @@ def headline(estimate: Estimate) -> str:
 
 
 def sections(estimate: Estimate) -> Iterator[Section]:
-    """Yield the parts that every format for people shows."""
     yield Section("Cost and tokens", tuple(_cost(estimate)))
     yield Section("Time", (_time(estimate),))
     yield Section("How many items", (*how_many(estimate), *_notes(estimate)))

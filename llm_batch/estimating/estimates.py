@@ -65,28 +65,22 @@ class Caution(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepEstimate:
-    """One step of the chain, for all items still to be played.
+    """One step of the chain, for all items still to be played; costs and tokens as in `Estimate`.
 
     Attributes:
-        calls: Requests; retries and re-asks are in it where they were measured.
-        output_tokens: Of all these requests; includes reasoning.
-        cost: USD at the live price; ``None`` when the price is unknown.
-        batch_cost: USD at the provider's batch price; ``None`` where none is listed.
         cache_saves: USD that the provider's prompt cache would take off ``cost``; ``None`` where
             the prompts share too little, or its price is not known. Never together with batch.
         seconds_per_call: From sending to the last byte.
         price_page: The vendor's page it was taken from, where the table names one.
         deprecated_from: The day from which the model may be gone; ``None`` when unknown.
-        rates: The price by length of the request, USD per token.
-        batch_rates: Likewise in batches; empty where none are listed.
+        rates: The price by length of the request, USD per token; empty ones where none are listed.
         tokens_exact: True when prompts were counted in the model's own encoding.
         measured: True when answers and times come from a pilot or an earlier run.
         cached_share: Share of the input that came from the cache there; ``None`` unmeasured.
         shared_prefix: Tokens that all its prompts begin with; ``None`` when not looked at.
         cacheable_prefix: The part of them that the provider's cache serves unasked.
         longest: Input tokens and ids of the longest prompts counted.
-        too_long: Prompts counted that exceed the model's context.
-        too_long_ids: The first of them.
+        too_long: Prompts counted that exceed the model's context, and the ids of the first.
         rpm: Requests a minute that hold for its model; ``None`` without a limit. So is ``tpm``.
         limits_from: The tier they come from, with page and date; empty for none.
     """
@@ -193,29 +187,25 @@ class Estimate(Readable):
         population: Items in the whole dataset; ``None`` when unknown.
         counted: Items whose prompts were rendered and counted; 0 for an estimate from nothing.
         reused: Items that need no further call, because an earlier run answered all of them.
-        measured: Items of a pilot or an earlier run that answers and times come from.
-        measured_from: What that was; empty without.
+        measured: Items of a pilot or an earlier run that answers and times come from, and which.
         statuses: Items there by status (``ok``, or the kind of failure).
-        simulated: True when its answers came from a ``fake/`` model.
         spent: USD that the finished items cost; ``None`` when unknown, or nothing was played.
         calls: Requests still to be sent; retries and re-asks are in it where measured.
-        cost: USD; ``None`` when the price of any step with calls is unknown.
+        output_tokens: Reasoning included.
+        cost: USD at live prices; ``None`` when the price of any step with calls is unknown.
         batch_cost: USD with batch prices where they are listed; ``None`` where none is.
         cached_cost: USD if the provider's prompt cache works; ``None`` where it cannot. Never
             together with batch prices: no provider states that both discounts apply at once.
         priced_cost: USD of the steps whose price is known.
         seconds: Wall time.
-        workers: Calls at once.
-        requests_per_minute: What the workers make without any limit, at the slowest and the
-            quickest answers assumed.
+        workers: Calls at once, and the requests a minute that they make without any limit, at the
+            slowest and the quickest answers assumed.
         bound_by: What keeps it from being quicker, as a sentence.
         advice: How many items a rate needs, with the figures people quote for it.
         needed: How many items the claim needs; ``claim_notes`` says it in sentences.
-        strata: How the size to take is shared among strata; ``None`` without.
-        options: Other numbers of items, fewest first.
-        verdict: Which of them to take, and what the rest of the money would buy.
+        options: Other numbers of items, fewest first; ``verdict`` says which of them to take.
         alternatives: Other models for the same items; the first is the plan itself.
-        budget: USD that the run may cost; ``None`` without.
+        budget: USD that the run may cost.
         assumptions: What the figures rest on, a sentence each.
     """
 

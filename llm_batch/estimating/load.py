@@ -36,8 +36,7 @@ class StepLoad:
     """What one step does for some number of items.
 
     Attributes:
-        calls: Requests.
-        output_tokens: Of all of them, reasoning included.
+        output_tokens: Reasoning included.
         cost: USD at the live price; ``None`` without a price.
         batch: USD at the provider's batch price, without any cache discount; ``None`` where no
             batch price is listed.
@@ -218,7 +217,6 @@ class Group:
 
 
 def load_of_alike(facts: Facts, inputs: Mapping[str, Span], n: int) -> Load:
-    """What ``n`` items come to that all have as many input tokens in each step."""
     one = Group(sampled=1)
     for name, fact in facts.items():
         one.add(fact, inputs[name])
@@ -259,11 +257,10 @@ class WallTime:
     """How quickly a load is worked off.
 
     Attributes:
-        seconds: Low with quick answers, high with slow and long ones.
         bound_by: What decides in the expected case, as a sentence.
         by_limit: Whether that is a limit of the provider.
         live_calls: Calls that the workers make; those of batches are not among them.
-        workers_seconds: Wall time of these if nothing but the workers decided.
+        workers_seconds: Seconds of these if nothing but the workers decided.
         enough_workers: More than this many would not help.
     """
 

@@ -44,13 +44,7 @@ MEASURED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class StepSeen:
-    """What one step of one item took.
-
-    Attributes:
-        cost: USD, as it was booked; ``None`` when the price was unknown.
-        seconds: Of the attempts that answered.
-        attempts: Sends.
-    """
+    """What one step of one item took: USD as booked, seconds of attempts that answered, sends."""
 
     usage: Usage
     cost: float | None
@@ -60,13 +54,7 @@ class StepSeen:
 
 @dataclass(frozen=True, slots=True)
 class ItemSeen:
-    """One item that was played.
-
-    Attributes:
-        status: ``ok``, or the kind of failure.
-        steps: By name, those that were called.
-        worst_case: True when a cost in it is an upper bound.
-    """
+    """One item that was played; in the ``worst_case`` a cost in it is an upper bound."""
 
     id: str
     status: str
@@ -83,10 +71,9 @@ class Measured:
         items: The first of them, at most `MEASURED`.
         finished: Items of this very run that need no further call; 0 when it was another run.
         spent: USD of all of them; ``None`` when a price was unknown.
-        statuses: Items by status, all of them.
+        statuses: Items by status, all of them: ``ok``, or the kind of failure.
         models: The model of each step then; steps whose model is another now are not measured.
         dataset: SHA-256 of the data it was played on; empty when unknown.
-        simulated: True when answers came from a ``fake/`` model.
         notes: What the user should know, as sentences.
     """
 
@@ -313,13 +300,11 @@ _NOTHING = StepSeen(Usage(), 0.0, 0.0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StepMeasure:
-    """What one step takes, per item of the sample and so per item to come.
+    """What one step takes, per item of the sample, those that failed before it included.
 
     Attributes:
-        n: Items it was measured on, those included that failed before it.
         attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
-        output: Output tokens, reasoning included.
-        text: The part of them that is not reasoning, which later prompts may contain.
+        text: The part of the output that is not reasoning, which later prompts may contain.
         cached_share: Share of the input that came from the provider's cache.
         seconds: Of one call.
         input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
@@ -344,7 +329,6 @@ class StepMeasure:
 def measures_of(
     measured: Measured, steps: Sequence[Step], tariffs: Mapping[str, Tariff | None], unseen: float
 ) -> dict[str, StepMeasure]:
-    """Figures of every step that was measured with the model it has now."""
     found = {}
     for step in steps:
         if measured.models.get(step.name, step.model) != step.model:

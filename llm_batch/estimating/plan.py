@@ -132,18 +132,16 @@ class TooLong:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What counting a sample came to.
+    """What counting a sample came to, by step name where it is a mapping.
 
     Attributes:
         facts: As they were given, with measures held against these counts.
         remaining: The load of everything still to be sent.
         whole: The load of all items if none had been answered.
-        sampled: Items whose prompts were counted.
         reused: Items that need no further call.
-        unrenderable: Items of the sample with a prompt that cannot be rendered.
-        first_problem: The id of the first of them and what is wrong with it.
-        longest: By step name: input tokens and ids of the longest prompts, longest first.
-        prefixes: By step name: tokens that all its prompts begin with.
+        unrenderable: Items with a prompt that cannot be rendered; then the first one's id and why.
+        longest: Input tokens and ids of the longest prompts, longest first.
+        prefixes: Tokens that all prompts begin with.
     """
 
     facts: Facts
@@ -209,17 +207,10 @@ def count_items(
 ) -> Counted:
     """Count the prompts of a sample and project them to ``n`` items.
 
-    Args:
-        chain: What is asked of each item.
-        facts: What is known of its steps.
-        items: In their order, or the first of them. With ``answered``, all of them: those that
-            are not given are taken to be unanswered.
-        n: How many there are in all.
-        answered: Looks up a call that was made before.
-        most: Items of each kind whose prompts are counted; all are looked up all the same.
-        seen: Items that were played before, whose counts are held against the provider's.
-        progress: Called now and then with how many items were counted.
-        note: Called with what is to come for each item counted.
+    Of each kind of item (see above) ``most`` are counted; all are looked up in ``answered`` all the
+    same, and those that ``items`` does not give are taken to be unanswered. The counts are held
+    against the provider's own of the items ``seen`` before. ``note`` is called with what is to come
+    for each item counted.
 
     Raises:
         ConfigError: No item has prompts that can be rendered.
@@ -367,7 +358,6 @@ class Recount:
         self.items = 0
 
     def note(self, coming: Sequence[Forecast]) -> None:
-        """Take in the requests of one item, counted for the models of their steps."""
         self.items += 1
         for each in coming:
             self._add(each, counter(each.step.model).encoding)
@@ -470,11 +460,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an estimate is made from.
+    """What an estimate is made from; ``population`` is ``None`` when unknown.
 
     Attributes:
-        n: Items to play.
-        population: Items in the whole dataset; ``None`` when unknown.
         remaining: The load of what is still to be sent.
         whole: The load if nothing were answered.
         counted: What counting prompts came to; ``None`` where sizes are assumed.

@@ -137,10 +137,7 @@ JUDGE_HINT = "--judge-sensitivity 0.9 --judge-specificity 0.8, as seen on labell
 
 
 def check_clusters(claim: Claim, field: str | None) -> None:
-    """Refuse a correlation without clusters, and clusters told in two ways, with `ConfigError`.
-
-    ``field``: the one that says which items belong together.
-    """
+    """Refuse a correlation without clusters, or clusters told in two ways, with `ConfigError`."""
     if field is not None and claim.cluster_size is not None:
         raise ConfigError(
             "--cluster and --cluster-size were both given",
@@ -242,11 +239,9 @@ class Clusters:
 
     Attributes:
         field: The field that says which; empty where only a size was given.
-        count: How many there are; ``None`` when unknown.
         mean_size: Items in each, on average.
         size: The size that counts where they differ, Σm²/Σm.
-        icc: Correlation of two scores of one cluster.
-        icc_from: What that was measured on; empty where it was given.
+        icc: Correlation of two scores of one cluster, and what it was measured on.
     """
 
     field: str
@@ -403,23 +398,12 @@ def _needed(claim: Claim, population: int | None, clusters: Clusters | None) -> 
     n0 = base * effect * judge
     classic = max(1, floor(n0 + 0.5))
     found = Needed(
-        kind=kind,
-        claim=claim,
-        base=base,
-        design_effect=effect,
-        judge_factor=judge,
-        n0=n0,
-        n_classic=classic,
-        n_min=round_up(n0),
-        n=n,
-        groups=groups,
-        population=population,
-        proves_all=None,
-        clusters=clusters,
-        n_drawn=drawn,
+        kind=kind, claim=claim, base=base, design_effect=effect, judge_factor=judge, n0=n0,
+        n_classic=classic, n_min=round_up(n0), n=n, groups=groups, population=population,
+        proves_all=None, clusters=clusters, n_drawn=drawn,
         take=_take(kind, n, 0 if effect * judge > 1 else classic, population, groups),
         discordance_is_assumed=False,
-    )
+    )  # fmt: skip
     every = (population or 0) // groups
     return replace(found, proves_all=proof(found, every) if every else None)
 

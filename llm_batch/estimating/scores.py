@@ -125,15 +125,10 @@ _PRIOR = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One stratum.
+    """One stratum of ``size`` items: its share of the sample in proportion, and by size and spread.
 
-    Attributes:
-        size: Items it has in the dataset.
-        proportional: Items of the sample, in proportion.
-        measured: Scores that were seen in it.
-        sd: Their standard deviation, drawn towards that common to all; ``None`` without.
-        neyman: Items of the sample by size times spread; ``None`` where some stratum has fewer
-            than two scores.
+    ``sd`` is that of the scores ``measured``, drawn towards that common to all. It and ``neyman``
+    are ``None`` where some stratum has fewer than two scores.
     """
 
     stratum: str

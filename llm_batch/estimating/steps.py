@@ -112,12 +112,9 @@ _NO_EFFORT = frozenset({"none", "disable", "disabled", "minimal"})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Output tokens of one call.
+    """Output tokens of one call: all that is billed; later prompts may contain the ``text``.
 
-    Attributes:
-        tokens: All that is billed.
-        text: The part that is not thinking; later prompts may contain it.
-        is_cut: Whether the cap leaves no room for what it is expected to think.
+    ``is_cut``: the cap leaves no room for what it is expected to think.
     """
 
     tokens: Span
@@ -270,19 +267,17 @@ def kept_tokens(prefix: int, info: ModelInfo | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How one model is served.
+    """How one model is served; ``None`` for no limit.
 
     Attributes:
         vendor: Whose way of counting tokens applies; empty when the model is not known.
-        info: What the table says of it; ``None`` when it has no such model.
-        rpm: Requests a minute; ``None`` for no limit. Assumed for nothing that runs here.
-        tpm: Tokens a minute, ``otpm`` those of answers, ``rpd`` requests a day, likewise.
+        rpm: Requests a minute. Assumed for nothing that runs here.
+        tpm: Tokens a minute; ``otpm`` those of answers, ``rpd`` requests a day.
         latency: Seconds one call takes.
         batch: Whether its requests go by the provider's batch API.
         limits_from: What a limit comes from when it is not the user's own: a tier, or nothing.
         speed: How quickly it computes on this machine, where that was measured.
-        problem: Why it cannot be called as configured; empty when it can.
-        hint: What to do about that.
+        problem: Why it cannot be called as configured, with a hint; empty when it can.
     """
 
     model: str
@@ -388,12 +383,9 @@ def _is_here(settings: Model, way: Route | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """What is known of one step before its prompts are.
+    """What is known of one step before its prompts are; ``tariff`` is ``None`` when unknown.
 
-    Attributes:
-        tariff: What it costs; ``None`` when unknown.
-        answer: Output tokens expected of one item: assumed, or those of ``measure``.
-        measure: What a pilot or an earlier run showed.
+    ``answer``: tokens expected of one item, assumed or those of ``measure``.
     """
 
     step: Step

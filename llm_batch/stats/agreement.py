@@ -127,7 +127,7 @@ def cohen_kappa(
 
     Raises:
         ValueError: The table is not square or has fewer than 2 classes, a count is negative,
-            the weights are unknown, or ``level`` is not between 0 and 1.
+            or the weights are unknown.
 
     Bounds of two classes are those of the table with an item more in each cell: with 20 to 100
     items they cover 93.7 % or more, the plain ones 84.8 %. Of more classes they are those of the
@@ -209,7 +209,6 @@ class RankAgreement:
     """How far two raters put the same items into the same order: 1 the same, -1 the opposite.
 
     Attributes:
-        spearman: Correlation of the ranks.
         kendall: Tau-b: pairs in the same order less pairs in the opposite one, among those that
             neither rater ties.
     """
@@ -223,16 +222,12 @@ def rank_agreement(
 ) -> RankAgreement:
     """Correlate the scores of two raters by their ranks; ties get the mean of theirs.
 
-    Args:
-        labels: What the reference gave each item.
-        judged: What the judge gave it.
-
     Returns:
         All ``None`` where a rater gives all items one score; no bounds for fewer than 5 items, or
         where both say the very same order.
 
     Raises:
-        ValueError: The two differ in length, or ``level`` is not between 0 and 1.
+        ValueError: The two differ in length.
 
     Spearman (1904), Kendall (1945). Agree with ``scipy.stats.spearmanr`` and ``kendalltau``. The
     bounds are jackknifed (Efron and Tibshirani 1993, ch. 11) on Fisher's scale with Student's t:
@@ -337,8 +332,7 @@ def krippendorff_alpha(
         when all agree or fewer than two such items are there.
 
     Raises:
-        ValueError: The scale is unknown, a rating is NaN or infinite, or ``level`` is not
-            between 0 and 1.
+        ValueError: The scale is unknown, or a rating is NaN or infinite.
 
     Krippendorff (2011), "Computing Krippendorff's alpha-reliability": its data gives .743
     (nominal), .815 (ordinal) and .849 (interval), and so does the package ``krippendorff``. The
@@ -374,11 +368,8 @@ def self_consistency(
     Unlike alpha this is not corrected for chance: a judge that always says pass is perfectly
     consistent, and useless.
 
-    Args:
-        items: As in `krippendorff_alpha`.
-
     Raises:
-        ValueError: A rating is NaN or infinite, or ``level`` is not between 0 and 1.
+        ValueError: A rating is NaN or infinite.
 
     Known answer: items (1, 1), (1, 0), (0, 0), (1, 1) -> 3 of 4 agree, 0.75 within items.
     """

@@ -75,7 +75,7 @@ def rogan_gladen(table: BinaryTable, passed: int, n: int, level: float = 0.95) -
         verdicts.
 
     Raises:
-        ValueError: Not ``0 <= passed <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= passed <= n``.
 
     Rogan and Gladen (1978). The interval is Lee et al. (2025, arXiv 2511.21140), after Lang and
     Reiczigel (2014): counts smoothed by z²/2 of z² and by 1 of 2, and a variance with the
@@ -120,7 +120,6 @@ def ppi_rate(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> Co
     labels alone; so the judge never makes the estimate worse by much, however wrong it is.
 
     Args:
-        table: Labels (reference) against the judge's verdicts on the labelled items.
         passed: How many of the *unlabelled* items the judge passed.
         n: How many unlabelled items it gave a verdict on.
 
@@ -128,7 +127,7 @@ def ppi_rate(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> Co
         With no unlabelled items: the labels' rate with Wilson bounds. All ``None`` without labels.
 
     Raises:
-        ValueError: Not ``0 <= passed <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= passed <= n``.
 
     Angelopoulos, Duchi and Zrnic (2023, PPI++). The estimate agrees with ppi-python
     ``ppi_mean_pointestimate``. Its interval is a normal one that covers badly with few labels
@@ -166,16 +165,11 @@ def by_verdict(table: BinaryTable, passed: int, n: int, level: float = 0.95) -> 
     the judge's pass rate over the run. Each verdict may be labelled as often as one likes: 50
     and 50, say, where the judge passes 9 of 10.
 
-    Args:
-        table: Labels (reference) against the judge's verdicts on the labelled items.
-        passed: How many items of the run the judge passed.
-        n: How many items of the run it gave a verdict on.
-
     Returns:
         All ``None`` where a verdict that the run has was not labelled, or without verdicts.
 
     Raises:
-        ValueError: Not ``0 <= passed <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= passed <= n``.
 
     Begg and Greenes (1983). Their variance is 0 where no label errs, so the bounds combine those
     of the three rates (MOVER, Zou and Donner
@@ -233,10 +227,6 @@ def drawn_alike(labelled: tuple[int, int], run: tuple[int, int]) -> float | None
 def drawn_alike_by_score(labelled: Sequence[float], run: Sequence[float]) -> float | None:
     """Give the p-value of "the labelled items were drawn without regard to the judge's score".
 
-    Args:
-        labelled: What the judge gave the labelled items.
-        run: What it gave all items of the run, the labelled ones included.
-
     Returns:
         The rank-sum test of labelled against unlabelled items, with ties and continuity corrected;
         ``None`` where there are none of either.
@@ -289,7 +279,7 @@ def ppi_mean(
 
     Raises:
         ValueError: ``labels`` and ``judged`` differ in length, ``everyone`` is shorter, a score
-            is NaN or infinite, or ``level`` is not between 0 and 1.
+            is NaN or infinite.
 
     Angelopoulos, Duchi and Zrnic (2023, PPI++). The estimate agrees with ppi-python
     ``ppi_mean_pointestimate``; the bounds use Student's t and the divisor n - 1 where that
@@ -351,18 +341,12 @@ def _within_one(
 #: What is assumed of a judge that no label has tested: both of its rates.
 ASSUMED_RATE = 0.85
 
-#: Twice as many labels are worth it while they narrow the margin by this much.
-WORTH = 0.015
-
-_FIRST = 25
-
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
     """What a number of labels is expected to give.
 
     Attributes:
-        labels: How many items are labelled.
         margin: Expected half width of the corrected pass rate's interval.
         alone: The same if the judge's verdicts on the other items were not used.
     """
@@ -391,11 +375,9 @@ def label_margin(
         rate: The true pass rate that is expected; 0 and 1 are moved off by half an item.
         sensitivity: Share of true passes that the judge passes.
         specificity: Share of true fails that the judge fails.
-        level: Two-sided confidence level of the interval.
 
     Raises:
-        ValueError: ``labels`` is not within 1 and ``items``, a rate is not within 0 and 1, or
-            ``level`` is not between 0 and 1.
+        ValueError: ``labels`` is not within 1 and ``items``, or a rate is not within 0 and 1.
 
     Angelopoulos, Duchi and Zrnic (2023), prop. 2 with the best weight put in. Known answer: 100 of
     1,000, rate .8, both rates .85 -> ±6.3 points, labels alone ±7.8.
@@ -415,6 +397,12 @@ def label_margin(
         return Labelling(labels, alone, alone)
     saved = covariance * covariance / ((1 + labels / others) * judged * (1 - judged))
     return Labelling(labels, z * sqrt(max(of_labels - saved, 0.0) / labels), alone)
+
+
+#: Twice as many labels are worth it while they narrow the margin by this much.
+WORTH = 0.015
+
+_FIRST = 25
 
 
 def label_plan(

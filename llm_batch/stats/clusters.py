@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite, sqrt
+from typing import NamedTuple
 
 from llm_batch.records import Interval
 from llm_batch.stats.interval import z_value
@@ -18,8 +19,7 @@ from llm_batch.stats.interval import z_value
 FEW_CLUSTERS = 30
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterSums:
+class ClusterSums(NamedTuple):
     """One cluster: how many values it has, and their sum and sum of squares."""
 
     n: int
@@ -33,7 +33,6 @@ class Clustered:
 
     Attributes:
         mean: With its bounds; these are ``None`` for one cluster.
-        clusters: How many clusters there are.
         design_effect: Its variance by that of as many items on their own; ``None`` where there
             is no spread.
     """
@@ -205,10 +204,7 @@ def drawn_design_effect(n: float, population: int, cluster_size: float, rho: flo
     there are. So 1 + (m - 1) ρ (n - 1) / (N - 1), which is `design_effect` when all are drawn.
 
     Args:
-        n: Items drawn.
         population: Items in the whole dataset, N.
-        cluster_size: See `cluster_size_of`.
-        rho: Correlation of two scores of one cluster, from 0 to 1.
 
     Raises:
         ValueError: An argument is out of range.
@@ -225,12 +221,6 @@ def drawn_design_effect(n: float, population: int, cluster_size: float, rho: flo
 def drawn_size(n0: float, population: int, cluster_size: float, rho: float) -> float | None:
     """Solve n = n0 times `drawn_design_effect` of n, unrounded; ``None`` when no n does.
 
-    Args:
-        n0: The size without clusters.
-        population: Items in the whole dataset, N.
-        cluster_size: See `cluster_size_of`.
-        rho: Correlation of two scores of one cluster, from 0 to 1.
-
     Raises:
         ValueError: An argument is out of range.
     """
@@ -246,9 +236,6 @@ def intraclass_correlation(clusters: Iterable[Sequence[float]]) -> float | None:
 
     (B - W) / (B + (m - 1) W) with the mean squares between and within clusters and
     m = (n - Σ m² / n) / (k - 1).
-
-    Args:
-        clusters: The scores of each cluster.
 
     Returns:
         From about -1 / (m - 1), which is chance, to 1; ``None`` when no cluster has two scores,

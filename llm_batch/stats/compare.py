@@ -60,8 +60,7 @@ def paired_difference(gained: int, lost: int, n: int, level: float = 0.95) -> In
         ``(gained - lost) / n`` with its bounds. They have width even where nothing changed.
 
     Raises:
-        ValueError: A count is negative, more items changed than there are, or ``level`` is not
-            between 0 and 1.
+        ValueError: A count is negative, or more items changed than there are.
 
     Tango (1998), eq. 8 and 9. Known answer, Fagerland, Lydersen and Laake (2014): 1 gained and 7
     lost of 21 -> -0.286, from -0.517 to -0.026.
@@ -108,10 +107,6 @@ def _crossing(falling: Callable[[float], float], level: float, low: float, high:
 
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Give the two-sided p-value of "as many items get better as get worse".
-
-    Args:
-        gained: Items that fail in the first run and pass in the second.
-        lost: Items that pass in the first run and fail in the second.
 
     Returns:
         The exact binomial probability; 1 when nothing changed. At most 5 of changed items can
@@ -168,7 +163,7 @@ def paired_mean_difference(
         equal there is no spread to judge by: bounds and p-value are ``None``.
 
     Raises:
-        ValueError: A difference is NaN or infinite, or ``level`` is not between 0 and 1.
+        ValueError: A difference is NaN or infinite.
 
     Student (1908). Agrees with ``scipy.stats.ttest_rel``. Known answer, Student's sleep data:
     0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0, 2 against 1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5,
@@ -199,8 +194,7 @@ def unpaired_difference(
         both groups.
 
     Raises:
-        ValueError: More passed than there are, a count is negative, or ``level`` is not between
-            0 and 1.
+        ValueError: More passed than there are, or a count is negative.
 
     Newcombe (1998), method 10. Agrees with statsmodels ``confint_proportions_2indep(method=
     "newcomb")``. Known answer: 48 of 80, then 56 of 70 -> 0.2, from 0.0524 to 0.3339.
@@ -234,10 +228,6 @@ def fisher_mid_p(first: tuple[int, int], second: tuple[int, int]) -> float | Non
     Fisher's exact test with half the probability of the table seen: the full one is made for
     the worst case and rejects far too seldom (Lancaster 1961; Hirji, Tan and Elashoff 1991).
 
-    Args:
-        first: Items that passed and all items of the first group.
-        second: The same of the second group.
-
     Returns:
         The probability; ``None`` when a group is empty, 1 when all of both passed or failed.
 
@@ -269,10 +259,6 @@ def fisher_mid_p(first: tuple[int, int], second: tuple[int, int]) -> float | Non
 
 def unpaired_p_value(first: tuple[int, int], second: tuple[int, int]) -> float | None:
     """Give the two-sided p-value of "both groups pass at the same rate".
-
-    Args:
-        first: Items that passed and all items of the first group.
-        second: The same of the second group.
 
     Returns:
         The probability of the chi-squared test with ``n - 1`` in place of ``n``; ``None`` when a

@@ -1,9 +1,9 @@
 """Intervals for rates: what a sample says about what it was drawn from.
 
-A rate is a count over a count and its bounds lie in [0, 1]. Two questions are kept apart by
-which function is called. *This dataset*: the items not scored are the only doubt, which is gone
-when all are scored (``wilson_finite``, ``hypergeometric``). *Future items*: the dataset is itself
-a sample (``wilson``, ``clopper_pearson``).
+A rate is ``successes`` of ``n`` scored items and its bounds lie in [0, 1]. Two questions are kept
+apart by which function is called. *This dataset*: the items not scored are the only doubt, which
+is gone when all are scored (``wilson_finite``, ``hypergeometric``). *Future items*: the dataset is
+itself a sample (``wilson``, ``clopper_pearson``).
 
 Without data the value and the bounds are ``None``; no function here returns NaN. The normal
 quantile comes from the standard library and scipy is imported by the functions that need it,
@@ -29,9 +29,6 @@ WHATEVER_MISSING = "imbens-manski"
 def z_value(level: float) -> float:
     """Give the two-sided normal quantile of a confidence level: 0.95 -> 1.959964.
 
-    Args:
-        level: Confidence level, strictly between 0 and 1.
-
     Checked against ``scipy.stats.norm.ppf``.
     """
     # The lower tail is as exact as the upper one, and never rounds to a probability of 1.
@@ -41,12 +38,8 @@ def z_value(level: float) -> float:
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Bound a rate by the score interval, the default for future items.
 
-    Args:
-        successes: How many of the items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
-
     Raises:
-        ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n``.
 
     Wilson (1927); Brown, Cai and DasGupta (2001), eq. 4. Agrees with statsmodels
     ``proportion_confint(method="wilson")``. Known answer: 7 of 10 -> 0.3968 to 0.8922. Over rates
@@ -67,13 +60,8 @@ def wilson_finite(successes: int, n: int, population: int, level: float = 0.95) 
     themselves set a limit: the rate of all N is at least ``successes / N`` and at most
     ``(N - failures) / N``. When ``n`` equals the population, low, value and high are one number.
 
-    Args:
-        successes: How many of the scored items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
-        population: How many items the dataset has (N), scored or not.
-
     Raises:
-        ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n <= population``.
 
     Over rates from 0.05 to 0.95 it covers 95.0 % on average at 384 of 1,000 and of 30,000, at
     least 93.7 %; where few items are left (990 of 1,000) it falls to 90 % at single rates.
@@ -99,12 +87,8 @@ def wilson_finite(successes: int, n: int, population: int, level: float = 0.95) 
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Bound a rate so that the coverage is never below the level, at the price of width.
 
-    Args:
-        successes: How many of the items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
-
     Raises:
-        ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n``.
 
     Clopper and Pearson (1934), in the beta form of Brown, Cai and DasGupta (2001), sec. 4.2.1.
     Agrees with statsmodels ``proportion_confint(method="beta")`` and
@@ -124,12 +108,8 @@ def jeffreys(successes: int, n: int, level: float = 0.95) -> Interval:
     For sensitivity and specificity: their n is itself a matter of chance, and with some 30 labels
     of a kind Wilson's interval covers 90 % at worst and this one 92.6 %.
 
-    Args:
-        successes: How many of the items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
-
     Raises:
-        ValueError: Not ``0 <= successes <= n``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n``.
 
     Brown, Cai and DasGupta (2001), sec. 4.1.1. Agrees with statsmodels
     ``proportion_confint(method="jeffreys")`` but at 0 and n. Known answer: 9 of 10 -> 0.6187 to
@@ -155,13 +135,11 @@ def one_sided_bound(
     What a gate compares with its threshold, and what to print when every item passed or failed.
 
     Args:
-        successes: How many of the items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
         side: ``"upper"`` for "at most", ``"lower"`` for "at least".
         level: One-sided confidence level.
 
     Raises:
-        ValueError: Not ``0 <= successes <= n``, another side, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n``, or another side.
 
     Clopper and Pearson (1934); with no successes the upper bound is ``1 - (1 - level)^(1/n)``
     (Hanley and Lippman-Hand 1983, whose "rule of three" approximates it). Agrees with
@@ -187,11 +165,6 @@ def missing_bounds(successes: int, scored: int, missing: int) -> tuple[float, fl
 
     The first takes every missing item for a failure, the second for a success. The pair is no
     confidence interval: it says nothing of items that were not sampled.
-
-    Args:
-        successes: How many of the scored items passed.
-        scored: How many items have a verdict.
-        missing: How many items should have one and do not.
 
     Returns:
         The two rates among ``scored + missing`` items; ``None`` when there are none.
@@ -223,11 +196,9 @@ def missing_interval(
     cannot be at both ends: so where they lie apart each bound is a one-sided one.
 
     Args:
-        value: The rate among the verdicts there are.
         least: The rate were all missing verdicts fails, and the size of a simple random sample
             that would tell it as well; infinite for a census.
         most: The same were all of them passes.
-        n: Verdicts, for the interval.
 
     Imbens and Manski (2004), sec. 4, with score bounds in place of normal ones. Known answer: 360
     of 400 with a verdict pass, 100 have none, of 500 items -> 0.72 to 0.92 in a census,
@@ -255,10 +226,8 @@ def missing_mean(
     As `missing_interval`, on a scale whose ends are known.
 
     Args:
-        value: The mean of the scores there are.
         ends: Gives for a two-sided level the intervals of the mean were all missing scores the
             least of the scale, and were they the greatest.
-        n: Scores, for the interval.
 
     Imbens and Manski (2004), sec. 4.
     """
@@ -344,13 +313,8 @@ def hypergeometric(successes: int, n: int, population: int, level: float = 0.95)
     All numbers of passing items in the dataset are kept for which what was seen, or something
     more extreme, has a probability above half the error on its side.
 
-    Args:
-        successes: How many of the scored items passed.
-        n: How many items were scored; with 0 the value and the bounds are ``None``.
-        population: How many items the dataset has.
-
     Raises:
-        ValueError: Not ``0 <= successes <= n <= population``, or ``level`` is not between 0 and 1.
+        ValueError: Not ``0 <= successes <= n <= population``.
 
     Konijn (1973); Wright (1991), "Exact confidence bounds when sampling from small finite
     universes". The tail probabilities are those of ``scipy.stats.hypergeom``.

@@ -1,7 +1,7 @@
-"""Intervals for means, medians and other quantiles of scores, in the unit of the scores.
+"""Intervals for means, medians and other quantiles of scores: a number per item, in their unit.
 
 With a population ``mean_t`` is about this dataset, without one about items like these. Where scores
-are small in number or skewed, the bootstrap takes its place.
+are few or skewed, the bootstrap takes its place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
     scores, and equal values give a width of 0: a report says so beside it.
 
     Args:
-        values: One number per item.
         population: How many items the values were drawn from without replacement, if finite.
 
     Returns:
@@ -69,7 +68,7 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
 
     Raises:
         ValueError: A value is NaN or infinite, there are more values than the population has
-            items, or ``level`` is not between 0 and 1.
+            items.
 
     Student (1908); the correction is Cochran (1977), eq. 2.20. Agrees with
     ``scipy.stats.t.interval`` and statsmodels ``DescrStatsW.tconfint_mean``. Known answer:
@@ -135,15 +134,12 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     The bounds are the k-th least and the k-th greatest value, k the greatest for which the
     binomial distribution promises the level; so they cover at least that often.
 
-    Args:
-        values: One number per item, in any order.
-
     Returns:
         The median with its bounds, which are ``None`` when even the extremes cannot promise the
         level (fewer than 6 values at 0.95).
 
     Raises:
-        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
+        ValueError: A value is NaN or infinite.
 
     Thompson (1936); David and Nagaraja (2003), sec. 7.1. Agrees with
     ``scipy.stats.quantile_test(...).confidence_interval()``. Known answer: 1 to 10 -> 5.5, from
@@ -206,13 +202,8 @@ def mean_on_scale(
     5 of 5 hardly vary, and their own t interval covers as little as 65 %; this one covers 95 % or
     more of all rubrics simulated, with 12 to 384 scores.
 
-    Args:
-        values: One number per item, within the scale.
-        least: The lowest score there is.
-        most: The highest.
-
     Raises:
-        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
+        ValueError: A value is NaN or infinite.
 
     The idea is that of Agresti and Coull (1998) for rates.
     """
@@ -278,15 +269,12 @@ _SEED = 42
 def bca_mean(values: Iterable[float], level: float = 0.95) -> Interval:
     """Bound a mean by the bias-corrected and accelerated bootstrap, 10,000 seeded resamples.
 
-    Args:
-        values: One number per item.
-
     Returns:
         The mean with its bounds, which lie within the range of the values. Without spread, or
         with fewer than 2 values, the bounds are ``None``.
 
     Raises:
-        ValueError: A value is NaN or infinite, or ``level`` is not between 0 and 1.
+        ValueError: A value is NaN or infinite.
 
     Efron (1987); Efron and Tibshirani (1993), sec. 14.3. The numerics are those of
     ``scipy.stats.bootstrap``.

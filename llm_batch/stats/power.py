@@ -1,8 +1,8 @@
 """How many items tell two rates, or two mean scores, apart; what some number of items can tell.
 
 Units and rounding as in ``sizes``. Each size comes whole (``…_size``) and before any rounding
-(``…_n0``), which is what factors multiply. Nothing heavier than the standard library is imported:
-``estimate`` needs it.
+(``…_n0``), which is what factors multiply. ``power``, the probability of seeing the difference, is
+at least 0.5. Nothing heavier than the standard library is imported: ``estimate`` needs it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ def two_rates_size(p1: float, p2: float, level: float = 0.95, power: float = 0.8
 
     [z √(2 p q) + z_power √(p1 q1 + p2 q2)]² / (p1 - p2)² with p the mean of both and q = 1 - p.
     For two models on the same items see ``paired_rates_size``, which needs far fewer.
-
-    Args:
-        p1: One rate.
-        p2: The other.
-        power: Probability of seeing the difference, at least 0.5.
 
     Raises:
         ValueError: The rates are equal or not between 0 and 1, or level or power is out of range.
@@ -62,7 +57,6 @@ def paired_rates_size(
     Args:
         delta: Difference δ of the two pass rates; the sign does not matter.
         discordance: Share ψ of items that one passes and the other fails, at least ``|delta|``.
-        power: Probability of seeing the difference, at least 0.5.
 
     Raises:
         ValueError: Not ``0 < |delta| <= discordance <= 1``, or level or power is out of range.
@@ -108,7 +102,6 @@ def paired_scores_size(
         noise_b: s²_B, likewise of model B.
         repeats_a: K_A, how often A answers each item.
         repeats_b: K_B, likewise B.
-        power: Probability of seeing the difference, at least 0.5.
 
     Raises:
         ValueError: ``delta`` is 0, a variance is negative or all are 0, a repeat count is below

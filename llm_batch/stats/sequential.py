@@ -92,8 +92,6 @@ class BoundedMean:
     "Estimating means of bounded random variables by betting", JRSS B 86(1), theorem 2.
 
     Args:
-        low: The least a score can be.
-        high: The most.
         level: Of the whole sequence.
 
     Raises:

@@ -77,7 +77,6 @@ class SampleSize:
         n_min: The least size that holds the margin when the population is large (385).
         n_fpc: The least size that holds it in this population (380 of 30,000); ``None`` without
             a population.
-        level: Confidence level.
         margin: Half width of the interval, as a fraction of one.
         population: Items in the whole dataset; ``None`` when taken as unlimited.
         rate: The rate it was planned for; 0.5 is the worst case.
@@ -119,7 +118,6 @@ def sample_size(
     Args:
         margin: Half width of the interval, as a fraction of one.
         rate: The rate expected; 0.5 needs most.
-        population: Items in the whole dataset, at least 1.
 
     Raises:
         ValueError: A fraction does not lie between 0 and 1, or the population is below 1.
@@ -148,8 +146,6 @@ def margin_of(
 
     Args:
         n: Items scored, at least 1.
-        rate: The rate expected; 0.5 gives the widest margin.
-        population: Items in the whole dataset; the margin is 0 when all of them are scored.
 
     Raises:
         ValueError: ``n`` is below 1 or above the population, or a fraction is not between 0 and 1.
@@ -174,11 +170,9 @@ def mean_size(sd: float, margin: float, level: float = 0.95, population: int | N
     Args:
         sd: Standard deviation of the scores, from a pilot, in their unit.
         margin: Half width of the interval, in the same unit.
-        population: Items in the whole dataset, at least 1.
 
     Raises:
-        ValueError: ``sd`` or ``margin`` is not positive, the population is below 1, or ``level``
-            is not between 0 and 1.
+        ValueError: ``sd`` or ``margin`` is not positive, or the population is below 1.
 
     Cochran (1977), ch. 4. The finite population enters as for rates, n0 / (1 + (n0 - 1) / N),
     which is less than one item more than his n0 / (1 + n0 / N). Agrees with statsmodels
@@ -207,8 +201,6 @@ def zero_failures_size(rate: float, level: float = 0.95, population: int | None 
     Args:
         rate: The rate of failures to rule out.
         level: One-sided confidence level.
-        population: Items in the whole dataset; then the question is about these, and fewer are
-            enough.
 
     Raises:
         ValueError: ``rate`` or ``level`` does not lie between 0 and 1, or the population is
@@ -253,10 +245,9 @@ def may_miss(n: int, level: float = 0.95, population: int | None = None) -> floa
     Args:
         n: Items drawn at random, at least 1.
         level: How sure one wants to be.
-        population: Items in the whole dataset; nothing is missed when all are drawn.
 
     Raises:
-        ValueError: ``n`` is below 1 or above the population, or ``level`` is not between 0 and 1.
+        ValueError: ``n`` is below 1 or above the population.
 
     1 - (1 - level)^(1/n), "the rule of three" (Hanley and Lippman-Hand 1983); in a population the
     hypergeometric count. Known answers: 384 -> 0.78 %, 384 of 30,000 -> 0.77 %.
@@ -285,11 +276,6 @@ def rules_out(n: int, level: float = 0.95, population: int | None = None) -> flo
     In a dataset of N items that is one item more than `may_miss` says: of 500 items 4 go unseen
     by 225 with a probability of 9.1 %, 5 with 4.9 %, so 1 % is ruled out and 0.8 % is not. All
     items rule out whatever fails: 0.
-
-    Args:
-        n: Items drawn at random, at least 1.
-        level: One-sided confidence level.
-        population: Items in the whole dataset.
 
     Raises:
         ValueError: As for `may_miss`.
@@ -376,9 +362,7 @@ def size_for(
     """Give the size that holds a margin, before rounding; it may be beyond the population.
 
     Args:
-        spread: The variance of one item.
         margin: Half width of the interval, in the unit of the score.
-        population: Items in the whole dataset, N; without it, of very many.
 
     Raises:
         ValueError: The margin or the population is not positive, or the level out of range.
@@ -413,9 +397,7 @@ def margin_for(
     """Give the margin that n items hold, in the unit of the score.
 
     Args:
-        spread: The variance of one item.
         n: Items scored, above 0.
-        population: Items in the whole dataset; with all of them only the judge's part is left.
 
     Raises:
         ValueError: ``n`` is not positive or above the population, or the level is out of range.
@@ -433,10 +415,6 @@ def imperfect_judge_factor(sensitivity: float, specificity: float) -> float:
     """Give the factor by which a judge's errors multiply a size: 1 / J².
 
     Holds when sensitivity and specificity are known; estimating them costs labels on top.
-
-    Args:
-        sensitivity: Share of good answers the judge passes.
-        specificity: Share of bad answers the judge fails.
 
     Raises:
         ValueError: One is not within [0, 1], or J = sensitivity + specificity - 1 is not above 0:
