@@ -55,7 +55,7 @@ docs: install  ## write docs/cli.md from the commands' own help
 	$(BIN)/python docs/write_cli.py
 
 lock: install  ## resolve the dependencies anew
-	$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra local --extra ray --extra dev --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra local --extra ray --extra docs --extra dev --output-file requirements.lock pyproject.toml
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) $(DEMO) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -222,7 +222,7 @@ class Actor:
         try:
             return Spot(*self._ray.get(self._here))
         except self._ray.exceptions.RayTaskError as error:
-            hint = f"install the same on every node: pip install 'llm_batch[ray]=={__version__}'"
+            hint = f"install the same on every node: pip install 'llmb[ray]=={__version__}'"
             raise Gone(str(error.cause), ConfigError(str(error.cause), hint)) from None
 
     def taken_in(self, news: News) -> Sequence[Sent]:

@@ -121,7 +121,7 @@ def _imported() -> Any:
         import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
-        raise ConfigError("Ray is not installed", "pip install 'llm_batch[ray]'") from error
+        raise ConfigError("Ray is not installed", "pip install 'llmb[ray]'") from error
     return ray
 
 
