@@ -89,7 +89,7 @@ def test_every_link_in_the_docs_leads_somewhere() -> None:
 
 
 def test_the_lock_has_hashes_and_no_addresses() -> None:
-    for name in ("requirements.lock", "requirements-model.lock"):
+    for name in ("requirements.lock", "requirements-run.lock", "requirements-model.lock"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "://" not in text
         pinned = re.findall(r"^([a-z0-9A-Z._-]+)==", text, re.MULTILINE)
