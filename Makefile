@@ -51,8 +51,10 @@ format: install  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install  ## write docs/cli.md from the commands' own help
+docs: install  ## write the pages that come from the program, and build the site into site/
 	$(BIN)/python docs/write_cli.py
+	$(BIN)/python docs/write_config.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 release: install  ## build wheel and source distribution into dist/
 	rm -rf dist

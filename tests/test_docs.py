@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from llm_batch.chain.config import load_config
 
@@ -81,11 +82,81 @@ def test_the_gsm8k_example_loads() -> None:
     assert str(config.data_path()).endswith("gsm8k_test.jsonl")
 
 
-def test_every_link_in_the_docs_leads_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("examples/*/README.md"),
+    *ROOT.glob(".github/**/*.md"),
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them, by the rule of GitHub."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_link_and_anchor_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(<?([^)\s>#]*)(?:#([^)\s>]+))?>?\)", text)
+    for target, anchor in links:
+        if re.match(r"[a-z]+:", target):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), f"{target} does not exist"
+        if anchor:
+            assert anchor in anchors(there), f"{target} has no heading for #{anchor}"
+
+
+def test_every_page_is_in_the_site_and_nothing_else() -> None:
+    named = set(re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    found = {page.name for page in ROOT.glob("docs/*.md")}
+    outside = {
+        str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), *ROOT.glob("examples/*/*.md")]
+    }
+    assert named == found | outside
+
+
+def test_the_page_on_the_config_is_what_the_models_say() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs/write_config.py"), "--check"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_citation_names_this_version() -> None:
+    from llm_batch import __version__
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__ and cited["cff-version"] == "1.2.0"
+    assert {"title", "message", "authors", "license"} <= set(cited)
+
+
+def test_issue_forms_are_forms() -> None:
+    """GitHub shows none that lacks a name, a description or a body whose ids are unique."""
+    forms = [path for path in ROOT.glob(".github/ISSUE_TEMPLATE/*.yml") if path.stem != "config"]
+    assert forms
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert form["name"] and form["description"]
+        fields = [field for field in form["body"] if field["type"] != "markdown"]
+        assert len({field["id"] for field in fields}) == len(fields)
+        assert all(field["attributes"]["label"] for field in fields)
+
+
+def test_no_document_and_no_hint_installs_another_project() -> None:
+    """The distribution is llmb; llm-batch on the package index is somebody else's."""
+    texts = [*PAGES, *(ROOT / "llm_batch").rglob("*.py"), ROOT / "Makefile", ROOT / "install.sh"]
+    told = re.compile(r"install [^\n]*\bllm[-_]batch\b")
+    wrong = [path.name for path in texts if told.search(path.read_text(encoding="utf-8"))]
+    assert wrong == []
 
 
 def test_the_lock_has_hashes_and_no_addresses() -> None:
