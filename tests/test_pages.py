@@ -46,6 +46,8 @@ PAGES = {
     "compare": Page(("short.jsonl", "steps.jsonl", "compared.html")),
     "judge": Page(("labels.csv", "mini.jsonl", "nano.jsonl"), {"label": "p\nf\n" * 10}),
     "script": Page(("answers.csv", "results.jsonl")),
+    "own-data": Page(("llmb.toml", "results.jsonl", "report.html", "items.csv")),
+    "paper": Page(("methods.tex",)),
     "python": Page(("results.jsonl", "more.jsonl")),
     "servers": Page(("results.jsonl", "ollama.jsonl", "cpp.jsonl", "mixed.jsonl")),
 }
