@@ -167,6 +167,14 @@ def test_the_lock_has_hashes_and_no_addresses() -> None:
         assert not re.search(r"^litellm==1\.82\.[78]\b", text, re.MULTILINE)
 
 
+def test_what_an_image_gets_is_what_the_tests_ran_with() -> None:
+    pins = [
+        set(re.findall(r"^([\w.-]+==\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements-run.lock", "requirements.lock")
+    ]
+    assert pins[0] and pins[0] <= pins[1]
+
+
 def test_the_demo_set_is_what_the_readme_says() -> None:
     import msgspec
 
