@@ -1,6 +1,6 @@
 # Everything a developer or a first user types; `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all cov check format docs lock clean
+.PHONY: help install demo test test-all cov check format docs release lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -51,11 +51,22 @@ format: install  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install  ## write docs/cli.md from the commands' own help
+docs: install  ## write the pages that come from the program, and build the site into site/
 	$(BIN)/python docs/write_cli.py
+	$(BIN)/python docs/write_config.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+release: install  ## build wheel and source distribution into dist/
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+
+COMPILE = $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 lock: install  ## resolve the dependencies anew
-	$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --extra local --extra ray --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra local --extra ray --extra docs --extra dev --output-file requirements.lock pyproject.toml
+	@# What an image needs, in the same versions.
+	$(COMPILE) --extra local --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) $(DEMO) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) dist site .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

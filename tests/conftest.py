@@ -28,6 +28,8 @@ SLOW = {
     "cli/test_streams.py": "process",
     "engines/ray/test_kill.py": "kill",
     "fire/test_kill.py": "kill",
+    "test_pages.py": "process",
+    "test_release.py": "process",
 }
 _TESTS = Path(__file__).parent
 

@@ -234,7 +234,7 @@ def _library() -> str:
     except ImportError:
         raise ConfigError(
             "--format html draws its charts with vl-convert-python, which is not installed",
-            "pip install 'llm_batch[html]'; text, md and csv need nothing more",
+            "pip install 'llmb[html]'; text, md and csv need nothing more",
         ) from None
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Inside a script element these would end or hide the script; in its strings they mean the same.

@@ -95,7 +95,7 @@ def test_without_its_library_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(ConfigError, match="vl-convert-python") as caught:
         html.format(pages.page(_report(tmp_path)))
-    assert "pip install 'llm_batch[html]'" in caught.value.hint
+    assert "pip install 'llmb[html]'" in caught.value.hint
 
 
 def test_charts_are_made_where_there_is_data(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _imported() -> Any:
         import ray
         import ray.util.scheduling_strategies
     except ImportError as error:
-        raise ConfigError("Ray is not installed", "pip install 'llm_batch[ray]'") from error
+        raise ConfigError("Ray is not installed", "pip install 'llmb[ray]'") from error
     return ray
 
 
@@ -369,7 +369,7 @@ class Actor:
         try:
             return Spot(*self._ray.get(self._here))
         except self._ray.exceptions.RayTaskError as error:
-            hint = f"install the same on every node: pip install 'llm_batch[ray]=={__version__}'"
+            hint = f"install the same on every node: pip install 'llmb[ray]=={__version__}'"
             raise Gone(str(error.cause), ConfigError(str(error.cause), hint)) from None
 
     def taken_in(self, news: News) -> Sequence[Sent]:

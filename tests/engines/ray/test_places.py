@@ -19,7 +19,7 @@ from tests.engines.ray.runs import play, questions
 from tests.fire.runs import load, write_project
 from tests.server import Server
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

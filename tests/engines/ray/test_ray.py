@@ -15,7 +15,7 @@ from tests.fire.processes import until
 from tests.fire.runs import load, results, write_project
 from tests.server import Server
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'llm_batch[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'llmb[ray]'")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -93,7 +93,7 @@ def test_without_llama_cpp_a_model_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(ConfigError, match=r"llama\.cpp for Python is not installed") as caught:
         make_provider(f"local/{tmp_path / 'x.gguf'}", Model(), 1)
-    assert "llm_batch[local]" in caught.value.hint
+    assert "llmb[local]" in caught.value.hint
 
 
 def test_a_file_that_cannot_be_loaded_is_refused_by_name(
