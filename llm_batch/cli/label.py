@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +73,6 @@ class Keys:
 _DEFAULT_N = 100
 _SHOWN_STEPS = 5
 _WIDTH = 80
-_LONG_LINE = 100 * _WIDTH
 _HELP = "1 pass, 0 fail, s skip, u undo, q quit"
 _KEYS = {
     **dict.fromkeys(("1", "p", "pass", "y", "yes"), "1"),
@@ -223,17 +221,10 @@ def _shown(card: Card, session: Session) -> Iterator[str]:
 
 
 def _block(name: str, text: str) -> Iterator[str]:
+    from llm_batch.paper.words import wrapped
+
     yield f"{name}:"
-    for line in text.splitlines() or [""]:
-        # The time to wrap a word grows with the square of its length.
-        for start in range(0, len(line) or 1, _LONG_LINE):
-            yield from textwrap.wrap(
-                line[start : start + _LONG_LINE],
-                _WIDTH,
-                initial_indent="  ",
-                subsequent_indent="  ",
-                break_on_hyphens=False,
-            ) or [""]
+    yield from (f"  {line}".rstrip() for line in wrapped(text, _WIDTH - 2))
 
 
 def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:

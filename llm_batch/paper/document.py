@@ -16,11 +16,19 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Somebody's words as they stand, line by line, under the name of who says them."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A title and what stands beneath it: tables, and paragraphs of a sentence or some."""
+    """A title and what stands beneath it: tables, quotes, and paragraphs of a sentence or some."""
 
     title: str
-    parts: tuple[Table | str, ...]
+    parts: tuple[Table | Quote | str, ...]
 
 
 @dataclass(frozen=True, slots=True)

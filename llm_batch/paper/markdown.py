@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_batch.paper.document import Document, Table
+from llm_batch.paper.document import Document, Quote, Table
 
+_FENCES = re.compile("`+")
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
 
@@ -21,10 +22,7 @@ def format(document: Document) -> str:
         blocks.append("  \n".join(map(_escaped, document.origin)))
     for section in document.sections:
         blocks.append(f"## {_escaped(section.title)}")
-        blocks += [
-            _escaped(part) if isinstance(part, str) else "\n".join(_table(part))
-            for part in section.parts
-        ]
+        blocks += map(_block, section.parts)
     for title, entries in document.lists():
         blocks.append(f"## {title}")
         blocks.append(
@@ -34,6 +32,17 @@ def format(document: Document) -> str:
             )
         )
     return "\n\n".join(blocks) + "\n"
+
+
+def _block(part: Table | Quote | str) -> str:
+    if isinstance(part, str):
+        return _escaped(part)
+    if isinstance(part, Table):
+        return "\n".join(_table(part))
+    # A fence ends where as many marks stand as it begins with.
+    longest = max(map(len, _FENCES.findall(part.text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{_escaped(part.name)}:\n\n{fence}text\n{part.text}\n{fence}"
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -13,7 +13,8 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.paper.document import Document, Table
+from llm_batch.paper.document import Document, Quote, Table
+from llm_batch.paper.words import wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -66,10 +67,17 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
                 yield from _listed(f"{_HINT}{hint}", width, " " * len(_MARK))
 
 
-def _rendered(part: Table | str, width: int) -> RenderableType:
+def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    if isinstance(part, Quote):
+        alone = f"{part.name}: {part.text}"
+        if "\n" not in part.text and len(alone) <= width:
+            return Text(alone)
+        inside = " " * _INDENT
+        lines = (inside + line for line in wrapped(part.text, width - _INDENT))
+        return Text("\n".join([f"{part.name}:", *lines]))
     if isinstance(part, str):
         return Text(_wrapped(part, width))
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")

@@ -6,7 +6,8 @@ what it is worth (`about_usd`, `about_duration`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from math import floor, isfinite, log10
 from typing import Protocol
 
@@ -14,6 +15,7 @@ UNKNOWN = "unknown"
 NONE = "-"
 #: A group or a model without a name.
 NAMELESS = "(none)"
+_LONG_LINE = 8_000
 
 
 class Bounds(Protocol):
@@ -227,6 +229,30 @@ def clean(text: str, limit: int = 200) -> str:
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
     cut = len(shown) > limit or len(text) > 4 * limit
     return f"{shown[: limit - 1]}…" if cut else shown
+
+
+def sentence(clause: str) -> str:
+    """A clause with the capital and the full stop of a sentence."""
+    return f"{clause[:1].upper()}{clause[1:].rstrip('.')}."
+
+
+def quoted(text: str, limit: int = 20_000) -> str:
+    """Foreign text with its lines, without control characters; says how much it leaves out."""
+    lines = text[:limit].expandtabs(4).splitlines()
+    shown = "\n".join(
+        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+        for line in lines
+    )
+    return shown if len(text) <= limit else f"{shown} … ({len(text) - limit:,} characters more)"
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a text in no more than that width; an empty line for none."""
+    for line in text.splitlines() or [""]:
+        # The time to wrap a word grows with the square of its length.
+        for start in range(0, len(line) or 1, _LONG_LINE):
+            part = line[start : start + _LONG_LINE]
+            yield from textwrap.wrap(part, width, break_on_hyphens=False) or [""]
 
 
 def named(text: str, limit: int = 200) -> str:
