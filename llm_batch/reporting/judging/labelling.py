@@ -26,6 +26,7 @@ from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.words import clean
+from llm_batch.paper.words import number as figure
 from llm_batch.record.files import replace, typed_path
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.manifest import Manifest
@@ -35,6 +36,9 @@ from llm_batch.reporting.judging.labels import (
     BY_VERDICT,
     DRAWN_COLUMN,
     LABEL_COLUMNS,
+    NOTE_COLUMN,
+    SAW_COLUMN,
+    SCALE_COLUMN,
     SKIP,
     no_label,
     words_of_labels,
@@ -53,12 +57,14 @@ class Card:
         fields: Name and text of its fields.
         reference: The same of the right answer; empty where the data has none.
         answers: Step and text of what is to be judged.
+        verdict: What the judge said, where that was asked for; else empty.
     """
 
     id: str
     fields: tuple[tuple[str, str], ...]
     reference: tuple[tuple[str, str], ...]
     answers: tuple[tuple[str, str], ...]
+    verdict: str = ""
 
 
 class Subset:
@@ -70,6 +76,7 @@ class Subset:
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
         by_verdict: Draw as many items the judge passed as it failed, as long as there are.
+        show_judge: Whether cards have what the judge said.
 
     Attributes:
         ids: The first n, in order.
@@ -90,8 +97,10 @@ class Subset:
         n: int,
         show: Sequence[str] = (),
         by_verdict: bool = False,
+        show_judge: bool = False,
     ) -> None:
         self._path = results
+        self._show_judge = show_judge
         self._show = tuple(show)
         self._places: dict[str, int] = {}
         heads = self._read()
@@ -138,6 +147,7 @@ class Subset:
             fields=tuple((name, texts[name]) for name in names if name in texts),
             reference=tuple((name, texts[name]) for name in reference[:1]),
             answers=tuple((step, _text(value)) for step, value in self._answers(line.outputs)),
+            verdict=_verdict(line) if self._show_judge else "",
         )
 
     def _answers(self, outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -197,6 +207,12 @@ class Subset:
             )
 
 
+def _verdict(line: ItemLine) -> str:
+    """What the judge said of an item."""
+    passed = {True: ", a pass", False: ", a fail", None: ""}[line.passed]
+    return f"score {figure(line.score)}{passed}" + (f"\n{line.reason}" if line.reason else "")
+
+
 def _by_verdict(ordered: Sequence[VerdictLine], results: Path) -> list[VerdictLine]:
     """Items in blocks of five passes and five fails, in the given order within a block.
 
@@ -249,11 +265,60 @@ def _plain(column: str) -> str:
     return column.strip().casefold()
 
 
-def _label(text: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Grades in whole numbers: the least and the greatest."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, results: Path) -> Scale:
+        """That of the judge of a run.
+
+        Raises:
+            ConfigError: It is not known, or has no key for each of its grades.
+        """
+        manifest, _ = Manifest.beside(results)
+        ends = manifest.scale if manifest else None
+        if ends is None:
+            raise ConfigError(
+                "--grades: nothing says on which scale the judge grades",
+                "leave it out: pass and fail can be given without; or set min and max under "
+                "[score] and run again, which costs nothing",
+            )
+        low, high = ends
+        if low != int(low) or high != int(high) or not 1 <= high - low <= 9 or low < 0:
+            raise ConfigError(
+                f"--grades: the judge grades from {figure(low)} to {figure(high)}, which is not at "
+                "most ten whole numbers from 0 on",
+                "leave it out: label pass and fail",
+            )
+        return cls(int(low), int(high))
+
+    @classmethod
+    def read(cls, text: str) -> Scale | None:
+        """One as `str` writes it; ``None`` for what is none."""
+        found = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text.strip())
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    @property
+    def grades(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(map(str, range(self.low, self.high + 1)))
+
+    def __str__(self) -> str:
+        return f"{self.low}-{self.high}"
+
+
+def _label(text: str, scale: Scale | None) -> str | None:
     """A label as it is written here; ``None`` for what is none."""
     word = text.strip().casefold()
     if word == SKIP:
         return SKIP
+    if scale is not None:
+        grade = word.removesuffix(".0")
+        return grade if grade in scale.grades else None
     score = None if no_label(word) else words_of_labels([word], decimal_comma=True).score(word)
     return {1.0: PASS, 0.0: FAIL}.get(score) if score is not None else None
 
@@ -267,10 +332,12 @@ class LabelFile:
         default_seed: The seed of a new file when none is asked for.
         now: The time, UTC.
         by_verdict: Whether a new file's items are drawn within each verdict of the judge.
+        scale: That of a new file's grades; ``None`` for pass and fail, or what the file has.
 
     Attributes:
         seed: Of the order that its items were drawn in.
         by_verdict: Whether they are drawn within each verdict.
+        scale: That of its grades; ``None`` where its labels are pass and fail.
         notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
 
     Raises:
@@ -285,9 +352,11 @@ class LabelFile:
         default_seed: int = 42,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         by_verdict: bool = False,
+        scale: Scale | None = None,
     ) -> None:
         self.path = path
         self.by_verdict = by_verdict
+        self.scale = scale
         self.notes: tuple[str, ...] = ()
         self._now = now
         self._rows: dict[str, tuple[str, str]] = {}
@@ -295,6 +364,8 @@ class LabelFile:
         self._columns: tuple[str, ...] = LABEL_COLUMNS
         if by_verdict:
             self._columns += (DRAWN_COLUMN,)
+        if scale is not None:
+            self._columns += (SCALE_COLUMN,)
         self._dialect = _Dialect("\t" if path.suffix.lower() == ".tsv" else ",")
         self._bytes = self._on_disk()
         seeds = self._parse() if self._bytes is not None else set()
@@ -308,6 +379,12 @@ class LabelFile:
                 f"{path} holds labels drawn from all items, not within each verdict",
                 "go on without --by-verdict, or write another file: --output other.csv",
             )
+        if seeds and scale not in (None, self.scale):
+            said = "pass and fail" if self.scale is None else f"grades from {self.scale}"
+            raise ConfigError(
+                f"{path} holds {said}, not grades from {scale}",
+                "go on without --grades, or write another file: --output other.csv",
+            )
         drawn = int(min(seeds)) if seeds else default_seed
         self.seed = drawn if seed is None else seed
 
@@ -316,14 +393,28 @@ class LabelFile:
         """The label of each item, skipped ones included, oldest first."""
         return {item: label for item, (label, _) in self._rows.items()}
 
-    def add(self, item: str, label: str) -> None:
+    def add(self, item: str, label: str, note: str = "", saw_judge: bool = False) -> None:
         """Write a label.
+
+        Args:
+            item: The id.
+            label: `PASS`, `FAIL`, a grade or `SKIP`.
+            note: What is to be remembered of it; may be empty.
+            saw_judge: Whether the person saw what the judge had said.
 
         Raises:
             OutputError: The file cannot be written, or was changed by another program.
         """
+        beside = {NOTE_COLUMN: note, SAW_COLUMN: "yes" if saw_judge else ""}
+        there = {_plain(name) for name in self._columns}
+        self._columns += tuple(n for n, text in beside.items() if text and n not in there)
+        self._more[item] = {**self._more.get(item, {}), **beside}
         at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         self._write({**self._rows, item: (label, at)})
+
+    def note(self, item: str) -> str:
+        """What was noted of an item, undone or not."""
+        return unguarded(self._more.get(item, {}).get(NOTE_COLUMN, ""))
 
     def undo(self) -> str | None:
         """Take the newest label back; its item, or ``None`` where there is none.
@@ -394,7 +485,11 @@ class LabelFile:
         Raises:
             OutputError: It is none that ``llmb label`` wrote, or not any more.
         """
-        item, label = unguarded(values["id"]), _label(values["label"])
+        scale = Scale.read(values.get(SCALE_COLUMN, ""))
+        if self._rows and scale != self.scale:
+            raise self._foreign(f"line {number}: its labels are on several scales")
+        self.scale = scale
+        item, label = unguarded(values["id"]), _label(values["label"], scale)
         where = f"line {number}"
         if label is None:
             raise self._foreign(f"{where}: {clean(values['label'], 40)!r} is no label")
@@ -424,7 +519,10 @@ class LabelFile:
         lines: list[Sequence[str]] = [self._columns]
         for item, (label, at) in rows.items():
             own = {"id": guarded(item), "label": label, "labelled_at": at, "seed": str(self.seed)}
+            own |= {SCALE_COLUMN: str(self.scale)} if self.scale else {}
             values = {DRAWN_COLUMN: BY_VERDICT, **self._more.get(item, {}), **own}
+            if NOTE_COLUMN in values:
+                values[NOTE_COLUMN] = guarded(values[NOTE_COLUMN])
             lines.append([values.get(_plain(name), "") for name in self._columns])
         content = self._dialect.written(lines)
         try:
@@ -443,7 +541,7 @@ class LabelFile:
             raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
 
 
-__all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Session", "Subset"]
+__all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Scale", "Session", "Subset"]
 
 
 class Session:
