@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llm_batch.cli import complete, options
 from llm_batch.cli import estimate as claim_options
-from llm_batch.cli import options
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ ZeroFailures = Annotated[
 Cluster = Annotated[
     str | None,
     typer.Option(
-        "--cluster", rich_help_panel=_SHOW, metavar="FIELD",
+        "--cluster", autocompletion=complete.fields, rich_help_panel=_SHOW, metavar="FIELD",
         help="Items with one value of this field belong together, as questions on one document.",
     ),
 ]  # fmt: skip
@@ -119,7 +119,7 @@ Specificity = Annotated[
 Stratify = Annotated[
     str | None,
     typer.Option(
-        "--stratify", rich_help_panel=_SHOW, metavar="FIELD",
+        "--stratify", autocompletion=complete.fields, rich_help_panel=_SHOW, metavar="FIELD",
         help="Share the sample among the values of this field, as stratify under [sample] does.",
     ),
 ]  # fmt: skip
@@ -165,14 +165,14 @@ def estimate(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", rich_help_panel="What to run",
+            "--model", autocompletion=complete.models, rich_help_panel="What to run",
             help="Model of every step but the judge; several with commas are compared.",
         ),
     ] = None,
     judge: Annotated[
         str | None,
         typer.Option(
-            "--judge", rich_help_panel="What to run",
+            "--judge", autocompletion=complete.models, rich_help_panel="What to run",
             help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
         ),
     ] = None,
@@ -227,7 +227,11 @@ def estimate(
     ] = None,
     output: options.Output = None,
     format: Annotated[
-        str, typer.Option("--format", rich_help_panel="Output", help="text, json or md.")
+        str,
+        typer.Option(
+            "--format", autocompletion=complete.formats, rich_help_panel="Output",
+            help="text, json or md.",
+        ),
     ] = "text",
     yes: Annotated[
         bool,

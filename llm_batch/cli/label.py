@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llm_batch.cli import complete
+
 if TYPE_CHECKING:
     from llm_batch.reporting.judging.labelling import Card, LabelFile, Scale, Session, Subset
 
@@ -147,7 +149,11 @@ def label(
     ] = None,
     show: Annotated[
         str | None,
-        typer.Option("--show", help="Fields to show, with commas; all but the id by default."),
+        typer.Option(
+            "--show",
+            autocompletion=complete.fields,
+            help="Fields to show, with commas; all but the id by default.",
+        ),
     ] = None,
     by_verdict: Annotated[
         bool,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llm_batch.cli import complete
+
 if TYPE_CHECKING:
     from llm_batch.models.catalogue import Listed
     from llm_batch.paper.document import Document
@@ -19,7 +21,10 @@ _SHOWN = 20
 def models(
     pattern: Annotated[
         list[str],
-        typer.Argument(help="Part of a name, or several: mini, 'openai gpt-5', 'gemini/*flash*'."),
+        typer.Argument(
+            autocompletion=complete.models,
+            help="Part of a name, or several: mini, 'openai gpt-5', 'gemini/*flash*'.",
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="All that match, as JSON.")] = False,
     full: Annotated[

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llm_batch.cli import complete
+
 _WHAT = "What to run"
 _LIMITS = "Limits"
 _OUTPUT = "Output"
@@ -36,6 +38,7 @@ ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
+        autocompletion=complete.models,
         rich_help_panel=_WHAT,
         help="Model of every step but the judges: openai/gpt-4o-mini.",
     ),
@@ -43,7 +46,7 @@ ModelName = Annotated[
 JudgeName = Annotated[
     str | None,
     typer.Option(
-        "--judge", rich_help_panel=_WHAT,
+        "--judge", autocompletion=complete.models, rich_help_panel=_WHAT,
         help="Model of the judges: the step the score comes from, and the others of a panel "
         "(named judge_…, with the same field, or read by that step).",
     ),
@@ -70,7 +73,7 @@ Tpm = Annotated[
 Tier = Annotated[
     str | None,
     typer.Option(
-        "--tier", rich_help_panel=_LIMITS,
+        "--tier", autocompletion=complete.tiers, rich_help_panel=_LIMITS,
         help="Your provider's usage tier, for limits not set otherwise: openai-1,anthropic-2.",
     ),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import complete, options
 from llm_batch.cli import report as label_options
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ LabelColumns = Annotated[
 LabelsFrom = Annotated[
     str | None,
     typer.Option(
-        "--labels-from", rich_help_panel=_PANEL,
+        "--labels-from", autocompletion=complete.fields, rich_help_panel=_PANEL,
         help="Field of the items that holds the label, in place of a file.",
     ),
 ]  # fmt: skip
@@ -55,7 +55,7 @@ LabelsRandom = Annotated[
 Judges = Annotated[
     str | None,
     typer.Option(
-        "--judges", rich_help_panel=_PANEL,
+        "--judges", autocompletion=complete.outputs, rich_help_panel=_PANEL,
         help="Outputs of several judges to compare: judge.score,second.score.",
     ),
 ]  # fmt: skip
@@ -112,19 +112,26 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="Field to break the results down by.")
+        str | None,
+        typer.Option(
+            "--by", autocompletion=complete.fields, help="Field to break the results down by."
+        ),
     ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference", help="Field with the right answer, to check the judge against."
+            "--reference",
+            autocompletion=complete.fields,
+            help="Field with the right answer, to check the judge against.",
         ),
     ] = None,
     level: Annotated[float, typer.Option("--confidence", help="Level of the intervals.")] = 0.95,
     cluster: Annotated[
         str | None,
         typer.Option(
-            "--cluster", help="Field of items that belong together; intervals allow for it."
+            "--cluster",
+            autocompletion=complete.fields,
+            help="Field of items that belong together; intervals allow for it.",
         ),
     ] = None,
     interval: Annotated[
@@ -211,7 +218,12 @@ def report(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="text, json, md, csv, latex or html.")
+        str,
+        typer.Option(
+            "--format",
+            autocompletion=complete.formats,
+            help="text, json, md, csv, latex or html.",
+        ),
     ] = "text",
     bom: Annotated[
         bool,

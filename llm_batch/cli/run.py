@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import complete, options
 from llm_batch.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run(
     engine: Annotated[
         str | None,
         typer.Option(
-            "--engine", rich_help_panel="Limits",
+            "--engine", autocompletion=complete.engines, rich_help_panel="Limits",
             help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
         ),
     ] = None,

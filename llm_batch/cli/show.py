@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from llm_batch.cli import complete
+
 
 def show(
-    id: Annotated[str, typer.Argument(help="The item's id.", metavar="ID", show_default=False)],
+    id: Annotated[
+        str,
+        typer.Argument(
+            help="The item's id.", metavar="ID", show_default=False, autocompletion=complete.ids
+        ),
+    ],
     results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),
     json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
 ) -> None:
