@@ -223,9 +223,9 @@ def _screen() -> Callable[[Session, LabelFile, Answers], bool] | None:
     streams = (sys.stdin, sys.stdout, sys.stderr)
     if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") in (None, "dumb"):
         return None
-    try:
-        from llm_batch.cli.label_screen import label_on_screen
-    except ImportError:
+    from llm_batch.cli.label_screen import INSTALLED, label_on_screen
+
+    if not INSTALLED:
         say("For a whole screen with keys below: pip install textual")
         return None
     return label_on_screen

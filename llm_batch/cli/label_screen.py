@@ -1,6 +1,7 @@
 """The screen of ``llmb label``, drawn with Textual: the item above, the keys below.
 
-It is imported only where there is a terminal, and Textual may be missing (extra ``label``).
+It is imported only where there is a terminal. Textual may be missing (extra ``label``): this module
+can be imported all the same, and `INSTALLED` says so.
 """
 
 from __future__ import annotations
@@ -19,9 +20,17 @@ if TYPE_CHECKING:
     from llm_batch.reporting.judging.labelling import Card, LabelFile, Session
 
 # By name, so that types do not depend on whether it is installed.
-_app: Any = import_module("textual.app")
-_containers: Any = import_module("textual.containers")
-_widgets: Any = import_module("textual.widgets")
+_app: Any
+_containers: Any
+_widgets: Any
+try:
+    _app, _containers, _widgets = map(
+        import_module, ("textual.app", "textual.containers", "textual.widgets")
+    )
+except ImportError:
+    _app = _containers = _widgets = None
+INSTALLED = _app is not None
+_Base: Any = _app.App if INSTALLED else object
 
 #: A key that is held down repeats faster than anybody reads an item.
 _LEAST_SECONDS = 0.25
@@ -41,7 +50,7 @@ def label_on_screen(session: Session, file: LabelFile, answers: Answers) -> bool
     return bool(app.return_value)
 
 
-class Labelling(_app.App):  # type: ignore[misc]
+class Labelling(_Base):  # type: ignore[misc]
     """One sitting.
 
     Args:

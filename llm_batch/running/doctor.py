@@ -25,7 +25,15 @@ from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config, Model, load_config, model_limits
 from llm_batch.chain.flags import Overrides
 from llm_batch.dataset import draw
-from llm_batch.errors import ConfigError, LlmbError, ProviderError, RateLimited, Timeout, status_of
+from llm_batch.errors import (
+    ConfigError,
+    LlmbError,
+    ProviderError,
+    RateLimited,
+    Timeout,
+    Unavailable,
+    status_of,
+)
 from llm_batch.models.prices import price_of, why_unknown
 from llm_batch.models.table import model_info, names_like, table_version
 from llm_batch.paper import Formats, words
@@ -42,7 +50,7 @@ from llm_batch.sending.headers import stated_limits
 from llm_batch.sending.providers import make_provider, route, where
 from llm_batch.sending.providers.base import Provider, Reply
 from llm_batch.sending.providers.embedded import BUNDLED, INSTALL_HINT, is_installed
-from llm_batch.sending.providers.endpoints import how_to_look
+from llm_batch.sending.providers.endpoints import shown
 from llm_batch.sending.providers.lists import Listing, list_url, listed
 from llm_batch.sending.providers.variables import keys_of
 from llm_batch.sending.trust import Concern, author, not_agreed
@@ -158,7 +166,7 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
     data, sample = config.data_path(), config.sample
     if data == "-":
         return None, [Check("data", "skipped", "it comes from standard input when a run begins")]
-    shown = "the bundled demo questions" if config.data.path is None else str(data)
+    source = "the bundled demo questions" if config.data.path is None else str(data)
     try:
         drawn = draw(
             config.data, data, size=sample.size, seed=sample.seed, stratify=sample.stratify
@@ -168,7 +176,7 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
     with drawn:
         fields = ", ".join(words.clean(name, 40) for name in drawn.fields[:12])
         many = ", …" if len(drawn.fields) > 12 else ""
-        says = (f"{shown}: {words.items(drawn.population)}, of which a run plays {drawn.size:,}; "
+        says = (f"{source}: {words.items(drawn.population)}, of which a run plays {drawn.size:,}; "
                 f"fields: {fields}{many}")  # fmt: skip
         found = [Check("data", "ok", says)]
         found += [Check("data", "note", note) for note in drawn.notes]
@@ -198,6 +206,7 @@ class _Place:
     trouble: LlmbError | None = None
     listing: Listing | None = None
     answer: LlmbError | None = None
+    url: str = ""
     why_not: str = ""
 
 
@@ -256,8 +265,9 @@ def _asked(place: _Place) -> _Place:
         return place
     try:
         live = prepare(place.request)
-        if not list_url(live.url):
+        if not (url := list_url(live.url)):
             return replace(place, why_not="no free request to it is known")
+        place = replace(place, url=shown(url))
         return replace(place, listing=listed(live, _LOOK_SECONDS))
     except LlmbError as error:
         return replace(place, answer=error)
@@ -330,7 +340,7 @@ def _answers(config: Config, place: _Place, wait: str) -> Iterator[Check]:
     if wait:
         yield Check("endpoint", "skipped", f"{at}: {wait}")
     elif place.answer is not None:
-        yield _trouble(place.answer, at)
+        yield _trouble(place.answer, at, place.url)
     elif place.listing is None:
         yield Check("endpoint", "skipped", f"{at}: {place.why_not}", _ADD_PROBE)
     else:
@@ -338,7 +348,7 @@ def _answers(config: Config, place: _Place, wait: str) -> Iterator[Check]:
         yield _limits(config, place.model, place.listing.headers)
 
 
-def _trouble(error: LlmbError, at: str) -> Check:
+def _trouble(error: LlmbError, at: str, url: str) -> Check:
     """An endpoint that gives no list: some have none, or not for every key."""
     status = error.status_code if isinstance(error, ProviderError) else None
     if status in (403, 404, 405, 501):
@@ -346,13 +356,14 @@ def _trouble(error: LlmbError, at: str) -> Check:
         return Check("endpoint", "note", f"{at} answers, and {said} ({status})", _ADD_PROBE)
     if isinstance(error, RateLimited):
         return Check("endpoint", "note", f"{at} answers that it is busy: {error.message}")
-    return Check("endpoint", "failed", f"{at}: {error.message}", _hint(error, at))
+    said = error.message if at in error.message else f"{at}: {error.message}"
+    if isinstance(error, Timeout) or (isinstance(error, Unavailable) and error.kind != "garbage"):
+        return Check("endpoint", "failed", said, f"is it up? see with: curl {url}")
+    return Check("endpoint", "failed", said, _hint(error, at))
 
 
 def _hint(error: LlmbError, at: str) -> str:
     """What to type about an address that does not answer as it should."""
-    if isinstance(error, Timeout):  # ours, which no setting makes longer
-        return how_to_look(at) if "://" in at else "look at the provider's status page"
     kind = error.kind if isinstance(error, ProviderError) else ""
     return error.hint or (status_of(kind).advice_at(at) if kind else "")
 

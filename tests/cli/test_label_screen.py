@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from llm_batch.cli.label import Answers
+from llm_batch.cli.label_screen import Labelling
 from llm_batch.reporting.judging.labelling import LabelFile, Scale, Session, Subset
 from tests.reporting.made import full_manifest, result, write
 
 pytest.importorskip("textual", reason="the extra label is not installed")
-
-from llm_batch.cli.label_screen import Labelling
 
 HOSTILE = "fine\x1b]0;owned\x07 \x1b[2J\u202ereversed [bold]marked[/bold]"
 LONG = "\n".join(f"line {n} of a long answer" for n in range(300))
