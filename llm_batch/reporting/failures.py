@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llm_batch.errors import status_of
+from llm_batch.errors import OutputError, status_of
 from llm_batch.paper import Formats, words
 from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
@@ -65,6 +65,7 @@ class Failures:
         path: The results file.
         items: Items in it.
         failed: How many of them gave no score; no answer, where a run has no score.
+        scored: Whether the run has a score.
         groups: By size, the largest first.
         notes: What could not be read, a sentence each.
     """
@@ -72,6 +73,7 @@ class Failures:
     path: str
     items: int
     failed: int
+    scored: bool
     groups: tuple[Group, ...]
     notes: tuple[str, ...]
 
@@ -93,10 +95,14 @@ def read_failures(path: str | Path) -> Failures:
     steps = manifest.models if manifest else {}
     wants_score = bool(manifest and manifest.score)
     groups: dict[tuple[str, str, str], _Gathered] = {}
-    items = failed = 0
+    items = failed = unread = 0
     for id, raw in ids_with_lines(paths.results):
+        try:
+            line = decoded_item(raw, str(paths.results))
+        except OutputError:
+            unread += 1
+            continue
         items += 1
-        line = decoded_item(raw, f"{paths.results}: the line of {words.clean(id, 60)!r}")
         if line.status == "ok" and (line.score is not None or not wants_score):
             continue
         failed += 1
@@ -111,9 +117,9 @@ def read_failures(path: str | Path) -> Failures:
     notes = []
     if examples and not paths.journal.exists():
         notes.append(f"There is no {paths.journal.name} beside the results: replies are not known.")
-    if damaged:
-        lines = words.counted(len(damaged), "damaged line")
-        notes.append(f"{lines} of {paths.journal.name} left out.")
+    for name, lines in ((paths.results.name, unread), (paths.journal.name, len(damaged))):
+        if lines:
+            notes.append(f"{words.counted(lines, 'damaged line')} of {name} left out.")
     servers = manifest.servers if manifest else {}
     made = [
         Group(
@@ -129,7 +135,7 @@ def read_failures(path: str | Path) -> Failures:
         for (status, step, reason), group in groups.items()
     ]
     made.sort(key=lambda group: -len(group.ids))
-    return Failures(str(paths.results), items, failed, tuple(made), tuple(notes))
+    return Failures(str(paths.results), items, failed, wants_score, tuple(made), tuple(notes))
 
 
 def _reason(line: ItemLine, steps: Sequence[str] | dict[str, str]) -> tuple[str, str]:
@@ -149,7 +155,11 @@ def _reply(calls: Sequence[ItemCall], step: str) -> str | None:
 def _document(made: Failures) -> Document:
     whole = words.items(made.items)
     if not made.failed:
-        return Document(f"Nothing failed in {whole}.", (words.clean(made.path),))
+        return Document(
+            f"Nothing failed in {whole}.",
+            (words.clean(made.path),),
+            warnings=tuple((note, "") for note in made.notes),
+        )
     kinds = {group.status for group in made.groups}
     steps = [f"All of one item: llmb show {_typed(made.groups[0].ids[0])} {_typed(made.path)}"]
     if any(status_of(kind).of == "answer" for kind in kinds):
@@ -159,7 +169,7 @@ def _document(made: Failures) -> Document:
     left = len(made.groups) - _GROUPS
     hidden = [f"{words.counted(left, 'rarer kind')} not shown: add --json."] if left > 0 else []
     return Document(
-        f"{made.failed:,} of {whole} gave no score.",
+        f"{made.failed:,} of {whole} gave no {'score' if made.scored else 'answer'}.",
         (words.clean(made.path),),
         tuple(Section(_title(group), tuple(_parts(group))) for group in made.groups[:_GROUPS]),
         assumptions=tuple(hidden),

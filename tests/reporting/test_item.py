@@ -195,6 +195,15 @@ def test_failures_of_one_kind_stand_together_with_what_was_said(folder: Path) ->
     assert f"llmb show {group.ids[0]} {path}" in text
 
 
+def test_damaged_results_are_left_out_of_the_failures_and_said(folder: Path) -> None:
+    path = _run(folder, ['{"score": 4}'], n=3)
+    with open(path, "ab") as file:
+        file.write(b'{"id": "q-9", "status": 5}\n{"id": "q-8", "status": "ok", "fields": [[\n{"ha')
+    made = read_failures(path)
+    assert (made.items, made.failed) == (3, 0)
+    assert made.notes == ("1 damaged line of results.jsonl left out.",)
+
+
 def test_nothing_failed_is_said(folder: Path) -> None:
     made = read_failures(_run(folder, ['{"score": 4}'], n=3))
     assert (made.failed, made.groups) == (0, ())
