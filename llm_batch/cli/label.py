@@ -221,7 +221,8 @@ def _screen() -> Callable[[Session, LabelFile, Answers], bool] | None:
     from llm_batch.cli.console import say
 
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") in (None, "dumb"):
+    plain = os.environ.get("TERM", "" if os.name == "nt" else "dumb") == "dumb"
+    if plain or not all(stream.isatty() for stream in streams):
         return None
     from llm_batch.cli.label_screen import INSTALLED, label_on_screen
 

@@ -66,7 +66,7 @@ _ADD_PROBE = "add --probe: one tiny call tells"
 _AT_ONCE = 8
 #: A model that ends within so many days may end before the work does.
 _SOON_DAYS = 60
-_LEAST_FREE, _LITTLE_FREE = 50 << 20, 1 << 30
+_LEAST_FREE, _LITTLE_FREE = 50 << 20, 500 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,11 +446,10 @@ def _embedded(models: Sequence[str]) -> Check:
     missing = [name for name in own if not is_installed(name)]
     if missing:
         return Check("embedded", "failed", f"{missing[0]} is not installed", INSTALL_HINT)
-    if own or any(map(is_installed, BUNDLED)):
-        used = "used here" if own else "not used here"
-        return Check("embedded", "ok", f"{', '.join(dict.fromkeys(own)) or next(iter(BUNDLED))}: "
-                     f"installed, {used}")  # fmt: skip
-    return Check("embedded", "skipped", "not installed, and not needed here")
+    if own:
+        return Check("embedded", "ok", f"{', '.join(dict.fromkeys(own))} is installed")
+    there = "installed" if any(map(is_installed, BUNDLED)) else "not installed"
+    return Check("embedded", "skipped", f"{there}, and not needed here")
 
 
 def _disk(output: Path) -> Check:

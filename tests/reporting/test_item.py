@@ -14,6 +14,7 @@ from llm_batch.record.files import run_paths
 from llm_batch.reporting.failures import FAILURE_FORMATS, read_failures
 from llm_batch.reporting.item import ITEM_FORMATS, ShownItem, read_item
 from llm_batch.running.run import run
+from tests.reporting.made import full_manifest, result, write
 
 CONFIG = """
 [data]
@@ -202,6 +203,15 @@ def test_damaged_results_are_left_out_of_the_failures_and_said(folder: Path) -> 
     made = read_failures(path)
     assert (made.items, made.failed) == (3, 0)
     assert made.notes == ("1 damaged line of results.jsonl left out.",)
+
+
+def test_the_advice_on_a_server_of_ones_own_names_it(folder: Path) -> None:
+    manifest = full_manifest(planned=1)
+    manifest["config"]["models"] = {"openai/my-model": {"api_base": "http://gpu:8000/v1"}}
+    lost = [result(n, None, status="unreachable", error="generate: no host") for n in range(2)]
+    path = write(folder, lost, manifest)
+    (group,) = read_failures(path).groups
+    assert "curl http://gpu:8000/v1/models" in group.advice
 
 
 def test_nothing_failed_is_said(folder: Path) -> None:
