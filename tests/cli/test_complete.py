@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import ROOT
+from llm_batch.cli import app
 from tests.reporting.made import full_manifest, result, write
 
 FIELDS = {"question": "Why?", "topic": "a", "$(touch owned)": 1, "two words": 2}
-ASKED = "from llm_batch.cli import app; app(prog_name='llmb')"
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +26,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def _offered(folder: Path, line: str, shell: str = "bash") -> list[str]:
-    words = line.split(" ")
-    done = subprocess.run(
-        [sys.executable, "-c", ASKED],
-        cwd=folder,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "_LLMB_COMPLETE": f"complete_{shell}",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(len(words) - 1),
-            "_TYPER_COMPLETE_ARGS": line,
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert not done.stderr, done.stderr
-    return [line for line in done.stdout.split("\n") if line]
+@pytest.fixture
+def offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """What a shell is told about the last word of a line."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("LLMB_CONFIG", raising=False)
+
+    def ask(line: str, shell: str = "bash") -> list[str]:
+        monkeypatch.setenv("_LLMB_COMPLETE", f"complete_{shell}")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+        with pytest.raises(SystemExit):
+            app(args=[], prog_name="llmb")
+        return [word for word in capsys.readouterr().out.split("\n") if word]
+
+    return ask
 
 
 @pytest.mark.parametrize(
@@ -73,20 +69,22 @@ def _offered(folder: Path, line: str, shell: str = "bash") -> list[str]:
     ],
 )
 def test_names_are_offered_and_nothing_that_a_shell_would_run(
-    line: str, has: str, count: int | None, folder: Path
+    line: str, has: str, count: int | None, offered: Callable[..., list[str]]
 ) -> None:
-    found = _offered(folder, line)
+    found = offered(line)
     assert not has or has in found
     assert found if count is None else len(found) == count, found
     assert len(found) <= 200
     assert not any(set(name) & set(" $`'\"();|&<>\\") for name in found)
 
 
-def test_zsh_is_offered_no_name_that_it_would_evaluate(folder: Path) -> None:
-    found = "\n".join(_offered(folder, "llmb show ", "zsh"))
+def test_zsh_is_offered_no_name_that_it_would_evaluate(
+    offered: Callable[..., list[str]],
+) -> None:
+    found = "\n".join(offered("llmb show ", "zsh"))
     assert "item-1" in found and "id)" not in found and "`" not in found
 
 
-def test_where_nothing_is_known_the_shell_offers_files(folder: Path) -> None:
-    assert _offered(folder, "llmb report res") == []
-    assert _offered(folder, "llmb report res", "zsh") == ["_files"]
+def test_where_nothing_is_known_the_shell_offers_files(offered: Callable[..., list[str]]) -> None:
+    assert offered("llmb report res") == []
+    assert offered("llmb report res", "zsh") == ["_files"]
