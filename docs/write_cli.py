@@ -26,7 +26,10 @@ _AFTERWARDS = {
     "service": "is asked for again",
     "run": "has no line yet, and is asked for again",
 }
-COMMANDS = ("", "init", "estimate", "run", "report", "label")
+COMMANDS = (
+    *("", "init", "estimate", "run", "report"),
+    *("show", "failures", "label", "models", "doctor"),
+)
 
 
 def page() -> str:

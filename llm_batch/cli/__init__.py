@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from llm_batch import __version__
+from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
 from llm_batch.cli.label import label
+from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
+from llm_batch.cli.show import show
 from llm_batch.errors import EXIT_INTERRUPTED, LlmbError
 
 
@@ -48,7 +51,7 @@ app = typer.Typer(
     "3 the provider refused the run; 4 incomplete; 130 interrupted. "
     "After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, report, label):
+for command in (init, estimate, run, report, show, failures, label, models, doctor):
     app.command()(command)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llm_batch.cli import complete
+
 if TYPE_CHECKING:
-    from llm_batch.reporting.judging.labelling import Card, LabelFile, Session, Subset
+    from llm_batch.reporting.judging.labelling import Card, LabelFile, Scale, Session, Subset
 
 
 _ESCAPE = "\x1b"
@@ -38,7 +40,7 @@ def keys() -> Iterator[Keys]:
     before = termios.tcgetattr(terminal)
     try:
         tty.setcbreak(terminal)  # Ctrl-C still interrupts
-        yield Keys(single=True)
+        yield Keys(single=True, before=before)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
@@ -46,8 +48,9 @@ def keys() -> Iterator[Keys]:
 class Keys:
     """Reads what a person answers; ``single``: keys come one by one, without Enter."""
 
-    def __init__(self, single: bool) -> None:
+    def __init__(self, single: bool, before: Any = None) -> None:
         self.single = single
+        self._before = before
 
     def forget(self) -> None:
         """Drop what was typed before now: it was meant for an item already answered."""
@@ -57,7 +60,7 @@ class Keys:
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     def read(self) -> str | None:
-        """The next answer in lower case, ``None`` at the end; empty for a special key."""
+        """The next answer, ``None`` at the end; empty for a special key."""
         if not self.single:
             line = sys.stdin.readline(_LONGEST_ANSWER)
             answer = line.strip().casefold() if line else None
@@ -69,22 +72,69 @@ class Keys:
             return None
         text = typed.decode(errors="replace")
         # Arrows and other special keys come as several characters; so does a key held down.
-        return "" if text.startswith(_ESCAPE) or len(set(text)) > 1 else text[0].casefold()
+        return "" if text.startswith(_ESCAPE) or len(set(text)) > 1 else text[0]
+
+    def line(self, ask: Callable[[], None]) -> str:
+        """A whole line, typed with an end; ``ask`` is called once the terminal is ready for it."""
+        if not self.single:
+            ask()
+            return sys.stdin.readline().strip()
+        import termios
+        import tty
+
+        terminal = sys.stdin.fileno()
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, self._before)
+        try:
+            ask()
+            return os.read(terminal, _LONGEST_NOTE).decode(errors="replace").strip()
+        finally:
+            tty.setcbreak(terminal)
 
 
 _DEFAULT_N = 100
 _SHOWN_STEPS = 5
 _WIDTH = 80
-_LONG_LINE = 100 * _WIDTH
-_HELP = "1 pass, 0 fail, s skip, u undo, q quit"
-_KEYS = {
-    **dict.fromkeys(("1", "p", "pass", "y", "yes"), "1"),
-    **dict.fromkeys(("0", "f", "fail", "n", "no"), "0"),
+_LONGEST_NOTE = 4096
+_OTHERS = {
     **dict.fromkeys(("s", "skip"), "skip"),
     **dict.fromkeys(("u", "undo"), "undo"),
+    **dict.fromkeys(("n", "note"), "note"),
     **dict.fromkeys(("q", "quit", "exit"), "quit"),
 }
-_DONE = {"1": "pass", "0": "fail", "skip": "skipped"}
+_VERDICTS = {
+    **dict.fromkeys(("1", "p", "pass", "y", "yes"), "1"),
+    **dict.fromkeys(("0", "f", "fail", "no"), "0"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What can be answered.
+
+    Attributes:
+        actions: What each word or key does: a label, skip, undo, note or quit.
+        help: The keys, for people.
+        done: What was done, by label.
+    """
+
+    actions: Mapping[str, str]
+    help: str
+    done: Mapping[str, str]
+
+    @classmethod
+    def of(cls, scale: Scale | None) -> Answers:
+        """Pass and fail, or grades; ten has the key 0 where nothing else has."""
+        others = "s skip, u undo, n note, q quit"
+        if scale is None:
+            done = {"1": "pass", "0": "fail", "skip": "skipped"}
+            return cls(_VERDICTS | _OTHERS, f"1 pass, 0 fail, {others}", done)
+        grades = {grade: grade for grade in scale.grades}
+        ten = "10" in grades and "0" not in grades
+        shown = f"{scale.low}-9 and 0 for 10" if ten else str(scale)
+        done = {grade: f"grade {grade}" for grade in grades} | {"skip": "skipped"}
+        return cls(
+            grades | ({"0": "10"} if ten else {}) | _OTHERS, f"{shown} grade, {others}", done
+        )
 
 
 def label(
@@ -116,19 +166,23 @@ def label(
     from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
-    from llm_batch.reporting.judging.labelling import LabelFile, Session, Subset
+    from llm_batch.reporting.judging.labelling import LabelFile, Scale, Session, Subset
 
     results = Path(expanded(results))
     path = Path(expanded(output)) if output else results.with_name("labels.csv")
-    file = LabelFile(path, seed, by_verdict=by_verdict)
+    scale = Scale.of(results) if grades else None
+    file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
-    subset = Subset(results, file.seed, n, fields, file.by_verdict)
+    subset = Subset(results, file.seed, n, fields, file.by_verdict, with_judge)
     session = Session(subset, file)
     for line in (*file.notes, *_opening(subset, file, session, results)):
         say(line)
     interrupted = False
+    answers = Answers.of(file.scale)
     try:
-        _label(session, file)
+        if session.card() is not None:
+            screen = _screen()
+            interrupted = (screen or _label)(session, file, answers)
     except KeyboardInterrupt:
         interrupted = True
         say("")
@@ -143,38 +197,72 @@ def label(
 def _label(session: Session, file: LabelFile) -> None:
     from llm_batch.cli.console import say
 
-    if session.card() is None:
-        return
-    say(f"Keys: {_HELP}.")
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    plain = os.environ.get("TERM", "" if os.name == "nt" else "dumb") == "dumb"
+    if plain or not all(stream.isatty() for stream in streams):
+        return None
+    from llm_batch.cli.label_screen import INSTALLED, label_on_screen
+
+    if not INSTALLED:
+        say("For a whole screen with keys below: pip install textual")
+        return None
+    return label_on_screen
+
+
+def _label(session: Session, file: LabelFile, answers: Answers) -> bool:
+    """Ask line by line until all are labelled or the person stops; never interrupted."""
+    from llm_batch.cli.console import say
+
+    say(f"Keys: {answers.help}.")
+    note = ""
     with keys() as reader:
         while (card := session.card()) is not None:
             for line in _shown(card, session):
                 say(line, style="bold" if line.startswith("--") else "")
             reader.forget()
-            action = _action(reader)
+            action, text = _action(reader, answers)
+            while action == "note":
+                note = text or _asked(reader)
+                action, text = _action(reader, answers)
             if action == "quit":
                 say("")
-                return
+                return False
             if action == "undo":
                 back = file.undo()
+                note = file.note(back) if back else ""
                 say("undone" if back else "nothing to undo")
             else:
-                file.add(card.id, action)
-                say(_DONE[action])
+                file.add(card.id, action, note or file.note(card.id), bool(card.verdict))
+                note = ""
+                say(answers.done[action])
+    return False
 
 
-def _action(reader: Keys) -> str:
-    """What the person wants, asked until it is understood; the end of the input is to quit."""
+def _asked(reader: Keys) -> str:
+    """A note, in a line of its own."""
+    from llm_batch.cli.console import talk
+
+    return reader.line(lambda: talk().print("note: ", end=""))
+
+
+def _action(reader: Keys, answers: Answers) -> tuple[str, str]:
+    """What the person wants, asked until it is understood; the end of the input is to quit.
+
+    A note may stand behind its key: ``n the reference is wrong``.
+    """
     from llm_batch.cli.console import say, talk
+    from llm_batch.paper.words import clean
 
     while True:
-        talk().print(f"{_HELP}: ", end="")
+        talk().print(f"{answers.help}: ", end="")
         answer = reader.read()
         if answer is None:
-            return "quit"
-        if answer in _KEYS:
-            return _KEYS[answer]
-        say("?")
+            return "quit", ""
+        word, _, text = answer.partition(" ")
+        action = answers.actions.get(word.casefold())
+        if action is not None and (not text or action == "note"):
+            return action, text.strip()
+        say(f"{clean(answer, 20)!r} is none of these" if answer else "press one of these")
 
 
 def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:
@@ -211,21 +299,16 @@ def _shown(card: Card, session: Session) -> Iterator[str]:
         yield from _block(f"reference ({name})", text)
     for step, text in card.answers:
         yield from _block(f"answer ({step})", text)
+    if card.verdict:
+        yield from _block("the judge said", card.verdict)
     yield ""
 
 
 def _block(name: str, text: str) -> Iterator[str]:
+    from llm_batch.paper.words import wrapped
+
     yield f"{name}:"
-    for line in text.splitlines() or [""]:
-        # The time to wrap a word grows with the square of its length.
-        for start in range(0, len(line) or 1, _LONG_LINE):
-            yield from textwrap.wrap(
-                line[start : start + _LONG_LINE],
-                _WIDTH,
-                initial_indent="  ",
-                subsequent_indent="  ",
-                break_on_hyphens=False,
-            ) or [""]
+    yield from (f"  {line}".rstrip() for line in wrapped(text, _WIDTH - 2))
 
 
 def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:

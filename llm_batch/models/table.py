@@ -143,6 +143,17 @@ def names_like(model: str, most: int = 3) -> list[str]:
     return [tails[tail] for tail in near if _entry(tails[tail]) is not None][:most]
 
 
+def entry_names() -> list[str]:
+    """Names of all text models in the table."""
+    return [name for name in _table() if _entry(name) is not None]
+
+
+def vendor_of(name: str) -> str:
+    """Whose an entry is, as it stands before the slash; empty where there is no such entry."""
+    entry = _entry(name)
+    return _vendor_of(entry) if entry is not None else ""
+
+
 def _vendor_of(entry: Mapping[str, Any]) -> str:
     provider = str(entry["litellm_provider"])
     # Vertex entries name the kind of model too: vertex_ai-language-models.

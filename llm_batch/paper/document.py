@@ -32,6 +32,14 @@ class Verbatim:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """Somebody's words as they stand, line by line, under the name of who says them."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A title and what stands beneath it: tables, and paragraphs of a sentence or some.
 

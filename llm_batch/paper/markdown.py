@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from llm_batch.paper.document import Document, Table, Verbatim
 
+_FENCES = re.compile("`+")
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
 

@@ -85,10 +85,17 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
                 yield from _listed(f"{_HINT}{hint}", width, " " * len(_MARK))
 
 
-def _rendered(part: Table | str, width: int) -> RenderableType:
+def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    if isinstance(part, Quote):
+        alone = f"{part.name}: {part.text}"
+        if "\n" not in part.text and len(alone) <= width:
+            return Text(alone)
+        inside = " " * _INDENT
+        lines = (inside + line for line in wrapped(part.text, width - _INDENT))
+        return Text("\n".join([f"{part.name}:", *lines]))
     if isinstance(part, str):
         return Text(_wrapped(part, width))
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")

@@ -17,6 +17,7 @@ UNKNOWN = "unknown"
 NONE = "-"
 #: A group or a model without a name.
 NAMELESS = "(none)"
+_LONG_LINE = 8_000
 
 
 class Bounds(Protocol):

@@ -26,7 +26,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -92,6 +92,52 @@ class CallLine(msgspec.Struct, gc=False):
     simulated: bool = False
     attempts: list[Send] = []
     completion: Answer | None = None
+
+
+class Said(Answer, gc=False):
+    """The same with its text."""
+
+    text: str = ""
+    finish_reason: str | None = None
+
+
+class Failed(msgspec.Struct, gc=False):
+    """The failure of a call."""
+
+    kind: str = ""
+    message: str = ""
+
+
+class ItemCall(CallLine, gc=False, kw_only=True):
+    """The same with the words of both sides, for those who show an item."""
+
+    key: str = ""
+    completion: Said | None = None
+    failure: Failed | None = None
+
+    def call(self, request: Request) -> Call | None:
+        """The call that this is of a request; ``None`` where it is none."""
+        said, failed = self.completion, self.failure
+        if (said is None) == (failed is None):
+            return None
+        tokens = Usage(**msgspec.structs.asdict(said.usage)) if said and said.usage else None
+        ending = said.finish_reason if said else None
+        return Call(
+            request,
+            tuple(
+                Attempt(n, sent.started_at, sent.seconds, sent.error)
+                for n, sent in enumerate(self.attempts, 1)
+            ),
+            completion=Completion(said.text, said.model, ending or "", tokens) if said else None,
+            failure=Failure(failed.kind, failed.message) if failed else None,
+            cost=self.cost,
+            worst_case=self.worst_case,
+            simulated=self.simulated,
+        )
+
+
+class _OfItem(msgspec.Struct):
+    item: str
 
 
 _head_decoder = msgspec.json.Decoder(Head)
@@ -168,6 +214,37 @@ def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[li
                         damaged(number)
             yield calls
         before += len(lines)
+
+
+def calls_of(
+    path: Path, items: Collection[str], damaged: Callable[[int], object]
+) -> dict[str, list[ItemCall]]:
+    """The tolerant door for some items: their calls in the order of the journal.
+
+    Args:
+        path: The journal; without one no item has calls.
+        items: Ids.
+        damaged: As for `call_lines`.
+
+    Raises:
+        OutputError: It cannot be read.
+    """
+    found: dict[str, list[ItemCall]] = {item: [] for item in items}
+    of_item, whole = msgspec.json.Decoder(_OfItem), msgspec.json.Decoder(ItemCall)
+    try:
+        with open(path, "rb", buffering=1 << 20) as file:
+            for number, line in enumerate(bounded_lines(file), 1):
+                try:
+                    if (item := of_item.decode(line).item) in found:
+                        found[item].append(whole.decode(line))
+                except UNREADABLE:
+                    if not line.isspace():
+                        damaged(number)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    return found
 
 
 def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:

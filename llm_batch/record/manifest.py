@@ -292,6 +292,14 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         return {step.name: step.model for step in self.steps}
 
     @property
+    def servers(self) -> dict[str, str]:
+        """The address that each step's model is served from, where the config names one."""
+        models = self._config.models
+        named = {name: models[model].api_base for name, model in self.models.items()
+                 if model in models}  # fmt: skip
+        return {name: url for name, url in named.items() if url}
+
+    @property
     def judge(self) -> str:
         """The name of the step the score comes from; empty without a score."""
         return self.score.field.partition(".")[0] if self.score else ""

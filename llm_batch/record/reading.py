@@ -185,7 +185,7 @@ class ResultsReader:
         self.name = "standard input" if str(path) == "-" else str(path)
         self.path = None if str(path) == "-" else Path(path)
         self.torn = False
-        self._file: IO[bytes] = _open(path)
+        self._file: IO[bytes] = open_results(path)
         if start:
             self._file.seek(start)
         self._left = sys.maxsize if end is None else end - start
@@ -324,7 +324,12 @@ class ResultsReader:
         )
 
 
-def _open(path: str | Path) -> IO[bytes]:
+def open_results(path: str | Path) -> IO[bytes]:
+    """A results file, or standard input for ``-``.
+
+    Raises:
+        OutputError: There is none, or it cannot be read; the hint says what to type.
+    """
     if str(path) == "-":
         return sys.stdin.buffer
     try:

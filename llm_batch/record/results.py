@@ -47,6 +47,7 @@ from llm_batch.record.lines import (
     bounded_lines,
     too_deep,
 )
+from llm_batch.record.reading import open_results
 from llm_batch.records import Result, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
@@ -185,6 +186,37 @@ def item_lines(path: str) -> Iterator[ItemLine]:
                         yield last
                     continue
                 yield decoded_item(line, f"{path}, line {number}")
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+def ids_with_lines(path: str | Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the id and the line of each item, each id once; lines that cannot be read are left out.
+
+    Raises:
+        OutputError: The file is missing, cannot be read, or its first line is none of a run's.
+    """
+    decode = msgspec.json.Decoder(_Id).decode
+    seen: set[str] = set()
+    try:
+        with open_results(path) as file:
+            for number, line in enumerate(bounded_lines(file), 1):
+                try:
+                    item = decode(line).id
+                except UNREADABLE as error:
+                    if number == 1:
+                        raise OutputError(
+                            f"{path} is not a results file: its first line has no id",
+                            "name what llmb run wrote: results.jsonl",
+                        ) from error
+                    continue
+                if item not in seen:
+                    seen.add(item)
+                    yield item, line
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["init", "estimate", "run", "report", "label"]
+COMMANDS = [
+    *("init", "estimate", "run", "report"),
+    *("show", "failures", "label", "models", "doctor"),
+]
 
 FAKE = """
 [[steps]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -162,3 +163,79 @@ def test_ctrl_c_keeps_what_is_labelled_and_ends_with_130(folder: Path) -> None:
     terminal.until("The same command goes on")
     assert terminal.end() == 130
     assert _labels(folder) == ["1"]
+
+
+@pytest.fixture
+def graded(tmp_path: Path) -> Path:
+    run = [result(n, float(1 + n % 5)) for n in range(40)]
+    rule = {"field": "judge.score", "min": 1, "max": 5, "pass_at": 4.0}
+    write(tmp_path, run, full_manifest(planned=40, score=rule))
+    return tmp_path
+
+
+def test_grades_and_notes_go_into_the_file_and_the_report_reads_grades(graded: Path) -> None:
+    lines = "5\nn the reference = wrong\n1\n7\nn\nodd\n1\n"
+    done = llmb("label", "--grades", "--n", "3", cwd=graded, stdin=lines)
+    assert done.returncode == 0 and "1-5 grade, s skip" in done.stderr, done.stderr
+    assert "'7' is none of these" in done.stderr and "grade 5" in done.stderr
+    goes_on = llmb("label", "--n", "5", cwd=graded, stdin="1\n1\n")
+    assert "1-5 grade" in goes_on.stderr
+    with open(graded / "labels.csv", newline="") as stored:
+        rows = list(csv.DictReader(stored))
+    assert [row["label"] for row in rows] == ["5", "1", "1", "1", "1"]
+    assert [row["note"] for row in rows[:4]] == ["", "the reference = wrong", "odd", ""]
+    assert {row["scale"] for row in rows} == {"1-5"}
+    # Four ones and a five are four fails at pass_at 4, not four passes.
+    report = llmb("report", "--labels", "labels.csv", "--format", "json", cwd=graded)
+    found = json.loads(report.stdout)["calibration"]
+    assert found["labelled"] == 5
+    assert (found["both_pass"] + found["only_label"], found["only_judge"] + found["both_fail"]) == (
+        1,
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (["--n", "2"], ["--n", "3", "--grades"], "holds pass and fail, not grades from 1-5"),
+        (["--n", "2", "--grades"], ["--n", "3", "--by-verdict"], "not within each verdict"),
+    ],
+)
+def test_a_file_keeps_to_one_kind_of_labels(
+    first: list[str], second: list[str], said: str, graded: Path
+) -> None:
+    llmb("label", *first, cwd=graded, stdin="1\n1\n")
+    done = llmb("label", *second, cwd=graded, stdin="1\n")
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_grades_without_a_scale_are_refused(folder: Path) -> None:
+    done = llmb("label", "--grades", cwd=folder, stdin="1\n")
+    assert done.returncode == 2 and "on which scale the judge grades" in done.stderr
+    assert not (folder / "labels.csv").exists()
+
+
+def test_what_the_judge_said_is_shown_when_asked_for_and_marked(graded: Path) -> None:
+    done = llmb("label", "--with-judge", "--n", "2", cwd=graded, stdin="1\n0\n")
+    assert "the judge said:" in done.stderr and "Because." in done.stderr
+    report = llmb("report", "--labels", "labels.csv", cwd=graded)
+    assert "2 labels of labels.csv were made with the judge's verdict in view" in " ".join(
+        report.stdout.split()
+    )
+
+
+def test_a_terminal_without_the_screen_takes_notes_too(graded: Path) -> None:
+    terminal = _Terminal(graded, "--n", "1")
+    terminal.until("q quit: ")
+    terminal.press("n")
+    terminal.until("note: ")
+    terminal.press("Not sure\n")
+    terminal.until("q quit: ")
+    terminal.press("0")
+    terminal.until("--labels labels.csv")
+    assert terminal.end() == 0
+    with open(graded / "labels.csv", newline="") as stored:
+        assert [(row["label"], row["note"]) for row in csv.DictReader(stored)] == [
+            ("0", "Not sure")
+        ]

@@ -40,6 +40,11 @@ VARIES = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "MOMENT"),
     (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:PORT"),
     (r"(calls made in) [\d.,]+ s", r"\1 SECONDS"),
+    (r"(answers, in) [\d.,]+ m?s", r"\1 SECONDS"),
+    (r"(answered in) [^,\n]+", r"\1 SECONDS"),
+    (r"Python 3\.\d+\.\d+", "Python VERSION"),
+    (r"[\d.,]+ GB free", "ROOM"),
+    (r"[✓-]  embedded .*", "EMBEDDED"),
 ]
 PROGRESS = [
     Progress(planned=1000),

@@ -49,6 +49,9 @@ GET /stats since the start or the last reset, times in seconds since then:
   in_flight, peak_in_flight, connections
   arrivals               with --trace: [time, passed, tokens, model] of every request
 
+GET {anything}/models (OpenAI, Anthropic, Gemini) and /api/tags (Ollama) list the models of --model.
+That is free and counts nowhere; it wants the --key, and meets the fault of --list-fault.
+
 GET /log?n=10 lists the last requests: at, method, path, query, headers, body.
 POST /control takes a JSON object of settings (the long flags, with _ for -: {"rpm": 300,
 "faults": {"500": 0.1}, "models": {...}, "bursts": [{"fault":, "start":, "end":}]}), answers with

@@ -116,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         help="all requests between two seconds of the server's life meet a fault (repeatable)",
     )
     add(
+        "--list-fault",
+        metavar="NAME",
+        help="the list of models (GET .../models, /api/tags), which is free, meets this fault",
+    )
+    add(
         "--fault-retry-after",
         type=float,
         metavar="SECONDS",

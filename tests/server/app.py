@@ -216,15 +216,45 @@ class App:
             count = parse_qs(request.query).get("n", ["0"])[0]
             entries = list(self._log)[-int(count) if count.isdecimal() else 0 :]
             return Reply(200, _encode([_logged(at, entry) for at, entry in entries]))
-        if method == "GET" and path.endswith("/models"):
-            rows = [{"id": name, "object": "model"} for name in self._settings.models]
-            return Reply(200, _encode({"object": "list", "data": rows}))
+        if method == "GET" and path.endswith(("/models", "/api/tags")):
+            return self._list(request)
         if method == "POST" and path.endswith("/reset"):
             self._restart()
             return Reply(200, b"{}")
         if method == "POST" and path.endswith("/control"):
             return self._control(request.body)
         return None
+
+    def _list(self, request: Request) -> Reply:
+        """The names of the models, in the layout of whose path it is; free, so nothing counts."""
+        settings, headers = self._settings, request.headers
+        self._log.append((self._now(), request))
+        keys = [headers.get(name) for name in ("authorization", "x-api-key", "x-goog-api-key")]
+        if (
+            settings.key is not None
+            and f"{settings.key}" not in " ".join(filter(None, keys)).split()
+        ):
+            error = ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            return Reply(401, OPENAI.write_error(error))
+        names = list(settings.models)
+        if request.path.endswith("/api/tags"):
+            body = _encode({"models": [{"name": name, "model": name} for name in names]})
+        elif "/v1beta" in request.path:
+            body = _encode({"models": [{"name": f"models/{name}"} for name in names]})
+        else:
+            rows = [{"id": name, "object": "model"} for name in names]
+            body = _encode({"object": "list", "data": rows})
+        reply = Reply(200, body)
+        if settings.headers:
+            reply.headers += self._throttle.headers("", self._now(), "openai")
+        if settings.list_fault is not None:
+            fault = FAULTS[settings.list_fault]
+            if (raised := fault.raises()) is not None:
+                reply = Reply(raised.status, OPENAI.write_error(raised))
+            reply.body = fault.spoil(reply.body) if fault.spoil is not None else reply.body
+            reply.content_type, reply.delivery = fault.content_type, fault.delivery
+            reply.drip_seconds = settings.drip_seconds
+        return reply
 
     def _control(self, body: bytes) -> Reply:
         try:

@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     output_price: NotNegative = 0.0
     faults: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
     bursts: list[Burst] = []
+    list_fault: str | None = None
     fault_retry_after: NotNegative | None = None
     drip_seconds: NotNegative = 0.05
     seed: int = 0
@@ -82,7 +83,11 @@ def make_settings(values: dict[str, Any], base: Settings | None = None) -> Setti
     """
     known = msgspec.to_builtins(base) if base is not None else {}
     settings = msgspec.convert({**known, **values}, Settings)
-    for name in [*settings.faults, *(burst.fault for burst in settings.bursts)]:
+    for name in [
+        *settings.faults,
+        *(burst.fault for burst in settings.bursts),
+        *filter(None, [settings.list_fault]),
+    ]:
         if name not in FAULTS:
             raise ValueError(f"there is no fault {name!r}; there are: {', '.join(FAULTS)}")
     if sum(settings.faults.values()) > 1 + 1e-9:

@@ -35,6 +35,9 @@ from llm_batch.reporting.judging.labels import (
     BY_VERDICT,
     DRAWN_COLUMN,
     LABEL_COLUMNS,
+    NOTE_COLUMN,
+    SAW_COLUMN,
+    SCALE_COLUMN,
     SKIP,
     no_label,
     words_of_labels,
@@ -55,6 +58,7 @@ class Card:
     fields: tuple[tuple[str, str], ...]
     reference: tuple[tuple[str, str], ...]
     answers: tuple[tuple[str, str], ...]
+    verdict: str = ""
 
 
 class Subset:
@@ -64,6 +68,7 @@ class Subset:
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
         by_verdict: Draw as many items the judge passed as it failed, as long as there are.
+        show_judge: Whether cards have what the judge said.
 
     Attributes:
         ids: The first n, in order.
@@ -83,8 +88,10 @@ class Subset:
         n: int,
         show: Sequence[str] = (),
         by_verdict: bool = False,
+        show_judge: bool = False,
     ) -> None:
         self._path = results
+        self._show_judge = show_judge
         self._show = tuple(show)
         self._places: dict[str, int] = {}
         heads = self._read()
@@ -131,6 +138,7 @@ class Subset:
             fields=tuple((name, texts[name]) for name in names if name in texts),
             reference=tuple((name, texts[name]) for name in reference[:1]),
             answers=tuple((step, _text(value)) for step, value in self._answers(line.outputs)),
+            verdict=_verdict(line) if self._show_judge else "",
         )
 
     def _answers(self, outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -189,6 +197,12 @@ class Subset:
             )
 
 
+def _verdict(line: ItemLine) -> str:
+    """What the judge said of an item."""
+    passed = {True: ", a pass", False: ", a fail", None: ""}[line.passed]
+    return f"score {figure(line.score)}{passed}" + (f"\n{line.reason}" if line.reason else "")
+
+
 def _by_verdict(ordered: Sequence[VerdictLine], results: Path) -> list[VerdictLine]:
     """Items in blocks of five passes and five fails, in the given order within a block.
 
@@ -241,11 +255,60 @@ def _plain(column: str) -> str:
     return column.strip().casefold()
 
 
-def _label(text: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Grades in whole numbers: the least and the greatest."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, results: Path) -> Scale:
+        """That of the judge of a run.
+
+        Raises:
+            ConfigError: It is not known, or has no key for each of its grades.
+        """
+        manifest, _ = Manifest.beside(results)
+        ends = manifest.scale if manifest else None
+        if ends is None:
+            raise ConfigError(
+                "--grades: nothing says on which scale the judge grades",
+                "leave it out: pass and fail can be given without; or set min and max under "
+                "[score] and run again, which costs nothing",
+            )
+        low, high = ends
+        if low != int(low) or high != int(high) or not 1 <= high - low <= 9 or low < 0:
+            raise ConfigError(
+                f"--grades: the judge grades from {figure(low)} to {figure(high)}, which is not at "
+                "most ten whole numbers from 0 on",
+                "leave it out: label pass and fail",
+            )
+        return cls(int(low), int(high))
+
+    @classmethod
+    def read(cls, text: str) -> Scale | None:
+        """One as `str` writes it; ``None`` for what is none."""
+        found = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text.strip())
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    @property
+    def grades(self) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(map(str, range(self.low, self.high + 1)))
+
+    def __str__(self) -> str:
+        return f"{self.low}-{self.high}"
+
+
+def _label(text: str, scale: Scale | None) -> str | None:
     """A label as it is written here; ``None`` for what is none."""
     word = text.strip().casefold()
     if word == SKIP:
         return SKIP
+    if scale is not None:
+        grade = word.removesuffix(".0")
+        return grade if grade in scale.grades else None
     score = None if no_label(word) else words_of_labels([word], decimal_comma=True).score(word)
     return {1.0: PASS, 0.0: FAIL}.get(score) if score is not None else None
 
@@ -268,9 +331,11 @@ class LabelFile:
         default_seed: int = 42,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         by_verdict: bool = False,
+        scale: Scale | None = None,
     ) -> None:
         self.path = path
         self.by_verdict = by_verdict
+        self.scale = scale
         self.notes: tuple[str, ...] = ()
         self._now = now
         self._rows: dict[str, tuple[str, str]] = {}
@@ -278,6 +343,8 @@ class LabelFile:
         self._columns: tuple[str, ...] = LABEL_COLUMNS
         if by_verdict:
             self._columns += (DRAWN_COLUMN,)
+        if scale is not None:
+            self._columns += (SCALE_COLUMN,)
         self._dialect = _Dialect("\t" if path.suffix.lower() == ".tsv" else ",")
         self._bytes = self._on_disk()
         seeds = self._parse() if self._bytes is not None else set()
@@ -291,6 +358,12 @@ class LabelFile:
                 f"{path} holds labels drawn from all items, not within each verdict",
                 "go on without --by-verdict, or write another file: --output other.csv",
             )
+        if seeds and scale not in (None, self.scale):
+            said = "pass and fail" if self.scale is None else f"grades from {self.scale}"
+            raise ConfigError(
+                f"{path} holds {said}, not grades from {scale}",
+                "go on without --grades, or write another file: --output other.csv",
+            )
         drawn = int(min(seeds)) if seeds else default_seed
         self.seed = drawn if seed is None else seed
 
@@ -299,14 +372,28 @@ class LabelFile:
         """The label of each item, skipped ones included, oldest first."""
         return {item: label for item, (label, _) in self._rows.items()}
 
-    def add(self, item: str, label: str) -> None:
+    def add(self, item: str, label: str, note: str = "", saw_judge: bool = False) -> None:
         """Write a label.
+
+        Args:
+            item: The id.
+            label: `PASS`, `FAIL`, a grade or `SKIP`.
+            note: What is to be remembered of it; may be empty.
+            saw_judge: Whether the person saw what the judge had said.
 
         Raises:
             OutputError: The file cannot be written, or was changed by another program.
         """
+        beside = {NOTE_COLUMN: note, SAW_COLUMN: "yes" if saw_judge else ""}
+        there = {_plain(name) for name in self._columns}
+        self._columns += tuple(n for n, text in beside.items() if text and n not in there)
+        self._more[item] = {**self._more.get(item, {}), **beside}
         at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         self._write({**self._rows, item: (label, at)})
+
+    def note(self, item: str) -> str:
+        """What was noted of an item, undone or not."""
+        return unguarded(self._more.get(item, {}).get(NOTE_COLUMN, ""))
 
     def undo(self) -> str | None:
         """Take the newest label back; its item, or ``None`` where there is none.
@@ -403,7 +490,10 @@ class LabelFile:
         lines: list[Sequence[str]] = [self._columns]
         for item, (label, at) in rows.items():
             own = {"id": guarded(item), "label": label, "labelled_at": at, "seed": str(self.seed)}
+            own |= {SCALE_COLUMN: str(self.scale)} if self.scale else {}
             values = {DRAWN_COLUMN: BY_VERDICT, **self._more.get(item, {}), **own}
+            if NOTE_COLUMN in values:
+                values[NOTE_COLUMN] = guarded(values[NOTE_COLUMN])
             lines.append([values.get(_plain(name), "") for name in self._columns])
         content = self._dialect.written(lines)
         try:
@@ -422,7 +512,7 @@ class LabelFile:
             raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
 
 
-__all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Session", "Subset"]
+__all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Scale", "Session", "Subset"]
 
 
 class Session:

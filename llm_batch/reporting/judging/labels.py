@@ -178,20 +178,25 @@ def read_labels(source: LabelSource) -> Labels:
         verdict = said.score(found(row, judge, None)) if judge else None
         if verdict is not None:
             judged[item] = verdict
-    labels, skipped = _one_each(ratings)
+    scores = any(row.get(SCALE_COLUMN) for row in rows) or are_scores(
+        label for given in ratings.values() for label in given if label
+    )
+    labels, skipped = _one_each(ratings, scores)
     several = len(columns) > 1
+    saw = sum(bool(row.get(SAW_COLUMN)) for row in rows)
+    seen = (f"{saw:,} labels of {name} were made with the judge's verdict in view",) if saw else ()
     return Labels(
         source=name,
         by_id=labels,
         judged=judged,
-        scores=are_scores(label for given in ratings.values() for label in given if label),
+        scores=scores,
         people=tuple(columns) if several else (),
         ratings=tuple(ratings.values()) if several else (),
         skipped=skipped,
         repeated=repeated,
         seed=_seed(rows),
         by_verdict=all(row.get(DRAWN_COLUMN) == BY_VERDICT for row in rows),
-        notes=read.notes,
+        notes=(*read.notes, *seen),
     )
 
 
@@ -222,13 +227,14 @@ def _label(value: Any, words: Vocabulary, name: str, number: int, item: str) -> 
     return label
 
 
-def _one_each(ratings: Mapping[str, tuple[float | None, ...]]) -> tuple[dict[str, float], int]:
+def _one_each(
+    ratings: Mapping[str, tuple[float | None, ...]], scores: bool
+) -> tuple[dict[str, float], int]:
     """The label of each item, and how many have none.
 
     Of several people the median counts, which for verdicts is the majority; verdicts that are
     evenly split give none.
     """
-    scores = are_scores(label for given in ratings.values() for label in given if label)
     labels: dict[str, float] = {}
     for item, given in ratings.items():
         there = [label for label in given if label is not None]
