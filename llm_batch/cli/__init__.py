@@ -11,6 +11,7 @@ import typer
 from llm_batch import __version__
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
+from llm_batch.cli.failures import failures
 from llm_batch.cli.label import label
 from llm_batch.cli.models import models
 from llm_batch.cli.report import report

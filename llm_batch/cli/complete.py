@@ -69,7 +69,7 @@ def engines(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 @_offered
 def tiers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Usage tiers of providers."""
-    from llm_batch.models.tiers import tier_names
+    from llm_batch.models.table import tier_names
 
     return tier_names()
 

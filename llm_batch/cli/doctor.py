@@ -23,7 +23,7 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="The checks as JSON.")] = False,
 ) -> None:
     """Check config, data, keys, endpoints, models and disk; spends nothing. Exit 0 or 2."""
-    from llm_batch.chain.flags import Overrides
+    from llm_batch.chain.overrides import Overrides
     from llm_batch.cli.console import deliver, say
     from llm_batch.errors import EXIT_USAGE
     from llm_batch.running.doctor import DIAGNOSIS_FORMATS, examine

@@ -13,7 +13,7 @@ def failures(
     json: Annotated[bool, typer.Option("--json", help="With all ids, as JSON.")] = False,
 ) -> None:
     """Show the replies that gave no score, by what went wrong, with what to do about it."""
-    from llm_batch.chain.flags import expanded
+    from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import deliver
     from llm_batch.reporting.failures import FAILURE_FORMATS, read_failures
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 _ESCAPE = "\x1b"
-#: Characters of an answer without a terminal; what is longer was not meant for this.
-_LONGEST_ANSWER = 1000
 
 
 @contextmanager
@@ -46,7 +44,12 @@ def keys() -> Iterator[Keys]:
 
 
 class Keys:
-    """Reads what a person answers; ``single``: keys come one by one, without Enter."""
+    """Reads what a person answers.
+
+    Args:
+        single: Whether keys come one by one, without Enter.
+        before: How the terminal was set before, for whole lines.
+    """
 
     def __init__(self, single: bool, before: Any = None) -> None:
         self.single = single
@@ -62,11 +65,8 @@ class Keys:
     def read(self) -> str | None:
         """The next answer, ``None`` at the end; empty for a special key."""
         if not self.single:
-            line = sys.stdin.readline(_LONGEST_ANSWER)
-            answer = line.strip().casefold() if line else None
-            while len(line) == _LONGEST_ANSWER and not line.endswith("\n"):
-                answer, line = "", sys.stdin.readline(_LONGEST_ANSWER)
-            return answer
+            line = sys.stdin.readline()
+            return line.strip() if line else None
         typed = os.read(sys.stdin.fileno(), 64)
         if not typed or typed == b"\x04":
             return None
@@ -141,24 +141,46 @@ def label(
     results: Annotated[Path, typer.Argument(help="Results of a run.", show_default=True)] = Path(
         "results.jsonl"
     ),
-    n: Annotated[int, typer.Option(
-        "--n", min=1, help="Items to label in all, earlier ones included.",
-    )] = _DEFAULT_N,
-    seed: Annotated[int | None, typer.Option(
-        "--seed", help="Seed of the random order; 42 by default.",
-    )] = None,
-    show: Annotated[str | None, typer.Option(
-        "--show", help="Fields to show, with commas; all but the id by default.",
-    )] = None,
-    by_verdict: Annotated[bool, typer.Option(
-        "--by-verdict",
-        help="Draw as many items the judge passed as it failed: tells more of a judge that "
-        "passes nearly all.",
-    )] = False,
-    output: Annotated[Path | None, typer.Option(
-        "--output", "-o", help="File to write; labels.csv beside the results by default.",
-    )] = None,
-) -> None:  # fmt: skip
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="Items to label in all, earlier ones included.")
+    ] = _DEFAULT_N,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the random order; 42 by default.")
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            autocompletion=complete.fields,
+            help="Fields to show, with commas; all but the id by default.",
+        ),
+    ] = None,
+    by_verdict: Annotated[
+        bool,
+        typer.Option(
+            "--by-verdict",
+            help="Draw as many items the judge passed as it failed: tells more of a judge that "
+            "passes nearly all.",
+        ),
+    ] = False,
+    grades: Annotated[
+        bool,
+        typer.Option("--grades", help="Give grades on the judge's scale, not pass and fail."),
+    ] = False,
+    with_judge: Annotated[
+        bool,
+        typer.Option(
+            "--with-judge",
+            help="Show what the judge said; such labels are marked: they tell less of the judge.",
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write; labels.csv beside the results by default."
+        ),
+    ] = None,
+) -> None:
     """Label a random subset of a run in the terminal, blind to the judge; goes on where it stopped.
 
     Each key is saved at once. The labels tell `llmb report --labels` how far the judge is right.
@@ -194,7 +216,8 @@ def label(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _label(session: Session, file: LabelFile) -> None:
+def _screen() -> Callable[[Session, LabelFile, Answers], bool] | None:
+    """The whole screen, where there is a terminal and Textual for it; else ``None``."""
     from llm_batch.cli.console import say
 
     streams = (sys.stdin, sys.stdout, sys.stderr)
@@ -291,6 +314,7 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
 
 
 def _shown(card: Card, session: Session) -> Iterator[str]:
+    """An item as lines."""
     yield ""
     yield f"-- {session.done + 1:,} of {session.total:,} --"
     for name, text in card.fields:

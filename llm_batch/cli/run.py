@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import complete, options
+from llm_batch.cli import options
 from llm_batch.engines import ENGINES
 
 if TYPE_CHECKING:

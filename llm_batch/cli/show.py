@@ -21,7 +21,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
 ) -> None:
     """Show one item of a run: prompts, replies, the judge's words, score, attempts and cost."""
-    from llm_batch.chain.flags import expanded
+    from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import deliver
     from llm_batch.errors import OutputError
     from llm_batch.reporting.item import ITEM_FORMATS, read_item

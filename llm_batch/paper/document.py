@@ -25,15 +25,11 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbatim:
-    """Text that is shown as it stands, line by line, such as a prompt."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Quote:
-    """Somebody's words as they stand, line by line, under the name of who says them."""
+    """Somebody's words as they stand, line by line, under the name of who says them.
+
+    Without a name nothing is wrapped or indented: a prompt as it is sent.
+    """
 
     name: str
     text: str
@@ -47,7 +43,7 @@ class Section:
     """
 
     title: str
-    parts: tuple[Table | Verbatim | str, ...]
+    parts: tuple[Table | Quote | str, ...]
     label: str = ""
 
 

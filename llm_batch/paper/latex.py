@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Document, Section, Table, Verbatim
+from llm_batch.paper.document import Document, Quote, Section, Table
 
 _NOTE = 500
 _LONGEST = 100_000
@@ -49,7 +49,7 @@ def format(document: Document) -> str:
             if isinstance(part, Table):
                 lines += [*_table(section, part), ""]
             else:
-                lines += [_told(part.text if isinstance(part, Verbatim) else part), ""]
+                lines += [_told(part.text if isinstance(part, Quote) else part), ""]
     if document.headline:
         lines += ["% The finding, for the text:", _told(document.headline), ""]
     lines.append(" ".join(map(_told, document.assumptions)))

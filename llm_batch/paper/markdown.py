@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_batch.paper.document import Document, Table, Verbatim
+from llm_batch.paper.document import Document, Quote, Table
 
 _FENCES = re.compile("`+")
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
@@ -34,13 +34,14 @@ def format(document: Document) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _block(part: Table | Verbatim | str) -> str:
+def _block(part: Table | Quote | str) -> str:
     if isinstance(part, str):
         return _escaped(part)
     if isinstance(part, Table):
         return "\n".join(_table(part))
     fence = "`" * (1 + max(map(len, re.findall("`{2,}", part.text)), default=2))
-    return f"{fence}\n{part.text}\n{fence}"
+    said = f"{_escaped(part.name)}:\n\n" if part.name else ""
+    return f"{said}{fence}\n{part.text}\n{fence}"
 
 
 def _table(table: Table) -> Iterator[str]:

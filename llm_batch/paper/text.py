@@ -13,7 +13,8 @@ from io import StringIO
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from llm_batch.paper.document import Document, Table, Verbatim
+from llm_batch.paper.document import Document, Quote, Table
+from llm_batch.paper.words import wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -72,7 +73,7 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
         yield Text("")
         yield Text(section.title, style="bold")
         for part in section.parts:
-            if isinstance(part, Verbatim):
+            if isinstance(part, Quote) and not part.name:
                 yield part.text
             else:
                 yield Padding(_rendered(part, width - _INDENT), (0, 0, 0, _INDENT))

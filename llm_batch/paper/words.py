@@ -6,7 +6,8 @@ what it is worth (`about_usd`, `about_duration`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import Protocol
@@ -262,6 +263,30 @@ def listed(texts: Iterable[str], most: int | None = None) -> str:
     shown = [clean(text, 40) for text in all_of_them[:most]]
     more = len(all_of_them) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def sentence(clause: str) -> str:
+    """A clause with the capital and the full stop of a sentence."""
+    return f"{clause[:1].upper()}{clause[1:].rstrip('.')}."
+
+
+def quoted(text: str, limit: int = 20_000) -> str:
+    """Foreign text with its lines, without control characters; says how much it leaves out."""
+    lines = text[:limit].expandtabs(4).splitlines()
+    shown = "\n".join(
+        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+        for line in lines
+    )
+    return shown if len(text) <= limit else f"{shown} … ({len(text) - limit:,} characters more)"
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a text in no more than that width; an empty line for none."""
+    for line in text.splitlines() or [""]:
+        # The time to wrap a word grows with the square of its length.
+        for start in range(0, len(line) or 1, _LONG_LINE):
+            part = line[start : start + _LONG_LINE]
+            yield from textwrap.wrap(part, width, break_on_hyphens=False) or [""]
 
 
 def named(text: str, limit: int = 200) -> str:

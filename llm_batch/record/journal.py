@@ -36,7 +36,16 @@ from llm_batch.errors import OutputError
 from llm_batch.paper import words
 from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, make_own, open_to_append, real_path
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
-from llm_batch.records import Attempt, Call, Completion, Request, is_key_before, without_mark
+from llm_batch.records import (
+    Attempt,
+    Call,
+    Completion,
+    Failure,
+    Request,
+    Usage,
+    is_key_before,
+    without_mark,
+)
 
 _encoder = msgspec.json.Encoder()
 _BATCH_BYTES = 1 << 18

@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from llm_batch.chain.chain import Chain, PromptError
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.templates import PromptError
 from llm_batch.errors import LlmbError, OutputError, status_of
 from llm_batch.paper import Formats, words
 from llm_batch.paper.document import Document, Quote, Section, Table

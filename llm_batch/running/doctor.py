@@ -23,7 +23,7 @@ from typing import Any, Literal
 from llm_batch import __version__
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config, Model, load_config, model_limits
-from llm_batch.chain.flags import Overrides
+from llm_batch.chain.overrides import Overrides
 from llm_batch.dataset import draw
 from llm_batch.errors import (
     ConfigError,
@@ -47,13 +47,11 @@ from llm_batch.sending.checks import (
 )
 from llm_batch.sending.fleet import FleetModel, places_of
 from llm_batch.sending.headers import stated_limits
-from llm_batch.sending.providers import make_provider, route, where
-from llm_batch.sending.providers.base import Provider, Reply
+from llm_batch.sending.providers import Provider, Reply, make_provider, route, where
 from llm_batch.sending.providers.embedded import BUNDLED, INSTALL_HINT, is_installed
 from llm_batch.sending.providers.endpoints import shown
 from llm_batch.sending.providers.lists import Listing, list_url, listed
-from llm_batch.sending.providers.variables import keys_of
-from llm_batch.sending.trust import Concern, author, not_agreed
+from llm_batch.sending.trust import Concern, author, keys_of, not_agreed
 
 State = Literal["ok", "note", "failed", "skipped"]
 _MARKS: dict[State, str] = {"ok": "✓", "note": "!", "failed": "✗", "skipped": "-"}

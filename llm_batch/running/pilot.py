@@ -17,7 +17,7 @@ from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.document import document
-from llm_batch.paper.document import Document, Section, Verbatim
+from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
 from llm_batch.running.progress import RunSummary
@@ -82,7 +82,7 @@ def dry_run(config: Config) -> Document:
                 params = json.dumps(dict(request.params), ensure_ascii=False, indent=2)
                 texts.append(f"[parameters]\n{params}")
             title = f"{request.step}: {request.model} at {url}, item {item.id!r}"
-            sections.append(Section(title, tuple(map(Verbatim, texts))))
+            sections.append(Section(title, tuple(Quote("", text) for text in texts)))
     expected = document(estimate(config))
     return replace(
         expected, origin=(*notes, *expected.origin), sections=(*sections, *expected.sections)

@@ -26,7 +26,8 @@ from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError
 from llm_batch.paper.csv import guarded, unguarded
-from llm_batch.paper.words import clean, listed
+from llm_batch.paper.words import clean
+from llm_batch.paper.words import number as figure
 from llm_batch.record.files import replace, typed_path
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.manifest import Manifest
@@ -49,9 +50,14 @@ _HALF_BLOCK = 5
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item as a person sees it, without anything the judge said: names and texts.
+    """An item as a person sees it, without anything the judge said.
 
-    The reference is empty where the data has none; the answers are by step.
+    Attributes:
+        id: The item.
+        fields: Name and text of its fields.
+        reference: The same of the right answer; empty where the data has none.
+        answers: Step and text of what is to be judged.
+        verdict: What the judge said, where that was asked for; else empty.
     """
 
     id: str
@@ -65,6 +71,8 @@ class Subset:
     """The items of a run that can be labelled, in a seeded random order.
 
     Args:
+        results: What ``llmb run`` wrote.
+        seed: Of the order.
         n: How many to draw.
         show: Fields to show, in this order; none for all of them but the id.
         by_verdict: Draw as many items the judge passed as it failed, as long as there are.
@@ -72,9 +80,10 @@ class Subset:
 
     Attributes:
         ids: The first n, in order.
-        items: How many there are: those with a verdict or score of the judge, or all with an answer
-            where nothing has a score.
+        items: How many items can be labelled: those with a verdict or score of the judge, or all
+            with an answer where nothing has a score.
         known: Every id in the results.
+        pass_rate: The judge's, or ``None`` without verdicts.
 
     Raises:
         OutputError: The file cannot be read or is no results file, or no item has an answer.
@@ -154,6 +163,7 @@ class Subset:
         return [(name, outputs[name]) for name in texts[-1:] or names]
 
     def _read(self) -> list[VerdictLine]:
+        """Id, status and verdict of every item, each id once."""
         decode = msgspec.json.Decoder(VerdictLine).decode
         heads = []
         try:
@@ -193,7 +203,7 @@ class Subset:
         if missing:
             raise ConfigError(
                 f"--show {missing[0]}: the items have no such field",
-                f"they have: {listed(there)}",
+                f"they have: {', '.join(clean(name, 40) for name in there)}",
             )
 
 
@@ -316,8 +326,19 @@ def _label(text: str, scale: Scale | None) -> str | None:
 class LabelFile:
     """The labels made so far; every change is on disk before the next item is shown.
 
-    Without a seed it goes on with that of the file, and a new one has ``default_seed``. Where
-    ``llmb label`` would not write the file so, it stays as it is, and the notes say how.
+    Args:
+        path: The file; it need not exist.
+        seed: The seed asked for, or ``None`` to go on with that of the file.
+        default_seed: The seed of a new file when none is asked for.
+        now: The time, UTC.
+        by_verdict: Whether a new file's items are drawn within each verdict of the judge.
+        scale: That of a new file's grades; ``None`` for pass and fail, or what the file has.
+
+    Attributes:
+        seed: Of the order that its items were drawn in.
+        by_verdict: Whether they are drawn within each verdict.
+        scale: That of its grades; ``None`` where its labels are pass and fail.
+        notes: How the file is written, where ``llmb label`` would not write it so; it stays so.
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.
@@ -459,8 +480,16 @@ class LabelFile:
         )
 
     def _take(self, number: int, values: dict[str, str]) -> None:
-        """Take over a row, and all columns that somebody added."""
-        item, label = unguarded(values["id"]), _label(values["label"])
+        """Take over a row, and all columns that somebody added.
+
+        Raises:
+            OutputError: It is none that ``llmb label`` wrote, or not any more.
+        """
+        scale = Scale.read(values.get(SCALE_COLUMN, ""))
+        if self._rows and scale != self.scale:
+            raise self._foreign(f"line {number}: its labels are on several scales")
+        self.scale = scale
+        item, label = unguarded(values["id"]), _label(values["label"], scale)
         where = f"line {number}"
         if label is None:
             raise self._foreign(f"{where}: {clean(values['label'], 40)!r} is no label")
@@ -517,6 +546,10 @@ __all__ = ["FAIL", "PASS", "SKIP", "Card", "LabelFile", "Scale", "Session", "Sub
 
 class Session:
     """One sitting: which item is next, and what was said of it.
+
+    Args:
+        subset: The items to label.
+        file: Where labels go.
 
     Raises:
         OutputError: The file's labels are all for items of other results.

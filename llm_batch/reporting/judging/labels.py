@@ -56,6 +56,13 @@ class LabelSource:
 LABEL_COLUMNS = ("id", "label", "labelled_at", "seed")
 #: A fifth column and its value, where items were drawn within each verdict.
 DRAWN_COLUMN, BY_VERDICT = "drawn", "by verdict"
+
+#: Where labels are grades: their ends, ``1-5``, without which five ones would be five passes.
+SCALE_COLUMN = "scale"
+
+#: What was noted of an item, and where the person saw what the judge had said.
+NOTE_COLUMN, SAW_COLUMN = "note", "saw_judge"
+
 #: How an item is marked that a person could not decide.
 SKIP = "skip"
 _MORE_WORDS = {

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from llm_batch.errors import ProviderError, Unavailable
-from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply, limit_headers
 from llm_batch.sending.providers.wire import ENCODINGS, Wire
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_batch.sending.providers.base import Prepared
+from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.lists import list_url, listed
 from tests.server import serve
 
