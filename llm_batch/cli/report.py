@@ -246,7 +246,7 @@ def report(
             pass_at,
             label_options.names(pass_words),
             tuple(_chosen(each) for each in where or ()),
-            _delimiter(delimiter),
+            delimiter_of(delimiter),
             encoding or "",
             sheet or "",
         )
@@ -260,7 +260,7 @@ def report(
         source = replace(source, pass_words=label_options.names(pass_words))
     if source is not None and columns is None:
         source = replace(
-            source, delimiter=_delimiter(delimiter), encoding=encoding or "", sheet=sheet or ""
+            source, delimiter=delimiter_of(delimiter), encoding=encoding or "", sheet=sheet or ""
         )
     elif columns is None and (pass_words, delimiter, encoding, sheet) != (None,) * 4:
         raise ConfigError(
@@ -322,7 +322,7 @@ def _chosen(pair: str) -> tuple[str, str]:
     return field.strip(), value.strip()
 
 
-def _delimiter(said: str | None) -> str:
+def delimiter_of(said: str | None) -> str:
     """The character of ``--delimiter``; a tab is hard to type."""
     from llm_batch.errors import ConfigError
 
