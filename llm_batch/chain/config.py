@@ -27,7 +27,7 @@ from pydantic_core import PydanticKnownError
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
-from llm_batch.chain.flags import CONFIG_NAME, Overrides, Typed, expanded, with_flags
+from llm_batch.chain.flags import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
@@ -494,7 +494,10 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
     if named:
         found = Path(expanded(named))
         if not found.is_file():
-            raise ConfigError(f"no config file {str(found)!r}", "write one with: llmb init")
+            there = [] if found.exists() else [found]  # a folder cannot become a config
+            raise ConfigError(
+                f"no config file {str(found)!r}", f"write one with: {command('init', *there)}"
+            )
         return found
     here = Path(CONFIG_NAME)
     return here if here.is_file() else None

@@ -270,7 +270,7 @@ def estimate(
     if pilot is not None and earlier is not None:
         raise ConfigError("--pilot and --from were both given", "choose one of them")
     settings, *others = (
-        _stratified(_settings(config, flags, n, earlier), stratify) for flags in compared
+        _stratified(_settings(config, flags, earlier), stratify) for flags in compared
     )
     measured: Measured | None = None
     scored: Scored | None = None
@@ -301,21 +301,14 @@ def estimate(
     deliver(write(made), output)
 
 
-def _settings(
-    path: os.PathLike[str] | None, flags: Overrides, n: int | None, earlier: str | None
-) -> Config:
-    from dataclasses import replace
-
+def _settings(path: os.PathLike[str] | None, flags: Overrides, earlier: str | None) -> Config:
     from llm_batch.chain.config import load_config
-    from llm_batch.estimating import DEFAULT_MODEL, config_of_run
+    from llm_batch.estimating import config_of_run
 
     settings = load_config(path, flags)
     if settings.source is None and earlier is not None:
         # Nothing else says what is to be estimated.
         return config_of_run(earlier, flags) or settings
-    if settings.source is None and n is not None and flags.data is None and flags.model is None:
-        # Nobody chose the embedded model for a dataset that is only a number.
-        return load_config(path, replace(flags, model=DEFAULT_MODEL))
     return settings
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,7 +137,8 @@ def label(
     except KeyboardInterrupt:
         interrupted = True
         say("")
-    for line in _closing(subset, file, session, results):
+    shown = ("--show", show) if show else ()
+    for line in _closing(subset, file, session, results, shown):
         say(line)
     if file.labels:
         put(str(path))
@@ -236,8 +236,12 @@ def _block(name: str, text: str) -> Iterator[str]:
             ) or [""]
 
 
-def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:
+def _closing(
+    subset: Subset, file: LabelFile, session: Session, results: Path, shown: Sequence[str]
+) -> Iterator[str]:
     """What was done, and what to type next."""
+    from llm_batch.chain.flags import command
+
     done = session.done
     skipped = sum(label == "skip" for label in file.labels.values())
     yield (
@@ -247,10 +251,11 @@ def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -
     )
     if not file.labels:
         return
-    report = f"llmb report {shlex.quote(str(results))} --labels {shlex.quote(str(file.path))}"
-    yield f"Is the judge right: {report}"
+    yield f"Is the judge right: {command('report', results, '--labels', file.path)}"
     if session.card() is not None:
         yield "The same command goes on from here."
     elif session.total < subset.items:
         more = min(2 * session.total, subset.items)
-        yield f"More labels: llmb label {shlex.quote(str(results))} --n {more}"
+        beside = file.path == results.with_name("labels.csv")
+        to = () if beside else ("--output", file.path)
+        yield f"More labels: {command('label', results, '--n', str(more), *shown, *to)}"

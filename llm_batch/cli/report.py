@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -12,6 +13,7 @@ from llm_batch.cli import options
 from llm_batch.cli import report as label_options
 
 if TYPE_CHECKING:
+    from llm_batch.reporting import Report
     from llm_batch.reporting.judging.model import LabelSource
 
 
@@ -43,6 +45,13 @@ LabelsRun = Annotated[
     typer.Option(
         "--labels-run", rich_help_panel=_PANEL,
         help="Results in which the same judge scored the labelled items, if not these.",
+    ),
+]  # fmt: skip
+NoLabels = Annotated[
+    bool,
+    typer.Option(
+        "--no-labels", rich_help_panel=_PANEL,
+        help="Leave out labels.csv, which is used where it lies beside the results.",
     ),
 ]  # fmt: skip
 LabelsRandom = Annotated[
@@ -199,6 +208,7 @@ def report(
     label_field: label_options.LabelColumns = None,
     labels_from: label_options.LabelsFrom = None,
     labels_run: label_options.LabelsRun = None,
+    no_labels: label_options.NoLabels = False,
     labels_random: label_options.LabelsRandom = None,
     judges: label_options.Judges = None,
     calls: Annotated[
@@ -256,6 +266,8 @@ def report(
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
     source = label_options.label_source(labels, label_field, labels_from, labels_run, labels_random)
+    if source is not None and no_labels:
+        raise ConfigError("labels are named and left out at once", "leave out --no-labels")
     if source is not None:
         source = replace(source, pass_words=label_options.names(pass_words))
     if source is not None and columns is None:
@@ -296,19 +308,24 @@ def report(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
     write = chosen(FORMATS, format)
-    made = build_report(
-        paths[0],
-        by=by,
-        reference=reference,
-        level=level,
-        columns=columns,
-        labels=source,
-        judges=label_options.names(judges),
-        calls=calls,
-        cluster=cluster,
-        exact=interval == "exact",
-        mean=cast("Literal['auto', 't', 'bca']", mean),
-    )
+
+    def built(labels: LabelSource | None) -> Report:
+        return build_report(
+            paths[0],
+            by=by,
+            reference=reference,
+            level=level,
+            columns=columns,
+            labels=labels,
+            judges=label_options.names(judges),
+            calls=calls,
+            cluster=cluster,
+            exact=interval == "exact",
+            mean=cast("Literal['auto', 't', 'bca']", mean),
+        )
+
+    beside = None if source or columns or no_labels else _labels_beside(paths[0])
+    made = built(source) if beside is None else _with_labels_beside(beside, built)
     deliver(mark + write(made), output)
 
 
@@ -320,6 +337,43 @@ def _chosen(pair: str) -> tuple[str, str]:
     if not sign or not field.strip():
         raise ConfigError(f"--where {pair!r} names no value", "write --where metric=accuracy")
     return field.strip(), value.strip()
+
+
+def _labels_beside(results: Path) -> Path | None:
+    """The labels that `llmb label` wrote beside the results of the only run in a folder."""
+    from llm_batch.chain.flags import command, expanded
+    from llm_batch.cli.console import say
+    from llm_batch.record.files import run_paths
+
+    if str(results) == "-":
+        return None
+    results = Path(expanded(results))
+    found = results.with_name("labels.csv")
+    if not found.is_file() or not results.is_file():
+        return None
+    mine = run_paths(results).manifest
+    if any(other != mine for other in results.parent.glob("*.manifest.json")):
+        # Labels are of the answers of one run, and nothing says of which.
+        again = command("report", results, "--labels", found)
+        say(f"{found} may be of another run in this folder, and is not used; if it is not: {again}")
+        return None
+    return found
+
+
+def _with_labels_beside(path: Path, built: Callable[[LabelSource | None], Report]) -> Report:
+    """The report with these labels, or without them where they cannot be used; either is said."""
+    from llm_batch.cli.console import say
+    from llm_batch.errors import LlmbError
+    from llm_batch.reporting.judging.model import LabelSource
+
+    try:
+        made = built(LabelSource(path=str(path)))
+    except LlmbError as error:
+        made = built(None)  # what is wrong with the results is said of them
+        say(f"{path} is not used: {error.message}")
+        return made
+    say(f"labels are read from {path}; --no-labels leaves them out")
+    return made
 
 
 def delimiter_of(said: str | None) -> str:

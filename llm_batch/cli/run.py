@@ -393,6 +393,7 @@ def _stop_on_signals(stop: Stop, engine: Kind) -> None:
 
 
 def _conclude(summary: RunSummary, say: Any) -> None:
+    from llm_batch.chain.flags import command
     from llm_batch.errors import ENDINGS, status_of
     from llm_batch.paper import words
 
@@ -429,4 +430,4 @@ def _conclude(summary: RunSummary, say: Any) -> None:
             say("the same command tries the failed calls again")
         if unusable:
             say("answers that cannot be used are kept; --retry-failed asks for them again")
-    say(f"next: llmb report {summary.path}")
+    say(f"next: {command('report', summary.path)}")

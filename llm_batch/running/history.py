@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from llm_batch.chain.config import Config
+from llm_batch.chain.flags import Typed
 from llm_batch.dataset import Drawn
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
 from llm_batch.record.changes import changes
+from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import (
     RUNNING,
@@ -69,7 +73,16 @@ def new_manifest(
         limits=record["limits"],
         estimate=estimate_record(estimate),
         totals=Totals(RUNNING, seconds=before.totals.seconds or 0.0),
+        made=_made(config),
     )
+
+
+def _made(config: Config) -> dict[str, Any]:
+    """The config's file and the flags, with paths from the folder of the results."""
+    folder = run_paths(config.run.output).results.parent
+    typed = Typed(str(config.source or ""), config.flags).moved(Path(), folder)
+    flags = {name: value for name, value in asdict(typed.flags).items() if value is not None}
+    return {"config": typed.config, **flags}
 
 
 def with_seconds(manifest: Manifest, seconds: float) -> Manifest:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llm_batch import estimating, paper, reporting
+from llm_batch.paper import text
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.reporting import comparison
 from tests.estimating.made import TODAY, config
@@ -96,3 +97,15 @@ def test_markdown_has_all_of_a_document_in_reading_order() -> None:
         "## Warnings", "- careful  ", "  → llmb run", "- no hint",
         "## Next", "- go on",
     ]  # fmt: skip
+
+
+def test_a_command_stays_on_one_line_however_long_it_is() -> None:
+    command = "llmb run -c 'a config.toml' --data " + "d" * 60 + " --sample 384"
+    document = Document(
+        headline="Found",
+        warnings=(("Too much.", f"measure it first, in a few words: {command}, or not"),),
+        next_steps=(f"Run it again with other words in front of it: `{command}`.",),
+    )
+    lines = text.format(document).splitlines()
+    assert sum(command in line for line in lines) == 2
+    assert all(len(line) <= 80 for line in lines if command not in line)
