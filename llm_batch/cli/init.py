@@ -357,7 +357,12 @@ def checked(config: Config) -> tuple[int, int, Sequence[str], Sequence[str]]:
         LlmbError: It could not run.
     """
     from llm_batch.dataset import draw
-    from llm_batch.sending.checks import blank_prompts, check_before_spending, risks
+    from llm_batch.sending.checks import (
+        check_before_spending,
+        empty_prompts,
+        long_prompts,
+        risks,
+    )
 
     chain, sample = config.chain(), config.sample
     with draw(
@@ -369,7 +374,11 @@ def checked(config: Config) -> tuple[int, int, Sequence[str], Sequence[str]]:
     ) as drawn:
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, True)
-        odd = [*risks(config), *blank_prompts(chain, drawn.items)]
+        odd = [
+            *risks(config),
+            *empty_prompts(chain, drawn.items),
+            *long_prompts(config, drawn.items),
+        ]
         return drawn.size, drawn.population, drawn.notes, odd
 
 

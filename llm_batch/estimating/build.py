@@ -47,7 +47,7 @@ from llm_batch.estimating.sentences import assumptions
 from llm_batch.estimating.span import NOTHING, Span, total
 from llm_batch.models.tokens import counter
 from llm_batch.records import Interval, Item
-from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
+from llm_batch.sending.checks import check_prompts, empty_prompts, same_for_all
 from llm_batch.stats.sizes import may_miss
 
 #: Items of the pilot that is compared.
@@ -231,7 +231,7 @@ def estimate(
     ) as drawn:
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))
-        odd = (*same_for_all(chain), *blank_prompts(chain, drawn.items))
+        odd = (*same_for_all(chain), *empty_prompts(chain, drawn.items))
         population = drawn.population if n is None else max(n, drawn.population)
         played = drawn.size if n is None else min(sample or population, population)
         there = min(played, drawn.size)

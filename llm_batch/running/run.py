@@ -42,7 +42,13 @@ from llm_batch.running.play import Event, play
 from llm_batch.running.progress import Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
 from llm_batch.sending.budget import Budget
-from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
+from llm_batch.sending.checks import (
+    check_before_spending,
+    empty_prompts,
+    long_prompts,
+    risks,
+    with_list_prices,
+)
 from llm_batch.sending.clock import Stop
 from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.pool import Outages
@@ -126,7 +132,8 @@ def run(
         log: LogFile | NoLog = LogFile(log_file, mode) if log_file else NoLog()
         stack.enter_context(log)
         say = log.noting(say)
-        for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
+        odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
+        for sentence in [*risks(config), *odd]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -152,6 +159,14 @@ def run(
             say(sentence)
         if confirm is not None and config.limits.budget is None:
             _ask(config, drawn, answers, estimate, confirm, say)
+        if confirm is None and estimate.cost is None:
+            unpriced = ", ".join(
+                dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
+            )
+            say(
+                f"the price of {unpriced} is not known, so what this run costs is not counted; "
+                "set input_price and output_price under [models]"
+            )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
         edited = edited_since(before, paths.results)
