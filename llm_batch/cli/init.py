@@ -166,7 +166,7 @@ def init(
     steps, judges, why = _models(model, judge, easy=roles.task == "classify")
     # Two configs in one folder have two results.
     output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
-    commands = _next(path, output, ("--by", roles.category) if roles.category else ())
+    commands = _next(path, output, _of_report(roles))
     writer = Writer(table, roles, steps, judges, "" if model else why, output)
     text = writer.text(
         path.parent,
@@ -206,6 +206,16 @@ def _next(config: Path, results: str, by: Sequence[str]) -> dict[str, str]:
         "try": typed.command("run", sample=3),
         "report": command("report", *((results,) if results != "results.jsonl" or by else ()), *by),
     }
+
+
+def _of_report(roles: Roles) -> list[str]:
+    """The flags by which a report shows all that the columns allow."""
+    from llm_batch.reporting.reference import REFERENCE_NAMES
+
+    flags = ["--by", roles.category] if roles.category else []
+    if roles.task == "grade" and roles.reference not in ("", *REFERENCE_NAMES):
+        flags += ["--reference", roles.reference]
+    return flags
 
 
 def _write(path: Path, text: bytes) -> None:

@@ -333,16 +333,16 @@ class Writer:
                 [
                     f"Right label: {self._in(gold)}",
                     f"Given label: {{{{ {step}.label }}}}",
-                    f"{{% if {same} %}}They are the same. Reply: right"
-                    "{% else %}They differ. Reply: wrong{% endif %}",
+                    # In these words even the embedded model says after what it is told.
+                    f'Reply with {{"verdict": "{{% if {same} %}}right{{% else %}}wrong'
+                    '{% endif %}"}.',
                 ]
             ),
-            "You repeat the word after Reply.",
             judges=True,
             output=['verdict = { type = "string", choices = ["right", "wrong"] }'],
             cap=50,
             comment="A score needs a step so far. The template compares the labels, letter by\n"
-            "letter but for case; this call only repeats its word, and a weak model may fail to.",
+            "letter but for case, and this call only says it again.",
         )
         yield "\n".join(
             [

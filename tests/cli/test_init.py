@@ -230,6 +230,12 @@ def test_where_nobody_can_be_asked_nothing_is_asked_and_the_choice_is_said(here:
     assert "Which column" not in said
 
 
+def test_the_report_that_is_suggested_names_the_reference_and_the_category(here: Path) -> None:
+    csv(here / "own.csv", "Frage;Die Antwort;topic\n" + "Wer?;ich;a\nWas?;nichts;b\n" * 3)
+    _, said = init("--data", "own.csv", "--model", "fake/a")
+    assert "llmb report results.jsonl --by topic --reference 'Die Antwort'" in said
+
+
 def test_on_a_terminal_two_questions_at_most_are_asked(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +336,7 @@ def test_each_task_plays_and_scores(
             "judge": '{"reason": "so", "score": 4, "better": "B", "verdict": "VERDICT"}',
         }
         reply = replies.get(request.step, "an answer")
-        return reply.replace("VERDICT", "right" if "Reply: right" in prompt else "wrong")
+        return reply.replace("VERDICT", "right" if '"verdict": "right"' in prompt else "wrong")
 
     project.answers = answer
     config = load_config(tmp_path / "llmb.toml")
@@ -342,6 +348,32 @@ def test_each_task_plays_and_scores(
     passed = [line["passed"] for line in project.lines()]
     # All are called good, and half of them are.
     assert sum(passed) == (3 if task == "classify" else 6)
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_says_again_what_the_template_compared(tmp_path: Path) -> None:
+    from llm_batch.records import Item
+    from llm_batch.sending.providers.embedded import EmbeddedProvider
+    from tests.builders import answer
+
+    items = rows(text=lambda n: f"Words {n}", sentiment=lambda n: ["pos", "neg"][n % 2])
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    text = Writer(table, guess(table), LOCAL, LOCAL, "").text(tmp_path, [("x", "y")])
+    (tmp_path / "llmb.toml").write_text(text)
+    chain = load_config(tmp_path / "llmb.toml").chain()
+    provider = EmbeddedProvider(LOCAL.partition("/")[2], 1)
+    try:
+        for gold, label in (("pos", "pos"), ("pos", "neg"), ("neg", "pos"), ("neg", "neg")):
+            item = Item("a", {"text": "Some words", "sentiment": gold})
+            first = chain.next_request(item, [])
+            assert first is not None
+            calls = [answer(first, json.dumps({"label": label}))]
+            judged = chain.next_request(item, calls)
+            assert judged is not None
+            calls.append(answer(judged, provider.complete(judged, 60).completion.text))
+            assert chain.result(item, calls).passed == (gold == label)
+    finally:
+        provider.close()
 
 
 def test_labels_of_the_file_are_the_choices_whatever_their_case(tmp_path: Path) -> None:
