@@ -1,7 +1,7 @@
 """Writes what docs/ take from the program; ``--check`` only compares.
 
 That is docs/cli.md, from the help of every command, and the tables of statuses and endings in
-docs/reliability.md.
+docs/reliability.md. The JSON Schema of the config is written too, into the package.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ os.environ |= {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
 
 from typer.testing import CliRunner
 
+from llm_batch.chain.schema import SCHEMA_FILE, schema_text
 from llm_batch.cli import app
 from llm_batch.errors import ENDINGS, STATUSES, Status
 
@@ -78,9 +79,13 @@ def reliability(page: str) -> str:
 
 if __name__ == "__main__":
     found = (DOCS / "reliability.md").read_text(encoding="utf-8")
-    pages = {"cli.md": page(), "reliability.md": reliability(found)}
-    for name, text in pages.items():
+    pages = {
+        DOCS / "cli.md": page(),
+        DOCS / "reliability.md": reliability(found),
+        SCHEMA_FILE: schema_text(),
+    }
+    for path, text in pages.items():
         if "--check" not in sys.argv:
-            (DOCS / name).write_text(text, encoding="utf-8")
-        elif (DOCS / name).read_text(encoding="utf-8") != text:
-            sys.exit(f"docs/{name} is out of date; run: make docs")
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path.name} is out of date; run: make docs")

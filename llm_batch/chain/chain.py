@@ -174,6 +174,12 @@ class Chain:
         """What the templates of a step look up: fields, earlier steps, ``item``."""
         return self._rendered[step].variables - _BUILT_IN
 
+    def fields_inserted(self, step: str) -> set[str]:
+        """Fields that stand in every prompt of a step."""
+        templates = self.templates(step).values()
+        found = {name for template in templates for name in template.inserted}
+        return found - self._rendered.keys() - {_WHOLE_ITEM}
+
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
         prompt = self._rendered[step].prompt

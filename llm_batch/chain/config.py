@@ -14,20 +14,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
-from llm_batch.chain.overrides import Overrides, expanded, with_flags
+from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_score
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import TierLimits, check_tier, limits_of
 
-CONFIG_NAME = "llmb.toml"
 DEMO = Path(__file__).parents[1] / "demo"
 DEMO_DATA = DEMO / "questions.jsonl"
 DEMO_CONFIG = DEMO / "llmb.toml"
@@ -81,7 +87,9 @@ def _known_tier(name: str) -> str:
     return name
 
 
-EngineName = Annotated[str, BeforeValidator(_engine_name)]
+EngineName = Annotated[
+    str, BeforeValidator(_engine_name), WithJsonSchema({"enum": list(ENGINES), "type": "string"})
+]
 Url = Annotated[str, AfterValidator(_checked_url)]
 Expanded = Annotated[str, AfterValidator(expanded)]
 Positive = Annotated[float, Field(gt=0)]
@@ -285,7 +293,8 @@ class Config(Table):
     """Everything the user wrote, with defaults filled in.
 
     ``source`` is the file it came from, ``None`` for the built-in default, and ``typed`` are the
-    places whose values the user gave by flags: those of a file may be a stranger's.
+    places whose values the user gave by flags: those of a file may be a stranger's. ``flags`` are
+    the flags themselves.
     """
 
     data: Data = Data()
@@ -298,6 +307,7 @@ class Config(Table):
     batch: Batch = Batch()
     source: Path | None = Field(default=None, exclude=True)
     typed: frozenset[Place] = Field(default=frozenset(), exclude=True)
+    flags: Overrides = Field(default=Overrides(), exclude=True)
 
     @model_validator(mode="after")
     def _references(self) -> Config:
@@ -327,6 +337,10 @@ class Config(Table):
         wanted = self.score.step if self.score else "judge"
         found = next((step for step in self.steps if step.name == wanted), None)
         return found if found is not None and len(self.steps) > 1 else None
+
+    def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
+        """A command that plays this config with its flags; see `Typed.command`."""
+        return Typed(str(self.source or ""), self.flags).command(verb, *more, **flags)
 
     def model(self, name: str) -> Model:
         own = self.models.get(name, _NO_SETTINGS)
@@ -373,6 +387,8 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+#: What is no key of the file.
+_OURS = ("source", "typed", "flags")
 
 
 def model_limits(config: Config, name: str) -> tuple[float | None, float | None, TierLimits | None]:
@@ -411,7 +427,7 @@ def load_config(
     refuse_controls(Written(where, text, raw, {}, Config), raw)
     raw, by_flag = with_flags(raw, flags, built_in=source is None)
     written = Written(where, text, raw, by_flag, Config)
-    for ours in ("source", "typed"):
+    for ours in _OURS:
         if ours in raw:
             raise written.unknown_key((ours,), raw[ours])
     try:
@@ -426,7 +442,13 @@ def load_config(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )
     return config.model_copy(
-        update={"source": source, "typed": frozenset(by_flag), "data": data, "steps": steps}
+        update={
+            "source": source,
+            "typed": frozenset(by_flag),
+            "flags": flags,
+            "data": data,
+            "steps": steps,
+        }
     )
 
 
@@ -439,7 +461,10 @@ def _find(path: str | os.PathLike[str] | None) -> Path | None:
             hint = f"name the file in it: {inside}" if inside.is_file() else f"llmb init {inside}"
             raise ConfigError(f"the config {str(found)!r} is a folder", hint)
         if not found.is_file():
-            raise ConfigError(f"no config file {str(found)!r}", "write one with: llmb init")
+            there = [] if found.exists() else [found]  # a folder cannot become a config
+            raise ConfigError(
+                f"no config file {str(found)!r}", f"write one with: {command('init', *there)}"
+            )
         return found
     here = Path(CONFIG_NAME)
     return here if here.is_file() else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,68 @@ class Overrides:
     output: str | None = None
 
 
+#: The file that is read where none is named.
+CONFIG_NAME = "llmb.toml"
+# What `llmb estimate` has no flag for, or means something else by.
+_OF_RUNS = ("engine", "deadline", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What made a run: the config and the flags, to suggest commands that play the same.
+
+    Attributes:
+        config: The file, as it is found from here; empty for the built-in config.
+        flags: What was given on the command line.
+    """
+
+    config: str = ""
+    flags: Overrides = Overrides()
+
+    def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
+        """A command for a shell, with the config and the flags.
+
+        Args:
+            verb: ``run`` or ``estimate``.
+            more: Further words.
+            flags: Flags of `Overrides` that are other than they were.
+        """
+        words = ["llmb", verb]
+        if self.config and (self.config != CONFIG_NAME or os.environ.get("LLMB_CONFIG")):
+            words += ["-c", self.config]
+        changed = replace(self.flags, **flags)  # type: ignore[arg-type]
+        for each in fields(changed):
+            value = getattr(changed, each.name)
+            if value is not None and not (verb == "estimate" and each.name in _OF_RUNS):
+                words += [f"--{each.name.replace('_', '-')}", _word(value)]
+        return shlex.join([*words, *more])
+
+    def moved(self, there: Path, here: Path) -> Typed:
+        """The same with paths that led from one folder leading from another."""
+
+        def path(name: str | None) -> str | None:
+            if name in (None, "", "-"):
+                return name
+            whole = str(Path(os.path.abspath(there), expanded(name or "")))
+            try:
+                return Path(os.path.relpath(whole, os.path.abspath(here))).as_posix()
+            except ValueError:  # on another drive
+                return whole
+
+        flags = replace(self.flags, data=path(self.flags.data), output=path(self.flags.output))
+        return Typed(path(self.config) or "", flags)
+
+
+def command(verb: str, *words: str | os.PathLike[str]) -> str:
+    """A command for a shell, of these words alone."""
+    return shlex.join(["llmb", verb, *(os.fspath(word) for word in words)])
+
+
+def _word(value: str | float) -> str:
+    """A value as one types it: 5 and not 5.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def expanded(path: str | os.PathLike[str]) -> str:
     """A path with ``~`` and the variables of the environment filled in; ``-`` stays.
 
@@ -44,7 +107,8 @@ def expanded(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path)
     if text != "-" and not _SECRET.search(text):
-        text = str(Path(os.path.expandvars(text)).expanduser())
+        # Path.expanduser raises where there is no such user; then ~name is a name.
+        text = str(Path(os.path.expanduser(os.path.expandvars(text))))  # noqa: PTH111
     return text
 
 

@@ -74,6 +74,7 @@ class Template:
                 "write the whole prompt in one place; prompt_file reads it from a file",
             )
         self.variables: set[str] = meta.find_undeclared_variables(tree)
+        self.inserted = set(_inserted_names(tree))
 
     @cached_property
     def _template(self) -> jinja2.Template:
@@ -144,6 +145,20 @@ def _parts_of(tree: nodes.Template) -> list[str | _Insert] | None:
             return None
         parts.append(part)
     return parts
+
+
+def _inserted_names(tree: nodes.Template) -> Iterator[str]:
+    """What stands in plain ``{{ name }}`` and ``{{ item["name"] }}``, outside of conditions."""
+    from jinja2 import nodes
+
+    for node in (node for each in tree.body for node in getattr(each, "nodes", ())):
+        if isinstance(node, nodes.Name):
+            yield node.name
+        elif isinstance(node, nodes.Getattr | nodes.Getitem):
+            of_item = isinstance(node.node, nodes.Name) and node.node.name == "item"
+            key = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+            if of_item and isinstance(key, str):
+                yield key
 
 
 def _inserted(node: Any) -> _Insert | None:

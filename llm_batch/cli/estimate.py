@@ -139,7 +139,7 @@ def estimate(
     ]  # fmt: skip
     if pilot is not None and earlier is not None:
         raise ConfigError("--pilot and --from were both given", "choose one of them")
-    settings, *others = (_settings(config, flags, n, earlier) for flags in compared)
+    settings, *others = (_settings(config, flags, earlier) for flags in compared)
     if stratify is not None:
         settings, *others = (_sampled(each, stratify=stratify) for each in (settings, *others))
     measured: Measured | None = None
@@ -173,21 +173,14 @@ def estimate(
     deliver(write(made), output)
 
 
-def _settings(
-    path: os.PathLike[str] | None, flags: Overrides, n: int | None, earlier: str | None
-) -> Config:
-    from dataclasses import replace
-
+def _settings(path: os.PathLike[str] | None, flags: Overrides, earlier: str | None) -> Config:
     from llm_batch.chain.config import load_config
-    from llm_batch.estimating import DEFAULT_MODEL, config_of_run
+    from llm_batch.estimating import config_of_run
 
     settings = load_config(path, flags)
     if settings.source is None and earlier is not None:
         # Nothing else says what is to be estimated.
         return config_of_run(earlier, flags) or settings
-    if settings.source is None and n is not None and flags.data is None and flags.model is None:
-        # Nobody chose the embedded model for a dataset that is only a number.
-        return load_config(path, replace(flags, model=DEFAULT_MODEL))
     return settings
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +207,8 @@ def label(
     except KeyboardInterrupt:
         interrupted = True
         say("")
-    for line in _closing(subset, file, session, results):
+    shown = ("--show", show) if show else ()
+    for line in _closing(subset, file, session, results, shown):
         say(line)
     if file.labels:
         put(str(path))
@@ -335,8 +335,12 @@ def _block(name: str, text: str) -> Iterator[str]:
     yield from (f"  {line}".rstrip() for line in wrapped(text, _WIDTH - 2))
 
 
-def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:
+def _closing(
+    subset: Subset, file: LabelFile, session: Session, results: Path, shown: Sequence[str]
+) -> Iterator[str]:
     """What was done, and what to type next."""
+    from llm_batch.chain.overrides import command
+
     done = session.done
     skipped = sum(label == "skip" for label in file.labels.values())
     yield (
@@ -346,10 +350,11 @@ def _closing(subset: Subset, file: LabelFile, session: Session, results: Path) -
     )
     if not file.labels:
         return
-    report = f"llmb report {shlex.quote(str(results))} --labels {shlex.quote(str(file.path))}"
-    yield f"Is the judge right: {report}"
+    yield f"Is the judge right: {command('report', results, '--labels', file.path)}"
     if session.card() is not None:
         yield "The same command goes on from here."
     elif session.total < subset.items:
         more = min(2 * session.total, subset.items)
-        yield f"More labels: llmb label {shlex.quote(str(results))} --n {more}"
+        beside = file.path == results.with_name("labels.csv")
+        to = () if beside else ("--output", file.path)
+        yield f"More labels: {command('label', results, '--n', str(more), *shown, *to)}"

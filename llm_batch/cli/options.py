@@ -113,6 +113,9 @@ LabelsFrom = Annotated[str | None, _judging(
 LabelsRun = Annotated[str | None, _judging(
     "--labels-run", help="Results in which the same judge scored the labelled items, if not these.",
 )]  # fmt: skip
+NoLabels = Annotated[bool, _judging(
+    "--no-labels", help="Leave out labels.csv, which is used where it lies beside the results.",
+)]  # fmt: skip
 LabelsRandom = Annotated[bool | None, _judging(
     "--labels-random/--labels-chosen",
     help="Whether the labelled items are a random subset of this run; known for llmb label.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from llm_batch.cli import options
 
 if TYPE_CHECKING:
+    from llm_batch.reporting import Report
     from llm_batch.reporting.judging.labels import LabelSource
 
 
@@ -120,6 +122,7 @@ def report(
     label_field: options.LabelColumns = None,
     labels_from: options.LabelsFrom = None,
     labels_run: options.LabelsRun = None,
+    no_labels: options.NoLabels = False,
     labels_random: options.LabelsRandom = None,
     judges: options.Judges = None,
     calls: Annotated[bool | None, typer.Option(
@@ -161,7 +164,7 @@ def report(
             pass_at,
             names(pass_words),
             tuple(_chosen(each) for each in where or ()),
-            _delimiter(delimiter),
+            delimiter_of(delimiter),
             encoding or "",
             sheet or "",
         )
@@ -171,11 +174,13 @@ def report(
             "name the field with the score too: --score FIELD; for results of a run there is --by",
         )
     source = label_source(labels, label_field, labels_from, labels_run, labels_random)
+    if source is not None and no_labels:
+        raise ConfigError("labels are named and left out at once", "leave out --no-labels")
     if source is not None:
         source = replace(source, pass_words=names(pass_words))
     if source is not None and columns is None:
         source = replace(
-            source, delimiter=_delimiter(delimiter), encoding=encoding or "", sheet=sheet or ""
+            source, delimiter=delimiter_of(delimiter), encoding=encoding or "", sheet=sheet or ""
         )
     elif columns is None and (pass_words, delimiter, encoding, sheet) != (None,) * 4:
         raise ConfigError(
@@ -211,19 +216,24 @@ def report(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
     write = chosen(FORMATS, format)
-    made = build_report(
-        paths[0],
-        by=by,
-        reference=reference,
-        level=level,
-        columns=columns,
-        labels=source,
-        judges=names(judges),
-        calls=calls,
-        cluster=cluster,
-        exact=interval == "exact",
-        mean=cast("Literal['auto', 't', 'bca']", mean),
-    )
+
+    def built(labels: LabelSource | None) -> Report:
+        return build_report(
+            paths[0],
+            by=by,
+            reference=reference,
+            level=level,
+            columns=columns,
+            labels=labels,
+            judges=names(judges),
+            calls=calls,
+            cluster=cluster,
+            exact=interval == "exact",
+            mean=cast("Literal['auto', 't', 'bca']", mean),
+        )
+
+    beside = None if source or columns or no_labels else _labels_beside(paths[0])
+    made = built(source) if beside is None else _with_labels_beside(beside, built)
     deliver(mark + write(made), output)
 
 
@@ -236,7 +246,44 @@ def _chosen(pair: str) -> tuple[str, str]:
     return field.strip(), value.strip()
 
 
-def _delimiter(said: str | None) -> str:
+def _labels_beside(results: Path) -> Path | None:
+    """The labels that `llmb label` wrote beside the results of the only run in a folder."""
+    from llm_batch.chain.overrides import command, expanded
+    from llm_batch.cli.console import say
+    from llm_batch.record.files import run_paths
+
+    if str(results) == "-":
+        return None
+    results = Path(expanded(results))
+    found = results.with_name("labels.csv")
+    if not found.is_file() or not results.is_file():
+        return None
+    mine = run_paths(results).manifest
+    if any(other != mine for other in results.parent.glob("*.manifest.json")):
+        # Labels are of the answers of one run, and nothing says of which.
+        again = command("report", results, "--labels", found)
+        say(f"{found} may be of another run in this folder, and is not used; if it is not: {again}")
+        return None
+    return found
+
+
+def _with_labels_beside(path: Path, built: Callable[[LabelSource | None], Report]) -> Report:
+    """The report with these labels, or without them where they cannot be used; either is said."""
+    from llm_batch.cli.console import say
+    from llm_batch.errors import LlmbError
+    from llm_batch.reporting.judging.labels import LabelSource
+
+    try:
+        made = built(LabelSource(path=str(path)))
+    except LlmbError as error:
+        made = built(None)  # what is wrong with the results is said of them
+        say(f"{path} is not used: {error.message}")
+        return made
+    say(f"labels are read from {path}; --no-labels leaves them out")
+    return made
+
+
+def delimiter_of(said: str | None) -> str:
     """The character of ``--delimiter``; a tab is hard to type."""
     from llm_batch.errors import ConfigError
 

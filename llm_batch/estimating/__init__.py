@@ -13,7 +13,6 @@ from llm_batch.paper import Formats
 from llm_batch.paper.document import Document
 
 __all__ = [
-    "DEFAULT_MODEL",
     "FORMATS",
     "Estimate",
     "Measured",
@@ -25,9 +24,6 @@ __all__ = [
     "estimate_record",
     "measured_in",
 ]
-
-#: The model that is priced where only the number of items is known and none was named.
-DEFAULT_MODEL = "gpt-4o-mini"
 
 
 def _document(estimate: Estimate) -> Document:

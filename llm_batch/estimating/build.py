@@ -55,7 +55,7 @@ from llm_batch.estimating.steps import StepFacts, facts_of, kept_tokens, thinkin
 from llm_batch.estimating.warnings import cautions
 from llm_batch.models.tokens import counter
 from llm_batch.records import Interval, Item
-from llm_batch.sending.checks import blank_prompts, check_prompts, same_for_all
+from llm_batch.sending.checks import check_prompts, empty_prompts, same_for_all
 from llm_batch.stats.sizes import may_miss
 
 #: Items of the pilot that is compared.
@@ -233,7 +233,7 @@ def estimate(
     ) as drawn:
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))
-        odd = (*same_for_all(chain), *blank_prompts(chain, drawn.items))
+        odd = (*same_for_all(chain), *empty_prompts(chain, drawn.items))
         population = n or drawn.population
         played = drawn.size if n is None else min(sample or n, n)
         there = min(played, drawn.size)

@@ -11,10 +11,9 @@ from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.estimates import Caution, Option
 from llm_batch.estimating.load import WallTime, cost_of, priced_cost_of
-from llm_batch.estimating.pilot import Measured
 from llm_batch.estimating.plan import Plan
 from llm_batch.estimating.sample_size import Needed
-from llm_batch.estimating.steps import Facts, Serving, StepFacts
+from llm_batch.estimating.steps import Serving, StepFacts
 from llm_batch.paper import words
 
 #: A cap should leave this much room above the longest answer seen.
@@ -60,8 +59,9 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
         )
 
 
-def measured_cautions(measured: Measured | None, facts: Facts) -> Iterator[Caution]:
+def measured_cautions(plan: Plan) -> Iterator[Caution]:
     """What went wrong while it was measured, and how much it says."""
+    measured, facts = plan.measured, plan.facts
     if measured is None:
         return
     played = sum(measured.statuses.values())
@@ -78,7 +78,7 @@ def measured_cautions(measured: Measured | None, facts: Facts) -> Iterator[Cauti
     if len(measured.items) < _ENOUGH:
         yield Caution(
             f"{words.counted(len(measured.items), 'item')} say little of how lengths differ.",
-            "llmb estimate --pilot 20",
+            _command(plan, "estimate", "--pilot", "20"),
         )
     retried = [
         name for name, fact in facts.items() if fact.measure and fact.measure.attempts.value > 1.1
@@ -143,7 +143,7 @@ def cautions(
     yield from _rate(plan, time)
     for fact in plan.facts.values():
         yield from step_cautions(fact)
-    yield from measured_cautions(plan.measured, plan.facts)
+    yield from measured_cautions(plan)
     for serving in plan.servings:
         yield from _model(plan, serving)
     yield from _prompts(plan)
@@ -165,7 +165,7 @@ def _money(plan: Plan) -> Iterator[Caution]:
             yield Caution(
                 f"The budget of {words.about_usd(budget)} is expected to end the run after about "
                 f"{words.counted(fits, 'item')} of {plan.n:,}.",
-                f"llmb run --sample {max(1, fits)}, or --budget {_cap(cost.high)}",
+                f"{_command(plan, 'run', sample=max(1, fits))}, or --budget {_cap(cost.high)}",
             )
         return
     if cost_of(plan.remaining) is None:
@@ -183,14 +183,14 @@ def _money(plan: Plan) -> Iterator[Caution]:
         yield Caution(
             f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
             f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
-            "llmb estimate --pilot 20"
+            + _command(plan, "estimate", "--pilot", "20")
             if plan.measured is None
             else f"cap it with --budget {_cap(cost.high)}",
         )
     elif cost.value > ASK_ABOVE:
         yield Caution(
             f"A run expected to cost more than ${ASK_ABOVE:g} asks first.",
-            f"llmb run --yes, or cap it with --budget {_cap(cost.high)}",
+            f"{_command(plan, 'run', '--yes')}, or cap it with --budget {_cap(cost.high)}",
         )
 
 
@@ -218,7 +218,7 @@ def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> It
     yield Caution(
         f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
         f"{plan.n - option.n:,} items more {size_words.gain(needed, option, planned)}.",
-        f"llmb run --sample {option.n}",
+        _command(plan, "run", sample=option.n),
     )
 
 
@@ -297,6 +297,13 @@ def _prompts(plan: Plan) -> Iterator[Caution]:
             f"{fact.model} reads: {which} {ids}{more}.",
             "shorten the prompt, leave such items out, or choose a model that reads more",
         )
+
+
+def _command(plan: Plan, verb: str, *more: str, **flags: str | float) -> str:
+    """A command that plays what is estimated; a number of items alone still needs its data."""
+    if plan.counted is None and plan.config.data.path is None:
+        flags = {"data": "FILE", **flags}
+    return plan.config.command(verb, *more, **flags)
 
 
 def _cap(cost: float) -> str:

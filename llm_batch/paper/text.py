@@ -7,6 +7,7 @@ cannot be printed in them was replaced when the document was made.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from io import StringIO
@@ -25,6 +26,8 @@ _MARK = "- "
 _HINT = "→ "
 _STYLES = {"Warnings": "bold yellow"}
 _HELD = "\N{NO-BREAK SPACE}"
+# A command in a sentence, or in what to type.
+_COMMAND = re.compile(r"`llmb [^`]*`|^→ .*?llmb (?:run|estimate|report|label|init)\b.*?(?=, or |$)")
 
 
 def format(document: Document) -> str:
@@ -38,13 +41,17 @@ def format(document: Document) -> str:
 
 def render(document: Document, console: Console) -> None:
     """Print a document to a console, in its width and colours."""
+    from rich.text import Text
+
     for renderable in _renderables(document, console.width):
         if isinstance(renderable, str):
             console.file.write(renderable + "\n")
             continue
         # Styled blanks fill a table to the width of its cells; nobody needs them in a file.
         with console.capture() as captured:
-            console.print(renderable, highlight=False)
+            # Lines are wrapped by now. The terminal folds a long command, and what is copied from
+            # there is one line again.
+            console.print(renderable, highlight=False, soft_wrap=isinstance(renderable, Text))
         for line in captured.get().splitlines():
             console.file.write(line.rstrip() + "\n")
 
@@ -122,6 +129,17 @@ def _listed(sentence: str, width: int, mark: str) -> Iterator[RenderableType]:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """The text in lines of that width, with no number parted from its percent sign."""
-    held = text.replace(" %", f"{_HELD}%")
-    return textwrap.fill(held, max(width, 20), break_on_hyphens=False).replace(_HELD, " ")
+    """The text in lines of that width, with no number parted from its percent sign.
+
+    A command stays on one line, however long it is: it can be copied.
+    """
+    held = _COMMAND.sub(_on_one_line, text.replace(" %", f"{_HELD}%"))
+    lines = textwrap.fill(
+        held, max(width, 20), break_on_hyphens=False, break_long_words=not _COMMAND.search(text)
+    )
+    return lines.replace(_HELD, " ")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    before, llmb, rest = found[0].partition("llmb ")
+    return before + (llmb + rest).replace(" ", _HELD)

@@ -6,8 +6,11 @@ the order of the file.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import os
 import platform
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from llm_batch import __version__
+from llm_batch.chain.overrides import Overrides, Typed
 from llm_batch.errors import OutputError
 from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
@@ -27,12 +31,14 @@ from llm_batch.records import Price, without_mark
 
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config
-import re
 from collections.abc import Iterable, Sequence
 
 #: No run writes as long a manifest, but for one with very many strata; a report keeps none longer.
 _LONGEST = 16 << 20
 RUNNING = "running"
+
+_HERE = re.compile(r"https?://(?:localhost|127\.[0-9.]+|\[::1\])(?::[0-9]+)?(?:/|$)")
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -185,6 +191,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             values, since that of another version has other keys; `steps` and `score` read it.
         prices: Of each model; ``None`` where none is known.
         limits: Those of the config once more.
+        made: The config's file and the flags that made the run; paths as they lead from the
+            folder of the results.
     """
 
     schema: int = SCHEMA
@@ -202,6 +210,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     estimate: Estimated | None = None
     totals: Totals = Totals()
     stopping: Stopping | None = None
+    made: dict[str, Any] = {}
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -263,6 +272,33 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         _ = made._config  # what cannot be read of it is said here, and not where it is asked for
         return made
 
+    def typed(self, results: str | Path) -> Typed | None:
+        """What was typed to make the run, for a command that plays it from here.
+
+        Args:
+            results: The results file, as it is found from here.
+
+        Returns:
+            ``None`` where nothing says so: older versions did not write it.
+        """
+        try:
+            flags = msgspec.convert(self.made, Overrides)
+        except msgspec.ValidationError:
+            return None
+        config = self.made.get("config")
+        # Flags are taken for the user's own words, and a stranger's file must not say with them
+        # where a key goes.
+        elsewhere = flags.api_base is not None and not _HERE.match(flags.api_base)
+        if not isinstance(config, str) or elsewhere:
+            return None
+        typed = Typed(config, flags).moved(Path(results).parent, Path())
+        # Without the flag the config says where results go, as seen from here.
+        run = self.config.get("run")
+        own = run.get("output") if isinstance(run, dict) and flags.output is None else None
+        here = isinstance(own, str) and os.path.abspath(own) == os.path.abspath(results)
+        output = None if here else str(results)
+        return Typed(typed.config, dataclasses.replace(typed.flags, output=output))
+
     def write(self, path: Path, mode: int = PRIVATE) -> None:
         """Replace the file; a crash leaves the old one or the new one."""
         with Writing(path):
@@ -270,6 +306,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     def encoded(self) -> bytes:
         values = msgspec.structs.asdict(self)
+        if not self.made:
+            del values["made"]
         if self.totals.status == RUNNING:
             del values["stopping"]
             values["totals"] = {"status": RUNNING, "seconds": self.totals.seconds}

@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any
 
 import msgspec
 
+from llm_batch.chain.overrides import command
 from llm_batch.errors import OutputError
 from llm_batch.record.files import JOURNAL_ENDS, run_paths
 from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
@@ -309,13 +310,13 @@ class ResultsReader:
         if number == 1 and (self.name.endswith(JOURNAL_ENDS) or "completion" in keys):
             return OutputError(
                 f"{self.name} is the journal of a run, not its results",
-                f"report on the file beside it: llmb report {run_paths(self.name).results}",
+                f"report on the file beside it: {command('report', run_paths(self.name).results)}",
             )
         if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
             return OutputError(
                 f"{self.name} is not a results file: its first line has no status",
                 "report on what llmb run wrote, or name the field with the score: "
-                f"llmb report {self.name} --score FIELD",
+                + command("report", self.name, "--score", "FIELD"),
             )
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return OutputError(
@@ -344,7 +345,8 @@ def open_results(path: str | Path) -> IO[bytes]:
         raise OutputError(f"no results file {str(path)!r}", "llmb run writes it") from None
     except IsADirectoryError:
         raise OutputError(
-            f"{path} is a directory", f"name the file in it: llmb report {path}/results.jsonl"
+            f"{path} is a directory",
+            f"name the file in it: {command('report', Path(path) / 'results.jsonl')}",
         ) from None
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error

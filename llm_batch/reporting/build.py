@@ -276,7 +276,8 @@ def build_report(
     )
     notes = results.notes if isinstance(results, ForeignFile) else ()
     warnings = (*said, *notes, *(labelled.notes if labelled else ()))
-    following = next_steps(report) if columns is None else ()
+    typed = manifest.typed(path) if manifest else None
+    following = next_steps(report, typed) if columns is None else ()
     if unread:
         following = (*following, unread)
     return replace(report, warnings=warnings, next_steps=following)

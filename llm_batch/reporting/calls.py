@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from llm_batch.chain.overrides import command
 from llm_batch.errors import OutputError
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
@@ -158,7 +159,7 @@ def read_calls(results: str | Path, wanted: bool | None = None) -> tuple[CallsTa
             if wanted is None and size > READ_LIMIT:
                 return None, (
                     f"Read the journal too ({size / 1e6:,.0f} MB), for retries and the pace over "
-                    f"time: `llmb report {results} --calls`."
+                    f"time: `{command('report', results, '--calls')}`."
                 )
             file.seek(0)
             tally = CallsTally()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llm_batch.chain.overrides import Typed, command
 from llm_batch.errors import ENDINGS, STATUSES, status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Manifest, Stopping
@@ -119,20 +120,24 @@ def left_estimate(
     return f"The run left its estimate: it {' and '.join(told)}." if told else ""
 
 
-def next_steps(report: Report) -> tuple[str, ...]:
-    """What to do next, most pressing first."""
+def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
+    """What to do next, most pressing first; ``typed`` made the run, where that is known."""
     items = report.items
     steps: list[str] = []
     failed = {status.kind: status.n for status in report.statuses if status.kind != "ok"}
     again = sum(n for kind, n in failed.items() if not status_of(kind).settled)
     left = (items.planned or 0) - items.read
     if not items.read:
-        return ("Run `llmb run`: it writes the results, or goes on where it stopped.",)
+        return (
+            f"Run {_again(typed, '`llmb run`')}: it writes the results, or goes on where it "
+            "stopped.",
+        )
     if left > 0 or again:
         wanted = [f"plays the {words.items(left)} left"] if left > 0 else []
         wanted += [f"tries {words.items(again)} again"] if again else []
         steps.append(
-            f"Run the same `llmb run` again: it {' and '.join(wanted)}, and pays for nothing twice."
+            f"Run {_again(typed, 'the same `llmb run`')} again: it {' and '.join(wanted)}, and "
+            "pays for nothing twice."
         )
     for kind, status in STATUSES.items():
         if kind in failed and status.settled:
@@ -147,20 +152,26 @@ def next_steps(report: Report) -> tuple[str, ...]:
     elif report.pass_rate.rate.n and report.path != "-":
         steps.append(
             "Label some items yourself to see how far the judge is right, and to correct the pass "
-            f"rate for its errors: `llmb label {words.clean(report.path)}`."
+            f"rate for its errors: `{command('label', report.path)}`."
         )
-    larger = _larger_sample(report)
+    larger = _larger_sample(report, typed)
     if larger and left <= 0:
         steps.append(larger)
     if report.pass_rate.rate.n and report.judge_check is None and report.calibration is None:
         steps.append(
-            "Hold the judge against reference answers: `llmb report --reference FIELD` (the "
-            "field must be in the results)."
+            "Hold the judge against reference answers: "
+            f"`{command('report', report.path, '--reference', 'FIELD')}` (the field must be in the "
+            "results)."
         )
     return tuple(steps)
 
 
-def _larger_sample(report: Report) -> str:
+def _again(typed: Typed | None, unknown: str, **flags: float) -> str:
+    """The command that plays the run again, or what to call it where that is not known."""
+    return f"`{typed.command('run', **flags)}`" if typed else unknown
+
+
+def _larger_sample(report: Report, typed: Typed | None) -> str:
     """The sample that would narrow the interval of the pass rate; empty when there is none."""
     items, rate = report.items, report.pass_rate.rate
     if items.population is None or rate.value is None or rate.low is None or rate.high is None:
@@ -181,9 +192,10 @@ def _larger_sample(report: Report) -> str:
     more = size - items.read
     cost = report.money.per_item
     price = f" for about {words.usd(cost * more)}" if cost else ""
+    unknown = f"`llmb run --sample {size}`, with the flags of this run,"
     return (
-        f"Run `llmb run --sample {size}`, with the flags of this run, to know the pass rate to "
-        f"within {words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
+        f"Run {_again(typed, unknown, sample=size)} to know the pass rate to within "
+        f"{words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
         f"{more:,} more{price}."
     )
 

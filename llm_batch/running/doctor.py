@@ -40,9 +40,9 @@ from llm_batch.paper import Formats, words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Item, Message, Request
 from llm_batch.sending.checks import (
-    blank_prompts,
     check_before_spending,
     check_prompts,
+    empty_prompts,
     risks,
 )
 from llm_batch.sending.fleet import FleetModel, places_of
@@ -185,7 +185,7 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
             check_prompts(config, chain, first)
         except LlmbError as error:
             return first, [*found, _failed("prompts", error)]
-        blank = blank_prompts(chain, drawn.items)
+        blank = empty_prompts(chain, drawn.items)
         found += [Check("prompts", "note", sentence) for sentence in blank]
         if not blank:
             found.append(Check("prompts", "ok", f"they can be made of item {first.id!r}"))

@@ -6,13 +6,14 @@ import itertools
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from llm_batch.chain.config import Config
-from llm_batch.chain.overrides import expanded
+from llm_batch.chain.overrides import Typed, expanded
 from llm_batch.dataset import Drawn
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.estimating import Estimate, estimate_record
@@ -216,7 +217,16 @@ def new_manifest(
         limits=record["limits"],
         estimate=estimate_record(estimate),
         totals=Totals(RUNNING, seconds=before.totals.seconds or 0.0),
+        made=_made(config),
     )
+
+
+def _made(config: Config) -> dict[str, Any]:
+    """The config's file and the flags, with paths from the folder of the results."""
+    folder = run_paths(config.run.output).results.parent
+    typed = Typed(str(config.source or ""), config.flags).moved(Path(), folder)
+    flags = {name: value for name, value in asdict(typed.flags).items() if value is not None}
+    return {"config": typed.config, **flags}
 
 
 def with_seconds(manifest: Manifest, seconds: float) -> Manifest:

@@ -128,7 +128,8 @@ def _finished_before(config: Config, n: int) -> Measured | None:
         raise ConfigError(
             f"{results} holds {held:,} items of another chain, which a pilot of {n:,} would "
             "replace",
-            f"llmb estimate --from {results}, or set another output under [run] for the pilot",
+            config.command("estimate", "--from", str(results))
+            + ", or set another output under [run] for the pilot",
         )
     return None
 

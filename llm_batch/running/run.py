@@ -43,7 +43,13 @@ from llm_batch.running.earlier import (
 from llm_batch.running.play import Event, play
 from llm_batch.running.progress import LogFile, Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
-from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
+from llm_batch.sending.checks import (
+    check_before_spending,
+    empty_prompts,
+    long_prompts,
+    risks,
+    with_list_prices,
+)
 from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Stop
 from llm_batch.sending.fleet import Fleet
@@ -116,7 +122,8 @@ def run(
         mode = config.run.file_mode
         log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
-        for sentence in [*risks(config), *blank_prompts(chain, drawn.items)]:
+        odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
+        for sentence in [*risks(config), *odd]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -142,6 +149,14 @@ def run(
             say(sentence)
         if confirm is not None and config.limits.budget is None:
             _ask(config, drawn, answers, estimate, confirm, say)
+        if confirm is None and estimate.cost is None:
+            unpriced = ", ".join(
+                dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
+            )
+            say(
+                f"the price of {unpriced} is not known, so what this run costs is not counted; "
+                "set input_price and output_price under [models]"
+            )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
         edited = edited_since(before, paths.results)

@@ -6,7 +6,11 @@ import difflib
 import keyword
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import nlargest
 from itertools import islice
 
 from llm_batch.chain.chain import Chain, forecast
@@ -27,8 +31,10 @@ _REQUESTS_PER_WORKER = (12, 20)
 _CORRECT = "correct the prompt in the config, or write one with: llmb init"
 #: Fields that a message lists at most.
 _MANY_FIELDS = 20
-#: Items that are looked at for empty prompts at most; half a second.
+#: Items that are looked at for empty and long prompts at most; half a second.
 _LOOKED_AT = 20_000
+#: Of these the longest, whose tokens are counted.
+_MOST_COUNTED = 20
 # The others are dearer, or whatever the account is set to.
 _TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
@@ -233,31 +239,99 @@ def same_for_all(chain: Chain) -> list[str]:
     ]
 
 
-def blank_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
-    """Sentences on items whose prompt is empty: they would be sent, and paid for."""
+def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
+    """Sentences on items with nothing to put into a prompt: they would be sent, and paid for."""
     first = next(iter(items()), None)
     if first is None:
         return []
     nothing = dict.fromkeys(first.fields, "")
-    steps = [step.name for step in chain.steps if chain.is_blank(step.name, nothing)]
-    if not steps:  # there is text around the fields
-        return []
-    counts = dict.fromkeys(steps, 0)
-    examples: dict[str, str] = {}
+    # The others have text around the fields.
+    bare = [step.name for step in chain.steps if chain.is_blank(step.name, nothing)]
+    said_of = set[str]().union(*(chain.fields_inserted(name) for name in bare))
+    # The first step that inserts a field, by the field.
+    steps = {
+        field: step.name
+        for step in reversed(chain.steps)
+        for field in sorted(chain.fields_inserted(step.name) - said_of)
+    }
+    blank = {name: _Count() for name in bare}
+    empty = {field: _Count() for field in steps}
     looked_at = 0
     for item in islice(items(), _LOOKED_AT):
         looked_at += 1
-        for name in steps:
+        for name, count in blank.items():
             if chain.is_blank(name, item.fields):
-                counts[name] += 1
-                examples.setdefault(name, item.id)
+                count.add(item.id)
+        for field, count in empty.items():
+            value = item.fields.get(field)
+            if value is None or (isinstance(value, str) and not value.strip()):
+                count.add(item.id)
     of = f"{looked_at:,} items" if looked_at < _LOOKED_AT else f"the first {looked_at:,} items"
+    said = [
+        f"{count.n:,} of {of} {'gives' if count.n == 1 else 'give'} step {name!r} an empty prompt, "
+        f"{'which is' if count.n == 1 else 'each'} sent and paid for (the first is "
+        f"{count.first!r}); leave such rows out of the data"
+        for name, count in blank.items()
+        if count.n
+    ]
+    said += [
+        f"{count.n:,} of {of} {'has' if count.n == 1 else 'have'} nothing in {field!r}, which step "
+        f"{steps[field]!r} inserts (the first is {count.first!r}); leave such rows out of the data"
+        for field, count in empty.items()
+        if count.n
+    ]
+    return said
+
+
+@dataclass(slots=True)
+class _Count:
+    """How many items, and the first of them."""
+
+    n: int = 0
+    first: str = ""
+
+    def add(self, item_id: str) -> None:
+        self.n += 1
+        self.first = self.first or item_id
+
+
+def _window(model: str) -> int | None:
+    """Tokens of a prompt that a model reads at most, where that is known."""
+    if model.startswith("local/"):
+        from llm_batch.sending.providers.embedded import CONTEXT_TOKENS
+
+        return CONTEXT_TOKENS
+    info = model_info(model)
+    return info.max_input_tokens if info else None
+
+
+def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[str]:
+    """Sentences on items whose prompts exceed what a model reads: such calls are refused.
+
+    The longest items are counted: where they fit, all do.
+    """
+    chain = config.chain()
+    windows = {step.name: reads for step in chain.steps if (reads := _window(step.model))}
+    if not windows:
+        return []
+    fields = set[str]().union(*(chain.fields_inserted(step.name) for step in chain.steps))
+    longest = nlargest(
+        _MOST_COUNTED,
+        islice(items(), _LOOKED_AT),
+        key=lambda item: sum(len(str(item.fields.get(field, ""))) for field in fields),
+    )
+    found: dict[str, list[str]] = {}
+    for item in longest:
+        with suppress(PromptError):
+            for coming in forecast(chain, item, counter):
+                if coming.input_tokens > windows.get(coming.step.name, sys.maxsize):
+                    found.setdefault(coming.step.name, []).append(item.id)
     return [
-        f"{count:,} of {of} {'gives' if count == 1 else 'give'} step {name!r} an empty prompt, "
-        f"{'which is' if count == 1 else 'each'} sent and paid for (the first is "
-        f"{examples[name]!r}); leave such rows out of the data"
-        for name, count in counts.items()
-        if count
+        f"{'at least ' * (len(ids) == _MOST_COUNTED)}{len(ids):,} "
+        f"{'item gives' if len(ids) == 1 else 'items give'} step {name!r} a prompt of more than "
+        f"the {windows[name]:,} tokens its model reads (the longest is {ids[0]!r}); shorten the "
+        "prompt or leave such rows out of the data"
+        for name, ids in found.items()
     ]
 
 

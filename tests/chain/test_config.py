@@ -191,7 +191,7 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LLMB_CONFIG", "nope.toml")
     with pytest.raises(ConfigError, match=r"no config file 'nope\.toml'") as raised:
         load_config()
-    assert raised.value.hint == "write one with: llmb init"
+    assert raised.value.hint == "write one with: llmb init nope.toml"
 
 
 def test_data_and_prompt_files_lie_beside_the_config() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from llm_batch.chain.config import load_config
+from llm_batch.chain.overrides import Overrides
 from llm_batch.stats.clusters import intraclass_correlation
 from tests.cli.test_cli import FAKE, llmb, modules_after
 from tests.cli.test_estimate import as_json
@@ -105,3 +109,14 @@ def test_planning_needs_neither_scipy_nor_litellm(tmp_path: Path) -> None:
     words = ["estimate", "--n", "30000", "--judge", "gpt-4,gpt-4o", "--budget", "20"]
     claim = ["--judge-sensitivity", "0.9", "--judge-specificity", "0.8", "--margin", "0.03"]
     assert not {"scipy", "numpy", "litellm"} & modules_after([*words, *claim], tmp_path)
+
+
+def test_without_a_config_what_run_would_play_is_priced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLMB_CONFIG", raising=False)
+    importlib.import_module("llm_batch.cli")
+    settings = sys.modules["llm_batch.cli.estimate"]._settings  # the package has the function
+    for flags in (Overrides(), Overrides(judge="gpt-4"), Overrides(model="gpt-4o-mini")):
+        assert settings(None, flags, None) == load_config(None, flags)

@@ -104,3 +104,29 @@ def test_flags_about_other_files_that_do_not_fit_are_refused(
     done = llmb("report", str(other), *words, cwd=other.parent)
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_labels_beside_the_results_are_used_and_said(tmp_path: Path) -> None:
+    path = write(tmp_path, [result(n, float(1 + n % 5)) for n in range(20)], full_manifest())
+    labels = "".join(f"{result(n).item.id},{n % 2}\n" for n in range(20))
+    (tmp_path / "labels.csv").write_text("id,label\n" + labels)
+
+    def labelled(*words: str) -> tuple[bool, str]:
+        done = llmb("report", str(path), *words, "--format", "json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["calibration"] is not None, done.stderr
+
+    used, said = labelled()
+    assert used and "--no-labels leaves them out" in said
+    used, said = labelled("--no-labels")
+    assert not used and "labels" not in said
+    both = llmb("report", str(path), "--labels", "labels.csv", "--no-labels", cwd=tmp_path)
+    assert both.returncode == 2
+    (tmp_path / "labels.csv").write_text("something,else\n1,2\n")
+    used, said = labelled()
+    assert not used and "labels.csv is not used: " in said
+    # Labels are of one run's answers, and in a folder with two nobody knows of which.
+    (tmp_path / "labels.csv").write_text("id,label\n" + labels)
+    (tmp_path / "other.manifest.json").write_text("{}")
+    used, said = labelled()
+    assert not used and f"llmb report {path} --labels {tmp_path / 'labels.csv'}" in said

@@ -60,13 +60,13 @@ def test_far_more_items_than_a_claim_needs_are_compared_with_a_sample() -> None:
         "A sample of 384 holds ±5.0 points at 95 % for $12.18 instead of $952; "
         "29,616 items more narrow ±5.0 points to 0."
     )
-    assert caution.hint == "llmb run --sample 384"
+    assert caution.hint == "llmb run --data FILE --sample 384"
     assert not about(nothing(config("gpt-4o-mini", "gpt-4", **CAPPED), 350), "A sample")
 
 
 def test_a_small_dataset_needs_fewer_than_the_textbook_says() -> None:
     (caution,) = about(nothing(config("gpt-4", "gpt-4", **CAPPED), 600), "A sample of 235")
-    assert caution.hint == "llmb run --sample 235"
+    assert caution.hint == "llmb run --data FILE --sample 235"
 
 
 def test_a_free_run_is_compared_by_time() -> None:

@@ -11,7 +11,13 @@ from llm_batch.chain.config import Config, load_config
 from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import EXIT_USAGE, ConfigError
 from llm_batch.records import Item
-from llm_batch.sending.checks import blank_prompts, check_before_spending, risks, with_list_prices
+from llm_batch.sending.checks import (
+    check_before_spending,
+    empty_prompts,
+    long_prompts,
+    risks,
+    with_list_prices,
+)
 from llm_batch.sending.providers import embedded
 
 ITEM = Item("q1", {"question": "What?", "answer": "That."})
@@ -476,6 +482,49 @@ def test_empty_prompts_are_counted(prompt: str, blank: int) -> None:
     rows = [{"id": n, "question": text} for n, text in enumerate(["a", "", None, "  "])]
     items = [Item(str(row["id"]), row) for row in rows]
     chain = config({**GENERATE, "prompt": prompt}, JUDGE).chain()
-    said = blank_prompts(chain, lambda: iter(items))
+    said = [each for each in empty_prompts(chain, lambda: iter(items)) if "prompt" in each]
     assert len(said) == bool(blank)
     assert all(sentence.startswith(f"{blank} of 4 items give step 'generate'") for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "counted"),
+    [
+        ("Q: {{ question }}", 3),
+        ("Q: {{ item.question }}", 3),
+        ("Q: {{ item['question'] }} {{ question }}", 3),
+        ("Q: {% if question %}{{ question }}{% endif %}", 0),
+        ("Q: {{ question or 'none' }}", 0),
+        ("Q: {{ question | default('none') }}", 0),
+        ("Q: {{ id }}", 0),
+    ],
+)
+def test_empty_cells_that_every_prompt_inserts_are_counted(prompt: str, counted: int) -> None:
+    rows = [{"id": n, "question": text} for n, text in enumerate(["a", "", None, "  "])]
+    items = [Item(str(row["id"]), row) for row in rows]
+    chain = config({**GENERATE, "prompt": prompt}).chain()
+    said = empty_prompts(chain, lambda: iter(items))
+    assert len(said) == bool(counted)
+    for sentence in said:
+        assert sentence.startswith(f"{counted} of 4 items have nothing in 'question'")
+        assert "step 'generate' inserts (the first is '1'); leave such rows out" in sentence
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "said"),
+    [
+        ("local/smollm2-135m-instruct", 5_000, "4,096"),
+        ("openai/gpt-4", 10_000, "8,192"),
+        ("openai/gpt-4.1", 10_000, ""),
+        ("fake/a", 10_000, ""),
+    ],
+)
+def test_the_longest_items_are_counted_before_a_run(model: str, words: int, said: str) -> None:
+    rows = [{"id": n, "question": "word " * (words if n == 77 else 3)} for n in range(100)]
+    items = [Item(str(row["id"]), row) for row in rows]
+    settings = config({**GENERATE, "model": model, "prompt": "Q: {{ question }}"})
+    found = long_prompts(settings, lambda: iter(items))
+    assert len(found) == bool(said)
+    for sentence in found:
+        assert sentence.startswith("1 item gives step 'generate' a prompt of more than the " + said)
+        assert "the longest is '77'" in sentence

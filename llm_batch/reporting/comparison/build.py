@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.chain.overrides import expanded
+from llm_batch.chain.overrides import Typed, expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Formats, Readable, later
 from llm_batch.paper.words import clean
@@ -88,6 +88,11 @@ def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
     yield "engine", manifest.engine or None
     for name, version in manifest.versions.items():
         yield f"version of {name}", version
+
+
+def _typed(path: str | Path) -> Typed | None:
+    manifest, _ = Manifest.beside(path)
+    return manifest.typed(path) if manifest else None
 
 
 def differing(reports: Sequence[Report], made: Sequence[SetUp]) -> tuple[Setting, ...]:
@@ -211,7 +216,13 @@ def compare_reports(
             *cautions(comparison, reports, [each.known for each in made], judges),
             *dict.fromkeys(notes),
         ),
-        next_steps=tuple(next_steps(comparison, reports[0].items.population)),
+        next_steps=tuple(
+            next_steps(
+                comparison,
+                reports[0].items.population,
+                [None if columns else _typed(path) for path in paths],
+            )
+        ),
     )
     return Compared(comparison, reports, rows)
 

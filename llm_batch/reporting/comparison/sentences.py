@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from llm_batch.chain.overrides import Typed
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
@@ -242,17 +243,25 @@ def _about_a_run(report: Report, run: RunFigures) -> Iterator[str]:
         yield f"{run.name}: {items.duplicates:,} lines repeat an id and were left out."
 
 
-def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
-    """What to do next; ``population`` is the size of the dataset, where it is known."""
+def next_steps(
+    comparison: Comparison, population: int | None, typed: Sequence[Typed | None]
+) -> Iterator[str]:
+    """What to do next.
+
+    Args:
+        comparison: Of the runs.
+        population: The size of the dataset, where it is known.
+        typed: What made each run, where that is known.
+    """
     unclear = [
-        each.rates
-        for each in comparison.against
+        (each.rates, (typed[0], typed[place]))
+        for place, each in enumerate(comparison.against, 1)
         if each.rates is not None
         and each.rates.paired
         and not is_clustered(each.rates)
         and not told(comparison, each.rates)
     ]
-    for rates in unclear[:1]:
+    for rates, pair in unclear[:1]:
         needed = _pairs_to_tell(rates)
         if needed is None or needed <= rates.n:
             continue
@@ -264,10 +273,10 @@ def next_steps(comparison: Comparison, population: int | None) -> Iterator[str]:
         if population is not None and needed > population:
             yield f"{told_by}: more than the {population:,} of this dataset."
         else:
-            yield (
-                f"{told_by}: `llmb run --sample {needed}` with the flags of each run plays what is "
-                "missing."
-            )
+            plays = [f"`{each.command('run', sample=needed)}`" for each in pair if each]
+            unknown = f"`llmb run --sample {needed}` with the flags of each run"
+            said = " and ".join(dict.fromkeys(plays)) if all(pair) else unknown
+            yield f"{told_by}: {said} {'play' if all(pair) else 'plays'} what is missing."
     if any(each.changed for each in comparison.against):
         yield "Read the items that changed: `--format html` shows both outputs side by side."
 

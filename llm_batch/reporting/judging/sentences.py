@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llm_batch.chain.overrides import command
 from llm_batch.paper import words
 from llm_batch.records import Interval
 from llm_batch.reporting.judging.calibration import Calibration, Main, ScoreCheck
@@ -362,6 +363,6 @@ def labels_to_make(check: Calibration, results: str) -> str:
     return (
         f"Label {target.labels - check.labelled:,} more to know the corrected rate to within "
         f"{words.number(100 * target.margin, 2)} points (now "
-        f"{words.number(100 * margin, 2)}): `llmb label {words.clean(results)} "
-        f"--n {target.labels}`."
+        f"{words.number(100 * margin, 2)}): "
+        f"`{command('label', results, '--n', str(target.labels))}`."
     )

@@ -39,7 +39,8 @@ _CLOSED = {
     "cors_credentials": False,
 }
 _MOST_SLOTS = 4
-_CONTEXT_TOKENS = 4096
+#: Of one call, prompt and answer together.
+CONTEXT_TOKENS = 4096
 _MEASURED_TOKENS = 24
 
 
@@ -165,7 +166,7 @@ class EmbeddedProvider:
         # What it calls itself in its answers; else that is the path on this machine.
         params.model_alias = {name}
         params.n_parallel = slots
-        params.n_ctx = _CONTEXT_TOKENS * slots
+        params.n_ctx = CONTEXT_TOKENS * slots
         params.verbosity = -1
         key = secrets.token_urlsafe(32)
         params.api_keys, params.api_prefix = [key], _PREFIX

@@ -1,0 +1,424 @@
+"""The columns of somebody's own data: what they hold, and which of them is what.
+
+They are told by their names and, where those say nothing, by what is in them. Whatever is not
+certain is said, since a wrong guess costs the user a run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from llm_batch.dataset.shape import DELIMITER_NAMES, DELIMITERS
+from llm_batch.dataset.source import Source
+from llm_batch.dataset.stores import Tally
+from llm_batch.errors import ConfigError, DataError
+from llm_batch.paper import words
+
+TASKS = ("grade", "compare", "classify", "extract")
+
+#: A column with more values than this is no list of labels.
+MANY_LABELS = 50
+_FEW_LABELS = 20
+#: Values of a column that are looked at for what it holds.
+_LOOKED_AT = 2_000
+_LONGEST_LABEL = 60
+NAMED_COLUMNS = 20
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+# By the folded name, those that are surest first.
+_IDS = _listed("id itemid questionid qid uuid guid key exampleid rowid index idx nr no number")
+_ASKED = _listed(
+    "question prompt query instruction input problem text sentence review comment message "
+    "tweet document content passage article body abstract email post utterance title frage "
+    "pregunta domanda pertanyaan вопрос 问题 質問"
+)
+_REFERENCES = _listed(
+    "reference referenceanswer groundtruth goldanswer gold correctanswer rightanswer expected "
+    "expectedanswer expectedoutput ideal target solution answer correct antwort respuesta "
+    "risposta ответ 答案 output completion response"
+)
+_LABELS = _listed(
+    "label goldlabel gold class sentiment intent category target topic type tag annotation "
+    "truth groundtruth answer"
+)
+_GIVEN = _listed(
+    "modelanswer modeloutput modelresponse llmanswer llmoutput llmresponse prediction "
+    "predicted generated generatedanswer candidate response completion output"
+)
+_CATEGORIES = _listed(
+    "category topic subject domain type difficulty level language lang group section dataset "
+    "source split"
+)
+_CLASSES = frozenset(("label", "goldlabel", "class", "sentiment", "intent"))
+_PAIR = re.compile(r"(.*?)[ _.-]?([ab12])", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(slots=True)
+class Column:
+    """A column of a dataset.
+
+    Attributes:
+        name: As the file has it.
+        filled: Rows with something in it.
+        values: How often each value stands there; empty where they are too many.
+        texts: The length of the texts that were looked at, in all.
+        numbers: How many values looked at are numbers, or texts of one.
+        whole: How many of these are whole.
+        asking: How many end with a question mark.
+        nested: Whether lists or objects are in it.
+        unique: Whether no value stands there twice; known of columns that are called like ids.
+    """
+
+    name: str
+    filled: int = 0
+    values: dict[str, int] = field(default_factory=dict)
+    seen: int = 0
+    texts: int = 0
+    numbers: int = 0
+    whole: int = 0
+    asking: int = 0
+    nested: bool = False
+    unique: bool = True
+    _tally: Tally | None = None
+    _many: bool = False
+
+    def __post_init__(self) -> None:
+        if _by_name([self.name], _IDS):
+            self._tally = Tally()
+
+    def add(self, value: Any) -> None:
+        """Take in a value that is not empty."""
+        self.filled += 1
+        if isinstance(value, dict | list):
+            self.nested = True
+            return
+        text = as_label(value)
+        if self._tally is not None and self.unique:
+            key = int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+            self.unique = self._tally.add(key) == 1
+        if not self._many:
+            self.values[text] = self.values.get(text, 0) + 1
+            if len(self.values) > MANY_LABELS:
+                self._many = True
+                self.values.clear()
+        if self.seen < _LOOKED_AT:
+            self.seen += 1
+            self.texts += len(text)
+            self.asking += text.rstrip().endswith("?")
+            if is_number(text):
+                self.numbers += 1
+                self.whole += text.strip().lstrip("+-").isdecimal()
+
+    @property
+    def mean_length(self) -> float:
+        """Characters of a value."""
+        return self.texts / self.seen if self.seen else 0.0
+
+    @property
+    def labels(self) -> list[str]:
+        """Its values where they are few and come again and again, the commonest first."""
+        spelt: dict[str, str] = {}
+        for value in sorted(self.values, key=lambda value: -self.values[value]):
+            spelt.setdefault(value.strip().casefold(), value.strip())
+        few = 1 < len(spelt) <= min(MANY_LABELS, max(2, self.filled // 2))
+        short = all(len(label) <= _LONGEST_LABEL for label in spelt)
+        return list(spelt.values()) if few and short and not self.nested else []
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text that could be put to a model."""
+        return bool(self.seen) and not self.nested and self.numbers < self.seen / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What was found in a file.
+
+    Attributes:
+        path: The file.
+        columns: In the order of the file.
+        rows: Rows that can be read.
+        bad_rows: What is wrong with the others, where.
+        notes: How it was read, where that is not what one expects.
+        settings: What the user said of it: delimiter, encoding, sheet.
+    """
+
+    path: Path
+    columns: tuple[Column, ...]
+    rows: int
+    bad_rows: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def column(self, name: str) -> Column:
+        """The column of a name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        plain = {_plain(each): each for each in self.names}
+        listed = ", ".join(words.clean(each, 40) for each in self.names[:NAMED_COLUMNS])
+        near = plain.get(_plain(name))
+        raise ConfigError(
+            f"{self.path} has no column {name!r}",
+            f"did you mean {near!r}?" if near else f"its columns are {listed}",
+        )
+
+
+def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
+    """Read a file once, as a run would, and see what its columns hold.
+
+    Raises:
+        DataError: It cannot be read, has no rows, or has no line with the names of columns.
+    """
+    columns: dict[str, Column] = {}
+    rows, bad = 0, []
+    said = dict(settings)
+    with Source(
+        path,
+        delimiter=said.get("delimiter"),
+        encoding=said.get("encoding"),
+        sheet=said.get("sheet"),
+        by_config=False,
+    ) as source:
+        for number, fields, _, _ in source.rows():
+            if isinstance(fields, str):
+                bad.append(f"{source.reader.place} {number}: {fields}")
+                continue
+            rows += 1
+            for name, value in fields.items():
+                column = columns.get(name) or columns.setdefault(name, Column(name))
+                if not is_empty(value):
+                    column.add(value)
+        if not rows:
+            raise DataError(
+                f"{path} has no rows" + (f" that can be read; {bad[0]}" if bad else ""),
+                "give at least one item under a line with the names of the columns",
+            )
+        notes = (*source.notes, *(_one_column(columns) if source.is_table else ()))
+        table = Table(path, tuple(columns.values()), rows, tuple(bad), notes, (*settings,))
+        if source.is_table or source.reader.title == "a workbook":
+            _refuse_no_header(table)
+    return table
+
+
+def _one_column(columns: Iterable[str]) -> Iterator[str]:
+    """What to say of a table whose only column is called as if it were several."""
+    name, *others = columns
+    marks = [mark for mark in DELIMITERS if mark in name]
+    if marks and not others:
+        mark = max(marks, key=name.count)
+        said = "tab" if mark == "\t" else f"'{mark}'"
+        yield (
+            f"all is read as one column, {words.clean(name, 60)}; if a {DELIMITER_NAMES[mark]} "
+            f"parts its cells, add --delimiter {said}"
+        )
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell has nothing in it."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number and nothing else."""
+    return bool(re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?\s*", text[:_LONGEST_LABEL]))
+
+
+def as_label(value: Any) -> str:
+    """A value as prompts and comparisons have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _refuse_no_header(table: Table) -> None:
+    """Refuse a table whose first line is an item: what it says are no names.
+
+    Raises:
+        DataError: The names look like what stands beneath them, and none looks otherwise.
+    """
+    alike = [name for column in table.columns if (name := _like_its_values(column)) is not None]
+    if not alike or not all(alike):
+        return
+    # pandas numbers columns without names, and statistics have a column for each year.
+    if table.names == [str(number) for number in range(len(table.names))] or all(
+        re.fullmatch(r"(?:18|19|20|21)\d\d", name) for name in alike
+    ):
+        return
+    shown = ", ".join(words.clean(name, 40) for name in table.names[:5])
+    example = ["id", "question", "answer", *(f"column_{n}" for n in range(4, 99))]
+    raise DataError(
+        f"the first line of {table.path} seems to be an item and not the names of columns: {shown}",
+        f"write names above it, such as: {','.join(example[: len(table.columns)])}",
+    )
+
+
+def _like_its_values(column: Column) -> str | None:
+    """The name where it looks like the values, empty where it differs; ``None`` if neither."""
+    if not column.seen or column.nested:
+        return None
+    if column.numbers > 0.9 * column.seen:
+        return column.name if is_number(column.name) else ""
+    if column.asking > 0.5 * column.seen:
+        return column.name if column.name.rstrip().endswith("?") else ""
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _words_of(name: str) -> set[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return {_plain(word) for word in re.split(r"[\W_]+", spaced)} - {""}
+
+
+def _by_name(names: Iterable[str], wanted: Sequence[str]) -> str:
+    """The column that is called by one of the words, or has it in its name; else empty."""
+    names = list(names)
+    for called in (
+        lambda name, word: _plain(name) == word,
+        lambda name, word: word in _words_of(name),
+    ):
+        for word in wanted:
+            for name in names:
+                if called(name, word):
+                    return name
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which column is what; empty for none.
+
+    Attributes:
+        task: One of `TASKS`.
+        asked: What is put to the model.
+        reference: The right answer, or the right label.
+        id: Names the items.
+        category: To break results down by.
+        given: Answers that are there already: one is graded, two are compared.
+        unsure: Which of ``asked`` and ``reference`` are guesses that a user may know better.
+    """
+
+    task: str
+    asked: str
+    reference: str = ""
+    id: str = ""
+    category: str = ""
+    given: tuple[str, ...] = ()
+    unsure: frozenset[str] = frozenset()
+
+
+def guess(
+    table: Table, task: str | None = None, asked: str = "", reference: str | None = None
+) -> Roles:
+    """Which column is what, as far as names and values tell.
+
+    Args:
+        table: What was found.
+        task: As the user said it; told by the columns without.
+        asked: The column put to the model, if the user said so; empty to guess.
+        reference: The same of the right answer; empty for none, ``None`` to guess.
+
+    Raises:
+        ConfigError: There is no such column, or none that could be put to a model.
+    """
+    columns = {column.name: column for column in table.columns if column.filled}
+    named_id = next((name for name in [_by_name(columns, _IDS)] if name), "")
+    unsure = set()
+    if asked:
+        table.column(asked)
+    else:
+        others = {name: each for name, each in columns.items() if name != reference}
+        asked, sure = _guess_asked(table, others or columns, named_id)
+        if not sure:
+            unsure.add("asked")
+    rest = {name: column for name, column in columns.items() if name not in (asked, named_id)}
+    label = _by_name([name for name, column in rest.items() if column.labels], _LABELS)
+    given = () if task in ("classify", "extract") else _given(rest, reference, task)
+    if reference is None:
+        free = [name for name in rest if name not in given]
+        named = _by_name([name for name in free if not rest[name].nested], _REFERENCES)
+        alone = _plain(named) in _CLASSES or not named
+        few = label and len(rest[label].labels) <= _FEW_LABELS
+        if task is None and alone and few and _plain(label) in {*_CLASSES, "category", "topic"}:
+            task = "classify"
+        if task == "classify":
+            reference = label or next((name for name in free if rest[name].labels), "")
+            certain = bool(label)
+        else:
+            reference, certain = named, bool(named) or not any(rest[n].is_text for n in free)
+        if not certain and task not in ("compare", "extract"):
+            unsure.add("reference")
+    elif reference:
+        table.column(reference)
+    task = task or "grade"
+    if task in ("compare", "extract"):
+        reference = reference if task == "compare" and not given else ""
+    taken = {asked, reference, named_id, *given}
+    groups = [name for name, column in columns.items() if name not in taken and column.labels]
+    ids = columns.get(named_id)
+    whole = ids is not None and ids.unique and ids.filled == table.rows and not ids.nested
+    return Roles(
+        task,
+        asked,
+        reference or "",
+        named_id if whole and named_id != asked else "",
+        _by_name(groups, _CATEGORIES),
+        given,
+        frozenset(unsure),
+    )
+
+
+def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tuple[str, bool]:
+    """The column to put to the model, and whether that is sure."""
+    usable = [column for column in columns.values() if not column.nested]
+    texts = [column for column in usable if column.is_text and column.name != named_id] or usable
+    if not texts:
+        raise ConfigError(
+            f"no column of {table.path} holds text that could be put to a model",
+            f"name one of them with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
+        )
+    if found := _by_name([column.name for column in texts], _ASKED):
+        return found, _plain(found) in _ASKED or len(texts) == 1
+    asking = [column for column in texts if column.asking > column.seen / 2]
+    unlike = [c for c in texts if not _by_name([c.name], (*_REFERENCES, *_CATEGORIES))] or texts
+    best = max(asking or unlike, key=lambda column: column.mean_length)
+    return best.name, len(texts) == 1 or len(asking) == 1
+
+
+def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:
+    """Columns with answers that were made before."""
+    texts = [name for name, column in rest.items() if column.is_text]
+    if task == "compare":
+        for first in texts:
+            ends = _PAIR.fullmatch(first)
+            if ends and ends[2].lower() in "a1":
+                other = "b" if ends[2].lower() == "a" else "2"
+                for second in texts:
+                    same = _PAIR.fullmatch(second)
+                    if same and same[1] == ends[1] and same[2].lower() == other:
+                        return first, second
+        return ()
+    named = [name for name in texts if _plain(name) in _GIVEN and name != reference]
+    found = _by_name(named, _GIVEN)
+    others = [name for name in rest if name != found]
+    # A response alone may be the one to hold answers against.
+    surely = _plain(found) in _GIVEN[: _GIVEN.index("response")] if found else False
+    return (found,) if found and (surely or reference or _by_name(others, _REFERENCES)) else ()

@@ -1,0 +1,429 @@
+"""``llmb init``: a commented config that runs as it is, for the demo or for one's own data."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from llm_batch.chain.config import Config
+    from llm_batch.cli.columns import Roles, Table
+
+_DATA = "Your own data"
+
+
+class Choice(NamedTuple):
+    """Models for those who have a key.
+
+    Attributes:
+        variable: The environment variable with the key.
+        model: Cheap and quick.
+        judge: Better than that, since a judge has to know more than who answers.
+    """
+
+    variable: str
+    model: str
+    judge: str
+
+
+#: The first whose key is there is taken.
+CHOICES = (
+    Choice("OPENAI_API_KEY", "openai/gpt-4o-mini", "openai/gpt-4.1"),
+    Choice("ANTHROPIC_API_KEY", "anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-4-6"),
+    Choice("GEMINI_API_KEY", "gemini/gemini-2.5-flash-lite", "gemini/gemini-2.5-flash"),
+    Choice("MISTRAL_API_KEY", "mistral/mistral-small-latest", "mistral/mistral-large-latest"),
+    Choice("OPENROUTER_API_KEY", "openrouter/openai/gpt-4o-mini", "openrouter/openai/gpt-4.1"),
+)
+LOCAL = "local/smollm2-135m-instruct"
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("llmb.toml"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", rich_help_panel=_DATA,
+            help="A file of yours: .csv .jsonl .json .parquet .xlsx …; the config is made for it.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", rich_help_panel=_DATA,
+            help="grade answers, compare two, classify texts, or extract facts from them.",
+        ),
+    ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question", rich_help_panel=_DATA, metavar="COLUMN",
+            help="What is put to the model; found without it.",
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", rich_help_panel=_DATA, metavar="COLUMN",
+            help="The right answer or label, '' for none; found without it.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", rich_help_panel=_DATA,
+            help="Model of every step; one whose key is in the environment without it.",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", rich_help_panel=_DATA, help="Model of the judge.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            "--delimiter", rich_help_panel=_DATA,
+            help="Between the cells of a CSV, if not as found.",
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding", rich_help_panel=_DATA,
+            help="Of the text, if not as found: windows-1252.",
+        ),
+    ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            "--sheet", rich_help_panel=_DATA,
+            help="Of a workbook, by name or number; the first by default.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing: look whether the config at PATH and its data are sound.",
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:  # fmt: skip
+    """Write a commented config file that runs as it is.
+
+    With --data it is made for a file of yours, whose columns are looked at.
+    """
+    from llm_batch.chain.config import DEMO_CONFIG
+    from llm_batch.chain.overrides import command, expanded
+    from llm_batch.cli.console import put, say
+    from llm_batch.errors import ConfigError
+
+    path = Path(expanded(path))
+    about_data = {
+        "--task": task, "--question": question, "--reference": reference, "--model": model,
+        "--judge": judge, "--delimiter": delimiter, "--encoding": encoding, "--sheet": sheet,
+    }  # fmt: skip
+    given = [flag for flag, value in about_data.items() if value is not None]
+    if check:
+        if data is not None or given:
+            raise ConfigError(
+                f"{'--data' if data is not None else given[0]} does not go with --check",
+                command("init", "--check", path),
+            )
+        _check(path)
+        return
+    if data is None and given:
+        raise ConfigError(f"{given[0]} needs a file to look at", f"add --data FILE to {given[0]}")
+    if path.exists() and not force:
+        raise ConfigError(
+            f"{path} exists already",
+            f"{command('init', '--force', path)}   overwrites it"
+            if data is None
+            else "add --force to overwrite it, or name another: llmb init other.toml --data …",
+        )
+    if data is None:
+        _write(path, DEMO_CONFIG.read_bytes())
+        following = _next(path, "results.jsonl", ())
+        shown = ", ".join(following[verb] for verb in ("estimate", "run", "report"))
+        say(f"wrote {path}; edit it, then: {shown}")
+        put(str(path))
+        return
+    from llm_batch.cli.columns import TASKS, look
+    from llm_batch.cli.starter import Writer
+
+    if task is not None and task not in TASKS:
+        raise ConfigError(f"--task {task!r} is not known", f"tasks are {', '.join(TASKS)}")
+    if data == "-":
+        raise ConfigError(
+            "standard input can be read only once", "save it to a file, and name that with --data"
+        )
+    table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
+    roles = _roles(table, task, question, reference)
+    # Of a classification the judge only repeats a word.
+    steps, judges, why = _models(model, judge, easy=roles.task == "classify")
+    # Two configs in one folder have two results.
+    output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
+    commands = _next(path, output, _of_report(roles))
+    writer = Writer(table, roles, steps, judges, "" if model else why, output)
+    text = writer.text(
+        path.parent,
+        [
+            (commands["estimate"], "what it will cost and take, before anything is sent"),
+            (commands["run"], "play it; the same command resumes"),
+            (commands["report"], "what came out"),
+        ],
+    )
+    _tell(table, roles)
+    say(f"  model: {steps}" + (f", judge: {judges}" if judges != steps else "") + f" ({why})")
+    _write(path, text.encode())
+    _look_over(path)
+    say(f"wrote {path}; next: {commands['estimate']}")
+    say(f"  then: {commands['try']}   (the first 3; {commands['run']} goes on)")
+    say(f"  then: {commands['report']}")
+    put(str(path))
+
+
+def _settings(
+    delimiter: str | None, encoding: str | None, sheet: str | None
+) -> list[tuple[str, str]]:
+    from llm_batch.cli.report import delimiter_of
+
+    said = (("delimiter", delimiter_of(delimiter)), ("encoding", encoding), ("sheet", sheet))
+    return [(name, value) for name, value in said if value]
+
+
+def _next(config: Path, results: str, by: Sequence[str]) -> dict[str, str]:
+    """What to type with a config, by what it does."""
+    from llm_batch.chain.overrides import Typed, command
+
+    typed = Typed(str(config))
+    return {
+        "estimate": typed.command("estimate"),
+        "run": typed.command("run"),
+        "try": typed.command("run", sample=3),
+        "report": command("report", *((results,) if results != "results.jsonl" or by else ()), *by),
+    }
+
+
+def _of_report(roles: Roles) -> list[str]:
+    """The flags by which a report shows all that the columns allow."""
+    from llm_batch.reporting.reference import REFERENCE_NAMES
+
+    flags = ["--by", roles.category] if roles.category else []
+    if roles.task == "grade" and roles.reference not in ("", *REFERENCE_NAMES):
+        flags += ["--reference", roles.reference]
+    return flags
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Write a config, and beside it what editors check it by.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    from llm_batch.chain.schema import SCHEMA_FILE, TITLE
+    from llm_batch.errors import ConfigError
+    from llm_batch.record.files import deliver
+
+    beside = path.with_name(SCHEMA_FILE.name)
+    try:
+        deliver(path, text, "llmb init")
+        if path.suffix == ".toml" and (not beside.exists() or TITLE in _start_of(beside)):
+            deliver(beside, SCHEMA_FILE.read_bytes(), "llmb init")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _start_of(path: Path) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read(1000)
+
+
+def _models(model: str | None, judge: str | None, easy: bool) -> tuple[str, str, str]:
+    """The model of the steps, that of the judge, and why."""
+    from llm_batch.sending.providers.embedded import is_installed
+
+    if model is not None:
+        return model, judge or model, "as --model says"
+    for choice in CHOICES:
+        if os.environ.get(choice.variable, "").strip():
+            better = choice.model if easy else choice.judge
+            return choice.model, judge or better, f"since {choice.variable} is set"
+    why = "on this machine: no key of a provider is set"
+    if not is_installed(LOCAL.partition("/")[2]):
+        why = "no key of a provider is set, and this is not installed yet"
+    return LOCAL, judge or LOCAL, why
+
+
+# -------------------------------------------------------------------------------- the questions
+
+
+def _roles(table: Table, task: str | None, question: str | None, reference: str | None) -> Roles:
+    """Which column is what; what is not certain is asked where somebody can answer."""
+    from llm_batch.cli.columns import guess
+
+    roles = guess(table, task, question or "", reference)
+    if not roles.unsure or not _on_terminal():
+        return roles
+    columns = [column for column in table.columns if column.filled and not column.nested]
+    if "asked" in roles.unsure:
+        shown = [column.name for column in columns if column.name != roles.id]
+        question = _asked("Which column is put to the model?", shown, roles.asked)
+        roles = guess(table, task, question, reference)
+    if "reference" in roles.unsure:
+        shown = [column.name for column in columns if column.name not in (roles.asked, roles.id)]
+        what = "label" if roles.task == "classify" else "answer"
+        reference = _asked(f"Which column holds the right {what}?", shown, roles.reference, True)
+        roles = guess(table, task, question or roles.asked, reference)
+    return roles
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _asked(sentence: str, names: Sequence[str], best: str, none: bool = False) -> str:
+    """One of the names, by its number or as it is; empty for none.
+
+    Raises:
+        Interrupted: Nobody wants to answer.
+    """
+    from llm_batch.cli.console import printable, say
+    from llm_batch.errors import Interrupted
+
+    say(sentence)
+    for number, name in enumerate(names, 1):
+        say(f"  {number}  {name}")
+    if none:
+        say("  0  none")
+    default = str(names.index(best) + 1) if best in names else "0" if none else "1"
+    while True:
+        try:
+            said = typer.prompt("Number", default=default, err=True).strip()
+        except typer.Abort:
+            raise Interrupted("stopped at the question; nothing was written") from None
+        if said == "0" and none:
+            return ""
+        if said.isdecimal() and 0 < int(said) <= len(names):
+            return names[int(said) - 1]
+        if said in names:
+            return str(said)
+        say(printable(f"write a number from {0 if none else 1} to {len(names)}"))
+
+
+def _tell(table: Table, roles: Roles) -> None:
+    """What was found and chosen, and how to choose otherwise."""
+    from llm_batch.cli.columns import TASKS
+    from llm_batch.cli.console import say
+    from llm_batch.paper import words
+
+    def shown(name: str) -> str:
+        return words.clean(name, 60)
+
+    rows = words.counted(table.rows, "row")
+    say(f"{table.path}: {rows}; columns {', '.join(map(shown, table.names[:20]))}")
+    others = ", ".join(name for name in TASKS if name != roles.task)
+    say(f"  task: {roles.task} (--task {others})")
+    say(f"  put to the model: {shown(roles.asked)} (--question COLUMN)")
+    if roles.given:
+        say(f"  answers there already: {', '.join(map(shown, roles.given))}")
+    if roles.task != "extract":
+        what = "right label" if roles.task == "classify" else "right answer"
+        say(f"  {what}: {shown(roles.reference) or 'none'} (--reference COLUMN)")
+    if roles.id or roles.category:
+        named = [f"ids: {shown(roles.id)}"] if roles.id else []
+        named += [f"categories: {shown(roles.category)}"] if roles.category else []
+        say(f"  {'; '.join(named)}")
+    for note in table.notes:
+        say(note)
+    if table.bad_rows:
+        count = words.counted(len(table.bad_rows), "row")
+        say(f"{count} cannot be read and will be left out: {words.clean(table.bad_rows[0], 160)}",
+            style="yellow")  # fmt: skip
+    for column in table.columns:
+        if column.unique or column.name == roles.id:
+            continue
+        say(f"{shown(column.name)} does not name the items: a value stands in two rows")
+    for name in dict.fromkeys([roles.asked, roles.reference, *roles.given]):
+        empty = table.rows - table.column(name).filled if name else 0
+        if empty:
+            say(f"{empty:,} of {rows} have nothing in {shown(name)}", style="yellow")
+
+
+# --------------------------------------------------------------------------------------- --check
+
+
+def checked(config: Config) -> tuple[int, int, Sequence[str], Sequence[str]]:
+    """Look at a config and its data as a run does before it sends anything.
+
+    Returns:
+        Items that would be played, rows there are, how they were read, and what else may be a
+        mistake.
+
+    Raises:
+        LlmbError: It could not run.
+    """
+    from llm_batch.dataset import draw
+    from llm_batch.sending.checks import (
+        check_before_spending,
+        empty_prompts,
+        long_prompts,
+        risks,
+    )
+
+    chain, sample = config.chain(), config.sample
+    with draw(
+        config.data,
+        config.data_path(),
+        size=sample.size,
+        seed=sample.seed,
+        stratify=sample.stratify,
+    ) as drawn:
+        check_before_spending(config, chain, next(iter(drawn.items())))
+        config.engine.check(config, True)
+        odd = [
+            *risks(config),
+            *empty_prompts(chain, drawn.items),
+            *long_prompts(config, drawn.items),
+        ]
+        return drawn.size, drawn.population, drawn.notes, odd
+
+
+def _check(path: Path) -> None:
+    """``--check``: say what would stop a run, or that nothing would."""
+    from llm_batch.chain.config import load_config
+    from llm_batch.cli.console import say
+    from llm_batch.paper import words
+    from llm_batch.sending.trust import not_agreed
+
+    config = load_config(path)
+    played, rows, notes, odd = checked(config)
+    asked = [f"a run asks first, since this sends {each}" for each in not_agreed(config)]
+    for note in [*notes, *odd, *asked]:
+        say(f"note: {note}")
+    models = ", ".join(dict.fromkeys(step.model for step in config.steps))
+    data = "the bundled demo questions" if config.data.path is None else config.data.path
+    say(
+        f"{path} is sound: {words.counted(len(config.steps), 'step')} with {models} over "
+        f"{played:,} of {words.counted(rows, 'row')} of {data}; nothing was sent"
+    )
+
+
+def _look_over(path: Path) -> None:
+    """Check what was written: what is still in the way is said, with what to do."""
+    from llm_batch.chain.config import load_config
+    from llm_batch.cli.console import say
+    from llm_batch.errors import LlmbError
+
+    try:
+        *_, odd = checked(load_config(path))
+    except LlmbError as error:
+        say(f"before it can run: {error.message}", style="yellow")
+        if error.hint:
+            say(f"  try: {error.hint}")
+        return
+    for note in odd:
+        say(f"note: {note}")

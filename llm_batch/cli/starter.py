@@ -1,0 +1,436 @@
+"""The text of a first config for somebody's own data, in one of the common shapes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_batch.chain.overrides import expanded
+from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table
+from llm_batch.errors import ConfigError, DataError
+from llm_batch.paper import words
+from llm_batch.sending.checks import inserted
+
+_MOST_FIELDS = 12
+#: Items of a first run: in minutes with a provider, in less than one with the embedded model.
+_SIZE, _SIZE_HERE = 100, 24
+
+
+def toml_text(text: str) -> str:
+    """A text as TOML has it, on one line."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_lines(text: str) -> str:
+    """A text of several lines as TOML has it, readable where that can be."""
+    if "\n" not in text and not re.search(r'["\\]', text):
+        return toml_text(text)
+    if "'''" not in text and not text.endswith("'"):
+        return f"'''\n{text}'''"
+    return '"""\n' + "\n".join(toml_text(line)[1:-1] for line in text.split("\n")) + '"""'
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)
+
+
+def insert(name: str, names: Sequence[str]) -> str:
+    """How a prompt inserts a column, whatever it is called.
+
+    Raises:
+        DataError: It cannot, since a column called ``item`` stands in the way.
+    """
+    if name == "item":
+        return "{{ item }}"
+    text = inserted(name)
+    if "item[" in text:
+        if "item" in names:
+            raise DataError(
+                f"a column is called 'item', and prompts then cannot reach {words.named(name)}",
+                "call the column 'item' otherwise",
+            )
+        # Braces are written so that nothing that looks for them finds any within the name.
+        quoted = repr(name).replace("{", "\\x7b").replace("}", "\\x7d")
+        text = f"{{{{ item[{quoted}] }}}}"
+    return text
+
+
+def path_from(folder: Path, data: Path) -> str:
+    """How a config in a folder names a file of data.
+
+    Raises:
+        ConfigError: It cannot: the name has a variable of the environment in it.
+    """
+    whole = os.path.abspath(data)
+    try:
+        near = Path(os.path.relpath(whole, os.path.abspath(folder))).as_posix()
+    except ValueError:  # on another drive
+        near = whole
+    for written in (near, whole):
+        if expanded(written) == str(Path(written)) and written.isprintable():
+            return written
+    raise ConfigError(
+        f"{words.named(str(data))} has a name that a config cannot hold", "rename the file"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes the config of a table.
+
+    Attributes:
+        table: What was found.
+        roles: Which column is what.
+        model: Of the steps that answer.
+        judge: Of the step that judges.
+        why: Why these models, as a comment.
+        output: Of the run.
+    """
+
+    table: Table
+    roles: Roles
+    model: str
+    judge: str
+    why: str
+    output: str = "results.jsonl"
+
+    def text(self, folder: Path, commands: Sequence[tuple[str, str]]) -> str:
+        """The whole file, for a folder; ``commands`` with what they do stand on top."""
+        steps = {
+            "grade": self._grade,
+            "compare": self._compare,
+            "classify": self._classify,
+            "extract": self._extract,
+        }[self.roles.task]
+        parts = [
+            self._top(commands),
+            self._data(folder),
+            self._sample(),
+            f"{_LIMITS}output = {toml_text(self.output)}\n",
+            *steps(),
+        ]
+        return "\n".join(parts)
+
+    def _top(self, commands: Sequence[tuple[str, str]]) -> str:
+        width = max(len(command) for command, _ in commands)
+        name = words.clean(self.table.path.name, 60)
+        return "\n".join(
+            [
+                "#:schema llmb.schema.json",
+                f"# {_TASK_WORDS[self.roles.task]}: {name}, {words.counted(self.table.rows, 'row')}"
+                ". It runs as it is:",
+                *(f"#   {command:<{width}}   {what}" for command, what in commands),
+                "# Every other setting: llmb init example.toml",
+                "",
+            ]
+        )
+
+    def _data(self, folder: Path) -> str:
+        table, roles = self.table, self.roles
+        lines = ["[data]", f"path = {toml_text(path_from(folder, table.path))}"]
+        if roles.id:
+            lines.append(f"id = {toml_text(roles.id)}")
+        else:
+            lines.append(
+                '# id = "…"                    # no column is an id; items are told by content'
+            )
+        for name, value in table.settings:
+            lines.append(f"{name} = {toml_text(value)}")
+        if table.bad_rows:
+            first = words.clean(table.bad_rows[0], 120)
+            count = words.counted(len(table.bad_rows), "row")
+            lines.append(f'on_bad_row = "skip"           # {count} cannot be read; {first}')
+        shown = [words.clean(name, 40) for name in table.names[:NAMED_COLUMNS]]
+        more = ", …" if len(table.names) > len(shown) else ""
+        return "\n".join([*lines, f"# columns: {', '.join(shown)}{more}", ""])
+
+    def _sample(self) -> str:
+        here = self.model.startswith("local/") or self.judge.startswith("local/")
+        size, rows = _SIZE_HERE if here else _SIZE, self.table.rows
+        if rows <= size:
+            why = f"# all {rows:,} rows"
+        else:
+            why = "# drawn at random; more later pays for the new ones alone"
+            why += ". 384 give ±5 points" if rows > 384 else ""
+            why += f", 0 = all {rows:,}"
+        lines = ["[sample]", f"size = {0 if rows <= size else size:<22} {why}", "seed = 42"]
+        if self.roles.category:
+            field = toml_text(self.roles.category)
+            lines.append(f"# stratify = {field}   # share the sample among its values")
+        return "\n".join([*lines, ""])
+
+    def _in(self, name: str) -> str:
+        return insert(name, self.table.names)
+
+    def _expression(self, name: str) -> str:
+        return self._in(name)[2:-2].strip()
+
+    def _free(self, *wanted: str) -> str:
+        """A name for a step that no column has."""
+        taken = {*self.table.names, "item"}
+        return next(name for name in (*wanted, *(f"{wanted[0]}_{n}" for n in range(2, 999)))
+                    if name not in taken)  # fmt: skip
+
+    def _step(
+        self,
+        name: str,
+        prompt: str,
+        system: str = "",
+        *,
+        judges: bool = False,
+        output: Sequence[str] = (),
+        cap: int = 300,
+        comment: str = "",
+    ) -> str:
+        from llm_batch.models.table import model_info
+
+        model = self.judge if judges else self.model
+        info = model_info(model)
+        lines = [f"# {line}" for line in comment.splitlines()]
+        lines += ["[[steps]]", f"name = {toml_text(name)}"]
+        why = f"   # {self.why}" if model == self.model else ""
+        lines.append(f"model = {toml_text(model)}{why}")
+        if system:
+            lines.append(f"system = {toml_text(system)}")
+        lines.append(f"prompt = {_toml_lines(prompt)}")
+        if info is not None and info.supports_reasoning:
+            # What it thinks counts too, and many of these take no temperature.
+            lines.append("max_tokens = 2000")
+        else:
+            lines += [f"max_tokens = {cap}", "temperature = 0.0"]
+        if output:
+            lines += ["[steps.output]                # the reply is an object of these fields"]
+            lines += output
+        return "\n".join([*lines, ""])
+
+    def _grade(self) -> Iterator[str]:
+        roles = self.roles
+        if roles.given:
+            answer = self._in(roles.given[0])
+        else:
+            step = self._free("generate", "model_answer")
+            answer = f"{{{{ {step} }}}}"
+            yield self._step(step, self._in(roles.asked), "Answer in one or two sentences.")
+        yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
+
+    def _graded(self, answer: str, system: str, asked: str, given: str) -> Iterator[str]:
+        """A judge from 1 to 5, against the reference where there is one."""
+        roles, judge = self.roles, self._free("judge", "grader")
+        lines = [f"{asked}: {self._in(roles.asked)}"]
+        comment = ""
+        if roles.reference:
+            lines += [f"Reference answer: {self._in(roles.reference)}", f"{given}: {answer}"]
+            lines.append(
+                "Rate how well the given answer agrees with the reference answer, from 1 (wrong) "
+                "to 5 (right)."
+            )
+        else:
+            lines += [f"{given}: {answer}"]
+            lines.append("Rate how right and complete this is, from 1 (wrong) to 5 (right).")
+            comment = (
+                "No column holds the right answer, so the judge goes by what it knows itself.\n"
+                "Check it on some answers of yours: llmb label, then llmb report."
+            )
+        yield self._step(
+            judge,
+            "\n".join(lines),
+            system,
+            judges=True,
+            output=['reason = "string"', 'score = { type = "integer", min = 1, max = 5 }'],
+            comment=comment,
+        )
+        yield _score(f"{judge}.score", "4", "an item passes when its score is at least this")
+
+    def _compare(self) -> Iterator[str]:
+        roles, asked = self.roles, self._in(self.roles.asked)
+        if roles.given:
+            first, second = map(self._in, roles.given)
+            about = f"A is the column {words.clean(roles.given[0], 40)}, B is "
+            about += words.clean(roles.given[1], 40)
+        else:
+            names = (self._free("answer_a", "first"), self._free("answer_b", "second"))
+            first, second = (f"{{{{ {name} }}}}" for name in names)
+            about = f"A is the step {names[0]}, B is {names[1]}"
+            yield self._step(
+                names[0],
+                asked,
+                "Answer in one or two sentences.",
+                comment="The two that are compared: change the model or the prompt of either.",
+            )
+            yield self._step(names[1], asked, "Think step by step, then answer in one sentence.")
+        judge = self._free("judge", "grader")
+        one, two = f'Answer "A": {first}', f'Answer "B": {second}'
+        reference = [f"Reference answer: {self._in(roles.reference)}"] if roles.reference else []
+        even = f"{self._expression(roles.asked)} | string | length is even"
+        yield self._step(
+            judge,
+            "\n".join(
+                [
+                    f"Question: {asked}",
+                    *reference,
+                    f"{{% if {even} %}}{one}",
+                    f"{two}{{% else %}}{two}",
+                    f"{one}{{% endif %}}",
+                    "Which answer is better?",
+                ]
+            ),
+            "You compare two answers. Their order means nothing.",
+            judges=True,
+            output=[
+                'reason = "string"',
+                'better = { type = "string", choices = ["A", "B", "tie"] }',
+            ],
+            comment="Judges favour a place, so every other item is shown B first.",
+        )
+        yield "\n".join(
+            [
+                f"# {about}. The pass rate is the share in which B is better,",
+                "# and a mean score above 0.5 speaks for B.",
+                "[score]",
+                f"field = {toml_text(f'{judge}.better')}",
+                "labels = { A = 0, tie = 0.5, B = 1 }",
+                "pass_at = 1",
+                "",
+            ]
+        )
+
+    def _classify(self) -> Iterator[str]:
+        roles, step = self.roles, self._free("classify", "classified")
+        labels = self.table.column(roles.reference).labels if roles.reference else []
+        if labels:
+            listed = ", ".join(map(toml_text, labels))
+            output = f'label = {{ type = "string", choices = [{listed}] }}'
+            comment = f"The labels are those of the column {words.clean(roles.reference, 40)}."
+        elif roles.reference:
+            output, comment = 'label = "string"', "The labels of the file are too many to list."
+        else:
+            output = 'label = { type = "string", choices = ["positive", "negative", "other"] }'
+            comment = "Put your own labels here: no column of the file holds any."
+        yield self._step(
+            step,
+            f"Text: {self._in(roles.asked)}\nWhich label fits this text?",
+            "You classify texts.",
+            output=[output],
+            cap=100,
+            comment=comment,
+        )
+        if not roles.reference:
+            yield "# Without a column of right labels there is no [score]: how often each label\n"
+            yield "# comes is in the results.\n"
+            return
+        judge, gold = self._free("judge", "checked"), roles.reference
+        same = (
+            f"({step}.label | string | trim | lower) == "
+            f"({self._expression(gold)} | string | trim | lower)"
+        )
+        yield self._step(
+            judge,
+            "\n".join(
+                [
+                    f"Right label: {self._in(gold)}",
+                    f"Given label: {{{{ {step}.label }}}}",
+                    # In these words even the embedded model says after what it is told.
+                    f'Reply with {{"verdict": "{{% if {same} %}}right{{% else %}}wrong'
+                    '{% endif %}"}.',
+                ]
+            ),
+            judges=True,
+            output=['verdict = { type = "string", choices = ["right", "wrong"] }'],
+            cap=50,
+            comment="A score needs a step so far. The template compares the labels, letter by\n"
+            "letter but for case, and this call only says it again.",
+        )
+        yield "\n".join(
+            [
+                "[score]                       # the pass rate is the accuracy",
+                f"field = {toml_text(f'{judge}.verdict')}",
+                "labels = { right = 1, wrong = 0 }",
+                "pass_at = 1",
+                "",
+            ]
+        )
+
+    def _extract(self) -> Iterator[str]:
+        roles, step = self.roles, self._free("extract", "extracted")
+        wanted = [
+            column
+            for column in self.table.columns
+            if column.name not in (roles.asked, roles.id) and column.filled and not column.nested
+        ][:_MOST_FIELDS]
+        if wanted:
+            fields = [f"{_key(column.name)} = {self._field(column)}" for column in wanted]
+            comment = "The fields are the other columns, which hold what is to be found."
+            # What is called like a template is no template here.
+            called = [re.sub(r"[{}]", "", words.clean(column.name, 60)) for column in wanted]
+            known = [
+                f"{name} = {self._in(column.name)}"
+                for name, column in zip(called, wanted, strict=True)
+            ]
+            rule = "Rate how well these values agree with the right ones, from 1 (none) to 5 (all)."
+        else:
+            fields = [
+                'topic = { type = "string", description = "in one to three words" }',
+                'people = { type = "string", description = "their names, with commas" }',
+                'date = { type = "string", description = "as YYYY-MM-DD; empty if there is none" }',
+            ]
+            comment = "Put your own fields here: string, integer, number or boolean."
+            known = []
+            rule = "Rate how far the text supports these values, from 1 (not) to 5 (all)."
+        yield self._step(
+            step,
+            f"Text: {self._in(roles.asked)}\nFind the values of the fields in this text.",
+            "You extract facts from texts. You add nothing.",
+            output=fields,
+            comment=comment,
+        )
+        judge = self._free("judge", "grader")
+        right = ["Right values:", *known] if known else []
+        yield self._step(
+            judge,
+            "\n".join(
+                [
+                    f"Text: {self._in(roles.asked)}",
+                    *right,
+                    f"Found values: {{{{ {step} }}}}",
+                    rule,
+                ]
+            ),
+            "You check extracted facts.",
+            judges=True,
+            output=['reason = "string"', 'score = { type = "integer", min = 1, max = 5 }'],
+        )
+        yield _score(f"{judge}.score", "4", "an item passes when its score is at least this")
+
+    def _field(self, column: Column) -> str:
+        """What type the values of a column have."""
+        if column.filled < self.table.rows:  # a number has no way to say that there is none
+            return '{ type = "string", description = "empty if the text does not say" }'
+        if column.values and {value.lower() for value in column.values} <= {"true", "false"}:
+            return '"boolean"'
+        if column.numbers == column.seen:
+            return '"integer"' if column.whole == column.seen else '"number"'
+        if column.labels and len(column.labels) <= _MOST_FIELDS:
+            return f'{{ type = "string", choices = [{", ".join(map(toml_text, column.labels))}] }}'
+        return '"string"'
+
+
+def _score(field: str, pass_at: str, why: str) -> str:
+    return f"[score]\nfield = {toml_text(field)}\npass_at = {pass_at:<19} # {why}\n"
+
+
+_TASK_WORDS = {
+    "grade": "Grade answers",
+    "compare": "Compare two answers",
+    "classify": "Classify texts",
+    "extract": "Extract facts from texts",
+}
+_LIMITS = """[limits]
+workers = 5                   # calls at once
+# budget = 5.00               # USD that all calls may cost; never exceeded
+
+[run]
+"""

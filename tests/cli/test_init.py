@@ -1,0 +1,461 @@
+"""``llmb init --data``: somebody's own file, and a config for it that runs as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from llm_batch.chain.config import Config, load_config
+from llm_batch.cli import app
+from llm_batch.cli.columns import TASKS, guess, look
+from llm_batch.cli.init import CHOICES, LOCAL, checked
+from llm_batch.cli.starter import Writer
+from llm_batch.dataset import draw
+from llm_batch.errors import ConfigError, DataError, LlmbError
+from llm_batch.models.prices import tariff_of
+from llm_batch.models.table import model_info
+from llm_batch.records import Request
+from llm_batch.sending.providers import check_servable
+from tests.project import Project
+from tests.workbooks import xlsx
+
+#: Names of columns that a template, TOML, a shell or Python would take for something else.
+NAMES = [
+    'question "x" {{y}}', "{{", "}}", "{%", "{% raw %}", "{#", "#", "x # y", "{{ none }}", "in",
+    "if", "not", "set", "none", "None", "true", "self", "loop", "caller", "super", "range", "dict",
+    "_", "__class__", "items", "keys", "item", "generate", "judge", "classify", "extract",
+    "answer_a", "1st", "a.b", "a b", "it's", '"', "'", "'''", '"""', "a'b\"c", "ends with '",
+    "\\", "\\n", "two\nlines", "a\ttab", "é", "e\u0301", "ﬁ", "问题", "\u200b", "x\u2028y",
+    "$HOME", "~", "-", "A",
+]  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, without a key in the environment."""
+    for choice in CHOICES:
+        monkeypatch.delenv(choice.variable, raising=False)
+    monkeypatch.delenv("LLMB_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def init(*words: str, typed: str | None = None) -> tuple[int, str]:
+    """Exit code and what was said; an error as `main` says it."""
+    done = CliRunner().invoke(app, ["init", *words], input=typed)
+    if isinstance(done.exception, LlmbError):
+        return done.exception.exit_code, f"{done.exception.message} → {done.exception.hint}"
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+def rows(size: int = 6, /, **columns: Callable[[int], Any]) -> list[dict[str, Any]]:
+    return [{name: make(n) for name, make in columns.items()} for n in range(size)]
+
+
+def jsonl(path: Path, items: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    return path
+
+
+def csv(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+# The columns
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_column_is_asked_and_held_against(
+    name: str, task: str, tmp_path: Path
+) -> None:
+    items = rows(**{name: lambda n: f"text number {n}?", "gold": lambda n: "AB"[n % 2]})
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    for asked, reference in ((name, "gold"), ("gold", name)):
+        roles = guess(table, task, asked, None if task == "extract" else reference)
+        text = Writer(table, roles, "fake/a", "fake/b", "why").text(tmp_path, [("llmb run", "it")])
+        (tmp_path / "llmb.toml").write_text(text, encoding="utf-8")
+        config = load_config(tmp_path / "llmb.toml")
+        checked(config)
+        assert items_in_prompts(config, asked) == len(items)
+
+
+def items_in_prompts(config: Config, field: str) -> int:
+    """In how many items' first prompts the value of a field stands."""
+    chain = config.chain()
+    with draw(config.data, config.data_path()) as drawn:
+        found = 0
+        for item in drawn.items():
+            request = chain.next_request(item, [])
+            assert isinstance(request, Request)
+            found += item.fields[field] in request.messages[-1].content
+        return found
+
+
+def test_a_column_called_item_that_hides_another_is_told(tmp_path: Path) -> None:
+    table = look(jsonl(tmp_path / "own.jsonl", rows(item=str, **{"the question": str})))
+    roles = guess(table, "grade", "the question", "")
+    with pytest.raises(DataError, match="a column is called 'item'"):
+        Writer(table, roles, "fake/a", "fake/a", "").text(tmp_path, [("llmb run", "")])
+
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], tuple[str, str, str, str, str]]] = {
+    "question and answer": (
+        rows(id=str, question=lambda n: f"Is {n}?", answer=lambda n: f"word {n}",
+             topic=lambda n: "ab"[n % 2]),
+        ("grade", "question", "answer", "id", "topic"),
+    ),
+    "an id that repeats": (
+        rows(id=lambda n: n // 2, prompt=lambda n: f"Say {n}", expected=lambda n: f"{n} it is"),
+        ("grade", "prompt", "expected", "", ""),
+    ),
+    "text and label": (
+        rows(text=lambda n: f"Some words {n}", label=lambda n: ["good", "bad"][n % 2]),
+        ("classify", "text", "label", "", ""),
+    ),
+    "camel case": (
+        rows(itemId=str, userQuestion=lambda n: f"Why {n}?", goldAnswer=lambda n: f"so {n}"),
+        ("grade", "userQuestion", "goldAnswer", "itemId", ""),
+    ),
+    "one column": (rows(anything=lambda n: f"tell me of {n}"), ("grade", "anything", "", "", "")),
+    "names that say nothing": (
+        rows(a=lambda n: f"What may {n} be?", b=lambda n: f"thing {n}"),
+        ("grade", "a", "", "", ""),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_columns_are_told_by_names_and_values(shape: str, tmp_path: Path) -> None:
+    items, expected = SHAPES[shape]
+    roles = guess(look(jsonl(tmp_path / "own.jsonl", items)))
+    assert (roles.task, roles.asked, roles.reference, roles.id, roles.category) == expected
+
+
+def test_answers_that_are_there_are_graded_and_compared(tmp_path: Path) -> None:
+    one = rows(question=str, answer=lambda n: f"w {n}", model_answer=lambda n: f"m {n}")
+    one = [{**item, "question": "Why?"} for item in one]
+    assert guess(look(jsonl(tmp_path / "a.jsonl", one))).given == ("model_answer",)
+    two = rows(
+        prompt=lambda n: f"Say {n}", answer_a=lambda n: f"a {n}", answer_b=lambda n: f"b {n}"
+    )
+    assert guess(look(jsonl(tmp_path / "b.jsonl", two)), "compare").given == (
+        "answer_a", "answer_b"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("id;frage;antwort\n1;Wie groß ist sie?;klein\n2;Wer?;Müller\n", "windows-1252"),
+        ("id\tquestion\tanswer\n1\tWhy?\tso\n2\tWho?\tme\n", "utf-8"),
+        ("id,question,answer\r\n1,Why?,so\r\n2,Who?,me\r\n", "utf-8-sig"),
+        ("sep=;\nid;question;answer\n1;Why?;so\n2;Who?;me\n", "utf-16"),
+        (",question,answer\n0,Why?,so\n1,Who?,me\n", "utf-8"),
+        ("question,answer\nWhy?,\nWho?,me\n", "utf-8"),
+        ("question\nWhy?\nWho?\n", "utf-8"),
+    ],
+    ids=["excel", "tabs", "bom", "utf-16", "index", "empty cell", "one column"],
+)
+def test_odd_tables_get_a_config_that_is_sound(text: str, encoding: str, here: Path) -> None:
+    csv(here / "own.csv", text, encoding)
+    code, said = init("--data", "own.csv", "--model", "fake/a")
+    assert code == 0, said
+    _, rows_there, _, _ = checked(load_config("llmb.toml"))
+    assert rows_there == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("17,What is it?,a cat\n18,Who is it?,a dog\n", "the first line of own.csv seems to be"),
+        ("question,question\na,b\n", "two columns of the header are named 'question'"),
+        ("question,answer\n", "own.csv has no rows"),
+        ("", "own.csv is empty"),
+    ],
+    ids=["no header", "a name twice", "no rows", "empty"],
+)
+def test_what_cannot_be_used_is_refused_with_what_to_do(text: str, said: str, here: Path) -> None:
+    csv(here / "own.csv", text)
+    code, output = init("--data", "own.csv")
+    assert code == 2 and said in output
+    assert output.rpartition(" → ")[2]
+    assert not (here / "llmb.toml").exists()
+
+
+@pytest.mark.parametrize("header", ["0,1,2", "country,2019,2020", "How are you today?,age"])
+def test_numbers_and_sentences_may_be_names(header: str, tmp_path: Path) -> None:
+    cells = ",".join(["fine thanks", "1", "2"][: header.count(",") + 1])
+    assert look(csv(tmp_path / "own.csv", f"{header}\n{cells}\n{cells} \n")).rows == 2
+
+
+def test_a_table_read_as_one_column_says_how_to_part_it(here: Path) -> None:
+    csv(here / "own.csv", "a;b\nwhy\nwho;me;you\n")
+    code, said = init("--data", "own.csv", "--model", "fake/a")
+    assert code == 0 and "if a semicolon parts its cells, add --delimiter ';'" in said
+
+
+def test_what_is_odd_in_the_data_is_told(here: Path) -> None:
+    csv(
+        here / "own.csv", "id,question,,answer\n1,Why?,x,so\n1,Who?,y,\n3,a,b,c,d,e\n4,Is it?,,no\n"
+    )
+    code, said = init("--data", "own.csv", "--model", "fake/a")
+    assert code == 0
+    assert "id does not name the items: a value stands in two rows" in said
+    assert "1 of 3 rows have nothing in answer" in said
+    assert "1 column of own.csv left out: the first row gives no name" in said
+    assert "1 row cannot be read and will be left out: line 4" in said
+    config = load_config("llmb.toml")
+    assert (config.data.id, config.data.on_bad_row) == (None, "skip")
+
+
+# What is asked and chosen
+
+
+def test_where_nobody_can_be_asked_nothing_is_asked_and_the_choice_is_said(here: Path) -> None:
+    jsonl(here / "own.jsonl", SHAPES["names that say nothing"][0])
+    code, said = init("--data", "own.jsonl", "--model", "fake/a", typed="2\n")
+    assert code == 0
+    assert "put to the model: a (--question COLUMN)" in said
+    assert "Which column" not in said
+
+
+def test_the_report_that_is_suggested_names_the_reference_and_the_category(here: Path) -> None:
+    csv(here / "own.csv", "Frage;Die Antwort;topic\n" + "Wer?;ich;a\nWas?;nichts;b\n" * 3)
+    _, said = init("--data", "own.csv", "--model", "fake/a")
+    assert "llmb report results.jsonl --by topic --reference 'Die Antwort'" in said
+
+
+def test_on_a_terminal_two_questions_at_most_are_asked(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonl(here / "own.jsonl", rows(a=lambda n: f"word {n}", b=lambda n: f"other {n}", c=str))
+    module = sys.modules["llm_batch.cli.init"]  # the package has the function under that name
+    monkeypatch.setattr(module, "_on_terminal", lambda: True)
+    code, said = init("--data", "own.jsonl", "--model", "fake/a", typed="9\nb\n1\n")
+    assert code == 0
+    assert said.count("Which column") == 2
+    assert "put to the model: b" in said and "right answer: a" in said
+    jsonl(here / "sure.jsonl", SHAPES["question and answer"][0])
+    _, said = init("sure.toml", "--data", "sure.jsonl", "--model", "fake/a")
+    assert "Which column" not in said
+    code, said = init("left.toml", "--data", "own.jsonl", "--model", "fake/a", typed="")
+    assert code == 130 and not (here / "left.toml").exists()
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=[choice.variable for choice in CHOICES])
+def test_the_model_is_one_whose_key_is_there(
+    choice: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(choice.variable, "sk-there")
+    jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
+    code, said = init("--data", "own.jsonl")
+    assert code == 0 and "before it can run" not in said, said
+    assert f"since {choice.variable} is set" in said and "sk-there" not in said
+    config = load_config("llmb.toml")
+    assert [step.model for step in config.steps] == [choice.model, choice.judge]
+    for model in (choice.model, choice.judge):
+        check_servable(model, config.model(model))
+        info = model_info(model)
+        assert tariff_of(model) is not None
+        assert info is not None and info.deprecation_date is None
+    assert "sk-there" not in (here / "llmb.toml").read_text()
+
+
+def test_without_a_key_the_embedded_model_is_taken_and_flags_win(here: Path) -> None:
+    jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
+    init("--data", "own.jsonl")
+    assert {step.model for step in load_config("llmb.toml").steps} == {LOCAL}
+    init("b.toml", "--data", "own.jsonl", "--model", "fake/a", "--judge", "fake/b")
+    assert [step.model for step in load_config("b.toml").steps] == ["fake/a", "fake/b"]
+    assert load_config("b.toml").run.output == "b-results.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "own.jsonl", "--task", "judge"], "tasks are grade, compare, classify, extract"),
+        (["--data", "own.jsonl", "--question", "Question"], "did you mean 'question'?"),
+        (["--data", "own.jsonl", "--reference", "nobody"], "its columns are id, question"),
+        (["--data", "none.csv"], "no data file 'none.csv'"),
+        (["--data", "-"], "standard input can be read only once"),
+        (["--task", "grade"], "add --data FILE"),
+        (["--check", "--data", "own.jsonl"], "llmb init --check llmb.toml"),
+        (["--check", "none.toml"], "no config file 'none.toml'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_word_is_refused_with_what_is_right(
+    words: list[str], said: str, here: Path
+) -> None:
+    jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
+    code, output = init(*words)
+    assert code == 2 and said in output
+    assert not (here / "llmb.toml").exists()
+
+
+def test_a_file_that_is_there_is_not_overwritten(here: Path) -> None:
+    jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
+    (here / "llmb.toml").write_text("mine")
+    (here / "llmb.schema.json").write_text("mine too")
+    code, said = init("--data", "own.jsonl")
+    assert code == 2 and "--force" in said
+    assert (here / "llmb.toml").read_text() == "mine"
+    assert init("--data", "own.jsonl", "--force")[0] == 0
+    assert (here / "llmb.schema.json").read_text() == "mine too"
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_plays_and_scores(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path, monkeypatch)
+    items = rows(text=lambda n: f"Words {n}", label=lambda n: ["good", "bad"][n % 2])
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    text = Writer(table, guess(table, task), "fake/a", "fake/a", "").text(tmp_path, [("x", "y")])
+    (tmp_path / "llmb.toml").write_text(text)
+
+    def answer(request: Request) -> str:
+        prompt = request.messages[-1].content
+        replies = {
+            "classify": '{"label": "good"}',
+            "extract": '{"label": "good"}',
+            "judge": '{"reason": "so", "score": 4, "better": "B", "verdict": "VERDICT"}',
+        }
+        reply = replies.get(request.step, "an answer")
+        return reply.replace("VERDICT", "right" if '"verdict": "right"' in prompt else "wrong")
+
+    project.answers = answer
+    config = load_config(tmp_path / "llmb.toml")
+    config = config.model_copy(
+        update={"run": config.run.model_copy(update={"output": str(project.results)})}
+    )
+    summary = project.run(config)
+    assert summary.exit_code == 0, summary.message
+    passed = [line["passed"] for line in project.lines()]
+    # All are called good, and half of them are.
+    assert sum(passed) == (3 if task == "classify" else 6)
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_says_again_what_the_template_compared(tmp_path: Path) -> None:
+    from llm_batch.records import Item
+    from llm_batch.sending.providers.embedded import EmbeddedProvider
+    from tests.builders import answer
+
+    items = rows(text=lambda n: f"Words {n}", sentiment=lambda n: ["pos", "neg"][n % 2])
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    text = Writer(table, guess(table), LOCAL, LOCAL, "").text(tmp_path, [("x", "y")])
+    (tmp_path / "llmb.toml").write_text(text)
+    chain = load_config(tmp_path / "llmb.toml").chain()
+    provider = EmbeddedProvider(LOCAL.partition("/")[2], 1)
+    try:
+        for gold, label in (("pos", "pos"), ("pos", "neg"), ("neg", "pos"), ("neg", "neg")):
+            item = Item("a", {"text": "Some words", "sentiment": gold})
+            first = chain.next_request(item, [])
+            assert first is not None
+            calls = [answer(first, json.dumps({"label": label}))]
+            judged = chain.next_request(item, calls)
+            assert judged is not None
+            calls.append(answer(judged, provider.complete(judged, 60).completion.text))
+            assert chain.result(item, calls).passed == (gold == label)
+    finally:
+        provider.close()
+
+
+def test_labels_of_the_file_are_the_choices_whatever_their_case(tmp_path: Path) -> None:
+    labels = ["Good", "good", "GOOD", "bad", "so\nso", 'a "b"']
+    items = rows(24, text=lambda n: f"Words {n}", label=lambda n: labels[n % 6])
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    text = Writer(table, guess(table), "fake/a", "fake/a", "").text(tmp_path, [("x", "y")])
+    (tmp_path / "llmb.toml").write_text(text)
+    output = load_config(tmp_path / "llmb.toml").steps[0].output
+    assert output is not None
+    assert set(output["label"].choices or ()) == {"Good", "bad", "so\nso", 'a "b"'}
+
+
+def test_the_fields_of_an_extraction_have_the_types_of_their_columns(tmp_path: Path) -> None:
+    items = rows(
+        80, text=lambda n: f"Words {n}", count=lambda n: str(n), price=lambda n: f"{n}.5",
+        paid=lambda n: n % 2 == 0, kind=lambda n: "ab"[n % 2], name=lambda n: f"name {n}",
+        seldom=lambda n: str(n) if n else "",
+    )  # fmt: skip
+    table = look(jsonl(tmp_path / "own.jsonl", items))
+    roles = guess(table, "extract")
+    (tmp_path / "llmb.toml").write_text(
+        Writer(table, roles, "fake/a", "fake/a", "").text(tmp_path, [("x", "y")])
+    )
+    output = load_config(tmp_path / "llmb.toml").steps[0].output or {}
+    assert {name: field.type for name, field in output.items()} == {
+        "count": "integer", "price": "number", "paid": "boolean", "kind": "string",
+        "name": "string", "seldom": "string",
+    }  # fmt: skip
+    assert output["kind"].choices == ("a", "b")
+
+
+def test_the_data_is_named_from_the_folder_of_the_config(here: Path) -> None:
+    (here / "deep er").mkdir()
+    (here / "conf").mkdir()
+    jsonl(here / "deep er" / "own.jsonl", SHAPES["question and answer"][0])
+    assert init("conf/a.toml", "--data", "deep er/own.jsonl", "--model", "fake/a")[0] == 0
+    assert load_config("conf/a.toml").data.path == "../deep er/own.jsonl"
+    assert (here / "conf" / "llmb.schema.json").exists()
+    for name in ("~own.jsonl", "$HOME.jsonl"):
+        jsonl(here / name, SHAPES["question and answer"][0])
+    assert init("t.toml", "--data", "./~own.jsonl", "--model", "fake/a")[0] == 0
+    assert checked(load_config("t.toml"))[1] == 6
+    code, said = init("h.toml", "--data", "$HOME.jsonl", "--model", "fake/a")
+    assert code == 2 and os.environ["HOME"] in said
+
+
+def test_check_says_what_would_stop_a_run_and_sends_nothing(here: Path) -> None:
+    jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
+    init("--data", "own.jsonl", "--model", "fake/a")
+    code, said = init("--check")
+    assert code == 0 and "llmb.toml is sound: 2 steps with fake/a over 6 of 6 rows" in said
+    text = (here / "llmb.toml").read_text()
+    (here / "llmb.toml").write_text(text.replace("{{ question }}", "{{ qestion }}", 1))
+    code, said = init("--check")
+    assert code == 2 and "did you mean {{ question }}?" in said
+    (here / "own.jsonl").unlink()
+    code, said = init("--check")
+    assert code == 2 and "no data file" in said
+    assert not list(here.glob("results*"))
+
+
+def test_a_workbook_is_read_by_the_sheet_that_is_said(here: Path) -> None:
+    (here / "own.xlsx").write_bytes(
+        xlsx({"notes": [["x"], ["y"]], "data": [["question", "answer"], ["Why?", "so"]]})
+    )
+    code, said = init("--data", "own.xlsx", "--sheet", "data", "--model", "fake/a")
+    assert code == 0, said
+    config = load_config("llmb.toml")
+    assert config.data.sheet == "data"
+    assert checked(config)[1] == 1
+
+
+def test_of_a_large_file_all_rows_are_looked_at(tmp_path: Path) -> None:
+    text = "id,question,label\n" + "".join(f"{n},Is it {n}?,{n % 3}\n" for n in range(50_000))
+    table = look(csv(tmp_path / "own.csv", text + "0,Once more?,1\n"))
+    assert table.rows == 50_001
+    assert not table.column("id").unique
+    assert sorted(table.column("label").labels) == ["0", "1", "2"]
+
+
+def test_errors_name_columns_that_there_are(tmp_path: Path) -> None:
+    table = look(jsonl(tmp_path / "own.jsonl", [{"nested": [1]}, {"nested": {"a": 2}}]))
+    with pytest.raises(ConfigError, match="no column of .* holds text"):
+        guess(table)
