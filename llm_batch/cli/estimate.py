@@ -229,6 +229,7 @@ def estimate(
     format: Annotated[
         str, typer.Option("--format", rich_help_panel="Output", help="text, json or md.")
     ] = "text",
+    full: options.Full = False,
     yes: Annotated[
         bool,
         typer.Option(
@@ -245,14 +246,14 @@ def estimate(
     Only --pilot sends something.
     """
     from llm_batch.chain.config import Overrides
-    from llm_batch.cli.console import chosen, deliver
+    from llm_batch.cli.console import chosen, present
     from llm_batch.errors import ConfigError
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run
     from llm_batch.estimating.claims import Claim, check
     from llm_batch.estimating.scores import read_scored
 
-    write = chosen(FORMATS, format)
+    chosen(FORMATS, format)
     claim = Claim(
         margin=margin, level=confidence, rate=expected_rate, sd=mean_sd, detect=detect,
         paired=paired, discordance=discordance, power=power, zero_failures=zero_failures,
@@ -298,7 +299,7 @@ def estimate(
             scored=scored,
             others=others,
         )
-    deliver(write(made), output)
+    present(FORMATS, format, made, output, full=full)
 
 
 def _settings(

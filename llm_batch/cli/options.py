@@ -87,3 +87,9 @@ Output = Annotated[
     str | None,
     typer.Option("--output", "-o", rich_help_panel=_OUTPUT, help="File to write; - for stdout."),
 ]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full", rich_help_panel=_OUTPUT, help="Show everything, not only what fits a screen."
+    ),
+]

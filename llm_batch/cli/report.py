@@ -213,6 +213,7 @@ def report(
     format: Annotated[
         str, typer.Option("--format", help="text, json, md, csv, latex or html.")
     ] = "text",
+    full: options.Full = False,
     bom: Annotated[
         bool,
         typer.Option("--bom", help="Begin the CSV with the mark by which Excel knows UTF-8."),
@@ -227,7 +228,7 @@ def report(
 
     With several results files: what changed from the first to the others, on the same items.
     """
-    from llm_batch.cli.console import chosen, deliver
+    from llm_batch.cli.console import chosen, present
     from llm_batch.errors import ConfigError
     from llm_batch.reporting import FORMATS, Columns, build_report
 
@@ -285,17 +286,17 @@ def report(
         _refuse([flag for flag, value in given.items() if value is not None])
         from llm_batch.reporting.comparison import COMPARISON_FORMATS, compare_reports
 
-        show = chosen(COMPARISON_FORMATS, format)
+        chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(
             paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
         )
-        deliver(mark + show(compared), output)
+        present(COMPARISON_FORMATS, format, compared, output, full=full, mark=mark)
         return
     if anyway:
         raise ConfigError(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
-    write = chosen(FORMATS, format)
+    chosen(FORMATS, format)
     made = build_report(
         paths[0],
         by=by,
@@ -309,7 +310,7 @@ def report(
         exact=interval == "exact",
         mean=cast("Literal['auto', 't', 'bca']", mean),
     )
-    deliver(mark + write(made), output)
+    present(FORMATS, format, made, output, full=full, mark=mark)
 
 
 def _chosen(pair: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from llm_batch.errors import ConfigError
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: The formats of whatever is shown: what of it they take, and the module with ``format``.
-RENDERERS: dict[str, tuple[Literal["document", "values"], str]] = {
-    "text": ("document", "llm_batch.paper.text"),
+RENDERERS: dict[str, tuple[Literal["screen", "document", "values"], str]] = {
+    "text": ("screen", "llm_batch.paper.text"),
+    "full": ("document", "llm_batch.paper.text"),
     "json": ("values", "llm_batch.paper.json"),
     "md": ("document", "llm_batch.paper.markdown"),
 }
@@ -25,7 +26,8 @@ class Formats(Mapping[str, Callable[[T], str]]):
     """Functions from a result to text, by the name a user gives; modules load when called.
 
     Args:
-        document: The result as people read it.
+        document: All of the result, as people read it.
+        screen: What of it fits a screen.
         values: The result as a tree of dataclasses or plain values, with stable keys.
         own: Formats of this kind of result alone: the module whose ``format`` takes it.
     """
@@ -33,10 +35,15 @@ class Formats(Mapping[str, Callable[[T], str]]):
     def __init__(
         self,
         document: Callable[[T], Document],
+        screen: Callable[[T], Document],
         values: Callable[[T], object],
         own: Mapping[str, str] | None = None,
     ) -> None:
-        self._taken: dict[str, Callable[[T], object]] = {"document": document, "values": values}
+        self._taken: dict[str, Callable[[T], object]] = {
+            "document": document,
+            "screen": screen,
+            "values": values,
+        }
         self._own = own or {}
 
     def __getitem__(self, name: str) -> Callable[[T], str]:
@@ -44,6 +51,12 @@ class Formats(Mapping[str, Callable[[T], str]]):
             return lambda made: str(import_module(self._own[name]).format(made))
         takes, module = RENDERERS[name]
         return lambda made: str(import_module(module).format(self._taken[takes](made)))
+
+    def document(self, name: str, made: T) -> Document | None:
+        """What a format for people draws; ``None`` for the others."""
+        takes, _ = RENDERERS.get(name, ("", ""))
+        shown = self._taken[takes](made) if takes in ("document", "screen") else None
+        return cast("Document | None", shown)
 
     def __iter__(self) -> Iterator[str]:
         return iter([*RENDERERS, *self._own])

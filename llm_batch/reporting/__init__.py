@@ -14,9 +14,16 @@ def _document(report: Report) -> Document:
     return document(report)
 
 
+def _screen(report: Report) -> Document:
+    from llm_batch.reporting.screen import screen
+
+    return screen(report)
+
+
 #: Formats by the name a user gives.
 FORMATS = Formats(
     _document,
+    _screen,
     lambda report: report,
     {
         "csv": "llm_batch.reporting.csv",

@@ -19,7 +19,7 @@ from tests.reporting.made import full_manifest, result, write
 GOLDEN = Path(__file__).parent / "golden"
 #: Formats that show the report alone; those that show items read their file again and have
 #: tests of their own.
-SUFFIXES = {"text": "txt", "json": "json", "md": "md", "latex": "tex"}
+SUFFIXES = {"text": "txt", "full": "full.txt", "json": "json", "md": "md", "latex": "tex"}
 
 
 def _built(path: Path) -> Report:

@@ -14,9 +14,16 @@ def _document(compared: Compared) -> Document:
     return document(compared.comparison)
 
 
+def _screen(compared: Compared) -> Document:
+    from llm_batch.reporting.comparison.document import screen
+
+    return screen(compared.comparison)
+
+
 #: Formats by the name a user gives, as `llm_batch.reporting.FORMATS` has them for one run.
 COMPARISON_FORMATS = Formats(
     _document,
+    _screen,
     lambda compared: compared.comparison,
     {
         "csv": "llm_batch.reporting.comparison.csv",

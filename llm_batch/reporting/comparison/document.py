@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from llm_batch.paper import words
+from llm_batch.paper.document import on_screen
 from llm_batch.reporting.comparison.model import Against, Change, Comparison, RunFigures
 from llm_batch.reporting.comparison.sentences import (
     is_clustered,
@@ -15,6 +16,7 @@ _CHANGES = 5
 _CATEGORIES = 20
 _SETTINGS = 20
 _NAME = 24
+_RUNS_ON_SCREEN = 3
 
 
 def document(comparison: Comparison) -> Document:
@@ -25,6 +27,26 @@ def document(comparison: Comparison) -> Document:
         tuple(_sections(comparison)),
         warnings=tuple((sentence, "") for sentence in comparison.warnings),
         next_steps=comparison.next_steps,
+    )
+
+
+def screen(comparison: Comparison) -> Document:
+    """The comparison in at most 30 lines of 80 columns; the rest is in the whole document."""
+    sections = []
+    for each in comparison.against[:_RUNS_ON_SCREEN]:
+        several = len(comparison.against) > 1
+        changed = "" if several else _change_counts(comparison, each)
+        parts = [part for part in (_figures(comparison, each), changed) if part]
+        sections.append(Section(words.clean(each.run, 40) if several else "", tuple(parts)))
+    return Document(
+        comparison.headline,
+        tuple(_origin(comparison)),
+        tuple(sections),
+        next_steps=comparison.next_steps[:2],
+        **on_screen(
+            [(warning, "") for warning in comparison.warnings],
+            "--format html lists every item side by side",
+        ),
     )
 
 
@@ -59,10 +81,11 @@ def _titled(comparison: Comparison, each: Against, title: str) -> str:
     return f"{title}: {words.clean(each.run, 40)}" if len(comparison.against) > 1 else title
 
 
-def _difference(comparison: Comparison, each: Against) -> Section:
+def _figures(comparison: Comparison, each: Against) -> Table | None:
+    """The rates and means of both runs and their differences; ``None`` without either."""
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
     level = f"{words.level(comparison.level)} interval"
-    rows, told = [], []
+    rows = []
     rates, scores = each.rates, each.scores
     if rates is not None:
         rows.append(
@@ -86,15 +109,33 @@ def _difference(comparison: Comparison, each: Against) -> Section:
                 words.p_value(scores.p_adjusted),
             )
         )
+    if not rows:
+        return None
+    header = ("", base, run, "difference", level, "p")
+    return Table(header, (False, True, True, True, True, True), tuple(rows))
+
+
+def _change_counts(comparison: Comparison, each: Against) -> str:
+    """How many items changed their verdict in either direction; empty for other items."""
+    base, run, rates = (
+        words.clean(comparison.baseline, _NAME),
+        words.clean(each.run, _NAME),
+        each.rates,
+    )
+    if rates is None or not rates.paired:
+        return ""
+    return (
+        f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
+        f"pass in {base} and fail in {run}."
+    )
+
+
+def _difference(comparison: Comparison, each: Against) -> Section:
+    run, scores = words.clean(each.run, _NAME), each.scores
     parts: list[Table | str] = [_basis(comparison, each)]
-    if rows:
-        header = ("", base, run, "difference", level, "p")
-        parts.append(Table(header, (False, True, True, True, True, True), tuple(rows)))
-    if rates is not None and rates.paired:
-        told.append(
-            f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
-            f"pass in {base} and fail in {run}."
-        )
+    if (table := _figures(comparison, each)) is not None:
+        parts.append(table)
+    told = [changed] if (changed := _change_counts(comparison, each)) else []
     if scores is not None:
         told.append(
             f"{run} scores higher on {scores.wins:,}, equal on {scores.ties:,} and lower on "
