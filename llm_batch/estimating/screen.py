@@ -28,7 +28,7 @@ def _sections(estimate: Estimate) -> Iterator[Section]:
     yield Section("", (steps_table(estimate),))
     if compared := what_if_in_short(estimate):
         yield compared
-    parts: list[Table | str] = [_sizes(estimate)]
+    parts: list[Table | str] = [estimate.claim_notes[0], _sizes(estimate)]
     if estimate.verdict:
         parts.append(estimate.verdict)
     yield Section("How many items are enough", tuple(parts))

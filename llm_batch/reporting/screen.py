@@ -43,8 +43,12 @@ def _rows(report: Report) -> Iterator[_Row]:
     yield from _corrected(report)
     rate, mean = report.pass_rate, report.scores.mean
     if rate.rate.value is not None:
-        passed = f"{rate.passed:,} of {words.items(rate.rate.n)} pass"
-        yield "Pass rate", words.percent(rate.rate.value), words.percent_range(rate.rate), passed
+        yield (
+            "Pass rate",
+            words.percent(rate.rate.value),
+            words.percent_range(rate.rate),
+            f"{rate.passed:,} of {words.items(rate.rate.n)} pass",
+        )
     if mean.value is not None:
         spread = ""
         if report.scores.min is not None:
