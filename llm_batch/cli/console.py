@@ -20,6 +20,8 @@ from llm_batch.errors import ConfigError, OutputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llm_batch.paper import Formats
+
 
 # All but tab and line feed; the codes from 80 to 9f are obeyed by some terminals too. Marks that
 # turn the direction of writing make a text look like another one, and halves of characters cannot
@@ -39,6 +41,8 @@ _ASCII = {
     "✓": "+", "✗": "x", "µ": "u", "μ": "u", "²": "^2", "κ": "kappa", "α": "alpha", "\ufeff": "",
 }  # fmt: skip
 _DEGRADE = "llmb_ascii"
+#: Longer lines are hard to read.
+_WIDEST = 100
 
 
 def _degraded(error: UnicodeError) -> tuple[str, int]:
@@ -167,6 +171,40 @@ def chosen(formats: Mapping[str, Callable[[T], str]], name: str) -> Callable[[T]
             f"did you mean {near[0]}?" if near else f"formats are {', '.join(formats)}",
         )
     return formats[name]
+
+
+def present(
+    formats: Formats[T],
+    name: str,
+    made: T,
+    output: str | None,
+    *,
+    full: bool = False,
+    mark: str = "",
+) -> None:
+    """Show a result in a format, on a terminal in its width and colours.
+
+    Args:
+        formats: Those of its kind.
+        name: The one that was chosen.
+        made: The result.
+        output: File to write to; ``None`` or ``-`` for stdout.
+        full: Whether ``text`` shows everything instead of what fits a screen.
+        mark: What stands before the text, such as a byte order mark.
+    """
+    name = "full" if full and name == "text" else name
+    document = formats.document(name, made) if name in ("text", "full") else None
+    if document is None or output not in (None, "-") or not sys.stdout.isatty():
+        deliver(mark + chosen(formats, name)(made), output)
+        return
+    from rich.console import Console
+
+    from llm_batch.paper.text import render
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.width = min(console.width, _WIDEST)
+    render(document, console)
+    sys.stdout.flush()
 
 
 def deliver(text: str, output: str | None) -> None:

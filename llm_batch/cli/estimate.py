@@ -122,7 +122,7 @@ def estimate(
     from llm_batch.estimating.sample_size import Claim, check
     from llm_batch.estimating.scores import read_scored
 
-    write = chosen(FORMATS, format)
+    chosen(FORMATS, format)
     claim = Claim(
         margin=margin, level=confidence, rate=expected_rate, sd=mean_sd, detect=detect,
         paired=paired, discordance=discordance, power=power, zero_failures=zero_failures,
@@ -170,7 +170,7 @@ def estimate(
             scored=scored,
             others=others,
         )
-    deliver(write(made), output)
+    present(FORMATS, format, made, output, full=full)
 
 
 def _settings(path: os.PathLike[str] | None, flags: Overrides, earlier: str | None) -> Config:

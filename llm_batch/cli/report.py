@@ -145,7 +145,7 @@ def report(
 
     With several results files: what changed from the first to the others, on the same items.
     """
-    from llm_batch.cli.console import chosen, deliver
+    from llm_batch.cli.console import chosen, present
     from llm_batch.errors import ConfigError
     from llm_batch.reporting import FORMATS, Columns, build_report
 
@@ -205,11 +205,11 @@ def report(
         _refuse([flag for flag, value in given.items() if value is not None])
         from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 
-        show = chosen(COMPARISON_FORMATS, format)
+        chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(
             paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
         )
-        deliver(mark + show(compared), output)
+        present(COMPARISON_FORMATS, format, compared, output, full=full, mark=mark)
         return
     if anyway:
         raise ConfigError(

@@ -32,5 +32,11 @@ def _document(estimate: Estimate) -> Document:
     return document(estimate)
 
 
+def _screen(estimate: Estimate) -> Document:
+    from llm_batch.estimating.screen import screen
+
+    return screen(estimate)
+
+
 #: Formats by the name a user gives.
-FORMATS = Formats(_document, values)
+FORMATS = Formats(_document, _screen, values)

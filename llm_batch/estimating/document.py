@@ -23,6 +23,7 @@ from llm_batch.records import Interval
 #: Strata that are shown; JSON has all of them.
 _STRATA = 12
 _NONE = "none"
+_MODELS_ON_SCREEN = 6
 
 
 def how_many(estimate: Estimate) -> Iterator[Table | str]:
@@ -97,6 +98,21 @@ def what_if(estimate: Estimate) -> Section | None:
         parts += _bought(estimate)
     parts += dict.fromkeys(f"{note}." for other in compared[1:] for note in other.notes)
     return Section("What if", tuple(parts))
+
+
+def what_if_in_short(estimate: Estimate) -> Section | None:
+    """Other models and what the budget buys, without the details; ``None`` for neither."""
+    compared = estimate.alternatives
+    parts: list[Table | str] = []
+    if len(compared) > 1:
+        steps = _varying(compared)
+        parts.append(_prices(steps, compared[:_MODELS_ON_SCREEN]))
+        if (left := len(compared) - _MODELS_ON_SCREEN) > 0:
+            parts.append(f"And {left:,} more.")
+        parts += _cheapest(steps, compared)
+    if estimate.budget is not None:
+        parts += _bought(estimate)
+    return Section("What if", tuple(parts)) if parts else None
 
 
 def _sizes(estimate: Estimate) -> Table:
@@ -311,7 +327,8 @@ def _time_tag(seconds: Interval) -> str:
     return f"about {said}" if seconds.value and not said.startswith("under") else said
 
 
-def _cost(estimate: Estimate) -> Iterator[Table | str]:
+def steps_table(estimate: Estimate) -> Table:
+    """Calls, tokens and cost of each step and of all; without money where nothing costs any."""
     rows = [
         (
             step.step,
@@ -323,11 +340,18 @@ def _cost(estimate: Estimate) -> Iterator[Table | str]:
     if len(rows) > 1:
         sums = (estimate.calls, estimate.input_tokens, estimate.output_tokens, estimate.cost)
         rows.append(("total", "", *_step_figures(*sums)))
-    yield Table(
-        ("step", "model", "calls", "input", "output", "cost", "low to high"),
-        (False, False, True, True, True, True, True),
-        tuple(rows),
+    header = ("step", "model", "calls", "input", "output", "cost", "low to high")
+    free = estimate.cost is not None and not estimate.cost.high
+    shown = len(header) - 2 * free
+    return Table(
+        header[:shown],
+        (False, False, True, True, True, True, True)[:shown],
+        tuple(row[:shown] for row in rows),
     )
+
+
+def _cost(estimate: Estimate) -> Iterator[Table | str]:
+    yield steps_table(estimate)
     yield from dict.fromkeys(_price(step) for step in estimate.steps)
     yield from cheaper_ways(estimate)
     yield from _long_prompts(estimate)

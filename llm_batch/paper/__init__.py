@@ -31,7 +31,8 @@ class Formats(Mapping[str, Callable[[T], str]]):
     views that it gives.
 
     Args:
-        document: The result as people read it.
+        document: All of the result, as people read it.
+        screen: What of it fits a screen.
         values: The result as a tree of dataclasses or plain values, with stable keys.
         views: More of them: ``rows`` (cells, the header first), ``publication`` (a document of what
             a paper has of it), ``page`` (a `Page`).
@@ -40,6 +41,7 @@ class Formats(Mapping[str, Callable[[T], str]]):
     def __init__(
         self,
         document: Callable[[T], Document],
+        screen: Callable[[T], Document],
         values: Callable[[T], object],
         **views: Callable[[T], object],
     ) -> None:
@@ -49,6 +51,12 @@ class Formats(Mapping[str, Callable[[T], str]]):
         view, module = RENDERERS[name]
         give = self._views[view]
         return lambda made: str(import_module(module).format(give(made)))
+
+    def document(self, name: str, made: T) -> Document | None:
+        """What a format for people draws; ``None`` for the others."""
+        takes, _ = RENDERERS.get(name, ("", ""))
+        shown = self._taken[takes](made) if takes in ("document", "screen") else None
+        return cast("Document | None", shown)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, (view, _) in RENDERERS.items() if view in self._views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Document:
     assumptions: tuple[str, ...] = ()
     warnings: tuple[tuple[str, str], ...] = ()
     next_steps: tuple[str, ...] = ()
+    closing: str = ""
 
     def lists(self) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
         """Yield the lists after the sections that have entries: titles, sentences with hints."""
@@ -74,3 +76,26 @@ class Document:
         ):
             if entries:
                 yield title, entries
+
+
+#: Warnings on a screen, and the characters that they may have together: about nine lines.
+_WARNINGS, _CHARACTERS = 3, 620
+
+
+def on_screen(warnings: Sequence[tuple[str, str]], besides: str) -> dict[str, Any]:
+    """The warnings that fit a screen, most serious first, and a closing that counts the others.
+
+    Args:
+        warnings: All of them, each with what to type about it or an empty text.
+        besides: What else there is to see.
+    """
+    kept: list[tuple[str, str]] = []
+    room = _CHARACTERS
+    for warning in warnings[:_WARNINGS]:
+        room -= len(warning[0]) + len(warning[1])
+        if kept and room < 0:
+            break
+        kept.append(warning)
+    left = len(warnings) - len(kept)
+    more = f"{left} more warning{'s' if left > 1 else ''} and all else" if left else "everything"
+    return {"warnings": tuple(kept), "closing": f"--full shows {more}; {besides}."}

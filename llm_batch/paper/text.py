@@ -78,7 +78,8 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
         yield Text(_wrapped(line, width))
     for section in document.sections:
         yield Text("")
-        yield Text(section.title, style="bold")
+        if section.title:
+            yield Text(section.title, style="bold")
         for part in section.parts:
             if isinstance(part, Quote) and not part.name:
                 yield part.text
@@ -91,6 +92,9 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
             yield from _listed(sentence, width, _MARK)
             if hint:
                 yield from _listed(f"{_HINT}{hint}", width, " " * len(_MARK))
+    if document.closing:
+        yield Text("")
+        yield Text(_wrapped(document.closing, width), style="dim")
 
 
 def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
@@ -110,7 +114,7 @@ def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
     table.show_header = any(part.header)
     for title, right in zip(part.header, part.right, strict=True):
         table.add_column(
-            Text(title, style="underline"),
+            Text(title, style="bold"),
             justify="right" if right else "left",
             no_wrap=right,
             overflow="fold",

@@ -7,6 +7,12 @@ from llm_batch.reporting.build import build_report
 from llm_batch.reporting.foreign import Columns
 from llm_batch.reporting.model import Report
 
+def _screen(report: Report) -> Document:
+    from llm_batch.reporting.screen import screen
+
+    return screen(report)
+
+
 #: Formats by the name a user gives.
 FORMATS: Formats[Report] = Formats(
     later("llm_batch.reporting.document", "document"),

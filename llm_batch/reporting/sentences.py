@@ -51,25 +51,30 @@ def method(interval: Interval) -> str:
     return _METHODS.get(interval.method, interval.method)
 
 
-def headline(report: Report) -> str:
-    """The pass rate, or else the mean score, or else what there is, in one sentence."""
+def headline(report: Report, methods: bool = True) -> str:
+    """The pass rate, or else the mean score, or else what there is, in one sentence.
+
+    Args:
+        report: The figures.
+        methods: Whether to name how the intervals were made.
+    """
     items = report.items
     if not items.read:
         return "No results yet: the file holds no items"
-    found = _finding(report)
+    found = _finding(report, methods)
     return f"SIMULATED: {found}" if report.run.simulated else found
 
 
-def _finding(report: Report) -> str:
+def _finding(report: Report, methods: bool) -> str:
     items, rate = report.items, report.pass_rate.rate
     if rate.value is not None:
-        told = f"{words.percent(rate.value)}{_bounds(report, rate, percent=True)}"
-        corrected = headline_part(report.calibration) if report.calibration else ""
+        told = f"{words.percent(rate.value)}{_bounds(report, rate, True, methods)}"
+        corrected = headline_part(report.calibration, methods) if report.calibration else ""
         return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
     mean = report.scores.mean
     if mean.value is not None:
-        told = f"{words.mean(mean.value)}{_bounds(report, mean, percent=False)}"
-        corrected = mean_headline_part(report.calibration) if report.calibration else ""
+        told = f"{words.mean(mean.value)}{_bounds(report, mean, False, methods)}"
+        corrected = mean_headline_part(report.calibration, methods) if report.calibration else ""
         return f"{corrected}; the judge alone says {told}" if corrected else f"Mean score {told}"
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
@@ -80,7 +85,7 @@ def _all_failed(n: int) -> str:
     return "the only item failed" if n == 1 else f"all {n:,} items failed"
 
 
-def _bounds(report: Report, interval: Interval, percent: bool) -> str:
+def _bounds(report: Report, interval: Interval, percent: bool, methods: bool) -> str:
     population = report.items.population
     whole = f" of {words.items(population)}" if population is not None else None
     count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
@@ -90,7 +95,8 @@ def _bounds(report: Report, interval: Interval, percent: bool) -> str:
         return f" (no interval), {count}"
     bounds = words.percent_range(interval) if percent else words.mean_range(interval)
     level = words.level(report.level)
-    return f" ({level} interval {bounds}, {method(interval)}), {count}"
+    how = f", {method(interval)}" if methods else ""
+    return f" ({level} interval {bounds}{how}), {count}"
 
 
 def left_estimate(

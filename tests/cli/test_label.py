@@ -38,7 +38,7 @@ def test_piped_lines_are_labels_and_the_report_uses_them(folder: Path) -> None:
     assert done.stdout.strip() == "labels.csv"
     assert "llmb report results.jsonl --labels labels.csv" in done.stderr
     assert "30 of 30 done, 1 skipped." in done.stderr
-    report = llmb("report", "--labels", "labels.csv", cwd=folder)
+    report = llmb("report", "--full", "--labels", "labels.csv", cwd=folder)
     assert "drawn at random from this run by llmb label (seed 42)" in " ".join(
         report.stdout.split()
     )

@@ -148,14 +148,14 @@ def test_a_budget_never_buys_more_than_there_is() -> None:
     made = compared(with_judges("gpt-4o", limits={"budget": 10_000}))
     assert bought(made, "live").items == 30_000 and bought(made, "live").all_items
     assert bought(made, "live").proves == 0
-    assert "buys all 30,000 items" in FORMATS["text"](made)
+    assert "buys all 30,000 items" in FORMATS["full"](made)
 
 
 def test_a_budget_below_the_price_of_one_item_buys_nothing() -> None:
     made = compared(with_judges("gpt-4", limits={"budget": 0.0001}))
     purchase = bought(made, "live", "gpt-4")
     assert (purchase.items, purchase.proves) == (0, None)
-    assert "does not even pay for one item" in FORMATS["text"](made)
+    assert "does not even pay for one item" in FORMATS["full"](made)
 
 
 def test_free_models_buy_everything() -> None:
@@ -180,5 +180,7 @@ def test_every_format_shows_every_alternative(name: str) -> None:
         assert judge in written
     assert "unknown" in written or name == "json"
     if name == "text":
+        assert max(map(len, written.splitlines())) <= 80
+    if name == "full":
         assert "the price of openai/nosuch is not known." in written
         assert max(map(len, written.splitlines())) <= 80

@@ -37,7 +37,7 @@ DOCUMENTED = {
     for code in re.findall(r"`([^`]+)`", (DOCS / page).read_text("utf-8").split("## JSON")[1])
     for word in re.findall(r"\w+", code)
 }
-SUFFIXES = {"text": "txt", "json": "json", "md": "md"}
+SUFFIXES = {"text": "txt", "full": "full.txt", "json": "json", "md": "md"}
 #: Prices of the test's own: the files must not change with litellm's table.
 PRICES = {
     "openai/small": {"input_price": 0.15, "output_price": 0.6},
@@ -76,13 +76,13 @@ def test_the_format_reads_as_agreed(case: str, name: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_text_fits_80_columns_without_trailing_blanks(case: str) -> None:
-    for line in FORMATS["text"](CASES[case]()).splitlines():
+    for line in FORMATS["full"](CASES[case]()).splitlines():
         assert len(line) <= 80
         assert line == line.rstrip()
 
 
 def test_the_first_line_says_items_calls_cost_and_time() -> None:
-    first = FORMATS["text"](_from_nothing()).splitlines()[0]
+    first = FORMATS["full"](_from_nothing()).splitlines()[0]
     assert first == "30,000 items, 60,000 calls: about $952 ($367 to $1,628), about 5 h 6 min"
 
 
@@ -93,14 +93,14 @@ def test_colour_changes_nothing_but_colour() -> None:
     coloured = StringIO()
     render(document(_from_nothing()), Console(file=coloured, width=80, force_terminal=True))
     plain = [Text.from_ansi(line).plain.rstrip() for line in coloured.getvalue().splitlines()]
-    assert plain == FORMATS["text"](_from_nothing()).splitlines()
+    assert plain == FORMATS["full"](_from_nothing()).splitlines()
 
 
 def test_names_from_the_config_are_text_and_never_markup() -> None:
     name = "fake/[bold]|<b>*x*\x1b[31m"
     made = estimate_from_nothing(single(name), 10, today=TODAY)
-    assert "[bold]|<b>*x*" in FORMATS["text"](made)
-    assert "\x1b" not in FORMATS["text"](made)
+    assert "[bold]|<b>*x*" in FORMATS["full"](made)
+    assert "\x1b" not in FORMATS["full"](made)
     markdown = FORMATS["md"](made)
     assert r"\[bold\]\|&lt;b&gt;\*x\*" in markdown and "<b>" not in markdown
 

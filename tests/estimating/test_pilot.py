@@ -230,7 +230,7 @@ def test_a_step_whose_model_is_another_now_is_not_measured() -> None:
 def test_simulated_answers_are_called_so() -> None:
     made = from_nothing(measured([seen("1", 9), seen("2", 8)], simulated=True))
     assert made.simulated
-    assert "simulated" in FORMATS["text"](made)
+    assert "simulated" in FORMATS["full"](made)
     assert "2 items say little" in said(made)
 
 

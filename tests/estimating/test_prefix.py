@@ -70,7 +70,7 @@ def test_the_cost_stands_without_the_cache_and_beside_it_with_it() -> None:
     # $2.50 a million tokens, $1.25 from the cache; the first call fills it.
     saved = 999 * step.cacheable_prefix * (2.5e-6 - 1.25e-6)
     assert value(estimate.cost) - value(estimate.cached_cost) == pytest.approx(saved)
-    said = " ".join(FORMATS["text"](estimate).split())
+    said = " ".join(FORMATS["full"](estimate).split())
     assert "All prompts of generate begin with the same" in said
     assert "never both together" in said
 
@@ -88,8 +88,8 @@ def test_batch_and_cache_discounts_are_never_stacked() -> None:
 def test_no_discount_is_assumed_where_none_is_stated(model: str, models: dict[str, Any]) -> None:
     estimate = made(model, models=models)
     assert estimate.cached_cost is None
-    assert "begin with the same" in FORMATS["text"](estimate)
+    assert "begin with the same" in FORMATS["full"](estimate)
 
 
 def test_a_free_model_has_no_word_on_it() -> None:
-    assert "begin with the same" not in FORMATS["text"](made("fake/x"))
+    assert "begin with the same" not in FORMATS["full"](made("fake/x"))

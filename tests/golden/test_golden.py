@@ -32,7 +32,10 @@ TEXTS = HERE / "texts"
 TABLE = tomllib.loads((HERE / "cases.toml").read_text())
 CONFIGS: dict[str, str] = TABLE.pop("configs")
 WRITE = os.environ.get("LLMB_GOLDEN") == "write"
-SUFFIXES = {"text": "txt", "json": "json", "md": "md", "csv": "csv", "latex": "tex", "html": "html"}
+SUFFIXES = {
+    "text": "txt", "full": "full.txt", "json": "json", "md": "md", "csv": "csv", "latex": "tex",
+    "html": "html",
+}  # fmt: skip
 
 #: What differs from run to run, and what stands for it.
 VARIES = [
@@ -183,3 +186,17 @@ def _readable(page: str) -> str:
 
 def _pretty(text: str) -> str:
     return "\n" + json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+
+
+def _screens() -> Iterator[Any]:
+    for room in ("report", "report_options", "comparison", "estimate"):
+        for path in sorted((TEXTS / room).glob("*.txt")):
+            if not path.name.endswith(".full.txt"):
+                yield pytest.param(path, id=f"{room}/{path.stem}")
+
+
+@pytest.mark.parametrize("path", list(_screens()))
+def test_what_a_command_shows_by_default_fits_a_screen(path: Path) -> None:
+    command, *shown, _ = path.read_text("utf-8").splitlines()
+    assert len(shown) <= 30, command
+    assert max(map(len, shown), default=0) <= 80, command

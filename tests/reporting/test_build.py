@@ -106,7 +106,7 @@ def test_all_alike_get_an_exact_one_sided_bound(
 ) -> None:
     report = build_report(write(tmp_path, [result(n, score) for n in range(40)]))
     assert report.pass_rate.bound == one_sided_bound(40 if score == 5 else 0, 40, side)
-    assert words in FORMATS["text"](report)
+    assert words in FORMATS["full"](report)
     assert "Every score is" in _said(report)
 
 
@@ -213,7 +213,7 @@ def test_no_format_shows_the_datasets_interval_as_the_figure(tmp_path: Path) -> 
     path = write(tmp_path, results, manifest(population=60, planned=40))
     report = build_report(path)
     first, second = wilson(30, 40), wilson_finite(30, 40, 60)
-    for name in ("text", "md", "latex", "html"):
+    for name in ("full", "md", "latex", "html"):
         shown = FORMATS[name](report)
         low = f"{100 * (first.low or 0):.1f}"
         assert low in shown, name
@@ -350,12 +350,12 @@ def test_what_the_provider_says_it_cost_stands_beside_our_prices(tmp_path: Path)
     results = [plain, replace(result(1), steps={**plain.steps, "judge": told})]
     report = build_report(write(tmp_path, results))
     assert (report.money.reported, report.money.listed) == (0.5, 0.25)
-    text = " ".join(FORMATS["text"](report).split())
+    text = " ".join(FORMATS["full"](report).split())
     assert "The provider said that its answers cost $0.50; by their tokens and our prices" in text
     assert "they cost $0.25." in text
     nothing = build_report(write(tmp_path, [plain]))
     assert (nothing.money.reported, nothing.money.listed) == (None, None)
-    assert "The provider said" not in FORMATS["text"](nothing)
+    assert "The provider said" not in FORMATS["full"](nothing)
 
 
 def test_the_estimate_stands_beside_what_it_came_to(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_the_estimate_stands_beside_what_it_came_to(tmp_path: Path) -> None:
     assert report.steps[1].estimate is not None
     assert report.steps[1].estimate.cost is None
     assert report.run.expected_seconds is not None
-    text = FORMATS["text"](report)
+    text = FORMATS["full"](report)
     assert "14 % less, in range" in text
     assert "4 % less, in range" in text
 
@@ -525,7 +525,7 @@ def test_a_complete_report_of_a_whole_dataset_advises_no_larger_sample(tmp_path:
     assert report.headline.startswith("Pass rate 75.0 % (95 % interval 65.7 to 82.5 %, Wilson)")
     assert report.headline.endswith("all 100 items of the dataset were judged")
     assert "For this dataset alone no interval is needed" in " ".join(
-        FORMATS["text"](report).split()
+        FORMATS["full"](report).split()
     )
 
 
@@ -547,7 +547,7 @@ def test_quantiles_are_the_same_however_the_values_were_sorted(
 
 def test_only_the_largest_of_many_groups_are_shown_to_people(tmp_path: Path) -> None:
     report = build_report(write(tmp_path, _by([f"group {n}" for n in range(30)] + ["group 29"])))
-    text = FORMATS["text"](report)
+    text = FORMATS["full"](report)
     assert "The 20 largest of 30" in text
     assert "group 29 " in text
     assert FORMATS["json"](report).count('"group ') == 30

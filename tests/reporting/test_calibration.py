@@ -51,7 +51,7 @@ def _checked(report: Report) -> Calibration:
 
 
 def _all_text(report: Report) -> str:
-    return " ".join(FORMATS["text"](report).split())
+    return " ".join(FORMATS["full"](report).split())
 
 
 def test_labels_of_llmb_label_make_the_prediction_powered_rate_the_one_to_report(

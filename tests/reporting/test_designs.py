@@ -33,7 +33,7 @@ def test_items_of_a_cluster_count_for_less(tmp_path: Path) -> None:
     by_text = wilson(20, 40)
     assert clustered.pass_rate.rate.low == pytest.approx(by_text.low, abs=0.01)
     assert clustered.scores.mean.method == "clustered t"
-    assert "40 clusters" in FORMATS["text"](clustered)
+    assert "40 clusters" in FORMATS["full"](clustered)
     assert not any("clusters: with fewer" in warning for warning in clustered.warnings)
 
 
@@ -60,7 +60,7 @@ def test_strata_out_of_proportion_are_weighted_with_the_plain_rate_beside(tmp_pa
     assert report.pass_rate.unweighted is not None
     assert report.pass_rate.unweighted.value == pytest.approx(0.5)
     assert report.scores.mean.value == pytest.approx(0.9 * 4.6 + 0.1 * 1.4)
-    text = FORMATS["text"](report)
+    text = FORMATS["full"](report)
     assert "Unweighted, these items alone: pass rate 50.0 %" in text and "weighted for that" in text
     assert "82.0 %" in report.headline
 
@@ -110,7 +110,7 @@ def test_exact_intervals_are_given_by_choice(tmp_path: Path) -> None:
     assert finite.pass_rate.rate.method == "clopper-pearson"
     assert finite.pass_rate.dataset is not None
     assert finite.pass_rate.dataset.method == "hypergeometric, exact"
-    assert "hypergeometric" in FORMATS["text"](finite)
+    assert "hypergeometric" in FORMATS["full"](finite)
 
 
 def test_skewed_scores_get_the_bootstrap_and_others_students_t(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_category_unlike_the_rest_is_named_with_its_difference(tmp_path: Path)
     found = {group.name: group for group in report.groups.groups}
     assert found["a"].difference is not None and found["a"].difference.value == -1
     assert found["a"].p_adjusted is not None and found["a"].p_adjusted < 1e-6
-    text = " ".join(FORMATS["text"](report).split())
+    text = " ".join(FORMATS["full"](report).split())
     assert "differ from the other items after Holm's correction" in text
 
 
@@ -161,7 +161,7 @@ def test_one_failing_item_makes_no_category_special(tmp_path: Path) -> None:
     assert report.groups is not None
     alone = next(group for group in report.groups.groups if group.name == "alone")
     assert alone.p_value is None and alone.difference is not None
-    text = " ".join(FORMATS["text"](report).split())
+    text = " ".join(FORMATS["full"](report).split())
     assert "1 of 4 groups is not tested" in text and "None of 3 groups differs" in text
 
 
@@ -193,7 +193,7 @@ def test_with_clusters_no_corrected_rate_is_told(tmp_path: Path) -> None:
     report = build_report(path, cluster="text", labels=LabelSource(str(labels), random=True))
     assert report.calibration is not None and report.calibration.corrected is None
     assert any("With --cluster no corrected rate" in warning for warning in report.warnings)
-    assert "PPI++" not in FORMATS["text"](report)
+    assert "PPI++" not in FORMATS["full"](report)
 
 
 #: 90 scores of 100 items.
@@ -248,7 +248,7 @@ def test_a_one_sided_bound_takes_missing_verdicts_for_the_worst(
     report = build_report(write(tmp_path, results, full_manifest(planned=100)))
     passed, side = (100 - missing, "lower") if score == 5 else (missing, "upper")
     assert report.pass_rate.bound == one_sided_bound(passed, 100, side)
-    text = " ".join(FORMATS["text"](report).split())
+    text = " ".join(FORMATS["full"](report).split())
     were = "fails" if score == 5 else "passes"
     assert f"Were the {missing} without a verdict {were}, items like these pass" in text
 

@@ -48,7 +48,7 @@ def hostile(tmp_path: Path) -> Report:
 
 
 def test_text_shows_markup_as_it_is_and_no_terminal_codes(hostile: Report) -> None:
-    text = FORMATS["text"](hostile)
+    text = FORMATS["full"](hostile)
     assert "[bold red]markup" in text
     assert ":smile:" in text
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
@@ -117,7 +117,7 @@ def test_colour_adds_no_words(tmp_path: Path) -> None:
     coloured = target.getvalue()
     assert "\x1b[" in coloured
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
-    assert [line.rstrip() for line in plain.splitlines()] == FORMATS["text"](report).splitlines()
+    assert [line.rstrip() for line in plain.splitlines()] == FORMATS["full"](report).splitlines()
 
 
 @pytest.mark.parametrize("width", [40, 60, 120])

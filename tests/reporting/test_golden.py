@@ -19,7 +19,7 @@ from tests.reporting.made import full_manifest, result, write
 GOLDEN = Path(__file__).parent / "golden"
 #: Formats that show the report alone; those that show items read their file again and have
 #: tests of their own.
-SUFFIXES = {"text": "txt", "json": "json", "md": "md", "latex": "tex"}
+SUFFIXES = {"text": "txt", "full": "full.txt", "json": "json", "md": "md", "latex": "tex"}
 
 
 def _built(path: Path) -> Report:
@@ -115,7 +115,7 @@ def test_a_report_reads_as_it_did(make, name: str, tmp_path: Path) -> None:  # t
 
 @pytest.mark.parametrize("make", [_rich, _small, _empty], ids=["rich", "small", "empty"])
 def test_text_fits_80_columns_and_has_no_trailing_blanks(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    for line in FORMATS["text"](make(tmp_path)).splitlines():
+    for line in FORMATS["full"](make(tmp_path)).splitlines():
         assert len(line) <= 80
         assert line == line.rstrip()
         assert "\x1b" not in line

@@ -108,17 +108,17 @@ def test_a_file_of_another_tool_claims_no_draw_and_no_model(tmp_path: Path) -> N
 def test_nothing_is_said_without_a_result(tmp_path: Path) -> None:
     failed = write(tmp_path, [result(0, None, status="timeout")], full_manifest())
     assert build_report(failed).paper == ""
-    assert "For the paper" not in FORMATS["text"](build_report(failed))
+    assert "For the paper" not in FORMATS["full"](build_report(failed))
 
 
-@pytest.mark.parametrize("format", ["text", "md", "json", "latex", "html"])
+@pytest.mark.parametrize("format", ["full", "md", "json", "latex", "html"])
 def test_every_format_for_people_has_the_sentence(format: str, tmp_path: Path) -> None:
     report = build_report(write(tmp_path, RUN, full_manifest(planned=40)))
     shown = " ".join(FORMATS[format](report).replace(r"\,\%", " %").split())
     assert "drawn at random (seed 42) from 30,000, my-model passed 75.0 %" in shown
 
 
-@pytest.mark.parametrize("format", ["text", "md", "json", "latex", "html"])
+@pytest.mark.parametrize("format", ["full", "md", "json", "latex", "html"])
 def test_a_comparison_has_one_for_each_run(format: str, tmp_path: Path) -> None:
     paths = []
     for name, passing in (("a", 20), ("b", 32)):

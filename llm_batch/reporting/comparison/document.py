@@ -37,6 +37,7 @@ _CHANGES = 5
 _CATEGORIES = 20
 _SETTINGS = 20
 _NAME = 24
+_RUNS_ON_SCREEN = 3
 
 
 def document(compared: Compared) -> Document:
@@ -48,6 +49,26 @@ def document(compared: Compared) -> Document:
         tuple(_sections(comparison)),
         warnings=tuple((sentence, "") for sentence in comparison.warnings),
         next_steps=comparison.next_steps,
+    )
+
+
+def screen(comparison: Comparison) -> Document:
+    """The comparison in at most 30 lines of 80 columns; the rest is in the whole document."""
+    sections = []
+    for each in comparison.against[:_RUNS_ON_SCREEN]:
+        several = len(comparison.against) > 1
+        changed = "" if several else _change_counts(comparison, each)
+        parts = [part for part in (_figures(comparison, each), changed) if part]
+        sections.append(Section(words.clean(each.run, 40) if several else "", tuple(parts)))
+    return Document(
+        comparison.headline,
+        tuple(_origin(comparison)),
+        tuple(sections),
+        next_steps=comparison.next_steps[:2],
+        **on_screen(
+            [(warning, "") for warning in comparison.warnings],
+            "--format html lists every item side by side",
+        ),
     )
 
 
@@ -86,7 +107,8 @@ def _titled(comparison: Comparison, each: Against, title: str) -> str:
     return f"{title}: {words.clean(each.run, 40)}" if len(comparison.against) > 1 else title
 
 
-def _difference(comparison: Comparison, each: Against) -> Section:
+def _figures(comparison: Comparison, each: Against) -> Table | None:
+    """The rates and means of both runs and their differences; ``None`` without either."""
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
     level = _level(comparison)
     rows, told = [], []

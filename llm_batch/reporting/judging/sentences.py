@@ -92,7 +92,7 @@ def mean_finding(check: ScoreCheck) -> str:
     return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
 
 
-def mean_headline_part(check: Calibration) -> str:
+def mean_headline_part(check: Calibration, methods: bool = True) -> str:
     """The corrected mean for the headline; empty when there is none."""
     corrected, scores = check.corrected_mean, check.score_check
     if corrected is None or corrected.value is None or scores is None:
@@ -101,11 +101,11 @@ def mean_headline_part(check: Calibration) -> str:
     how = "the labels' own" if scores.drawn == "all" else "PPI++"
     return (
         f"Mean score {words.mean(corrected.value)} ({bounds}), corrected by "
-        f"{scores.labelled:,} labels ({how})"
+        f"{scores.labelled:,} labels{f' ({how})' if methods else ''}"
     )
 
 
-def headline_part(check: Calibration) -> str:
+def headline_part(check: Calibration, methods: bool = True) -> str:
     """The corrected rate for the headline; empty when there is none."""
     corrected = check.corrected
     if corrected is None or corrected.value is None or check.main == "":
@@ -113,7 +113,7 @@ def headline_part(check: Calibration) -> str:
     bounds = words.interval(corrected, words.percent_range)
     return (
         f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
-        f"{check.labelled:,} labels ({_NAMES[check.main]})"
+        f"{check.labelled:,} labels{f' ({_NAMES[check.main]})' if methods else ''}"
     )
 
 

@@ -1,0 +1,130 @@
+"""The report that fits a screen: the finding, its figures, what stands against it, what is next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from llm_batch.paper import words
+from llm_batch.paper.document import Document, Section, Table, on_screen
+from llm_batch.reporting.model import Group, Report
+from llm_batch.reporting.sentences import headline
+
+#: Groups that are shown; those that differ clearly come first.
+_GROUPS = 6
+_STEPS = 2
+_Row = tuple[str, str, str, str]
+
+
+def screen(report: Report) -> Document:
+    """A report in at most 30 lines of 80 columns; what is left out is in the whole document."""
+    return Document(
+        headline(report, methods=False),
+        sections=tuple(_sections(report)),
+        next_steps=report.next_steps[:_STEPS],
+        **on_screen(
+            [(warning, "") for warning in report.warnings],
+            "--format html is a page to look at every item",
+        ),
+    )
+
+
+def _sections(report: Report) -> Iterator[Section]:
+    rows = tuple(_rows(report))
+    parts: list[Table | str] = []
+    if rows:
+        header = ("", "", f"{words.level(report.level)} interval", "")
+        parts.append(Table(header, (False, True, True, False), rows))
+    parts += [sentence for sentence in (_failed(report), _taken(report)) if sentence]
+    if parts:
+        yield Section("", tuple(parts))
+
+
+def _rows(report: Report) -> Iterator[_Row]:
+    yield from _corrected(report)
+    rate, mean = report.pass_rate, report.scores.mean
+    if rate.rate.value is not None:
+        yield (
+            "Pass rate",
+            words.percent(rate.rate.value),
+            words.percent_range(rate.rate),
+            f"{rate.passed:,} of {words.items(rate.rate.n)} pass",
+        )
+    if mean.value is not None:
+        spread = ""
+        if report.scores.min is not None:
+            low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
+            spread = f"scores from {low} to {high}"
+        yield "Mean score", words.mean(mean.value), words.mean_range(mean), spread
+    yield from _groups(report)
+    check = report.judge_check
+    if check is not None and report.calibration is None and check.agreement.value is not None:
+        yield (
+            f"Judge agrees with {words.clean(check.reference, 20)!r}",
+            words.percent(check.agreement.value),
+            words.percent_range(check.agreement),
+            "as text",
+        )
+
+
+def _corrected(report: Report) -> Iterator[_Row]:
+    check = report.calibration
+    if check is None:
+        return
+    by = f"corrected by {check.labelled:,} labels"
+    if (rate := check.corrected) is not None and rate.value is not None:
+        yield "Corrected pass rate", words.percent(rate.value), words.percent_range(rate), by
+    if (mean := check.corrected_mean) is not None and mean.value is not None:
+        yield "Corrected mean score", words.mean(mean.value), words.mean_range(mean), by
+    if check.agreement.value is not None:
+        yield (
+            "Judge is right",
+            words.percent(check.agreement.value),
+            words.percent_range(check.agreement),
+            f"on {words.items(check.agreement.n)}",
+        )
+
+
+def _groups(report: Report) -> Iterator[_Row]:
+    groups = report.groups.groups if report.groups else ()
+    if len(groups) < 2 or not report.pass_rate.rate.n:
+        return
+    shown = sorted(groups, key=lambda group: not _differs(report, group))[:_GROUPS]
+    for group in shown:
+        told = ""
+        if _differs(report, group) and group.difference is not None:
+            told = f", clearly {'lower' if (group.difference.value or 0) < 0 else 'higher'}"
+        rate = group.pass_rate
+        yield (
+            f"  {words.named(group.name, 24)}",
+            words.percent(rate.value),
+            words.percent_range(rate),
+            f"{group.passed:,} of {rate.n:,}{told}",
+        )
+    if left := len(groups) - len(shown):
+        yield f"  and {left:,} more", "", "", ""
+
+
+def _differs(report: Report, group: Group) -> bool:
+    return group.p_adjusted is not None and group.p_adjusted < 1 - report.level
+
+
+def _failed(report: Report) -> str:
+    failed = [status for status in report.statuses if status.kind != "ok"]
+    if not failed:
+        return ""
+    kinds = ", ".join(f"{status.n:,} {words.clean(status.kind, 20)}" for status in failed)
+    n = sum(status.n for status in failed)
+    return f"{words.items(n)} failed: {kinds}."
+
+
+def _taken(report: Report) -> str:
+    """What it cost and how long it took, as far as that is known."""
+    run, total = report.run, report.total
+    told = []
+    if run.calls:
+        told.append(words.counted(run.calls, "call"))
+    if report.steps and total.cost:
+        told.append(words.usd(total.cost))
+    if run.seconds:
+        told.append(words.duration(run.seconds))
+    return f"{', '.join(told)}." if told else ""
