@@ -104,6 +104,7 @@ def estimate(
     )] = None,
     output: options.Output = None,
     format: Annotated[str, options.output("--format", help="text, json or md.")] = "text",
+    full: options.Full = False,
     yes: Annotated[bool, options.output(
         "--yes", "-y",
         help="Do not ask about the pilot's cost, nor about what the config sends where.",
@@ -115,7 +116,7 @@ def estimate(
     Only --pilot sends something.
     """
     from llm_batch.chain.overrides import Overrides
-    from llm_batch.cli.console import chosen, deliver
+    from llm_batch.cli.console import chosen, present
     from llm_batch.errors import ConfigError
     from llm_batch.estimating import FORMATS
     from llm_batch.estimating import estimate as estimate_run

@@ -100,6 +100,8 @@ Stratify = Annotated[str | None, _show(
     help="Share the sample among the values of this field, as stratify under [sample] does.",
 )]  # fmt: skip
 
+Full = Annotated[bool, output("--full", help="Show everything, not only what fits a screen.")]
+
 LabelsPath = Annotated[str | None, _judging(
     "--labels",
     help="File with labels made by people: columns id and label. llmb label writes one.",

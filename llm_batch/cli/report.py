@@ -133,6 +133,7 @@ def report(
     format: Annotated[str, typer.Option(
         "--format", help="text, json, md, csv, latex or html.",
     )] = "text",
+    full: options.Full = False,
     bom: Annotated[bool, typer.Option(
         "--bom", help="Begin the CSV with the mark by which Excel knows UTF-8.",
     )] = False,
@@ -215,7 +216,7 @@ def report(
         raise ConfigError(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
-    write = chosen(FORMATS, format)
+    chosen(FORMATS, format)
 
     def built(labels: LabelSource | None) -> Report:
         return build_report(
@@ -234,7 +235,7 @@ def report(
 
     beside = None if source or columns or no_labels else _labels_beside(paths[0])
     made = built(source) if beside is None else _with_labels_beside(beside, built)
-    deliver(mark + write(made), output)
+    present(FORMATS, format, made, output, full=full, mark=mark)
 
 
 def _chosen(pair: str) -> tuple[str, str]:

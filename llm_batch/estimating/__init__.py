@@ -9,8 +9,7 @@ from llm_batch.estimating.build import (
 )
 from llm_batch.estimating.estimates import Estimate, StepEstimate, estimate_record, values
 from llm_batch.estimating.pilot import Measured, config_of_run, measured_in
-from llm_batch.paper import Formats
-from llm_batch.paper.document import Document
+from llm_batch.paper import Formats, later
 
 __all__ = [
     "FORMATS",
@@ -26,17 +25,9 @@ __all__ = [
 ]
 
 
-def _document(estimate: Estimate) -> Document:
-    from llm_batch.estimating.document import document
-
-    return document(estimate)
-
-
-def _screen(estimate: Estimate) -> Document:
-    from llm_batch.estimating.screen import screen
-
-    return screen(estimate)
-
-
 #: Formats by the name a user gives.
-FORMATS = Formats(_document, _screen, values)
+FORMATS: Formats[Estimate] = Formats(
+    later("llm_batch.estimating.document", "document"),
+    values,
+    screen=later("llm_batch.estimating.screen", "screen"),
+)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.document import headline, steps_table, what_if_in_short
-from llm_batch.estimating.model import Estimate, Option
+from llm_batch.estimating.estimates import Estimate, Option
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
 

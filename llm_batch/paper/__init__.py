@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from llm_batch.errors import ConfigError
 
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 #: The formats of whatever is shown: which view of it each draws, and the module with ``format``.
 RENDERERS: dict[str, tuple[str, str]] = {
-    "text": ("document", "llm_batch.paper.text"),
+    "text": ("screen", "llm_batch.paper.text"),
+    "full": ("document", "llm_batch.paper.text"),
     "json": ("values", "llm_batch.paper.json"),
     "md": ("document", "llm_batch.paper.markdown"),
     "csv": ("rows", "llm_batch.paper.csv"),
@@ -32,20 +33,19 @@ class Formats(Mapping[str, Callable[[T], str]]):
 
     Args:
         document: All of the result, as people read it.
-        screen: What of it fits a screen.
         values: The result as a tree of dataclasses or plain values, with stable keys.
-        views: More of them: ``rows`` (cells, the header first), ``publication`` (a document of what
-            a paper has of it), ``page`` (a `Page`).
+        views: More of them: ``screen`` (a document of what fits a screen), ``rows`` (cells, the
+            header first), ``publication`` (a document of what a paper has of it), ``page`` (a
+            `Page`).
     """
 
     def __init__(
         self,
         document: Callable[[T], Document],
-        screen: Callable[[T], Document],
         values: Callable[[T], object],
         **views: Callable[[T], object],
     ) -> None:
-        self._views = {"document": document, "values": values, **views}
+        self._views = {"document": document, "screen": document, "values": values, **views}
 
     def __getitem__(self, name: str) -> Callable[[T], str]:
         view, module = RENDERERS[name]
@@ -54,12 +54,17 @@ class Formats(Mapping[str, Callable[[T], str]]):
 
     def document(self, name: str, made: T) -> Document | None:
         """What a format for people draws; ``None`` for the others."""
-        takes, _ = RENDERERS.get(name, ("", ""))
-        shown = self._taken[takes](made) if takes in ("document", "screen") else None
+        view, _ = RENDERERS[name]
+        shown = self._views[view](made) if view in ("document", "screen") else None
         return cast("Document | None", shown)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, (view, _) in RENDERERS.items() if view in self._views)
+        whole = self._views["screen"] is self._views["document"]
+        return (
+            name
+            for name, (view, _) in RENDERERS.items()
+            if view in self._views and not (whole and name == "full")
+        )
 
     def __len__(self) -> int:
         return len(list(iter(self)))

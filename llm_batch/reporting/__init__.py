@@ -7,16 +7,11 @@ from llm_batch.reporting.build import build_report
 from llm_batch.reporting.foreign import Columns
 from llm_batch.reporting.model import Report
 
-def _screen(report: Report) -> Document:
-    from llm_batch.reporting.screen import screen
-
-    return screen(report)
-
-
 #: Formats by the name a user gives.
 FORMATS: Formats[Report] = Formats(
     later("llm_batch.reporting.document", "document"),
     lambda report: report,
+    screen=later("llm_batch.reporting.screen", "screen"),
     rows=later("llm_batch.reporting.items", "table"),
     publication=later("llm_batch.reporting.publication", "publication"),
     page=later("llm_batch.reporting.page", "page"),

@@ -332,6 +332,7 @@ def _names(paths: list[str]) -> list[str]:
 COMPARISON_FORMATS: Formats[Compared] = Formats(
     later("llm_batch.reporting.comparison.document", "document"),
     lambda compared: compared.comparison,
+    screen=later("llm_batch.reporting.comparison.document", "screen"),
     rows=lambda compared: table(compared),
     publication=later("llm_batch.reporting.comparison.sentences", "publication"),
     page=later("llm_batch.reporting.comparison.document", "page"),

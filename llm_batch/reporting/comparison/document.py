@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
 
 from llm_batch.paper import words
-from llm_batch.paper.document import Document, Section, Table
+from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.paper.html import (
     FIRST,
     GREY,
@@ -52,8 +52,9 @@ def document(compared: Compared) -> Document:
     )
 
 
-def screen(comparison: Comparison) -> Document:
+def screen(compared: Compared) -> Document:
     """The comparison in at most 30 lines of 80 columns; the rest is in the whole document."""
+    comparison = compared.comparison
     sections = []
     for each in comparison.against[:_RUNS_ON_SCREEN]:
         several = len(comparison.against) > 1
@@ -111,7 +112,7 @@ def _figures(comparison: Comparison, each: Against) -> Table | None:
     """The rates and means of both runs and their differences; ``None`` without either."""
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
     level = _level(comparison)
-    rows, told = [], []
+    rows = []
     rates, scores = each.rates, each.scores
     if rates is not None:
         shares = (words.percent(share) for share in (rates.baseline_rate, rates.run_rate))
@@ -119,15 +120,27 @@ def _figures(comparison: Comparison, each: Against) -> Table | None:
     if scores is not None:
         means = (words.mean(mean) for mean in (scores.baseline_mean, scores.run_mean))
         rows.append(("Mean score", *means, *_tested(scores, words.signed, words.signed_range)))
+    return Table.of(("", base, run, "difference", level, "p"), rows) if rows else None
+
+
+def _change_counts(comparison: Comparison, each: Against) -> str:
+    """How many items changed their verdict in either direction; empty for other items."""
+    base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
+    rates = each.rates
+    if rates is None or not rates.paired:
+        return ""
+    return (
+        f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
+        f"pass in {base} and fail in {run}."
+    )
+
+
+def _difference(comparison: Comparison, each: Against) -> Section:
+    run, scores = words.clean(each.run, _NAME), each.scores
     parts: list[Table | str] = [_basis(comparison, each)]
-    if rows:
-        header = ("", base, run, "difference", level, "p")
-        parts.append(Table.of(header, rows))
-    if rates is not None and rates.paired:
-        told.append(
-            f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
-            f"pass in {base} and fail in {run}."
-        )
+    if (table := _figures(comparison, each)) is not None:
+        parts.append(table)
+    told = [changed] if (changed := _change_counts(comparison, each)) else []
     if scores is not None:
         told.append(
             f"{run} scores higher on {scores.wins:,}, equal on {scores.ties:,} and lower on "
