@@ -80,7 +80,7 @@ def test_the_help_of_the_command_loads_no_slow_package(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code, *_ = re.findall(r"```python[^\n]*\n(.*?)```", PAGE, re.DOTALL)
     said = python(code, tmp_path)
     assert "done 0.0" in said and "Interval(value=" in said
     assert (tmp_path / "more.jsonl").exists()

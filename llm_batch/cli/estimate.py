@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import complete, options
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def estimate(
     sample: options.SampleSize = None,
     seed: options.Seed = None,
     model: Annotated[str | None, options.what(
-        "--model", help="Model of every step but the judge; several with commas are compared.",
+        "--model", autocompletion=complete.models,
+        help="Model of every step but the judge; several with commas are compared.",
     )] = None,
     judge: Annotated[str | None, options.what(
-        "--judge", help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
+        "--judge", autocompletion=complete.models,
+        help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
     )] = None,
     api_base: options.ApiBase = None,
     exact: Annotated[bool, _how(
@@ -103,7 +105,9 @@ def estimate(
         "--budget", min=0, help="USD that the run may cost in all; says how many items that buys.",
     )] = None,
     output: options.Output = None,
-    format: Annotated[str, options.output("--format", help="text, json or md.")] = "text",
+    format: Annotated[str, options.output(
+        "--format", autocompletion=complete.formats, help="text, json or md.",
+    )] = "text",
     full: options.Full = False,
     yes: Annotated[bool, options.output(
         "--yes", "-y",

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from llm_batch.cli import complete
+
 #: An option under a heading of ``--help``.
 what = partial(typer.Option, rich_help_panel="What to run")
 limit = partial(typer.Option, rich_help_panel="Limits")
@@ -27,10 +29,11 @@ SampleSize = Annotated[int | None, what(
 )]  # fmt: skip
 Seed = Annotated[int | None, what("--seed", help="Seed of the random order.")]
 ModelName = Annotated[str | None, what(
-    "--model", help="Model of every step but the judges: openai/gpt-4o-mini.",
+    "--model", autocompletion=complete.models,
+    help="Model of every step but the judges: openai/gpt-4o-mini.",
 )]  # fmt: skip
 JudgeName = Annotated[str | None, what(
-    "--judge",
+    "--judge", autocompletion=complete.models,
     help="Model of the judges: the step the score comes from, and the others of a panel "
     "(named judge_…, with the same field, or read by that step).",
 )]  # fmt: skip
@@ -43,7 +46,7 @@ Workers = Annotated[int | None, limit(
 Rpm = Annotated[float | None, limit("--rpm", help="Requests a minute, per model.")]
 Tpm = Annotated[float | None, limit("--tpm", help="Tokens a minute, per model.")]
 Tier = Annotated[str | None, limit(
-    "--tier",
+    "--tier", autocompletion=complete.tiers,
     help="Your provider's usage tier, for limits not set otherwise: openai-1,anthropic-2.",
 )]  # fmt: skip
 BudgetUsd = Annotated[float | None, limit(
@@ -79,7 +82,7 @@ ZeroFailures = Annotated[float | None, _show(
     "--zero-failures", help="Rule out failures in this share of the items by seeing none: 0.01.",
 )]  # fmt: skip
 Cluster = Annotated[str | None, _show(
-    "--cluster", metavar="FIELD",
+    "--cluster", metavar="FIELD", autocompletion=complete.fields,
     help="Items with one value of this field belong together, as questions on one document.",
 )]  # fmt: skip
 ClusterSize = Annotated[float | None, _show(
@@ -96,7 +99,7 @@ Specificity = Annotated[float | None, _show(
     "--judge-specificity", min=0, max=1, help="Share of bad answers the judge fails.",
 )]  # fmt: skip
 Stratify = Annotated[str | None, _show(
-    "--stratify", metavar="FIELD",
+    "--stratify", metavar="FIELD", autocompletion=complete.fields,
     help="Share the sample among the values of this field, as stratify under [sample] does.",
 )]  # fmt: skip
 
@@ -110,7 +113,8 @@ LabelColumns = Annotated[str | None, _judging(
     "--label-field", help="Its column with the label, or several with commas, one for each person.",
 )]  # fmt: skip
 LabelsFrom = Annotated[str | None, _judging(
-    "--labels-from", help="Field of the items that holds the label, in place of a file.",
+    "--labels-from", autocompletion=complete.fields,
+    help="Field of the items that holds the label, in place of a file.",
 )]  # fmt: skip
 LabelsRun = Annotated[str | None, _judging(
     "--labels-run", help="Results in which the same judge scored the labelled items, if not these.",
@@ -123,5 +127,6 @@ LabelsRandom = Annotated[bool | None, _judging(
     help="Whether the labelled items are a random subset of this run; known for llmb label.",
 )]  # fmt: skip
 Judges = Annotated[str | None, _judging(
-    "--judges", help="Outputs of several judges to compare: judge.score,second.score.",
+    "--judges", autocompletion=complete.outputs,
+    help="Outputs of several judges to compare: judge.score,second.score.",
 )]  # fmt: skip

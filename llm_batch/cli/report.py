@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import complete, options
 
 if TYPE_CHECKING:
     from llm_batch.reporting import Report
@@ -70,16 +70,19 @@ def report(
         ),
     ] = None,
     by: Annotated[str | None, typer.Option(
-        "--by", help="Field to break the results down by.",
+        "--by", autocompletion=complete.fields,
+        help="Field to break the results down by.",
     )] = None,
     reference: Annotated[str | None, typer.Option(
-        "--reference", help="Field with the right answer, to check the judge against.",
+        "--reference", autocompletion=complete.fields,
+        help="Field with the right answer, to check the judge against.",
     )] = None,
     level: Annotated[float, typer.Option(
         "--confidence", help="Level of the intervals.",
     )] = 0.95,
     cluster: Annotated[str | None, typer.Option(
-        "--cluster", help="Field of items that belong together; intervals allow for it.",
+        "--cluster", autocompletion=complete.fields,
+        help="Field of items that belong together; intervals allow for it.",
     )] = None,
     interval: Annotated[str, typer.Option(
         "--interval", help="Of rates: wilson, or exact.",
@@ -131,7 +134,8 @@ def report(
         "by default up to 64 MB.",
     )] = None,
     format: Annotated[str, typer.Option(
-        "--format", help="text, json, md, csv, latex or html.",
+        "--format", autocompletion=complete.formats,
+        help="text, json, md, csv, latex or html.",
     )] = "text",
     full: options.Full = False,
     bom: Annotated[bool, typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import options
+from llm_batch.cli import complete, options
 from llm_batch.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def run(
     tier: options.Tier = None,
     budget: options.BudgetUsd = None,
     engine: Annotated[str | None, options.limit(
-        "--engine", help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
+        "--engine", autocompletion=complete.engines,
+        help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
     )] = None,
     deadline: Annotated[str | None, options.limit(
         "--deadline", help="With --engine batch: what is not finished by then goes live. 6h, 90m.",

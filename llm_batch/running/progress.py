@@ -16,7 +16,7 @@ import msgspec
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.credentials import without_keys
-from llm_batch.chain.overrides import expanded
+from llm_batch.chain.overrides import command, expanded
 from llm_batch.errors import ENDINGS, OutputError, status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document
@@ -136,7 +136,7 @@ def concluded(summary: RunSummary) -> Document:
         f"{state.seconds:,.1f} s{spent}",
         origin=tuple(filter(None, origin)),
         warnings=tuple(warnings),
-        next_steps=(*filter(None, steps), f"next: llmb report {summary.path}"),
+        next_steps=(*filter(None, steps), f"next: {command('report', summary.path)}"),
     )
 
 

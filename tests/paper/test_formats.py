@@ -116,5 +116,5 @@ def test_latex_has_tables_the_finding_and_what_it_rests_on() -> None:
 
 
 def test_a_result_has_the_formats_of_the_views_it_gives() -> None:
-    assert list(estimating.FORMATS) == ["text", "json", "md"]
+    assert list(estimating.FORMATS) == ["text", "full", "json", "md"]
     assert list(reporting.FORMATS) == list(comparison.COMPARISON_FORMATS) == list(paper.RENDERERS)

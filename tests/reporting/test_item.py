@@ -174,7 +174,7 @@ def test_no_escape_of_data_or_model_reaches_the_reader(format: str, folder: Path
 def test_a_reply_that_ends_a_fence_stays_within_its_own(folder: Path) -> None:
     text = ITEM_FORMATS["md"](read_item(_run(folder, ["```\n# Owned", "```\n# Owned"]), "q-0"))
     before, _, _ = text.partition("# Owned")
-    assert "````text" in before and "\n````\n" not in before[before.rindex("````text") :]
+    assert "\n````\n" in before and "````" not in before[before.rindex("\n````\n") + 6 :]
 
 
 def test_a_megabyte_of_one_word_is_cut_and_said(folder: Path) -> None:
