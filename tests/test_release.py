@@ -95,7 +95,7 @@ def test_installed_into_nothing_it_says_its_version_and_its_commands(
 def test_installed_into_nothing_it_plays_the_demo(llmb: Path, tmp_path: Path) -> None:
     _command([llmb, "run", "--sample", "2", "--quiet"], tmp_path, codes=(0, 4))
     assert len((tmp_path / "results.jsonl").read_bytes().splitlines()) == 2
-    assert "smollm2" in _command([llmb, "report", "results.jsonl"], tmp_path)
+    assert "smollm2" in _command([llmb, "report", "--full", "results.jsonl"], tmp_path)
 
 
 def test_the_image_has_no_step_but_the_script_and_is_nobody_of_rank() -> None:

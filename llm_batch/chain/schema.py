@@ -137,7 +137,7 @@ def _comments() -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     last: tuple[str, str] | None = None
     for line in DEMO_CONFIG.read_text(encoding="utf-8").splitlines():
-        if head := re.fullmatch(r"(?:# )?\[\[?(\w+)(.*?)\]\]?(?:\s+#.*)?", line):
+        if head := re.fullmatch(r"(?:# )?\[\[?(\w+)((?:[^\w\]][^\]]*)?)\]\]?(?: +#.*)?", line):
             section = "endpoints" if "endpoints" in head[2] else head[1]
             section = "" if head[2] == ".output" else section
             last = None

@@ -64,8 +64,11 @@ class Keys:
     def read(self) -> str | None:
         """The next answer, ``None`` at the end; empty for a special key."""
         if not self.single:
-            line = sys.stdin.readline()
-            return line.strip() if line else None
+            line = sys.stdin.readline(_LONGEST_NOTE)
+            answer = line.strip() if line else None
+            while len(line) == _LONGEST_NOTE and not line.endswith("\n"):
+                answer, line = "", sys.stdin.readline(_LONGEST_NOTE)
+            return answer
         typed = os.read(sys.stdin.fileno(), 64)
         if not typed or typed == b"\x04":
             return None
@@ -77,7 +80,7 @@ class Keys:
         """A whole line, typed with an end; ``ask`` is called once the terminal is ready for it."""
         if not self.single:
             ask()
-            return sys.stdin.readline().strip()
+            return self.read() or ""
         import termios
         import tty
 
@@ -227,7 +230,7 @@ def _screen() -> Callable[[Session, LabelFile, Answers], bool] | None:
     from llm_batch.cli.label_screen import INSTALLED, label_on_screen
 
     if not INSTALLED:
-        say("For a whole screen with keys below: pip install textual")
+        say("For a whole screen with keys below: pip install 'llmb[label]'")
         return None
     return label_on_screen
 
