@@ -142,7 +142,7 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
     said = f"the pilot finished no item: {summary.message or summary.status}"
-    hint = "nothing that was paid for is lost; the same command goes on from here"
+    hint = "everything paid for is kept; the same command goes on from here"
     if summary.status == "refused":
         return Refused(said, hint="correct what the provider refuses, then run it again")
     if summary.status == "interrupted":

@@ -42,7 +42,7 @@ VARIES = [
     (r"\d{8}T\d{6}-[0-9a-f]{6}", "RUN-ID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "MOMENT"),
     (r"127\.0\.0\.1:\d{4,5}", "127.0.0.1:PORT"),
-    (r"(calls made in) [\d.,]+ s", r"\1 SECONDS"),
+    (r"(calls? made in) [\d.,]+ s", r"\1 SECONDS"),
     (r"(answers, in) [\d.,]+ m?s", r"\1 SECONDS"),
     (r"(answered in) [^,\n]+", r"\1 SECONDS"),
     (r"Python 3\.\d+\.\d+", "Python VERSION"),
