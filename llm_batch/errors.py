@@ -230,20 +230,20 @@ _ROWS = (
     Status("reasoning", "answer", "all output went into reasoning",
            "raise the step's max_tokens, or lower its reasoning effort", kept=True),
     Status("unparsed", "answer", "no score, or no object that passes its checks, can be read",
-           "read some of these replies, then make the prompt say more plainly what to reply, or "
-           "use a stronger model", again=True, kept=True, any_form=True),
+           "read some of these replies, then say more clearly in the prompt what to reply, or use "
+           "a stronger model", again=True, kept=True, any_form=True),
     Status("empty", "answer", "the provider sent no text",
            "the model sends no text for these prompts; change the prompt or the model",
            again=True, kept=True),
     Status("tool_call", "answer", "the model called a tool instead of answering",
            "take tools out of the step's params, or use another model", kept=True),
-    Status("incomplete", "answer", "the answer ended with a word not known to mean a whole one",
-           "look at the word in the message: it is not known to mean a whole answer", kept=True),
+    Status("incomplete", "answer", "the answer ended for a reason that is not known",
+           "look at the reason in the message: such an answer may not be whole", kept=True),
     Status("filtered", "answer", "a filter stopped the prompt or the answer",
            "the provider's content filter refuses these items; use another model", any_form=True),
     Status("oversized", "answer", "the answer is far longer than was asked for",
-           "look at what the server sends: it may not heed max_tokens. Where such answers are "
-           "wanted, raise the step's max_tokens, or max_reply under [limits]"),
+           "look at what the server sends: it may ignore max_tokens. If you want such answers, "
+           "raise the step's max_tokens, or max_reply under [limits]"),
     Status("unscored", "answer", "a file that llmb did not write has no score for it",
            "give it a score in the file, or name the field that holds the scores"),
     # Requests that never work.
@@ -259,7 +259,7 @@ _ROWS = (
     # Failures in passing.
     Status("unavailable", "service", "the provider is busy or broken",
            again=True, own_advice=_OWN_SERVER),
-    Status("rate_limited", "service", "more requests or tokens than the provider admits",
+    Status("rate_limited", "service", "more requests or tokens than the provider allows",
            "set rpm and tpm under [limits] to what the provider shows for your account",
            again=True, own_advice="use fewer workers, or set rpm to what the server at {server} "
            "can do"),
@@ -270,15 +270,15 @@ _ROWS = (
            again=True, own_advice=_OWN_SERVER),
     Status("unreachable", "service", "no connection, though there was one before",
            again=True, own_advice=_OWN_SERVER),
-    Status("garbage", "service", "what came is no completion",
-           "what answers is no chat endpoint: check api_base, and any proxy on the way to it",
+    Status("garbage", "service", "the reply is not a chat completion",
+           "check api_base, and any proxy on the way to it: no chat endpoint answers there",
            again=True),
     Status("files", "service", "this machine opens no more connections",
            "type ulimit -n 4096 first, or use fewer workers", again=True),
     Status("lost", "service", "its process on the cluster was lost", "look at: ray status",
            again=True),
     Status("failed", "service", "a line of a batch was not worked on", again=True),
-    Status("missing", "service", "a batch ended without a word on it", again=True),
+    Status("missing", "service", "a batch ended without mentioning it", again=True),
     Status("token_limit", "service", "the vendor's queue of batches is full", again=True),
     Status("batch_failed", "service", "its batch failed as a whole", again=True),
     Status("batch_expired", "service", "its batch expired before it", again=True),
@@ -338,7 +338,11 @@ ENDINGS: Mapping[str, Ending] = {
         Ending("budget", "the run stopped at its budget", EXIT_INCOMPLETE),
         Ending("circuit", "the run was stopped because too much failed", EXIT_INCOMPLETE),
         Ending(
-            *("overrun", "the run left its estimate, and nobody agreed to more", EXIT_INCOMPLETE),
+            *(
+                "overrun",
+                "the run cost more than estimated, and nobody agreed to more",
+                EXIT_INCOMPLETE,
+            ),
             "add --yes to agree to what it costs, or --budget USD to cap it",
         ),
         Ending("refused", "the provider refused the run", EXIT_REFUSED),

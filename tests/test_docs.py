@@ -52,6 +52,27 @@ def test_the_python_in_the_readme_runs(tmp_path: Path) -> None:
     assert (tmp_path / "results.jsonl").exists()
 
 
+def test_the_estimate_in_the_readme_is_what_the_program_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from llm_batch.cli import app
+
+    typed, _, shown = blocks("console")[0].partition("\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(app, typed.removeprefix("$ llmb ").split())
+    assert shown.endswith("…\n") and done.output.startswith(shown.removesuffix("…\n"))
+
+
+def test_the_readme_is_short_and_its_picture_asks_nobody_for_anything() -> None:
+    assert len(README.splitlines()) <= 130
+    picture = (ROOT / "docs" / "report.svg").read_text(encoding="utf-8")
+    assert "url(http" not in picture and "<script" not in picture and len(picture) < 40_000
+    assert "Pass" in picture and "docs/report.svg" in README
+
+
 PAGES = [
     *ROOT.glob("*.md"),
     *ROOT.glob("docs/*.md"),

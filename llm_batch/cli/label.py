@@ -308,12 +308,12 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
     plan = label_plan(subset.items, rate)
     worth = worth_labelling(plan)
     yield (
-        f"What labels give (a judge right in {100 * ASSUMED_RATE:.0f} % of passes and fails is "
-        "assumed):"
+        "How precise your labels will make the pass rate (assuming the judge is right "
+        f"{100 * ASSUMED_RATE:.0f} % of the time):"
     )
     for step in plan[:_SHOWN_STEPS]:
         end = "  <- twice as many add little" if step.labels == worth < subset.items else ""
-        yield f"  {step.labels:>6,} labels: pass rate to ±{100 * step.margin:.1f} points{end}"
+        yield f"  {step.labels:>6,} labels: ±{100 * step.margin:.1f} points{end}"
 
 
 def _shown(card: Card, session: Session) -> Iterator[str]:

@@ -208,13 +208,13 @@ def _confirm(estimate: Estimate) -> bool:
 
     if estimate.cost is None:
         unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
-        shown = f"costs an amount that is not known, because {unpriced} has no price"
+        shown = f"has an unknown cost, because {unpriced} has no price"
     else:
         cost = estimate.cost
         shown = f"is expected to cost {words.about_usd(cost.value)} ({words.about_usd_range(cost)})"
     if not sys.stdin.isatty():
         raise ConfigError(
-            f"this run {shown}, and nobody can be asked here",
+            f"this run {shown}, and there is no terminal to ask at",
             "add --yes to agree, or --budget USD to cap it",
         )
     say(f"This run makes {estimate.calls.value:,.0f} calls and {shown}.")

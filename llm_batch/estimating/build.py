@@ -52,7 +52,7 @@ from llm_batch.estimating.sample_size import (
 from llm_batch.estimating.scores import Scored, Strata, clusters_by, shared
 from llm_batch.estimating.sentences import assumptions
 from llm_batch.estimating.steps import StepFacts, facts_of, kept_tokens, thinking_of
-from llm_batch.estimating.warnings import cautions
+from llm_batch.estimating.warnings import cautions, next_command
 from llm_batch.models.tokens import counter
 from llm_batch.records import Interval, Item
 from llm_batch.sending.checks import check_prompts, empty_prompts, same_for_all
@@ -303,6 +303,7 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
         warnings=tuple(cautions(plan, time, needed, options)),
+        next_command=next_command(plan, needed, options),
     )
 
 

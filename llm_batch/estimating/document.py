@@ -34,9 +34,9 @@ def how_many(estimate: Estimate) -> Iterator[Table | str]:
         yield estimate.verdict
     yield from others
     yield (
-        "Unseen: a failure that is rarer than this may not occur in the sample at all (95 %). Risk "
-        f"of the high case: low below ${LOW_USD:g} and {words.about_duration(LOW_SECONDS)}, high "
-        f"from ${HIGH_USD:,.0f} or {words.about_duration(HIGH_SECONDS)} on."
+        "Unseen: failures rarer than this may be missed entirely. Risk: how bad the expensive end "
+        f"of the range is: low below ${LOW_USD:g} and {words.about_duration(LOW_SECONDS)}, high "
+        f"from ${HIGH_USD:,.0f} or {words.about_duration(HIGH_SECONDS)}."
     )
 
 
@@ -67,13 +67,13 @@ def by_stratum(estimate: Estimate) -> Section | None:
             for margin in (strata.margin_proportional, strata.margin_neyman)
         )
         parts.append(
-            f"In proportion, as run draws, {strata.n:,} items hold {proportional}; shared by size "
-            f"and spread {neyman}. Spreads are those seen, drawn towards the common one."
+            f"Drawn in proportion, as run does, {strata.n:,} items give {proportional}; drawn by "
+            f"size and spread, {neyman}. Spreads are those seen, pulled towards the common one."
         )
     else:
         parts.append(
-            "Run draws in proportion, at least 2 from each. With --pilot or --from, and two scores "
-            "in each, the shares by spread are shown too."
+            "Run draws in proportion, at least 2 from each. --pilot or --from, with two scores in "
+            "each, adds the shares by spread."
         )
     return Section("Strata", tuple(parts))
 
@@ -88,9 +88,9 @@ def what_if(estimate: Estimate) -> Section | None:
         parts.append(_prices(steps, compared))
         parts += _cheapest(steps, compared)
         parts.append(
-            f"All {words.counted(estimate.n, 'item')}, from the first call on. A batch takes up to "
-            "24 h; in it, models without a batch price are live. Batch and cache discounts are "
-            "never combined. What stands above is for the first row."
+            f"For all {words.counted(estimate.n, 'item')}, from the first call. A batch takes up "
+            "to 24 h; models without a batch price run live in it. Batch and cache discounts are "
+            "never combined. Everything above is for the first row."
         )
     if estimate.budget is not None:
         if len(compared) > 1:
@@ -199,12 +199,9 @@ def _cheapest(steps: Sequence[str], compared: Sequence[Alternative]) -> Iterator
     )
     if low == high:
         return
-    times = f", {high / low:.3g} times as much" if low else ""
-    yield (
-        f"Live, {' and '.join(_names(steps, cheapest))} costs {words.about_usd(low)} and "
-        f"{' and '.join(_names(steps, dearest))} {words.about_usd(high)}{times}; whether the "
-        "cheaper one judges or answers as well, only answers of both tell."
-    )
+    cheap, dear = (" and ".join(_names(steps, other)) for other in (cheapest, dearest))
+    costs = f"{dear} costs {high / low:.3g} times as much as {cheap}" if low else f"{cheap} is free"
+    yield f"{costs}; try both on a small sample."
 
 
 def _budgets(estimate: Estimate, steps: Sequence[str]) -> Table:
@@ -237,7 +234,7 @@ def _bought(estimate: Estimate) -> Iterator[str]:
     plan = estimate.alternatives[0]
     live = next((bought for bought in plan.buys if bought.way == "live"), None)
     if live is None:
-        yield f"What {amount} buys is not known, since a price is not; run refuses such a budget."
+        yield f"A price is unknown, so what {amount} buys is too; run refuses such a budget."
         return
     if not live.items:
         yield f"{amount} does not even pay for one item."
@@ -249,7 +246,7 @@ def _bought(estimate: Estimate) -> Iterator[str]:
     )
     if live.at_least < live.items:
         least = size_words.cell(needed, live.proves_at_least)
-        said += f"; in the high case {live.at_least:,} ({least})"
+        said += f"; at the expensive end, {live.at_least:,} ({least})"
     others = [
         f"{bought.items:,} {'as a batch' if bought.way == 'batch' else 'with the prompt cache'}"
         for bought in plan.buys
@@ -275,7 +272,12 @@ def document(estimate: Estimate) -> Document:
         sections=tuple(sections(estimate)),
         assumptions=tuple(estimate.assumptions),
         warnings=tuple(estimate.warnings),
+        next_steps=next_steps(estimate),
     )
+
+
+def next_steps(estimate: Estimate) -> tuple[str, ...]:
+    return (f"`{estimate.next_command}`",) if estimate.next_command else ()
 
 
 def headline(estimate: Estimate) -> str:
@@ -392,7 +394,7 @@ def _prefix(estimate: Estimate, step: StepEstimate) -> str:
         )
     if step.cacheable_prefix:
         return f"{said}; no price of cached input is listed for {words.clean(step.model, 60)}."
-    return f"{said}; that is too short for the provider's cache, or it keeps nothing unasked."
+    return f"{said}; that is too short for the provider's cache, or the cache must be asked for."
 
 
 def _long_prompts(estimate: Estimate) -> Iterator[str]:
@@ -404,7 +406,7 @@ def _long_prompts(estimate: Estimate) -> Iterator[str]:
         if step.longest
     ]
     if named:
-        yield f"Longest prompts, with the ids of the items: {'; '.join(named)}."
+        yield f"Longest prompts and their items: {'; '.join(named)}."
 
 
 def _step_figures(

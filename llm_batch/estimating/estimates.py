@@ -207,6 +207,7 @@ class Estimate(Readable):
         alternatives: Other models for the same items; the first is the plan itself.
         budget: USD that the run may cost.
         assumptions: What the figures rest on, a sentence each.
+        next_command: What to type now; empty while a warning stands in its way.
     """
 
     n: int
@@ -240,6 +241,7 @@ class Estimate(Readable):
     budget: float | None
     assumptions: tuple[str, ...]
     warnings: tuple[Caution, ...]
+    next_command: str
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
         from llm_batch.estimating import FORMATS

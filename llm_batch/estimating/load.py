@@ -318,7 +318,7 @@ def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
     if batches:
         yield _Bound(
             len(batches) * BATCH_SECONDS[case],
-            "Bound by the provider's batches, up to 24 h for each of "
+            "Limited by the provider's batches, up to 24 h for each of "
             f"{counted(len(batches), 'step')}.",
         )
     live = _live(load)
@@ -326,11 +326,11 @@ def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
         return
     yield _Bound(
         _all_workers_seconds(live, workers, case),
-        f"Bound by {counted(workers, 'worker')} at {_latency(live):.2g} s a call.",
+        f"Limited by {counted(workers, 'worker')} at {_latency(live):.2g} s a call.",
     )
     yield _Bound(
         _embedded_seconds(load, workers, case),
-        f"Bound by this machine, which computes at most {LOCAL_AT_ONCE} calls at once; "
+        f"Limited by this machine, which computes at most {LOCAL_AT_ONCE} calls at once; "
         "more workers will not help.",
     )
     for model in dict.fromkeys(step.fact.model for step in live):
@@ -388,7 +388,7 @@ def _limit_bounds(
 
 
 def _limited(what: str, model: str, assumed: str) -> str:
-    return f"Bound by {what} of {model}{assumed}; more workers will not help."
+    return f"Limited by {what} of {model}{assumed}; more workers will not help."
 
 
 def _worker_seconds(load: Load, workers: int, case: int) -> float:

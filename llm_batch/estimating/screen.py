@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.document import headline, steps_table, what_if_in_short
+from llm_batch.estimating.document import headline, next_steps, steps_table, what_if_in_short
 from llm_batch.estimating.estimates import Estimate, Option
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
@@ -20,7 +20,12 @@ def screen(estimate: Estimate) -> Document:
     return Document(
         headline(estimate),
         sections=tuple(_sections(estimate)),
-        **on_screen(estimate.warnings, "--format md is for notes, json for programs"),
+        next_steps=next_steps(estimate),
+        **on_screen(
+            # What the verdict says, and Next lets one type, is not said again.
+            [warning for warning in estimate.warnings if warning.hint != estimate.next_command],
+            "--format md is for notes, json for programs",
+        ),
     )
 
 
@@ -28,10 +33,12 @@ def _sections(estimate: Estimate) -> Iterator[Section]:
     yield Section("", (steps_table(estimate),))
     if compared := what_if_in_short(estimate):
         yield compared
-    parts: list[Table | str] = [estimate.claim_notes[0], _sizes(estimate)]
-    if estimate.verdict:
-        parts.append(estimate.verdict)
-    yield Section("How many items are enough", tuple(parts))
+    needed = estimate.needed
+    # The table and the verdict say all of a margin; other claims rest on more.
+    plain = needed.n is not None and needed.kind in ("rate", "mean")
+    asked = () if plain and estimate.verdict else (estimate.claim_notes[0],)
+    parts = (*asked, _sizes(estimate), *filter(None, (estimate.verdict,)))
+    yield Section("How many items are enough", parts)
 
 
 def _sizes(estimate: Estimate) -> Table:

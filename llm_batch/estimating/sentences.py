@@ -48,17 +48,22 @@ def cell(needed: Needed, value: float | None) -> str:
 
 def shows(needed: Needed, value: float | None) -> str:
     """The same in a sentence, after "it"."""
+    verb = {"rate": "gives ", "mean": "gives ", "zero_failures": "shows that "}
+    return (verb.get(needed.kind, "") if value else "") + _shown(needed, value)
+
+
+def _shown(needed: Needed, value: float | None) -> str:
+    level = f"{100 * needed.claim.level:g} %"
     if value is None:
         return "shows nothing"
-    level = f"{100 * needed.claim.level:g} %"
-    amount = _amount(needed, value)
+    if not value:
+        return "leaves no sampling error"
     if needed.kind in ("rate", "mean"):
-        if not value:
-            return "leaves no sampling error"
-        return f"holds ±{amount} at {level}"
+        return f"±{_amount(needed, value)} ({level})"
     if needed.kind == "zero_failures":
-        return f"rules out failures in {100 * value:.2g} % of the items when none is seen ({level})"
-    return f"finds a difference of {amount} with a power of {100 * needed.claim.power:g} %"
+        return f"if none fails, at most {100 * value:.2g} % of all do ({level})"
+    chance = f"with a chance of {100 * needed.claim.power:g} %"
+    return f"finds a difference of {_amount(needed, value)} {chance}"
 
 
 def sentences(needed: Needed) -> Iterator[str]:
@@ -70,19 +75,16 @@ def sentences(needed: Needed) -> Iterator[str]:
         yield "Cost and time are those of one model's run; the comparison needs one of each."
     if needed.kind == "paired_rates" and needed.discordance_is_assumed:
         yield (
-            f"No --discordance was given: {100 * (claim.discordance or 0):.3g} % is that of two "
-            "models whose answers have nothing in common. A pilot of both tells the real one."
+            f"No --discordance was given: {100 * (claim.discordance or 0):.3g} % is the figure for "
+            "two models whose answers have nothing to do with each other. A pilot of both measures "
+            "the real one."
         )
     if needed.groups == 2:
         yield (
-            "These are items of its own for each model; the same items for both (--paired) need "
-            "fewer."
+            "Each model gets different items here; the same items for both (--paired) need fewer."
         )
     if needed.kind == "zero_failures" and (claim.sensitivity or 1) < 1:
-        yield (
-            "A judge that fails good answers shows failures where there are none: have a person "
-            "look at each."
-        )
+        yield ("This judge fails some good answers: have a person look at each failure it reports.")
 
 
 def verdict(needed: Needed, options: Sequence[Option]) -> str:
@@ -98,14 +100,21 @@ def verdict(needed: Needed, options: Sequence[Option]) -> str:
     if most is None or most.n < take.n:
         most = max(options, key=lambda option: option.n)
     each = " for each model" if needed.groups == 2 else ""
-    said = f"Take {_all(take, most)}{each}: it {shows(needed, take.margin)}{_price(take)}"
+    comma = "," if needed.kind == "zero_failures" else ""
+    shown = _shown(needed, take.margin)
+    said = f"Take {_all(take, most)}{each}: {shown}{comma}{_price(take)}"
     if take.n == most.n:
         return f"{said}; no smaller number shows what is asked for."
+    return f"{said}. {_the_rest(needed, take, most)}"
+
+
+def _the_rest(needed: Needed, take: Option, most: Option) -> str:
+    """What all the other items would cost and add, as a sentence."""
     more = most.n - take.n
-    return (
-        f"{said}; {more:,} more calls per step {gain(needed, take, most)} and "
-        f"{_difference(take, most)}."
-    )
+    costs = _difference(take, most)
+    only = "only " if more > take.n and needed.kind in ("rate", "mean") else ""
+    and_ = f"{costs} and " if costs else ""
+    return f"Playing the other {words.items(more)} {and_}{only}{_gain(needed, take, most)}."
 
 
 def short_of(needed: Needed, plan: Option) -> str:
@@ -121,7 +130,7 @@ def short_of(needed: Needed, plan: Option) -> str:
 def _amount(needed: Needed, value: float) -> str:
     if not needed.claim.is_of_rates:
         return f"{value:.2g}"
-    return f"{100 * value:.1f} points" if value else "0"
+    return f"{round(100 * value, 1):g} points" if value else "0"
 
 
 def _all(take: Option, most: Option) -> str:
@@ -131,7 +140,7 @@ def _all(take: Option, most: Option) -> str:
 def _price(option: Option) -> str:
     time = words.about_duration(option.seconds.value)
     if option.cost is None:
-        return f" at an unknown cost, in {time}"
+        return f" in {time}, at an unknown cost"
     return (
         f" for {words.about_usd(option.cost.value)} in {time}"
         if option.cost.high
@@ -139,25 +148,29 @@ def _price(option: Option) -> str:
     )
 
 
-def gain(needed: Needed, take: Option, most: Option) -> str:
+def _gain(needed: Needed, take: Option, most: Option) -> str:
     """What the items of a larger size add, as a verb with its objects."""
     if take.margin is None or most.margin is None:
-        return "would not change that"
-    before, after = (_amount(needed, margin) for margin in (take.margin, most.margin))
+        return "does not change that"
+    before, after = (
+        _amount(needed, margin).removesuffix(" points") for margin in (take.margin, most.margin)
+    )
     if needed.kind in ("rate", "mean"):
-        return f"narrow ±{before} to {'0' if most.margin == 0 else '±' + after}"
+        return f"narrows that ±{before} to ±{after}" if most.margin else f"removes that ±{before}"
     if needed.kind == "zero_failures":
-        return "would leave no failure unseen"
-    return f"would find {after}"
+        return "leaves no failure unseen"
+    unit = " points" if needed.claim.is_of_rates else ""
+    return f"finds differences down to {after}{unit}"
 
 
 def _difference(take: Option, most: Option) -> str:
+    """What they cost, or the time where they are free; empty where neither is worth a word."""
     if take.cost is None or most.cost is None:
-        return "cost an unknown amount"
+        return ""
     if most.cost.high:
-        return f"cost {words.about_usd((most.cost.value or 0) - (take.cost.value or 0))}"
+        return f"costs {words.about_usd((most.cost.value or 0) - (take.cost.value or 0))} more"
     longer = (most.seconds.value or 0) - (take.seconds.value or 0)
-    return f"take {words.about_duration(longer)}"
+    return f"takes {words.about_duration(longer)} more" if longer >= 1 else ""
 
 
 def _first(needed: Needed) -> str:
@@ -166,15 +179,20 @@ def _first(needed: Needed) -> str:
     if needed.n is None:
         return _too_few(needed)
     if kind in ("rate", "mean"):
-        least = f"{needed.n_min:,} of very many"
+        least = f"{needed.n_min:,} of very many items give"
         if needed.population is not None:
-            least = f"{needed.n:,} of {needed.population:,}"
+            least = f"{needed.n:,} of the {words.items(needed.population)} give"
+            if needed.n == needed.population:
+                least = f"All {words.items(needed.n)} together give"
         if kind == "mean":
-            return f"{least} ({level}, ±{claim.margin:g} at a standard deviation of {claim.sd:g})"
-        rate = "" if claim.rate is None else f", expected rate {claim.rate:g}"
-        known = needed.design_effect * needed.judge_factor > 1
-        book = "" if known else f"; textbook figure {needed.n_classic:,}"
-        return f"{least} ({level}, ±{100 * (claim.margin or 0):g} points{rate}){book}"
+            spread = f"if scores have a standard deviation of {claim.sd:g}"
+            return f"{least} ±{claim.margin:g} at {level}, {spread}."
+        rate = "" if claim.rate is None else f" for an expected rate of {100 * claim.rate:g} %"
+        book = ""
+        if needed.design_effect * needed.judge_factor <= 1:
+            ignores = ", which ignores the dataset's size" if needed.population is not None else ""
+            book = f" ({needed.n_classic:,} by the textbook formula{ignores})"
+        return f"{least} ±{100 * (claim.margin or 0):g} points at {level}{rate}{book}."
     if kind == "zero_failures":
         return (
             f"{needed.n:,} items without a failure show that fewer than "
@@ -182,8 +200,8 @@ def _first(needed: Needed) -> str:
         )
     who = "items answered by both models" if needed.groups == 1 else "items for each model"
     return (
-        f"{needed.n:,} {who} find a difference of {_asked(needed)} with a power of "
-        f"{100 * claim.power:g} % ({level}{_given(needed)})."
+        f"{needed.n:,} {who} find a difference of {_asked(needed)} with a chance of "
+        f"{100 * claim.power:g} % (its power; {level} confidence){_given(needed)}."
     )
 
 
@@ -208,11 +226,13 @@ def _asked(needed: Needed) -> str:
 def _given(needed: Needed) -> str:
     claim = needed.claim
     if needed.kind == "paired_rates":
-        return f", discordance {100 * (claim.discordance or 0):.3g} %"
+        return (
+            f", if one passes and the other fails on {100 * (claim.discordance or 0):.3g} % of them"
+        )
     if claim.sd is not None:
-        of = " of the differences" if needed.kind == "paired_scores" else ""
-        return f", standard deviation{of} {claim.sd:g}"
-    return f", from a rate of {claim.rate:g}" if claim.rate is not None else ", about one half"
+        of = "their differences" if needed.kind == "paired_scores" else "scores"
+        return f", if {of} have a standard deviation of {claim.sd:g}"
+    return f", starting from a pass rate of {100 * (0.5 if claim.rate is None else claim.rate):g} %"
 
 
 def _factors(needed: Needed) -> Iterator[str]:
@@ -226,18 +246,18 @@ def _factors(needed: Needed) -> Iterator[str]:
         source = f" (measured on {clusters.icc_from})" if clusters.icc_from else ""
         yield (
             f"Items come in {how_many}{named} of {clusters.mean_size:.3g}{counts}: at a "
-            f"correlation of {clusters.icc:.2g}{source} whole clusters multiply the size by "
-            f"{needed.design_effect:.3g}."
+            f"correlation of {clusters.icc:.2g}{source} a sample of whole clusters must be "
+            f"{needed.design_effect:.3g} times as large."
         )
         if needed.n_drawn is not None and needed.n == needed.n_drawn:
             yield (
-                "Items are drawn one by one, as run does, so few share a cluster: that multiplies "
-                f"it by {needed.effect_of(needed.n):.3g}."
+                "Run draws items one by one, so few share a cluster: "
+                f"{needed.effect_of(needed.n):.3g} times as large is enough."
             )
     if needed.judge_factor > 1:
         yield (
             f"A judge of sensitivity {claim.sensitivity:g} and specificity {claim.specificity:g} "
-            f"multiplies the size by {needed.judge_factor:.3g}; the labelled items that tell these "
+            f"takes {needed.judge_factor:.3g} times as many items; the labels that measure these "
             "two come on top."
         )
 
@@ -258,13 +278,13 @@ def assumptions(plan: Plan) -> Iterator[str]:
     yield from _limits(plan.servings)
     if assumed:
         yield (
-            "Prices are list prices; cache and batch discounts, retries and second requests for "
-            "answers that cannot be read are not in the cost."
+            "List prices. The cost leaves out cache and batch discounts, retries, and second "
+            "requests for answers that cannot be read."
         )
     else:
         yield (
-            "Prices are list prices; the batch discount is not in the cost, a cache discount "
-            "only as far as it was measured, and never both."
+            "List prices. The cost leaves out the batch discount; a cache discount is in it only "
+            "as far as it was measured."
         )
 
 
@@ -278,21 +298,21 @@ def _measured(facts: Facts, measured: Measured, n: int) -> Iterator[str]:
     for name, fact in facts.items():
         measure = fact.measure
         if measure is None:
-            yield (f"Step {name} was not measured with {fact.model}: its figures are assumed.")
+            yield f"Step {name} was not measured with {fact.model}: its figures are assumed."
             continue
         thought = f", {_span(measure.reasoning)} of it thinking" if measure.reasoning.value else ""
         cached = f", {100 * measure.cached_share:.0f} % of the input cached"
         yield (
             f"{name}: {_span(measure.output)} output tokens an item{thought}"
             f"{cached if measure.cached_share else ''}, {_seconds(measure.seconds)} a call, "
-            f"{measure.attempts.value:.2f} sends an item."
+            f"{measure.attempts.value:.2f} requests an item."
         )
     if any(fact.measure for fact in facts.values()):
         yield (
-            f"Ranges hold the mean of the other items with {100 * LEVEL:g} % confidence: the wider "
+            f"Ranges are {100 * LEVEL:g} % intervals for the mean of the other items: the wider "
             "of Student's t and the modified Cox interval for skewed lengths, with the finite "
-            f"population of {n:,}. What is too rare to occur among "
-            f"{words.counted(len(measured.items), 'item')} is not in them."
+            f"population of {n:,}. They leave out what is too rare to occur among "
+            f"{words.counted(len(measured.items), 'item')}."
         )
 
 
@@ -302,17 +322,17 @@ def _inputs(plan: Plan, assumed: Facts) -> Iterator[str]:
     answers = {name: fact.answer for name, fact in plan.facts.items()}
     inputs = assumed_inputs(plan.config, answers)
     sizes = ", ".join(f"{name} {_span(inputs[name])}" for name in assumed)
-    yield f"No data was read. Input tokens a call, assumed: {sizes}."
+    yield f"No data was read. Assumed input tokens per call: {sizes}."
 
 
 def _prompts(counted: Counted, n: int) -> Iterator[str]:
     if counted.sampled >= n:
-        yield f"Input tokens: the prompts of all {words.counted(n, 'item')} were counted."
+        yield f"Input tokens: counted in the prompts of all {words.counted(n, 'item')}."
         return
     yield (
-        f"Input tokens: the prompts of {counted.sampled:,} of {words.counted(n, 'item')} were "
-        f"counted; ranges include the {100 * LEVEL_OF_COUNTS:g} % sampling error. "
-        "--exact counts all."
+        f"Input tokens: counted in the prompts of {counted.sampled:,} of "
+        f"{words.counted(n, 'item')}; ranges include the {100 * LEVEL_OF_COUNTS:g} % sampling "
+        "error. --exact counts all."
     )
 
 
@@ -325,17 +345,16 @@ def _encodings(facts: Facts) -> Iterator[str]:
             guessed[fact.model] = counts.upper_factor
     if guessed:
         yield (
-            f"Input tokens of {_listed(list(guessed))} are approximate, counted in OpenAI's "
-            f"encoding: {LOW_APPROXIMATE:g} to {max(guessed.values()):g} times as many are "
-            "allowed for."
+            f"Token counts of {_listed(list(guessed))} use OpenAI's tokenizer; the true count may "
+            f"be {LOW_APPROXIMATE:g} to {max(guessed.values()):g} times that."
         )
 
 
 def _outputs(facts: Facts) -> Iterator[str]:
     sizes = ", ".join(f"{name} {_span(fact.answer.tokens)}" for name, fact in facts.items())
     yield (
-        f"Output tokens a call, assumed: {sizes}. The high case is max_tokens in every answer, "
-        f"or {HIGH_OUTPUT:g} times what is expected where there is none."
+        f"Assumed output tokens per call: {sizes}. The high end is max_tokens in every answer, "
+        f"or {HIGH_OUTPUT:g} times the expected length where there is none."
     )
     thinking: dict[Span, list[str]] = {}
     for name, fact in facts.items():
@@ -344,7 +363,7 @@ def _outputs(facts: Facts) -> Iterator[str]:
     for thought, names in thinking.items():
         yield (
             f"The model of {_listed(names)} thinks before it answers, which is billed as "
-            f"output: {_span(thought)} tokens a call, as far as max_tokens allows. That differs "
+            f"output: {_span(thought)} tokens per call assumed, at most max_tokens. This varies "
             "widely between tasks; --pilot 20 measures it."
         )
 
@@ -356,9 +375,9 @@ def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
             each = (serving.speed.input_seconds, serving.speed.output_seconds)
             read, written = (f"{1000 * seconds:.2g} ms" for seconds in each)
             yield (
-                f"{model} was just measured on this machine: {read} for a token of a prompt, "
-                f"{written} for one of an answer, with nothing else to compute; "
-                f"{serving.speed.at_once} calls at once share it."
+                f"{model} was just measured on this machine: {read} per token read, {written} per "
+                f"token written while nothing else runs; {serving.speed.at_once} calls at a time "
+                "share it."
             )
             continue
         times.setdefault(serving.latency, []).append(model)
@@ -366,7 +385,7 @@ def _times(servings: Mapping[str, Serving]) -> Iterator[str]:
         named = f" of {_listed(models)}" if len(models) < len(servings) else ""
         at_once = ""
         if any(servings[model].embedded for model in models):
-            at_once = f", {LOCAL_AT_ONCE} calls at once on this machine"
+            at_once = f", with {LOCAL_AT_ONCE} calls at a time on this machine"
         yield f"A call{named} takes {_seconds(latency)}{at_once}."
 
 
@@ -375,8 +394,8 @@ def _limits(servings: Sequence[Serving]) -> Iterator[str]:
     if assumed:
         each = " each" if len(assumed) > 1 else ""
         yield (
-            f"No limit is set for {_listed([serving.model for serving in assumed])}: "
-            f"{assumed[0].rpm:,.0f} requests a minute{each}, until the provider's answers say more."
+            f"No rate limit set for {_listed([serving.model for serving in assumed])}; assumed "
+            f"{assumed[0].rpm:,.0f} requests a minute{each} until the provider reports one."
         )
     for serving in servings:
         if serving.limits_from:

@@ -18,8 +18,6 @@ from llm_batch.paper import words
 
 #: A cap should leave this much room above the longest answer seen.
 _ROOM = 1.5
-
-
 #: Fewer measured items than this make ranges that say nothing.
 _ENOUGH = 10
 
@@ -32,7 +30,7 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
     if cap is None:
         most = f", up to {writes:,}" if writes else ""
         yield Caution(
-            f"Step {name} has no max_tokens: an answer may be as long as the model likes{most}.",
+            f"Step {name} has no max_tokens: answers may be as long as the model likes{most}.",
             f"set max_tokens under [[steps]] {name}",
         )
         return
@@ -44,8 +42,8 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
         )
     if fact.answer.is_cut:
         yield Caution(
-            f"{step.model} thinks before it answers, and step {name} gives both together "
-            f"{cap:,} tokens: answers may be cut or empty.",
+            f"{step.model} thinks before it answers, and step {name} allows {cap:,} tokens for "
+            "both: answers may be cut off or empty.",
             f'raise max_tokens, or set params = {{ reasoning_effort = "low" }} under [[steps]] '
             f"{name}",
         )
@@ -53,7 +51,7 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
     if measure is not None and measure.longest >= cap:
         yield Caution(
             f"In {words.counted(measure.n, 'measured item')} of step {name} an answer reached "
-            f"max_tokens, {cap:,}: it was cut there.",
+            f"max_tokens, {cap:,}, and was cut off.",
             f"set max_tokens = {_rounded_up(_ROOM * max(cap, measure.output.high))} under "
             f"[[steps]] {name}",
         )
@@ -72,12 +70,12 @@ def measured_cautions(plan: Plan) -> Iterator[Caution]:
         commonest = max(failed, key=lambda kind: failed[kind])
         yield Caution(
             f"{total:,} of {words.counted(played, 'measured item')} failed "
-            f"({100 * total / played:.0f} %: {kinds}); as many of the rest would.",
+            f"({100 * total / played:.0f} %: {kinds}); expect as many of the rest to fail.",
             status_of(commonest).advice,
         )
     if len(measured.items) < _ENOUGH:
         yield Caution(
-            f"{words.counted(len(measured.items), 'item')} say little of how lengths differ.",
+            f"{words.counted(len(measured.items), 'item')} say little about how lengths vary.",
             _command(plan, "estimate", "--pilot", "20"),
         )
     retried = [
@@ -90,7 +88,7 @@ def measured_cautions(plan: Plan) -> Iterator[Caution]:
             if fact.measure and name in retried
         )
         yield Caution(
-            f"Calls were sent again: {sends} sends an item.",
+            f"Some calls were sent more than once: {sends} requests an item.",
             "fewer --workers or a lower --rpm where the provider refused them",
         )
 
@@ -102,22 +100,11 @@ def _rounded_up(tokens: float) -> int:
 
 #: USD above which `run` asks, and above which an estimate points at cheaper ways.
 ASK_ABOVE = 1.0
-
-
 DEAR = 50.0
-
-
-VERY_DEAR = 1000.0
-
-
 #: A sample that is no smaller than this share of the plan is not worth a word.
 _WORTH_SAMPLING = 0.5
-
-
 #: A deprecation this near is worth a word.
 _SOON_DAYS = 90
-
-
 #: Seconds above which a free run is worth shortening too.
 _LONG = 600.0
 
@@ -152,7 +139,7 @@ def cautions(
 def _unpriced(plan: Plan) -> Iterator[Caution]:
     for model in plan.unpriced:
         yield Caution(
-            f"The price of {model} is not known, so the cost is not either.",
+            f"The price of {model} is unknown, and so is the cost.",
             f'set input_price and output_price (USD per million tokens) under [models."{model}"]',
         )
 
@@ -160,28 +147,25 @@ def _unpriced(plan: Plan) -> Iterator[Caution]:
 def _money(plan: Plan) -> Iterator[Caution]:
     cost, budget = priced_cost_of(plan.remaining), plan.config.limits.budget
     if budget is not None:
-        if cost_of(plan.remaining) is not None and cost.value > budget:
-            fits = int(plan.n * budget / cost.value)
+        if (fits := _fits(plan)) is not None:
             yield Caution(
-                f"The budget of {words.about_usd(budget)} is expected to end the run after about "
-                f"{words.counted(fits, 'item')} of {plan.n:,}.",
-                f"{_command(plan, 'run', sample=max(1, fits))}, or --budget {_cap(cost.high)}",
+                f"The budget of {words.about_usd(budget)} pays for about {fits:,} of the "
+                f"{words.items(plan.n)}.",
+                f"plan for as many with --sample {max(1, fits)}, or raise it: "
+                f"--budget {_cap(cost.high)}",
             )
         return
     if cost_of(plan.remaining) is None:
         # A budget is refused while a price is unknown, so it cannot be what to type next.
         if cost.value > ASK_ABOVE:
             yield Caution(
-                f"The steps whose price is known alone may cost {words.about_usd(cost.high)}.",
+                f"The steps with a known price alone may cost {words.about_usd(cost.high)}.",
                 "set the missing prices, then cap the run with --budget",
             )
         return
     if cost.high >= DEAR:
-        sentence = f"This may cost {words.about_usd(cost.high)}"
-        if cost.high >= VERY_DEAR > cost.value:
-            sentence = f"The high case passes ${VERY_DEAR:,.0f}: {words.about_usd(cost.high)}"
         yield Caution(
-            f"{sentence}. A run above ${ASK_ABOVE:g} asks first.",
+            f"This may cost {words.about_usd(cost.high)}. A run above ${ASK_ABOVE:g} asks first.",
             f"cap it with --budget {_cap(cost.value)}, or measure 20 items first: "
             + _command(plan, "estimate", "--pilot", "20")
             if plan.measured is None
@@ -190,64 +174,103 @@ def _money(plan: Plan) -> Iterator[Caution]:
     elif cost.value > ASK_ABOVE:
         yield Caution(
             f"A run expected to cost more than ${ASK_ABOVE:g} asks first.",
-            f"{_command(plan, 'run', '--yes')}, or cap it with --budget {_cap(cost.high)}",
+            f"add --yes to agree beforehand, or cap it with --budget {_cap(cost.high)}",
         )
 
 
 def _too_many_items(plan: Plan, needed: Needed, options: Sequence[Option]) -> Iterator[Caution]:
-    by_size = {option.n: option for option in options}
-    option, planned = by_size.get(needed.take), by_size.get(plan.n)
-    if needed.n is None or option is None or planned is None:
+    option, planned = _enough(plan, needed, options), _of_size(plan.n, options)
+    if option is None or planned is None or option.n > _WORTH_SAMPLING * plan.n:
         return
-    if option.n > _WORTH_SAMPLING * plan.n:
-        return
-    if (
-        planned.cost is not None
-        and (planned.cost.value or 0.0) >= ASK_ABOVE
-        and option.cost is not None
-    ):
+    if option.cost and planned.cost and (planned.cost.value or 0.0) >= ASK_ABOVE:
         less, all_ = (words.about_usd(each.value) for each in (option.cost, planned.cost))
         instead = f"for {less} instead of {all_}"
     elif (planned.seconds.value or 0.0) >= _LONG:
-        instead = (
-            f"in {words.about_duration(option.seconds.value)} instead of "
-            f"{words.about_duration(planned.seconds.value)}"
-        )
+        less, all_ = (words.about_duration(each.seconds.value) for each in (option, planned))
+        instead = f"in {less} instead of {all_}"
     else:
         return
     yield Caution(
-        f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}; "
-        f"{plan.n - option.n:,} items more {size_words.gain(needed, option, planned)}.",
-        _command(plan, "run", sample=option.n),
+        f"A sample of {option.n:,} {size_words.shows(needed, option.margin)} {instead}.",
+        _run(plan, sample=option.n),
     )
+
+
+def next_command(plan: Plan, needed: Needed, options: Sequence[Option]) -> str:
+    """The run to make now: of as many items as are enough, or as the budget pays for.
+
+    Empty while something stands in its way.
+    """
+    if any(serving.problem for serving in plan.servings):
+        return ""
+    if (option := _enough(plan, needed, options)) is not None:
+        return _run(plan, sample=option.n)
+    if (fits := _fits(plan)) is not None:
+        return _run(plan, sample=max(1, fits))
+    return _run(plan)
+
+
+def _run(plan: Plan, **flags: float) -> str:
+    """The command of a run, with as few workers as it is not refused with."""
+    if _unlimited(plan):
+        flags["workers"] = MANY_WORKERS
+    return _command(plan, "run", **flags)
+
+
+def _of_size(n: int, options: Sequence[Option]) -> Option | None:
+    return next((option for option in options if option.n == n), None)
+
+
+def _enough(plan: Plan, needed: Needed, options: Sequence[Option]) -> Option | None:
+    """The size to take, where it is smaller than the plan's and can be paid."""
+    option, budget = _of_size(needed.take, options), plan.config.limits.budget
+    if needed.n is None or option is None or option.n >= plan.n:
+        return None
+    dear = budget is not None and option.cost is not None and (option.cost.value or 0.0) > budget
+    return None if dear else option
+
+
+def _fits(plan: Plan) -> int | None:
+    """The items that the budget pays for; ``None`` without one, or where it pays for all."""
+    cost, budget = priced_cost_of(plan.remaining), plan.config.limits.budget
+    if budget is None or cost_of(plan.remaining) is None or cost.value <= budget:
+        return None
+    return int(plan.n * budget / cost.value)
 
 
 def _rate(plan: Plan, time: WallTime) -> Iterator[Caution]:
     slow, quick = time.requests_per_minute
     if not time.live_calls:
         return
-    live = [serving for serving in plan.servings if not serving.batch]
-    unlimited = [serving.model for serving in live if serving.rpm_is_assumed]
-    if unlimited and plan.config.limits.workers > MANY_WORKERS:
+    if unlimited := _unlimited(plan):
         yield Caution(
-            f"{plan.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute. "
-            "Providers' terms forbid flooding and limit or ban accounts for it; run refuses more "
-            f"than {MANY_WORKERS} workers without a limit for {', '.join(unlimited)}.",
-            "--rpm with the limit your provider shows for your account, or --tier openai-1, or "
-            "--workers 5",
+            f"{plan.workers:,} workers make about {slow:,.0f} to {quick:,.0f} requests a minute; "
+            f"run allows {MANY_WORKERS} without a rate limit for {', '.join(unlimited)}, since "
+            "providers ban accounts for flooding.",
+            "set --rpm to your account's limit, or --tier openai-1, or --workers 5",
         )
         return
-    for serving in live:
+    for serving in _live(plan):
         calls = sum(step.calls for step in plan.remaining if step.fact.model == serving.model)
         most = quick * calls / time.live_calls
         if serving.rpm is not None and most > serving.rpm:
             yield Caution(
                 f"{plan.workers:,} workers make up to {most:,.0f} requests a minute at "
-                f"{serving.model}, "
-                f"whose limit is {serving.rpm:,.0f}: the rest wait.",
+                f"{serving.model}, whose limit is {serving.rpm:,.0f}: the rest wait.",
                 f"--workers {time.enough_workers} is enough, or raise --rpm or --tier if your "
                 "account allows it",
             )
+
+
+def _live(plan: Plan) -> list[Serving]:
+    return [serving for serving in plan.servings if not serving.batch]
+
+
+def _unlimited(plan: Plan) -> list[str]:
+    """Models without a rate limit, where there are more workers than may do without."""
+    if plan.config.limits.workers <= MANY_WORKERS:
+        return []
+    return [serving.model for serving in _live(plan) if serving.rpm_is_assumed]
 
 
 def _model(plan: Plan, serving: Serving) -> Iterator[Caution]:
@@ -261,12 +284,13 @@ def _model(plan: Plan, serving: Serving) -> Iterator[Caution]:
     days = (ends - plan.today).days
     if days <= 0:
         yield Caution(
-            f"{serving.model} is past its deprecation date, {ends.isoformat()}: it may be gone.",
+            f"The provider retires {serving.model} on {ends.isoformat()}, which is past: it may "
+            "be gone.",
             hint,
         )
     elif days <= _SOON_DAYS:
         yield Caution(
-            f"{serving.model} is deprecated from {ends.isoformat()} on, in "
+            f"The provider retires {serving.model} on {ends.isoformat()}, in "
             f"{words.counted(days, 'day')}.",
             hint,
         )
@@ -280,8 +304,8 @@ def _prompts(plan: Plan) -> Iterator[Caution]:
         first, problem = counted.first_problem
         yield Caution(
             f"{words.counted(counted.unrenderable, 'item')} of the "
-            f"{counted.sampled + counted.unrenderable:,} looked at cannot be asked; the first is "
-            f"{words.clean(first, 60)!r}: {words.clean(problem)}.",
+            f"{counted.sampled + counted.unrenderable:,} looked at cannot be put into the prompt; "
+            f"the first is {words.clean(first, 60)!r}: {words.clean(problem)}.",
             "correct the prompt or the data; such items fail",
         )
     for name, long in counted.too_long.items():

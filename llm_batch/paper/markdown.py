@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from llm_batch.paper.document import Document, Quote, Table
 
 _FENCES = re.compile("`+")
+#: Our own commands, which are to be copied; nothing in a span has a meaning.
+_COMMAND = re.compile(r"(`llmb [^`]*`)")
 _MARKUP = re.compile(r"([\\`*_{}\[\]|~#])")
 
 
@@ -27,7 +29,7 @@ def format(document: Document) -> str:
         blocks.append(f"## {title}")
         blocks.append(
             "\n".join(
-                f"- {_escaped(sentence)}" + (f"  \n  → {_escaped(hint)}" if hint else "")
+                f"- {_sentence(sentence)}" + (f"  \n  → {_escaped(hint)}" if hint else "")
                 for sentence, hint in entries
             )
         )
@@ -53,6 +55,12 @@ def _table(table: Table) -> Iterator[str]:
 
 def _row(cells: Iterator[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _sentence(text: str) -> str:
+    """The text escaped, but for commands."""
+    parts = _COMMAND.split(text)
+    return "".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
 
 
 def _escaped(text: str) -> str:

@@ -464,7 +464,7 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
                 "journal holds are kept"
             )
     if _set(configs[0].get("score")) != _set(configs[1].get("score")):
-        found.append("the [score] rule changed: all scores are worked out again, without a call")
+        found.append("the [score] rule changed: scores are recalculated from the stored answers")
     return found
 
 

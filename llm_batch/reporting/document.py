@@ -144,7 +144,7 @@ def _dataset(report: Report) -> str:
     if ALL_SCORED in {interval.method for interval in (rate, mean) if interval}:
         return (
             f"For this dataset alone no interval is needed: all {words.items(n or 0)} were judged. "
-            "The judge still errs, and another run of the models would differ."
+            "The judge may still err, and the models may answer differently in another run."
         )
     told = []
     if rate is not None and rate.low is not None:
@@ -173,7 +173,7 @@ def _bound(report: Report) -> str:
     found = f"{'All' if rate.passed else 'None of'} {words.items(rate.rate.n)} passed"
     if missing:
         were = "fails" if rate.passed else "passes"
-        found += f". Were the {missing:,} without a verdict {were}"
+        found += f". If the {missing:,} without a verdict were {were}"
     return (
         f"{found}{',' if missing else ':'} items like these pass at a rate of at {side} "
         f"{words.percent(figure, 2)} (exact, one-sided, {level})."
@@ -196,6 +196,8 @@ def distribution(bins: tuple[Bin, ...]) -> Section:
 
 
 _MOST_GROUPS = 20
+#: Groups that are named as different.
+_FOUND = 5
 
 
 def by_group(report: Report) -> Section:
@@ -224,29 +226,30 @@ def _from_the_rest(report: Report) -> str:
     """Which groups differ from all other items, with the correction for looking at many."""
     groups = report.groups.groups if report.groups else ()
     tested = [group for group in groups if group.p_adjusted is not None]
-    differing = [group for group in tested if (group.p_adjusted or 0.0) < 1 - report.level]
-    few = len(groups) - len(tested)
-    alone = "Each interval stands alone."
-    if few:
-        alone += (
-            f" {few} of {len(groups)} groups {'is' if few == 1 else 'are'} not tested: fewer than "
-            f"{LEAST_IN_GROUP} items, or worth fewer, say too little."
+    differing = [
+        (group, group.difference.value or 0.0)
+        for group in tested
+        if (group.p_adjusted or 0.0) < 1 - report.level and group.difference is not None
+    ]
+    told = ["Each interval is for its group alone."]
+    if few := len(groups) - len(tested):
+        told.append(
+            f"{few} of {len(groups)} groups {'is' if few == 1 else 'are'} too small to be compared "
+            f"with the rest: fewer than {LEAST_IN_GROUP} items, or worth fewer."
         )
-    if not tested:
-        return alone
-    of = f"{len(tested)} groups"
-    if not differing:
-        return f"{alone} None of {of} differs from the other items after Holm's correction."
-    named = ", ".join(
-        f"{words.named(group.name, 24)} by {100 * (group.difference.value or 0):+.1f}"
-        for group in differing[:5]
-        if group.difference is not None
-    )
-    more = " and others" if len(differing) > 5 else ""
-    return (
-        f"{alone} {len(differing)} of {of} differ from the other items after Holm's correction: "
-        f"{named}{more} points."
-    )
+    for group, by in differing[:_FOUND]:
+        side = "below" if by < 0 else "above"
+        told.append(
+            f"{words.named(group.name, 24)} is {100 * abs(by):.1f} points {side} the rest, a clear "
+            "difference (Holm-corrected)."
+        )
+    if more := len(differing) - _FOUND:
+        told += [f"So are {more} more."] if more > 0 else []
+    if others := len(tested) - len(differing):
+        which = "group" if others == 1 else f"{others} groups"
+        differ = f"The other {which} {'is' if others == 1 else 'are'} not clearly different"
+        told.append(f"{differ}." if differing else "No group clearly differs from the rest.")
+    return " ".join(told)
 
 
 def _group_row(group: Group, judged: bool, scored: bool) -> tuple[str, ...]:
@@ -302,7 +305,7 @@ def time(report: Report) -> Section:
         "99 % within",
     )
     parts: list[Table | str] = [Table.of(header, rows)]
-    counts = "The time of the attempts that answered; waiting and failed attempts are left out."
+    counts = "Time of successful calls only; waiting and failed attempts are not counted."
     if 0 < report.total.latency_median.n < _ENOUGH_FOR_99:
         counts += f" With fewer than {_ENOUGH_FOR_99} items, 99 % is about the slowest one."
     tails = [
@@ -351,7 +354,7 @@ def against_reference(check: JudgeCheck, level: float) -> Section:
             (
                 f"Is {words.clean(check.reference, 40)!r} found in the output of "
                 f"{words.clean(check.step, 40)!r}? Checked on {words.items(checked)}.{left_out} "
-                "This is a string match and not a person's label: a hint, not the truth."
+                "This compares text only: a hint at how far the judge is right, not the truth."
             ),
             _confusion(check.table, "reference found", "not found"),
             _rates(check, level, "judge passes when found", "judge fails when not found"),

@@ -45,7 +45,7 @@ class JournalSpending:
         beside_results: Cost of calls that no result rests on, such as answers to an earlier prompt.
         failed_calls: Calls that ended without an answer.
         failed_cost: An upper bound: their attempts may have been billed.
-        replaced_calls: Answers that a later one took the place of: asked again because they could
+        replaced_calls: Answers that a later one replaced: asked again because they could
             not be read, or because the prompt, the model or a parameter changed.
         retry_cost: An upper bound for failed attempts of calls that were answered in the end: what
             was booked beyond the list price of the answer.

@@ -176,7 +176,7 @@ def _table(report: Report) -> Table:
     name = "All items"
     if rates is not None or means is not None:
         rows.append(row("All items, corrected by labels", n, rates, *_bounded(means, 1, 2)))
-        name = "All items, as the judge has it"
+        name = "All items, by the judge alone"
     rows.append(row(name, n, rate, *_bounded(mean, 1, 2)))
     sums = len(rows)
     for group in report.groups.groups if report.groups else ():

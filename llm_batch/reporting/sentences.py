@@ -123,7 +123,7 @@ def left_estimate(
         above = value > expected.high + slack and shown(value) != most
         if above or (whole and value < expected.low - slack and shown(value) != least):
             told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
-    return f"The run left its estimate: it {' and '.join(told)}." if told else ""
+    return f"The estimate was off: the run {' and '.join(told)}." if told else ""
 
 
 def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
@@ -157,15 +157,15 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
         steps += [more] if more else []
     elif report.pass_rate.rate.n and report.path != "-":
         steps.append(
-            "Label some items yourself to see how far the judge is right, and to correct the pass "
-            f"rate for its errors: `{command('label', report.path)}`."
+            "Label some items yourself to see how often the judge is right, and to correct the "
+            f"pass rate for its errors: `{command('label', report.path)}`."
         )
     larger = _larger_sample(report, typed)
     if larger and left <= 0:
         steps.append(larger)
     if report.pass_rate.rate.n and report.judge_check is None and report.calibration is None:
         steps.append(
-            "Hold the judge against reference answers: "
+            "Compare the judge with reference answers: "
             f"`{command('report', report.path, '--reference', 'FIELD')}` (the field must be in the "
             "results)."
         )
@@ -200,9 +200,9 @@ def _larger_sample(report: Report, typed: Typed | None) -> str:
     price = f" for about {words.usd(cost * more)}" if cost else ""
     unknown = f"`llmb run --sample {size}`, with the flags of this run,"
     return (
-        f"Run {_again(typed, unknown, sample=size)} to know the pass rate to within "
-        f"{words.number(100 * margin)} points (now {words.number(100 * half, 2)}): it plays "
-        f"{more:,} more{price}."
+        f"Run {_again(typed, unknown, sample=size)} to know the pass rate to "
+        f"±{words.number(100 * margin)} points (now ±{words.number(100 * half, 2)}): {more:,} more "
+        f"items{price}."
     )
 
 
@@ -261,8 +261,8 @@ def caveats(
         counted = sum(manifest.totals.items.values())
         if counted and counted != items.read:
             yield (
-                f"The manifest counts {words.items(counted)} and the file has {items.read:,}: one "
-                "of them was changed."
+                f"The run wrote {words.items(counted)} and the file has {items.read:,}: it was "
+                "changed since."
             )
     yield from _about_the_journal(calls)
     yield from _about_the_sample(report, manifest)
@@ -287,13 +287,13 @@ def _how_it_was_stopped(rule: Stopping) -> str:
     if rule.decided is not None and rule.method and "sequence" in rule.method:
         return (
             f"Its rule: stop when the pass rate is certainly above or below {100 * rule.decided:g} "
-            f"%, {found}. That interval holds at every look; the interval printed above is for a "
-            "number of items fixed beforehand and is somewhat too narrow for this run."
+            f"%, {found}. That interval is right whenever one looks; the interval printed above is "
+            "for a number of items fixed beforehand and is somewhat too narrow for this run."
         )
     return (
-        f"Its rule: stop when the pass rate's interval is ±{100 * (rule.margin or 0):g} points, "
-        f"{found}. Stopping on the width leaves its coverage nearly as it is (simulated .92 to "
-        ".98)."
+        f"Its rule: stop when the pass rate is known to ±{100 * (rule.margin or 0):g} points, "
+        f"{found}. Stopping so hardly changes how often the interval is right (92 to 98 % in "
+        "simulations)."
     )
 
 
@@ -304,8 +304,8 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
     if items.planned is not None and items.read < items.planned:
         yield (
             f"{stopped or 'The run is not complete'}: {items.read:,} of "
-            f"{words.items(items.planned)} planned are here. They are the start of a random order, "
-            "so they still stand for the rest, with a wider interval."
+            f"{words.items(items.planned)} planned are here. They were drawn at random, so they "
+            "still represent the rest, with a wider interval."
         )
     elif stopped:
         yield f"{stopped}."
@@ -313,26 +313,26 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
         yield _how_it_was_stopped(manifest.stopping)
         if report.pass_rate.clusters is not None:
             yield (
-                "The rule that stopped the run took items for themselves: with clusters it stops "
-                "too early, and what it decided is not decided."
+                "The rule that stopped the run ignored clusters: with them it stops too early, and "
+                "its decision is not certain."
             )
     dataset = manifest.dataset.n if manifest else None
     if dataset is not None and dataset < items.read:
         yield (
-            f"The dataset had {words.items(dataset)} and the results have {items.read:,}: they are "
-            "not from it alone, so its size is left out of account."
+            f"The dataset had {words.items(dataset)} and the results have {items.read:,}, so some "
+            "are from elsewhere; the size of the dataset is ignored."
         )
     n = report.pass_rate.rate.n or items.scored
     if 0 < n < FEW_ITEMS:
         yield (
             f"Only {words.items(n)} scored: with fewer than {FEW_ITEMS}, intervals are wide and "
-            "rough."
+            "approximate."
         )
     clusters = report.pass_rate.clusters
     if clusters is not None and clusters < FEW_CLUSTERS:
         yield (
-            f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, an interval by clusters is "
-            "too narrow itself."
+            f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, even an interval by "
+            "clusters is too narrow."
         )
     yield from _out_of_proportion(report)
 
@@ -368,32 +368,28 @@ def _about_the_scores(report: Report) -> Iterator[str]:
         if rate.rate.n and rate.least is not None and rate.most is not None:
             held = rate.rate.method == WHATEVER_MISSING
             yield (
-                f"{beginning} no verdict. Were they all fails or all passes, the rate would be "
-                f"{words.percent(rate.least)} or {words.percent(rate.most)}"
-                + (": the interval holds for both." if held else ".")
+                f"{beginning} no verdict. If all of them had failed, the rate would be "
+                f"{words.percent(rate.least)}; if all had passed, {words.percent(rate.most)}"
+                + (". The interval covers both." if held else ".")
             )
         else:
             yield f"{beginning} no score."
         if scores.least is not None and scores.most is not None:
             yield (
-                f"Were the missing scores the least or the greatest of the scale, the mean would "
-                f"be {words.mean(scores.least)} or {words.mean(scores.most)}"
-                + (
-                    ": its interval holds for both."
-                    if scores.mean.method == WHATEVER_MISSING
-                    else "."
-                )
+                f"If every missing score were the lowest of the scale, the mean would be "
+                f"{words.mean(scores.least)}; if the highest, {words.mean(scores.most)}"
+                + (". Its interval covers both." if scores.mean.method == WHATEVER_MISSING else ".")
             )
         elif scores.mean.low is not None and missing > MISSING_SHARE * items.read:
             yield (
-                "The interval of the mean score takes the missing scores to be like the others. "
-                "What they may change cannot be bounded, because the scale has no known ends"
+                "The interval of the mean score assumes that missing scores are like the others. "
+                "How far they could move it is unknown, because the ends of the scale are"
                 + _scale_hint(report)
             )
     if scores.mean.method.startswith("BCa") and scores.mean.n < _ENOUGH_OF_SKEWED:
         yield (
-            f"{words.items(scores.mean.n)} with scores this skewed: the interval of the mean holds "
-            "the truth in about 90 % of runs, not in 95 %."
+            f"Only {words.items(scores.mean.n)} with scores this skewed: the interval of the mean "
+            "contains the truth in about 90 % of runs, not in 95 %."
         )
     yield from _at_the_end(report)
     if scores.excluded:
@@ -401,7 +397,7 @@ def _about_the_scores(report: Report) -> Iterator[str]:
     if items.scored > 1 and scores.min == scores.max:
         yield (
             f"Every score is {words.number(scores.min)}: equal scores give no interval, and the "
-            "judge may not tell answers apart."
+            "judge may not see any difference between answers."
         )
 
 
@@ -421,8 +417,8 @@ def _at_the_end(report: Report) -> Iterator[str]:
         which = "highest" if end is bins[-1] else "lowest"
         yield (
             f"{words.items(end.n)} of {mean.n:,} have the {which} score, {words.number(end.low)}: "
-            f"with {others:,} others the interval of the mean is too narrow, and holds the truth "
-            "in 60 to 92 % of runs, not in 95 %. One that holds needs the ends of the scale"
+            f"with {others:,} others the interval of the mean is too narrow, and contains the "
+            "truth in 60 to 92 % of runs, not in 95 %. A better one needs the ends of the scale"
             + _scale_hint(report)
         )
 
@@ -435,8 +431,8 @@ def _about_the_judge(report: Report) -> Iterator[str]:
         yield from cautions(report.calibration)
         return
     yield (
-        "The judge's own accuracy has not been checked against labels made by people; its errors "
-        "are not in the interval."
+        "Nobody has checked the judge against people's labels, and the interval leaves its errors "
+        "out."
     )
     if check is None:
         return
@@ -445,9 +441,9 @@ def _about_the_judge(report: Report) -> Iterator[str]:
         youden = sum(rate.value or 0 for rate in lowest) - 1
         if youden < 0.5:
             yield (
-                "The judge's verdicts agree poorly with the string match (sensitivity + "
-                f"specificity - 1 = {words.number(youden, 2)}): read some of both before you "
-                "trust the pass rate."
+                "The judge often disagrees with the reference answers, compared as text (0 is "
+                f"chance, 1 always agrees: {words.number(youden, 2)}). Read some of both before "
+                "you trust the pass rate."
             )
 
 
@@ -463,8 +459,8 @@ def _about_the_cost(report: Report) -> Iterator[str]:
         yield left
     if money.worst_case_items:
         yield (
-            f"The cost of {words.items(money.worst_case_items)} includes an upper bound: the "
-            "provider did not say what it used, or a failed attempt may have been billed."
+            f"The cost of {words.items(money.worst_case_items)} is an upper bound: the provider "
+            "did not report what it used, or may have billed a failed attempt."
         )
     if total.unpriced and report.columns is None:
         known = f"; the known part is {words.usd(total.known_cost)}" if total.known_cost else ""

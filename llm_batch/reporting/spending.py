@@ -225,7 +225,7 @@ def _sentences(spent: CostBreakdown, cost: float | None) -> Iterator[str]:
         )
     if spent.list_cost_now is not None and _differ(spent.list_cost, spent.list_cost_now):
         yield (
-            f"At the list prices of now ({words.clean(spent.prices_now, 40)}) they would cost "
+            f"At today's list prices ({words.clean(spent.prices_now, 40)}) they would cost "
             f"{words.usd(spent.list_cost_now)}."
         )
 
@@ -243,13 +243,14 @@ def _beside(journal: JournalSpending) -> Iterator[str]:
         yield f"{words.counted(journal.failed_calls, 'call')} ended without an answer{booked}."
     if journal.replaced_calls:
         yield (
-            f"{words.counted(journal.replaced_calls, 'call')} gave answers that others "
-            f"replaced ({words.usd(journal.replaced_cost)}): re-asks, or a changed prompt or model."
+            f"{words.counted(journal.replaced_calls, 'answer')} "
+            f"{'was' if journal.replaced_calls == 1 else 'were'} replaced by later ones "
+            f"({words.usd(journal.replaced_cost)}): re-asks, or a changed prompt or model."
         )
     if journal.beside_results:
         yield (
             f"All {journal.calls:,} calls in the journal cost {words.usd(journal.cost)}; "
-            f"{words.usd(journal.beside_results)} of that is in none of these results."
+            f"{words.usd(journal.beside_results)} of that is not part of these results."
         )
 
 
@@ -308,8 +309,8 @@ def _per_item(report: Report) -> Iterator[str]:
         if money.listed is not None:
             ours = f"; by their tokens and our prices they cost {words.usd(money.listed)}"
         yield (
-            f"The provider said that its answers cost {words.usd(money.reported)}{ours}. Of the "
-            "two, the larger is booked for each."
+            f"The provider said that its answers cost {words.usd(money.reported)}{ours}. The "
+            "larger of the two is counted for each."
         )
     whole = money.whole_dataset
     if whole is not None and whole.value:

@@ -264,9 +264,9 @@ def what_is_odd(
     if before is not None:
         notes += [f"since the last run: {each}" for each in changes(before, manifest)]
     spent = f" ({words.usd(journal.spent)})" if journal.spent else ""
-    answered = words.counted(journal.answers, "answered call")
+    answers = words.counted(journal.answers, "answer")
     notes.append(
-        f"{journal.path.name} holds {answered}{spent}; what still applies is not paid again"
+        f"{journal.path.name} holds {answers}{spent}; what still applies is not paid for again"
     )
     if journal.unpriced and config.limits.budget is not None:
         notes.append(

@@ -16,7 +16,7 @@ from llm_batch.chain.chain import rendered
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
-from llm_batch.estimating.document import document
+from llm_batch.estimating.screen import screen
 from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
@@ -79,13 +79,19 @@ def dry_run(config: Config) -> Document:
             url = where(request.model, config.model(request.model))
             texts = [f"[{message.role}]\n{message.content}" for message in request.messages]
             if request.params:
-                params = json.dumps(dict(request.params), ensure_ascii=False, indent=2)
-                texts.append(f"[parameters]\n{params}")
+                given = request.params.items()
+                lines = (
+                    f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in given
+                )
+                texts.append("\n".join(["[parameters]", *lines]))
             title = f"{request.step}: {request.model} at {url}, item {item.id!r}"
             sections.append(Section(title, tuple(Quote("", text) for text in texts)))
-    expected = document(estimate(config))
+    expected = screen(estimate(config))
     return replace(
-        expected, origin=(*notes, *expected.origin), sections=(*sections, *expected.sections)
+        expected,
+        origin=(*notes, *expected.origin),
+        sections=(*sections, *expected.sections),
+        closing=f"The whole estimate: `{config.command('estimate', '--full')}`",
     )
 
 
@@ -136,7 +142,7 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
     said = f"the pilot finished no item: {summary.message or summary.status}"
-    hint = "nothing that was paid for is lost; the same command goes on from here"
+    hint = "everything paid for is kept; the same command goes on from here"
     if summary.status == "refused":
         return Refused(said, hint="correct what the provider refuses, then run it again")
     if summary.status == "interrupted":

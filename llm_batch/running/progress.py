@@ -118,12 +118,12 @@ def concluded(summary: RunSummary) -> Document:
         counts = (f"{count:,} {kind}" for kind, count in failed.items())
         origin.append(f"failed: {', '.join(counts)}")
     if state.simulated:
-        origin.append("answers came from a fake/ model: these results are simulated")
+        origin.append("the answers came from a fake/ model: these results are simulated")
     warnings, steps = [], []
     if summary.status != "done" and ending is not None:
         why = f": {summary.message}" if summary.message else ""
         warnings.append((f"{ending.words}{why}", ""))
-        steps = ["nothing that was paid for is lost; the same command goes on from here"]
+        steps = ["everything paid for is kept; the same command goes on from here"]
         steps.append(ending.hint)
     else:
         ours = {kind for kind in failed if status_of(kind).of == "answer"}
@@ -132,8 +132,8 @@ def concluded(summary: RunSummary) -> Document:
         if ours:
             steps.append("answers that cannot be used are kept; --retry-failed asks for them again")
     return Document(
-        f"{state.statuses['ok']:,} of {state.planned:,} items ok, {state.calls:,} calls made in "
-        f"{state.seconds:,.1f} s{spent}",
+        f"{state.statuses['ok']:,} of {words.items(state.planned)} ok, "
+        f"{words.counted(state.calls, 'call')} made in {state.seconds:,.1f} s{spent}",
         origin=tuple(filter(None, origin)),
         warnings=tuple(warnings),
         next_steps=(*filter(None, steps), f"next: {command('report', summary.path)}"),

@@ -427,10 +427,7 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
         budget = config.limits.budget
         assert budget is not None  # nothing else leaves items out without a word
         status = "budget"
-        message = (
-            f"the budget of {words.exact_usd(budget)} has no room for the worst case of what "
-            "comes next"
-        )
+        message = f"the next call may cost more than is left of {words.exact_usd(budget)}"
     status = status or "done"
     code = ENDINGS.get(status, ENDINGS["interrupted"]).exit_code
     if code == EXIT_OK and state.done > state.statuses["ok"]:

@@ -233,7 +233,7 @@ def test_a_dry_run_shows_each_first_request_and_the_estimate_and_writes_nothing(
     assert done.returncode == 0
     assert "generate: fake/writer" in done.stdout and "judge: fake/judge" in done.stdout
     assert "«answer of generate»" in done.stdout  # inside the judge's prompt
-    assert '"max_tokens": 50' in done.stdout and "60 calls" in done.stdout
+    assert "max_tokens: 50" in done.stdout and "60 calls" in done.stdout
     assert sorted(path.name for path in fake.iterdir()) == ["llmb.toml"]
 
 

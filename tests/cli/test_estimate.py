@@ -84,7 +84,7 @@ def test_a_tier_bounds_the_time_and_is_named_with_its_date(folder: Path) -> None
     (folder / "llmb.toml").unlink()
     made = as_json(*words, "--workers", "50", cwd=folder)
     assert made["bound_by"] == (
-        "Bound by 30,000 tokens a minute of gpt-4o; more workers will not help; batch would take "
+        "Limited by 30,000 tokens a minute of gpt-4o; more workers will not help; batch would take "
         "up to 24 h at half the price."
     )
     assert made["steps"][1]["tpm"] == 30_000

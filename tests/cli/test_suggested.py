@@ -84,7 +84,8 @@ def said_by(report: str) -> str:
     """The sentences of a report or an estimate in JSON, one a line."""
     made = json.loads(report)
     hints = [f"{each['hint']}" for each in made.get("warnings", []) if isinstance(each, dict)]
-    return "\n".join([*hints, *made.get("next_steps", [])])
+    command = made.get("next_command", "")
+    return "\n".join([*hints, *made.get("next_steps", []), f"`{command}`"])
 
 
 def manifest(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Configs, items and answered calls to estimate with."""
+"""Configs, items and answers to estimate with."""
 
 from __future__ import annotations
 

@@ -249,7 +249,9 @@ def test_items_that_cannot_be_asked_are_counted_and_the_first_is_named() -> None
     rows = items(10)
     rows[3] = Item("odd", {"text": "no question"})
     made = from_items(config(), rows)
-    warning = next(each for each in made.warnings if "cannot be asked" in each.message)
+    warning = next(
+        each for each in made.warnings if "cannot be put into the prompt" in each.message
+    )
     assert warning.message.startswith("1 item of the 10 looked at")
     assert "'odd'" in warning.message and "question" in warning.message
 

@@ -56,7 +56,7 @@ def test_a_model_that_thinks_is_cheap_only_where_max_tokens_holds_it() -> None:
     flash = "gemini/gemini-2.5-flash"
     capped = nothing(config(flash, flash, cap=300, judge_cap=200), 30_000)
     assert value(capped.cost) < 100 and high(capped.cost) <= 200
-    assert "gives both together 300 tokens" in said(capped)
+    assert "allows 300 tokens for both" in said(capped)
     free = nothing(config(flash, flash), 30_000)
     assert value(free.output_tokens) == 30_000 * (300 + 1000 + 150 + 1000)
     assert high(free.output_tokens) == 30_000 * (600 + 10_000 + 300 + 10_000)
@@ -89,7 +89,7 @@ def test_thinking_is_expected_of_models_that_do_it_unasked_and_of_those_asked(
 def test_500_items_with_5_workers_take_10_minutes() -> None:
     made = nothing(config(), 500)
     assert value(made.seconds) == 600
-    assert made.bound_by == "Bound by 5 workers at 3 s a call."
+    assert made.bound_by == "Limited by 5 workers at 3 s a call."
 
 
 @pytest.mark.parametrize(("workers", "low", "high"), [(5, 60, 100), (50, 600, 1000)])
@@ -179,7 +179,7 @@ def test_local_and_simulated_models_are_free_and_have_no_limit() -> None:
         made = nothing(config(model, model, limits={"workers": 50}), 30_000)
         assert value(made.cost) == high(made.cost) == 0
         assert "requests a minute" not in said(made)
-        assert not any("No limit is set" in line for line in made.assumptions)
+        assert not any("No rate limit set" in line for line in made.assumptions)
 
 
 def test_an_embedded_model_computes_four_calls_at_once() -> None:
@@ -198,8 +198,8 @@ def test_a_server_on_this_machine_has_no_assumed_limit() -> None:
     for url, limited in (("http://127.0.0.1:8000/v1", False), ("http://10.0.0.7/v1", True)):
         own = {"openai/mine": {"api_base": url}}
         made = nothing(single("openai/mine", limits={"workers": 50}, models=own), 30_000)
-        assert any("No limit is set" in line for line in made.assumptions) is limited
-        assert ("run refuses more than 10 workers" in said(made)) is limited
+        assert any("No rate limit set" in line for line in made.assumptions) is limited
+        assert ("run allows 10 without a rate limit" in said(made)) is limited
         assert (value(made.seconds) > 30_000 * 3 / 50) is limited
 
 
@@ -216,7 +216,7 @@ def test_requests_a_minute_of_the_slowest_model_bind() -> None:
     # requests go at once, which is less than one here.
     assert value(made.seconds) == pytest.approx(60 * 999 / (100 * SHARE) + 3 + 3)
     assert made.bound_by == (
-        "Bound by 100 requests a minute of gpt-4o; more workers will not help; batch would take "
+        "Limited by 100 requests a minute of gpt-4o; more workers will not help; batch would take "
         "up to 24 h at half the price."
     )
     # 2,000 calls of 3 s in that time keep 10 workers busy.
@@ -241,11 +241,11 @@ def test_a_tier_limits_what_nobody_set_and_says_its_date() -> None:
     made = nothing(settings, 5000)
     assert value(made.seconds) == pytest.approx(60 * 4999 * 500 / (30_000 * SHARE) + 3)
     assert made.bound_by == (
-        "Bound by 30,000 tokens a minute of gpt-4o; more workers will not help; batch would take "
+        "Limited by 30,000 tokens a minute of gpt-4o; more workers will not help; batch would take "
         "up to 24 h at half the price."
     )
     assert any("openai-1" in line and "2025-10" in line for line in made.assumptions)
-    assert "run refuses" not in said(made)
+    assert "run allows" not in said(made)
     own = single("gpt-4o", limits={"workers": 50, "tier": "openai-1", "tpm": 10**9, "rpm": 10**6})
     assert "tokens a minute" not in nothing(own, 5000).bound_by
 
@@ -300,7 +300,7 @@ def test_the_batch_engine_costs_the_batch_price_and_takes_up_to_a_day_a_step() -
     assert value(made.cost) == pytest.approx(value(live.batch_cost))
     assert made.batch_cost is None and made.cached_cost is None
     assert high(made.seconds) == 2 * 86_400
-    assert made.bound_by == "Bound by the provider's batches, up to 24 h for each of 2 steps."
+    assert made.bound_by == "Limited by the provider's batches, up to 24 h for each of 2 steps."
     assert made.requests_per_minute == (0, 0)  # no worker makes any of its calls
     mixed = nothing(config("gpt-4o-mini", "mistral/x", run={"engine": "batch"}), 1000)
     assert 0 < mixed.requests_per_minute[1] == pytest.approx(live.requests_per_minute[1], rel=0.5)
@@ -322,7 +322,7 @@ def test_several_endpoints_have_their_limits_together() -> None:
     own = {"openai/mine": {"endpoints": places}}
     made = nothing(single("openai/mine", limits={"workers": 50}, models=own), 1000)
     assert made.bound_by == (
-        "Bound by 100 requests a minute of openai/mine; more workers will not help."
+        "Limited by 100 requests a minute of openai/mine; more workers will not help."
     )
 
 
@@ -437,7 +437,7 @@ def test_the_time_of_an_embedded_model_is_what_this_machine_takes(
     each = made.steps[0].seconds_per_call
     assert (each.low, each.value, each.high) == pytest.approx((low, value, high))
     assert made.seconds.value == pytest.approx(400 / workers * value)
-    told = "10 ms for a token of a prompt, 20 ms for one of an answer"
+    told = "10 ms per token read, 20 ms per token written"
     assert any(told in line for line in made.assumptions)
 
 

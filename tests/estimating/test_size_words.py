@@ -34,33 +34,38 @@ def made(
 
 def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
     assert made().verdict == (
-        "Take 384: it holds ±5.0 points at 95 % for $6.91 in 4 min; 29,616 more calls per step "
-        "narrow ±5.0 points to 0 and cost $533."
+        "Take 384: ±5 points (95 %) for $6.91 in 4 min. Playing the other 29,616 items costs $533 "
+        "more and only removes that ±5."
     )
 
 
 @pytest.mark.parametrize(
     ("claim", "n", "settings", "said"),
     [
-        (Claim(), 600, priced(), "Take 235: it holds ±5.0 points at 95 % for $4.23 "),
-        (Claim(), 10, priced(), "Take all 10: it leaves no sampling error for $0.18"),
+        (Claim(), 600, priced(), "Take 235: ±5 points (95 %) for $4.23 "),
+        (Claim(), 10, priced(), "Take all 10: leaves no sampling error for $0.18"),
         (
             Claim(detect=0.03, discordance=0.09),
             30_000,
             priced(),
-            "29,217 more calls per step would find 0.5 points and cost $526.",
+            "the other 29,217 items costs $526 more and finds differences down to 0.5 points.",
         ),
-        (Claim(detect=0.03, rate=0.8), 3000, priced(), "Take 1,500 for each model: it finds"),
-        (Claim(sd=1.2, margin=0.1), 2000, priced(), "Take 434: it holds ±0.1 at 95 % for $7.81"),
-        (Claim(zero_failures=0.01), 1000, priced(), "would leave no failure unseen and cost $13"),
-        (Claim(), 30_000, single("local/x"), "narrow ±5.0 points to 0 and take 2 h 3 min."),
-        (Claim(), 30_000, single("openai/nosuch"), "at an unknown cost, in 4 min; "),
-        (Claim(), 30_000, single("openai/nosuch"), "and cost an unknown amount."),
+        (Claim(detect=0.03, rate=0.8), 3000, priced(), "Take 1,500 for each model: finds"),
+        (Claim(sd=1.2, margin=0.1), 2000, priced(), "Take 434: ±0.1 (95 %) for $7.81"),
+        (
+            Claim(zero_failures=0.01),
+            1000,
+            priced(),
+            "costs $13.36 more and leaves no failure unseen.",
+        ),
+        (Claim(), 30_000, single("local/x"), "takes 2 h 3 min more and only removes that ±5."),
+        (Claim(), 30_000, single("openai/nosuch"), " in 4 min, at an unknown cost. "),
+        (Claim(), 30_000, single("openai/nosuch"), "the other 29,616 items only removes that ±5."),
         (
             Claim(sensitivity=0.9, specificity=0.8),
             300,
             priced(),
-            "Take all 300: it holds ±5.8 points at 95 % for $5.40 in 3 min; no smaller number",
+            "Take all 300: ±5.8 points (95 %) for $5.40 in 3 min; no smaller number",
         ),
     ],
 )
@@ -95,7 +100,7 @@ def test_two_groups_share_the_dataset() -> None:
 def test_a_plan_that_is_too_small_is_told_so() -> None:
     few = estimate_from_nothing(priced(), 100, population=30_000, today=TODAY)
     assert (
-        "This plan's 100 items are fewer than the 380 needed: it holds ±9.8 points at 95 %."
+        "This plan's 100 items are fewer than the 380 needed: it gives ±9.8 points (95 %)."
         in few.claim_notes
     )
     enough = estimate_from_nothing(priced(), 380, population=30_000, today=TODAY)
@@ -108,10 +113,10 @@ def test_clusters_and_judges_are_explained_with_their_factors() -> None:
     assert "3,659 clusters by doc" in said and "\x1b" not in said
     assert "of 5, which counts as 8.2 because their sizes differ" in said
     assert (
-        "correlation of 0.2 (measured on the pilot) whole clusters multiply the size by 2.44"
+        "correlation of 0.2 (measured on the pilot) a sample of whole clusters must be 2.44 times"
         in said
     )
-    assert "drawn one by one, as run does" in said and "multiplies the size by 2.04" in said
+    assert "Run draws items one by one" in said and "takes 2.04 times as many items" in said
 
 
 def test_scores_that_exist_are_offered_for_planning() -> None:

@@ -295,7 +295,7 @@ def changed(edit: Any) -> list[str]:
         (lambda m: m["config"]["steps"].pop(), "step 'judge' is gone"),
         (
             lambda m: m["config"]["score"].update(pass_at=5),
-            "the [score] rule changed: all scores are worked out again, without a call",
+            "the [score] rule changed: scores are recalculated from the stored answers",
         ),
         (
             lambda m: m["config"]["models"]["openai/x"].update(api_base="http://h/v1"),

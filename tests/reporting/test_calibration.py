@@ -98,7 +98,7 @@ def test_labels_chosen_by_verdict_are_weighted_by_verdict_whatever_is_claimed(
     assert check.corrected == by_verdict(BinaryTable(50, 0, 10, 40), 800, 1000).interval
     assert check.alike is not None and check.alike < 0.001
     assert report.headline.startswith("Pass rate 84.0 % (95 % interval ")
-    warned = [warning for warning in report.warnings if "and are not" in warning]
+    warned = [warning for warning in report.warnings if "but are not" in warning]
     assert len(warned) == bool(random) and all("p < 0.001" in warning for warning in warned)
 
 

@@ -16,7 +16,7 @@ from tests.project import Project
 @pytest.mark.parametrize(
     ("until", "says"),
     [
-        (Until(margin=0.1), "the pass rate's interval is ±10 points"),
+        (Until(margin=0.1), "the pass rate is known to ±10 points"),
         (Until(decided=0.5), "certainly above or below 50 %"),
     ],
 )

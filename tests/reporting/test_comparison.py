@@ -83,7 +83,7 @@ def test_items_of_one_run_alone_and_failed_ones_are_left_out_and_counted(tmp_pat
     assert (found.common, found.only_baseline, found.only_run, found.unscored) == (10, 0, 2, 1)
     assert found.rates is not None and found.rates.n == 9
     assert any("2 items only in two" in warning for warning in compared.warnings)
-    assert any("lack a score" in warning for warning in compared.warnings)
+    assert any("have no score in one" in warning for warning in compared.warnings)
 
 
 def test_what_changed_is_shown_with_both_outputs(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_difference_is_claimed_only_where_it_can_be_told(tmp_path: Path) -> No
     one = run(tmp_path, "one", [5] * 40)
     same, worse = run(tmp_path, "same", [5] * 39 + [1]), run(tmp_path, "worse", [1] * 20 + [5] * 20)
     told = compare_reports([one, same]).comparison.headline
-    assert told.startswith("No difference between ") and "would go unseen" in told
+    assert told.startswith("No difference found between ") and "would go unseen" in told
     assert "passes less often" in compare_reports([one, worse]).comparison.headline
 
 
@@ -141,7 +141,7 @@ def test_another_judge_is_refused_until_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not judged as .*model of judge differs \(gpt-4 and"):
         compare_reports([one, two])
     warnings = compare_reports([one, two], anyway=True).comparison.warnings
-    assert any("may be the judge's" in warning for warning in warnings)
+    assert any("may come from the judge" in warning for warning in warnings)
 
 
 def test_another_threshold_is_another_judge(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_text_shows_markup_as_it_is_and_no_terminal_codes(hostile: Report) -> No
 def test_markdown_makes_no_cell_tag_link_or_mention_from_data(hostile: Report) -> None:
     text = FORMATS["md"](hostile)
     assert "<" not in text
+    text = re.sub(r"`llmb [^`]*`", "", text)  # a command of ours, in which nothing has a meaning
     assert not re.search(r"(?<!\\)[\[\]`]", text)
     assert "://" not in text and "www." not in text and "@" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]

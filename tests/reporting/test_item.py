@@ -192,7 +192,7 @@ def test_failures_of_one_kind_stand_together_with_what_was_said(folder: Path) ->
     assert len(group.ids) == made.failed and len(group.examples) == 3
     assert all((each.reply or "").startswith("I cannot say") for each in group.examples)
     text = FAILURE_FORMATS["text"](made)
-    assert "make the prompt say more plainly" in text.replace("\n  ", " ")
+    assert "say more clearly in the prompt" in text.replace("\n  ", " ")
     assert f"llmb show {group.ids[0]} {path}" in text
 
 

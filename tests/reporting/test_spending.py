@@ -115,8 +115,8 @@ def test_the_journal_tells_what_was_paid_beside_the_results(tmp_path: Path) -> N
     told = _told(spent, 0.5)
     assert "Up to $0.25 is for attempts that failed before the answer came." in told
     assert "1 call ended without an answer, booked at up to $0.062." in told
-    assert "1 call gave answers that others replaced ($0.12)" in told
-    assert "All 4 calls in the journal cost $0.69; $0.19 of that is in none of these" in told
+    assert "1 answer was replaced by later ones ($0.12)" in told
+    assert "All 4 calls in the journal cost $0.69; $0.19 of that is not part of these" in told
 
 
 def test_a_step_that_two_models_answered_is_listed_by_model(tmp_path: Path) -> None:
@@ -159,12 +159,12 @@ def test_a_run_that_left_its_estimate_is_told(
     seconds: float | None, cost: float | None, whole: bool, told: str
 ) -> None:
     found = left_estimate(seconds, Range(8, 11, 15), cost, Range(0.02, 0.025, 0.04), whole)
-    assert found == (f"The run left its estimate: {told}" if told else "")
+    assert found == (f"The estimate was off: {told.replace('it ', 'the run ', 1)}" if told else "")
 
 
 def test_the_report_warns_of_a_run_that_left_its_estimate(tmp_path: Path) -> None:
     made = full_manifest(planned=2)
     made["totals"]["seconds"] = 159.0
     report = build_report(write(tmp_path, [result(0), result(1)], made))
-    (found,) = (warning for warning in report.warnings if "left its estimate" in warning)
-    assert "it took 2 min 39 s (estimated 8.0 s to 15 s) and cost $0.0040" in found
+    (found,) = (warning for warning in report.warnings if "estimate was off" in warning)
+    assert "the run took 2 min 39 s (estimated 8.0 s to 15 s) and cost $0.0040" in found

@@ -142,7 +142,7 @@ def test_the_same_command_again_sends_nothing_and_writes_the_same_results(
     assert (summary.progress.calls, summary.progress.reused) == (0, 24)
     assert sorted(project.results.read_bytes().splitlines()) == before
     assert project.manifest()["totals"]["calls"] == 24
-    assert any("24 answered calls" in sentence for sentence in project.said)
+    assert any("24 answers" in sentence for sentence in project.said)
 
 
 def test_an_edited_judge_prompt_runs_the_judge_again_and_nothing_else(project: Project) -> None:

@@ -127,7 +127,7 @@ def _change_counts(comparison: Comparison, each: Against) -> str:
     """How many items changed their verdict in either direction; empty for other items."""
     base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
     rates = each.rates
-    if rates is None or not rates.paired:
+    if rates is None or not rates.paired or not (rates.gained or rates.lost):
         return ""
     return (
         f"{rates.gained or 0:,} items fail in {base} and pass in {run}, {rates.lost or 0:,} "
@@ -164,7 +164,7 @@ def _tested(
 def _basis(comparison: Comparison, each: Against) -> str:
     n = each.rates.n if each.rates else each.scores.n if each.scores else 0
     if not each.common:
-        return "Different items: the rates of both runs are compared, each over its own."
+        return "Different items: each run's rate is over its own items."
     return (
         f"{words.items(n)} compared, of {words.items(each.common)} in both runs; rates and "
         "differences are over these alone, for future items like them."
@@ -219,10 +219,14 @@ def _categories_found(comparison: Comparison, each: Against) -> str:
     left = len(each.categories) - _CATEGORIES
     more = f" The {left} smallest are left out here; csv and json have all." if left > 0 else ""
     of = f"{len(each.categories)} categories"
+    adjusted = "p allows for looking at several (Holm), the intervals do not."
     if not differing:
-        return f"None of {of} differs after Holm's correction.{more}"
+        return f"None of {of} clearly differs. {adjusted}{more}"
     named = ", ".join(differing[:5]) + (" and others" if len(differing) > 5 else "")
-    return f"{len(differing)} of {of} differ after Holm's correction: {named}.{more}"
+    one = len(differing) == 1
+    return (
+        f"{named} clearly differ{'s' if one else ''} ({len(differing)} of {of}). {adjusted}{more}"
+    )
 
 
 def _changed(comparison: Comparison, each: Against) -> Section:

@@ -179,7 +179,7 @@ _NAMED = 3
 def _check_items(first: Report, second: Report, found: _Pairs) -> None:
     """Refuse runs of other items: a difference could be the items' as well as the models'."""
     least = min(first.items.read, second.items.read)
-    anyway = "--anyway compares their rates as of different items"
+    anyway = "--anyway compares their rates over different items"
     if not found.common:
         raise ConfigError(f"{first.path} and {second.path} have no item in common", anyway)
     if found.common < _ENOUGH_IN_COMMON * least:

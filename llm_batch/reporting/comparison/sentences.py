@@ -32,9 +32,9 @@ _FEW_ITEMS = 30
 
 def headline(comparison: Comparison) -> str:
     """The finding in one sentence; of the first run where there are several."""
-    found = "; ".join(finding(comparison, each) for each in comparison.against[:3])
+    found = ". ".join(finding(comparison, each) for each in comparison.against[:3])
     more = len(comparison.against) - 3
-    found += f"; and {more} more" if more > 0 else ""
+    found += f". And {more} more" if more > 0 else ""
     return f"SIMULATED: {found}" if any(run.simulated for run in comparison.runs) else found
 
 
@@ -42,7 +42,7 @@ def finding(comparison: Comparison, against: Against) -> str:
     """What one run's difference from the baseline comes to."""
     base, level = words.clean(comparison.baseline, 40), words.level(comparison.level)
     run, rates, scores = words.clean(against.run, 40), against.rates, against.scores
-    none = f"No difference between {base} and {run} found:"
+    none = f"No difference found between {base} and {run}:"
     if rates is not None and rates.difference.value is not None:
         bounds = f"{level} interval {words.points_range(rates.difference)}"
         on = f"{words.items(rates.n)}{' in common' if rates.paired else ' in all'}"
@@ -51,8 +51,9 @@ def finding(comparison: Comparison, against: Against) -> str:
             side = "more" if rates.difference.value > 0 else "less"
             return f"{run} passes {side} often than {base}: {value} ({bounds}), {on}"
         least = _unseen(rates.difference)
-        unseen = f"; anything below about {100 * least:.0f} points would go unseen" if least else ""
-        return f"{none} {value} ({_why(rates, bounds)}), {on}{unseen}"
+        told_ = f"{none} {value} ({_why(rates, bounds)})"
+        unseen = f"anything below about {100 * (least or 0):.0f} points would go unseen"
+        return f"{told_}; with {on} {unseen}" if least else f"{told_}, {on}"
     if scores is not None:
         bounds = f"{level} interval {words.signed_range(scores.difference)}"
         on = f"{words.items(scores.n)} in common"
@@ -61,8 +62,9 @@ def finding(comparison: Comparison, against: Against) -> str:
             side = "higher" if (scores.difference.value or 0) > 0 else "lower"
             return f"{run} scores {side} than {base}: {value} ({bounds}), {on}"
         least = _unseen(scores.difference)
-        unseen = f"; anything below about {words.number(least, 2)} would go unseen" if least else ""
-        return f"{none} {value} ({_why(scores, bounds)}), {on}{unseen}"
+        told_ = f"{none} {value} ({_why(scores, bounds)})"
+        unseen = f"anything below about {words.number(least or 0, 2)} would go unseen"
+        return f"{told_}; with {on} {unseen}" if least else f"{told_}, {on}"
     return f"{run} and {base} have no scored items to compare"
 
 
@@ -170,28 +172,23 @@ def cautions(
     unknown = [run.name for run, known in zip(comparison.runs, manifests, strict=True) if not known]
     if unknown:
         yield (
-            f"Without a manifest of {words.listed(unknown, 4)} nobody can say whether the same "
-            "judge scored all runs."
+            f"{words.listed(unknown, 4)} {'has' if len(unknown) == 1 else 'have'} no manifest, so "
+            "it is unknown whether the same judge scored all runs."
         )
     for each, differing in zip(comparison.against, judges, strict=True):
         if differing:
             yield (
                 f"{each.run} was not judged as {comparison.baseline} was "
-                f"({words.listed(differing, 4)}): a difference may be the judge's."
+                f"({words.listed(differing, 4)}): a difference may come from the judge."
             )
     for each in comparison.against:
         yield from _about_the_items(comparison, each)
     for report, run in zip(reports, comparison.runs, strict=True):
         yield from _about_a_run(report, run)
-    if comparison.group_field and any(each.categories for each in comparison.against):
-        yield (
-            f"p-values by {words.clean(comparison.group_field, 40)} are Holm-adjusted; the "
-            "intervals beside them are not."
-        )
     if len(comparison.against) > 1:
         yield (
-            f"{len(comparison.against)} runs are compared with {comparison.baseline}: p-values are "
-            "Holm-adjusted, intervals are not."
+            f"{len(comparison.against)} runs are compared with {comparison.baseline}: p allows for "
+            "that (Holm), the intervals do not."
         )
 
 
@@ -199,14 +196,14 @@ def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
     base = comparison.baseline
     if not each.common:
         yield (
-            f"{each.run} and {base} have no item in common: their rates are compared as of "
-            "different items, and a difference may be the items'."
+            f"{each.run} and {base} have no item in common: a difference may come from the items "
+            "rather than the models."
         )
         return
     if each.other_content:
         yield (
-            f"{words.items(each.other_content)} of {each.run} carry the id of an item in {base} "
-            "and other fields: they are compared as if they were the same."
+            f"{words.items(each.other_content)} of {each.run} have the id of an item in {base} "
+            "but other fields: they are compared as if they were the same."
         )
     alone = ((each.only_baseline, base), (each.only_run, each.run))
     left = [f"{words.items(n)} only in {words.clean(name, 40)}" for n, name in alone if n]
@@ -214,22 +211,22 @@ def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
         yield f"Left out: {' and '.join(left)}."
     if each.unscored:
         yield (
-            f"{words.items(each.unscored)} in {base} and {each.run} lack a score in one of them "
-            "and are left out; if a model fails on hard items, this flatters it."
+            f"{words.items(each.unscored)} in {base} and {each.run} have no score in one of them "
+            "and are left out; a model that fails on hard items looks better for it."
         )
     rates = each.rates
     if rates is not None and rates.paired and rates.gained is not None and rates.lost is not None:
         changed = rates.gained + rates.lost
         if not changed:
-            yield f"No verdict changed between {base} and {each.run}: nothing tells them apart."
+            yield f"No item changed its verdict between {base} and {each.run}."
         elif changed < FEW_CHANGED:
             yield (
-                f"Only {words.items(changed)} changed between {base} and {each.run}: the "
-                "difference rests on a few items."
+                f"Only {words.items(changed)} changed {'its' if changed == 1 else 'their'} verdict "
+                f"between {base} and {each.run}: the difference rests on a few items."
             )
     n = rates.n if rates else each.scores.n if each.scores else 0
     if n < _FEW_ITEMS:
-        yield f"{words.items(n)} compared: fewer than {_FEW_ITEMS} say little."
+        yield f"Only {words.items(n)} compared: fewer than {_FEW_ITEMS} say little."
 
 
 def _about_a_run(report: Report, run: RunFigures) -> Iterator[str]:
@@ -266,9 +263,9 @@ def next_steps(
         if needed is None or needed <= rates.n:
             continue
         told_by = (
-            f"A difference of {words.points(rates.difference.value).lstrip('+-')} points, if it is "
-            f"real, takes about {words.items(needed)} in both runs to be told "
-            f"(80 % power, {rates.n:,} now)"
+            f"To show a difference of {words.points(rates.difference.value).lstrip('+-')} points, "
+            f"if it is real, takes about {words.items(needed)} in both runs (now {rates.n:,}; with "
+            "a chance of 80 %)"
         )
         if population is not None and needed > population:
             yield f"{told_by}: more than the {population:,} of this dataset."

@@ -60,18 +60,18 @@ def finding(check: Calibration) -> str:
         return ""
     figure = words.percent(corrected.value)
     points = 100 * (corrected.value - raw.value)
-    shift = "as the judge has it"
+    shift = "the same as the judge's own"
     if abs(points) >= 0.05:
         side = "above" if points > 0 else "below"
         shift = f"{abs(points):.1f} points {side} the judge's own"
     why = {
-        "ppi": "The labels are a random subset of this run, so PPI++ is legitimate and assumes "
+        "ppi": "The labels are a random subset of this run, so PPI++ is valid and assumes "
         "nothing about the judge",
-        "rogan_gladen": "Without a random subset of this run, Rogan-Gladen is legitimate, if the "
-        "judge errs here as it does on the labelled items",
-        "verdict": "The labels are not spread as the run's verdicts are, so each verdict's labels "
-        "get the weight it has in the run (Begg and Greenes 1983); right if they were drawn "
-        "blindly within each verdict",
+        "rogan_gladen": "Without a random subset of this run, Rogan-Gladen is valid if the judge "
+        "errs here as it does on the labelled items",
+        "verdict": "Passes and fails are not labelled in the proportions of the run, so the labels "
+        "of each are weighted by its share of the run (Begg and Greenes 1983); right if they were "
+        "drawn blindly within each verdict",
         "labels": "Every item has a label, so the labels' own rate needs no correction",
         "": "",
     }[check.main]
@@ -82,11 +82,11 @@ def mean_finding(check: ScoreCheck) -> str:
     """Which mean score to report and why, or why none is corrected."""
     corrected = check.corrected
     if corrected is None or corrected.value is None:
-        return f"No corrected mean is told: {check.why_not or 'too few labels'}."
+        return f"No corrected mean is shown: {check.why_not or 'too few labels'}."
     why = (
         "Every item has a label, so the labels' own mean needs no correction"
         if check.drawn == "all"
-        else "The labels are a random subset of this run, so PPI++ is legitimate for the mean too"
+        else "The labels are a random subset of this run, so PPI++ is valid for the mean too"
     )
     bounds = words.interval(corrected, words.mean_range)
     return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
@@ -182,13 +182,13 @@ def _cautions_of_scores(check: ScoreCheck) -> Iterator[str]:
         (low, high), (least, most) = check.labels, check.judged
         yield (
             f"Labels reach from {words.number(low)} to {words.number(high)} and the judge's "
-            f"scores from {words.number(least)} to {words.number(most)}: not one scale, so no "
-            "bias and no corrected mean are told. Put labels on the judge's scale."
+            f"scores from {words.number(least)} to {words.number(most)}: the scales differ, so no "
+            "bias and no corrected mean are shown. Put labels on the judge's scale."
         )
     if check.noted_random and check.alike is not None and check.drawn == "unknown":
         yield (
-            "The labels are said to be a random subset of this run, and the judge's scores of "
-            f"them are not spread as those of the others (rank-sum test, p {_p(check.alike)})."
+            "The labels are said to be a random subset of this run, but the judge scored these "
+            f"items unlike the others (rank-sum test, p {_p(check.alike)})."
         )
     bias = check.bias
     if bias.low is not None and bias.high is not None and not bias.low <= 0 <= bias.high:
@@ -199,8 +199,8 @@ def _cautions_of_scores(check: ScoreCheck) -> Iterator[str]:
         )
     if check.spearman.value is None:
         yield (
-            "Labels or scores are all the same, so no correlation can be told: it says how far "
-            "both put items into one order."
+            "Labels or scores are all the same, so there is no correlation to compute: it says "
+            "how far both rank items alike."
         )
 
 
@@ -217,8 +217,8 @@ def cautions(check: Calibration) -> Iterator[str]:
     if check.drawn == "unknown":
         yield (
             f"Nothing says how the items labelled in {check.source} were chosen. If they are a "
-            "random subset of this run, say so with --labels-random: then PPI++ is legitimate. "
-            "If they were picked (hard ones, say), it is not."
+            "random subset of this run, say so with --labels-random: then PPI++ is valid. If they "
+            "were picked (hard ones, say), it is not."
         )
     if check.labelled < FEW_LABELS:
         yield f"Only {words.items(check.labelled)} labelled{_gain(check)}."
@@ -229,23 +229,23 @@ def _of_the_judge(check: Calibration) -> Iterator[str]:
     judge = check.youden
     if check.drawn == "verdict" and check.noted == "random":
         yield (
-            "The labels are said to be a random subset of this run and are not: the judge passed "
+            "The labels are said to be a random subset of this run but are not: the judge passed "
             f"{words.percent(check.sample_share)} of them and "
             f"{words.percent(check.uncorrected.value)} of the run (Fisher's exact test, "
             f"p {_p(check.alike)}). PPI++ would be wrong; each verdict is weighted instead."
         )
     if check.clustered:
         yield (
-            "With --cluster no corrected rate is told: corrections by labels take items for "
-            "themselves, and their intervals would be too narrow (84 % in place of 95 %, "
-            "simulated). Leave --cluster out to see them."
+            "With --cluster no corrected rate is shown: corrections by labels ignore clusters, and "
+            "their intervals would be too narrow (84 % instead of 95 %, simulated). Leave "
+            "--cluster out to see them."
         )
     if check.swapped:
         yield (
             f"Labels and verdicts say the opposite: they agree on "
             f"{words.percent(check.agreement.value)}, far less than chance would give. One of the "
-            "two may be swapped (1 for fail, or a score of which less is better). Nothing is "
-            "corrected until that is mended."
+            "two may be swapped (1 for fail, or a score where less is better). Nothing is "
+            "corrected until that is put right."
         )
         return
     alone = _one_verdict(check)
@@ -263,24 +263,24 @@ def _of_the_judge(check: Calibration) -> Iterator[str]:
     elif judge <= 0:
         yield (
             f"{'On these few labels the' if check.labelled < FEW_LABELS else 'The'} judge does no "
-            f"better than guessing (sensitivity + specificity - 1 = {words.number(judge, 2)}): no "
-            "correction can mend that. Trust the labels alone, or change the judge or its prompt."
+            f"better than guessing (0 is guessing, 1 is perfect: {words.number(judge, 2)}). No "
+            "correction helps: trust the labels alone, or change the judge or its prompt."
         )
     elif judge < WEAK_JUDGE:
         yield (
-            f"The judge is weak (sensitivity + specificity - 1 = {words.number(judge, 2)}): "
-            f"Rogan-Gladen multiplies every error by {words.number(1 / judge, 2)}."
+            f"The judge is weak (0 is guessing, 1 is perfect: {words.number(judge, 2)}): "
+            f"correcting by its error rates multiplies every error by {words.number(1 / judge, 2)}."
         )
     if check.rogan_gladen_clipped or (check.ppi_clipped and check.main == "ppi"):
         yield (
-            "A corrected rate came out below 0 or above 100 % and was put there: the judge passes "
-            "a share of this run that its errors on the labelled items do not allow. It may "
+            "A corrected rate came out below 0 or above 100 % and was cut off there: the judge's "
+            "errors on the labelled items do not fit how many items of this run it passes. It may "
             "judge these items differently."
         )
     if check.main == "ppi" and check.ppi_weight == 0 and judge is not None:
         yield (
-            "The judge's verdicts say nothing about the labels, so the prediction-powered rate "
-            "is that of the labels alone."
+            "The judge's verdicts do not predict the labels, so the corrected rate is that of the "
+            "labels alone."
         )
 
 
@@ -309,10 +309,10 @@ def _gain(check: Calibration) -> str:
     target = next((step for step in check.plan if step.labels == check.worth), None)
     margin = half_width(check.corrected)
     if target is None or target.labels <= check.labelled or margin is None:
-        return ": intervals are wide and rough"
+        return ": intervals are wide and approximate"
     more = target.labels - check.labelled
     return (
-        f", so the corrected rate is known to ±{words.number(100 * margin, 2)} points only; "
+        f", so the corrected rate is only known to ±{words.number(100 * margin, 2)} points; "
         f"{more:,} more would give about ±{words.number(100 * target.margin, 2)}"
     )
 
@@ -361,8 +361,8 @@ def labels_to_make(check: Calibration, results: str) -> str:
     if target.labels <= check.labelled or target.margin > 0.8 * margin:
         return ""
     return (
-        f"Label {target.labels - check.labelled:,} more to know the corrected rate to within "
-        f"{words.number(100 * target.margin, 2)} points (now "
-        f"{words.number(100 * margin, 2)}): "
+        f"Label {target.labels - check.labelled:,} more to know the corrected rate to "
+        f"±{words.number(100 * target.margin, 2)} points (now "
+        f"±{words.number(100 * margin, 2)}): "
         f"`{command('label', results, '--n', str(target.labels))}`."
     )
