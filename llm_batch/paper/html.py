@@ -204,10 +204,9 @@ def format(page: Page) -> str:
     """
     from markupsafe import Markup
 
-    library, style = _library(), _asset("page.css")
-    script = _script(page.name)
+    library, script = _library(), _script(page.name)
     return _template(page.name).render(
-        version=__version__,
+        **_head(page.document.headline, library, script),
         page=page,
         document=page.document,
         finding=page.finding,
@@ -216,11 +215,33 @@ def format(page: Page) -> str:
         items=Markup(page.items.text),
         is_table=lambda part: isinstance(part, Table),
         library=Markup(library),
-        script=Markup(script),
-        style=Markup(style),
-        script_hashes=[_hash(library), _hash(script)],
-        style_hash=_hash(style),
     )
+
+
+def live(title: str, running: bool) -> str:
+    """The page of a run that goes on: it asks for ``state.json`` beside it, and nothing else."""
+    from markupsafe import Markup
+
+    return _template("live").render(
+        **_head(title, _script("live"), policy="connect-src 'self'; "),
+        data=Markup(escaped_json({"running": running})),
+    )
+
+
+def _head(title: str, *scripts: str, policy: str = "") -> dict[str, Any]:
+    """What every page has: its style, the last of its scripts, and a policy that allows these."""
+    from markupsafe import Markup
+
+    style = _asset("page.css")
+    return {
+        "version": __version__,
+        "title": title,
+        "policy": policy,
+        "script": Markup(scripts[-1]),
+        "style": Markup(style),
+        "script_hashes": [_hash(script) for script in scripts],
+        "style_hash": _hash(style),
+    }
 
 
 def _script(name: str) -> str:

@@ -78,12 +78,12 @@ def _finding(report: Report) -> dict[str, Any]:
                 if found.low is not None
                 else "no interval, because there are too few items",
                 "about": f"for {of}",
-                "bar": _bar(found) if shown is words.percent else None,
+                "bar": bar(found) if shown is words.percent else None,
             }
     return {"figure": "", "what": report.headline, "bounds": "", "about": "", "bar": None}
 
 
-def _bar(found: Interval) -> dict[str, str] | None:
+def bar(found: Interval) -> dict[str, str] | None:
     """Where the parts of the interval's bar stand, in units of its drawing (1000 wide)."""
     low, value, high = found.low, found.value, found.high or 1.0
     if low is None or value is None:
