@@ -17,6 +17,7 @@ from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
 from llm_batch.cli.show import show
+from llm_batch.cli.view import view
 from llm_batch.errors import EXIT_INTERRUPTED, LlmbError
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ app = typer.Typer(
     "3 the provider refused the run; 4 incomplete; 130 interrupted. "
     "After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, report, show, failures, label, models, doctor):
+for command in (init, estimate, run, view, report, show, failures, label, models, doctor):
     app.command()(command)
 
 

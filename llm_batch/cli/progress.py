@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from llm_batch.cli.console import printable, say, talk
 
 if TYPE_CHECKING:
+    from llm_batch.records import Interval
     from llm_batch.running.progress import Progress
 
 Asked = TypeVar("Asked")
@@ -149,18 +150,28 @@ def _money(state: Progress) -> str:
 
 def _score(state: Progress) -> str:
     from llm_batch.paper import words
+
+    found = so_far(state)
+    if state.judged:
+        return f"pass {words.percent(found.value)} ({words.percent_range(found)})"
+    between = "" if found.low is None else f" ({words.mean_range(found)})"
+    return f"mean score {words.mean(found.value)}{between}"
+
+
+def so_far(state: Progress) -> Interval:
+    """The pass rate of the items that are scored, or their mean score where none passes or fails.
+
+    Of a mean it is the normal interval: close enough to watch, and the report has the exact one.
+    """
     from llm_batch.records import Interval
     from llm_batch.stats.interval import wilson, z_value
 
     if state.judged:
-        rate = wilson(state.passed, state.judged)
-        return f"pass {words.percent(rate.value)} ({words.percent_range(rate)})"
+        return wilson(state.passed, state.judged)
     n = state.scored
     mean = state.score_sum / n
     if n < 2:
-        return f"mean score {words.mean(mean)}"
-    # The normal interval: close enough to watch, and the report has the exact one.
+        return Interval(mean, None, None, 0.95, n, "normal")
     variance = max(0.0, state.score_squares - n * mean * mean) / (n - 1)
     half = z_value(0.95) * math.sqrt(variance / n)
-    bounds = Interval(mean, mean - half, mean + half, 0.95, n, "normal")
-    return f"mean score {words.mean(mean)} ({words.mean_range(bounds)})"
+    return Interval(mean, mean - half, mean + half, 0.95, n, "normal")

@@ -237,8 +237,8 @@ def report(
             mean=cast("Literal['auto', 't', 'bca']", mean),
         )
 
-    beside = None if source or columns or no_labels else _labels_beside(paths[0])
-    made = built(source) if beside is None else _with_labels_beside(beside, built)
+    beside = None if source or columns or no_labels else labels_beside(paths[0])
+    made = built(source) if beside is None else with_labels_beside(beside, built)
     present(FORMATS, format, made, output, full=full, mark=mark)
 
 
@@ -251,7 +251,7 @@ def _chosen(pair: str) -> tuple[str, str]:
     return field.strip(), value.strip()
 
 
-def _labels_beside(results: Path) -> Path | None:
+def labels_beside(results: Path) -> Path | None:
     """The labels that `llmb label` wrote beside the results of the only run in a folder."""
     from llm_batch.chain.overrides import command, expanded
     from llm_batch.cli.console import say
@@ -272,7 +272,7 @@ def _labels_beside(results: Path) -> Path | None:
     return found
 
 
-def _with_labels_beside(path: Path, built: Callable[[LabelSource | None], Report]) -> Report:
+def with_labels_beside(path: Path, built: Callable[[LabelSource | None], Report]) -> Report:
     """The report with these labels, or without them where they cannot be used; either is said."""
     from llm_batch.cli.console import say
     from llm_batch.errors import LlmbError

@@ -17,13 +17,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import ConfigError
 from llm_batch.paper.document import Document, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
 
 #: The first colour of a chart, and that of what passes or agrees.
 FIRST = "#0072B2"
@@ -58,7 +62,6 @@ def chart(name: str, title: str, note: str, height: int, **spec: Any) -> Chart:
         "background": None,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "config": {
-            "font": "inherit",
             "view": {"stroke": None},
             "axis": {
                 "labelFontSize": 12,
@@ -66,16 +69,18 @@ def chart(name: str, title: str, note: str, height: int, **spec: Any) -> Chart:
                 "titleFontWeight": "normal",
                 "titlePadding": 8,
                 "labelPadding": 6,
+                "labelOverlap": "greedy",
+                "labelSeparation": 6,
+                "labelFlush": False,
                 "ticks": False,
                 "domain": False,
             },
-            # Names are measured in another font than the page draws them in.
             "legend": {
                 "labelFontSize": 12,
                 "orient": "top",
                 "title": None,
                 "offset": 4,
-                "columnPadding": 28,
+                "columnPadding": 16,
             },
         },
         **spec,
@@ -176,7 +181,7 @@ class Page:
         facts: Name, figure and a few words of each, beside the headline.
         data: For the script.
         shown: Items in the page, of the ``total`` there are.
-        items: What its browser shows; ``None`` where the script finds that in the data.
+        items: What its browser shows.
     """
 
     name: str
@@ -188,7 +193,7 @@ class Page:
     shown: int
     total: int
     simulated: bool
-    items: Items | None = None
+    items: Items
 
 
 def format(page: Page) -> str:
@@ -197,11 +202,55 @@ def format(page: Page) -> str:
     Raises:
         ConfigError: The charts' library is not installed.
     """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    library, style = _library(), _asset("page.css")
-    script = f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{page.name}.js")}}})();\n'
+    library, script = _library(), _script(page.name)
+    return _template(page.name).render(
+        **_head(page.document.headline, library, script),
+        page=page,
+        document=page.document,
+        finding=page.finding,
+        specs=Markup(escaped_json({chart.name: chart.spec for chart in page.charts})),
+        data=Markup(escaped_json(page.data)),
+        items=Markup(page.items.text),
+        is_table=lambda part: isinstance(part, Table),
+        library=Markup(library),
+    )
+
+
+def live(title: str, running: bool) -> str:
+    """The page of a run that goes on: it asks for ``state.json`` beside it, and nothing else."""
+    from markupsafe import Markup
+
+    return _template("live").render(
+        **_head(title, _script("live"), policy="connect-src 'self'; "),
+        data=Markup(escaped_json({"running": running})),
+    )
+
+
+def _head(title: str, *scripts: str, policy: str = "") -> dict[str, Any]:
+    """What every page has: its style, the last of its scripts, and a policy that allows these."""
+    from markupsafe import Markup
+
+    style = _asset("page.css")
+    return {
+        "version": __version__,
+        "title": title,
+        "policy": policy,
+        "script": Markup(scripts[-1]),
+        "style": Markup(style),
+        "script_hashes": [_hash(script) for script in scripts],
+        "style_hash": _hash(style),
+    }
+
+
+def _script(name: str) -> str:
+    return f'"use strict";\n(() => {{\n{_asset("shared.js")}{_asset(f"{name}.js")}}})();\n'
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
     environment = Environment(
         loader=FunctionLoader(_asset),
         autoescape=True,
@@ -209,20 +258,20 @@ def format(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(f"{page.name}.html").render(
-        version=__version__,
-        page=page,
-        document=page.document,
-        finding=page.finding,
-        specs=Markup(escaped_json({chart.name: chart.spec for chart in page.charts})),
-        data=Markup(escaped_json(page.data)),
-        items=Markup(page.items.text) if page.items else "",
-        is_table=lambda part: isinstance(part, Table),
-        library=Markup(library),
-        script=Markup(script),
-        style=Markup(style),
-        script_hashes=[_hash(library), _hash(script)],
-        style_hash=_hash(style),
+    environment.filters["coded"] = coded
+    return environment.get_template(f"{name}.html")
+
+
+def coded(sentence: str) -> Markup:
+    """The sentence as markup, with what stands between two backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:  # the last one has no partner
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
     )
 
 

@@ -19,7 +19,8 @@ left out, and it says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 import msgspec
@@ -74,6 +75,48 @@ def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
                 line = file.readline(LONGEST_LINE)
             line = TOO_LONG
         yield line
+
+
+#: So many bytes before where a look ended tell the file from another one of its name.
+_KNOWN_BYTES = 256
+
+
+class Growing:
+    """A file that others write: at each look, the lines that it got since the last.
+
+    It is open during a look alone, since Windows does not replace a file that is open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._end, self._before = 0, b""
+
+    def new_lines(self, anew: Callable[[], object]) -> Iterator[bytes]:
+        """Whole lines; what is not ended yet is left for the next look.
+
+        ``anew`` is called before the first of a file that took the place of the one known.
+        """
+        try:
+            if not self.path.is_file():  # what is none, such as a pipe, may keep who opens it
+                return
+            with open(self.path, "rb") as file:
+                if self._end and self._read_before(file) != self._before:
+                    self._end = 0
+                    anew()
+                file.seek(self._end)
+                for line in bounded_lines(file):
+                    if not line.endswith(b"\n"):
+                        break
+                    self._end = file.tell()
+                    yield line
+                self._before = self._read_before(file)
+        except OSError:
+            return  # it is being replaced, or gone: the next look finds what there is
+
+    def _read_before(self, file: IO[bytes]) -> bytes:
+        start = max(0, self._end - _KNOWN_BYTES)
+        file.seek(start)
+        return file.read(self._end - start)
 
 
 def too_deep(*values: Any) -> bool:

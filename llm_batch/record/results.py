@@ -162,6 +162,14 @@ class _Seconds(msgspec.Struct):
     steps: dict[str, float] = {}
 
 
+class SeenLine(VerdictLine, kw_only=True):
+    """A line as far as those need it who watch a run."""
+
+    error: str = ""
+    reason: str = ""
+    simulated: bool = False
+
+
 class SpentLine(VerdictLine, kw_only=True):
     """A line as far as it says what an item took, by step."""
 

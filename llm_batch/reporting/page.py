@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil, floor
 from typing import Any
 
 from llm_batch.paper import words
@@ -22,7 +23,8 @@ from llm_batch.records import Interval
 from llm_batch.reporting.document import document
 from llm_batch.reporting.items import ITEM_LIMIT, manifest_of, page_items
 from llm_batch.reporting.judging.calibration import Calibration
-from llm_batch.reporting.model import FUTURE, JudgeCheck, Report
+from llm_batch.reporting.model import FUTURE, Bin, JudgeCheck, Report
+from llm_batch.reporting.reference import REFERENCE_NAMES
 from llm_batch.reporting.sentences import method
 from llm_batch.reporting.timeline import over_time
 
@@ -33,28 +35,29 @@ def page(report: Report, limit: int = ITEM_LIMIT) -> Page:
     Raises:
         OutputError: The results file cannot be read a second time.
     """
-    steps = (manifest_of(report) or Manifest()).steps
-    shown = page_items(report, steps, limit)
-    items = Items.of(shown)
+    manifest = manifest_of(report) or Manifest()
+    shown = page_items(report, manifest.steps, limit)
     return Page(
         "page",
         document(report),
         finding=_finding(report),
         facts=_facts(report),
-        charts=list(charts(report)),
+        charts=list(charts(report, manifest.scale)),
         data={
-            "encoding": items.encoding,
-            "total": report.items.read,
-            "steps": [step.name for step in steps],
             "judge": report.run.judge,
             "group": report.groups.field if report.groups else "",
-            "pass_at": report.pass_rate.pass_at,
+            "references": reference_fields(report),
         },
         shown=len(shown),
         total=report.items.read,
         simulated=report.run.simulated,
-        items=items,
+        items=Items.of(shown),
     )
+
+
+def reference_fields(report: Report) -> Sequence[str]:
+    """The fields where an item's right answer may be, first of them first."""
+    return [report.judge_check.reference] if report.judge_check else REFERENCE_NAMES
 
 
 def _finding(report: Report) -> dict[str, Any]:
@@ -75,12 +78,12 @@ def _finding(report: Report) -> dict[str, Any]:
                 if found.low is not None
                 else "no interval, because there are too few items",
                 "about": f"for {of}",
-                "bar": _bar(found) if shown is words.percent else None,
+                "bar": bar(found) if shown is words.percent else None,
             }
     return {"figure": "", "what": report.headline, "bounds": "", "about": "", "bar": None}
 
 
-def _bar(found: Interval) -> dict[str, str] | None:
+def bar(found: Interval) -> dict[str, str] | None:
     """Where the parts of the interval's bar stand, in units of its drawing (1000 wide)."""
     low, value, high = found.low, found.value, found.high or 1.0
     if low is None or value is None:
@@ -229,10 +232,13 @@ _NAME = 40
 _MOST_LABELS = 6
 
 
-def charts(report: Report) -> Iterator[Chart]:
-    """The charts there is data for, in reading order."""
+def charts(report: Report, scale: tuple[float, float] | None = None) -> Iterator[Chart]:
+    """The charts there is data for, in reading order.
+
+    ``scale`` has the least and the greatest score there can be, where that is known.
+    """
     if report.scores.distribution:
-        yield _distribution(report)
+        yield _distribution(report, scale)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
     if report.judge_check is not None:
@@ -242,9 +248,25 @@ def charts(report: Report) -> Iterator[Chart]:
     yield from over_time(report.timeline)
 
 
-def _distribution(report: Report) -> Chart:
+_MOST_SCORES = 21
+
+
+def _every(bins: Sequence[Bin], scale: tuple[float, float] | None) -> Sequence[Bin]:
+    """The bins, and empty ones for whole scores that nobody gave, between them and on the scale."""
+    whole = all(part.low == part.high == int(part.low) for part in bins)
+    low, high = bins[0].low, bins[-1].high
+    if scale is not None:
+        low, high = min(low, scale[0]), max(high, scale[1])
+    if not whole or high - low >= _MOST_SCORES:
+        return bins
+    given = {int(part.low): part.n for part in bins}
+    every = range(ceil(low), floor(high) + 1)
+    return [Bin(float(score), float(score), given.get(score, 0)) for score in every]
+
+
+def _distribution(report: Report, scale: tuple[float, float] | None) -> Chart:
     least = report.columns.pass_at if report.columns else report.pass_rate.pass_at
-    bins = report.scores.distribution
+    bins = _every(report.scores.distribution, scale)
     total = sum(part.n for part in bins)
     single = all(part.low == part.high for part in bins)
     values = [

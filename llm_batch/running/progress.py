@@ -72,22 +72,33 @@ class Progress:
     jobs: str = ""
 
     def count_call(self, call: Call) -> None:
+        self.count_sends(len(call.attempts), call.cost, call.simulated)
+
+    def count_sends(self, attempts: int, cost: float | None, simulated: bool) -> None:
+        """Count one call, which was sent so often."""
         self.calls += 1
-        self.retries += max(0, len(call.attempts) - 1)
-        self.simulated |= call.simulated
-        if call.cost is None:
+        self.retries += max(0, attempts - 1)
+        self.simulated |= simulated
+        if cost is None:
             self.priced = False
 
     def count_result(self, result: Result) -> None:
+        score = result.score.value if result.score else None
+        self.count_item(result.status, score, result.passed, result.simulated)
+
+    def count_item(
+        self, status: str, score: float | None, passed: bool | None, simulated: bool
+    ) -> None:
+        """Count what came out of one item."""
         self.done += 1
-        self.statuses[result.status] += 1
-        self.simulated |= result.simulated
-        if result.score is not None and result.score.value is not None:
+        self.statuses[status] += 1
+        self.simulated |= simulated
+        if score is not None:
             self.scored += 1
-            self.score_sum += result.score.value
-            self.score_squares += result.score.value**2
-            self.judged += result.passed is not None
-            self.passed += bool(result.passed)
+            self.score_sum += score
+            self.score_squares += score**2
+            self.judged += passed is not None
+            self.passed += bool(passed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,16 @@ import pytest
 
 from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from tests.browser.test_page import (
+    _OVERLAPPING,
     HOSTILE,
     _choose,
     _count,
     _requests,
+    _size,
     _troubles,
     _type,
     _wait,
+    screens,
 )
 from tests.reporting.made import full_manifest, result, write
 
@@ -62,15 +65,41 @@ def test_charts_are_drawn_in_silence_and_without_a_request(opened: Any, page: Pa
     assert _troubles(browser) == []
 
 
-def test_changed_items_are_filtered_by_kind_and_searched(opened: Any, page: Path) -> None:
+def test_all_items_stand_side_by_side_and_those_that_changed_come_first(
+    opened: Any, page: Path
+) -> None:
     browser = opened(page)
-    assert _count(browser) == "15 changed items"
+    assert _count(browser) == "30 items"
+    first = browser.execute_script(
+        """return [...document.querySelectorAll('.change')].slice(0, 16).map((card) =>
+        [...card.querySelectorAll('.pane')].map((pane) => pane.innerText).join(' '))"""
+    )
+    assert all("now fails" in text for text in first[:10])
+    assert all("now passes" in text for text in first[10:15])
+    assert "now" not in first[15] and "In old." in first[15] and "In new." in first[15]
+
+
+def test_items_are_filtered_by_change_and_searched(opened: Any, page: Path) -> None:
+    browser = opened(page)
+    _choose(browser, "kind", "changed")
+    assert _count(browser) == "15 of 30 items"
     _choose(browser, "kind", "gained")
-    assert _count(browser) == "5 of 15 changed items"
+    assert _count(browser) == "5 of 30 items"
     _type(browser, "it 12?")
     _wait(browser, "document.getElementById('count').textContent.startsWith('1 of')")
     shown = browser.execute_script("return document.getElementById('changes').innerText")
     assert "item-12" in shown and "In old." in shown and "In new." in shown
+
+
+@screens
+def test_nothing_sticks_out_and_no_axis_collides(
+    opened: Any, page: Path, width: int, mode: str
+) -> None:
+    browser = opened(page)
+    with _size(browser, width, mode):
+        _wait(browser, f"document.documentElement.scrollWidth <= {width}")
+        _wait(browser, f"document.querySelector('.chart svg').clientWidth <= {width}")
+        assert browser.execute_script(_OVERLAPPING) == []
 
 
 @pytest.mark.parametrize("hostile", HOSTILE[:4])
@@ -78,4 +107,4 @@ def test_script_in_the_data_does_not_run(opened: Any, tmp_path: Path, hostile: s
     browser = opened(_page(tmp_path, hostile))
     assert browser.execute_script("return window.ran") is None
     text = browser.execute_script("return document.querySelector('#changes pre').textContent")
-    assert text == " ".join(hostile.split())
+    assert text == hostile

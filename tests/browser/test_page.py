@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -177,14 +178,65 @@ def test_an_item_shows_prompt_output_and_reason_and_has_a_link(opened: Any, page
     assert "generate: too slow" in linked and "item-57" in linked
 
 
+def test_the_first_failing_item_is_chosen_and_the_address_stays(
+    opened: Any, tmp_path: Path
+) -> None:
+    results = [result(n, 5.0 if n < 7 else 1.0) for n in range(9)]
+    browser = opened(_write(tmp_path, results), charts=False)
+    assert "item-7" in _detail(browser)
+    chosen = "return document.querySelector('.row[aria-selected=true] b').textContent"
+    assert browser.execute_script(chosen) == "item-7"
+    assert browser.current_url.endswith("page.html")
+
+
+def test_without_a_failing_item_the_first_one_is_chosen(opened: Any, tmp_path: Path) -> None:
+    browser = opened(_write(tmp_path, [result(n, 5.0) for n in range(3)]), charts=False)
+    assert "item-0" in _detail(browser)
+
+
+def test_answer_reference_and_reason_stand_side_by_side_in_no_fold(
+    opened: Any, tmp_path: Path
+) -> None:
+    results = [
+        result(n, 1.0, fields={"question": "Where?", "answer": "On the Seine"}) for n in range(3)
+    ]
+    browser = opened(_write(tmp_path, results), charts=False)
+    with _size(browser, 1280):
+        panes = browser.execute_script(
+            """return [...document.querySelectorAll('#detail > .panes .pane:not(.wide)')].map(
+            (p) => [p.querySelector('h4').textContent, p.querySelector('pre').textContent,
+                    p.getBoundingClientRect().top, p.closest('details') === null])"""
+        )
+    assert [title for title, *_ in panes] == [
+        "Output of generate",
+        "Reference (answer)",
+        "Reason of judge, score 1",
+    ]
+    assert [text for _, text, *_ in panes] == ["It is Paris.", "On the Seine", "Because."]
+    assert len({top for _, _, top, _ in panes}) == 1 and all(open for *_, open in panes)
+
+
+def test_what_stands_in_backticks_is_drawn_as_code_and_copied_as_it_was(
+    opened: Any, tmp_path: Path
+) -> None:
+    said = "Use `print(x)`:\n```python\nx = 1\n```\nand a lone ` stays, as ``` does `"
+    browser = opened(_write(tmp_path, [result(0, 1.0, answer=said)]), charts=False)
+    pre, code = browser.execute_script(
+        """const pre = document.querySelector('#detail .pane:not(.wide) pre');
+        return [pre.textContent, [...pre.querySelectorAll('code')].map((c) => c.innerText)]"""
+    )
+    assert pre == said
+    assert [text.strip("`") for text in code][:2] == ["print(x)", "python\nx = 1\n"]
+
+
 def test_arrow_keys_walk_through_the_list(opened: Any, page: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
     browser = opened(page)
     items = browser.find_element(By.ID, "list")
-    items.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
-    assert browser.current_url.endswith("#item=item-1")
+    items.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)  # from the first, which is chosen already
+    assert browser.current_url.endswith("#item=item-2")
     items.send_keys(Keys.END)
     assert browser.current_url.endswith("#item=item-59")
     assert "item-59" in _rows(browser)
@@ -202,22 +254,86 @@ def test_a_bar_of_the_chart_lists_its_items(opened: Any, page: Path) -> None:
     _wait(browser, "document.getElementById('count').textContent === '12 of 60 items'")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("mode", ["light", "dark"])
-def test_nothing_sticks_out_sideways(opened: Any, page: Path, width: int, mode: str) -> None:
-    browser = opened(page, "#item=item-3")
+@contextmanager
+def _size(browser: Any, width: int, mode: str = "light") -> Iterator[None]:
+    """A screen of this width in this mode."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     scheme = [{"name": "prefers-color-scheme", "value": mode}]
     try:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
-        wide = "document.documentElement.scrollWidth"
-        _wait(browser, f"{wide} <= {width}")
-        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-        assert (paper == "rgb(255, 255, 255)") == (mode == "light")
+        _wait(browser, f"innerWidth === {width}")
+        yield
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+screens = pytest.mark.parametrize(
+    ("width", "mode"), [(width, mode) for width in (390, 1280) for mode in ("light", "dark")]
+)
+
+
+@screens
+def test_nothing_sticks_out_sideways(opened: Any, page: Path, width: int, mode: str) -> None:
+    browser = opened(page, "#item=item-3")
+    with _size(browser, width, mode):
+        _wait(browser, f"document.documentElement.scrollWidth <= {width}")
+        paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(255, 255, 255)") == (mode == "light")
+
+
+#: Texts of a chart that overlap, after the page's fonts are there.
+_OVERLAPPING = """
+const found = [];
+for (const chart of document.querySelectorAll('.chart')) {
+  const texts = [...chart.querySelectorAll('svg text')].filter((t) => t.textContent.trim()
+    && +getComputedStyle(t).opacity > 0 && t.closest('.role-axis, .role-legend'));
+  const boxes = texts.map((t) => [t.textContent, t.getBoundingClientRect()]);
+  boxes.forEach(([one, a], i) => boxes.slice(i + 1).forEach(([two, b]) => {
+    const beside = a.left + 1 >= b.right || b.left + 1 >= a.right;
+    if (!beside && a.top + 1 < b.bottom && b.top + 1 < a.bottom) found.push([chart.id, one, two]);
+  }));
+}
+return found;
+"""
+
+
+@screens
+def test_titles_and_ticks_of_axes_do_not_collide(
+    opened: Any, page: Path, width: int, mode: str
+) -> None:
+    browser = opened(page)
+    with _size(browser, width, mode):
+        _wait(browser, f"document.querySelector('.chart svg').clientWidth <= {width}")
+        assert browser.execute_script(_OVERLAPPING) == []
+
+
+@screens
+def test_the_tiles_fill_their_rows(opened: Any, page: Path, width: int, mode: str) -> None:
+    browser = opened(page)
+    with _size(browser, width, mode):
+        box, tiles = browser.execute_script(
+            """const facts = document.querySelector('.facts');
+            const sides = (e) => [e.getBoundingClientRect().top, e.getBoundingClientRect().right];
+            return [sides(facts), [...facts.children].map(sides)]"""
+        )
+    ends = dict(tiles)  # the last of each row
+    assert tiles and all(abs(right - box[1]) < 1 for right in ends.values())
+
+
+def test_a_table_that_is_wider_than_a_phone_scrolls_and_says_so(opened: Any, page: Path) -> None:
+    browser = opened(page)
+    look = """return [...document.querySelectorAll('.scroll')].map((box) =>
+        [box.scrollWidth > box.clientWidth + 1,
+         getComputedStyle(box, '::after').content.includes('scroll sideways')])"""
+    with _size(browser, 390):
+        _wait(browser, "document.querySelector('.scroll.more') !== null")
+        tables = browser.execute_script(look)
+        assert any(wide for wide, _ in tables)
+        assert all(wide == told for wide, told in tables)
+    with _size(browser, 1280):
+        _wait(browser, "document.querySelector('.scroll.more') === null")
 
 
 class _Counting(BaseHTTPRequestHandler):

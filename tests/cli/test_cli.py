@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
-    *("init", "estimate", "run", "report"),
+    *("init", "estimate", "run", "view", "report"),
     *("show", "failures", "label", "models", "doctor"),
 ]
 

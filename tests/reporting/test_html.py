@@ -121,6 +121,34 @@ def test_charts_show_the_figures_of_the_report(tmp_path: Path) -> None:
     assert rates == {group.name: group.pass_rate.value for group in report.groups.groups}
 
 
+def test_a_score_that_nobody_gave_has_its_place_in_the_histogram(tmp_path: Path) -> None:
+    made = full_manifest(planned=4)
+    report = build_report(write(tmp_path, [result(n, (2.0, 4.0)[n % 2]) for n in range(4)], made))
+
+    def drawn(scale: tuple[float, float] | None) -> list[tuple[float, int]]:
+        spec = next(iter(pages.charts(report, scale))).spec
+        return [(bar["low"], bar["items"]) for bar in spec["data"]["values"]]
+
+    assert drawn(None) == [(2.0, 2), (3.0, 0), (4.0, 2)]
+    assert drawn((1.0, 5.0)) == [(1.0, 0), (2.0, 2), (3.0, 0), (4.0, 2), (5.0, 0)]
+    assert drawn((0.0, 1000.0)) == [(2.0, 2), (4.0, 2)], "too many to stand side by side"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "markup"),
+    [
+        ("plain", "plain"),
+        ("type `llmb run` now", "type <code>llmb run</code> now"),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("a lone ` stays", "a lone ` stays"),
+        ("`a` and a lone `", "<code>a</code> and a lone `"),
+    ],
+)
+def test_what_stands_in_backticks_is_code_and_nothing_is_markup(sentence: str, markup: str) -> None:
+    assert str(html.coded(sentence)) == markup
+
+
 def test_a_file_of_another_tool_makes_a_page(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("id,grade,topic,text\n1,pass,x,Hello\n2,fail,y,World\n")

@@ -1,42 +1,50 @@
-const RUN = 0, ID = 1, KIND = 2, CATEGORY = 3, BEFORE = 4, AFTER = 5, QUESTION = 6,
-  BASE_OUTPUT = 7, RUN_OUTPUT = 8, BASE_REASON = 9, RUN_REASON = 10;
+const ID = 0, CATEGORY = 1, QUESTION = 2, REFERENCE = 3, RUNS = 4;
+// Of each run.
+const STATUS = 0, SCORE = 1, PASSED = 2, CHANGE = 3, OUTPUT = 4, REASON = 5;
 const STEP = 20;
-const TITLES = { lost: "now fails", gained: "now passes", lower: "lower", higher: "higher" };
+const TITLES = { lost: "now fails", gained: "now passes", lower: "lower", higher: "higher", same: "same" };
+const GOOD = new Set(["gained", "higher"]);
+let items = [];
 let found = [];
 let shown = 0;
 
-const score = (value) => value === null ? "no score" : Number(value.toPrecision(6)).toLocaleString("en");
+const changes = (item) => item[RUNS].slice(1).map((run) => run && run[CHANGE]);
+const isChange = (change) => change !== null && change !== "same";
+const matches = searching((item) => [
+  item[ID], item[QUESTION], item[REFERENCE], ...item[RUNS].flatMap((run) => run ? [run[OUTPUT], run[REASON]] : []),
+].join("\n"));
 
-function card(change) {
-  const made = element("article", "change");
-  const head = element("header");
-  const good = change[KIND] === "gained" || change[KIND] === "higher";
-  head.append(
-    element("h3", "", change[ID]),
-    element("span", `badge ${good ? "pass" : "fail"}`, TITLES[change[KIND]]),
-    element("span", "badge", `${score(change[BEFORE])} to ${score(change[AFTER])}`),
-  );
-  if (change[CATEGORY]) head.append(element("span", "badge", change[CATEGORY]));
+function card(item) {
+  const made = element("article", "change"), head = element("header");
+  head.append(element("h3", "", item[ID]));
+  if (item[CATEGORY]) head.append(element("span", "badge", item[CATEGORY]));
   made.append(head);
-  if (change[QUESTION]) made.append(element("p", "question", change[QUESTION]));
+  if (item[QUESTION]) made.append(element("p", "question", item[QUESTION]));
   const panes = element("div", "panes");
-  panes.append(
-    side(page.baseline, change[BASE_OUTPUT], change[BASE_REASON]),
-    side(change[RUN], change[RUN_OUTPUT], change[RUN_REASON]),
-  );
+  page.runs.forEach((name, i) => panes.append(side(name, item[RUNS][i])));
+  if (item[REFERENCE]) panes.append(pane("Reference", item[REFERENCE], "reference"));
   made.append(panes);
   return made;
 }
 
-function side(name, output, reason) {
-  const made = pane(name, output || "(no text)");
-  if (reason) made.append(element("p", "note", reason));
+function side(name, run) {
+  if (!run) return pane(name, "(not in this run)");
+  const made = pane(name, run[OUTPUT] || "(no text)"), title = made.querySelector("h4");
+  title.append(verdictBadge(run[STATUS], run[SCORE], run[PASSED]));
+  if (isChange(run[CHANGE])) {
+    title.append(element("span", `badge ${GOOD.has(run[CHANGE]) ? "pass" : "fail"}`, TITLES[run[CHANGE]]));
+  }
+  if (run[REASON]) {
+    const reason = prose(run[REASON]);
+    reason.className = "reason";
+    made.append(reason);
+  }
   return made;
 }
 
 function more() {
   const next = document.createDocumentFragment();
-  for (const change of found.slice(shown, shown + STEP)) next.append(card(change));
+  for (const item of found.slice(shown, shown + STEP)) next.append(card(item));
   shown = Math.min(found.length, shown + STEP);
   byId("changes").append(next);
   byId("more").hidden = shown >= found.length;
@@ -45,21 +53,25 @@ function more() {
 function filter() {
   const words = wordsSought();
   const kind = byId("kind").value, run = byId("run").value, category = byId("category").value;
-  found = page.changes.filter((change) =>
-    (!kind || change[KIND] === kind) && (!run || change[RUN] === run) &&
-    (!category || (change[CATEGORY] || NO_CATEGORY) === category) &&
-    words.every((word) => change.slice(QUESTION).concat(change[ID]).join("\n").toLowerCase().includes(word)));
-  tellCount(found.length, page.changes.length, "changed items");
+  const wanted = (change) => !kind || (kind === "changed" ? isChange(change) : change === kind);
+  found = items.filter((item, i) =>
+    (!category || (item[CATEGORY] || NO_CATEGORY) === category) &&
+    changes(item).some((change, at) => wanted(change) && (!run || page.runs[at + 1] === run)) &&
+    (!words.length || matches(item, i, words)));
+  tellCount(found.length, items.length, "items");
   byId("changes").replaceChildren();
   shown = 0;
   more();
 }
 
 async function start() {
-  const all = (place) => page.changes.map((change) => change[place]);
-  fill("kind", counted(all(KIND), (kind) => TITLES[kind]));
-  fill("run", counted(all(RUN)));
-  fill("category", page.group ? counted(all(CATEGORY).map((name) => name || NO_CATEGORY)) : []);
+  items = await readItems();
+  const changed = items.filter((item) => changes(item).some(isChange)).length;
+  const kinds = counted(items.flatMap(changes).filter((change) => change !== null), (kind) => TITLES[kind]);
+  const all = changed ? [["changed", `changed (${changed.toLocaleString("en")})`]] : [];
+  fill("kind", [...all, ...kinds]);
+  fill("run", page.runs.slice(1).map((name) => [name, name]));
+  fill("category", page.group ? counted(items.map((item) => item[CATEGORY] || NO_CATEGORY)) : []);
   listenToFilters(["kind", "run", "category"], filter);
   byId("more").addEventListener("click", more);
   filter();

@@ -3,38 +3,19 @@ const ID = 0, STATUS = 1, SCORE = 2, PASSED = 3, CATEGORY = 4, ERROR = 5, REASON
 const ROW = 64;
 const MANY_SCORES = 12;
 
-// Items ---------------------------------------------------------------------------------------
-
-async function readItems() {
-  const block = byId("items-data");
-  if (page.encoding === "json") return JSON.parse(block.textContent);
-  const text = atob(block.textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  block.remove();
-  return JSON.parse(await new Response(plain).text());
-}
-
 let items = [];
 let found = [];
 let chosen = -1;
-let sought = null;
 
 const verdictOf = (item) => item[PASSED] === null ? "none" : item[PASSED] ? "pass" : "fail";
-const number = (value) => Number(value.toPrecision(6)).toLocaleString("en");
 const money = (usd) => usd < 0.1 ? `$${Number(usd.toPrecision(2))}` : `$${usd.toFixed(2)}`;
 const asText = (value) =>
   typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
 
-function searchText(i) {
-  // Made when first searched for: lower case of 30,000 items takes a moment and memory.
-  if (sought === null) sought = new Array(items.length);
-  return (sought[i] ??= [
-    items[i][ID], items[i][REASON], items[i][ERROR], ...Object.values(items[i][FIELDS]).map(asText),
-    ...Object.values(items[i][OUTPUTS]).map(asText),
-  ].join("\n").toLowerCase());
-}
+const matches = searching((item) => [
+  item[ID], item[REASON], item[ERROR], ...Object.values(item[FIELDS]).map(asText),
+  ...Object.values(item[OUTPUTS]).map(asText),
+].join("\n"));
 
 function filter() {
   const words = wordsSought();
@@ -47,7 +28,7 @@ function filter() {
     if (score && !hasScore(item[SCORE], score)) continue;
     if (category && (item[CATEGORY] || NO_CATEGORY) !== category) continue;
     if (status && item[STATUS] !== status) continue;
-    if (words.length && !words.every((word) => searchText(i).includes(word))) continue;
+    if (words.length && !matches(item, i, words)) continue;
     found.push(i);
   }
   tellCount(found.length, items.length, "items");
@@ -82,16 +63,11 @@ function row(place) {
   made.setAttribute("aria-posinset", String(place + 1));
   made.style.top = `${place * ROW}px`;
   made.append(element("b", "", item[ID]), badge(item), element("span", "snippet", snippet(item)));
-  made.addEventListener("click", () => choose(place, true));
+  made.addEventListener("click", () => choose(place, { move: true }));
   return made;
 }
 
-function badge(item) {
-  if (item[STATUS] !== "ok") return element("span", "badge failed", item[STATUS]);
-  const score = item[SCORE] === null ? "" : number(item[SCORE]);
-  const verdict = item[PASSED] === null ? "" : item[PASSED] ? "pass" : "fail";
-  return element("span", `badge ${verdict}`, [verdict, score].filter(Boolean).join(" · ") || "ok");
-}
+const badge = (item) => verdictBadge(item[STATUS], item[SCORE], item[PASSED]);
 
 function snippet(item) {
   const named = ["question", "prompt", "input", "text"].find((name) => item[FIELDS][name]);
@@ -100,7 +76,8 @@ function snippet(item) {
   return asText(value ?? item[ERROR]).slice(0, 120);
 }
 
-function choose(place, move) {
+// What the page chooses by itself leaves the address alone, and is not printed.
+function choose(place, { move = false, own = false } = {}) {
   if (place < 0 || place >= found.length) return;
   chosen = found[place];
   const list = byId("list"), top = place * ROW;
@@ -108,8 +85,10 @@ function choose(place, move) {
   if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
   draw();
   list.setAttribute("aria-activedescendant", `row-${place}`);
-  history.replaceState(null, "", `#item=${encodeURIComponent(items[chosen][ID])}`);
   detail(items[chosen], place);
+  if (own) return;
+  history.replaceState(null, "", `#item=${encodeURIComponent(items[chosen][ID])}`);
+  byId("items").classList.add("open");
   if (move && window.matchMedia("(max-width: 760px)").matches) byId("detail").scrollIntoView();
 }
 
@@ -120,7 +99,7 @@ function detail(item, place) {
     made.type = "button";
     made.setAttribute("aria-label", label);
     made.disabled = to < 0 || to >= found.length;
-    made.addEventListener("click", () => choose(to, false));
+    made.addEventListener("click", () => choose(to));
     return made;
   };
   const link = element("button", "turn", "Copy link");
@@ -146,19 +125,20 @@ function detail(item, place) {
   for (const [step, messages] of Object.entries(item[PROMPTS])) more.append(promptPane(step, messages));
   box.append(more);
   box.scrollTop = 0;
-  byId("items").classList.add("open");
 }
 
-// Prompt, output and reason side by side: the prompt is the first step's, the rest follows.
+// The answer, what is right and what the judge says of it, side by side beneath the prompt.
 function panes(item) {
   const made = element("div", "panes");
-  const steps = Object.keys(item[OUTPUTS]);
   const first = Object.entries(item[PROMPTS])[0];
-  made.append(first ? promptPane(first[0], first[1]) : fieldsPane(item));
-  for (const step of steps) {
-    if (step === page.judge) continue;
-    made.append(pane(`Output of ${step}`, asText(item[OUTPUTS][step])));
+  const prompt = first ? promptPane(first[0], first[1]) : fieldsPane(item);
+  prompt.classList.add("wide");
+  made.append(prompt);
+  for (const [step, output] of Object.entries(item[OUTPUTS])) {
+    if (step !== page.judge) made.append(pane(`Output of ${step}`, asText(output)));
   }
+  const reference = page.references.find((name) => asText(item[FIELDS][name] ?? "") !== "");
+  if (reference) made.append(pane(`Reference (${reference})`, asText(item[FIELDS][reference])));
   if (page.judge in item[OUTPUTS] || item[REASON]) {
     const score = item[SCORE] === null ? "" : `, score ${number(item[SCORE])}`;
     const output = item[OUTPUTS][page.judge];
@@ -205,6 +185,14 @@ function show(id, value) {
   byId("items").scrollIntoView();
 }
 
+// The first item that does not pass is what people look for.
+function openFirst() {
+  const place = (wanted) => found.findIndex((i) => wanted(items[i]));
+  const failing = place((item) => item[PASSED] === false);
+  const failed = failing < 0 ? place((item) => item[STATUS] !== "ok") : failing;
+  choose(Math.max(0, failed), { own: true });
+}
+
 function openLinked() {
   const wanted = /^#item=(.*)$/.exec(location.hash);
   if (!wanted) return;
@@ -220,7 +208,7 @@ function openLinked() {
     byId("detail").replaceChildren(element("p", "note", `No item ${id} in this page.`));
     return;
   }
-  choose(place, false);
+  choose(place);
   byId("items").scrollIntoView();
 }
 
@@ -238,7 +226,7 @@ function listen() {
       PageDown: Math.min(found.length - 1, here + 8), PageUp: Math.max(0, here - 8) }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    choose(to, false);
+    choose(to);
   });
   window.addEventListener("resize", draw);
   window.addEventListener("hashchange", openLinked);
@@ -264,6 +252,7 @@ async function start() {
   fill("status", commonest(items.map((item) => item[STATUS])));
   listen();
   filter();
+  openFirst();
   openLinked();
   document.documentElement.dataset.items = "ready";
   await drawCharts(specs, clicked);

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
+from typing import Any
 
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
@@ -13,11 +14,13 @@ from llm_batch.paper.html import (
     NAMES,
     SECOND,
     Chart,
+    Items,
     Page,
     between_bounds,
     chart,
     told,
 )
+from llm_batch.record.results import ItemLine
 from llm_batch.records import Interval
 from llm_batch.reporting.comparison import (
     Against,
@@ -27,11 +30,14 @@ from llm_batch.reporting.comparison import (
     RunFigures,
     ScoreDifference,
 )
-from llm_batch.reporting.comparison.build import Compared
+from llm_batch.reporting.comparison.build import Compared, table
+from llm_batch.reporting.comparison.pair import as_text, items_with, judged_of, question_of
 from llm_batch.reporting.comparison.sentences import (
     is_clustered,
 )
 from llm_batch.reporting.document import FOR_PAPER
+from llm_batch.reporting.model import Report
+from llm_batch.reporting.page import reference_fields
 
 _CHANGES = 5
 _CATEGORIES = 20
@@ -302,21 +308,20 @@ def _settings(comparison: Comparison) -> Section:
 
 _MOST_GROUPS = 30
 _LONG_NAME = 40
-#: Changed items in the page, of each run; more would make it slow to open on a phone.
-_ON_PAGE = 2000
+#: Items in the page, and characters that their texts may have together and each; more would make
+#: it slow to open on a phone.
+_ON_PAGE, _TEXTS, _TEXT = 10_000, 60_000_000, 4000
+#: What changed comes first, and of that what got worse.
+_ORDER = ("lost", "lower", "gained", "higher", "same")
 
 
 def page(compared: Compared) -> Page:
-    """The comparison as a page, with a browser of what changed."""
+    """The comparison as a page, with all runs' answers to each item side by side."""
     comparison = compared.comparison
     made = document(compared)
     # The browser shows these instead.
     listed = tuple(part for part in made.sections if not part.title.startswith("What changed"))
-    changes = [
-        [each.run, *astuple(change)]
-        for each in comparison.against
-        for change in each.changes[:_ON_PAGE]
-    ]
+    items = list(_side_by_side_items(compared))
     return Page(
         "comparison",
         replace(made, sections=listed),
@@ -324,15 +329,55 @@ def page(compared: Compared) -> Page:
         facts=list(_facts(comparison)),
         charts=list(_charts(comparison)),
         data={
-            "baseline": comparison.baseline,
+            "runs": [run.name for run in comparison.runs],
             "group": comparison.group_field,
-            "runs": [each.run for each in comparison.against],
-            "changes": changes,
         },
-        shown=len(changes),
-        total=sum(each.changed for each in comparison.against),
+        shown=len(items),
+        total=len({id for rows in compared.rows for id in rows.index}),
         simulated=any(run.simulated for run in comparison.runs),
+        items=Items.of(items),
     )
+
+
+def _side_by_side_items(compared: Compared) -> Iterator[list[Any]]:
+    """Of each item id, category, question and reference; and of each run, where it has the item,
+    status, score, verdict, change, output and reason or error.
+    """
+    _, *cells = table(compared)
+    n = len(compared.reports)
+    rows = [list(each) for each in cells]
+    rows.sort(key=lambda row: min(map(_place, row[2 + 2 * n :])))
+    rows = rows[:_ON_PAGE]
+    ids = {row[0] for row in rows}
+    texts = [items_with(report, ids) for report in compared.reports]
+    left = _TEXTS
+    for id, category, *values in rows:
+        changes = [None, *values[2 * n :]]
+        runs: list[list[Any] | None] = []
+        question = reference = ""
+        for i, report in enumerate(compared.reports):
+            item = texts[i].get(id)
+            if item is None:
+                runs.append(None)
+                continue
+            question = question or question_of(item)[:_TEXT]
+            reference = reference or _reference(item, report)[:_TEXT]
+            said = judged_of(item, report)[:_TEXT], (item.reason or item.error)[:_TEXT]
+            left -= sum(map(len, said))
+            runs.append([item.status, *values[2 * i : 2 * i + 2], changes[i], *said])
+        left -= len(question) + len(reference)
+        if left < 0:
+            return
+        yield [id, category, question, reference, runs]
+
+
+def _place(change: str | None) -> int:
+    return _ORDER.index(change) if change else len(_ORDER)
+
+
+def _reference(item: ItemLine, report: Report) -> str:
+    values = (item.fields.get(name) for name in reference_fields(report))
+    return next((as_text(value) for value in values if value not in (None, "")), "")
 
 
 def _finding(comparison: Comparison) -> dict[str, str]:

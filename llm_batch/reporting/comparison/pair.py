@@ -146,29 +146,30 @@ def described(changes: Sequence[Change], baseline: Report, run: Report) -> tuple
     return tuple(
         replace(
             change,
-            question=_question(before[change.id]),
-            baseline_output=_judged(before[change.id], baseline),
-            run_output=_judged(after[change.id], run),
-            baseline_reason=_shown(before[change.id].reason),
-            run_reason=_shown(after[change.id].reason),
+            question=clean(question_of(before[change.id]), _TEXT),
+            baseline_output=clean(judged_of(before[change.id], baseline), _TEXT),
+            run_output=clean(judged_of(after[change.id], run), _TEXT),
+            baseline_reason=clean(before[change.id].reason, _TEXT),
+            run_reason=clean(after[change.id].reason, _TEXT),
         )
         for change in changes
     )
 
 
-def _question(item: ItemLine) -> str:
+def question_of(item: ItemLine) -> str:
+    """The first field that is a text of several words; empty without one."""
     texts = (value for value in item.fields.values() if isinstance(value, str))
-    return _shown(next((text for text in texts if text != item.id and " " in text), ""))
+    return next((text for text in texts if text != item.id and " " in text), "")
 
 
-def _judged(item: ItemLine, report: Report) -> str:
+def judged_of(item: ItemLine, report: Report) -> str:
     """What the judge saw: the last output before its own."""
     before = [output for step, output in item.outputs.items() if step != report.run.judge]
-    return _shown(before[-1]) if before else ""
+    return as_text(before[-1]) if before else ""
 
 
-def _shown(value: Any) -> str:
-    return clean(value if isinstance(value, str) else msgspec.json.encode(value).decode(), _TEXT)
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 #: Below this share of the smaller run's items in common, the runs count as of other items.

@@ -1,0 +1,78 @@
+"""``llmb view``: a run in the browser while it goes on, and its page once it is over."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def view(
+    results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),
+    open_it: Annotated[
+        bool | None,
+        typer.Option(
+            "--open/--no-open",
+            show_default=False,
+            help="Open a browser; by default where there is a terminal and a browser.",
+        ),
+    ] = None,
+) -> None:
+    """Show a run in the browser while it goes on: progress, cost, pass rate, failures.
+
+    Prints the address, which works on this machine alone. Ctrl-C ends it; the run goes on.
+    """
+    from llm_batch.chain.overrides import expanded
+    from llm_batch.cli.console import put, say
+    from llm_batch.cli.view_server import Shown
+    from llm_batch.errors import OutputError
+
+    if str(results) == "-":
+        raise OutputError("a run is watched by its files, not by standard input", "llmb view FILE")
+    with Shown(Path(expanded(results))) as shown:
+        shown.first_look()
+        try:
+            put(shown.url)
+            say("for this machine alone; Ctrl-C ends it")
+            wanted = sys.stderr.isatty() and _has_browser() if open_it is None else open_it
+            with _opened(shown.url, say) if wanted else _nothing():
+                shown.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+def _has_browser() -> bool:
+    """Whether a browser would open in front of whoever typed the command."""
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+@contextmanager
+def _opened(url: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Open a browser at the address.
+
+    It is led there by a private file: what a program is started with is seen by everybody on the
+    machine, and the address has the token.
+    """
+    import webbrowser
+
+    with tempfile.TemporaryDirectory(prefix="llmb-") as folder:
+        file = Path(folder) / "view.html"
+        file.write_text(f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={url}">\n')
+        if not webbrowser.open(file.as_uri()):
+            say("no browser could be opened; open the address yourself")
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
