@@ -404,7 +404,7 @@ def _check(path: Path) -> None:
     asked = [f"a run asks first, since this sends {each}" for each in not_agreed(config)]
     for note in [*notes, *odd, *asked]:
         say(f"note: {note}")
-    models = ", ".join(dict.fromkeys(step.model for step in config.steps))
+    models = ", ".join(dict.fromkeys(step.model for step in config.asking))
     data = "the bundled demo questions" if config.data.path is None else config.data.path
     say(
         f"{path} is sound: {words.counted(len(config.steps), 'step')} with {models} over "

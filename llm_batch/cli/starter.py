@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_batch.chain.overrides import expanded
+from llm_batch.chain.templates import inserted
 from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
-from llm_batch.sending.checks import inserted
 
 _MOST_FIELDS = 12
 #: Items of a first run: in minutes with a provider, in less than one with the embedded model.

@@ -207,6 +207,7 @@ class Estimate(Readable):
         alternatives: Other models for the same items; the first is the plan itself.
         budget: USD that the run may cost.
         assumptions: What the figures rest on, a sentence each.
+        rules: Steps that ask no model, each with its rule.
     """
 
     n: int
@@ -240,6 +241,7 @@ class Estimate(Readable):
     budget: float | None
     assumptions: tuple[str, ...]
     warnings: tuple[Caution, ...]
+    rules: tuple[tuple[str, str], ...] = ()
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
         from llm_batch.estimating import FORMATS
@@ -269,6 +271,9 @@ def values(estimate: Estimate) -> dict[str, Any]:
     low, high = tree.pop("requests_per_minute")
     size = tree.pop("advice")
     needed = tree.pop("needed")
+    rules = tree.pop("rules")
+    if rules:
+        tree["rules"] = [{"step": step, "rule": rule} for step, rule in rules]
     for step in tree["steps"]:
         step["longest"] = [{"tokens": tokens, "id": item} for tokens, item in step["longest"]]
         for key in ("rates", "batch_rates"):

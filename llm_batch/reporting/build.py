@@ -74,6 +74,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             engine=manifest.engine,
             models=models,
             judge=counted.judge,
+            rule=manifest.rule,
             calls=totals.calls,
             seconds=totals.seconds,
             expected_seconds=_range(estimate.seconds) if estimate else None,

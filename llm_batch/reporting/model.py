@@ -166,7 +166,8 @@ class Run:
         created_at: When it was first started, ISO 8601, UTC.
         status: One of `llm_batch.errors.ENDINGS`.
         models: By step name, in the order of the chain.
-        judge: Name of the step the score comes from; empty without one.
+        judge: Name of the step the score comes from; empty without one, or where a rule scores.
+        rule: The rule that scores; empty where none does.
         calls: In all sessions; ``seconds`` of wall time likewise.
         simulated: True when the fake provider answered any of it.
     """
@@ -177,6 +178,7 @@ class Run:
     engine: str
     models: Mapping[str, str]
     judge: str
+    rule: str
     calls: int | None
     seconds: float | None
     expected_seconds: Range | None

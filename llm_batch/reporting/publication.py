@@ -130,6 +130,8 @@ def _who(report: Report) -> str:
 
 def _judged(report: Report) -> str:
     run = report.run
+    if run.rule:
+        return f" by the rule {run.rule!r}"
     judge = run.models.get(run.judge)
     if judge is None or len(run.models) < 2:
         return ""
@@ -217,7 +219,7 @@ def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
     else:
         yield f"We evaluated {drawn} items."
     judge = next((step for step in manifest.steps if step.name == report.run.judge), None)
-    makers = [step for step in manifest.steps if step is not judge]
+    makers = [step for step in manifest.steps if step is not judge and not step.rule]
     answered = _answered(report.path) if manifest.steps else {}
     if makers:
         models = "; ".join(_model(step, answered) for step in makers)
@@ -226,6 +228,8 @@ def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
         least = report.pass_rate.pass_at
         passing = f"; an item passes at a score of at least {least:g}" if least is not None else ""
         yield f"They were judged by {_model(judge, answered)}{passing}."
+    elif report.run.rule:
+        yield f"They were scored by the rule {report.run.rule!r}, without a model."
     elif report.columns is not None and report.columns.pass_at is not None:
         yield f"An item passes at a score of at least {report.columns.pass_at:g}."
     if manifest.created_at:

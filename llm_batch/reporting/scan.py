@@ -256,6 +256,8 @@ def scan(
     known = dict.fromkeys(name for line in head for name in line.fields)
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    if manifest.rule:
+        match = ""  # there is no judge to hold against it
     field, in_stratum = _grouping(head, manifest, by)
     if clusters is not None and field:
         clusters.group_by(field, in_stratum)
@@ -279,7 +281,7 @@ def scan(
     tally.finish()
     if by and groups is not None and not groups.found and tally.read:
         raise _no_field("--by", by, known)
-    if reference and reference not in known and not references.seen and tally.read:
+    if match and reference and reference not in known and not references.seen and tally.read:
         raise _no_field("--reference", reference, known)
     if clusters is not None and tally.read:
         clusters.check()

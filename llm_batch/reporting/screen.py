@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.reporting.model import Group, Report
-from llm_batch.reporting.sentences import headline
+from llm_batch.reporting.sentences import headline, rate_name
 
 #: Groups that are shown; those that differ clearly come first.
 _GROUPS = 6
@@ -44,12 +44,13 @@ def _rows(report: Report) -> Iterator[_Row]:
     rate, mean = report.pass_rate, report.scores.mean
     if rate.rate.value is not None:
         yield (
-            "Pass rate",
+            rate_name(report),
             words.percent(rate.rate.value),
             words.percent_range(rate.rate),
-            f"{rate.passed:,} of {words.items(rate.rate.n)} pass",
+            f"{rate.passed:,} of {words.items(rate.rate.n)} "
+            f"{'right' if report.run.rule else 'pass'}",
         )
-    if mean.value is not None:
+    if mean.value is not None and not report.run.rule:
         spread = ""
         if report.scores.min is not None:
             low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
