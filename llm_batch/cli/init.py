@@ -162,7 +162,7 @@ def init(
         )
     table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
     roles = _roles(table, task, question, reference)
-    # Of a classification the judge only repeats a word.
+    # A classification has no judge.
     steps, judges, why = _models(model, judge, easy=roles.task == "classify")
     # Two configs in one folder have two results.
     output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
@@ -177,7 +177,11 @@ def init(
         ],
     )
     _tell(table, roles)
-    say(f"  model: {steps}" + (f", judge: {judges}" if judges != steps else "") + f" ({why})")
+    say(
+        f"  model: {steps}"
+        + (f", judge: {judges}" if judges != steps and roles.task != "classify" else "")
+        + f" ({why})"
+    )
     _write(path, text.encode())
     _look_over(path)
     say(f"wrote {path}; next: {commands['estimate']}")

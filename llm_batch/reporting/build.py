@@ -106,6 +106,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         if counted.labels
         else None,
         judges=judges_reliability(counted.judges, level) if counted.judges else None,
+        rule_check=counted.rules.check(level) if counted.rules else None,
     )
 
 

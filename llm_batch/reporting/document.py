@@ -13,6 +13,7 @@ from llm_batch.reporting.judging.reliability import raters_compared, several_jud
 from llm_batch.reporting.model import Bin, Group, JudgeCheck, Report
 from llm_batch.reporting.rates import LEAST_IN_GROUP
 from llm_batch.reporting.reference import CHECK_LIMIT
+from llm_batch.reporting.rules import classification, no_answer
 from llm_batch.reporting.sentences import method, rate_name
 from llm_batch.reporting.spending import tokens_and_cost
 from llm_batch.reporting.timeline import pace
@@ -62,6 +63,8 @@ def sections(report: Report) -> Iterator[Section]:
         yield Section(FOR_PAPER, (report.paper,))
     if report.scores.distribution and not report.run.rule:
         yield distribution(report.scores.distribution)
+    if report.rule_check is not None and report.rule_check.classes:
+        yield from classification(report.rule_check, report.level)
     if report.groups is not None:
         yield by_group(report)
     if report.judge_check is not None:
@@ -101,6 +104,8 @@ def result(report: Report) -> Section:
     if rows:
         parts += _intervals(report, rows)
     parts += [text for text in (_dataset(report), _unweighted(report)) if text]
+    if report.rule_check is not None and report.rule_check.unanswered:
+        parts.append(no_answer(report.rule_check))
     if rate.clusters is not None:
         effect = words.number(rate.design_effect, 2) if rate.design_effect else "not known"
         parts.append(f"{rate.clusters:,} clusters; the design effect on the rate is {effect}.")

@@ -79,7 +79,8 @@ def _without(report: Report, rated: bool) -> str:
 def _rate_found(report: Report) -> str:
     found = report.pass_rate
     who, judged = _who(report), _judged(report)
-    least = f"a score of at least {words.number(found.pass_at)}" if found.pass_at else ""
+    scored = found.pass_at and not report.run.rule
+    least = f"a score of at least {words.number(found.pass_at)}" if scored else ""
     check = report.calibration
     if check is not None and check.corrected is not None and headline_part(check):
         corrected = check.corrected
