@@ -249,6 +249,8 @@ _ROWS = (
     # Requests that never work.
     Status("prompt", "request", "the prompt cannot be rendered for this item",
            "correct the prompt, or the rows it cannot be rendered for"),
+    Status("rule", "request", "the rule cannot be applied to this item",
+           "give these rows the right answer that the rule compares with, or correct its expected"),
     Status("too_long", "request", "the prompt is too long for the model",
            "shorten the prompt, or use a model with a longer context", any_form=True),
     Status("rejected", "request", "the provider refuses this request",

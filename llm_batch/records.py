@@ -234,11 +234,16 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A judge's verdict. ``value`` is ``None`` when it could not be read; never a default."""
+    """A verdict, of a judge or a rule.
+
+    ``value`` is ``None`` when a judge's could not be read; never a default. A rule that compares
+    says what it found, as ``label``, empty where it found nothing, and what was ``expected``.
+    """
 
     value: float | None
     label: str = ""
     reason: str = ""
+    expected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from llm_batch.chain.answers import (
     without_thoughts,
 )
 from llm_batch.chain.outputs import OutputField, Unreadable, instruction, json_schema
+from llm_batch.chain.rules import RuleError, Ruling, apply
 from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import ScoreRule, Step
 from llm_batch.chain.templates import PromptError, Template
@@ -80,6 +81,8 @@ class Chain:
 
     def __init__(self, steps: Sequence[Step], score: ScoreRule | None = None) -> None:
         self.steps = tuple(steps)
+        #: The steps that ask a model, which are all but rules.
+        self.asking = tuple(step for step in self.steps if step.rule is None)
         self.score = score
         self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
         # By step and ids of what its calls brought, which stay theirs since the calls are kept.
@@ -89,8 +92,8 @@ class Chain:
             for later in names[position:]:
                 if later in self._rendered[step.name].variables:
                     raise ConfigError(
-                        f"steps.{step.name}: the prompt uses {later!r}, the output of a step that "
-                        "does not come before it",
+                        f"steps.{step.name}: the {'rule' if step.rule else 'prompt'} uses "
+                        f"{later!r}, the output of a step that does not come before it",
                         f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
                     )
 
@@ -102,6 +105,12 @@ class Chain:
         """
         outputs: dict[str, Any] = {}
         for step in self.steps:
+            if step.rule is not None:
+                try:
+                    outputs[step.name] = self._ruling(step, item, outputs).passed
+                except RuleError:
+                    return None
+                continue
             own = [call for call in calls if call.request.step == step.name]
             if not own:
                 return self._request(step, item, outputs, calls)
@@ -126,8 +135,22 @@ class Chain:
         """
         outputs: dict[str, Any] = {}
         totals: dict[str, StepTotals] = {}
+        rulings: dict[str, Ruling] = {}
         status, error = (kind, problem) if problem else ("ok", "")
         for step in self.steps:
+            if step.rule is not None:
+                try:
+                    rulings[step.name] = self._ruling(step, item, outputs)
+                except RuleError as rule_error:
+                    if not problem:
+                        status, error = "rule", f"{step.name}: {rule_error}"
+                    break
+                except PromptError:
+                    if not problem:
+                        raise
+                    break
+                outputs[step.name] = rulings[step.name].passed
+                continue
             own = [call for call in calls if call.request.step == step.name]
             if not own:
                 if not problem:
@@ -140,12 +163,14 @@ class Chain:
                     status, error = outcome.status, f"{step.name}: {outcome.error}"
                 break
             outputs[step.name] = outcome.value
-        score = self._score(outputs) if status == "ok" else None
+        score = self._score(outputs, rulings) if status == "ok" else None
         if score is not None and score.value is None:
             status = "unparsed"
             error = f"{self.score.step if self.score else ''}: no score in {score.label[:80]!r}"
         value = score.value if score else None
         pass_at = self.score.pass_at if self.score else None
+        if self.score and self.score.field in rulings and pass_at is None:
+            pass_at = 1.0
         return Result(
             item=item,
             status=status,
@@ -166,9 +191,8 @@ class Chain:
         return used - steps - {_WHOLE_ITEM}
 
     def templates(self, step: str) -> Mapping[str, Template]:
-        """By their key in the config: prompt, and system if any."""
-        found = self._rendered[step]
-        return {"prompt": found.prompt} | ({"system": found.system} if found.system else {})
+        """By their key in the config: prompt, and system if any; value and expected of a rule."""
+        return self._rendered[step].templates
 
     def names_used(self, step: str) -> set[str]:
         """What the templates of a step look up: fields, earlier steps, ``item``."""
@@ -182,7 +206,7 @@ class Chain:
 
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
-        prompt = self._rendered[step].prompt
+        prompt = self._rendered[step].templates["prompt"]
         if prompt.variables & self._rendered.keys():
             return False
         try:
@@ -212,9 +236,39 @@ class Chain:
         messages = rendered.render({_WHOLE_ITEM: item.fields, **item.fields, **outputs})
         return _next_sample(item.id, step, messages, rendered.params, calls)
 
-    def _score(self, outputs: Mapping[str, Any]) -> Score | None:
+    def texts_of(self, rule: Step, item: Item, calls: Sequence[Call]) -> dict[str, str]:
+        """What a rule compares, by key, after the calls that come before it.
+
+        Raises:
+            PromptError: It cannot be rendered for this item.
+        """
+        outputs: dict[str, Any] = {}
+        for step in self.steps:
+            own = [call for call in calls if call.request.step == step.name]
+            if step is rule:
+                break
+            if step.rule is not None:
+                with contextlib.suppress(RuleError):
+                    outputs[step.name] = self._ruling(step, item, outputs).passed
+            elif own:
+                outputs[step.name] = self._outcome(step, own).value
+        context = {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
+        return {key: each.render(context) for key, each in self.templates(rule.name).items()}
+
+    def _ruling(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Ruling:
+        """What a rule says of an item; before there are answers, nothing and no error."""
+        templates = self._rendered[step.name].templates
+        context = {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
+        texts = {key: template.render(context) for key, template in templates.items()}
+        if any(_OPEN in text for text in texts.values()):
+            return Ruling(False)
+        return apply(step, texts["value"], texts.get("expected"))
+
+    def _score(self, outputs: Mapping[str, Any], rulings: Mapping[str, Ruling]) -> Score | None:
         if self.score is None:
             return None
+        if (ruling := rulings.get(self.score.field)) is not None:
+            return Score(float(ruling.passed), ruling.found, ruling.reason, ruling.expected)
         step, _, name = self.score.field.partition(".")
         value = outputs.get(step)
         reason = ""
@@ -227,9 +281,15 @@ class Chain:
 class _StepTemplates:
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.prompt = Template(step.prompt, f"steps.{step.name}.prompt")
-        self.system = Template(step.system, f"steps.{step.name}.system") if step.system else None
-        self.variables = self.prompt.variables | (self.system.variables if self.system else set())
+        texts: dict[str, str | None] = {"prompt": step.prompt, "system": step.system}
+        if step.rule is not None:
+            texts = {"value": step.value, "expected": step.expected}
+        self.templates = {
+            key: Template(text or "", f"steps.{step.name}.{key}")
+            for key, text in texts.items()
+            if text or key == "prompt"
+        }
+        self.variables = set[str]().union(*(each.variables for each in self.templates.values()))
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -251,11 +311,12 @@ class _StepTemplates:
         return params | step.params
 
     def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
-        prompt = self.prompt.render(context)
+        prompt = self.templates["prompt"].render(context)
         if self.step.output is not None:
             prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
         user = Message("user", prompt)
-        return (Message("system", self.system.render(context)), user) if self.system else (user,)
+        system = self.templates.get("system")
+        return (Message("system", system.render(context)), user) if system else (user,)
 
 
 def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
@@ -446,10 +507,28 @@ def forecast(
         asked = {call.request.step for call in played}
         coming += [
             _guessed(step, item, names, counters(step.model))
-            for step in chain.steps
+            for step in chain.asking
             if step.name not in asked
         ]
     return coming
+
+
+def compared(chain: Chain, item: Item) -> Iterator[tuple[Step, dict[str, str]]]:
+    """Each rule with the texts it compares for an item; a note stands for an answer to come.
+
+    One that only a real answer can render has no texts.
+    """
+    calls: list[Call] = []
+    with contextlib.suppress(PromptError):
+        for _ in _played(chain, item, calls):
+            pass
+    for step in chain.steps:
+        if step.rule is not None:
+            try:
+                texts = chain.texts_of(step, item, calls)
+            except PromptError:
+                texts = {}
+            yield step, {key: _MARK.sub(r"«answer of \1»", text) for key, text in texts.items()}
 
 
 def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Request]:
@@ -466,7 +545,7 @@ def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Reques
                 for message in request.messages
             )
             requests.append(replace(request, messages=messages))
-    return requests[: len(chain.steps)]
+    return requests[: len(chain.asking)]
 
 
 def _played(

@@ -29,7 +29,7 @@ from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, r
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
-from llm_batch.chain.steps import ScoreRule, Step, check_score
+from llm_batch.chain.steps import ScoreRule, Step, check_score, with_exact
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import TierLimits, check_tier, limits_of
@@ -309,6 +309,11 @@ class Config(Table):
     typed: frozenset[Place] = Field(default=frozenset(), exclude=True)
     flags: Overrides = Field(default=Overrides(), exclude=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_exact(cls, raw: Any) -> Any:
+        return with_exact(raw) if isinstance(raw, dict) else raw
+
     @model_validator(mode="after")
     def _references(self) -> Config:
         names = [step.name for step in self.steps]
@@ -332,11 +337,16 @@ class Config(Table):
         return engine_of(self)
 
     @property
+    def asking(self) -> tuple[Step, ...]:
+        """The steps that ask a model, which are all but rules."""
+        return tuple(step for step in self.steps if step.rule is None)
+
+    @property
     def judge(self) -> Step | None:
-        """The step the score comes from, else the one named ``judge``, else none."""
+        """The step the score comes from, else the one named ``judge``, else none; no rule."""
         wanted = self.score.step if self.score else "judge"
-        found = next((step for step in self.steps if step.name == wanted), None)
-        return found if found is not None and len(self.steps) > 1 else None
+        found = next((step for step in self.asking if step.name == wanted), None)
+        return found if found is not None and len(self.asking) > 1 else None
 
     def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
         """A command that plays this config with its flags; see `Typed.command`."""
@@ -492,6 +502,8 @@ def _beside(source: Path | None, name: str) -> Path:
 def _with_prompt(step: Step, source: Path | None, written: Written, position: int) -> Step:
     """The step with the text of its prompt, wherever that is."""
     place: Place = ("steps", position)
+    if step.rule is not None:
+        return step
     if step.prompt_file is None:
         if not step.prompt.strip():
             raise written.wrong(

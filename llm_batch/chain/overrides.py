@@ -151,13 +151,15 @@ def _with_models(
 ) -> list[dict[str, Any]]:
     """The steps with the models that flags name: --judge those of judges, --model all others'."""
     steps = [dict(step) for step in raw["steps"]]
-    judges = _judges(steps, raw.get("score"))
+    judges = _judges([step for step in steps if "rule" not in step], raw.get("score"))
     if flags.judge is not None and not judges:
         raise ConfigError(
             "--judge was given, but the config has no judge step",
             "add a second [[steps]] and point [score] field at it; llmb init shows how",
         )
     for position, step in enumerate(steps):
+        if "rule" in step:
+            continue
         model, flag = flags.model, "--model"
         # Without a config nobody chose the embedded judge, so it follows --model.
         if step.get("name") in judges and (flags.judge is not None or not built_in):
@@ -217,6 +219,8 @@ def _with_api_base(
     """The models with --api-base, which is where every step's model is served from."""
     models = dict(raw["models"])
     for step in raw["steps"]:
+        if "rule" in step:
+            continue
         name = str(step.get("model"))
         settings = models.get(name, {})
         if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):

@@ -60,12 +60,15 @@ def config_schema() -> dict[str, Any]:
             value.update(_MORE.get(name, {}).get(key, {}))
             if said := comments.get((_SECTIONS.get(name, ""), key)):
                 value["description"] = said
-    # A prompt stands in the step or in a file of its own.
+    # A prompt stands in the step or in a file of its own, and a rule has none.
     written = {"prompt": {"pattern": r"\S"}}
     tables["Step"]["oneOf"] = [
-        {"required": ["prompt"], "properties": written},
-        {"required": ["prompt_file"]},
+        {"required": ["model", "prompt"], "properties": written},
+        {"required": ["model", "prompt_file"]},
+        {"required": ["rule", "value"]},
     ]
+    tables["ScoreRule"]["required"].remove("field")
+    tables["ScoreRule"]["anyOf"] = [{"required": ["field"]}, {"required": ["equals"]}]
     # reason = "string" is short for a table.
     kinds = tables["OutputField"]["properties"]["type"]["enum"]
     tables["OutputField"] = {"anyOf": [{"enum": kinds}, tables["OutputField"]]}

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from llm_batch.chain.credentials import header_is_secret, hides_key, parameter_is_secret
-from llm_batch.chain.outputs import OutputField, Table, Wrong, number_in
-from llm_batch.chain.templates import RESERVED
+from llm_batch.chain.outputs import OutputField, Table, TextList, Wrong, number_in
+from llm_batch.chain.rules import (
+    RULE_KEYS,
+    RULES,
+    Normalisers,
+    RuleName,
+    check_labels,
+    check_pattern,
+)
+from llm_batch.chain.templates import RESERVED, inserted
 
 # What is said elsewhere, or would break what is promised: a stream or several answers cannot be
 # read, and a budget counts on the step's own max_tokens. It may not come by extra_body either.
@@ -105,10 +113,16 @@ class Step(Table):
     object of those fields. An answer cut at ``max_tokens`` fails its item, or is kept as it is.
     ``params`` go to the provider as they are; the keys of ``extra_body`` are put into the body
     and ``extra_headers`` beside the key, whoever carries the request.
+
+    With a ``rule`` no model is asked: the text of ``value`` is compared with that of ``expected``,
+    two templates, and the output is true or false. ``normalise`` says what makes no difference,
+    ``pattern`` what is searched for (its first group is then compared), ``tolerance`` and
+    ``relative`` how far numbers may lie apart, ``labels`` what can be chosen (A to J by
+    themselves), and ``fields`` what an object of JSON must have.
     """
 
     name: str
-    model: str = Field(min_length=1)
+    model: str = Field(default="", min_length=1)
     prompt: str = ""
     prompt_file: str | None = None
     system: str | None = None
@@ -117,6 +131,23 @@ class Step(Table):
     output: dict[str, OutputField] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     on_truncated: Literal["fail", "keep"] = "fail"
+    rule: RuleName | None = None
+    value: str | None = None
+    expected: str | None = None
+    normalise: Normalisers = ()
+    pattern: str | None = Field(default=None, min_length=1)
+    tolerance: float | None = Field(default=None, ge=0)
+    relative: float | None = Field(default=None, ge=0)
+    labels: TextList | None = None
+    fields: dict[str, OutputField] | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys of a rule are there where they are set, those of a model where one is asked."""
+        values: dict[str, Any] = whole(self)
+        wanted = {"name", *self.model_fields_set} if self.rule else set(type(self).model_fields)
+        unset = set() if self.rule else set(RULE_KEYS)
+        return {key: value for key, value in values.items() if key in wanted - unset}
 
     @model_validator(mode="after")
     def _sound(self) -> Step:
@@ -126,6 +157,18 @@ class Step(Table):
             )
         if self.name in RESERVED:
             raise Wrong(("name",), f"is a word of templates: {self.name!r}", "call it generate")
+        if self.rule is not None:
+            return self._sound_rule(self.rule)
+        for key in RULE_KEYS:
+            if key in self.model_fields_set:
+                raise Wrong((key,), "is for a step with a rule", 'write rule = "equals" beside it')
+        if not self.model:
+            raise Wrong(
+                (),
+                "has no model",
+                'write model = "…", or rule = "equals" for a step that compares; llmb init writes '
+                "a complete example",
+            )
         if "://" in self.model:
             # litellm would send the key there.
             raise Wrong(("model",), "must be a name, not a URL", "set api_base under [models]")
@@ -136,6 +179,42 @@ class Step(Table):
             raise Wrong(("on_truncated",), "cannot be 'keep' in a step with output")
         _check_params(self.params)
         return self
+
+    def _sound_rule(self, rule: RuleName) -> Step:
+        for key in type(self).model_fields:
+            if key in self.model_fields_set and key not in ("name", *RULE_KEYS):
+                raise Wrong(
+                    (key,),
+                    f"stands beside rule = {rule!r}, which asks no model",
+                    f"leave out {key}",
+                )
+        must, may = RULES[rule]
+        for key in ("value", *must):
+            if not (getattr(self, key) or "").strip():
+                raise Wrong((), f"is a rule without {key}", _RULE_HINTS[key])
+        for key in RULE_KEYS:
+            allowed = ("rule", "value", *must, *may)
+            if key in self.model_fields_set and key not in allowed:
+                fit = [name for name, keys in RULES.items() if key in (*keys[0], *keys[1])]
+                raise Wrong((key,), f"is not for the rule {rule!r}", f"it is for {', '.join(fit)}")
+        if self.expected is not None and not self.expected.strip():
+            raise Wrong(("expected",), "is empty", _RULE_HINTS["expected"])
+        if self.normalise and rule == "regex" and self.expected is None:
+            raise Wrong(("normalise",), "goes with expected", _RULE_HINTS["expected"])
+        if self.pattern is not None:
+            check_pattern(self.pattern)
+        if self.labels is not None:
+            check_labels(self.labels)
+        if self.fields is not None and not (self.fields and all(self.fields)):
+            raise Wrong(("fields",), "must name at least one field")
+        return self
+
+
+_RULE_HINTS = {
+    "value": 'write value = "{{ generate }}", with the step whose answer is looked at',
+    "expected": 'write expected = "{{ answer }}", with the field that holds the right answer',
+    "pattern": "write pattern = 'answer is (\\w+)', in single quotes",
+}
 
 
 def _check_params(params: dict[str, Any]) -> None:
@@ -209,9 +288,13 @@ class ScoreRule(Table):
     ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
     number each label stands for. ``min`` and ``max`` are the ends of the scale, for a judge that
     answers in words; a number beyond them is no score, and neither is ``4/10`` with a max of 5.
+    The verdict of a rule is 1 or 0, and passes at 1. ``equals`` names a field of the data in
+    place of all that: the last answer in text is right where it equals that, but for case and
+    spaces.
     """
 
     field: str
+    equals: str | None = None
     pass_at: float | None = None
     min: float | None = None
     max: float | None = None
@@ -240,6 +323,69 @@ class ScoreRule(Table):
         return self
 
 
+#: The name of the step that ``equals`` under ``[score]`` stands for, and what it goes by.
+EXACT = "exact"
+
+
+def with_exact(raw: dict[str, Any]) -> dict[str, Any]:
+    """A raw config with the step that ``[score] equals`` stands for, and its field.
+
+    A rule's verdict passes at 1 where nothing else is said.
+
+    Raises:
+        Wrong: There is no answer to compare, or more is said beside it.
+    """
+    score, steps = raw.get("score"), raw.get("steps")
+    if not isinstance(score, dict) or not isinstance(steps, list | tuple):
+        return raw
+    steps = list(steps)
+    score = dict(score)
+    if isinstance(column := score.get("equals"), str) and "field" not in score:
+        for key in score:
+            if key not in ("equals", "pass_at"):
+                raise Wrong(("score", key), "does not go with equals", f"leave out {key}")
+        if not column.strip():
+            raise Wrong(("score", "equals"), "names no field of the data")
+        texts = [step["name"] for step in steps if isinstance(step, dict) and _says_text(step)]
+        if not texts:
+            raise Wrong(
+                ("score", "equals"),
+                "has no step whose answer is a text",
+                'write a step with rule = "equals" and value = "{{ step.field }}", and name it in '
+                "field",
+            )
+        taken = {step.get("name") for step in steps if isinstance(step, dict)}
+        name = next(n for n in (EXACT, *(f"{EXACT}_{i}" for i in range(2, 999))) if n not in taken)
+        rule = {
+            "name": name,
+            "rule": "equals",
+            "value": f"{{{{ {texts[-1]} }}}}",
+            "expected": inserted(column),
+            "normalise": ["case", "space"],
+        }
+        steps, score = [*steps, rule], {**score, "field": name}
+    elif score.get("equals") is not None and score.get("field") not in _equal(steps):
+        raise Wrong(("score", "equals"), "stands beside field", "keep one of the two")
+    names_rule = any(
+        isinstance(step, dict) and "rule" in step and step.get("name") == score.get("field")
+        for step in steps
+    )
+    if names_rule and "pass_at" not in score:
+        score["pass_at"] = 1.0
+    return {**raw, "steps": steps, "score": score}
+
+
+def _equal(steps: list[Any]) -> set[Any]:
+    """Steps that are what ``equals`` may stand for."""
+    named = [step.model_dump() if isinstance(step, Step) else step for step in steps]
+    tables = [each for each in named if isinstance(each, dict)]
+    return {each.get("name") for each in tables if each.get("rule") == "equals"}
+
+
+def _says_text(step: dict[str, Any]) -> bool:
+    return isinstance(step.get("name"), str) and "output" not in step and "rule" not in step
+
+
 def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
     name, _, field = score.field.partition(".")
     step = next((step for step in steps if step.name == name), None)
@@ -247,6 +393,18 @@ def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
     if step is None:
         listed = ", ".join(step.name for step in steps)
         raise Wrong(place, f"names no step: {score.field!r}", f"steps are {listed}")
+    if step.rule is not None:
+        for key in ("labels", "min", "max"):
+            if key in score.model_fields_set:
+                raise Wrong(
+                    ("score", key), f"does not go with a rule, whose verdict {name!r} is 1 or 0"
+                )
+        if score.pass_at is not None and not 0 < score.pass_at <= 1:
+            raise Wrong(
+                ("score", "pass_at"),
+                f"is {score.pass_at:g}, but the verdict of a rule is 1 or 0",
+                "leave pass_at out",
+            )
     fields = step.output or {}
     if bool(field) != bool(fields) or (field and field not in fields):
         listed = ", ".join(f"{name}.{field}" for field in fields) or name
@@ -290,6 +448,8 @@ def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
     if score is None or score.labels or (score.min is not None and score.max is not None):
         return ""
     step = next((step for step in steps if step.name == score.step), None)
+    if step is not None and step.rule is not None:
+        return ""
     field = (step.output or {}).get(score.field.partition(".")[2]) if step else None
     if field is not None and not field.is_free_text:
         return ""

@@ -7,6 +7,7 @@ is random or shows an address in memory is not there or refused.
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -38,6 +39,13 @@ _LOOKED_BACK = 200
 _PLAIN = (str, int, float, bytes, Decimal, date, time, timedelta, UUID)
 
 _Insert = Callable[[Mapping[str, Any]], str]
+
+
+def inserted(name: str) -> str:
+    """How a template inserts a field, whatever it is called."""
+    if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
+        return f"{{{{ {name} }}}}"
+    return f"{{{{ item[{name!r}] }}}}"
 
 
 class PromptError(Exception):

@@ -162,7 +162,7 @@ def init(
         )
     table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
     roles = _roles(table, task, question, reference)
-    # Of a classification the judge only repeats a word.
+    # A classification has no judge.
     steps, judges, why = _models(model, judge, easy=roles.task == "classify")
     # Two configs in one folder have two results.
     output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
@@ -177,7 +177,11 @@ def init(
         ],
     )
     _tell(table, roles)
-    say(f"  model: {steps}" + (f", judge: {judges}" if judges != steps else "") + f" ({why})")
+    say(
+        f"  model: {steps}"
+        + (f", judge: {judges}" if judges != steps and roles.task != "classify" else "")
+        + f" ({why})"
+    )
     _write(path, text.encode())
     _look_over(path)
     say(f"wrote {path}; next: {commands['estimate']}")
@@ -404,7 +408,7 @@ def _check(path: Path) -> None:
     asked = [f"a run asks first, since this sends {each}" for each in not_agreed(config)]
     for note in [*notes, *odd, *asked]:
         say(f"note: {note}")
-    models = ", ".join(dict.fromkeys(step.model for step in config.steps))
+    models = ", ".join(dict.fromkeys(step.model for step in config.asking))
     data = "the bundled demo questions" if config.data.path is None else config.data.path
     say(
         f"{path} is sound: {words.counted(len(config.steps), 'step')} with {models} over "

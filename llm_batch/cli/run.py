@@ -196,7 +196,7 @@ def _cancel(settings: Any) -> None:
 def _say_what_runs(settings: Any) -> None:
     from llm_batch.cli.console import say
 
-    models = ", ".join(dict.fromkeys(step.model for step in settings.steps))
+    models = ", ".join(dict.fromkeys(step.model for step in settings.asking))
     data = "the bundled demo questions" if settings.data.path is None else settings.data.path
     say(f"no llmb.toml here: the built-in chain with {models} over {data} (llmb init writes it)")
 

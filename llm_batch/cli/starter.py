@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llm_batch.chain.overrides import expanded
+from llm_batch.chain.templates import inserted
 from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
-from llm_batch.sending.checks import inserted
 
 _MOST_FIELDS = 12
 #: Items of a first run: in minutes with a provider, in less than one with the embedded model.
@@ -245,6 +245,25 @@ class Writer:
         )
         yield _score(f"{judge}.score", "4", "an item passes when its score is at least this")
 
+    def _rule(self, rule: str, value: str, option: str, comment: str) -> str:
+        """A rule against the reference, and the score that it gives."""
+        name = self._free("exact", "right")
+        return "\n".join(
+            [
+                *(f"# {line}" for line in comment.splitlines()),
+                "[[steps]]",
+                f"name = {toml_text(name)}",
+                f"rule = {toml_text(rule)}",
+                f"value = {toml_text(value)}",
+                f"expected = {toml_text(self._in(self.roles.reference))}",
+                *([option] if option else []),
+                "",
+                "[score]                       # the share that passes is the accuracy",
+                f"field = {toml_text(name)}",
+                "",
+            ]
+        )
+
     def _compare(self) -> Iterator[str]:
         roles, asked = self.roles, self._in(self.roles.asked)
         if roles.given:
@@ -322,36 +341,15 @@ class Writer:
             yield "# Without a column of right labels there is no [score]: how often each label\n"
             yield "# comes is in the results.\n"
             return
-        judge, gold = self._free("judge", "checked"), roles.reference
-        same = (
-            f"({step}.label | string | trim | lower) == "
-            f"({self._expression(gold)} | string | trim | lower)"
-        )
-        yield self._step(
-            judge,
-            "\n".join(
-                [
-                    f"Right label: {self._in(gold)}",
-                    f"Given label: {{{{ {step}.label }}}}",
-                    # In these words even the embedded model says after what it is told.
-                    f'Reply with {{"verdict": "{{% if {same} %}}right{{% else %}}wrong'
-                    '{% endif %}"}.',
-                ]
-            ),
-            judges=True,
-            output=['verdict = { type = "string", choices = ["right", "wrong"] }'],
-            cap=50,
-            comment="A score needs a step so far. The template compares the labels, letter by\n"
-            "letter but for case, and this call only says it again.",
-        )
-        yield "\n".join(
-            [
-                "[score]                       # the pass rate is the accuracy",
-                f"field = {toml_text(f'{judge}.verdict')}",
-                "labels = { right = 1, wrong = 0 }",
-                "pass_at = 1",
-                "",
-            ]
+        # Labels that differ in case alone are no two to choose from.
+        apart = len({label.strip().casefold() for label in labels}) == len(labels) > 1
+        yield self._rule(
+            "choice" if apart else "equals",
+            f"{{{{ {step}.label }}}}",
+            f"labels = [{', '.join(map(toml_text, labels))}]"
+            if apart
+            else 'normalise = ["case", "space"]',
+            "The given label against the right one, whatever their case. No model is asked.",
         )
 
     def _extract(self) -> Iterator[str]:

@@ -302,6 +302,7 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         alternatives=tuple(_alternative(each, needed) for each in (plan, *others)),
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
+        rules=tuple((step.name, step.rule) for step in plan.config.steps if step.rule),
         warnings=tuple(cautions(plan, time, needed, options)),
         next_command=next_command(plan, needed, options),
     )
@@ -403,7 +404,7 @@ def _alternative(plan: Plan, needed: Needed) -> Alternative:
     load, budget = plan.whole, plan.config.limits.budget
     costs = {"live": cost_of(load), "batch": batch_cost_of(load), "cached": cached_cost_of(load)}
     return Alternative(
-        models={step.name: step.model for step in plan.config.steps},
+        models={step.name: step.model for step in plan.config.asking},
         cost=_known(plan, costs["live"]),
         batch_cost=_known(plan, costs["batch"]),
         cached_cost=_known(plan, costs["cached"]),

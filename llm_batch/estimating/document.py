@@ -339,7 +339,8 @@ def steps_table(estimate: Estimate) -> Table:
         )
         for step in estimate.steps
     ]
-    if len(rows) > 1:
+    rows += [(name, f"rule: {rule}", "0", "0", "0", "$0", "") for name, rule in estimate.rules]
+    if len(estimate.steps) > 1:
         sums = (estimate.calls, estimate.input_tokens, estimate.output_tokens, estimate.cost)
         rows.append(("total", "", *_step_figures(*sums)))
     header = ("step", "model", "calls", "input", "output", "cost", "low to high")

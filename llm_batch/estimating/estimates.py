@@ -208,6 +208,7 @@ class Estimate(Readable):
         budget: USD that the run may cost.
         assumptions: What the figures rest on, a sentence each.
         next_command: What to type now; empty while a warning stands in its way.
+        rules: Steps that ask no model, each with its rule.
     """
 
     n: int
@@ -242,6 +243,7 @@ class Estimate(Readable):
     assumptions: tuple[str, ...]
     warnings: tuple[Caution, ...]
     next_command: str
+    rules: tuple[tuple[str, str], ...] = ()
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
         from llm_batch.estimating import FORMATS
@@ -271,6 +273,9 @@ def values(estimate: Estimate) -> dict[str, Any]:
     low, high = tree.pop("requests_per_minute")
     size = tree.pop("advice")
     needed = tree.pop("needed")
+    rules = tree.pop("rules")
+    if rules:
+        tree["rules"] = [{"step": step, "rule": rule} for step, rule in rules]
     for step in tree["steps"]:
         step["longest"] = [{"tokens": tokens, "id": item} for tokens, item in step["longest"]]
         for key in ("rates", "batch_rates"):

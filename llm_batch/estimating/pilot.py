@@ -240,11 +240,12 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
         OutputError: There is no such run, or it has no call of these steps.
     """
     paths = run_paths(expanded(path))
-    steps = [step.name for step in config.steps]
+    steps = [step.name for step in config.asking]
     measured = read_measured(path, source or os.fspath(path), steps=steps)
     manifest = Manifest.read(paths.manifest) or Manifest()
     notes = []
-    changed = changed_steps(manifest.config, config_record(config))
+    found = changed_steps(manifest.config, config_record(config))
+    changed = [name for name in found if name in steps]
     if changed:
         notes.append(
             f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "

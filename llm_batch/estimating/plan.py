@@ -66,7 +66,7 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
             seen[request.step] = seen.get(request.step, 0) + 1
             messages = list(request.messages)
             shared[request.step] = messages if before is None else _common(before, messages)
-    models = {step.name: step.model for step in chain.steps}
+    models = {step.name: step.model for step in chain.asking}
     return {
         name: _tokens(messages, models[name]) for name, messages in shared.items() if seen[name] > 1
     }
@@ -398,7 +398,10 @@ class Recount:
     ) -> None:
         wanted = TokenCounter(encoding, exact=True, upper_factor=1.0)
         # Each step under its own name, so that the counter is told which step it counts for.
-        steps = [step.model_copy(update={"model": step.name}) for step in config.steps]
+        steps = [
+            step.model_copy(update={"model": step.name} if step.rule is None else {})
+            for step in config.steps
+        ]
         chain = Chain(tuple(steps), config.score)
         for name in names:
             self._prompts[name, encoding] = Counter()

@@ -276,6 +276,8 @@ def assumptions(plan: Plan) -> Iterator[str]:
         yield from _outputs(assumed)
         yield from _times({fact.model: fact.serving for fact in assumed.values()})
     yield from _limits(plan.servings)
+    if rules := [f"{step.name} ({step.rule})" for step in plan.config.steps if step.rule]:
+        yield f"Rules ask no model and cost nothing: {words.listed(rules)}."
     if assumed:
         yield (
             "List prices. The cost leaves out cache and batch discounts, retries, and second "

@@ -165,13 +165,13 @@ def assumed_inputs(config: Config, answers: Mapping[str, Answer]) -> dict[str, S
     """
     inputs: dict[str, Span] = {}
     judge = config.judge
-    for position, step in enumerate(config.steps):
+    for position, step in enumerate(config.asking):
         if step is not judge:
             inputs[step.name] = _assumed(PROMPT_INPUT)
             continue
         inputs[step.name] = _assumed(JUDGE_INPUT)
         if position:
-            before = answers[config.steps[position - 1].name].text
+            before = answers[config.asking[position - 1].name].text
             inputs[step.name] = inputs[step.name].plus(before)
     return inputs
 
@@ -439,14 +439,14 @@ Facts = Mapping[str, StepFacts]
 
 def facts_of(config: Config, measured: Measured | None, n: int) -> dict[str, StepFacts]:
     """What is known of the steps of a run over ``n`` items. Needs no key and sends nothing."""
-    models = dict.fromkeys(step.model for step in config.steps)
+    models = dict.fromkeys(step.model for step in config.asking)
     servings = {model: _serving(model, config) for model in models}
-    tariffs = {step.name: _tariff(step, config) for step in config.steps}
+    tariffs = {step.name: _tariff(step, config) for step in config.asking}
     measures = {}
     if measured is not None:
-        measures = measures_of(measured, config.steps, tariffs, max(1, n - measured.finished))
+        measures = measures_of(measured, config.asking, tariffs, max(1, n - measured.finished))
     facts = {}
-    for step in config.steps:
+    for step in config.asking:
         serving, measure = servings[step.model], measures.get(step.name)
         if measure is None:
             answer = answer_of(step, step is config.judge, serving.info)

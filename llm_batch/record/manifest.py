@@ -66,6 +66,7 @@ class Step(msgspec.Struct, frozen=True):
     params: dict[str, Any] = {}
     max_tokens: Count | None = None
     temperature: Amount | None = None
+    rule: str = ""
 
 
 class _Pace(msgspec.Struct, frozen=True):
@@ -327,7 +328,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def models(self) -> dict[str, str]:
-        return {step.name: step.model for step in self.steps}
+        return {step.name: step.model for step in self.steps if not step.rule}
 
     @property
     def servers(self) -> dict[str, str]:
@@ -339,7 +340,19 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def judge(self) -> str:
-        """The name of the step the score comes from; empty without a score."""
+        """The name of the step the score comes from; empty without a score, or where a rule gives
+        it.
+        """
+        return "" if self.rule else self.scoring_step
+
+    @property
+    def rule(self) -> str:
+        """The rule that gives the score; empty without one."""
+        return next((step.rule for step in self.steps if step.name == self.scoring_step), "")
+
+    @property
+    def scoring_step(self) -> str:
+        """The name of the step the score comes from, a judge or a rule; empty without a score."""
         return self.score.field.partition(".")[0] if self.score else ""
 
     @property
@@ -354,6 +367,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             return rule.min, rule.max
         if isinstance(rule.labels, dict) and rule.labels:
             return _ends(rule.labels.values())
+        if self.rule:
+            return 0.0, 1.0
         name, _, member = rule.field.partition(".")
         outputs = (step.output for step in self.steps if step.name == name)
         field = (next(outputs, None) or {}).get(member)
@@ -364,10 +379,10 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def answer_step(self) -> str:
-        """The last step before the judge whose output is text; empty without one."""
+        """The last step before the score's whose output is text; empty without one."""
         names = [step.name for step in self.steps]
-        before = names.index(self.judge) if self.judge in names else 0
-        texts = [step.name for step in self.steps[:before] if step.output is None]
+        before = names.index(self.scoring_step) if self.scoring_step in names else 0
+        texts = [step.name for step in self.steps[:before] if step.output is None and not step.rule]
         return texts[-1] if texts else ""
 
     def pace(self, model: str) -> tuple[float | None, float | None]:
@@ -517,7 +532,8 @@ def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
         return old.sub(lambda name: names[name[0]], found[0])
 
     def renamed(step: Mapping[str, Any]) -> dict[str, Any]:
-        texts = {key: step[key] for key in ("prompt", "system") if isinstance(step.get(key), str)}
+        keys = ("prompt", "system", "value", "expected")
+        texts = {key: step[key] for key in keys if isinstance(step.get(key), str)}
         texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
         return {**step, **texts, "name": names.get(step["name"], step["name"])}
 
@@ -538,8 +554,9 @@ def _by_name(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     # A key that the last run did not know yet was not changed by anyone, and a prompt is what its
-    # file holds, wherever that lies.
-    return [key for key in before if key != "prompt_file" and before[key] != after.get(key)]
+    # file holds, wherever that lies. A rule has the keys that were written and no others.
+    keys = [*before, *(key for key in after if "rule" in before and key not in before)]
+    return [key for key in keys if key != "prompt_file" and before.get(key) != after.get(key)]
 
 
 def _step_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
@@ -550,4 +567,5 @@ def _step_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[st
         elif name not in after:
             yield f"step {name!r} is gone"
         elif name in changed:
-            yield f"step {name!r} changed: {', '.join(changed[name])}"
+            free = "; it is worked out again, without a call" if "rule" in after[name] else ""
+            yield f"step {name!r} changed: {', '.join(changed[name])}{free}"

@@ -63,6 +63,8 @@ class Line(msgspec.Struct, gc=False, kw_only=True):
     outputs: Any = None
     score: float | None = None
     passed: bool | None = None
+    label: str = ""
+    expected: str | None = None
     stratum: str = ""
     usage: BySteps = msgspec.field(default_factory=BySteps)
     cost: CostBySteps = msgspec.field(default_factory=CostBySteps)

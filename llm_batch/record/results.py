@@ -14,6 +14,9 @@ A line, with every key it has (``null`` where there is nothing to say)::
      "attempts": {"total": 2, "steps": {"generate": 1, "judge": 1}},
      "worst_case": false, "simulated": false}
 
+Where a rule scored by comparing there is ``"expected"`` too, with what was right; ``"label"`` is
+then what the answer says, and empty where nothing was found in it.
+
 Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
 ``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
 our prices. ``usage`` counts as `records.Usage` says.
@@ -77,6 +80,7 @@ def result_record(result: Result, keep: Collection[str] | None = None) -> dict[s
         "score": score.value if score else None,
         "label": score.label if score else "",
         "reason": score.reason if score else "",
+        **({} if score is None or score.expected is None else {"expected": score.expected}),
         "passed": result.passed,
         "stratum": item.stratum,
         "usage": {

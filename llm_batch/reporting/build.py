@@ -74,6 +74,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             engine=manifest.engine,
             models=models,
             judge=counted.judge,
+            rule=manifest.rule,
             calls=totals.calls,
             seconds=totals.seconds,
             expected_seconds=_range(estimate.seconds) if estimate else None,
@@ -105,6 +106,7 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         if counted.labels
         else None,
         judges=judges_reliability(counted.judges, level) if counted.judges else None,
+        rule_check=counted.rules.check(level) if counted.rules else None,
     )
 
 

@@ -13,7 +13,8 @@ from llm_batch.reporting.judging.reliability import raters_compared, several_jud
 from llm_batch.reporting.model import Bin, Group, JudgeCheck, Report
 from llm_batch.reporting.rates import LEAST_IN_GROUP
 from llm_batch.reporting.reference import CHECK_LIMIT
-from llm_batch.reporting.sentences import method
+from llm_batch.reporting.rules import classification, no_answer
+from llm_batch.reporting.sentences import method, rate_name
 from llm_batch.reporting.spending import tokens_and_cost
 from llm_batch.reporting.timeline import pace
 from llm_batch.stats.agreement import BinaryTable
@@ -60,8 +61,10 @@ def sections(report: Report) -> Iterator[Section]:
     yield result(report)
     if report.paper:
         yield Section(FOR_PAPER, (report.paper,))
-    if report.scores.distribution:
+    if report.scores.distribution and not report.run.rule:
         yield distribution(report.scores.distribution)
+    if report.rule_check is not None and report.rule_check.classes:
+        yield from classification(report.rule_check, report.level)
     if report.groups is not None:
         yield by_group(report)
     if report.judge_check is not None:
@@ -86,24 +89,29 @@ def result(report: Report) -> Section:
     """Counts, rates and means with their bounds."""
     items, rate, scores = report.items, report.pass_rate, report.scores
     parts: list[Table | str] = [_counts(report)]
-    if rate.pass_at is not None and items.read:
+    if report.run.rule and rate.pass_at is not None and items.read:
+        parts.append(f"Right by the rule {report.run.rule!r}: {rate.passed:,}.")
+    elif rate.pass_at is not None and items.read:
         parts.append(
             f"Passed: {rate.passed:,}, with a score of at least {words.number(rate.pass_at)}."
         )
     rows = []
     if rate.rate.value is not None:
-        rows.append(("Pass rate", words.percent(rate.rate.value), words.percent_range(rate.rate)))
-    if scores.mean.value is not None:
+        name = rate_name(report)
+        rows.append((name, words.percent(rate.rate.value), words.percent_range(rate.rate)))
+    if scores.mean.value is not None and not report.run.rule:
         rows.append(("Mean score", words.mean(scores.mean.value), words.mean_range(scores.mean)))
     if rows:
         parts += _intervals(report, rows)
     parts += [text for text in (_dataset(report), _unweighted(report)) if text]
+    if report.rule_check is not None and report.rule_check.unanswered:
+        parts.append(no_answer(report.rule_check))
     if rate.clusters is not None:
         effect = words.number(rate.design_effect, 2) if rate.design_effect else "not known"
         parts.append(f"{rate.clusters:,} clusters; the design effect on the rate is {effect}.")
     if rate.bound is not None:
         parts.append(_bound(report))
-    if scores.mean.n > 1:
+    if scores.mean.n > 1 and not report.run.rule:
         parts.append(
             f"Scores: sd {words.number(scores.sd)}, median {words.number(scores.median)}, "
             f"from {words.number(scores.min)} to {words.number(scores.max)}."
@@ -130,8 +138,11 @@ def _intervals(report: Report, rows: list[tuple[str, str, str]]) -> list[Table |
     both = "Both are for" if len(rows) > 1 else "For"
     methods = [
         f"{method(interval)} for the {name}"
-        for name, interval in (("pass rate", report.pass_rate.rate), ("mean", report.scores.mean))
-        if interval.low is not None
+        for name, interval in (
+            (rate_name(report).lower(), report.pass_rate.rate),
+            ("mean", report.scores.mean),
+        )
+        if interval.low is not None and not (name == "mean" and report.run.rule)
     ]
     made = f"Intervals: {'; '.join(methods)}." if methods else "No interval can be given."
     told = f"{both} {report.pass_rate.estimand}. {made}"
@@ -143,13 +154,14 @@ def _dataset(report: Report) -> str:
     rate, mean, n = report.pass_rate.dataset, report.scores.dataset, report.items.population
     if ALL_SCORED in {interval.method for interval in (rate, mean) if interval}:
         return (
-            f"For this dataset alone no interval is needed: all {words.items(n or 0)} were judged. "
-            "The judge may still err, and the models may answer differently in another run."
+            f"For this dataset alone no interval is needed: all {words.items(n or 0)} were "
+            + ("scored. The" if report.run.rule else "judged. The judge may still err, and the")
+            + " models may answer differently in another run."
         )
     told = []
     if rate is not None and rate.low is not None:
         told.append(f"pass rate {words.percent_range(rate)} ({method(rate)})")
-    if mean is not None and mean.low is not None:
+    if mean is not None and mean.low is not None and not report.run.rule:
         told.append(f"mean score {words.mean_range(mean)} ({method(mean)})")
     return f"For this dataset of {words.items(n or 0)} alone: {'; '.join(told)}." if told else ""
 

@@ -17,6 +17,7 @@ from llm_batch.reporting.foreign import Columns
 from llm_batch.reporting.judging.calibration import Calibration
 from llm_batch.reporting.judging.reliability import Reliability
 from llm_batch.stats.agreement import BinaryTable
+from llm_batch.stats.classes import Averages
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class Run:
         created_at: When it was first started, ISO 8601, UTC.
         status: One of `llm_batch.errors.ENDINGS`.
         models: By step name, in the order of the chain.
-        judge: Name of the step the score comes from; empty without one.
+        judge: Name of the step the score comes from; empty without one, or where a rule scores.
+        rule: The rule that scores; empty where none does.
         calls: In all sessions; ``seconds`` of wall time likewise.
         simulated: True when the fake provider answered any of it.
     """
@@ -177,6 +179,7 @@ class Run:
     engine: str
     models: Mapping[str, str]
     judge: str
+    rule: str
     calls: int | None
     seconds: float | None
     expected_seconds: Range | None
@@ -419,6 +422,50 @@ class JudgeCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassFigures:
+    """One class of a classification: its items, how many answers name it, and its figures."""
+
+    name: str
+    items: int
+    answered: int
+    precision: Interval
+    recall: Interval
+    f1: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often one thing was answered where another is right, with the first such items."""
+
+    expected: str
+    found: str
+    n: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCheck:
+    """What a rule that compares says beside its verdicts.
+
+    Attributes:
+        compared: Items that had something right to compare with.
+        unanswered: Those of them in whose answer nothing was found; they are wrong.
+        classes: By name; empty where what is right are no few classes.
+        averages: Over all classes; ``None`` without.
+        table: A row for each class, a column for each class, one for other answers and one for
+            none.
+        confusions: Most frequent first.
+    """
+
+    compared: int
+    unanswered: int
+    classes: tuple[ClassFigures, ...] = ()
+    averages: Averages | None = None
+    table: tuple[tuple[int, ...], ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report(Readable):
     """Everything there is to say about one results file.
 
@@ -432,6 +479,7 @@ class Report(Readable):
         timeline: ``None`` unless the journal was read.
         calibration: The judge beside people's labels, and rates corrected by them.
         judges: How far several judges agree, where some were named.
+        rule_check: What a rule found, where one that compares gave the score.
     """
 
     schema: int
@@ -456,6 +504,7 @@ class Report(Readable):
     paper: str = ""
     calibration: Calibration | None = None
     judges: Reliability | None = None
+    rule_check: RuleCheck | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """The items, as flat as the CSV has them: ``pandas.DataFrame(report.rows())``.

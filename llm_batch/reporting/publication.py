@@ -79,7 +79,8 @@ def _without(report: Report, rated: bool) -> str:
 def _rate_found(report: Report) -> str:
     found = report.pass_rate
     who, judged = _who(report), _judged(report)
-    least = f"a score of at least {words.number(found.pass_at)}" if found.pass_at else ""
+    scored = found.pass_at and not report.run.rule
+    least = f"a score of at least {words.number(found.pass_at)}" if scored else ""
     check = report.calibration
     if check is not None and check.corrected is not None and headline_part(check):
         corrected = check.corrected
@@ -130,6 +131,8 @@ def _who(report: Report) -> str:
 
 def _judged(report: Report) -> str:
     run = report.run
+    if run.rule:
+        return f" by the rule {run.rule!r}"
     judge = run.models.get(run.judge)
     if judge is None or len(run.models) < 2:
         return ""
@@ -217,7 +220,7 @@ def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
     else:
         yield f"We evaluated {drawn} items."
     judge = next((step for step in manifest.steps if step.name == report.run.judge), None)
-    makers = [step for step in manifest.steps if step is not judge]
+    makers = [step for step in manifest.steps if step is not judge and not step.rule]
     answered = _answered(report.path) if manifest.steps else {}
     if makers:
         models = "; ".join(_model(step, answered) for step in makers)
@@ -226,6 +229,8 @@ def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
         least = report.pass_rate.pass_at
         passing = f"; an item passes at a score of at least {least:g}" if least is not None else ""
         yield f"They were judged by {_model(judge, answered)}{passing}."
+    elif report.run.rule:
+        yield f"They were scored by the rule {report.run.rule!r}, without a model."
     elif report.columns is not None and report.columns.pass_at is not None:
         yield f"An item passes at a score of at least {report.columns.pass_at:g}."
     if manifest.created_at:

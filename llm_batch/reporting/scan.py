@@ -28,6 +28,7 @@ from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.labels import LabelTally
 from llm_batch.reporting.judging.reliability import JudgesTally
 from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
+from llm_batch.reporting.rules import RuleTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Counted:
     judges: JudgesTally | None = None
     calls: CallsTally | None = None
     clusters: ClusterTally | None = None
+    rules: RuleTally | None = None
 
 
 _MOST_STRATA = 10_000
@@ -83,6 +85,7 @@ class Wanted:
     asked_for: bool
     reference: str
     answer_step: str
+    rule: str
 
 
 @dataclass(slots=True)
@@ -93,6 +96,7 @@ class Tallies:
     groups: GroupTally | None
     strata: GroupTally | None
     references: ReferenceTally
+    rules: RuleTally | None = None
     torn: bool = False
 
     def merge(self, after: Tallies) -> bool:
@@ -110,6 +114,8 @@ class Tallies:
             self.groups.merge(after.groups)
         if self.strata is not None and after.strata is not None:
             self.strata.merge(after.strata)
+        if self.rules is not None and after.rules is not None:
+            self.rules.merge(after.rules)
         self.torn = after.torn
         return True
 
@@ -141,6 +147,7 @@ def count_lines(
         groups = GroupTally(wanted.field, value, wanted.most_groups, wanted.asked_for)
     strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
+    rules = RuleTally(wanted.rule) if wanted.rule else None
     tally = Tally()
     for batch in batches:
         lines = tally.add(batch)
@@ -150,9 +157,11 @@ def count_lines(
             strata.add(lines)
         if wanted.reference and wanted.answer_step:
             references.add(lines)
+        if rules is not None:
+            rules.add(lines)
         for check in checks:
             check.add(lines)
-    return Tallies(tally, groups, strata, references, results.torn)
+    return Tallies(tally, groups, strata, references, rules, results.torn)
 
 
 def _stratum(line: Line) -> str:
@@ -256,6 +265,8 @@ def scan(
     known = dict.fromkeys(name for line in head for name in line.fields)
     judge, answer_step = _roles(head, manifest)
     match = reference or next((name for name in REFERENCE_NAMES if name in known), "")
+    if manifest.rule:
+        match = ""  # there is no judge to hold against it
     field, in_stratum = _grouping(head, manifest, by)
     if clusters is not None and field:
         clusters.group_by(field, in_stratum)
@@ -267,6 +278,7 @@ def scan(
         asked_for=by is not None,
         reference=match,
         answer_step=answer_step,
+        rule=manifest.rule,
     )
     counted = None
     if isinstance(results, ResultsReader) and results.path and not checks:
@@ -279,7 +291,7 @@ def scan(
     tally.finish()
     if by and groups is not None and not groups.found and tally.read:
         raise _no_field("--by", by, known)
-    if reference and reference not in known and not references.seen and tally.read:
+    if match and reference and reference not in known and not references.seen and tally.read:
         raise _no_field("--reference", reference, known)
     if clusters is not None and tally.read:
         clusters.check()
@@ -294,6 +306,7 @@ def scan(
         labels,
         several,
         clusters=clusters,
+        rules=counted.rules,
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.reporting.model import Group, Report
-from llm_batch.reporting.sentences import headline
+from llm_batch.reporting.rules import no_answer, worst_classes
+from llm_batch.reporting.sentences import headline, rate_name
 
 #: Groups that are shown; those that differ clearly come first.
 _GROUPS = 6
@@ -34,7 +35,9 @@ def _sections(report: Report) -> Iterator[Section]:
     if rows:
         header = ("", "", f"{words.level(report.level)} interval", "")
         parts.append(Table(header, (False, True, True, False), rows))
-    parts += [sentence for sentence in (_failed(report), _taken(report)) if sentence]
+    check = report.rule_check
+    unanswered = no_answer(check) if check is not None and check.unanswered else ""
+    parts += [each for each in (unanswered, _failed(report), _taken(report)) if each]
     if parts:
         yield Section("", tuple(parts))
 
@@ -44,17 +47,20 @@ def _rows(report: Report) -> Iterator[_Row]:
     rate, mean = report.pass_rate, report.scores.mean
     if rate.rate.value is not None:
         yield (
-            "Pass rate",
+            rate_name(report),
             words.percent(rate.rate.value),
             words.percent_range(rate.rate),
-            f"{rate.passed:,} of {words.items(rate.rate.n)} pass",
+            f"{rate.passed:,} of {words.items(rate.rate.n)} "
+            f"{'right' if report.run.rule else 'pass'}",
         )
-    if mean.value is not None:
+    if mean.value is not None and not report.run.rule:
         spread = ""
         if report.scores.min is not None:
             low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
             spread = f"scores from {low} to {high}"
         yield "Mean score", words.mean(mean.value), words.mean_range(mean), spread
+    if report.rule_check is not None:
+        yield from worst_classes(report.rule_check)
     yield from _groups(report)
     check = report.judge_check
     if check is not None and report.calibration is None and check.agreement.value is not None:

@@ -70,7 +70,9 @@ def _finding(report: Report, methods: bool) -> str:
     if rate.value is not None:
         told = f"{words.percent(rate.value)}{_bounds(report, rate, True, methods)}"
         corrected = headline_part(report.calibration, methods) if report.calibration else ""
-        return f"{corrected}; the judge alone says {told}" if corrected else f"Pass rate {told}"
+        if corrected:
+            return f"{corrected}; the {'rule' if report.run.rule else 'judge'} alone says {told}"
+        return f"{rate_name(report)} {told}"
     mean = report.scores.mean
     if mean.value is not None:
         told = f"{words.mean(mean.value)}{_bounds(report, mean, False, methods)}"
@@ -79,6 +81,14 @@ def _finding(report: Report, methods: bool) -> str:
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
     return f"No result: {_all_failed(items.read)}"
+
+
+def rate_name(report: Report) -> str:
+    """What the share that passes is called: where a rule compares with what is right, accuracy."""
+    return "Accuracy" if report.run.rule in _ACCURATE else "Pass rate"
+
+
+_ACCURATE = ("equals", "number", "choice")
 
 
 def _all_failed(n: int) -> str:
@@ -90,7 +100,8 @@ def _bounds(report: Report, interval: Interval, percent: bool, methods: bool) ->
     whole = f" of {words.items(population)}" if population is not None else None
     count = f"{interval.n:,}{whole}" if whole else words.items(interval.n)
     if population == interval.n:
-        count = f"all {words.items(interval.n)} of the dataset were judged"
+        done = "scored" if report.run.rule else "judged"
+        count = f"all {words.items(interval.n)} of the dataset were {done}"
     if interval.low is None:
         return f" (no interval), {count}"
     bounds = words.percent_range(interval) if percent else words.mean_range(interval)
@@ -148,14 +159,14 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
     for kind, status in STATUSES.items():
         if kind in failed and status.settled:
             steps.append(f"For {words.items(failed[kind])} {kind}: {status.advice}.")
-    if not report.run.judge and items.ok:
+    if not report.run.judge and not report.run.rule and items.ok:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:
         steps.append("Set pass_at under [score] to get a pass rate.")
     if report.calibration is not None:
         more = labels_to_make(report.calibration, report.path)
         steps += [more] if more else []
-    elif report.pass_rate.rate.n and report.path != "-":
+    elif report.pass_rate.rate.n and report.path != "-" and not report.run.rule:
         steps.append(
             "Label some items yourself to see how often the judge is right, and to correct the "
             f"pass rate for its errors: `{command('label', report.path)}`."
@@ -163,7 +174,8 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
     larger = _larger_sample(report, typed)
     if larger and left <= 0:
         steps.append(larger)
-    if report.pass_rate.rate.n and report.judge_check is None and report.calibration is None:
+    unchecked = report.judge_check is None and report.calibration is None
+    if report.pass_rate.rate.n and unchecked and not report.run.rule:
         steps.append(
             "Compare the judge with reference answers: "
             f"`{command('report', report.path, '--reference', 'FIELD')}` (the field must be in the "
@@ -395,10 +407,12 @@ def _about_the_scores(report: Report) -> Iterator[str]:
     if scores.excluded:
         yield f"{words.items(scores.excluded)} left out of the mean: the score is beyond 1e100."
     if items.scored > 1 and scores.min == scores.max:
-        yield (
-            f"Every score is {words.number(scores.min)}: equal scores give no interval, and the "
-            "judge may not see any difference between answers."
-        )
+        said = ", and the judge may not see any difference between answers"
+        said = "" if report.run.rule else said
+        if said or report.pass_rate.rate.low is None:
+            yield (
+                f"Every score is {words.number(scores.min)}: equal scores give no interval{said}."
+            )
 
 
 def _scale_hint(report: Report) -> str:
@@ -424,7 +438,7 @@ def _at_the_end(report: Report) -> Iterator[str]:
 
 
 def _about_the_judge(report: Report) -> Iterator[str]:
-    if not report.items.scored:
+    if not report.items.scored or (report.run.rule and report.calibration is None):
         return
     check = report.judge_check
     if report.calibration is not None:

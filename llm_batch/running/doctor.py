@@ -144,7 +144,7 @@ def _checks(
     for check in _endpoints(config, chain, probe, say, today):
         seen.append(check)
         yield check
-    yield _embedded([step.model for step in config.steps])
+    yield _embedded([step.model for step in config.asking])
     yield _disk(Path(config.run.output))
     yield from _run(config, chain, first, {check.says for check in seen})
 
@@ -243,8 +243,8 @@ def _endpoints(
 
 
 def _places(config: Config, chain: Chain) -> Iterator[_Place]:
-    first = {step.model: step for step in reversed(config.steps)}
-    for model in dict.fromkeys(step.model for step in config.steps):
+    first = {step.model: step for step in reversed(config.asking)}
+    for model in dict.fromkeys(step.model for step in config.asking):
         step = first[model].name
         params = {**chain.params(step), "max_tokens": _PROBE_TOKENS}
         request = Request("doctor", step, model, (Message("user", _PROBE),), params)

@@ -187,7 +187,7 @@ def new_manifest(
 ) -> Manifest:
     record = config_record(config)
     prices = {}
-    for step in config.steps:
+    for step in config.asking:
         own = config.model(step.model)
         tariff = tariff_of(
             step.model,
@@ -292,7 +292,9 @@ def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tupl
         return "", False
     then, now = before.dataset, manifest.dataset
     other_data = then.sha256 != now.sha256 and not _same_place(then, now)
-    shared = {step.prompt for step in before.steps} & {step.prompt for step in manifest.steps}
+    shared = {each.prompt for each in before.steps if not each.rule} & {
+        each.prompt for each in manifest.steps if not each.rule
+    }
     names = [step.name for step in before.steps]
     same_names = not {step.name for step in manifest.steps}.isdisjoint(names)
     if not names or not (other_data or not (shared or same_names)):

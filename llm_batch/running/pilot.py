@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from llm_batch.chain.chain import rendered
+from llm_batch.chain.chain import compared, rendered
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
@@ -86,6 +86,9 @@ def dry_run(config: Config) -> Document:
                 texts.append("\n".join(["[parameters]", *lines]))
             title = f"{request.step}: {request.model} at {url}, item {item.id!r}"
             sections.append(Section(title, tuple(Quote("", text) for text in texts)))
+    for step, compares in compared(chain, item):
+        shown = tuple(Quote("", f"[{key}]\n{text}") for key, text in compares.items())
+        sections.append(Section(f"{step.name}: the rule {step.rule}, no call", shown))
     expected = screen(estimate(config))
     return replace(
         expected,

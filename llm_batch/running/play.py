@@ -266,7 +266,7 @@ class _Play:
         except PromptError as error:
             return self._chain.result(item, calls, str(error))
         result = self._chain.result(item, calls)
-        if self._ask_again and result.status != "ok" and not begun.sent:
+        if self._ask_again and result.status not in ("ok", "rule") and not begun.sent:
             # Everything of the step that failed, and of this item from then on.
             step = calls[-1].request.step
             while calls and calls[-1].request.step == step:

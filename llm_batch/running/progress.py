@@ -138,7 +138,7 @@ def concluded(summary: RunSummary) -> Document:
         steps.append(ending.hint)
     else:
         ours = {kind for kind in failed if status_of(kind).of == "answer"}
-        if failed.keys() - ours:
+        if failed.keys() - ours - {"rule"}:
             steps.append("the same command tries the failed calls again")
         if ours:
             steps.append("answers that cannot be used are kept; --retry-failed asks for them again")
@@ -243,7 +243,7 @@ class LogFile:
             output=config.run.output,
             run_id=manifest.run_id,
             items=items,
-            models=list(dict.fromkeys(step.model for step in config.steps)),
+            models=list(dict.fromkeys(step.model for step in config.asking)),
             workers=limits.workers,
             rpm=limits.rpm,
             tpm=limits.tpm,

@@ -239,7 +239,7 @@ class _Session:
         self._spent_before = budget.spent
         self._finished_cost = 0.0
         self._outages = Outages(config)
-        servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.steps}
+        servers = {s.name: own_server(s.model, config.model(s.model)) for s in config.asking}
         self._pace_at = 0.0
         self._circuit = Circuit(config.limits.max_failure_share, servers)
         # USD of this session, of the items that have a call of it and no result yet.

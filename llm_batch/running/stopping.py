@@ -46,8 +46,8 @@ class Circuit:
     def note(self, result: Result) -> str:
         """Take in a result; a sentence when the run should stop, else nothing."""
         done = list(result.steps)
-        if result.status == "prompt":
-            # The prompt that failed is the next step's, which has no call yet.
+        if result.status in ("prompt", "rule"):
+            # What failed is no call: the prompt of the next step, or a rule.
             failing = _PROMPTS
         else:
             failing = done.pop() if done else _PROMPTS
@@ -232,7 +232,7 @@ class Purse:
 
     def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
         now = self._fleet.models[request.model].most(request)
-        if request.step == self._chain.steps[-1].name:
+        if request.step == self._chain.asking[-1].name:
             return now
         # What a later prompt makes of an answer may not be known before there is one. It is then
         # guessed; should that be too little, the request must find the rest when it is due.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import keyword
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from llm_batch.chain.chain import Chain, forecast
 from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
-from llm_batch.chain.templates import RESERVED, PromptError
+from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
@@ -58,7 +57,7 @@ def risks(config: Config) -> list[str]:
     from llm_batch.sending.providers.endpoints import shown
 
     notes = []
-    for name in dict.fromkeys(step.model for step in config.steps):
+    for name in dict.fromkeys(step.model for step in config.asking):
         settings = config.model(name)
         way = route(name, settings)
         url = way.base_url
@@ -87,7 +86,7 @@ def with_list_prices(config: Config) -> Config:
     from llm_batch.sending.providers import route
 
     models = dict(config.models)
-    for name in {step.model for step in config.steps} & set(models):
+    for name in {step.model for step in config.asking} & set(models):
         own = models[name]
         listed = tariff_of(name)
         if listed is None or route(name, own).is_here:
@@ -143,7 +142,7 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
         if missing:
             raise _undefined(config, chain, first, missing) from error
         if _is_certain(error, config):
-            place = re.match(r"steps\.(\w+)\.(prompt|system)", str(error))
+            place = re.match(r"steps\.(\w+)\.(prompt|system|value|expected)", str(error))
             where = _line_of(config, place[1], place[2]) if place else ""
             template = chain.templates(place[1])[place[2]] if place else None
             of_item = template is not None and "item" in template.variables
@@ -201,12 +200,6 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
     )
 
 
-def inserted(name: str) -> str:
-    if name.isidentifier() and not keyword.iskeyword(name) and name not in RESERVED:
-        return f"{{{{ {name} }}}}"
-    return f"{{{{ item[{name!r}] }}}}"
-
-
 def _item_hint(said: str, first: Item) -> str:
     wanted = re.search(r"has no attribute '([^']*)'", said)
     if wanted is None:
@@ -234,7 +227,7 @@ def same_for_all(chain: Chain) -> list[str]:
     return [
         f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
         "same prompt; insert what differs, as in {{ question }}"
-        for step in chain.steps
+        for step in chain.asking
         if not chain.names_used(step.name)
     ]
 
@@ -246,7 +239,7 @@ def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str
         return []
     nothing = dict.fromkeys(first.fields, "")
     # The others have text around the fields.
-    bare = [step.name for step in chain.steps if chain.is_blank(step.name, nothing)]
+    bare = [step.name for step in chain.asking if chain.is_blank(step.name, nothing)]
     said_of = set[str]().union(*(chain.fields_inserted(name) for name in bare))
     # The first step that inserts a field, by the field.
     steps = {
@@ -311,10 +304,10 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
     The longest items are counted: where they fit, all do.
     """
     chain = config.chain()
-    windows = {step.name: reads for step in chain.steps if (reads := _window(step.model))}
+    windows = {step.name: reads for step in chain.asking if (reads := _window(step.model))}
     if not windows:
         return []
-    fields = set[str]().union(*(chain.fields_inserted(step.name) for step in chain.steps))
+    fields = set[str]().union(*(chain.fields_inserted(step.name) for step in chain.asking))
     longest = nlargest(
         _MOST_COUNTED,
         islice(items(), _LOOKED_AT),
@@ -349,9 +342,9 @@ def _is_certain(error: PromptError, config: Config) -> bool:
 def _check_models(config: Config) -> None:
     from llm_batch.sending.providers import check_servable, headers_of
 
-    for step in config.steps:
+    for step in config.asking:
         headers_of(step.params)
-    for name in dict.fromkeys(step.model for step in config.steps):
+    for name in dict.fromkeys(step.model for step in config.asking):
         check_servable(name, config.model(name))
 
 
@@ -361,7 +354,7 @@ def _check_workers(config: Config) -> None:
         return
     from llm_batch.sending.providers import route
 
-    for step in config.steps:
+    for step in config.asking:
         here = route(step.model, config.model(step.model)).is_here
         limited = all(rpm or tpm for _, _, rpm, tpm in places_of(config, step.model))
         if not here and not limited:
@@ -378,7 +371,7 @@ def _check_workers(config: Config) -> None:
 def _check_budget(config: Config) -> None:
     if config.limits.budget is None:
         return
-    for step in config.steps:
+    for step in config.asking:
         own = config.model(step.model)
         price = price_of(step.model, own.input_price, own.output_price)
         if price is None:
@@ -403,7 +396,7 @@ def _check_budget(config: Config) -> None:
 
 
 def _check_embedded(config: Config) -> None:
-    local = [step.model for step in config.steps if step.model.startswith("local/")]
+    local = [step.model for step in config.asking if step.model.startswith("local/")]
     if not local:
         return
     from llm_batch.sending.providers.embedded import BUNDLED, INSTALL_HINT, find_gguf, is_installed

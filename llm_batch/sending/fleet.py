@@ -155,7 +155,7 @@ class Fleet:
         self.told: dict[str, float | None] = {}
         self._clients: dict[str, Client] = {}
         threads = connections or config.limits.workers
-        names = dict.fromkeys(step.model for step in config.steps)
+        names = dict.fromkeys(step.model for step in config.asking)
         # Each place keeps its connections, and one that is given up is open for a moment more.
         make_room_for(threads * (1 + sum(len(places_of(config, name)) for name in names)))
         self._closing = ExitStack()

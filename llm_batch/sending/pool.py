@@ -298,7 +298,7 @@ class Outages:
     """Turns the notices of a run's pools into sentences, each said once however many notice it."""
 
     def __init__(self, config: Config) -> None:
-        models = dict.fromkeys(step.model for step in config.steps)
+        models = dict.fromkeys(step.model for step in config.asking)
         self._endpoints = {
             name: [each.api_base for each in config.model(name).endpoints] for name in models
         }

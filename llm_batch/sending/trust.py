@@ -67,7 +67,7 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
     if config.source is None:
         return links
     headers: dict[str, list[str]] = {}
-    for step in config.steps:
+    for step in config.asking:
         headers.setdefault(step.model, []).extend(variables_in_headers(step.params))
     if jobs or config.engine.by_batch:
         headers = {name: headers.get(name, []) for name in (*headers, *config.models)}
@@ -136,7 +136,7 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
     def is_outside(path: Path) -> bool:
         return not Path(os.path.realpath(path)).is_relative_to(folder)
 
-    for step in config.steps:
+    for step in config.asking:
         if step.prompt_file is not None and is_outside(path := config.beside(step.prompt_file)):
             yield Concern(
                 f"{os.path.realpath(path)} as a prompt", "a file outside of the config's folder"
@@ -147,7 +147,7 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
     by_file = config.data.path is not None and ("data", "path") not in config.typed
     if data != "-" and by_file and is_outside(data):
         yield Concern(f"{os.path.realpath(data)} to {hosts}", "data outside of the config's folder")
-    for name in dict.fromkeys(step.model for step in config.steps):
+    for name in dict.fromkeys(step.model for step in config.asking):
         script = config.model(name).script
         if script is not None and is_outside(Path(script)):
             yield Concern(f"{os.path.realpath(script)} to {hosts}", f"the script of {name}")
@@ -275,7 +275,7 @@ def _agreed(path: Path | None, folder: str) -> set[str]:
 def variables_of(config: Config) -> dict[str, str]:
     """What serving a config reads of the environment, and goes to other machines with the run."""
     found: dict[str, str] = {}
-    for step in config.steps:
+    for step in config.asking:
         settings = config.model(step.model)
         names = [name for place in settings.places for name in _read(step.model, place)]
         names += variables_in_headers(step.params)

@@ -242,7 +242,7 @@ class Connection:
 
 def check_vendors(config: Config) -> None:
     """Refuse, with `ConfigError`, a config of which no model has a batch API; needs no key."""
-    if not any(batch_vendor(step.model, config.model(step.model)) for step in config.steps):
+    if not any(batch_vendor(step.model, config.model(step.model)) for step in config.asking):
         raise ConfigError(
             "no model of this config has a batch API that is spoken here "
             f"({', '.join(BATCH_VENDORS)})",
@@ -275,7 +275,7 @@ def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connec
 
     `ConfigError` or `ProviderError` when one cannot be served as configured.
     """
-    models = dict.fromkeys([*(step.model for step in config.steps), *more])
+    models = dict.fromkeys([*(step.model for step in config.asking), *more])
     return {
         model: connect(model, config.model(model))
         for model in models

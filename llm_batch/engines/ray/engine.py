@@ -89,7 +89,7 @@ def lonely_addresses(config: Config, nodes: Sequence[Mapping[str, Any]]) -> Iter
     """Warn of a server on the driver's machine when calls are made on others too."""
     if len({node["NodeManagerAddress"] for node in nodes}) < 2:
         return
-    for model in dict.fromkeys(step.model for step in config.steps):
+    for model in dict.fromkeys(step.model for step in config.asking):
         for _, place, _, _ in places_of(config, model):
             if place.api_base and is_loopback(place.api_base):
                 yield (

@@ -59,7 +59,7 @@ def set_up(report: Report) -> SetUp:
     if manifest is None:
         return SetUp(False, {}, frozenset())
     values = dict(_values(manifest))
-    judge = report.run.judge
+    judge = manifest.scoring_step if report.run.rule else report.run.judge
     judging = {name for name in values if name.endswith(f" of {judge}")} if judge else set()
     return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
 

@@ -1,0 +1,120 @@
+"""What a report says of a classification by a rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from llm_batch.record.results import encode_result
+from llm_batch.records import Item, Result, Score
+from llm_batch.reporting import build_report
+from llm_batch.reporting.model import Report
+
+#: What is right, what was answered, how often.
+ANSWERS = [
+    ("good", "good", 40), ("good", "bad", 6), ("good", "", 4),
+    ("bad", "bad", 25), ("bad", "good", 3), ("bad", "so so", 2),
+    ("fair", "fair", 2), ("fair", "bad", 8),
+]  # fmt: skip
+
+
+def results(answers: Iterable[tuple[str, str, int]]) -> Iterable[Result]:
+    for right, found, n in answers:
+        for number in range(n):
+            score = Score(float(right == found), found, "", right)
+            item = Item(f"{right}-{found or 'none'}-{number}", {"text": "x"})
+            yield Result(item, "ok", {"exact": right == found}, score, right == found, {})
+
+
+def report(
+    folder: Path, answers: Iterable[tuple[str, str, int]] = ANSWERS, rule: str = "equals"
+) -> Report:
+    path = folder / "results.jsonl"
+    path.write_bytes(b"".join(map(encode_result, results(answers))))
+    step = {"name": "exact", "rule": rule, "value": "{{ a }}", "expected": "{{ b }}"}
+    config = {"steps": [step], "score": {"field": "exact", "pass_at": 1.0}}
+    (folder / "results.manifest.json").write_text(json.dumps({"schema": 1, "config": config}))
+    return build_report(path)
+
+
+def test_each_class_has_its_figures_and_the_table_counts_every_item(tmp_path: Path) -> None:
+    check = report(tmp_path).rule_check
+    assert check is not None
+    assert (check.compared, check.unanswered) == (90, 4)
+    assert [(each.name, each.items, each.answered) for each in check.classes] == [
+        ("bad", 30, 39), ("fair", 10, 2), ("good", 50, 43),
+    ]  # fmt: skip
+    assert check.table == ((25, 0, 3, 2, 0), (8, 2, 0, 0, 0), (6, 0, 40, 0, 4))
+    bad = check.classes[0]
+    assert (bad.precision.value, bad.recall.value) == (25 / 39, 25 / 30)
+    assert bad.f1.value == pytest.approx(2 * 25 / (39 + 30))
+
+
+def test_the_most_frequent_confusions_come_first_with_examples(tmp_path: Path) -> None:
+    check = report(tmp_path).rule_check
+    assert check is not None
+    first = check.confusions[0]
+    assert (first.expected, first.found, first.n) == ("fair", "bad", 8)
+    assert first.ids == ("fair-bad-0", "fair-bad-1", "fair-bad-2")
+    assert [each.n for each in check.confusions] == [8, 6, 4, 3, 2]
+
+
+def test_the_screen_shows_accuracy_and_the_two_worst_classes(tmp_path: Path) -> None:
+    shown = report(tmp_path).to("text")
+    assert shown.startswith("Accuracy 74.4 %")
+    assert "F1 of fair" in shown
+    assert "F1 of bad" in shown
+    assert "F1 of good" not in shown
+    assert "No answer found in 4 items, which count as wrong." in shown
+
+
+@pytest.mark.parametrize("name", ["full", "md"])
+def test_the_whole_report_has_classes_averages_and_what_was_taken_for_what(
+    tmp_path: Path, name: str
+) -> None:
+    shown = report(tmp_path).to(name)
+    for text in ("By class", "macro", "weighted", "micro", "What was taken for what", "other",
+                 "none", "fair-bad-0", "Accuracy"):  # fmt: skip
+        assert text in shown
+    assert "judge" not in shown.casefold()
+
+
+def test_json_has_the_same_figures(tmp_path: Path) -> None:
+    found = json.loads(report(tmp_path).to_json())["rule_check"]
+    assert found["classes"][1]["f1"]["value"] == pytest.approx(4 / 12)
+    assert found["averages"]["macro"]["f1"]["low"] is not None
+    assert found["table"][0] == [25, 0, 3, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "rule"),
+    [
+        ([(f"answer {n}", f"answer {n}", 1) for n in range(50)], "equals"),
+        ([(f"answer {n}", "x", 2) for n in range(8)], "equals"),
+        ([("4", "4", 20), ("5", "4", 20)], "number"),
+        ([("good", "good", 20)], "equals"),
+    ],
+    ids=["many answers", "few of each", "numbers", "one class"],
+)
+def test_right_answers_that_are_no_classes_are_not_taken_for_some(
+    tmp_path: Path, answers: list[tuple[str, str, int]], rule: str
+) -> None:
+    found = report(tmp_path, answers, rule)
+    assert found.rule_check is not None
+    assert found.rule_check.classes == ()
+    assert "By class" not in found.to("full")
+    assert found.to("text").startswith("Accuracy")
+
+
+def test_a_file_is_counted_the_same_in_two_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm_batch.reporting import scan
+
+    whole = report(tmp_path).rule_check
+    monkeypatch.setattr(scan, "LEAST_BYTES", 1)
+    monkeypatch.setattr(scan, "_may_fork", lambda: True)
+    assert report(tmp_path).rule_check == whole
