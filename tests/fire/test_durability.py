@@ -57,7 +57,7 @@ def test_the_first_signal_finishes_what_is_in_flight_and_resuming_pays_for_nothi
     assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"] == WORKERS
     code, said = llmb_run(tmp_path)
     assert code == EXIT_OK
-    assert "is not paid again" in said
+    assert "is not paid for again" in said
     assert server.stats()["duplicates"] == 0
     everything_is_there_once(tmp_path)
 
