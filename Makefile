@@ -62,13 +62,16 @@ release: install  ## build wheel and source distribution into dist/
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
 
-COMPILE = $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 lock: install  ## resolve the dependencies anew
-	$(COMPILE) --extra local --extra ray --extra docs --extra dev --output-file requirements.lock pyproject.toml
-	@# What an image needs, in the same versions.
-	$(COMPILE) --extra local --constraint requirements.lock --output-file requirements-run.lock pyproject.toml
+	@# Without their extras, pip takes the pins of some packages for none.
+	$(COMPILE) --no-strip-extras --extra local --extra ray --extra docs --extra dev --output-file requirements.lock pyproject.toml
+	@# What an image needs, in the same versions; a constraint has no extras.
+	sed 's/^\([a-z0-9.-]*\)\[[^]]*\]==/\1==/' requirements.lock > constraints.tmp
+	$(COMPILE) --no-strip-extras --extra local --constraint constraints.tmp --output-file requirements-run.lock pyproject.toml
+	rm constraints.tmp
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) $(DEMO) dist site .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
