@@ -25,7 +25,9 @@ def test_nobody_to_ask_stops_the_run_and_what_to_type_goes_on(
     dear(tmp_path, server)
     code, said = llmb_run(tmp_path, agree=False)
     assert code == 4, said
-    assert "the run cost more than estimated, and nobody agreed to more: this run has cost $1." in said
+    assert (
+        "the run cost more than estimated, and nobody agreed to more: this run has cost $1." in said
+    )
     assert "add --yes to agree to what it costs, or --budget USD to cap it" in said
     paid = len(journal(tmp_path))
     assert paid < COUNT
