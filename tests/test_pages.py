@@ -43,6 +43,7 @@ class Page(NamedTuple):
 
 PAGES = {
     "budget": Page(("results.jsonl",)),
+    "classify": Page(("llmb.toml", "results.jsonl")),
     "compare": Page(("short.jsonl", "steps.jsonl", "compared.html")),
     "judge": Page(("labels.csv", "mini.jsonl", "nano.jsonl"), {"label": "p\nf\n" * 10}),
     "script": Page(("answers.csv", "results.jsonl")),
