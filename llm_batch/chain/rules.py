@@ -346,7 +346,8 @@ def _as_fraction(found: re.Match[str]) -> Fraction | None:
         digits = digits.replace(",", ".")
     number = Fraction(Decimal(digits))
     if found["power"]:
-        power = int(re.sub(r".*?([-+−]?\d{1,3})\}?$", r"\1", found["power"]).replace("−", "-"))
+        *_, last = re.findall(r"[-+−]?\d{1,3}", found["power"])
+        power = int(last.replace("−", "-"))
         number *= Fraction(10) ** power
     if found["part"]:
         over, _, under = found["part"].partition("/")
@@ -428,7 +429,7 @@ class _Labels:
         )
         self._label = re.compile(label, flags)
         self._another = re.compile(
-            rf"[\s)\]}}'’”\"$]{{0,4}}(?:\b(?:or|and|oder|und|o|ou)\b|[/&|,])\s{{0,3}}"
+            rf"[\s)\]}}\x27’”\x22$]{{0,4}}(?:\b(?:or|and|oder|und|o|ou)\b|[/&|,])\s{{0,3}}"
             rf"(?i:option\s|choice\s)?[(\[]?{label}{end}",
             flags,
         )

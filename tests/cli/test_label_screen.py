@@ -54,7 +54,14 @@ class Desk:
                 if then is not None:
                     await then(pilot)
 
-        asyncio.run(sitting())
+        # `asyncio.run` would drop, unclosed, the loop that an import of litellm may have left.
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(sitting())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
 
     def text(self, id: str) -> str:
         return str(self.app.query_one(f"#{id}").render())

@@ -39,7 +39,15 @@ llm_batch.sending.providers.refusals: '|'.join(patterns)
 llm_batch.sending.providers.refusals: words
 llm_batch.chain.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
 llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
-"""
+llm_batch.chain.rules: bare if self.letters else f'(?<!\\\\w){label}{end}'
+llm_batch.chain.rules: f'(?i:\\\\b(?P<final>final\\\\s)?{_STATES}{_LINKS}){_OPENS}(?P<label>{case}){end}'
+llm_batch.chain.rules: f'[ \\\\t>#-]{{0,4}}[(\\\\[]?(?P<label>{label})(?:[)\\\\]][.:]?|[.:])(?=\\\\s|\\\\Z)'
+llm_batch.chain.rules: f'[\\\\W_]{{0,4}}({label})[\\\\W_]{{0,6}}'
+llm_batch.chain.rules: f'[\\\\s)\\\\]}}\\\\x27’”\\\\x22$]{{0,4}}(?:\\\\b(?:or|and|oder|und|o|ou)\\\\b|[/&|,])\\\\s{{0,3}}(?i:option\\\\s|choice\\\\s)?[(\\\\[]?{label}{end}'
+llm_batch.chain.rules: f'\\\\\\\\boxed\\\\s?\\\\{{\\\\s?(?:\\\\\\\\(?:text|mathrm|mathbf)\\\\{{)?\\\\(?(?P<label>{case}){end}'
+llm_batch.chain.rules: label
+llm_batch.chain.rules: pattern
+"""  # noqa: E501
 
 ALL = used()
 
