@@ -73,7 +73,7 @@ def averages(table: Sequence[Sequence[int]], level: float = 0.95) -> Averages:
     and macro-averaged F1 scores", Applied Intelligence 52. The bounds are the score interval at the
     number of items that this variance is worth, so that they stay within 0 and 1; no average is
     taken to be worth more items than there are. Simulated coverage of nominal .95 with three
-    classes: .92 to .97 at n = 50 and at most .97 at n = 200 and 1,000, at least .93; where the
+    classes: .92 to .97 at n = 50 and at most .97 at n = 200 and 1,000, at least .92; where the
     rarest class has one item in ten, macro averages cover .88 to .91 at n = 50.
     """
     n = sum(map(sum, table))
