@@ -232,6 +232,8 @@ _ROWS = (
     Status("unparsed", "answer", "no score, or no object that passes its checks, can be read",
            "read some of these replies, then say more clearly in the prompt what to reply, or use "
            "a stronger model", again=True, kept=True, any_form=True),
+    Status("tie", "answer", "as many votes for one answer as for another",
+           "ask an odd number of judges, or combine numbers", kept=True),
     Status("empty", "answer", "the provider sent no text",
            "the model sends no text for these prompts; change the prompt or the model",
            again=True, kept=True),

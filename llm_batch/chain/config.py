@@ -29,7 +29,7 @@ from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, r
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
-from llm_batch.chain.steps import ScoreRule, Step, check_score, with_exact
+from llm_batch.chain.steps import ScoreRule, Step, check_scores, with_exact
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import TierLimits, check_tier, limits_of
@@ -303,6 +303,7 @@ class Config(Table):
     models: dict[str, Model] = Field(default_factory=dict)
     steps: tuple[Step, ...] = Field(min_length=1, strict=False)
     score: ScoreRule | None = None
+    scores: dict[str, ScoreRule] = Field(default_factory=dict)
     run: RunOptions = RunOptions()
     batch: Batch = Batch()
     source: Path | None = Field(default=None, exclude=True)
@@ -324,8 +325,7 @@ class Config(Table):
                     f"is used twice: {name!r}",
                     "give each step a name of its own",
                 )
-        if self.score is not None:
-            check_score(self.score, self.steps)
+        check_scores(self.score, self.scores, self.steps)
         for name, model in self.models.items():
             for key in ("script", "latency", "error_rate"):
                 if key in model.model_fields_set and not name.startswith("fake/"):
@@ -338,14 +338,14 @@ class Config(Table):
 
     @property
     def asking(self) -> tuple[Step, ...]:
-        """The steps that ask a model, which are all but rules."""
-        return tuple(step for step in self.steps if step.rule is None)
+        """The steps that ask a model, one for each member of a jury."""
+        return tuple(row for step in self.steps for row in step.rows)
 
     @property
     def judge(self) -> Step | None:
         """The step the score comes from, else the one named ``judge``, else none; no rule."""
         wanted = self.score.step if self.score else "judge"
-        found = next((step for step in self.asking if step.name == wanted), None)
+        found = next((step for step in self.steps if step.name == wanted and step.asks), None)
         return found if found is not None and len(self.asking) > 1 else None
 
     def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
@@ -364,7 +364,7 @@ class Config(Table):
         Raises:
             ConfigError: A template is not valid.
         """
-        return Chain(self.steps, self.score)
+        return Chain(self.steps, self.score, self.scores, self.sample.seed)
 
     def data_path(self) -> Path | Literal["-"]:
         if self.data.path is None:
@@ -502,7 +502,7 @@ def _beside(source: Path | None, name: str) -> Path:
 def _with_prompt(step: Step, source: Path | None, written: Written, position: int) -> Step:
     """The step with the text of its prompt, wherever that is."""
     place: Place = ("steps", position)
-    if step.rule is not None:
+    if not step.asks:
         return step
     if step.prompt_file is None:
         if not step.prompt.strip():

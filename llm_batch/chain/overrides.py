@@ -151,23 +151,32 @@ def _with_models(
 ) -> list[dict[str, Any]]:
     """The steps with the models that flags name: --judge those of judges, --model all others'."""
     steps = [dict(step) for step in raw["steps"]]
-    judges = _judges([step for step in steps if "rule" not in step], raw.get("score"))
+    judges = _judges([step for step in steps if _asks(step)], raw.get("score"))
     if flags.judge is not None and not judges:
         raise ConfigError(
             "--judge was given, but the config has no judge step",
             "add a second [[steps]] and point [score] field at it; llmb init shows how",
         )
     for position, step in enumerate(steps):
-        if "rule" in step:
+        if not _asks(step):
             continue
         model, flag = flags.model, "--model"
         # Without a config nobody chose the embedded judge, so it follows --model.
         if step.get("name") in judges and (flags.judge is not None or not built_in):
             model, flag = flags.judge, "--judge"
         if model is not None:
+            if "models" in step:  # one takes the place of a jury
+                step = steps[position] = {k: v for k, v in step.items() if k not in _OF_JURIES}
             step["model"] = model
             by_flag["steps", position, "model"] = flag
     return steps
+
+
+def _asks(step: Mapping[str, Any]) -> bool:
+    return "rule" not in step and "provided" not in step
+
+
+_OF_JURIES = ("models", "combine", "min_votes")
 
 
 def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
@@ -179,8 +188,8 @@ def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
     """
     if len(steps) < 2:
         return set()
-    field = str(score.get("field", "")) if isinstance(score, Mapping) else ""
-    last, _, name = field.partition(".")
+    field = score.get("field", "") if isinstance(score, Mapping) else ""
+    last, _, name = str(field[-1] if isinstance(field, list) and field else field).partition(".")
     names = [step.get("name") for step in steps]
     reads = {
         step.get("name"): {other for other in names[:position] if _names(step, other)}
@@ -219,11 +228,12 @@ def _with_api_base(
     """The models with --api-base, which is where every step's model is served from."""
     models = dict(raw["models"])
     for step in raw["steps"]:
-        if "rule" in step:
+        if not _asks(step):
             continue
-        name = str(step.get("model"))
-        settings = models.get(name, {})
-        if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
-            models[name] = {**settings, "api_base": api_base}
-            by_flag["models", name, "api_base"] = "--api-base"
+        several = step.get("models")
+        for name in map(str, several if isinstance(several, list) else [step.get("model")]):
+            settings = models.get(name, {})
+            if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
+                models[name] = {**settings, "api_base": api_base}
+                by_flag["models", name, "api_base"] = "--api-base"
     return models

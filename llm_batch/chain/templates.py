@@ -242,6 +242,19 @@ def _environment() -> SandboxedEnvironment:
     return environment
 
 
+@lru_cache(maxsize=64)
+def skipped(step: str) -> Any:
+    """The output of a step that an item does not have: false, and no text."""
+    from jinja2 import StrictUndefined, Undefined
+
+    class Skipped(Undefined):
+        __str__ = StrictUndefined.__str__
+
+    return Skipped(
+        f"{step!r} was skipped for this item; ask first: {{% if {step} %}} … {{% endif %}}"
+    )
+
+
 def _as_text(value: Any) -> Any:
     """How a value reads inside a prompt: objects as JSON, a missing cell as nothing."""
     if value is None:

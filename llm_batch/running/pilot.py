@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from llm_batch.chain.chain import compared, rendered
 from llm_batch.chain.config import Config
+from llm_batch.chain.forecast import compared, rendered
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.screen import screen

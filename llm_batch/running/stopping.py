@@ -11,7 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.forecast import forecast
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Stopping
@@ -232,7 +233,8 @@ class Purse:
 
     def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
         now = self._fleet.models[request.model].most(request)
-        if request.step == self._chain.asking[-1].name:
+        last = self._chain.asking[-1].name
+        if (request.step, request.part + 1) == (last, self._chain.times[last]):
             return now
         # What a later prompt makes of an answer may not be known before there is one. It is then
         # guessed; should that be too little, the request must find the rest when it is due.

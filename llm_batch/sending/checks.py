@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from heapq import nlargest
 from itertools import islice
 
-from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.chain.templates import PromptError, inserted

@@ -179,7 +179,7 @@ def test_prompts_are_counted_and_the_providers_own_count_calibrates_them() -> No
     rows = items(300, lambda i: "word " * (20 + 10 * (i % 17)))
     settings = single("claude-sonnet-4-5", max_tokens=100)
     chain = Chain(settings.steps)
-    from llm_batch.chain.chain import forecast
+    from llm_batch.chain.forecast import forecast
     from llm_batch.models.tokens import counter
 
     def true_tokens(row: Item) -> int:

@@ -80,7 +80,7 @@ def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
                     yield f"{param} of {name}", each
             elif key != "name":
                 yield f"{key} of {name}", value
-    yield "score field", score.field or None
+    yield "score field", score.named or None
     yield "pass at", score.pass_at
     yield "least score", score.min
     yield "greatest score", score.max
