@@ -8,18 +8,20 @@ with one left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
 from statistics import fmean, median
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from llm_batch.records import Interval
 from llm_batch.stats.agreement import Scale, Weights, cohen_kappa, krippendorff_alpha
 from llm_batch.stats.compare import paired_difference, paired_mean_difference
 from llm_batch.stats.interval import wilson, z_value
 from llm_batch.stats.means import mean_t, with_width
+
+V = TypeVar("V", bound=Hashable)
 
 Rule = Literal["majority", "mean", "median", "all", "any"]
 
@@ -68,13 +70,23 @@ def combined(values: Iterable[float | None], rule: Rule, min_votes: int = 1) -> 
     if len(votes) < min_votes:
         return None
     if rule == "majority":
-        (first, most), *others = Counter(votes).most_common(2)
-        return None if others and others[0][1] == most else first
+        return most_common(votes)
     if rule == "mean":
         return fmean(votes)
     if rule == "median":
         return float(median(votes))
     return min(votes) if rule == "all" else max(votes)
+
+
+def most_common(values: Iterable[V | None]) -> V | None:
+    """The vote that is given most often, words as well as numbers; ``None`` for a tie or none.
+
+    Known answers: a, b, a -> a; a, b -> ``None``.
+    """
+    first, second = [*Counter(v for v in values if v is not None).most_common(2), None, None][:2]
+    if first is None or (second is not None and second[1] == first[1]):
+        return None
+    return first[0]
 
 
 @dataclass(frozen=True, slots=True)

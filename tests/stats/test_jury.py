@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from llm_batch.stats.jury import RULES, Rule, combined, jury
+from llm_batch.stats.jury import RULES, Rule, combined, jury, most_common
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,11 @@ def test_the_rules(
     votes: tuple[float | None, ...], rule: Rule, min_votes: int, verdict: float | None
 ) -> None:
     assert combined(votes, rule, min_votes) == verdict
+
+
+def test_words_have_a_majority_too() -> None:
+    assert most_common(["no", "yes", None, "no"]) == "no"
+    assert most_common(["no", "yes"]) is most_common([None]) is most_common([]) is None
 
 
 def test_what_makes_no_sense_is_refused() -> None:
