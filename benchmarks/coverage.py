@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil, log
 
+from designs import designs
 from reported import reported
 
 from llm_batch.records import Interval
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000, help="runs per setting")
     parser.add_argument("--quick", action="store_true", help="200 runs")
     parser.add_argument("--only-stopping", action="store_true", help="only the last table")
+    parser.add_argument("--only", default="", help="only intervals whose name contains this")
     parser.add_argument("--only-reports", action="store_true", help="only what reports print")
     asked = parser.parse_args()
     runs = 200 if asked.quick else asked.runs
@@ -58,9 +60,11 @@ def main() -> None:
     if asked.only_reports:
         return reported(min(runs, 1000))
     print(f"{runs:,} runs a setting, level 95 %\n")
-    print(f"{'interval':<28}{'setting':<40}{'covers':>8}{'width':>9}")
+    print(f"{'interval':<28}{'setting':<48}{'covers':>8}{'width':>9}")
     worst: dict[str, float] = {}
     for each in settings():
+        if asked.only.lower() not in each.name.lower():
+            continue
         random_numbers = random.Random(f"{each.name} {each.setting}")
         inside, width, given = 0, 0.0, 0
         for _ in range(runs):
@@ -73,10 +77,12 @@ def main() -> None:
         share = inside / given
         worst[each.name] = min(worst.get(each.name, 1.0), share)
         mark = "  <" if share < MARK_BELOW else ""
-        print(f"{each.name:<28}{each.setting:<40}{share:>8.1%}{width / given:>9.3f}{mark}")
+        print(f"{each.name:<28}{each.setting:<48}{share:>8.1%}{width / given:>9.3f}{mark}")
     print("\nworst of each interval:")
     for name, share in worst.items():
         print(f"  {name:<28}{share:>7.1%}")
+    if asked.only:
+        return None
     reported(min(runs, 1000))
     stopping(runs)
     return None
@@ -125,6 +131,8 @@ def settings() -> Iterator[Setting]:
     for classes, labels in ((3, 20), (3, 60), (5, 30), (5, 60), (10, 60)):
         for weights in weightings:
             yield _kappa(classes, labels, weights)
+    for row in designs():
+        yield Setting(*row)
 
 
 def _of_rate(
