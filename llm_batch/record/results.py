@@ -207,6 +207,7 @@ class SpentLine(VerdictLine, kw_only=True):
     attempts: _Seconds
     worst_case: bool = False
     simulated: bool = False
+    skipped: list[str] = []
 
 
 _decode = msgspec.json.Decoder(ItemLine).decode
