@@ -16,10 +16,12 @@ The tree::
      ├─ Incomplete                 exit 4, the same command goes on from here
      └─ Interrupted                exit 130, the same command goes on from here
 
+A gate ends in 0 where it passed, in 5 where it failed and in 6 where the items do not decide it.
 Anything else that is raised is a bug and ends in a traceback (exit 1).
 
-Beneath the tree stand two tables: `STATUSES`, the ways in which a call or an item ends, and
-`ENDINGS`, those of a run. All that depends on one of them is a column; nobody else lists kinds.
+Beneath the tree stand three tables: `STATUSES`, the ways in which a call or an item ends,
+`ENDINGS`, those of a run, and `VERDICTS`, those of a gate. All that depends
+on one of them is a column; nobody else lists kinds.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3
 EXIT_INCOMPLETE = 4
+EXIT_FAILED = 5
+EXIT_UNDECIDED = 6
 EXIT_INTERRUPTED = 130
 
 
@@ -356,5 +360,30 @@ ENDINGS: Mapping[str, Ending] = {
             "the run is still going, or was killed before it could say how it ended",
             EXIT_INTERRUPTED,
         ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says, with the exit code of its command."""
+
+    name: str
+    words: str
+    exit_code: int
+
+    def code(self, undecided_passes: bool) -> int:
+        """The exit code, where it may have been agreed that undecided is as good as passed."""
+        open_ = self.exit_code == EXIT_UNDECIDED
+        return EXIT_OK if open_ and undecided_passes else self.exit_code
+
+
+#: By name, the gravest last: that is what several gates come to together.
+VERDICTS: Mapping[str, Verdict] = {
+    verdict.name: verdict
+    for verdict in (
+        Verdict("passed", "the gate passed", EXIT_OK),
+        Verdict("undecided", "too few items to decide the gate", EXIT_UNDECIDED),
+        Verdict("failed", "the gate failed", EXIT_FAILED),
     )
 }

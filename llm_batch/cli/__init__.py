@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_batch import __version__
+from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
 from llm_batch.cli.failures import failures
@@ -27,11 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 a bug; 2 command, config or data is wrong, nothing was spent; "
-    "3 the provider refused the run; 4 incomplete; 130 interrupted. "
-    "After 4 and 130 the same command resumes.",
+    "3 the provider refused the run; 4 incomplete; 5 a gate failed; 6 a gate is undecided; "
+    "130 interrupted. After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, view, report, show, failures, label, models, doctor):
+for command in (
+    *(init, estimate, run, view, report, compare),
+    *(show, failures, label, models, doctor),
+):
     app.command()(command)
+app.add_typer(baseline, name="baseline")
 
 
 def _version(wanted: bool) -> None:

@@ -103,6 +103,35 @@ Stratify = Annotated[str | None, _show(
     help="Share the sample among the values of this field, as stratify under [sample] does.",
 )]  # fmt: skip
 
+_gate = partial(typer.Option, rich_help_panel="Gate: what must hold, with an exit code")
+FailIf = Annotated[str | None, _gate(
+    "--fail-if", metavar="worse|not-better",
+    help="worse: fail if the run is worse than the baseline; not-better: if it is not better.",
+)]  # fmt: skip
+Tolerance = Annotated[float, _gate(
+    "--tolerance",
+    help="Differences up to this count as none: 0.02 is 2 points; of mean scores in their unit.",
+)]  # fmt: skip
+MaxCostRatio = Annotated[float | None, _gate(
+    "--max-cost-ratio", help="Most that an item may cost, by the baseline's: 1.2 is 20 % more.",
+)]  # fmt: skip
+MaxLatencyRatio = Annotated[float | None, _gate(
+    "--max-latency-ratio", help="The same for the latency that 95 % of the items stay below.",
+)]  # fmt: skip
+AtLeast = Annotated[float | None, _gate(
+    "--at-least", help="Pass rate that must be reached for certain: 0.9; else a mean score.",
+)]  # fmt: skip
+UndecidedPasses = Annotated[bool, _gate(
+    "--undecided-passes", help="End in 0 and not in 6 where the items do not decide the gate.",
+)]  # fmt: skip
+Also = Annotated[list[str] | None, output(
+    "--also", metavar="FORMAT=FILE",
+    help="Write another format as well: junit=gate.xml, md=comment.md. May be repeated.",
+)]  # fmt: skip
+StepSummary = Annotated[bool, output(
+    "--step-summary", help="Append the Markdown to the file that GitHub shows with the job.",
+)]  # fmt: skip
+
 Full = Annotated[bool, output("--full", help="Show everything, not only what fits a screen.")]
 
 LabelsPath = Annotated[str | None, _judging(

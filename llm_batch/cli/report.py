@@ -13,7 +13,7 @@ import typer
 from llm_batch.cli import complete, options
 
 if TYPE_CHECKING:
-    from llm_batch.reporting import Report
+    from llm_batch.reporting import Columns, Report
     from llm_batch.reporting.judging.labels import LabelSource
 
 
@@ -144,15 +144,20 @@ def report(
     anyway: Annotated[bool, typer.Option(
         "--anyway", help="Compare runs of other items or judges all the same.",
     )] = False,
+    at_least: options.AtLeast = None,
+    undecided_passes: options.UndecidedPasses = False,
     output: options.Output = None,
+    also: options.Also = None,
+    step_summary: options.StepSummary = False,
 ) -> None:  # fmt: skip
     """Say what came out: scores with honest intervals, cost, time, failures.
 
     With several results files: what changed from the first to the others, on the same items.
     """
-    from llm_batch.cli.console import chosen, present
+    from llm_batch.cli.console import chosen, present_all
     from llm_batch.errors import ConfigError
-    from llm_batch.reporting import FORMATS, Columns, build_report
+    from llm_batch.reporting import FORMATS, build_report
+    from llm_batch.reporting.gating import GATE_FORMATS, Asked
 
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
@@ -160,24 +165,9 @@ def report(
         raise ConfigError(f"--interval {interval!r} is not known", "use wilson or exact")
     if mean not in ("auto", "t", "bca"):
         raise ConfigError(f"--mean {mean!r} is not known", "use auto, t or bca")
-    columns = None
-    if score is not None:
-        columns = Columns(
-            score,
-            id or "",
-            category or "",
-            pass_at,
-            names(pass_words),
-            tuple(_chosen(each) for each in where or ()),
-            delimiter_of(delimiter),
-            encoding or "",
-            sheet or "",
-        )
-    elif (id, category, pass_at, where) != (None, None, None, None):
-        raise ConfigError(
-            "--id, --category, --pass-at and --where are for files that llmb did not write",
-            "name the field with the score too: --score FIELD; for results of a run there is --by",
-        )
+    columns = columns_of(
+        score, id, category, pass_at, pass_words, where, delimiter, encoding, sheet
+    )
     source = label_source(labels, label_field, labels_from, labels_run, labels_random)
     if source is not None and no_labels:
         raise ConfigError("labels are named and left out at once", "leave out --no-labels")
@@ -206,6 +196,7 @@ def report(
             "--interval": None if interval == "wilson" else interval,
             "--mean": None if mean == "auto" else mean,
             "--calls": calls or None,
+            "--at-least": at_least,
         }
         _refuse([flag for flag, value in given.items() if value is not None])
         from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
@@ -214,15 +205,20 @@ def report(
         compared = compare_reports(
             paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
         )
-        present(COMPARISON_FORMATS, format, compared, output, full=full, mark=mark)
+        present_all(COMPARISON_FORMATS, format, compared, output, also or (),
+                    step_summary=step_summary, full=full, mark=mark)  # fmt: skip
         return
     if anyway:
         raise ConfigError(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
-    chosen(FORMATS, format)
+    asked = Asked(at_least=at_least, level=level, by_group=by is not None,
+                  undecided_passes=undecided_passes)  # fmt: skip
+    if undecided_passes and not asked:
+        raise ConfigError("--undecided-passes is for a gate", "add --at-least 0.9")
+    chosen(GATE_FORMATS if asked else FORMATS, format)
 
-    def built(labels: LabelSource | None) -> Report:
+    def built(labels: LabelSource | None, level: float = level) -> Report:
         return build_report(
             paths[0],
             by=by,
@@ -233,13 +229,58 @@ def report(
             judges=names(judges),
             calls=calls,
             cluster=cluster,
-            exact=interval == "exact",
+            exact=interval == "exact" or bool(asked),
             mean=cast("Literal['auto', 't', 'bca']", mean),
         )
 
     beside = None if source or columns or no_labels else labels_beside(paths[0])
     made = built(source) if beside is None else with_labels_beside(beside, built)
-    present(FORMATS, format, made, output, full=full, mark=mark)
+    if not asked:
+        present_all(FORMATS, format, made, output, also or (),
+                    step_summary=step_summary, full=full, mark=mark)  # fmt: skip
+        return
+    from llm_batch.reporting.gating.build import gate_report
+
+    gated = gate_report(made, built(None, 2 * level - 1), asked)
+    present_all(GATE_FORMATS, format, gated, output, also or (),
+                step_summary=step_summary, full=full, mark=mark)  # fmt: skip
+    raise typer.Exit(gated.gate.exit_code)
+
+
+def columns_of(
+    score: str | None,
+    id: str | None,
+    category: str | None,
+    pass_at: float | None,
+    pass_words: str | None,
+    where: list[str] | None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+) -> Columns | None:
+    """How to read what llmb did not write; ``None`` for results of a run."""
+    from llm_batch.errors import ConfigError
+    from llm_batch.reporting import Columns
+
+    if score is None:
+        if (id, category, pass_at, where) != (None, None, None, None):
+            raise ConfigError(
+                "--id, --category, --pass-at and --where are for files that llmb did not write",
+                "name the field with the score too: --score FIELD; for results of a run there is "
+                "--by",
+            )
+        return None
+    return Columns(
+        score,
+        id or "",
+        category or "",
+        pass_at,
+        names(pass_words),
+        tuple(_chosen(each) for each in where or ()),
+        delimiter_of(delimiter),
+        encoding or "",
+        sheet or "",
+    )
 
 
 def _chosen(pair: str) -> tuple[str, str]:

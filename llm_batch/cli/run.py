@@ -78,8 +78,12 @@ def run(
     )] = None,
     until_decided: Annotated[float | None, _early(
         "--until-decided", min=0.0, max=1.0,
-        help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
+        help="Stop when the pass rate is above or below this for certain; 5 % error in all. Ends "
+        "in 0 above, 5 below, 6 undecided.",
     )] = None,
+    undecided_passes: Annotated[bool, _early(
+        "--undecided-passes", help="With --until-decided: end in 0 and not in 6 where it is open.",
+    )] = False,
     log_file: Annotated[str | None, options.output(
         "--log-file",
         help="Append what happens to this file, one JSON object a line, without keys.",
@@ -128,6 +132,8 @@ def run(
         )
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
+    if undecided_passes and until_decided is None:
+        raise ConfigError("--undecided-passes is for a gate", "add --until-decided 0.9")
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
@@ -150,7 +156,7 @@ def run(
             stop=stop,
             earlier=Earlier(retry_failed, overwrite, reuse or ()),
             log_file=log_file,
-            until=Until(until_margin, until_decided),
+            until=Until(until_margin, until_decided, undecided_passes=undecided_passes),
         )
     for sentence, warns in said(concluded(summary)):
         say(sentence, style="yellow" if warns else "")

@@ -31,12 +31,9 @@ from llm_batch.reporting.comparison import (
     ScoreDifference,
 )
 from llm_batch.reporting.comparison.build import Compared, table
-from llm_batch.reporting.comparison.pair import as_text, items_with, judged_of, question_of
-from llm_batch.reporting.comparison.sentences import (
-    is_clustered,
-)
+from llm_batch.reporting.comparison.sentences import is_clustered
+from llm_batch.reporting.comparison.sides import Side, as_text, question_of
 from llm_batch.reporting.document import FOR_PAPER
-from llm_batch.reporting.model import Report
 from llm_batch.reporting.page import reference_fields
 
 _CHANGES = 5
@@ -344,25 +341,28 @@ def _side_by_side_items(compared: Compared) -> Iterator[list[Any]]:
     status, score, verdict, change, output and reason or error.
     """
     _, *cells = table(compared)
-    n = len(compared.reports)
+    n = len(compared.sides)
     rows = [list(each) for each in cells]
     rows.sort(key=lambda row: min(map(_place, row[2 + 2 * n :])))
     rows = rows[:_ON_PAGE]
     ids = {row[0] for row in rows}
-    texts = [items_with(report, ids) for report in compared.reports]
+    texts = [side.texts(ids) for side in compared.sides]
     left = _TEXTS
     for id, category, *values in rows:
         changes = [None, *values[2 * n :]]
         runs: list[list[Any] | None] = []
         question = reference = ""
-        for i, report in enumerate(compared.reports):
+        for i, side in enumerate(compared.sides):
             item = texts[i].get(id)
             if item is None:
-                runs.append(None)
+                # A baseline has scores and no texts.
+                known = side.report is None and id in side.rows.index
+                figures = ["ok", *values[2 * i : 2 * i + 2], changes[i], "", ""]
+                runs.append(figures if known else None)
                 continue
             question = question or question_of(item)[:_TEXT]
-            reference = reference or _reference(item, report)[:_TEXT]
-            said = judged_of(item, report)[:_TEXT], (item.reason or item.error)[:_TEXT]
+            reference = reference or _reference(item, side)[:_TEXT]
+            said = side.answer(item)[:_TEXT], (item.reason or item.error)[:_TEXT]
             left -= sum(map(len, said))
             runs.append([item.status, *values[2 * i : 2 * i + 2], changes[i], *said])
         left -= len(question) + len(reference)
@@ -375,8 +375,10 @@ def _place(change: str | None) -> int:
     return _ORDER.index(change) if change else len(_ORDER)
 
 
-def _reference(item: ItemLine, report: Report) -> str:
-    values = (item.fields.get(name) for name in reference_fields(report))
+def _reference(item: ItemLine, side: Side) -> str:
+    if side.report is None:
+        return ""
+    values = (item.fields.get(name) for name in reference_fields(side.report))
     return next((as_text(value) for value in values if value not in (None, "")), "")
 
 

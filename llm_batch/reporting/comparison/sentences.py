@@ -16,7 +16,7 @@ from llm_batch.reporting.comparison import (
     RunFigures,
     ScoreDifference,
 )
-from llm_batch.reporting.model import Report
+from llm_batch.reporting.comparison.sides import Side
 from llm_batch.reporting.publication import bounds, figure
 from llm_batch.stats.interval import z_value
 from llm_batch.stats.power import paired_rates_size
@@ -155,13 +155,13 @@ def told(comparison: Comparison, found: RateDifference | ScoreDifference) -> boo
 
 def cautions(
     comparison: Comparison,
-    reports: Sequence[Report],
+    sides: Sequence[Side],
     manifests: Sequence[bool],
     judges: Sequence[list[str]],
 ) -> Iterator[str]:
     """What to keep in mind, most serious first.
 
-    The reports are of each run, the baseline's first, as are the ``manifests``: whether each has
+    The sides are the runs, the baseline first, as are the ``manifests``: whether each has
     one. ``judges`` are the judge's settings that differ, for each run but the baseline.
     """
     if any(run.simulated for run in comparison.runs):
@@ -183,8 +183,8 @@ def cautions(
             )
     for each in comparison.against:
         yield from _about_the_items(comparison, each)
-    for report, run in zip(reports, comparison.runs, strict=True):
-        yield from _about_a_run(report, run)
+    for side, run in zip(sides, comparison.runs, strict=True):
+        yield from _about_a_run(side, run)
     if len(comparison.against) > 1:
         yield (
             f"{len(comparison.against)} runs are compared with {comparison.baseline}: p allows for "
@@ -229,15 +229,14 @@ def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
         yield f"Only {words.items(n)} compared: fewer than {_FEW_ITEMS} say little."
 
 
-def _about_a_run(report: Report, run: RunFigures) -> Iterator[str]:
-    items = report.items
-    if items.planned is not None and items.read < items.planned:
+def _about_a_run(side: Side, run: RunFigures) -> Iterator[str]:
+    if side.planned is not None and run.read < side.planned:
         yield (
-            f"{run.name} is not complete: {items.read:,} of {items.planned:,} planned items "
+            f"{run.name} is not complete: {run.read:,} of {side.planned:,} planned items "
             "were played."
         )
-    if items.duplicates:
-        yield f"{run.name}: {items.duplicates:,} lines repeat an id and were left out."
+    if side.duplicates:
+        yield f"{run.name}: {side.duplicates:,} lines repeat an id and were left out."
 
 
 def next_steps(
