@@ -18,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
 from llm_batch.dataset.readers import READERS, Reader
@@ -84,14 +84,15 @@ class Source:
         encoding: str | None = None,
         sheet: str | int | None = None,
         by_config: bool = True,
+        wanted: frozenset[str] | None = None,
     ) -> None:
         self.name = "standard input" if path == "-" else str(path)
-        named = _reader(path, kind)
+        named = reader_of(path, kind)
         self.reader = named or READERS[".jsonl"]
         self._taken_for = named is None  # until it is seen what it holds
         self._kind = kind
         self._by_config = by_config
-        self.shape = Shape(sheet="" if sheet is None else str(sheet))
+        self.shape = Shape(sheet="" if sheet is None else str(sheet), wanted=wanted)
         self.in_place = False
         self._packed = True
         self._closing = ExitStack()
@@ -139,9 +140,22 @@ class Source:
             yield from self.reader.rows(self._stream, self.name, self.shape)
         self.check_unchanged()
 
+    def at(self, *numbers: int) -> str:
+        """Where rows are, by their numbers: ``line 7``, ``rows 1 and 7``."""
+        place = self.reader.place + "s" * (len(numbers) > 1)
+        return f"{place} {' and '.join(map(str, numbers))}"
+
     @property
     def is_table(self) -> bool:
         return self.reader.rows is READERS[".csv"].rows
+
+    @property
+    def is_headed(self) -> bool:
+        return self.is_table or self.reader is READERS[".xlsx"]
+
+    @property
+    def has_columns(self) -> bool:
+        return self.is_table or self.reader.random_access
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -169,7 +183,14 @@ class Source:
         return tuple(notes)
 
     def sha256(self) -> str:
-        """The hash of all its bytes as they are on disk, in hex; only after `rows`."""
+        """The hash of all its bytes as they are on disk, in hex; only after `rows`.
+
+        Where not all rows were read, the rest of a file is hashed now; that of a pipe is not.
+        """
+        if self._state is not None and not self.reader.random_access:
+            with self._readable():
+                while piece := self.file.read(_BUFFER):
+                    self._hash.update(piece)
         return self._hash.hexdigest()
 
     def check_unchanged(self) -> None:
@@ -290,7 +311,8 @@ class Source:
         return DataError(f"{self.name} is empty", "write one item a line, or name another file")
 
 
-def _reader(path: Path | Literal["-"], kind: str | None) -> Reader | None:
+def reader_of(path: PurePath | Literal["-"], kind: str | None) -> Reader | None:
+    """The reader by a name, or by the format that the user said; ``None`` where neither tells."""
     if kind is not None:
         return READERS[f".{kind}"]
     if path == "-":
