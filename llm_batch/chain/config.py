@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from llm_batch.chain.addresses import WrongAddress, check_address, is_address
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
@@ -96,6 +97,15 @@ def _condition(text: str) -> str:
     return text
 
 
+def _address(path: str) -> str:
+    if is_address(path):
+        try:
+            check_address(path)
+        except WrongAddress as error:
+            raise Wrong((), str(error), error.hint) from None
+    return path
+
+
 EngineName = Annotated[
     str, BeforeValidator(_engine_name), WithJsonSchema({"enum": list(ENGINES), "type": "string"})
 ]
@@ -113,7 +123,7 @@ class Data(Table):
     ``where`` is true the first ``limit`` are taken, with the fields that ``columns`` names.
     """
 
-    path: str | None = None
+    path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
     columns: TextList | None = Field(default=None, min_length=1)
     where: Annotated[str, AfterValidator(_condition)] | None = None
@@ -392,11 +402,12 @@ class Config(Table):
         """
         return Chain(self.steps, self.score)
 
-    def data_path(self) -> Path | Literal["-"]:
+    def data_path(self) -> Path | str:
+        """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-":
-            return "-"
+        if self.data.path == "-" or is_address(self.data.path):
+            return self.data.path
         return self.beside(self.data.path)
 
     def line_of(self, *path: str | int, within: int = 1) -> str:

@@ -24,7 +24,7 @@ ConfigPath = Annotated[Path | None, what(
 DataPath = Annotated[str | None, what(
     "--data",
     help="Dataset: .jsonl .json .csv .parquet .xlsx (or .gz, .zst …), a folder or a pattern of "
-    "them, or - for stdin.",
+    "them, an address (s3://, gs://, az://, hf://, https://), or - for stdin.",
 )]  # fmt: skip
 SampleSize = Annotated[int | None, what(
     "--sample", min=0, help="Items to draw; 0 means all.",

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from struct import Struct
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import msgspec
 
@@ -235,7 +235,7 @@ class Drawn:
     """A sample of a dataset. A context manager: it holds files open until it is closed.
 
     Attributes:
-        path: The dataset as it was given, ``-`` for standard input.
+        path: The dataset as it was given, an address or ``-`` for standard input.
         sha256: Of its bytes as they are on disk, in hex.
         population: Rows that can be used.
         skipped_examples: What was wrong with the first of them, and where.
@@ -301,7 +301,7 @@ class Drawn:
 
 def draw(
     data: Data,
-    path: Path | Literal["-"],
+    path: Path | str,
     *,
     size: int = 0,
     seed: int = 42,

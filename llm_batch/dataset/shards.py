@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
+import itertools
 import os
 import re
 from bisect import bisect_right
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
+from llm_batch.dataset.remote import Remote, found_at
 from llm_batch.dataset.shape import Row
 from llm_batch.dataset.source import Source, reader_of
 from llm_batch.errors import DataError
@@ -77,7 +79,7 @@ class Input(Protocol):
 
 def opened(
     data: Data,
-    path: Path | Literal["-"],
+    path: Path | str,
     stdin: BinaryIO | None = None,
     wanted: frozenset[str] | None = None,
     by_config: bool = True,
@@ -92,7 +94,7 @@ def opened(
         DataError: There is none, it cannot be opened, or a folder holds files of several kinds.
     """
 
-    def one(path: Path | Literal["-"], known: Collection[str] = ()) -> Source:
+    def one(path: Path | Literal["-"] | Remote, known: Collection[str] = ()) -> Source:
         return Source(
             path,
             data.format,
@@ -104,7 +106,15 @@ def opened(
             wanted=None if wanted is None else wanted.difference(known),
         )
 
-    if path != "-" and (files := _local(path, data.format)) is not None:
+    if path == "-":
+        return one("-")
+    if isinstance(path, str):
+        found = found_at(path)
+        if isinstance(found, Remote):
+            return one(found)
+        pattern = bool(_PATTERN.search(path))
+        return Shards(files_of(*found, data.format, named=pattern), one)
+    if (files := _local(path, data.format)) is not None:
         return Shards(files, one)
     return one(path)
 
@@ -121,7 +131,7 @@ class Files(NamedTuple):
 
     root: str
     names: Sequence[str]
-    path: Callable[[str], Path]
+    path: Callable[[str], Path | Remote]
     passed_over: Sequence[str] = ()
 
 
@@ -143,7 +153,8 @@ def _local(path: Path, kind: str | None) -> Files | None:
     found = [each for each in found if each.is_file()]
     if not found:
         raise DataError(f"no file fits the pattern {str(path)!r}", f"look: ls {path}")
-    above = Path(os.path.commonpath([each.parent for each in found]))
+    plain = list(itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts))
+    above = Path(*plain)
     names = [each.relative_to(above).as_posix() for each in found]
     return files_of(str(path), names, above.joinpath, kind, named=True)
 
@@ -151,7 +162,7 @@ def _local(path: Path, kind: str | None) -> Files | None:
 def files_of(
     root: str,
     names: Sequence[str],
-    path: Callable[[str], Path],
+    path: Callable[[str], Path | Remote],
     kind: str | None,
     named: bool = False,
 ) -> Files:
@@ -174,11 +185,12 @@ def files_of(
     if len(kinds) > 1:
         most = sorted(kinds.values(), key=len, reverse=True)
         counted = ", ".join(f"{len(some):,} like {some[0]}" for some in most[:_MANY])
-        suffix = "".join(PurePosixPath(most[0][0]).suffixes)
-        example = root.removesuffix("/") if _PATTERN.search(root) else f"{root.rstrip('/')}/*"
+        first = PurePosixPath(most[0][0])
+        above = _PATTERN.split(root)[0].rpartition("/")[0] if named else root.rstrip("/")
+        example = f"{above}/{first.with_name('*' + ''.join(first.suffixes))}"
         raise DataError(
             f"{root} holds files of several kinds: {counted}",
-            f"name those of one kind: '{example.rstrip('*')}*{suffix}'",
+            f"name those of one kind: '{example}'",
         )
     splits = sorted({found[1] for name in taken if (found := _SPLIT.search(name))})
     if len(splits) > 1 and not named:
@@ -234,7 +246,9 @@ class Shards:
     in_place = False
     file = io.RawIOBase()  # nobody reads from it
 
-    def __init__(self, files: Files, one: Callable[[Path, Collection[str]], Source]) -> None:
+    def __init__(
+        self, files: Files, one: Callable[[Path | Remote, Collection[str]], Source]
+    ) -> None:
         self.name = files.root
         self._files = files
         self._one = one

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import fsum, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -227,7 +227,7 @@ _NAMED = 20
 _FEWEST_MATES = 10
 
 
-def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str, int]:
+def value_counts(data: Data, path: Path | str, field: str) -> dict[str, int]:
     """How many rows have each value of a field. Reads the dataset once, so no standard input.
 
     Raises:
@@ -273,7 +273,7 @@ def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str,
 
 
 def clusters_by(
-    field: str, data: Data, path: Path | Literal["-"], claim: Claim, scored: Scored | None
+    field: str, data: Data, path: Path | str, claim: Claim, scored: Scored | None
 ) -> Clusters:
     """The clusters that a field makes, and how alike their items are: as given, or as measured.
 
