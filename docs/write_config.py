@@ -37,7 +37,11 @@ TABLES = (
 )
 #: Where the comment of the file lives on the line beside it, or there is none.
 _MEANINGS = {
-    ("data", "path"): "the file, or `-` for stdin; without it the bundled demo questions",
+    (
+        "data",
+        "path",
+    ): "the file, a folder, a pattern, or `-` for stdin; without it the bundled demo "
+    "questions; see [Where data lives](data.md)",
     ("data", "format"): "where the name of the file does not tell",
     ("data", "on_bad_row"): "`skip`: count the rows that cannot be read, and go on",
     ("run", "engine"): "`serial`: one call at a time; `ray`: on a cluster; `batch`: by batch APIs",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_batch.chain.addresses import is_address
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings pydantic along, and --help needs these flags
@@ -78,7 +79,7 @@ class Typed:
         """The same with paths that led from one folder leading from another."""
 
         def path(name: str | None) -> str | None:
-            if name in (None, "", "-"):
+            if not name or _is_no_path(name):
                 return name
             whole = str(Path(os.path.abspath(there), expanded(name or "")))
             try:
@@ -112,6 +113,10 @@ def expanded(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def _is_no_path(name: str) -> bool:
+    return name == "-" or is_address(name)
+
+
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -130,7 +135,9 @@ def with_flags(
             raw[section] = {**raw[section], key: value}
             by_flag[section, key] = flag
 
-    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
+    data = flags.data
+    if data is not None and not _is_no_path(data):
+        data = os.path.abspath(expanded(data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")

@@ -13,8 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from llm_batch.chain.config import Data
 from llm_batch.dataset.shape import DELIMITER_NAMES, DELIMITERS
-from llm_batch.dataset.source import Source
+from llm_batch.dataset.shards import opened
 from llm_batch.dataset.stores import Tally
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
@@ -190,16 +191,13 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
     columns: dict[str, Column] = {}
     rows, bad = 0, []
     said = dict(settings)
-    with Source(
-        path,
-        delimiter=said.get("delimiter"),
-        encoding=said.get("encoding"),
-        sheet=said.get("sheet"),
-        by_config=False,
-    ) as source:
+    data = Data(
+        delimiter=said.get("delimiter"), encoding=said.get("encoding"), sheet=said.get("sheet")
+    )
+    with opened(data, path, by_config=False) as source:
         for number, fields, _, _ in source.rows():
             if isinstance(fields, str):
-                bad.append(f"{source.reader.place} {number}: {fields}")
+                bad.append(f"{source.at(number)}: {fields}")
                 continue
             rows += 1
             for name, value in fields.items():
@@ -213,7 +211,7 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
             )
         notes = (*source.notes, *(_one_column(columns) if source.is_table else ()))
         table = Table(path, tuple(columns.values()), rows, tuple(bad), notes, (*settings,))
-        if source.is_table or source.reader.title == "a workbook":
+        if source.is_headed:
             _refuse_no_header(table)
     return table
 

@@ -385,6 +385,7 @@ def checked(config: Config) -> tuple[int, int, Sequence[str], Sequence[str]]:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        used=config.fields_used(),
     ) as drawn:
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, True)

@@ -22,7 +22,9 @@ ConfigPath = Annotated[Path | None, what(
     help="Config file; llmb.toml in the working directory by default.",
 )]  # fmt: skip
 DataPath = Annotated[str | None, what(
-    "--data", help="Dataset: .jsonl .json .csv .parquet .xlsx (or .gz, .zst …), or - for stdin.",
+    "--data",
+    help="Dataset: .jsonl .json .csv .parquet .xlsx (or .gz, .zst …), a folder or a pattern of "
+    "them, an address (s3://, gs://, az://, hf://, https://), or - for stdin.",
 )]  # fmt: skip
 SampleSize = Annotated[int | None, what(
     "--sample", min=0, help="Items to draw; 0 means all.",

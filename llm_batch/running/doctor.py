@@ -167,7 +167,12 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
     source = "the bundled demo questions" if config.data.path is None else str(data)
     try:
         drawn = draw(
-            config.data, data, size=sample.size, seed=sample.seed, stratify=sample.stratify
+            config.data,
+            data,
+            size=sample.size,
+            seed=sample.seed,
+            stratify=sample.stratify,
+            used=config.fields_used(),
         )
     except LlmbError as error:
         return None, [_failed("data", error)]

@@ -206,6 +206,7 @@ def drawn_for(config: Config) -> Drawn:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        used=config.fields_used(),
     )
 
 
