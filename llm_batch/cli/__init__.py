@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_batch import __version__
+from llm_batch.cli.batches import batches
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
 from llm_batch.cli.failures import failures
@@ -30,7 +31,7 @@ app = typer.Typer(
     "3 the provider refused the run; 4 incomplete; 130 interrupted. "
     "After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, view, report, show, failures, label, models, doctor):
+for command in (init, estimate, run, batches, view, report, show, failures, label, models, doctor):
     app.command()(command)
 
 

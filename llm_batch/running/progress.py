@@ -131,6 +131,7 @@ def concluded(summary: RunSummary) -> Document:
     if state.simulated:
         origin.append("the answers came from a fake/ model: these results are simulated")
     warnings, steps = [], []
+    pending = summary.status in ("submitted", "pending")
     if summary.status != "done" and ending is not None:
         why = f": {summary.message}" if summary.message else ""
         warnings.append((f"{ending.words}{why}", ""))
@@ -147,7 +148,10 @@ def concluded(summary: RunSummary) -> Document:
         f"{words.counted(state.calls, 'call')} made in {state.seconds:,.1f} s{spent}",
         origin=tuple(filter(None, origin)),
         warnings=tuple(warnings),
-        next_steps=(*filter(None, steps), f"next: {command('report', summary.path)}"),
+        next_steps=(
+            *filter(None, steps),
+            *([f"next: {command('report', summary.path)}"] if state.done or not pending else []),
+        ),
     )
 
 

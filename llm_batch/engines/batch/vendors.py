@@ -41,6 +41,15 @@ _OF_THE_BODY = frozenset(
 )
 
 
+def headers_like(like: Prepared) -> dict[str, str]:
+    """The headers of a live request that say whose it is and what it needs."""
+    return {
+        name: value
+        for name, value in like.headers.items()
+        if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
+    }
+
+
 class Http:
     """Talks to the host of a model, with the headers of a live request, the key among them."""
 
@@ -52,11 +61,7 @@ class Http:
 
     def resemble(self, like: Prepared) -> None:
         """Send the headers of this request, but for those that belong to its body."""
-        self._headers = {
-            name: value
-            for name, value in like.headers.items()
-            if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
-        }
+        self._headers = headers_like(like)
         self._headers |= {"Accept": "application/json", "Accept-Encoding": ENCODINGS}
 
     def json(

@@ -75,10 +75,17 @@ class Session:
         self.stop = Stop()
         self.stop.clock = Hurried()  # type: ignore[assignment]  # all that is used of a clock
 
-    def play(self, *, earlier: Earlier = Earlier(), **flags: Any) -> RunSummary:  # noqa: B008
+    def play(
+        self,
+        *,
+        earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
+        leave: str = "",
+        **flags: Any,
+    ) -> RunSummary:
         return run(
             load(self.folder, **flags),
             earlier=earlier,
+            leave=leave,
             say=self.said.append,
             progress=self._show,
             stop=self.stop,
