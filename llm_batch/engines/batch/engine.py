@@ -29,7 +29,7 @@ from llm_batch.engines.batch.job_log import (
     stub_of,
 )
 from llm_batch.engines.batch.jobs import Ended, Jobs, Watch
-from llm_batch.engines.batch.vendors import connections_of
+from llm_batch.engines.batch.vendors import called_live, connections_of
 from llm_batch.engines.batch.waiting import ROOM, JobMoney, Late, Tries, Unfit, Waiting
 from llm_batch.errors import (
     Incomplete,
@@ -70,6 +70,8 @@ class BatchEngine(Engine):
         log = JobLog(run_paths(config.run.output).jobs, config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         params = config.chain().params
+        for model in called_live(config):
+            say(f"{model} has no batch API spoken here: it is called live, at its live price")
         self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)
         self._late = Late(config, fleet, budget, stop.clock, log)
         self._money = JobMoney(budget)

@@ -10,7 +10,7 @@ import pytest
 from llm_batch.chain.config import Model
 from llm_batch.engines.batch.api import Fields
 from llm_batch.engines.batch.engine import cancel_jobs
-from llm_batch.errors import EXIT_OK, EXIT_REFUSED
+from llm_batch.errors import EXIT_OK, EXIT_REFUSED, ConfigError
 from llm_batch.sending.providers import batch_vendor
 from tests.batch_server import BatchServer
 from tests.engines.batch.runs import Session, load, results, write_project
@@ -18,7 +18,8 @@ from tests.engines.batch.runs import Session, load, results, write_project
 pytestmark = pytest.mark.litellm
 
 CLAUDE, GEMINI, AZURE = "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "azure/writer"
-VENDORS = ["openai/writer", CLAUDE, GEMINI, AZURE]
+ALIKE = ["groq/writer", "mistral/writer", "together_ai/writer"]
+VENDORS = ["openai/writer", CLAUDE, GEMINI, AZURE, *ALIKE]
 
 
 @pytest.fixture(autouse=True)
@@ -175,8 +176,23 @@ def test_a_job_has_the_beta_headers_of_its_step(tmp_path: Path, server: BatchSer
         (CLAUDE, "anthropic"),
         (GEMINI, "gemini"),
         ("openai/o3-pro", ""),  # of the responses API
-        ("mistral/mistral-small-latest", ""),
+        ("mistral/mistral-small-latest", "mistral"),
+        ("groq/openai/gpt-oss-120b", "groq"),
+        ("together_ai/Qwen/Qwen2.5-7B-Instruct-Turbo", "together_ai"),
+        ("deepseek/deepseek-chat", ""),
     ],
 )
 def test_a_model_goes_by_the_batch_api_of_its_vendor_if_it_chats(model: str, vendor: str) -> None:
     assert batch_vendor(model, Model()) == vendor
+
+
+def test_models_without_a_batch_api_are_named(tmp_path: Path, server: BatchServer) -> None:
+    write_project(tmp_path, server, 2, judge="fake/judge", prices=False)
+    session = Session(tmp_path)
+    session.play()
+    assert "fake/judge has no batch API spoken here: it is called live" in session.talk
+    write_project(tmp_path, server, 2, model="deepseek/deepseek-chat", judge=None)
+    with pytest.raises(
+        ConfigError, match="deepseek/deepseek-chat cannot be served by batch: spoken"
+    ):
+        Session(tmp_path).play()
