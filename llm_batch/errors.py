@@ -353,6 +353,19 @@ ENDINGS: Mapping[str, Ending] = {
             ),
             "add --yes to agree to what it costs, or --budget USD to cap it",
         ),
+        Ending(
+            "submitted",
+            "what can be sent is at the provider",
+            EXIT_OK,
+            "--collect in place of --submit takes what is there and submits what follows; "
+            "llmb batches shows how the jobs stand",
+        ),
+        Ending(
+            "pending",
+            "the run waits for the provider",
+            EXIT_INCOMPLETE,
+            "llmb batches shows how the jobs stand",
+        ),
         Ending("refused", "the provider refused the run", EXIT_REFUSED),
         Ending("interrupted", "the run was interrupted", EXIT_INTERRUPTED),
         Ending(

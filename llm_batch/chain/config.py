@@ -282,6 +282,7 @@ class RunOptions(Table):
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -291,13 +292,22 @@ class Batch(Table):
     Jobs are looked at every ``poll`` seconds, then ever less often down to a tenth of that.
     ``enqueued_tokens`` is the provider's limit of input tokens that a model's jobs may have
     waiting; without it the limit is learned when it is met. A job has at most ``job_requests``.
-    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live.
+    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live. Where no more
+    than ``live_tail`` ("2%") of the items are left over of a step, these go live instead of in a
+    small job, at the live price.
     """
 
     poll: Positive = 30.0
     enqueued_tokens: int | None = Field(default=None, ge=1)
     job_requests: int | None = Field(default=None, ge=1)
     deadline: str | None = None
+    live_tail: str | None = None
+
+    @property
+    def live_tail_share(self) -> float:
+        """A fraction of one; 0 where nothing goes live."""
+        found = _PERCENT.fullmatch(self.live_tail.strip()) if self.live_tail else None
+        return float(found[1]) / 100 if found else 0.0
 
     @property
     def deadline_seconds(self) -> float | None:
@@ -309,6 +319,8 @@ class Batch(Table):
     def _readable(self) -> Batch:
         if self.deadline is not None and self.deadline_seconds is None:
             raise Wrong(("deadline",), f"is no duration: {self.deadline!r}", "write 6h or 90m")
+        if self.live_tail is not None and not _PERCENT.fullmatch(self.live_tail.strip()):
+            raise Wrong(("live_tail",), f"is no share below 100%: {self.live_tail!r}", "write 2%")
         return self
 
 

@@ -36,13 +36,14 @@ class Overrides:
     budget: float | None = None
     engine: str | None = None
     deadline: str | None = None
+    live_tail: str | None = None
     output: str | None = None
 
 
 #: The file that is read where none is named.
 CONFIG_NAME = "llmb.toml"
 # What `llmb estimate` has no flag for, or means something else by.
-_OF_RUNS = ("engine", "deadline", "output")
+_OF_RUNS = ("engine", "deadline", "live_tail", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ def with_flags(
         put(f"--{key}", getattr(flags, key), "limits", key)
     put("--engine", flags.engine, "run", "engine")
     put("--deadline", flags.deadline, "batch", "deadline")
+    put("--live-tail", flags.live_tail, "batch", "live_tail")
     put("--output", flags.output, "run", "output")
     if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
         raw["steps"] = _with_models(raw, flags, built_in, by_flag)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_batch import __version__
+from llm_batch.cli.batches import batches
 from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
@@ -32,7 +33,7 @@ app = typer.Typer(
     "130 interrupted. After 4 and 130 the same command resumes.",
 )
 for command in (
-    *(init, estimate, run, view, report, compare),
+    *(init, estimate, run, batches, view, report, compare),
     *(show, failures, label, models, doctor),
 ):
     app.command()(command)

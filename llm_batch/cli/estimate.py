@@ -199,7 +199,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     import signal
 
     from llm_batch.cli.progress import make_progress
-    from llm_batch.cli.run import _confirm, _stop_on_signals, agree, confirm_overrun
+    from llm_batch.cli.run import _confirm, agree, confirm_overrun, stop_on_signals
     from llm_batch.running.pilot import pilot
     from llm_batch.sending.clock import STOP_SIGNALS, Stop
 
@@ -208,7 +208,7 @@ def _played(settings: Config, n: int, yes: bool, quiet: bool) -> Measured:
     before = {name: signal.getsignal(name) for name in STOP_SIGNALS}
     try:
         with make_progress(quiet) as progress:
-            _stop_on_signals(stop, settings.engine)
+            stop_on_signals(stop, settings.engine)
             return pilot(
                 settings,
                 n,

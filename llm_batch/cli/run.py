@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _earlier = partial(typer.Option, rich_help_panel="Earlier calls")
 _early = partial(typer.Option, rich_help_panel="Stopping early")
+_leaving = partial(typer.Option, rich_help_panel="With --engine batch")
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -45,6 +46,19 @@ def run(
     deadline: Annotated[str | None, options.limit(
         "--deadline", help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
     )] = None,
+    live_tail: Annotated[str | None, options.limit(
+        "--live-tail",
+        help="With --engine batch: where no more than this share of the items is left over of a "
+        "step, it goes live at once. 2%.",
+    )] = None,
+    submit: Annotated[bool, _leaving(
+        "--submit", help="Submit what can be, and leave; --collect goes on from there.",
+    )] = False,
+    collect: Annotated[bool, _leaving(
+        "--collect",
+        help="Take what has been answered, submit the next step, and leave. Exit code 4 while "
+        "jobs are open, so fit for cron.",
+    )] = False,
     cancel: Annotated[bool, _earlier(
         "--cancel",
         help="End the batch jobs of this output at the provider and keep what they finished.",
@@ -112,24 +126,35 @@ def run(
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
-        deadline=deadline,
+        deadline=deadline, live_tail=live_tail,
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:
+        from llm_batch.cli.batches import end_jobs
+
         agree(settings, yes, jobs=True)
-        _cancel(settings)
+        end_jobs(settings)
         return
     if forget_job is not None:
-        from llm_batch.engines.batch.job_log import forget_job as give_up
+        from llm_batch.cli.batches import forget
 
-        count = give_up(settings, forget_job)
-        say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
+        forget(settings, forget_job)
         return
-    if deadline is not None and not settings.engine.by_batch:
+    leaving = {"--deadline": deadline, "--live-tail": live_tail, "--submit": submit,
+               "--collect": collect}  # fmt: skip
+    if (flag := next((name for name, value in leaving.items() if value), "")) and not (
+        settings.engine.by_batch
+    ):
         raise ConfigError(
-            f"--deadline is for batches, and this run goes by {settings.engine.name}",
+            f"{flag} is for batches, and this run goes by {settings.engine.name}",
             "add --engine batch",
         )
+    if collect and (submit or overwrite):
+        other = "--submit" if submit else "--overwrite"
+        raise ConfigError(
+            f"--collect goes on with a run, and {other} begins one", "use one of them"
+        )
+    agreed = (collect and _is_submitted(settings)) or yes
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
     if undecided_passes and until_decided is None:
@@ -145,11 +170,11 @@ def run(
     agree(settings, yes)
     stop = Stop()
     with make_progress(quiet) as progress:
-        _stop_on_signals(stop, settings.engine)
+        stop_on_signals(stop, settings.engine)
         summary = run_chain(
             settings,
             trusted=True,
-            confirm=None if yes else progress.aside(_confirm),
+            confirm=None if agreed else progress.aside(_confirm),
             confirm_overrun=None if yes else progress.aside(confirm_overrun),
             progress=progress.update,
             say=progress.say,
@@ -157,6 +182,7 @@ def run(
             earlier=Earlier(retry_failed, overwrite, reuse or ()),
             log_file=log_file,
             until=Until(until_margin, until_decided, undecided_passes=undecided_passes),
+            leave="submitted" if submit else "pending" if collect else "",
         )
     for sentence, warns in said(concluded(summary)):
         say(sentence, style="yellow" if warns else "")
@@ -177,26 +203,24 @@ def _check_verdicts(settings: Any) -> None:
         )
 
 
-def _cancel(settings: Any) -> None:
-    from llm_batch.cli.console import say
-    from llm_batch.engines.batch.engine import cancel_jobs
-    from llm_batch.paper import words
-    from llm_batch.sending.clock import Stop
+def _is_submitted(settings: Config) -> bool:
+    """Whether exactly this run was begun before, and so agreed to.
 
-    stop = Stop()
-    _stop_on_signals(stop, ENGINES["batch"])
-    ending = cancel_jobs(settings, stop.clock, say, trusted=True)
-    if ending.left:
-        say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
-    if not ending.jobs:
-        if not ending.left:
-            say("this output has no batch jobs at a provider")
-        return
-    cost = "" if ending.cost is None else f" ({words.usd(ending.cost)})"
-    say(
-        f"{words.counted(ending.jobs, 'batch job')} ended: {ending.kept:,} answers kept{cost}, "
-        f"{ending.dropped:,} requests not finished; llmb run goes on from there"
-    )
+    Raises:
+        ConfigError: No run of this output was.
+    """
+    from llm_batch.errors import ConfigError
+    from llm_batch.record.files import run_paths
+    from llm_batch.record.manifest import Manifest, config_record, hash_of
+
+    paths = run_paths(settings.run.output)
+    before = Manifest.read(paths.manifest)
+    if before is None:
+        raise ConfigError(
+            f"there is no run of {paths.results} to collect answers for",
+            "begin it with --submit in place of --collect",
+        )
+    return before.config_hash == hash_of(config_record(settings))
 
 
 def _say_what_runs(settings: Any) -> None:
@@ -290,7 +314,7 @@ def _goes_on() -> bool:
         signal.signal(signal.SIGINT, stopping)
 
 
-def _stop_on_signals(stop: Stop, engine: Kind) -> None:
+def stop_on_signals(stop: Stop, engine: Kind) -> None:
     """The first Ctrl-C, SIGTERM or closed terminal finishes what is in flight.
 
     The second stops now, but never that of a terminal: shells pass it on, so it comes twice.

@@ -139,6 +139,7 @@ def concluded(summary: RunSummary) -> Document:
         origin.append(VERDICTS[summary.verdict].words)
     if summary.verdict == "undecided" and summary.exit_code == EXIT_UNDECIDED:
         steps.append("a larger --sample plays more items; --undecided-passes ends in 0 here")
+    pending = summary.status in ("submitted", "pending")
     if summary.status != "done" and ending is not None:
         why = f": {summary.message}" if summary.message else ""
         warnings.append((f"{ending.words}{why}", ""))
@@ -155,7 +156,10 @@ def concluded(summary: RunSummary) -> Document:
         f"{words.counted(state.calls, 'call')} made in {state.seconds:,.1f} s{spent}",
         origin=tuple(filter(None, origin)),
         warnings=tuple(warnings),
-        next_steps=(*filter(None, steps), f"next: {command('report', summary.path)}"),
+        next_steps=(
+            *filter(None, steps),
+            *([f"next: {command('report', summary.path)}"] if state.done or not pending else []),
+        ),
     )
 
 

@@ -87,6 +87,7 @@ def run(
     earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
     log_file: str | os.PathLike[str] | None = None,
     until: Until = Until(),  # noqa: B008  (frozen)
+    leave: str = "",
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
@@ -102,6 +103,8 @@ def run(
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
         log_file: Where to write what happens as JSON lines, see `running.progress.LogFile`.
+        leave: Do not wait for jobs at a provider: collect and submit what can be now, and end as
+            ``"submitted"`` or ``"pending"``. The same call goes on from there.
 
     Returns:
         How it ended; failures of items are in the results, not raised.
@@ -174,6 +177,7 @@ def run(
             config, chain, budget, fleet, journal, answers, results, stop, log, progress, say
         )
         session.confirm_overrun = confirm_overrun
+        session.leave = leave
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
@@ -241,6 +245,7 @@ class _Session:
         self.confirm_overrun: Callable[[Overrun], bool] | None = None
         #: USD that this session may cost by its estimate, where that is watched.
         self.expected: float | None = None
+        self.leave = ""
         self._spent_before = budget.spent
         self._finished_cost = 0.0
         self._outages = Outages(config)
@@ -257,8 +262,11 @@ class _Session:
     def play(self, drawn: Drawn, ask_again: bool) -> None:
         kind = self._config.engine
         engine = self._engine = kind.open(
-            Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)
-        )
+            Supplies(
+                self._config, self._fleet, self._budget, self._journal, self._stop, self._say,
+                drawn.size, self.leave,
+            )
+        )  # fmt: skip
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
