@@ -59,6 +59,16 @@ _CATEGORIES = _listed(
     "source split"
 )
 _CLASSES = frozenset(("label", "goldlabel", "class", "sentiment", "intent"))
+_LETTERS, _YES_NO = frozenset("abcdefghij"), frozenset(("yes", "no", "true", "false"))
+#: What the rule "number" can compare: a number and nothing else but a sign, a currency or a unit,
+#: or a solution as GSM8K ends it.
+_AMOUNT = re.compile(
+    r"^\s*[-+−]?\s*[$€£¥]?\s*\d[\d.,/ ]*\s*(?:%|°?[A-Za-z€]{0,4})\s*$"
+    r"|####\s*[-+]?\$?\d[\d.,]*\s*$"
+)
+_NEARLY_ALL = 0.95
+#: Answers of more words than this, on average, are said in more than one way.
+_SHORT_WORDS = 3
 _PAIR = re.compile(r"(.*?)[ _.-]?([ab12])", re.IGNORECASE | re.DOTALL)
 
 
@@ -74,6 +84,9 @@ class Column:
         numbers: How many values looked at are numbers, or texts of one.
         whole: How many of these are whole.
         asking: How many end with a question mark.
+        longest: The length of the longest of these texts.
+        words: How many words they have, in all.
+        amounts: How many are a number with its sign, currency or unit, or end with ``#### 42``.
         nested: Whether lists or objects are in it.
         unique: Whether no value stands there twice; known of columns that are called like ids.
     """
@@ -86,6 +99,9 @@ class Column:
     numbers: int = 0
     whole: int = 0
     asking: int = 0
+    longest: int = 0
+    words: int = 0
+    amounts: int = 0
     nested: bool = False
     unique: bool = True
     _tally: Tally | None = None
@@ -114,6 +130,9 @@ class Column:
             self.seen += 1
             self.texts += len(text)
             self.asking += text.rstrip().endswith("?")
+            self.longest = max(self.longest, len(text))
+            self.words += len(text.split())
+            self.amounts += bool(_AMOUNT.search(text[-_LONGEST_LABEL:]))
             if is_number(text):
                 self.numbers += 1
                 self.whole += text.strip().lstrip("+-").isdecimal()
@@ -209,7 +228,7 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
         if not rows:
             raise DataError(
                 f"{path} has no rows" + (f" that can be read; {bad[0]}" if bad else ""),
-                "give at least one item under a line with the names of the columns",
+                "the file needs a line with column names and at least one row below it",
             )
         notes = (*source.notes, *(_one_column(columns) if source.is_table else ()))
         table = Table(path, tuple(columns.values()), rows, tuple(bad), notes, (*settings,))
@@ -226,8 +245,8 @@ def _one_column(columns: Iterable[str]) -> Iterator[str]:
         mark = max(marks, key=name.count)
         said = "tab" if mark == "\t" else f"'{mark}'"
         yield (
-            f"all is read as one column, {words.clean(name, 60)}; if a {DELIMITER_NAMES[mark]} "
-            f"parts its cells, add --delimiter {said}"
+            f"the file has one column, {words.clean(name, 60)}; if a {DELIMITER_NAMES[mark]} "
+            f"separates its cells, add --delimiter {said}"
         )
 
 
@@ -244,6 +263,26 @@ def is_number(text: str) -> bool:
 def as_label(value: Any) -> str:
     """A value as prompts and comparisons have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def rule_for(table: Table, roles: Roles) -> tuple[str, str]:
+    """The rule that tells right answers from wrong ones without a judge, and why it can.
+
+    Both are empty where only a reader can tell, as of sentences.
+    """
+    if roles.task != "grade" or not roles.reference:
+        return "", ""
+    column = table.column(roles.reference)
+    if not column.seen or column.nested:
+        return "", ""
+    labels = {label.casefold() for label in column.labels}
+    if labels and (labels <= _LETTERS or labels <= _YES_NO):
+        return "choice", f"are {' or '.join(sorted(labels)) if len(labels) < 3 else 'letters'}"
+    if column.amounts > _NEARLY_ALL * column.seen:
+        return "number", "are numbers"
+    if column.longest <= _LONGEST_LABEL and column.words <= _SHORT_WORDS * column.seen:
+        return "contains", "are short"
+    return "", ""
 
 
 def _refuse_no_header(table: Table) -> None:
@@ -263,8 +302,8 @@ def _refuse_no_header(table: Table) -> None:
     shown = ", ".join(words.clean(name, 40) for name in table.names[:5])
     example = ["id", "question", "answer", *(f"column_{n}" for n in range(4, 99))]
     raise DataError(
-        f"the first line of {table.path} seems to be an item and not the names of columns: {shown}",
-        f"write names above it, such as: {','.join(example[: len(table.columns)])}",
+        f"{table.path} has no column names: its first line looks like data: {shown}",
+        f"add a first line with names, such as: {','.join(example[: len(table.columns)])}",
     )
 
 
@@ -392,8 +431,8 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
     texts = [column for column in usable if column.is_text and column.name != named_id] or usable
     if not texts:
         raise ConfigError(
-            f"no column of {table.path} holds text that could be put to a model",
-            f"name one of them with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
+            f"no column of {table.path} has text for the model",
+            f"name a column with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
         )
     if found := _by_name([column.name for column in texts], _ASKED):
         return found, _plain(found) in _ASKED or len(texts) == 1

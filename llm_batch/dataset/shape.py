@@ -91,6 +91,12 @@ class Shape:
     empty_rows: int = 0
     not_finite: int = 0
 
+    @property
+    def title(self) -> str:
+        """What stands alone in the header above columns without a name; empty otherwise."""
+        first, *others = self.columns or ("",)
+        return first if self.unnamed and not any(others) else ""
+
     def fields(self, cells: Sequence[Any]) -> dict[str, Any]:
         """The cells of a row under the names of their columns; the others are left out."""
         names = self.columns

@@ -116,7 +116,7 @@ def test_prompts_that_are_not_certain_are_not_shown(spoil: Any, folder: Path) ->
     spoil(path)
     item = read_item(path, "q-0")
     assert _prompts(item) == [None, None] and item.calls[1].reply == '{"score": 4}'
-    assert any("prompts cannot be made again" in note for note in item.notes)
+    assert any("prompts cannot be rebuilt" in note for note in item.notes)
 
 
 def test_fields_that_results_do_not_keep_leave_the_replies(folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_failures_of_one_kind_stand_together_with_what_was_said(folder: Path) ->
     assert len(group.ids) == made.failed and len(group.examples) == 3
     assert all((each.reply or "").startswith("I cannot say") for each in group.examples)
     text = FAILURE_FORMATS["text"](made)
-    assert "say more clearly in the prompt" in text.replace("\n  ", " ")
+    assert "make the prompt clearer" in text.replace("\n  ", " ")
     assert f"llmb show {group.ids[0]} {path}" in text
 
 

@@ -221,10 +221,22 @@ def compare_reports(
                 comparison,
                 reports[0].items.population,
                 [None if columns else _typed(path) for path in paths],
+                _flags(by, level, columns, anyway, cluster),
             )
         ),
     )
     return Compared(comparison, reports, rows)
+
+
+def _flags(
+    by: str | None, level: float, columns: Columns | None, anyway: bool, cluster: str | None
+) -> list[str]:
+    """What was typed beside the files."""
+    flags: list[str] = []
+    for flag, value in (("--by", by), ("--cluster", cluster), *(columns.flags if columns else ())):
+        flags += [flag, value] if value else []
+    flags += ["--confidence", f"{level:g}"] if level != 0.95 else []
+    return [*flags, "--anyway"] if anyway else flags
 
 
 def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
