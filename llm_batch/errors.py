@@ -356,7 +356,7 @@ ENDINGS: Mapping[str, Ending] = {
     ending.status: ending
     for ending in (
         Ending("done", "", EXIT_OK),
-        Ending("enough", "the run stopped early: its result is clear enough", EXIT_OK),
+        Ending("enough", "the run stopped early because its result is clear enough", EXIT_OK),
         Ending("budget", "the run stopped at its budget", EXIT_INCOMPLETE),
         Ending("circuit", "the run stopped because too many items failed", EXIT_INCOMPLETE),
         Ending(

@@ -36,29 +36,36 @@ def _listed(names: str) -> tuple[str, ...]:
 
 # By the folded name, those that are surest first.
 _IDS = _listed("id itemid questionid qid uuid guid key exampleid rowid index idx nr no number")
+# Of those that are asked, questions and instructions stand before texts.
 _ASKED = _listed(
     "question prompt query instruction input problem text sentence review comment message "
-    "tweet document content passage article body abstract email post utterance title frage "
-    "pregunta domanda pertanyaan вопрос 问题 質問"
+    "tweet document content passage article body abstract email post utterance title feedback "
+    "description source src original frage beschreibung nachricht kommentar pregunta domanda "
+    "pertanyaan вопрос 问题 質問"
 )
 _REFERENCES = _listed(
     "reference referenceanswer groundtruth goldanswer gold correctanswer rightanswer expected "
-    "expectedanswer expectedoutput ideal target solution answer correct antwort respuesta "
-    "risposta ответ 答案 output completion response"
+    "expectedanswer expectedoutput ideal target solution answer correct human translation "
+    "antwort respuesta risposta ответ 答案 output completion response"
 )
 _LABELS = _listed(
     "label goldlabel gold class sentiment intent category target topic type tag annotation "
-    "truth groundtruth answer"
+    "kategorie thema categoria categoría catégorie rating stars overall truth groundtruth answer"
 )
 _GIVEN = _listed(
     "modelanswer modeloutput modelresponse llmanswer llmoutput llmresponse prediction "
-    "predicted generated generatedanswer candidate response completion output"
+    "predicted generated generatedanswer machinetranslation mt candidate hypothesis response "
+    "completion output"
 )
 _CATEGORIES = _listed(
     "category topic subject domain type difficulty level language lang group section dataset "
-    "source split"
+    "source split kategorie thema department priority priorität"
 )
 _CLASSES = frozenset(("label", "goldlabel", "class", "sentiment", "intent"))
+#: What texts are sorted by as well, where nothing else in the file is a right answer.
+_SORTED_BY = frozenset(
+    ("category", "topic", "kategorie", "thema", "categoria", "categoría", "catégorie")
+) | frozenset(("rating", "stars", "overall"))
 _LETTERS, _YES_NO = frozenset("abcdefghij"), frozenset(("yes", "no", "true", "false"))
 #: What the rule "number" can compare: a number and nothing else but a sign, a currency or a unit,
 #: or a solution as GSM8K ends it.
@@ -230,6 +237,13 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
                 f"{path} has no rows" + (f" that can be read; {bad[0]}" if bad else ""),
                 "the file needs a line with column names and at least one row below it",
             )
+        if source.shape.title:
+            raise DataError(
+                f"the first row of {path} looks like a title: only "
+                f"{words.clean(source.shape.title, 60)!r} stands in it, above "
+                f"{len(source.shape.unnamed) + 1} columns",
+                "delete the rows above the row with the column names",
+            )
         notes = (*source.notes, *(_one_column(columns) if source.is_table else ()))
         table = Table(path, tuple(columns.values()), rows, tuple(bad), notes, (*settings,))
         if source.is_table or source.reader.title == "a workbook":
@@ -396,7 +410,7 @@ def guess(
         named = _by_name([name for name in free if not rest[name].nested], _REFERENCES)
         alone = _plain(named) in _CLASSES or not named
         few = label and len(rest[label].labels) <= _FEW_LABELS
-        if task is None and alone and few and _plain(label) in {*_CLASSES, "category", "topic"}:
+        if task is None and alone and few and _plain(label) in _CLASSES | _SORTED_BY:
             task = "classify"
         if task == "classify":
             reference = label or next((name for name in free if rest[name].labels), "")
@@ -434,12 +448,20 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
             f"no column of {table.path} has text for the model",
             f"name a column with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
         )
+    # An address or a name of one word is seldom what a model is asked about.
+    wordy = [column for column in texts if column.words > 1.5 * column.seen]
+    texts = [c for c in texts if c in wordy or not wordy or named_like_a_task(c.name)]
     if found := _by_name([column.name for column in texts], _ASKED):
         return found, _plain(found) in _ASKED or len(texts) == 1
     asking = [column for column in texts if column.asking > column.seen / 2]
     unlike = [c for c in texts if not _by_name([c.name], (*_REFERENCES, *_CATEGORIES))] or texts
     best = max(asking or unlike, key=lambda column: column.mean_length)
     return best.name, len(texts) == 1 or len(asking) == 1
+
+
+def named_like_a_task(name: str) -> str:
+    """The name where it says that the column has questions or instructions; else empty."""
+    return _by_name([name], _ASKED[: _ASKED.index("text")])
 
 
 def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:

@@ -190,6 +190,9 @@ def init(
         say(f"  scored by the rule {rule[0]!r}, without a judge, because the right answers "
             f"{rule[1]}   (or --judge MODEL)")  # fmt: skip
     _write(path, text.encode())
+    if roles.task in ("grade", "compare") and not roles.given and not writer.asks:
+        say(f"  edit the prompt in {path}: it sends the column alone, without saying what to do",
+            style="yellow")  # fmt: skip
     _look_over(path, table, roles)
     say(f"wrote {path}; next: {commands['estimate']}")
     if table.rows > _FEW_ROWS:

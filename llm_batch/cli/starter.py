@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.chain.templates import inserted
-from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table
+from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table, named_like_a_task
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
 
@@ -101,6 +101,12 @@ class Writer:
     output: str = "results.jsonl"
     rule: tuple[str, str] = ("", "")
 
+    @property
+    def asks(self) -> bool:
+        """Whether the texts of the column say by themselves what the model is to do."""
+        column = self.table.column(self.roles.asked)
+        return column.asking > column.seen / 2 or bool(named_like_a_task(column.name))
+
     def text(self, folder: Path, commands: Sequence[tuple[str, str]]) -> str:
         """The whole file, for a folder; ``commands`` with what they do stand on top."""
         steps = {
@@ -157,8 +163,8 @@ class Writer:
         if rows <= size:
             why = f"# all {rows:,} rows"
         else:
-            why = "# rows drawn at random; raise it later and only new rows are paid for"
-            why += ". 384 give ±5 points" if rows > 384 else ""
+            why = "# rows drawn at random; a larger size later pays only for new rows"
+            why += "; 384 give ±5 points" if rows > 384 else ""
             why += f"; 0 = all {rows:,}"
         lines = ["[sample]", f"size = {0 if rows <= size else size:<22} {why}", "seed = 42"]
         if self.roles.category:
@@ -217,7 +223,10 @@ class Writer:
         else:
             step = self._free("generate", "model_answer")
             answer = f"{{{{ {step} }}}}"
-            yield self._step(step, self._in(roles.asked), _HOW_TO_ANSWER[rule])
+            alone = (
+                "" if self.asks else "The prompt is the column alone: add what the model is to do."
+            )
+            yield self._step(step, self._in(roles.asked), _HOW_TO_ANSWER[rule], comment=alone)
         if not rule:
             yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
             return
