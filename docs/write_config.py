@@ -63,7 +63,7 @@ _MEANINGS = {
     ("steps", "combine"): "one output of several; a tie of numbers is the lower middle, a tie of "
     "words fails the item",
     ("steps", "min_votes"): "answers that can be read, at least; without it, more than half",
-    ("steps", "when"): "a template; the step is skipped where it comes to false, 0, no or nothing",
+    ("steps", "when"): "an expression; the step is skipped where it is false",
     ("steps", "share"): "part of the items that have the step, drawn by the seed; a larger share "
     "has the items of a smaller",
     ("steps", "provided"): "the field of the data that has the output already; no model is asked",

@@ -261,7 +261,8 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         elif not is_utf8("".join(cells)):
             yield number, "not UTF-8 text", b"", 0
         elif (len(cells) != len(names) and any(cells[len(names) :])) or len(cells) < len(names):
-            yield number, f"{len(cells)} cells, but the header has {len(names)}", b"", 0
+            title = "; if the first line is a title, delete it" if len(names) == 1 else ""
+            yield number, f"{len(cells)} cells, but the header has {len(names)}{title}", b"", 0
         else:
             yield number, shape.fields(cells), b"", 0
 

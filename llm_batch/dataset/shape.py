@@ -100,6 +100,12 @@ class Shape:
     not_finite: int = 0
     wanted: frozenset[str] | None = None
 
+    @property
+    def title(self) -> str:
+        """What stands alone in the header above columns without a name; empty otherwise."""
+        first, *others = self.columns or ("",)
+        return first if self.unnamed and not any(others) else ""
+
     def fields(self, cells: Sequence[Any]) -> dict[str, Any]:
         """The cells of a row under the names of their columns; the others are left out."""
         names = self.columns

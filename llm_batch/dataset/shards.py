@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, Self
 import msgspec
 
 from llm_batch.dataset.remote import Remote, found_at
-from llm_batch.dataset.shape import Row
+from llm_batch.dataset.shape import Row, Shape
 from llm_batch.dataset.source import Source, reader_of
 from llm_batch.errors import DataError
 from llm_batch.paper import words
@@ -44,11 +44,13 @@ class Input(Protocol):
         name: What messages call it.
         file: Where rows can be read again by their offsets, if ``in_place``.
         notes: How it was read, where that is not what one expects; only after `rows`.
+        shape: How it is written; of several files the one that was read last.
     """
 
     name: str
     file: io.RawIOBase
     in_place: bool
+    shape: Shape
 
     @property
     def is_table(self) -> bool:
@@ -259,6 +261,7 @@ class Shards:
         self._notes: list[str] = []
         self._columns: frozenset[str] | None = None
         self._is_table = self._is_headed = False
+        self.shape = Shape()
 
     def rows(self) -> Iterator[Row]:
         for name in self._files.names:
@@ -268,6 +271,7 @@ class Shards:
                 number = first = self._first[-1]
                 self._current = name, source
                 self._is_table, self._is_headed = source.is_table, source.is_headed
+                self.shape = source.shape
                 for own, fields, row, _ in source.rows():
                     number = first + own
                     if isinstance(fields, str):

@@ -177,7 +177,13 @@ class Source:
         if shape.other_sheets:
             others = ", ".join(shape.other_sheets[:5]) + (", …" * (len(shape.other_sheets) > 5))
             notes.append(f"of {self.name} the sheet {shape.sheet!r} is read, not {others}")
-        if shape.unnamed:
+        if shape.title:
+            notes.append(
+                f"the first row of {self.name} looks like a title, since only "
+                f"{words.clean(shape.title, 60)!r} stands in it: delete the rows above the row "
+                "with the column names"
+            )
+        elif shape.unnamed:
             columns = words.counted(len(shape.unnamed), "column")
             notes.append(f"{columns} of {self.name} left out: the first row gives no name")
         if shape.empty_rows:

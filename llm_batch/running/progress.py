@@ -130,7 +130,7 @@ def concluded(summary: RunSummary) -> Document:
         origin.append(left_estimate(state.seconds, seconds, paid, cost, whole=True))
     failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
     if failed:
-        counts = (f"{count:,} {kind}" for kind, count in failed.items())
+        counts = (f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
         origin.append(f"failed: {', '.join(counts)}")
     if state.simulated:
         origin.append("the answers came from a fake/ model: these results are simulated")
@@ -143,14 +143,14 @@ def concluded(summary: RunSummary) -> Document:
     if summary.status != "done" and ending is not None:
         why = f": {summary.message}" if summary.message else ""
         warnings.append((f"{ending.words}{why}", ""))
-        steps = ["everything paid for is kept; the same command goes on from here"]
+        steps = ["everything paid for is kept; the same command resumes"]
         steps.append(ending.hint)
     else:
         ours = {kind for kind in failed if status_of(kind).of == "answer"}
         if failed.keys() - ours - {"rule"}:
             steps.append("the same command tries the failed calls again")
         if ours:
-            steps.append("answers that cannot be used are kept; --retry-failed asks for them again")
+            steps.append("unusable answers are kept; --retry-failed asks for them again")
     return Document(
         f"{state.statuses['ok']:,} of {words.items(state.planned)} ok, "
         f"{words.counted(state.calls, 'call')} made in {state.seconds:,.1f} s{spent}",

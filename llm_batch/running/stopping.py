@@ -69,7 +69,7 @@ class Circuit:
         where = "prompts" if step == _PROMPTS else f"step {step!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
-            f"{count} as {kind!r}{last}; {advice}"
+            f"{count} of them {status_of(kind).name}{last}; {advice}"
         )
 
 

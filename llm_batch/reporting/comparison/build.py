@@ -190,6 +190,7 @@ def compare_reports(
                 comparison,
                 sides[0].population,
                 [None if columns or side.report is None else typed_of(side.path) for side in sides],
+                _flags(by, level, columns, anyway, cluster),
             )
         ),
     )
@@ -211,6 +212,17 @@ def _baseline_stands_first(paths: Sequence[str | Path]) -> bool:
                 "--score FIELD",
             )
     return is_baseline(paths[0])
+
+
+def _flags(
+    by: str | None, level: float, columns: Columns | None, anyway: bool, cluster: str | None
+) -> list[str]:
+    """What was typed beside the files."""
+    flags: list[str] = []
+    for flag, value in (("--by", by), ("--cluster", cluster), *(columns.flags if columns else ())):
+        flags += [flag, value] if value else []
+    flags += ["--confidence", f"{level:g}"] if level != 0.95 else []
+    return [*flags, "--anyway"] if anyway else flags
 
 
 def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:

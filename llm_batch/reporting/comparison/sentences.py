@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from llm_batch.chain.overrides import Typed
+from llm_batch.chain.overrides import Typed, command
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
@@ -240,7 +240,10 @@ def _about_a_run(side: Side, run: RunFigures) -> Iterator[str]:
 
 
 def next_steps(
-    comparison: Comparison, population: int | None, typed: Sequence[Typed | None]
+    comparison: Comparison,
+    population: int | None,
+    typed: Sequence[Typed | None],
+    flags: Sequence[str] = (),
 ) -> Iterator[str]:
     """What to do next.
 
@@ -248,6 +251,7 @@ def next_steps(
         comparison: Of the runs.
         population: The size of the dataset, where it is known.
         typed: What made each run, where that is known.
+        flags: Those that made the comparison.
     """
     unclear = [
         (each.rates, (typed[0], typed[place]))
@@ -274,7 +278,9 @@ def next_steps(
             said = " and ".join(dict.fromkeys(plays)) if all(pair) else unknown
             yield f"{told_by}: {said} {'play' if all(pair) else 'plays'} what is missing."
     if any(each.changed for each in comparison.against):
-        yield "Read the items that changed: `--format html` shows both outputs side by side."
+        paths = [run.path for run in comparison.runs]
+        page = command("report", *paths, *flags, "--format", "html", "-o", "compared.html")
+        yield f"Read the items that changed, both answers side by side: `{page}`."
 
 
 def _pairs_to_tell(rates: RateDifference) -> int | None:
