@@ -37,7 +37,11 @@ TABLES = (
 )
 #: Where the comment of the file lives on the line beside it, or there is none.
 _MEANINGS = {
-    ("data", "path"): "the file, or `-` for stdin; without it the bundled demo questions",
+    (
+        "data",
+        "path",
+    ): "the file, a folder, a pattern, or `-` for stdin; without it the bundled demo "
+    "questions; see [Where data lives](data.md)",
     ("data", "format"): "where the name of the file does not tell",
     ("data", "on_bad_row"): "`skip`: count the rows that cannot be read, and go on",
     ("run", "engine"): "`serial`: one call at a time; `ray`: on a cluster; `batch`: by batch APIs",
@@ -59,7 +63,7 @@ _MEANINGS = {
     ("steps", "combine"): "one output of several; a tie of numbers is the lower middle, a tie of "
     "words fails the item",
     ("steps", "min_votes"): "answers that can be read, at least; without it, more than half",
-    ("steps", "when"): "a template; the step is skipped where it comes to false, 0, no or nothing",
+    ("steps", "when"): "an expression; the step is skipped where it is false",
     ("steps", "share"): "part of the items that have the step, drawn by the seed; a larger share "
     "has the items of a smaller",
     ("steps", "provided"): "the field of the data that has the output already; no model is asked",

@@ -33,7 +33,7 @@ from llm_batch.chain.outputs import Unreadable, checked_object, instruction, jso
 from llm_batch.chain.rules import RuleError, Ruling, apply
 from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member, written
-from llm_batch.chain.templates import PromptError, Template, skipped
+from llm_batch.chain.templates import Condition, PromptError, Template, skipped
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
 from llm_batch.records import (
@@ -59,8 +59,6 @@ _BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
 # Outcomes that are kept at most: more than the items that are open at once, as a rule.
 _REMEMBERED = 4096
 _TIE = "no answer has more votes than every other"
-# What a condition may come to that is no.
-_NO = frozenset(("", "false", "0", "0.0", "no", "none", "null"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +283,7 @@ class Chain:
 
     def fields_inserted(self, step: str) -> set[str]:
         """Fields that stand in every prompt of a step."""
-        templates = [t for key, t in self.templates(step).items() if key != "when"]
+        templates = self.templates(step).values()
         found = {name for template in templates for name in template.inserted}
         return found - self._rendered.keys() - {WHOLE_ITEM}
 
@@ -313,12 +311,11 @@ class Chain:
         walk = self._walk(item, calls, {row.name.partition("#")[0] for row in self.asking})
         lane = walk.lanes[0] if walk.lanes else walk.trunk
         context = _context(item, {n: v for n, v in lane.outputs.items() if n != rule.name})
-        return {key: each.render(context) for key, each in self.templates(rule.name).items()
-                if key != "when"}  # fmt: skip
+        return {key: each.render(context) for key, each in self.templates(rule.name).items()}
 
     def undecided(self, step: str, guessed: Collection[str] | None = None) -> bool:
         """Whether the condition of a step follows from an answer of ``guessed``, or of any step."""
-        when = self._rendered[step].templates.get("when")
+        when = self._rendered[step].when
         if when is None or (guessed is not None and not guessed):
             return False
         unknown = set(guessed) if guessed is not None else {s.name for s in self.steps if s.asks}
@@ -337,8 +334,8 @@ class Chain:
         if step.when is None or self.undecided(name):
             return ""
         try:
-            outputs = self._walk(item, ()).trunk.outputs
-            holds = self._holds(step, item, outputs)
+            when = self._rendered[name].when
+            holds = when is None or when.holds(_context(item, self._walk(item, ()).trunk.outputs))
         except PromptError:
             return ""
         return "" if holds else f"when = {step.when!r} is not so for this item"
@@ -401,11 +398,9 @@ class Chain:
             return True
         if self.undecided(step.name, walk.guessed):
             return True
-        return self._holds(step, walk.item, lane.outputs)
-
-    def _holds(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> bool:
-        when = self._rendered[step.name].templates["when"]
-        return when.render(_context(item, outputs)).strip().casefold() not in _NO
+        when = self._rendered[step.name].when
+        assert when is not None
+        return when.holds(_context(walk.item, lane.outputs))
 
     def _ask(self, walk: _Walk, step: Step, lane: _Lane, number: int) -> None:
         """All parts of a step in one lane, and what its answers come to."""
@@ -551,7 +546,7 @@ class Chain:
         """What a rule says of an item; before there are answers, nothing and no error."""
         templates = self._rendered[step.name].templates
         context = _context(item, outputs)
-        texts = {key: t.render(context) for key, t in templates.items() if key != "when"}
+        texts = {key: t.render(context) for key, t in templates.items()}
         if any(OPEN in text for text in texts.values()):
             return Ruling(False)
         return apply(step, texts["value"], texts.get("expected"))
@@ -780,17 +775,21 @@ def _member(step: Step, row: Step, again: int) -> str:
 class _StepTemplates:
     def __init__(self, step: Step) -> None:
         self.step = step
-        texts: dict[str, str | None] = {"when": step.when}
+        texts: dict[str, str | None] = {}
         if step.rule is not None:
-            texts |= {"value": step.value, "expected": step.expected}
+            texts = {"value": step.value, "expected": step.expected}
         elif step.provided is None:
-            texts |= {"prompt": step.prompt, "system": step.system}
+            texts = {"prompt": step.prompt, "system": step.system}
         self.templates = {
             key: Template(text or "", f"steps.{step.name}.{key}")
             for key, text in texts.items()
             if text or key == "prompt"
         }
-        self.variables = set[str]().union(*(each.variables for each in self.templates.values()))
+        self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
+        self.variables = set[str]().union(
+            *(each.variables for each in self.templates.values()),
+            self.when.variables if self.when else (),
+        )
 
     @cached_property
     def params(self) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from llm_batch.chain.addresses import WrongAddress, check_address, is_address
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_scores, with_exact
+from llm_batch.chain.templates import Condition
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import TierLimits, check_tier, limits_of
@@ -87,6 +89,23 @@ def _known_tier(name: str) -> str:
     return name
 
 
+def _condition(text: str) -> str:
+    try:
+        Condition(text, "data.where")
+    except ConfigError as error:
+        raise Wrong((), error.message.removeprefix("data.where "), error.hint) from None
+    return text
+
+
+def _address(path: str) -> str:
+    if is_address(path):
+        try:
+            check_address(path)
+        except WrongAddress as error:
+            raise Wrong((), str(error), error.hint) from None
+    return path
+
+
 EngineName = Annotated[
     str, BeforeValidator(_engine_name), WithJsonSchema({"enum": list(ENGINES), "type": "string"})
 ]
@@ -100,12 +119,16 @@ class Data(Table):
     """``[data]``: where items come from. Without ``path``, the bundled demo set.
 
     ``delimiter`` (of a CSV) and ``encoding`` (``windows-1252``) are found; these overrule that.
-    ``sheet`` names a workbook's, or numbers it from 1.
+    ``sheet`` names a workbook's, or numbers it from 1. Of the rows for which the expression
+    ``where`` is true the first ``limit`` are taken, with the fields that ``columns`` names.
     """
 
-    path: str | None = None
+    path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
-    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx"] | None = None
+    columns: TextList | None = Field(default=None, min_length=1)
+    where: Annotated[str, AfterValidator(_condition)] | None = None
+    limit: int | None = Field(default=None, ge=1)
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"] | None = None
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     encoding: str | None = None
     sheet: str | int | None = None
@@ -259,6 +282,7 @@ class RunOptions(Table):
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -268,13 +292,22 @@ class Batch(Table):
     Jobs are looked at every ``poll`` seconds, then ever less often down to a tenth of that.
     ``enqueued_tokens`` is the provider's limit of input tokens that a model's jobs may have
     waiting; without it the limit is learned when it is met. A job has at most ``job_requests``.
-    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live.
+    What is not finished by ``deadline`` ("6h", "90m") is cancelled and goes live. Where no more
+    than ``live_tail`` ("2%") of the items are left over of a step, these go live instead of in a
+    small job, at the live price.
     """
 
     poll: Positive = 30.0
     enqueued_tokens: int | None = Field(default=None, ge=1)
     job_requests: int | None = Field(default=None, ge=1)
     deadline: str | None = None
+    live_tail: str | None = None
+
+    @property
+    def live_tail_share(self) -> float:
+        """A fraction of one; 0 where nothing goes live."""
+        found = _PERCENT.fullmatch(self.live_tail.strip()) if self.live_tail else None
+        return float(found[1]) / 100 if found else 0.0
 
     @property
     def deadline_seconds(self) -> float | None:
@@ -286,6 +319,8 @@ class Batch(Table):
     def _readable(self) -> Batch:
         if self.deadline is not None and self.deadline_seconds is None:
             raise Wrong(("deadline",), f"is no duration: {self.deadline!r}", "write 6h or 90m")
+        if self.live_tail is not None and not _PERCENT.fullmatch(self.live_tail.strip()):
+            raise Wrong(("live_tail",), f"is no share below 100%: {self.live_tail!r}", "write 2%")
         return self
 
 
@@ -352,6 +387,19 @@ class Config(Table):
         """A command that plays this config with its flags; see `Typed.command`."""
         return Typed(str(self.source or ""), self.flags).command(verb, *more, **flags)
 
+    def fields_used(self) -> frozenset[str] | None:
+        """The fields of the data that anything needs, as far as that is known before.
+
+        ``None`` for all: without ``keep`` results have every field, without ``id`` the whole
+        row is what an item is known by, and a template may insert the whole ``item``.
+        """
+        chain = self.chain()
+        whole = any("item" in chain.names_used(step.name) for step in self.steps)
+        if self.data.keep is None or self.data.id is None or whole:
+            return None
+        stratify = (self.sample.stratify,) if self.sample.stratify else ()
+        return frozenset({*self.data.keep, self.data.id, *chain.variables(), *stratify})
+
     def model(self, name: str) -> Model:
         own = self.models.get(name, _NO_SETTINGS)
         if self.limits.max_reply is None or own.max_reply is not None:
@@ -366,11 +414,12 @@ class Config(Table):
         """
         return Chain(self.steps, self.score, self.scores, self.sample.seed)
 
-    def data_path(self) -> Path | Literal["-"]:
+    def data_path(self) -> Path | str:
+        """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-":
-            return "-"
+        if self.data.path == "-" or is_address(self.data.path):
+            return self.data.path
         return self.beside(self.data.path)
 
     def line_of(self, *path: str | int, within: int = 1) -> str:

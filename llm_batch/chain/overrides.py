@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_batch.chain.addresses import is_address
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings pydantic along, and --help needs these flags
@@ -35,13 +36,14 @@ class Overrides:
     budget: float | None = None
     engine: str | None = None
     deadline: str | None = None
+    live_tail: str | None = None
     output: str | None = None
 
 
 #: The file that is read where none is named.
 CONFIG_NAME = "llmb.toml"
 # What `llmb estimate` has no flag for, or means something else by.
-_OF_RUNS = ("engine", "deadline", "output")
+_OF_RUNS = ("engine", "deadline", "live_tail", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Typed:
         """The same with paths that led from one folder leading from another."""
 
         def path(name: str | None) -> str | None:
-            if name in (None, "", "-"):
+            if not name or _is_no_path(name):
                 return name
             whole = str(Path(os.path.abspath(there), expanded(name or "")))
             try:
@@ -112,6 +114,10 @@ def expanded(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def _is_no_path(name: str) -> bool:
+    return name == "-" or is_address(name)
+
+
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -130,7 +136,9 @@ def with_flags(
             raw[section] = {**raw[section], key: value}
             by_flag[section, key] = flag
 
-    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
+    data = flags.data
+    if data is not None and not _is_no_path(data):
+        data = os.path.abspath(expanded(data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")
@@ -138,6 +146,7 @@ def with_flags(
         put(f"--{key}", getattr(flags, key), "limits", key)
     put("--engine", flags.engine, "run", "engine")
     put("--deadline", flags.deadline, "batch", "deadline")
+    put("--live-tail", flags.live_tail, "batch", "live_tail")
     put("--output", flags.output, "run", "output")
     if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
         raw["steps"] = _with_models(raw, flags, built_in, by_flag)

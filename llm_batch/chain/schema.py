@@ -34,7 +34,10 @@ _MORE: dict[str, dict[str, dict[str, Any]]] = {
     "OutputField": {"choices": {"minItems": 1}},
     "Model": {"api_base": {"pattern": _URL}, "api_key_env": {"pattern": r"^[A-Za-z_]\w*$"}},
     "EndpointOptions": {"api_base": {"pattern": _URL}},
-    "Batch": {"deadline": {"pattern": r"^\s*\d+(\.\d+)?\s*[smhdSMHD]\s*$"}},
+    "Batch": {
+        "deadline": {"pattern": r"^\s*\d+(\.\d+)?\s*[smhdSMHD]\s*$"},
+        "live_tail": {"pattern": r"^\s*\d{1,2}(\.\d+)?\s*%\s*$"},
+    },
 }
 _COMMENTED = re.compile(r"(?:# )?(\w+) = (.*?)(?:\s{2,}# (.*)|)")
 

@@ -126,7 +126,7 @@ class Step(Table):
     ``relative`` how far numbers may lie apart, ``labels`` what can be chosen (A to J by
     themselves), and ``fields`` what an object of JSON must have.
 
-    ``when`` is a template: where it comes to false, 0, no or nothing the step is skipped, and
+    ``when`` is an expression of fields and earlier outputs: where it is false the step is skipped.
     ``share`` plays it for that part of the items, drawn by the seed. ``models`` asks each of them,
     and ``repeat`` asks so often; ``combine`` makes one output of their answers, if ``min_votes``
     of them can be read (more than half by itself). Answers of a ``repeat`` without it stay apart,

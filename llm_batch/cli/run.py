@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _earlier = partial(typer.Option, rich_help_panel="Earlier calls")
 _early = partial(typer.Option, rich_help_panel="Stopping early")
+_leaving = partial(typer.Option, rich_help_panel="With --engine batch")
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -43,53 +44,71 @@ def run(
         help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
     )] = None,
     deadline: Annotated[str | None, options.limit(
-        "--deadline", help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
+        "--deadline",
+        help="With --engine batch: send what is not finished by then as ordinary calls. 6h, 90m.",
     )] = None,
+    live_tail: Annotated[str | None, options.limit(
+        "--live-tail",
+        help="With --engine batch: where no more than this share of the items is left over of a "
+        "step, it goes live at once. 2%.",
+    )] = None,
+    submit: Annotated[bool, _leaving(
+        "--submit", help="Submit what can be, and leave; --collect goes on from there.",
+    )] = False,
+    collect: Annotated[bool, _leaving(
+        "--collect",
+        help="Take what has been answered, submit the next step, and leave. Exit code 4 while "
+        "jobs are open, so fit for cron.",
+    )] = False,
     cancel: Annotated[bool, _earlier(
         "--cancel",
-        help="End the batch jobs of this output at the provider and keep what they finished.",
+        help="Cancel this output's batch jobs at the provider and keep what they finished.",
     )] = False,
     forget_job: Annotated[str | None, _earlier(
         "--forget-job", metavar="ID",
-        help="Give one batch job up: its answers are not collected, its requests made again.",
+        help="Give up one batch job: do not collect its answers, and send its requests again.",
     )] = None,
     output: Annotated[str | None, options.output(
         "--output", "-o",
-        help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
+        help="Results file; journal and manifest are written next to it. [default: results.jsonl]",
     )] = None,
     dry_run: Annotated[bool, options.what(
         "--dry-run", help="Show the first request of each step and the estimate; send nothing.",
     )] = False,
     retry_failed: Annotated[bool, _earlier(
         "--retry-failed",
-        help="Ask again for answers that cannot be used: cut off, empty, filtered, not to be "
-        "read. (Failed calls are always tried again.)",
+        help="Ask again where the answer cannot be used: cut off, empty, filtered or unreadable. "
+        "(Failed calls are always tried again.)",
     )] = False,
     overwrite: Annotated[bool, _earlier(
-        "--overwrite", help="Begin anew; the files of the earlier run are renamed, not deleted.",
+        "--overwrite", help="Start over; the earlier run's files are renamed, not deleted.",
     )] = False,
     reuse: Annotated[list[str] | None, _earlier(
         "--reuse", metavar="OTHER.calls.jsonl",
-        help="Take over answers from the journal of another output; may be repeated.",
+        help="Use answers from another run's journal; may be given several times.",
     )] = None,
     until_margin: Annotated[float | None, _early(
         "--until-margin", min=0.001, max=0.5,
-        help="Stop when the pass rate is known to within this: 0.03 is 3 points.",
+        help="Stop when the pass rate is this precise: 0.03 is ±3 points.",
     )] = None,
     until_decided: Annotated[float | None, _early(
         "--until-decided", min=0.0, max=1.0,
-        help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
+        help="Stop when the pass rate is clearly above or below this (5 % error in all). Exit code "
+        "0 above, 5 below, 6 undecided.",
     )] = None,
+    undecided_passes: Annotated[bool, _early(
+        "--undecided-passes", help="With --until-decided: end in 0 and not in 6 where it is open.",
+    )] = False,
     log_file: Annotated[str | None, options.output(
         "--log-file",
-        help="Append what happens to this file, one JSON object a line, without keys.",
+        help="Append a log to this file, one JSON object per line, without API keys.",
     )] = None,
     yes: Annotated[bool, options.output(
-        "--yes", "-y", help="Do not ask about the cost, nor about what the config sends where.",
+        "--yes", "-y", help="Do not ask about the cost, or about where the config sends data.",
     )] = False,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
-    """Run the chain over a sample. The same command resumes; nothing is paid twice.
+    """Run the prompts over a sample of the data. The same command resumes; nothing is paid twice.
 
     Prints the path of the results file.
     """
@@ -108,26 +127,39 @@ def run(
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
-        deadline=deadline,
+        deadline=deadline, live_tail=live_tail,
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:
+        from llm_batch.cli.batches import end_jobs
+
         agree(settings, yes, jobs=True)
-        _cancel(settings)
+        end_jobs(settings)
         return
     if forget_job is not None:
-        from llm_batch.engines.batch.job_log import forget_job as give_up
+        from llm_batch.cli.batches import forget
 
-        count = give_up(settings, forget_job)
-        say(f"given up: {forget_job}, with {count:,} requests; llmb run makes them again")
+        forget(settings, forget_job)
         return
-    if deadline is not None and not settings.engine.by_batch:
+    leaving = {"--deadline": deadline, "--live-tail": live_tail, "--submit": submit,
+               "--collect": collect}  # fmt: skip
+    if (flag := next((name for name, value in leaving.items() if value), "")) and not (
+        settings.engine.by_batch
+    ):
         raise ConfigError(
-            f"--deadline is for batches, and this run goes by {settings.engine.name}",
+            f"{flag} is for batches, and this run uses the engine {settings.engine.name}",
             "add --engine batch",
         )
+    if collect and (submit or overwrite):
+        other = "--submit" if submit else "--overwrite"
+        raise ConfigError(
+            f"--collect goes on with a run, and {other} begins one", "use one of them"
+        )
+    agreed = (collect and _is_submitted(settings)) or yes
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
+    if undecided_passes and until_decided is None:
+        raise ConfigError("--undecided-passes is for a gate", "add --until-decided 0.9")
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
@@ -139,18 +171,19 @@ def run(
     agree(settings, yes)
     stop = Stop()
     with make_progress(quiet) as progress:
-        _stop_on_signals(stop, settings.engine)
+        stop_on_signals(stop, settings.engine)
         summary = run_chain(
             settings,
             trusted=True,
-            confirm=None if yes else progress.aside(_confirm),
+            confirm=None if agreed else progress.aside(_confirm),
             confirm_overrun=None if yes else progress.aside(confirm_overrun),
             progress=progress.update,
             say=progress.say,
             stop=stop,
             earlier=Earlier(retry_failed, overwrite, reuse or ()),
             log_file=log_file,
-            until=Until(until_margin, until_decided),
+            until=Until(until_margin, until_decided, undecided_passes=undecided_passes),
+            leave="submitted" if submit else "pending" if collect else "",
         )
     for sentence, warns in said(concluded(summary)):
         say(sentence, style="yellow" if warns else "")
@@ -166,31 +199,29 @@ def _check_verdicts(settings: Any) -> None:
 
     if settings.score is None or settings.score.pass_at is None:
         raise ConfigError(
-            "--until-margin and --until-decided look at the pass rate, and no score passes here",
+            "--until-margin and --until-decided need a pass rate, and this config has none",
             "set field and pass_at under [score]; llmb init shows how",
         )
 
 
-def _cancel(settings: Any) -> None:
-    from llm_batch.cli.console import say
-    from llm_batch.engines.batch.engine import cancel_jobs
-    from llm_batch.paper import words
-    from llm_batch.sending.clock import Stop
+def _is_submitted(settings: Config) -> bool:
+    """Whether exactly this run was begun before, and so agreed to.
 
-    stop = Stop()
-    _stop_on_signals(stop, ENGINES["batch"])
-    ending = cancel_jobs(settings, stop.clock, say, trusted=True)
-    if ending.left:
-        say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
-    if not ending.jobs:
-        if not ending.left:
-            say("this output has no batch jobs at a provider")
-        return
-    cost = "" if ending.cost is None else f" ({words.usd(ending.cost)})"
-    say(
-        f"{words.counted(ending.jobs, 'batch job')} ended: {ending.kept:,} answers kept{cost}, "
-        f"{ending.dropped:,} requests not finished; llmb run goes on from there"
-    )
+    Raises:
+        ConfigError: No run of this output was.
+    """
+    from llm_batch.errors import ConfigError
+    from llm_batch.record.files import run_paths
+    from llm_batch.record.manifest import Manifest, config_record, hash_of
+
+    paths = run_paths(settings.run.output)
+    before = Manifest.read(paths.manifest)
+    if before is None:
+        raise ConfigError(
+            f"there is no run of {paths.results} to collect answers for",
+            "begin it with --submit in place of --collect",
+        )
+    return before.config_hash == hash_of(config_record(settings))
 
 
 def _say_what_runs(settings: Any) -> None:
@@ -198,7 +229,7 @@ def _say_what_runs(settings: Any) -> None:
 
     models = ", ".join(dict.fromkeys(step.model for step in settings.asking))
     data = "the bundled demo questions" if settings.data.path is None else settings.data.path
-    say(f"no llmb.toml here: the built-in chain with {models} over {data} (llmb init writes it)")
+    say(f"no llmb.toml here: built-in prompts, {models} over {data} (llmb init writes a config)")
 
 
 def _confirm(estimate: Estimate) -> bool:
@@ -231,14 +262,14 @@ def confirm_overrun(overrun: Overrun) -> bool:
     from llm_batch.paper import words
 
     if sys.stdin.isatty():
-        say(f"{overrun}; what is in flight is finished, and nothing else begins until you answer",
+        say(f"{overrun}; calls already sent will finish, and no new one starts until you answer",
             style="yellow")  # fmt: skip
         try:
             return _goes_on()
         except Interrupted:
             return False
     if overrun.budget is not None:
-        say(f"{overrun}; it goes on, up to its budget of {words.usd(overrun.budget)}")
+        say(f"{overrun}; it continues, up to its budget of {words.usd(overrun.budget)}")
     return overrun.budget is not None
 
 
@@ -262,11 +293,11 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     if yes:
         return
     if any(concern.does == "sends" for concern in found):
-        say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+        say("Whoever wrote this file may be able to read that. Continue only if you trust them.")
     else:
-        say("Whoever made this link may want that. Go on only if you made it yourself.")
+        say("Somebody else may have made this link. Continue only if you made it yourself.")
     if not _goes_on():
-        raise ConfigError("not run: what the config does was not agreed to; nothing was sent")
+        raise ConfigError("not run: you did not agree to what the config does; nothing was sent")
     if (path := remember(settings, found)) is not None:
         say(f"remembered for this folder in {path}")
 
@@ -277,14 +308,14 @@ def _goes_on() -> bool:
     # Nothing is in flight yet: Ctrl-C here means no.
     stopping = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return typer.confirm("Go on?", default=False, err=True)
+        return typer.confirm("Continue?", default=False, err=True)
     except typer.Abort:
         raise Interrupted("not run: stopped at the question, and nothing was sent") from None
     finally:
         signal.signal(signal.SIGINT, stopping)
 
 
-def _stop_on_signals(stop: Stop, engine: Kind) -> None:
+def stop_on_signals(stop: Stop, engine: Kind) -> None:
     """The first Ctrl-C, SIGTERM or closed terminal finishes what is in flight.
 
     The second stops now, but never that of a terminal: shells pass it on, so it comes twice.
@@ -305,7 +336,7 @@ def _stop_on_signals(stop: Stop, engine: Kind) -> None:
         if not first:
             return
         stop("interrupted")
-        say(f"stopping: {engine.on_stop}; once more to stop now")
+        say(f"stopping: {engine.on_stop}; press Ctrl-C again to stop now")
 
     for signum in STOP_SIGNALS:
         if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup

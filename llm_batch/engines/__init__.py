@@ -89,6 +89,9 @@ class Supplies:
         journal: Of the calls; who waits for them writes them into it.
         stop: Asked before anything new is begun, and told when a provider refuses the run.
         say: Called with sentences a user should read.
+        items: Of the run.
+        leave: Where the run does not wait for jobs elsewhere: the ending it stops with, one of
+            `llm_batch.errors.ENDINGS`, once nothing more can be done now.
     """
 
     config: Config
@@ -97,6 +100,8 @@ class Supplies:
     journal: Journal
     stop: Stop
     say: Callable[[str], None]
+    items: int = 0
+    leave: str = ""
 
 
 @dataclass(frozen=True, slots=True)

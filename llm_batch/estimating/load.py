@@ -186,7 +186,8 @@ def _sums() -> defaultdict[str, SpanMoments]:
 class Group:
     """Items at the same point of the chain; ``size`` of them, some of which were counted.
 
-    Sums are by step name, and of ``undecided`` requests an answer to come decides. What a linear price comes to follows from the input tokens, so only
+    Sums are by step name; whether requests that are ``undecided`` are sent an answer to come says.
+    What a linear price comes to follows from the input tokens, so only
     other prices are summed up item by item.
     """
 

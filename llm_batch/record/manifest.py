@@ -483,6 +483,8 @@ def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
     return float(min(numbers)), float(max(numbers))
 
 
+#: What decides which rows and fields of the same data are items.
+_PARTS_OF_DATA = ("query", "columns", "where", "limit")
 _TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
 
 
@@ -498,6 +500,10 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
         then, now = (getattr(each.sample, key) for each in (old, new))
         if then != now:
             found.append(f"the {words} was {_named(then)}, now {_named(now)}")
+    for key in _PARTS_OF_DATA:
+        then, now = ((each.config.get("data") or {}).get(key) for each in (old, new))
+        if then != now:
+            found.append(f"{key} under [data] was {_named(then)}, now {_named(now)}")
     names = _new_names(steps_of(old), steps_of(new))
     found.extend(
         f"step {name!r} is called {other!r} now; its answers are kept"

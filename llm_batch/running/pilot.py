@@ -145,7 +145,7 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
     said = f"the pilot finished no item: {summary.message or summary.status}"
-    hint = "everything paid for is kept; the same command goes on from here"
+    hint = "everything paid for is kept; the same command resumes"
     if summary.status == "refused":
         return Refused(said, hint="correct what the provider refuses, then run it again")
     if summary.status == "interrupted":

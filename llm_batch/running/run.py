@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -17,6 +18,7 @@ from llm_batch.errors import (
     ENDINGS,
     EXIT_INCOMPLETE,
     EXIT_OK,
+    VERDICTS,
     ConfigError,
     DataError,
     Incomplete,
@@ -85,6 +87,7 @@ def run(
     earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
     log_file: str | os.PathLike[str] | None = None,
     until: Until = Until(),  # noqa: B008  (frozen)
+    leave: str = "",
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
@@ -100,6 +103,8 @@ def run(
         say: Called with sentences a user should read (what changed, what was odd).
         stop: Call it to end the run early.
         log_file: Where to write what happens as JSON lines, see `running.progress.LogFile`.
+        leave: Do not wait for jobs at a provider: collect and submit what can be now, and end as
+            ``"submitted"`` or ``"pending"``. The same call goes on from there.
 
     Returns:
         How it ended; failures of items are in the results, not raised.
@@ -172,6 +177,7 @@ def run(
             config, chain, budget, fleet, journal, answers, results, stop, log, progress, say
         )
         session.confirm_overrun = confirm_overrun
+        session.leave = leave
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
@@ -187,6 +193,8 @@ def run(
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
+        if session.watch:
+            summary = gated(summary, session.watch.verdict, until.undecided_passes)
         journal.sync()
         stopping = session.watch.record() if session.watch else None
         with_totals(manifest, summary, journal, results, stopping).write(paths.manifest, mode)
@@ -202,6 +210,7 @@ def drawn_for(config: Config) -> Drawn:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        used=config.fields_used(),
     )
 
 
@@ -236,6 +245,7 @@ class _Session:
         self.confirm_overrun: Callable[[Overrun], bool] | None = None
         #: USD that this session may cost by its estimate, where that is watched.
         self.expected: float | None = None
+        self.leave = ""
         self._spent_before = budget.spent
         self._finished_cost = 0.0
         self._outages = Outages(config)
@@ -252,8 +262,11 @@ class _Session:
     def play(self, drawn: Drawn, ask_again: bool) -> None:
         kind = self._config.engine
         engine = self._engine = kind.open(
-            Supplies(self._config, self._fleet, self._budget, self._journal, self._stop, self._say)
-        )
+            Supplies(
+                self._config, self._fleet, self._budget, self._journal, self._stop, self._say,
+                drawn.size, self.leave,
+            )
+        )  # fmt: skip
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
@@ -433,3 +446,16 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
     if code == EXIT_OK and state.done > state.statuses["ok"]:
         code = EXIT_INCOMPLETE
     return RunSummary(results.path, status, message, state, code)
+
+
+def gated(summary: RunSummary, verdict: str, undecided_passes: bool) -> RunSummary:
+    """The same of a run that is a gate, whose items have all been played or have decided it.
+
+    What is decided is decided, and failed items may yet decide what is not.
+    """
+    if not verdict or summary.status not in ("done", "enough"):
+        return summary
+    code = VERDICTS[verdict].code(undecided_passes)
+    if summary.exit_code != EXIT_OK and verdict != "failed":
+        code = summary.exit_code
+    return replace(summary, exit_code=code, verdict=verdict)

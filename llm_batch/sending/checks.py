@@ -113,7 +113,7 @@ def with_list_prices(config: Config) -> Config:
 def _check_output(config: Config) -> None:
     data = config.data_path()
     for path in run_paths(config.run.output):
-        if data != "-" and os.path.realpath(path) == os.path.realpath(data):
+        if not isinstance(data, str) and os.path.realpath(path) == os.path.realpath(data):
             raise ConfigError(
                 f"the run would write over its own data, {path}", "choose another --output"
             )

@@ -49,7 +49,7 @@ class Meter(Protocol):
 
     def input_tokens(self, request: Request) -> int: ...
 
-    def most(self, request: Request) -> float:
+    def most(self, request: Request, batch: bool | None = None) -> float:
         """The most one attempt can cost, in USD; 0 when the price is unknown."""
 
 
@@ -249,7 +249,7 @@ class Client:
         """USD at our prices, at worst where the usage is not known; ``None`` without a price."""
         if (tariff := self.meter.tariff) is None:
             return None
-        return self.meter.most(request) if usage is None else tariff.cost(usage)
+        return self.meter.most(request, False) if usage is None else tariff.cost(usage)
 
     def _charge(self, progress: _Progress, partial: Completion | None) -> None:
         """Note what an attempt that failed may cost: what its reply says, or else the most."""

@@ -1,4 +1,4 @@
-"""A strict local server that speaks the batch APIs of OpenAI, Azure, Anthropic and Gemini.
+"""A strict local server that speaks the batch APIs of all vendors that are spoken.
 
 It runs in a thread of the test, whose settings and counters are plain attributes::
 
@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import msgspec
 
-from tests.batch_server import anthropic, gemini, openai
+from tests.batch_server import alike, anthropic, gemini, openai
 from tests.batch_server.jobs import Job, Reply, WebError, encode
 from tests.server.answers import Answer, ApiError, Ask
 
@@ -180,7 +180,7 @@ class BatchServer:
             if verb == method and part in path and left:
                 self.broken[verb, part] = left - 1
                 raise WebError(503, "Service unavailable.")
-        for vendor in (anthropic, gemini, openai):
+        for vendor in (alike, anthropic, gemini, openai):
             if vendor.is_for(path, headers):
                 reply = vendor.respond(self, method, path, query, headers, body)
                 if "batch" in path and reply.content_type == "application/json":

@@ -98,6 +98,7 @@ class Job:
     turned_down: str = ""
     files: dict[str, str] = field(default_factory=dict)
     after_end: int = 0
+    made_of: str = ""  # the file of its requests
 
     @property
     def tokens(self) -> int:

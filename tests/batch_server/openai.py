@@ -88,7 +88,10 @@ def _live(server: BatchServer, body: bytes, path: str, headers: dict[str, str]) 
     return Reply(200, openai.write(asked, said))
 
 
-def _upload(server: BatchServer, headers: dict[str, str], body: bytes, azure: bool) -> Reply:
+def form(
+    server: BatchServer, headers: dict[str, str], body: bytes
+) -> dict[bytes, tuple[bytes, bytes]]:
+    """Head and content of the parts of a form, by name."""
     kind = re.fullmatch(r"multipart/form-data; boundary=(\S+)", headers.get("content-type", ""))
     if kind is None:
         raise WebError(400, "the content type is not multipart/form-data")
@@ -103,6 +106,11 @@ def _upload(server: BatchServer, headers: dict[str, str], body: bytes, azure: bo
         name = re.search(rb'name="([^"]+)"', head)
         assert name is not None
         parts[name[1]] = (head, content)
+    return parts
+
+
+def _upload(server: BatchServer, headers: dict[str, str], body: bytes, azure: bool) -> Reply:
+    parts = form(server, headers, body)
     if parts.get(b"purpose", (b"", b""))[1] != b"batch" or b"file" not in parts:
         raise WebError(400, "'purpose' must be 'batch', beside a file")
     if not re.search(rb'filename="[^"]+\.jsonl"', parts[b"file"][0]):

@@ -88,9 +88,9 @@ def test_what_a_row_says_is_what_is_done(project: Project, monkeypatch: pytest.M
 def test_what_no_vendor_batches_is_refused_before_anything_is_set_aside(project: Project) -> None:
     project.run()
     config = project.config(engine="batch")
-    with pytest.raises(ConfigError, match="no model of this config has a batch API"):
+    with pytest.raises(ConfigError, match="cannot be served by batch"):
         project.run(config, earlier=Earlier(overwrite=True))
-    with pytest.raises(ConfigError, match="no model of this config has a batch API"):
+    with pytest.raises(ConfigError, match="cannot be served by batch"):
         dry_run(config)
     assert len(project.lines()) == 12
 

@@ -113,7 +113,7 @@ def test_failures_and_retries_are_paid_for_in_the_projection_too() -> None:
     assert value(made.cost) == pytest.approx(1000 * sum(map(cost_of, ill)) / 20)
     assert value(made.steps[0].calls) == 1000 * (15 + 15) / 20
     assert value(made.steps[1].calls) == 750
-    assert "5 of 20 measured items failed (25 %: 5 truncated)" in said(made)
+    assert "5 of 20 measured items failed (25 %: 5 cut off)" in said(made)
     assert "generate 1.50 requests an item" in said(made)
     assert "set max_tokens = 3000 under [[steps]] generate" in said(made)
 

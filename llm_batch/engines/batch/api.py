@@ -387,6 +387,20 @@ def refusal_of(job_id: str, message: str, code: str, status: int = 400) -> Provi
     return Rejected(said, hint=hint)
 
 
+_SIZE_LIMIT = re.compile(
+    r"too[ _](many[ _](requests|lines|tasks)|large)|payload.{0,20}large"
+    r"|(file|batch|body|requests?|lines)\b.{0,60}\b(exceeds?|more than|larger than|limit of)\b",
+    re.IGNORECASE,
+)
+
+
+def is_size_limit(error: ProviderError) -> bool:
+    """Whether a job was turned down since it has more requests or bytes than one may have."""
+    if not isinstance(error, Rejected):
+        return False
+    return error.status_code == 413 or bool(_SIZE_LIMIT.search(error.message))
+
+
 # 30 s grow to 5 minutes: a job takes minutes to hours.
 GROWTH = 1.5
 LONGEST = 10.0
@@ -403,13 +417,16 @@ class TokenQueue:
 
     Attributes:
         limit: Tokens; ``None`` while nobody knows.
+        most_requests: That a job may have, where a larger one was turned down for its size.
         blocked_until: Nothing is submitted before, in seconds of the clock.
         refused_alone: Jobs in a row that were turned away while no other of ours was waiting.
     """
 
-    def __init__(self, limit: int | None, poll: float) -> None:
-        self.limit = self._configured = limit
+    def __init__(self, limit: int | None, poll: float, learned: int | None = None) -> None:
+        self._configured = limit
         self._most = limit  # the limit never grows above it
+        self.limit = min(filter(None, (limit, learned)), default=None)
+        self.most_requests: int | None = None
         self.blocked_until = float("-inf")
         self.refused_alone = 0
         self._poll = self._wait = poll
@@ -429,6 +446,10 @@ class TokenQueue:
         self.limit = min(most, smaller) if total > most / 2 else most
         self.refused_alone = 0 if waiting else self.refused_alone + 1
         self.put_off(now)
+
+    def split(self, requests: int) -> None:
+        """A job of so many was turned down for its size: the next have half of it."""
+        self.most_requests = requests // 2 if requests > 1 else None
 
     def put_off(self, now: float) -> None:
         """Nothing can be submitted now; the next try comes later each time."""

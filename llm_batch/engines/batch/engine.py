@@ -29,7 +29,7 @@ from llm_batch.engines.batch.job_log import (
     stub_of,
 )
 from llm_batch.engines.batch.jobs import Ended, Jobs, Watch
-from llm_batch.engines.batch.vendors import connections_of
+from llm_batch.engines.batch.vendors import called_live, connections_of
 from llm_batch.engines.batch.waiting import ROOM, JobMoney, Late, Tries, Unfit, Waiting
 from llm_batch.errors import (
     Incomplete,
@@ -70,6 +70,8 @@ class BatchEngine(Engine):
         log = JobLog(run_paths(config.run.output).jobs, config.run.file_mode)
         self._connections = connections_of(config, {job.model for job in log.open.values()})
         params = config.chain().params
+        for model in called_live(config):
+            say(f"{model} has no batch API spoken here: it is called live, at its live price")
         self._jobs = Jobs(log, self._connections, config, stop.clock, params, say)
         self._late = Late(config, fleet, budget, stop.clock, log)
         self._money = JobMoney(budget)
@@ -94,6 +96,10 @@ class BatchEngine(Engine):
         # Models that have answered, and whether any did in an earlier session.
         self._proven: set[str] = set()
         self._resumed = journal.answers > 0
+        self._leave = supplies.leave
+        # By step: how many of its requests may still go live as what is left over.
+        most = int(config.batch.live_tail_share * supplies.items)
+        self._tail = {step.name: most for step in config.asking}
         # By job that has ended: keys whose calls are not in the journal yet.
         self._left: dict[str, set[str]] = {}
         self._given: dict[str, str] = {}
@@ -130,6 +136,8 @@ class BatchEngine(Engine):
     def wait(self, timeout_seconds: float) -> Sequence[Call]:
         if not self._ready and timeout_seconds and not self._stop.reason:
             self._turn()
+            if self._leave and self._nothing_to_do():
+                self._stop(*self._left_open())
         if not self._stop.reason:
             self._ready.extend(self._late.feed())
         calls = [self._ready.popleft() for _ in range(min(_HANDED, len(self._ready)))]
@@ -161,7 +169,7 @@ class BatchEngine(Engine):
 
     def close(self) -> None:
         self._late.close()
-        if self._stop.reason not in ("interrupted", "refused", "failed"):
+        if self._stop.reason not in ("interrupted", "refused", "failed", "submitted", "pending"):
             self._look_once_more()
         for key, found in list(self._unclaimed.items()):
             # Nobody asked for it any more, and it is paid for.
@@ -176,12 +184,12 @@ class BatchEngine(Engine):
             self._money.charge(key, call.cost or 0.0)
         for connection in self._connections.values():
             connection.close()
-        if self._jobs.watches:
+        if self._jobs.watches and self._stop.reason not in ("submitted", "pending"):
             self._say(
                 f"at the provider go on: {self._jobs.names()}; the same command collects their "
                 "answers, and with --cancel it ends them"
             )
-            self._jobs.watches.clear()
+        self._jobs.watches.clear()
 
     def _attach(self) -> None:
         count = 0
@@ -265,7 +273,44 @@ class BatchEngine(Engine):
         due += self._waiting.blocked_until(now)
         return max(0.001, min(due, default=now + 1.0) - now)
 
+    def _nothing_to_do(self) -> bool:
+        """Whether all that can be done now is done, and the rest is a matter of waiting."""
+        if self._stop.reason or self._ready or self._late.held:
+            return False
+        watches = self._jobs.watches.values()
+        now = self._stop.clock.now()
+        if any(watch.wavers or watch.due <= now for watch in watches):
+            return False
+        # Nothing is there yet, and the provider only asks for smaller jobs.
+        models = self._waiting.models
+        return bool(watches) or bool(models and self._jobs.put_off.issuperset(models))
+
+    def _left_open(self) -> tuple[str, str]:
+        waiting, jobs = self._waiting.held, self._jobs.waited_for()
+        more = f"{words.counted(waiting, 'request')} not submitted yet, for want of room there"
+        said = "; ".join(filter(None, (jobs, more if waiting else "")))
+        # What could not even be brought there is not submitted.
+        return (self._leave if jobs else "pending"), said
+
+    def _send_tail_live(self) -> None:
+        """Send what is left over of the steps of a model live, where that is little enough."""
+        for model in self._waiting.models:
+            count = self._waiting.of(model)
+            if any(n > self._tail.get(step, 0) for step, n in count.items()):
+                continue
+            sent = 0
+            for request in self._waiting.take(model):
+                if self._late.put_affordable(request):
+                    sent += 1
+                    self._tail[request.step] -= 1
+                else:
+                    self._waiting.put(request)
+            if sent:
+                left = words.counted(sent, "request")
+                self._say(f"{left} of {model} left over: sent live, at the live price")
+
     def _submit_jobs(self) -> None:
+        self._send_tail_live()
         for each in self._waiting.submit():
             if isinstance(each, Unfit):
                 self._fail(each.request, each.error)
@@ -464,7 +509,7 @@ def cancel_jobs(
         except ProviderError as error:
             raise Incomplete(error.message, error.hint or "run the same command again") from error
         except Cancelled:
-            raise Interrupted("not all jobs have ended yet; the same command goes on") from None
+            raise Interrupted("not all jobs have ended yet; the same command resumes") from None
         finally:
             for connection in connections.values():
                 connection.close()

@@ -10,6 +10,8 @@ A line of JSON for every turn of a job's life, forced to disk before the next th
     {"schema": 1, "event": "cancelling", "id": "llmb-3f9c…"}
     {"schema": 1, "event": "ended", "id": "llmb-3f9c…", "status": "collected"}
 
+One that was turned away for the provider's limit of tokens has the ``limit`` that this taught.
+
 The intent is written before the provider is asked to create the job, so that one whose creation
 was interrupted is looked for there. ``ended`` is written when every answer of the job is in the
 journal of calls. No key and no prompt is in this file.
@@ -148,15 +150,20 @@ class JobLog:
 
     Attributes:
         open: Jobs that have been begun and not ended, by our id.
+        over: Those that have ended and how, in their order, where ``keep`` asks for them.
+        limits: By model, the limit of tokens in the queue that was learned last.
 
     Raises:
         OutputError: It cannot be read, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path, mode: int = PRIVATE) -> None:
+    def __init__(self, path: Path, mode: int = PRIVATE, *, keep: bool = False) -> None:
         self.path = path
         self._real, self._mode = real_path(path), mode
+        self._keep = keep
         self.open: dict[str, Job] = {}
+        self.over: list[tuple[Job, str]] = []
+        self.limits: dict[str, int] = {}
         #: Bytes of whole lines; what lies behind them was cut short by a crash.
         self._end = 0
         try:
@@ -195,8 +202,10 @@ class JobLog:
         job.others.append(job.job)
         job.job, job.guessed = "", False
 
-    def ended(self, job: Job, status: str) -> None:
-        self._append(event="ended", id=job.id, status=status)
+    def ended(self, job: Job, status: str, limit: int | None = None) -> None:
+        """It is over; with the limit of tokens in the queue where it taught one."""
+        learned = {} if limit is None else {"limit": limit}
+        self._append(event="ended", id=job.id, status=status, **learned)
         self.open.pop(job.id, None)
 
     def _append(self, **record: Any) -> None:
@@ -236,6 +245,10 @@ class JobLog:
                 job.cancelling = True
             elif event == "ended":
                 del self.open[str(own)]
+                if self._keep:
+                    self.over.append((job, str(record.get("status", ""))))
+                if isinstance(limit := record.get("limit"), int) and limit > 0:
+                    self.limits[job.model] = limit
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             # What it said may be a job that goes on: to pass it over could pay for it twice.
             raise OutputError(

@@ -20,6 +20,7 @@ from llm_batch.engines.batch.api import (
     EndlessList,
     JobState,
     TokenQueue,
+    is_size_limit,
     is_token_limit,
     stated_limit,
 )
@@ -81,6 +82,11 @@ class Watch:
         if moved:
             self.interval = self._poll
         self.later(now)
+
+    @property
+    def wavers(self) -> bool:
+        """What was seen of it last is not believed before it was seen again."""
+        return not self.job.job or bool(self._missed or self._short)
 
     def was_fine(self) -> None:
         """It could be looked at, and what there was could be read and understood."""
@@ -179,12 +185,13 @@ class Jobs:
         self._clock, self._params, self._say = clock, params, say
         self._creator = Creator(clock, self._attempts, self._poll)
         self.queues = {
-            model: TokenQueue(config.batch.enqueued_tokens, self._poll) for model in connections
+            model: TokenQueue(config.batch.enqueued_tokens, self._poll, log.limits.get(model))
+            for model in connections
         }
         self.watches: dict[str, Watch] = {}
         self._cancelling = False
         #: Models whose requests could not be brought there when it was tried last.
-        self._put_off: set[str] = set()
+        self.put_off: set[str] = set()
         #: Creations in a row that broke off and were not found afterwards.
         self._in_vain = 0
         for job in log.open.values():
@@ -206,6 +213,18 @@ class Jobs:
         done = sum(state.completed + state.failed for state in states)
         total = sum(len(watch.job.entries) for watch in self.watches.values())
         return f"{words.counted(len(self.watches), 'job')} at the provider: {done:,}/{total:,}"
+
+    def waited_for(self) -> str:
+        """The jobs that are open, in words: what is in them, how far they are, how old."""
+        now = self._clock.time()
+        said = []
+        for watch in list(self.watches.values())[:3]:
+            job, state = watch.job, watch.state
+            done = f", {state.completed + state.failed:,} done" if state is not None else ""
+            age = words.duration(max(1.0, now - job.at))
+            said.append(f"{job.job or job.id} ({count_of(job)}{done}, begun {age} ago)")
+        more = len(self.watches) - len(said)
+        return ", ".join(said) + (f" and {more} more" if more else "")
 
     def names(self) -> str:
         jobs = [watch.job for watch in self.watches.values()]
@@ -241,16 +260,20 @@ class Jobs:
         try:
             uploaded = self._creator.bring(api, job.id, lines)
             job.marker = self._creator.mark(api)
+        except Rejected as error:
+            if self._is_split(job, error):
+                return None
+            raise
         except Transient as error:
             queue.put_off(self._clock.now())
-            if model not in self._put_off:
-                self._put_off.add(model)
+            if model not in self.put_off:
+                self.put_off.add(model)
                 self._say(
                     f"no batch of {model} can be submitted now, and it is tried until one can: "
                     f"{error.message}"
                 )
             return None
-        self._put_off.discard(model)
+        self.put_off.discard(model)
         self._clock.check()
         job.at = self._clock.time()
         self.log.intent(job)
@@ -265,12 +288,14 @@ class Jobs:
                 return None
             if not isinstance(error, Transient):
                 self._forget(watch, "turned down")
+                if self._is_split(job, error):
+                    return None
                 raise
             # It may be there or not: it is looked for, like one of an earlier session.
             watch.doubt = error.message
             return job
         self._in_vain = 0
-        self._say(f"submitted batch {job.job}: {_count(job)}")
+        self._say(f"submitted batch {job.job}: {count_of(job)}")
         return job
 
     def look_at(self, watch: Watch) -> Ended | None:
@@ -377,7 +402,7 @@ class Jobs:
         if found is not None:
             self.log.created(job, found, guessed=not api.names_jobs)
             self._in_vain = 0
-            self._say(f"found batch {found}: {_count(job)}")
+            self._say(f"found batch {found}: {count_of(job)}")
             return None
         watch.looked_for += 1
         watch.later(self._clock.now())
@@ -393,7 +418,8 @@ class Jobs:
     def _end_of(self, watch: Watch) -> Ended | None:
         job, state = watch.job, watch.state
         assert state is not None  # it was just looked at
-        if state.settling and watch.settling > _MOST_SETTLING:
+        old = self._clock.time() - job.at > _PATIENCE
+        if state.settling and (old or watch.settling > _MOST_SETTLING):
             if not state.may_have_none:
                 raise Refused(
                     f"batch {job.job} says {state.name!r} and has no file of its answers",
@@ -408,6 +434,9 @@ class Jobs:
                 rejected = self._turned_away(watch, state.error)
                 lone = [] if rejected is None else [(job.entries[0], rejected)]
                 return Ended(job, [Collected(job, entry, 0.0, error=why) for entry, why in lone])
+            if not state.bad_lines and self._is_split(job, state.error):
+                self._forget(watch, "turned down")
+                return Ended(job, [])
             if isinstance(state.error, Refused) and not state.bad_lines:
                 self._forget(watch, "turned down")
                 raise state.error
@@ -437,7 +466,7 @@ class Jobs:
         queue, model = self.queues[watch.job.model], watch.job.model
         own = sum(entry.tokens for entry in watch.job.entries)
         stated = stated_limit(error)
-        self._forget(watch, "turned away")
+        self._forget(watch, "turned away", stated)
         if len(watch.job.entries) == 1 and stated is not None and own > stated:
             return Rejected(f"its {own:,} tokens are more than may wait: {error.message}",
                             kind="too_long")  # fmt: skip
@@ -453,9 +482,20 @@ class Jobs:
             )
         return None
 
-    def _forget(self, watch: Watch, status: str) -> None:
+    def _is_split(self, job: Job, error: ProviderError) -> bool:
+        """Whether a job was turned down for its size, and its requests go in smaller ones."""
+        requests = len(job.entries)
+        if not is_size_limit(error):
+            return False
+        self.queues[job.model].split(requests)
+        if requests > 1:
+            self._say(f"{job.model}: {error.message}; its jobs have at most {requests // 2:,} "
+                      "requests from now on")  # fmt: skip
+        return requests > 1
+
+    def _forget(self, watch: Watch, status: str, limit: int | None = None) -> None:
         del self.watches[watch.job.id]
-        self.log.ended(watch.job, status)
+        self.log.ended(watch.job, status, limit)
 
 
 def _check_place(job: Job, connection: Connection) -> None:
@@ -467,7 +507,7 @@ def _check_place(job: Job, connection: Connection) -> None:
         )
 
 
-def _count(job: Job) -> str:
-    return (
-        f"{words.counted(len(job.entries), 'request')} of {job.model}, step {job.entries[0].step!r}"
-    )
+def count_of(job: Job) -> str:
+    steps = list(dict.fromkeys(repr(entry.step) for entry in job.entries))
+    named = f"step{'s' if len(steps) > 1 else ''} {' and '.join(steps)}"
+    return f"{words.counted(len(job.entries), 'request')} of {job.model}, {named}"

@@ -33,12 +33,18 @@ _LISTS = ("data", "value")
 #: Where an error within a job's has its words.
 _SAID = ("message", "detail", "msg", "code")
 #: Where a job's own id is kept.
-_NAME = "llmb"
+NAME = "llmb"
 
 
 class OpenAIBatches(Vendor):
+    """What others have in common with it is here too; see `llm_batch.engines.batch.alike`."""
+
     most_requests = 50_000
     most_bytes = 200_000_000
+    #: Paths below the address, and the fields with the ids of the files of answers and of errors.
+    files, jobs = "/files", "/batches"
+    outputs = ("output_file_id", "error_file_id")
+    purpose = "batch"
 
     def __init__(self, like: Prepared, vendor: str) -> None:
         super().__init__(like)
@@ -52,25 +58,18 @@ class OpenAIBatches(Vendor):
         self._base = base
 
     def upload(self, own_id: str, lines: Sequence[Line]) -> str:
-        head = (
-            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        texts = {"purpose": self.purpose, **self._described(own_id)}
+        head = "".join(
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+            for name, text in texts.items()
+        ) + (
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
             f'filename="{own_id}.jsonl"\r\nContent-Type: application/json\r\n\r\n'
         )
-        rows = (
-            _encode(
-                {
-                    "custom_id": custom_id,
-                    "method": "POST",
-                    "url": self._endpoint,
-                    "body": msgspec.Raw(body),
-                }
-            )
-            for custom_id, body in lines
-        )
+        rows = (_encode(self._line(custom_id, body)) for custom_id, body in lines)
         body = b"%s%s\n\r\n--%s--\r\n" % (head.encode(), b"\n".join(rows), _BOUNDARY.encode())
         kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        return api.id_of(self._http.json("POST", self._path("/files"), body, kind))
+        return api.id_of(self._http.json("POST", self._path(self.files), body, kind))
 
     def is_ready(self, uploaded: str) -> bool:
         """Azure takes a file in after it answered the upload, and makes no job of it before."""
@@ -84,20 +83,15 @@ class OpenAIBatches(Vendor):
         return status in _TAKEN_IN
 
     def create(self, own_id: str, uploaded: str) -> str:
-        body = {
-            "input_file_id": uploaded,
-            "endpoint": self._endpoint,
-            "completion_window": "24h",
-            "metadata": {_NAME: own_id},
-        }
-        return api.id_of(self._http.json("POST", self._path("/batches"), _encode(body)))
+        body = _encode(self._creation(own_id, uploaded))
+        return api.id_of(self._http.json("POST", self._path(self.jobs), body))
 
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
         def get(after: str) -> object:
             more = f"limit=100&after={quote(after)}" if after else "limit=100"
-            return self._http.json("GET", self._path("/batches", more))
+            return self._http.json("GET", self._path(self.jobs, more))
 
         def cursor(page: object) -> str | None:
             jobs, fields = api.listed(page, *_LISTS), Fields(page)
@@ -115,14 +109,14 @@ class OpenAIBatches(Vendor):
         return None
 
     def poll(self, job_id: str) -> JobState:
-        reply = self._http.json("GET", self._path(f"/batches/{quote(job_id)}"))
+        reply = self._http.json("GET", self._path(f"{self.jobs}/{quote(job_id)}"))
         job = api.object_of(reply, "status")
-        phase, counts = api.phase_of(job.text("status")), job.fields("request_counts")
-        completed, failed = counts.count("completed"), counts.count("failed")
-        output, errors = job.id("output_file_id"), job.id("error_file_id")
+        phase = api.phase_of(job.text("status"))
+        total, completed, failed = self._counts(job)
+        output, errors = map(job.id, self.outputs)
         state = JobState(
-            job.text("status"), phase, total=counts.count("total"), completed=completed,
-            failed=failed, raw=(output, errors),
+            job.text("status"), phase, total=total, completed=completed, failed=failed,
+            raw=(output, errors),
         )  # fmt: skip
         if phase == "failed":
             error, bad_lines = _why_failed(job, job_id)
@@ -157,7 +151,28 @@ class OpenAIBatches(Vendor):
                 # Without their errors these are requests of which nothing is said.
 
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
-        return f"/batches/{quote(job_id)}/cancel", b"{}"
+        return f"{self.jobs}/{quote(job_id)}/cancel", b"{}"
+
+    def _described(self, own_id: str) -> dict[str, str]:
+        """Fields of the form that brings a file, beside what it is for."""
+        return {}
+
+    def _line(self, custom_id: str, body: bytes) -> dict[str, object]:
+        raw = msgspec.Raw(body)
+        return {"custom_id": custom_id, "method": "POST", "url": self._endpoint, "body": raw}
+
+    def _creation(self, own_id: str, uploaded: str) -> dict[str, object]:
+        return {
+            "input_file_id": uploaded,
+            "endpoint": self._endpoint,
+            "completion_window": "24h",
+            "metadata": {NAME: own_id},
+        }
+
+    def _counts(self, job: Fields) -> tuple[int, int, int]:
+        """Requests in all, answered and failed."""
+        counts = job.fields("request_counts")
+        return counts.count("total"), counts.count("completed"), counts.count("failed")
 
     def _content(self, file_id: str) -> str:
         return self._path(f"/files/{quote(file_id)}/content")

@@ -21,6 +21,7 @@ from llm_batch.errors import (
     Transient,
     Unavailable,
 )
+from llm_batch.paper import words
 from llm_batch.records import Completion, Message, Request
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.providers import BATCH_VENDORS, Prepared, batch_vendor, make_provider
@@ -41,6 +42,15 @@ _OF_THE_BODY = frozenset(
 )
 
 
+def headers_like(like: Prepared) -> dict[str, str]:
+    """The headers of a live request that say whose it is and what it needs."""
+    return {
+        name: value
+        for name, value in like.headers.items()
+        if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
+    }
+
+
 class Http:
     """Talks to the host of a model, with the headers of a live request, the key among them."""
 
@@ -52,11 +62,7 @@ class Http:
 
     def resemble(self, like: Prepared) -> None:
         """Send the headers of this request, but for those that belong to its body."""
-        self._headers = {
-            name: value
-            for name, value in like.headers.items()
-            if name.lower() not in _OF_THE_BODY and not name.lower().startswith("x-stainless")
-        }
+        self._headers = headers_like(like)
         self._headers |= {"Accept": "application/json", "Accept-Encoding": ENCODINGS}
 
     def json(
@@ -242,12 +248,20 @@ class Connection:
 
 def check_vendors(config: Config) -> None:
     """Refuse, with `ConfigError`, a config of which no model has a batch API; needs no key."""
-    if not any(batch_vendor(step.model, config.model(step.model)) for step in config.asking):
+    if not (live := called_live(config)):
+        return
+    if len(live) == len({step.model for step in config.asking}):
         raise ConfigError(
-            "no model of this config has a batch API that is spoken here "
-            f"({', '.join(BATCH_VENDORS)})",
+            f"{words.listed(live, 3)} cannot be served by batch: spoken here are the batch APIs of "
+            f"{', '.join(BATCH_VENDORS)}",
             "use --engine threads",
         )
+
+
+def called_live(config: Config) -> list[str]:
+    """The models of a config that have no batch API which is spoken here."""
+    models = dict.fromkeys(step.model for step in config.asking)
+    return [model for model in models if not batch_vendor(model, config.model(model))]
 
 
 def connect(model: str, settings: Model) -> Connection:
@@ -265,9 +279,9 @@ def connect(model: str, settings: Model) -> Connection:
         from llm_batch.engines.batch.gemini import GeminiBatches
 
         return Connection(wire, GeminiBatches(like), origin)
-    from llm_batch.engines.batch.openai import OpenAIBatches
+    from llm_batch.engines.batch.alike import ALIKE
 
-    return Connection(wire, OpenAIBatches(like, vendor), origin)
+    return Connection(wire, ALIKE[vendor](like, vendor), origin)
 
 
 def connections_of(config: Config, more: Iterable[str] = ()) -> dict[str, Connection]:

@@ -6,13 +6,13 @@ Live go models without a batch API, and everything once the deadline is over.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llm_batch.chain.config import Config
 from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog
 from llm_batch.engines.batch.jobs import Jobs, Pack
-from llm_batch.engines.batch.vendors import Connection
+from llm_batch.engines.batch.vendors import Connection, headers_like
 from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import ProviderError, Rejected
 from llm_batch.records import Attempt, Call, Failure, Request
@@ -26,7 +26,7 @@ AROUND = 200
 
 
 def pack(
-    waiting: deque[Request],
+    queues: Iterable[deque[Request]],
     connection: Connection,
     priced: FleetModel,
     *,
@@ -35,39 +35,43 @@ def pack(
     may_exceed: bool,
     stopped: Callable[[], bool],
 ) -> Pack:
-    """Take requests from the front of a queue, until the run has stopped.
+    """Take requests from the front of the queues of a model, until the run has stopped.
 
-    Together they may have ``room`` input tokens, ``None`` for no limit; the first may exceed that
-    where no wait would help.
+    Those of one queue that go with other headers than what is packed already wait for a job of
+    their own. Together they may have ``room`` input tokens, ``None`` for no limit; the first may
+    exceed that where no wait would help.
     """
     made, size = Pack(), 0
-    while waiting and len(made.requests) < most_requests and not stopped():
-        request = waiting[0]
-        try:
-            prepared = connection.wire.prepared(request)
-        except ProviderError as error:
-            made.unfit.append((waiting.popleft(), error))
-            continue
-        tokens = priced.input_tokens(request)
-        own = len(prepared.body) + AROUND
-        if own > (most := connection.api.most_bytes):
-            said = f"the request has {own:,} bytes, and a batch at most {most:,}"
-            made.unfit.append((waiting.popleft(), Rejected(said, kind="too_long")))
-            continue
-        size += own
-        too_many = room is not None and tokens > room
-        if made.requests and (too_many or size > most):
-            break
-        if too_many and not may_exceed:
-            break
-        made.requests.append(waiting.popleft())
-        made.bodies.append(prepared.body)
-        cost = priced.most(request) if priced.tariff is not None else None
-        made.entries.append(
-            Entry(request.key, request.item_id, request.step, request.sample, cost, tokens)
-        )
-        made.like = made.like or prepared
-        room = None if room is None else room - tokens
+    for waiting in queues:
+        while waiting and len(made.requests) < most_requests and not stopped():
+            request = waiting[0]
+            try:
+                prepared = connection.wire.prepared(request)
+            except ProviderError as error:
+                made.unfit.append((waiting.popleft(), error))
+                continue
+            tokens = priced.input_tokens(request)
+            own = len(prepared.body) + AROUND
+            if own > (most := connection.api.most_bytes):
+                said = f"the request has {own:,} bytes, and a batch at most {most:,}"
+                made.unfit.append((waiting.popleft(), Rejected(said, kind="too_long")))
+                continue
+            if made.like is not None and headers_like(made.like) != headers_like(prepared):
+                break
+            size += own
+            too_many = room is not None and tokens > room
+            if made.requests and (too_many or size > most):
+                return made
+            if too_many and not may_exceed:
+                return made
+            made.requests.append(waiting.popleft())
+            made.bodies.append(prepared.body)
+            cost = priced.most(request) if priced.tariff is not None else None
+            made.entries.append(
+                Entry(request.key, request.item_id, request.step, request.sample, cost, tokens)
+            )
+            made.like = made.like or prepared
+            room = None if room is None else room - tokens
     return made
 
 
@@ -91,7 +95,10 @@ class Unfit:
 
 
 class Waiting:
-    """Requests that wait for a job of their model and step, and the submitting of such jobs."""
+    """Requests that wait for a job, by model and step, and the submitting of such jobs.
+
+    What is left over of one step goes with what there is of the next, in one job.
+    """
 
     def __init__(
         self,
@@ -104,59 +111,72 @@ class Waiting:
         self._jobs, self._connections, self._priced = jobs, connections, priced
         self._most_requests = config.batch.job_requests or ROOM
         self._stop = stop
-        self._requests: dict[tuple[str, str], deque[Request]] = {}
+        self._requests: dict[str, dict[str, deque[Request]]] = {}
 
     @property
     def held(self) -> int:
-        return sum(map(len, self._requests.values()))
+        return sum(len(each) for steps in self._requests.values() for each in steps.values())
+
+    @property
+    def models(self) -> list[str]:
+        """Those that some wait for."""
+        return [model for model, steps in self._requests.items() if any(steps.values())]
 
     def put(self, request: Request) -> None:
-        self._requests.setdefault((request.model, request.step), deque()).append(request)
+        self._queue(request).append(request)
+
+    def of(self, model: str) -> dict[str, int]:
+        """How many of a model wait, by step."""
+        return {step: len(each) for step, each in self._requests[model].items() if each}
+
+    def take(self, model: str) -> list[Request]:
+        return [request for each in self._requests.pop(model, {}).values() for request in each]
 
     def take_all(self) -> list[Request]:
-        taken = [request for waiting in self._requests.values() for request in waiting]
-        self._requests.clear()
-        return taken
+        return [request for model in list(self._requests) for request in self.take(model)]
 
     def blocked_until(self, now: float) -> Iterator[float]:
         """When some that cannot be submitted now are tried again, in seconds of the clock."""
-        for (model, _), waiting in self._requests.items():
+        for model in self.models:
             until = self._jobs.queues[model].blocked_until
-            if waiting and until > now:
+            if until > now:
                 yield until
 
     def submit(self) -> Iterator[Begun | Unfit]:
         """Submit as many as the providers take now; their refusals and `Cancelled` come through."""
-        for (model, _), waiting in self._requests.items():
-            while waiting and not self._stop.reason:
-                packed = self._packed(model, waiting)
+        for model in self.models:
+            steps = self._requests[model]
+            while any(steps.values()) and not self._stop.reason:
+                packed = self._packed(model, steps.values())
                 if packed is None:
                     break
                 yield from (Unfit(*each) for each in packed.unfit)
                 if not packed.requests:
                     break
-                outcome = self._begin(model, packed, waiting)
-                if outcome is None:
-                    break
-                yield outcome
+                if (outcome := self._begin(model, packed)) is not None:
+                    yield outcome
 
-    def _packed(self, model: str, waiting: deque[Request]) -> Pack | None:
+    def _queue(self, request: Request) -> deque[Request]:
+        return self._requests.setdefault(request.model, {}).setdefault(request.step, deque())
+
+    def _packed(self, model: str, waiting: Iterable[deque[Request]]) -> Pack | None:
         queue, connection = self._jobs.queues[model], self._connections[model]
         if queue.blocked_until > self._jobs.now():
             return None
         in_queue = self._jobs.tokens_of(model)
+        most = (connection.api.most_requests, self._most_requests, queue.most_requests or ROOM)
         return pack(
             waiting,
             connection,
             self._priced[model],
-            most_requests=min(connection.api.most_requests, self._most_requests),
+            most_requests=min(most),
             room=queue.room(in_queue),
             may_exceed=not in_queue,
             stopped=lambda: bool(self._stop.reason),
         )
 
-    def _begin(self, model: str, packed: Pack, waiting: deque[Request]) -> Begun | Unfit | None:
-        """A job of these requests; ``None`` when it cannot be now, and they wait on."""
+    def _begin(self, model: str, packed: Pack) -> Begun | Unfit | None:
+        """A job of these requests; ``None`` when it cannot be as it is, and they wait on."""
         form = self._connections[model].wire.dialect.form
         job = None
         try:
@@ -165,15 +185,19 @@ class Waiting:
         except Rejected as error:
             if len(packed.requests) == 1:
                 return Unfit(packed.requests[0], error)
-            waiting.extendleft(reversed(packed.requests))
+            self._put_back(packed)
             raise
         except (Cancelled, ProviderError):
-            waiting.extendleft(reversed(packed.requests))
+            self._put_back(packed)
             raise
         if job is None:
-            waiting.extendleft(reversed(packed.requests))
+            self._put_back(packed)
             return None
         return Begun(job, packed.requests, form)
+
+    def _put_back(self, packed: Pack) -> None:
+        for request in reversed(packed.requests):
+            self._queue(request).appendleft(request)
 
 
 class Late:
@@ -195,8 +219,8 @@ class Late:
         begun = min([clock.time(), *(job.at for job in log.open.values())])
         self._deadline = None if seconds is None else begun + seconds
         self.over = False
-        #: Models that were served by batch until then.
-        self._batched: set[str] = set()
+        #: Models that are served by batch until then.
+        self._batched = {name for name, model in fleet.models.items() if model.batch}
         #: Keys of the requests that had money held for them at the price of a batch.
         self._cheap: set[str] = set()
 
@@ -217,16 +241,23 @@ class Late:
 
     def begin(self) -> None:
         self.over = True
-        for name, model in self._fleet.models.items():
-            if model.batch:
-                self._batched.add(name)
-                model.batch = False
+        for model in self._fleet.models.values():
+            model.batch = False
 
     def put(self, request: Request, *, at_batch_price: bool) -> None:
         """Take a request to be sent live; the money held for it may be what a batch costs."""
         self._queue.append(request)
         if at_batch_price and request.model in self._batched:
             self._cheap.add(request.key)
+
+    def put_affordable(self, request: Request) -> bool:
+        """Take a request that money for a batch is held for, if the budget has the rest of it."""
+        self._cheap.add(request.key)
+        if not self._afford(request):
+            self._cheap.discard(request.key)
+            return False
+        self._queue.append(request)
+        return True
 
     def feed(self) -> Iterator[Call]:
         """Give the threads what they have room for; calls that the budget has no room for."""
@@ -250,7 +281,7 @@ class Late:
         self._threads.close()
 
     def _afford(self, request: Request) -> bool:
-        """Hold what the request costs live beyond what a batch of it does."""
+        """Hold what a request that was put here costs live beyond what a batch of it does."""
         if self._budget.cap is None or request.key not in self._cheap:
             return True
         model = self._fleet.models[request.model]

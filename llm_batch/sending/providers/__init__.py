@@ -330,7 +330,7 @@ def headers_of(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 #: Vendors whose batch API `llm_batch.engines.batch` speaks.
-BATCH_VENDORS = ("openai", "azure", "anthropic", "gemini")
+BATCH_VENDORS = ("openai", "azure", "anthropic", "gemini", "groq", "mistral", "together_ai")
 
 
 def batch_vendor(model: str, settings: Model) -> str:

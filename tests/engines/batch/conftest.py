@@ -12,6 +12,6 @@ from tests.batch_server import BatchServer
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchServer]:
     with BatchServer() as server:
-        for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AZURE_API_KEY"):
-            monkeypatch.setenv(name, server.key)
+        for name in ("OPENAI", "ANTHROPIC", "GEMINI", "AZURE", "GROQ", "MISTRAL", "TOGETHER"):
+            monkeypatch.setenv(f"{name}_API_KEY", server.key)
         yield server

@@ -18,6 +18,11 @@ __all__ = ["Session", "journal", "load", "results", "write_project"]
 
 #: USD per million tokens, live and by batch: input, output.
 LIVE, BATCH = (1.0, 4.0), (0.5, 2.0)
+#: Where the server has the API of a vendor.
+_PATHS = {
+    "openai": "/v1", "gemini": "/v1beta", "groq": "/groq/openai/v1", "mistral": "/mistral/v1",
+    "together_ai": "/together/v1",
+}  # fmt: skip
 
 
 def write_project(
@@ -36,7 +41,7 @@ def write_project(
         questions = [f"What is {number}?" for number in range(questions)]
     write_questions(folder, questions)
     limits = {"workers": 4, "max_attempts": 3, "max_failure_share": 1.0} | limits
-    base = server.url + {"openai": "/v1", "gemini": "/v1beta"}.get(model.partition("/")[0], "")
+    base = server.url + _PATHS.get(model.partition("/")[0], "")
     priced = (
         f"input_price = {LIVE[0]}\noutput_price = {LIVE[1]}\n"
         f"batch_input_price = {BATCH[0]}\nbatch_output_price = {BATCH[1]}\n"
@@ -75,10 +80,17 @@ class Session:
         self.stop = Stop()
         self.stop.clock = Hurried()  # type: ignore[assignment]  # all that is used of a clock
 
-    def play(self, *, earlier: Earlier = Earlier(), **flags: Any) -> RunSummary:  # noqa: B008
+    def play(
+        self,
+        *,
+        earlier: Earlier = Earlier(),  # noqa: B008  (frozen)
+        leave: str = "",
+        **flags: Any,
+    ) -> RunSummary:
         return run(
             load(self.folder, **flags),
             earlier=earlier,
+            leave=leave,
             say=self.said.append,
             progress=self._show,
             stop=self.stop,

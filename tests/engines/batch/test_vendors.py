@@ -10,7 +10,7 @@ import pytest
 from llm_batch.chain.config import Model
 from llm_batch.engines.batch.api import Fields
 from llm_batch.engines.batch.engine import cancel_jobs
-from llm_batch.errors import EXIT_OK, EXIT_REFUSED
+from llm_batch.errors import EXIT_OK, EXIT_REFUSED, ConfigError
 from llm_batch.sending.providers import batch_vendor
 from tests.batch_server import BatchServer
 from tests.engines.batch.runs import Session, load, results, write_project
@@ -18,7 +18,8 @@ from tests.engines.batch.runs import Session, load, results, write_project
 pytestmark = pytest.mark.litellm
 
 CLAUDE, GEMINI, AZURE = "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-flash", "azure/writer"
-VENDORS = ["openai/writer", CLAUDE, GEMINI, AZURE]
+ALIKE = ["groq/writer", "mistral/writer", "together_ai/writer"]
+VENDORS = ["openai/writer", CLAUDE, GEMINI, AZURE, *ALIKE]
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,11 @@ def azure_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def project(folder: Path, server: BatchServer, model: str, count: int = 4, **more: object) -> None:
     write_project(folder, server, count, model=model, judge=model, **more)  # type: ignore[arg-type]
+
+
+def joined(model: str, follow: int) -> int:
+    """Of the requests that follow answers, those in one job with what is left over before them."""
+    return 0 if model == CLAUDE else follow  # objects need a header of their own there
 
 
 @pytest.mark.parametrize("model", VENDORS)
@@ -54,7 +60,7 @@ def test_failed_lines_are_submitted_again_and_late_files_waited_for(
     server.line_faults.extend(["500", "429", "missing"])
     server.settling, server.finalizing = 2, 3
     assert Session(tmp_path).play().exit_code == EXIT_OK
-    assert [len(job.lines) for job in server.jobs.values()][:2] == [4, 3]
+    assert [len(job.lines) for job in server.jobs.values()][:2] == [4, 3 + joined(model, 1)]
     assert server.paid_twice == 0
     assert all(row["status"] == "ok" for row in results(tmp_path).values())
 
@@ -66,7 +72,8 @@ def test_an_expired_job_is_made_up_for(tmp_path: Path, server: BatchServer, mode
     server.ends.append(("expired", 0.0 if model == GEMINI else 0.5))
     assert Session(tmp_path).play().exit_code == EXIT_OK
     left = 4 if model == GEMINI else 2
-    assert [len(job.lines) for job in server.jobs.values()][:2] == [4, left]
+    again = left + joined(model, 4 - left)
+    assert [len(job.lines) for job in server.jobs.values()][:2] == [4, again]
     assert server.paid_twice == 0
 
 
@@ -169,8 +176,23 @@ def test_a_job_has_the_beta_headers_of_its_step(tmp_path: Path, server: BatchSer
         (CLAUDE, "anthropic"),
         (GEMINI, "gemini"),
         ("openai/o3-pro", ""),  # of the responses API
-        ("mistral/mistral-small-latest", ""),
+        ("mistral/mistral-small-latest", "mistral"),
+        ("groq/openai/gpt-oss-120b", "groq"),
+        ("together_ai/Qwen/Qwen2.5-7B-Instruct-Turbo", "together_ai"),
+        ("deepseek/deepseek-chat", ""),
     ],
 )
 def test_a_model_goes_by_the_batch_api_of_its_vendor_if_it_chats(model: str, vendor: str) -> None:
     assert batch_vendor(model, Model()) == vendor
+
+
+def test_models_without_a_batch_api_are_named(tmp_path: Path, server: BatchServer) -> None:
+    write_project(tmp_path, server, 2, judge="fake/judge", prices=False)
+    session = Session(tmp_path)
+    session.play()
+    assert "fake/judge has no batch API spoken here: it is called live" in session.talk
+    write_project(tmp_path, server, 2, model="deepseek/deepseek-chat", judge=None)
+    with pytest.raises(
+        ConfigError, match="deepseek/deepseek-chat cannot be served by batch: spoken"
+    ):
+        Session(tmp_path).play()
