@@ -92,7 +92,7 @@ def _repeat(step: Step, own: Sequence[StepLoad], plan: Plan, chain: Chain) -> De
         rows = [load for load in plan.remaining if chain.in_lanes(written(load.fact.name))]
         names = dict.fromkeys(written(load.fact.name) for load in rows)
         after = [name for name in names if name != step.name]
-        follows = f", and so {words.listed(after)}" if after else ""
+        follows = f", and what follows ({words.listed(after)}) each time" if after else ""
     made = _sum(rows)
     once = made.times(1 / step.repeat)
     said = (

@@ -388,7 +388,7 @@ class Recount:
         """The sums that a pass over the items would have come to with these facts."""
         group = Group(sampled=self.items)
         for name, fact in facts.items():
-            prompts = self._prompts.get((name, counter(fact.model).encoding), {})
+            prompts = self._prompts.get((name, counter(fact.model).encoding), Counter())
             for (tokens, contains, undecided), times in prompts.items():
                 answers = [facts[earlier].answer.text.times(often) for earlier, often in contains]
                 group.add(fact, input_of(fact, tokens, answers), times, undecided=undecided)

@@ -163,6 +163,12 @@ class _Total(msgspec.Struct):
     total: Amount | None = None
 
 
+class _Scored(msgspec.Struct):
+    score: float | None = None
+    passed: bool | None = None
+    label: str = ""
+
+
 class ItemLine(ScoredLine, kw_only=True):
     """A line with all that people read; numbers over all steps."""
 
@@ -175,6 +181,11 @@ class ItemLine(ScoredLine, kw_only=True):
     latency_seconds: _Total = msgspec.field(default_factory=_Total)
     attempts: _Total = msgspec.field(default_factory=_Total)
     simulated: bool = False
+    scores: dict[str, _Scored] = {}
+    repeats: list[_Scored] = []
+    votes: dict[str, Any] = {}
+    skipped: list[str] = []
+    lost: dict[str, str] = {}
 
 
 class _Usages(msgspec.Struct):
