@@ -69,7 +69,7 @@ def dry_run(config: Config) -> Document:
     """
     chain = config.chain()
     notes = [f"note: {sentence}" for sentence in risks(config)]
-    notes += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
+    notes += [f"note: a run asks first, since this {each.sentence}" for each in not_agreed(config)]
     sections = []
     with drawn_for(config) as drawn:
         item = next(iter(drawn.items()))

@@ -204,7 +204,7 @@ class LogFile:
         note          text: a sentence that was also shown
         call          item, step, model, ok, seconds, attempts, errors (kinds of failed attempts),
                       input_tokens, output_tokens, cost, kind and message (of a failure)
-        item          item, status, score, passed, cost
+        item          item, status, score, passed, cost, traceback (of a Python rule that raised)
         progress      done, planned, calls, retries, failed, spent, requests_per_minute, rpm
         run_ended     status, message, done, planned, calls, spent, seconds, exit_code
 
@@ -317,6 +317,9 @@ class LogFile:
                 "score": score.value if score else None,
                 "passed": result.passed,
                 "cost": None if None in costs else sum(cost for cost in costs if cost),
+                **(
+                    {"traceback": without_keys(result.trace, _LONGEST_NOTE)} if result.trace else {}
+                ),
             },
         )
 

@@ -117,7 +117,7 @@ def run(
     """
     if not trusted:
         require_trust(config)
-    chain = config.chain()
+    chain = config.chain(code=True)
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
