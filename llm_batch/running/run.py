@@ -181,6 +181,8 @@ def run(
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
         session.state.planned = drawn.size
+        if sum(chain.times.values()) > sum(step.asks for step in config.steps):
+            session.state.expected_calls = round(estimate.calls.value or 0)
         session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)
