@@ -95,7 +95,7 @@ def _path(config: Config, chain: Chain, item: Item) -> Iterator[Section]:
         if why := chain.left_out(step, item):
             yield Section(f"{step.name}: skipped, {why}", ())
             continue
-        waits = ()
+        waits: tuple[Quote, ...] = ()
         if chain.undecided(step.name):
             waits = (Quote("", f"[only when]\n{step.when}"),)
         if step.rule is not None:

@@ -178,7 +178,7 @@ def concluded(summary: RunSummary) -> Document:
 
 
 def _missing(state: Progress) -> str:
-    """Answers that were lost though their items are ok, and steps that were skipped, in one line."""
+    """Answers that were lost though their items are ok, and skipped steps, in one line."""
     said = []
     if state.lost:
         lost = words.counted(state.lost, "answer")
