@@ -372,9 +372,10 @@ def oversized(request: Request, calls: Sequence[Call]) -> str:
         if 2 * size < len(text) or counter(asked.model).count(head) <= most:
             continue
         allowed = f"max_tokens = {cap:,}" if asked.max_tokens else f"about {cap:,} tokens"
+        step, later = written(asked.step), written(request.step)
         return (
-            f"{written(asked.step)}: the answer has {len(text):,} characters, far more than {allowed} "
-            f"allow, and the prompt of {written(request.step)} would carry them; nothing was sent. If such "
-            f"answers are wanted, raise max_tokens of {written(asked.step)}"
+            f"{step}: the answer has {len(text):,} characters, far more than {allowed} allow, and "
+            f"the prompt of {later} would carry them; nothing was sent. If such answers are "
+            f"wanted, raise max_tokens of {step}"
         )
     return ""

@@ -17,6 +17,7 @@ from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.steps import shown as as_read
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
@@ -322,9 +323,9 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
                     found.setdefault(coming.step.name, []).append(item.id)
     return [
         f"{'at least ' * (len(ids) == _MOST_COUNTED)}{len(ids):,} "
-        f"{'item gives' if len(ids) == 1 else 'items give'} step {as_read(name)!r} a prompt of more "
-        f"than the {windows[name]:,} tokens its model reads (the longest is {ids[0]!r}); shorten the "
-        "prompt or leave such rows out of the data"
+        f"{'item gives' if len(ids) == 1 else 'items give'} step "
+        f"{as_read(name)!r} a prompt of more than the {windows[name]:,} tokens its model reads "
+        f"(the longest is {ids[0]!r}); shorten the prompt or leave such rows out of the data"
         for name, ids in found.items()
     ]
 
