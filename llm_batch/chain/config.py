@@ -382,7 +382,8 @@ class Config(Table):
         """The step the score comes from, else the one named ``judge``, else none; no rule."""
         wanted = self.score.step if self.score else "judge"
         found = next((step for step in self.steps if step.name == wanted and step.asks), None)
-        return found if found is not None and len(self.asking) > 1 else None
+        others = [step for step in self.steps if step is not found and step.rule is None]
+        return found if found is not None and others else None
 
     def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
         """A command that plays this config with its flags; see `Typed.command`."""

@@ -160,7 +160,7 @@ def _with_models(
 ) -> list[dict[str, Any]]:
     """The steps with the models that flags name: --judge those of judges, --model all others'."""
     steps = [dict(step) for step in raw["steps"]]
-    judges = _judges([step for step in steps if _asks(step)], raw.get("score"))
+    judges = _judges([step for step in steps if "rule" not in step], raw.get("score"))
     if flags.judge is not None and not judges:
         raise ConfigError(
             "--judge was given, but the config has no judge step",

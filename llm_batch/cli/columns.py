@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
 
 TASKS = ("grade", "compare", "classify", "extract")
+#: Grading answers that are there already, as a step of their own.
+JUDGE = "judge"
 
 #: A column with more values than this is no list of labels.
 MANY_LABELS = 50
@@ -460,6 +462,24 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
 def named_like_a_task(name: str) -> str:
     """The name where it says that the column has questions or instructions; else empty."""
     return _by_name([name], _ASKED[: _ASKED.index("text")])
+
+
+def with_answers(table: Table, roles: Roles) -> Roles:
+    """The roles with the column of answers that are to be judged.
+
+    Raises:
+        ConfigError: No column is named like that.
+    """
+    if roles.given:
+        return roles
+    texts = [column.name for column in table.columns if column.is_text]
+    found = _by_name([name for name in texts if name != roles.asked], _GIVEN)
+    if not found:
+        raise ConfigError(
+            "no column is named like answers that a model gave", "call that column model_answer"
+        )
+    reference = "" if roles.reference == found else roles.reference
+    return replace(roles, given=(found,), reference=reference)
 
 
 def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ def init(
         str | None,
         typer.Option(
             "--task", rich_help_panel=_DATA,
-            help="grade (answers), compare (two answers), classify or extract (from texts).",
+            help="grade (answers), judge (answers that are there), compare (two answers), classify "
+            "or extract (from texts).",
         ),
     ] = None,
     question: Annotated[
@@ -153,17 +154,21 @@ def init(
         say(f"wrote {path}; edit it, then: {shown}")
         put(str(path))
         return
-    from llm_batch.cli.columns import TASKS, look, rule_for
+    from llm_batch.cli.columns import JUDGE, TASKS, look, rule_for, with_answers
     from llm_batch.cli.starter import Writer
 
-    if task is not None and task not in TASKS:
-        raise ConfigError(f"--task {task!r} is not known", f"tasks are {', '.join(TASKS)}")
+    if task is not None and task not in (*TASKS, JUDGE):
+        raise ConfigError(
+            f"--task {task!r} is not known", f"tasks are {', '.join((*TASKS, JUDGE))}"
+        )
     if data == "-":
         raise ConfigError(
             "standard input can be read only once", "save it to a file and use --data FILE"
         )
     table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
-    roles = _roles(table, task, question, reference)
+    roles = _roles(table, "grade" if task == JUDGE else task, question, reference)
+    if task == JUDGE:
+        roles = with_answers(table, roles)
     # Who names a judge wants one, also where a rule would do.
     rule = rule_for(table, roles) if judge is None else ("", "")
     judged = roles.task != "classify" and not rule[0]
@@ -171,7 +176,8 @@ def init(
     # Two configs in one folder have two results.
     output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
     commands = _next(path, output, _of_report(roles, judged))
-    writer = Writer(table, roles, steps, judges, "" if model else why, output, rule)
+    own = "" if model else why
+    writer = Writer(table, roles, steps, judges, own, output, rule, task == JUDGE)
     text = writer.text(
         path.parent,
         [

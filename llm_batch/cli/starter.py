@@ -91,6 +91,7 @@ class Writer:
         output: Of the run.
         rule: What tells right answers from wrong ones in place of a judge, and why it can; empty
             for a judge.
+        provided: Whether answers that are there are a step of their own.
     """
 
     table: Table
@@ -100,6 +101,7 @@ class Writer:
     why: str
     output: str = "results.jsonl"
     rule: tuple[str, str] = ("", "")
+    provided: bool = False
 
     @property
     def asks(self) -> bool:
@@ -218,7 +220,12 @@ class Writer:
 
     def _grade(self) -> Iterator[str]:
         roles, (rule, why) = self.roles, self.rule
-        if roles.given:
+        if roles.given and self.provided:
+            step = self._free("generate", "model_answer")
+            answer = f"{{{{ {step} }}}}"
+            column = toml_text(roles.given[0])
+            yield f"[[steps]]\nname = {toml_text(step)}\nprovided = {column}   # already answered\n"
+        elif roles.given:
             answer = self._in(roles.given[0])
         else:
             step = self._free("generate", "model_answer")

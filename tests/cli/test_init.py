@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from llm_batch.chain.config import Config, load_config
 from llm_batch.cli import app
-from llm_batch.cli.columns import TASKS, guess, look, rule_for
+from llm_batch.cli.columns import TASKS, guess, look, rule_for, with_answers
 from llm_batch.cli.init import CHOICES, LOCAL, checked
 from llm_batch.cli.starter import Writer
 from llm_batch.dataset import draw
@@ -496,3 +497,21 @@ def test_errors_name_columns_that_there_are(tmp_path: Path) -> None:
     table = look(jsonl(tmp_path / "own.jsonl", [{"nested": [1]}, {"nested": {"a": 2}}]))
     with pytest.raises(ConfigError, match="has text for the model"):
         guess(table)
+
+
+def test_answers_that_are_there_are_judged_and_no_other_model_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path, monkeypatch)
+    own = [{"question": f"Why {n}?", "response": f"So {n}."} for n in range(3)]
+    table = look(jsonl(tmp_path / "own.jsonl", own))
+    roles = with_answers(table, guess(table, "grade"))
+    text = Writer(table, roles, "fake/a", "fake/a", "", provided=True).text(tmp_path, [("x", "y")])
+    (tmp_path / "llmb.toml").write_text(text)
+    project.answers = lambda request: '{"reason": "so", "score": 4}'
+    config = load_config(tmp_path / "llmb.toml", judge="fake/b", output=str(project.results))
+    assert [(step.name, step.model) for step in config.asking] == [("judge", "fake/b")]
+    summary = project.run(config)
+    assert (summary.exit_code, summary.progress.calls) == (0, 3), summary.message
+    with pytest.raises(ConfigError, match="no column is named like answers"):
+        with_answers(replace(table, columns=table.columns[:1]), guess(table, "extract"))
