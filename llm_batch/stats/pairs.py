@@ -104,7 +104,7 @@ def pair_rates(
 
     Simulated with 20 to 300 items of which none, a fifth or all are judged twice, win rates from
     .5 to .92, biases up to .15 of a judge that wavers and of one that never does, and up to 95 %
-    ties, all its intervals cover 92 % or more, on average 96 %.
+    ties, rate and bias cover 94 % or more in 1,000 runs a setting, on average 96 %.
     """
     z_value(level)
     counted = _counted(items)
