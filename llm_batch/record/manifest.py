@@ -83,6 +83,7 @@ class Step(msgspec.Struct, frozen=True):
     when: str = ""
     share: float | None = None
     provided: str = ""
+    pair: list[str] = []
 
     @property
     def asks(self) -> bool:
@@ -404,6 +405,8 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         if self.rule:
             return 0.0, 1.0
         name, _, member = rule.fields[-1].partition(".")
+        if not member and any(step.name == name and step.pair for step in self.steps):
+            return 0.0, 1.0
         outputs = (step.output for step in self.steps if step.name == name)
         field = (next(outputs, None) or {}).get(member)
         kind = field.get("type") if isinstance(field, dict) else field
