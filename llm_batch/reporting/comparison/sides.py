@@ -207,11 +207,12 @@ class Side:
         return {id: item for id, item in named if id in ids}
 
     def answer(self, item: ItemLine | None) -> str:
-        """What the judge saw: the last output before its own."""
+        """What was scored: the last output before that of the judge or rule."""
         if item is None or self.report is None:
             return ""
-        judge = self.report.run.judge
-        before = [output for step, output in item.outputs.items() if step != judge]
+        field = self.set_up.values.get("score field")
+        scoring = field.partition(".")[0] if isinstance(field, str) else self.report.run.judge
+        before = [output for step, output in item.outputs.items() if step != scoring]
         return as_text(before[-1]) if before else ""
 
 
