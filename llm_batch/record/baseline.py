@@ -4,7 +4,7 @@
 
     {"baseline": 1, "results": "results.jsonl", "run_id": "…", "created_at": "…",
      "settings": {"model of judge": "openai/gpt-4.1", "prompt of judge": "text 9f86d081…", …},
-     "judging": ["model of judge", …], "scale": [1.0, 5.0], "figures": {…},
+     "scores": {"score": {"judging": ["model of judge", …], "scale": [1.0, 5.0], "figures": {…}}},
      "fields": ["question", "answer"], "items": [
     {"id": "geo-001", "score": 5.0, "passed": true, "cost": 0.0012, "seconds": 1.9, "content": "…"},
     …
@@ -38,7 +38,9 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 
 class BaselineItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One item; ``seconds`` of latency, ``content`` a hash of the fields that are named."""
+    """One item; ``seconds`` of latency, ``content`` a hash of the fields that are named, ``scores``
+    and verdicts of further ones by name.
+    """
 
     id: str
     score: float | None = None
@@ -46,6 +48,23 @@ class BaselineItem(msgspec.Struct, frozen=True, omit_defaults=True):
     cost: Amount | None = None
     seconds: Amount | None = None
     content: str = ""
+    scores: dict[str, tuple[float | None, bool | None]] = {}
+
+
+class BaselineScore(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the scores of a run.
+
+    Attributes:
+        settings: Those that are its own.
+        judging: The names of those that decide what it means.
+        scale: Its ends, where they are known.
+        figures: Those of `llm_batch.reporting.comparison.RunFigures`.
+    """
+
+    settings: dict[str, Any] = {}
+    judging: list[str] = []
+    scale: tuple[float, float] | None = None
+    figures: dict[str, Any] = {}
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +74,9 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         baseline: `BASELINE_SCHEMA`, the first key.
         results: The file it was made from, as it was typed.
         settings: How the run was set up, flat, as `brief` has them.
-        judging: The names of those that decide what a score means.
-        scale: The ends of the scores, where they are known.
+        known: Whether that is known.
         planned: Items that the run was to have, and ``population`` those of its dataset.
-        figures: Those of `llm_batch.reporting.comparison.RunFigures`.
-        pass_rate: ``passed`` of ``n``.
+        scores: By name; the main one is called ``score``.
         fields: Those whose content the items' hashes are of.
     """
 
@@ -68,12 +85,10 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     created_at: str = ""
     settings: dict[str, Any] = {}
-    judging: list[str] = []
     known: bool = True
-    scale: tuple[float, float] | None = None
     planned: Count | None = None
     population: Count | None = None
-    figures: dict[str, Any] = {}
+    scores: dict[str, BaselineScore]
     fields: list[str] = []
     items: list[BaselineItem] = []
 
