@@ -36,6 +36,7 @@ from llm_batch.reporting.comparison.sides import (
 )
 from llm_batch.reporting.foreign import Columns, ForeignFile
 from llm_batch.reporting.items import manifest_of
+from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -289,6 +290,13 @@ def _check_data(sides: Sequence[Side], made: Sequence[SetUp]) -> None:
             )
 
 
+def _judged_alike(side: Side, baseline: Side) -> str:
+    anew = f"begin anew: {_anew(side, baseline)}"
+    if baseline.report is None:
+        return f"name the results it was made from, and add --rejudge; or {anew}"
+    return f"add --rejudge, which says the price first; or {anew}"
+
+
 def _anew(side: Side, baseline: Side) -> str:
     kept = baseline.path if baseline.report is None else "baseline.json"
     return command("baseline", "set", side.path, "-o", kept)
@@ -306,8 +314,7 @@ def _check_judges(sides: Sequence[Side], made: Sequence[SetUp], gate: bool) -> N
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise ConfigError(
                 f"{side.path} was not judged as {sides[0].path} was: {name} differs{told}{more}",
-                "judge both in the same way; or, if the new judging is what you want, begin anew: "
-                f"{_anew(side, sides[0])}"
+                _judged_alike(side, sides[0])
                 if gate
                 else "judge both in the same way, or compare them all the same with --anyway",
             )
