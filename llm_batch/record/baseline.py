@@ -32,8 +32,9 @@ BASELINE_SCHEMA = 1
 _BEGINS = re.compile(rb'\s*\{\s*"baseline"\s*:')
 _AGAIN = "write it anew from the results: llmb baseline set results.jsonl -o {}"
 _HASH_BYTES = 8
-#: Longer settings are kept as a hash.
+#: Longer settings are kept as a hash, and whatever may be one's own words.
 _LONGEST = 80
+_PROMPTS = {"prompt", "system", "messages", "value", "expected", "pattern"}
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -145,11 +146,12 @@ def content_hash(fields: Mapping[str, Any], names: Iterable[str]) -> str:
     return blake2b(_encoder.encode(known), digest_size=_HASH_BYTES).hexdigest()
 
 
-def brief(value: Any) -> Any:
-    """A setting as a baseline has it: a long text or object as its hash."""
+def brief(name: str, value: Any) -> Any:
+    """A setting as a baseline has it: objects, prompts and long texts as their hashes."""
+    prompt = name.partition(" of ")[0] in _PROMPTS
     if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, str) and len(value) <= _LONGEST and "\n" not in value:
+    if isinstance(value, str) and len(value) <= _LONGEST and not prompt:
         return value
     digest = blake2b(_encoder.encode(value), digest_size=_HASH_BYTES).hexdigest()
     return f"{'text' if isinstance(value, str) else 'value'} {digest}"

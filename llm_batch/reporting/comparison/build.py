@@ -156,7 +156,7 @@ def compare_reports(
         side_of(name, report, fields, cluster, score)
         for name, report in zip(names[kept:], reports, strict=True)
     ]
-    made = [side.set_up.brief if kept else side.set_up for side in sides]
+    made = [s.set_up.brief if kept and s.report else s.set_up for s in sides]
     if not anyway:
         _check_judges(sides, made, gate)
     if gate:

@@ -52,7 +52,9 @@ class SetUp:
     @property
     def brief(self) -> SetUp:
         """The same as a baseline keeps it, to be held against one."""
-        return replace(self, values={name: brief(value) for name, value in self.values.items()})
+        return replace(
+            self, values={name: brief(name, value) for name, value in self.values.items()}
+        )
 
 
 def set_up(report: Report, score: str = "") -> SetUp:
