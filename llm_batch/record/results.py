@@ -163,6 +163,15 @@ class _Total(msgspec.Struct):
     total: Amount | None = None
 
 
+class FurtherScore(msgspec.Struct):
+    """One of a line's ``scores``."""
+
+    score: float | None = None
+    passed: bool | None = None
+    label: str = ""
+    reason: str = ""
+
+
 class ItemLine(ScoredLine, kw_only=True):
     """A line with all that people read; numbers over all steps."""
 
@@ -170,6 +179,7 @@ class ItemLine(ScoredLine, kw_only=True):
     outputs: dict[str, Any] = {}
     label: str = ""
     reason: str = ""
+    scores: dict[str, FurtherScore] = {}
     usage: _Tokens = msgspec.field(default_factory=_Tokens)
     cost: _Total = msgspec.field(default_factory=_Total)
     latency_seconds: _Total = msgspec.field(default_factory=_Total)

@@ -88,14 +88,15 @@ def run(
     log_file: str | os.PathLike[str] | None = None,
     until: Until = Until(),  # noqa: B008  (frozen)
     leave: str = "",
+    ask_above: float = ASK_ABOVE_USD,
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
     Args:
         trusted: Whether the user knows which keys and files the config's file sends where. Without
             it a file that sends a key to a stranger's host is refused; see `sending.trust`.
-        confirm: Asked when the rest of the run is expected to cost more than a dollar and there
-            is no budget; ``None`` means yes.
+        confirm: Asked when the rest of the run is expected to cost more than ``ask_above`` USD
+            and there is no budget; ``None`` means yes.
         confirm_overrun: Asked once on the way when the run costs far more than its estimate and
             than a dollar, with a budget or without; nothing new is sent meanwhile, and a no stops
             the run. ``None`` means yes, and it is said.
@@ -153,7 +154,7 @@ def run(
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, answers, estimate, confirm, say)
+            _ask(config, drawn, answers, estimate, confirm, say, ask_above)
         if confirm is None and estimate.cost is None:
             unpriced = ", ".join(
                 dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
@@ -406,8 +407,9 @@ def _ask(
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
     say: Callable[[str], None],
+    ask_above: float,
 ) -> None:
-    """Ask whether to spend what the rest of the run costs, if that is more than a dollar.
+    """Ask whether to spend what the rest of the run costs, if that is more than so many USD.
 
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
@@ -424,7 +426,7 @@ def _ask(
         )
     if not estimate.calls.value:
         return
-    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ASK_ABOVE_USD:
+    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ask_above:
         return
     if priced is not config:
         say("the config's prices are below the vendor's; the question counts the vendor's")
