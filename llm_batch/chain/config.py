@@ -24,7 +24,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from llm_batch.chain.addresses import WrongAddress, check_address, is_address
+from llm_batch.chain.addresses import (
+    DATABASES,
+    WrongAddress,
+    check_address,
+    database_of,
+    is_address,
+    scheme_of,
+    with_place,
+)
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
@@ -125,6 +133,7 @@ class Data(Table):
 
     path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
+    query: str | None = None
     columns: TextList | None = Field(default=None, min_length=1)
     where: Annotated[str, AfterValidator(_condition)] | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -134,6 +143,30 @@ class Data(Table):
     sheet: str | int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     keep: TextList | None = None
+
+    @model_validator(mode="after")
+    def _asked_well(self) -> Data:
+        is_database = self.path is not None and scheme_of(self.path) in DATABASES
+        is_database = is_database and is_address(self.path or "")
+        example = 'write path = "duckdb:file.db" and query = "SELECT …"'
+        if not is_database:
+            if self.query is not None:
+                raise Wrong(("query",), "stands beside a path that is no database", example)
+            return self
+        asked = database_of(self.path or "")[2]
+        if bool(asked) == bool(self.query):
+            problem = "and query both ask" if asked else "is a database, and there is no query"
+            raise Wrong(("path",), problem, example)
+        if self.limit is not None:
+            raise Wrong(
+                ("limit",), "stands beside a query", "write ORDER BY … LIMIT … into the query"
+            )
+        if self.query is not None:
+            try:
+                check_address(f"{self.path}?{self.query}")
+            except WrongAddress as error:
+                raise Wrong(("query",), str(error), error.hint) from None
+        return self
 
 
 class Sample(Table):
@@ -418,8 +451,12 @@ class Config(Table):
         """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-" or is_address(self.data.path):
-            return self.data.path
+        path = self.data.path
+        if is_address(path):
+            path = with_place(path, lambda place: str(self.beside(place)))
+            return f"{path}?{self.data.query}" if self.data.query else path
+        if path == "-":
+            return path
         return self.beside(self.data.path)
 
     def line_of(self, *path: str | int, within: int = 1) -> str:
