@@ -459,6 +459,12 @@ class Config(Table):
             return path
         return self.beside(self.data.path)
 
+    def of_program(self) -> Config:
+        """The same for data that a program gives, in place of what the config names."""
+        keys = [key for key in _OF_ROWS if key in self.data.model_fields_set]
+        data = Data(**{key: getattr(self.data, key) for key in keys})
+        return self.model_copy(update={"data": data})
+
     def line_of(self, *path: str | int, within: int = 1) -> str:
         """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
 
@@ -483,6 +489,8 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+#: What is said of rows, wherever they come from.
+_OF_ROWS = ("id", "columns", "where", "limit", "on_bad_row", "keep")
 #: What is no key of the file.
 _OURS = ("source", "typed", "flags")
 
@@ -534,6 +542,7 @@ def load_config(
     data = config.data
     if data.path is None and data.id is None:
         data = data.model_copy(update={"id": "id"})  # the demo set's own
+        data.model_fields_set.discard("id")  # nobody wrote it: see `of_program`
     steps = tuple(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )

@@ -82,7 +82,7 @@ class Given(Rows):
     def fields(self) -> Iterator[dict[str, Any] | str]:
         for row in _dicts(self._data):
             if not isinstance(row, Mapping):
-                yield f"a {type(row).__name__}, and no dict of fields"
+                yield f"of the type {type(row).__name__}, and no dict of fields"
                 continue
             try:
                 plain = msgspec.to_builtins(dict(row), str_keys=True, enc_hook=_plain)
@@ -108,7 +108,7 @@ def _dicts(data: Any) -> Iterator[Any]:
     if isinstance(data, Mapping | str | bytes) or not _goes_through(data):
         several = isinstance(data, Mapping) and any(map(_goes_through, data.values()))
         raise DataError(
-            f"data is a {type(data).__name__}, which has no rows",
+            f"data of the type {type(data).__name__} has no rows",
             f"choose one of its parts: data=DATA[{next(iter(data))!r}]"
             if several
             else "give a list of dicts, a frame of pandas or Polars, or a path as [data] path",
@@ -130,4 +130,4 @@ def _plain(value: Any) -> Any:
         return value.to_list()
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    raise TypeError(f"a {type(value).__name__}")
+    raise TypeError(f"of the type {type(value).__name__}")
