@@ -301,7 +301,7 @@ class RunOptions(Table):
             raise Wrong(
                 ("output",),
                 f"must end in .jsonl, one JSON object a line, not {self.output!r}",
-                "write results.jsonl; llmb report --format md writes other formats",
+                "write results.jsonl; llmb export writes it as Parquet or CSV afterwards",
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")

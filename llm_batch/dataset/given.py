@@ -29,7 +29,7 @@ class Rows:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._shape = Shape()
+        self.shape = Shape()
         self._sum = 0
 
     def fields(self) -> Iterator[dict[str, Any] | str]:
@@ -48,7 +48,7 @@ class Rows:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        count = self._shape.not_finite
+        count = self.shape.not_finite
         values = words.counted(count, "value")
         return (f"{values} of {self.name} NaN or infinite, taken as missing",) if count else ()
 
@@ -90,7 +90,7 @@ class Given(Rows):
                 yield f"it holds a value that JSON cannot: {error}"
                 continue
             # What is a field in a file has a name, and so here.
-            yield self._shape.finite({str(name): value for name, value in plain.items()})
+            yield self.shape.finite({str(name): value for name, value in plain.items()})
 
 
 def _dicts(data: Any) -> Iterator[Any]:

@@ -53,7 +53,7 @@ class Query(Rows):
                 while rows := cursor.fetchmany(_BATCH):
                     for row in rows:
                         fields = dict(zip(names, msgspec.to_builtins(row), strict=True))
-                        yield self._shape.finite(fields)
+                        yield self.shape.finite(fields)
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise self._failed(error) from error
 
@@ -74,7 +74,7 @@ class Query(Rows):
                 column_names(list(relation.columns), self.name)
                 # Called otherwise before DuckDB 2. Not of a cursor: that keeps every row.
                 reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-                for _, fields, _, _ in rows_of_batches(reader(_BATCH), self.name, self._shape):
+                for _, fields, _, _ in rows_of_batches(reader(_BATCH), self.name, self.shape):
                     yield fields
         except (duckdb.Error, OSError) as error:
             raise self._failed(error) from error
