@@ -40,7 +40,7 @@ _MEANINGS = {
     (
         "data",
         "path",
-    ): "the file, a folder, a pattern, or `-` for stdin; without it the bundled demo "
+    ): "a file, folder, pattern, address, database, or `-` for stdin; without it the demo "
     "questions; see [Where data lives](data.md)",
     ("data", "format"): "where the name of the file does not tell",
     ("data", "on_bad_row"): "`skip`: count the rows that cannot be read, and go on",

@@ -51,7 +51,7 @@ PAGES = {
     "script": Page(("answers.csv", "results.jsonl")),
     "own-data": Page(("llmb.toml", "results.jsonl", "report.html", "items.csv")),
     "paper": Page(("methods.tex",)),
-    "python": Page(("results.jsonl", "more.jsonl")),
+    "python": Page(("results.jsonl", "more.jsonl", "frame.jsonl")),
     "servers": Page(("results.jsonl", "ollama.jsonl", "cpp.jsonl", "mixed.jsonl")),
 }
 

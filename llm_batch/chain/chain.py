@@ -303,6 +303,14 @@ class Chain:
         found = self._rendered.get(step)
         return found.params if found else {}
 
+    def asked(self, step: str, item: Item, outputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What a step asks first, after the outputs of the steps before it.
+
+        Raises:
+            PromptError: The prompt cannot be rendered for this item.
+        """
+        return self._rendered[step].render(_context(item, outputs))
+
     def texts_of(self, rule: Step, item: Item, calls: Sequence[Call]) -> dict[str, str]:
         """What a rule compares, by key, after the calls that come before it.
 

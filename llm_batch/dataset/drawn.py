@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import msgspec
 
 from llm_batch.chain.templates import PromptError
+from llm_batch.dataset.given import GIVEN, Given
 from llm_batch.dataset.selection import Selection
 from llm_batch.dataset.shape import Shape, decoded
 from llm_batch.dataset.shards import Input, opened
@@ -309,10 +310,12 @@ def draw(
     scratch: Path | None = None,
     stdin: BinaryIO | None = None,
     used: Collection[str] | None = None,
+    given: Any = None,
 ) -> Drawn:
     """Read a dataset once and draw the first ``size`` items of its seeded order.
 
     Args:
+        given: Rows of a program, in place of what is at the path; see `Given`.
         used: Fields that anything needs; files that can be read by column may be without others.
         size: Items to draw; 0 for all.
         stratify: A field whose values share the sample in proportion to their rows.
@@ -324,7 +327,11 @@ def draw(
     """
     with ExitStack() as stack:
         selection = Selection(data)
-        source = stack.enter_context(opened(data, path, stdin, selection.reads(used)))
+        source: Input
+        if given is not None:
+            path, source = GIVEN, Given(given)
+        else:
+            source = stack.enter_context(opened(data, path, stdin, selection.reads(used)))
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None
         skipped = _Skipped(source, data.on_bad_row)

@@ -179,11 +179,11 @@ def make_own(path: Path) -> bool:
     return True
 
 
-def deliver(path: str | os.PathLike[str], content: bytes, option: str) -> None:
+def deliver(path: str | os.PathLike[str], content: bytes | IO[bytes], option: str) -> None:
     """Write what an option asked for into its file; a device that it names is written to."""
     if is_device(path):
         with open(path, "wb") as file:
-            file.write(content)
+            shutil.copyfileobj(io.BytesIO(content) if isinstance(content, bytes) else content, file)
         return
     # As other programs make files: the mask of the user's shell holds.
     mask = os.umask(0)

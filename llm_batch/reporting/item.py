@@ -182,7 +182,7 @@ def _replayed(
     manifest: Manifest, line: ItemLine, kept: Sequence[ItemCall]
 ) -> list[ShownCall] | None:
     """The calls that the results are made of, with their prompts; ``None`` where one is missing."""
-    chain = _chain(manifest)
+    chain = chain_of(manifest)
     if chain is None:
         return None
     item = Item(line.id, line.fields)
@@ -205,7 +205,7 @@ def _replayed(
     return shown
 
 
-def _chain(manifest: Manifest) -> Chain | None:
+def chain_of(manifest: Manifest) -> Chain | None:
     """The chain of a run; ``None`` where this version cannot make it."""
     config = manifest.config
     try:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -78,6 +79,7 @@ _PACE_SECONDS = 0.1
 def run(
     config: Config,
     *,
+    data: Any = None,
     trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
     confirm_overrun: Callable[[Overrun], bool] | None = None,
@@ -93,6 +95,8 @@ def run(
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
     Args:
+        data: Rows in place of what the config names: a list or an iterator of dicts, a frame of
+            pandas or Polars, a table of pyarrow, a Dataset of Hugging Face. Gone through once.
         trusted: Whether the user knows which keys and files the config's file sends where. Without
             it a file that sends a key to a stranger's host is refused; see `sending.trust`.
         confirm: Asked when the rest of the run is expected to cost more than ``ask_above`` USD
@@ -116,13 +120,15 @@ def run(
         Incomplete: The disk or the data failed on the way. What was answered until then is in
             the journal, and the same call goes on from there.
     """
+    if data is not None:
+        config = config.of_program()
     if not trusted:
         require_trust(config)
     chain = config.chain()
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
-        drawn = stack.enter_context(drawn_for(config))
+        drawn = stack.enter_context(drawn_for(config, data))
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
@@ -203,7 +209,7 @@ def run(
         return summary
 
 
-def drawn_for(config: Config) -> Drawn:
+def drawn_for(config: Config, given: Any = None) -> Drawn:
     sample = config.sample
     return draw(
         config.data,
@@ -212,6 +218,7 @@ def drawn_for(config: Config) -> Drawn:
         seed=sample.seed,
         stratify=sample.stratify,
         used=config.fields_used(),
+        given=given,
     )
 
 
