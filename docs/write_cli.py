@@ -28,7 +28,7 @@ _AFTERWARDS = {
     "run": "has no line yet, and is asked for again",
 }
 COMMANDS = (
-    *("", "init", "estimate", "run", "batches", "view", "report"),
+    *("", "init", "estimate", "run", "batches", "merge", "view", "report"),
     *("show", "failures", "label", "models", "doctor"),
 )
 

@@ -219,13 +219,33 @@ class Model(Table):
         return self
 
 
+_SHARD = re.compile(r"\s*(\d{1,5})\s*/\s*(\d{1,5})\s*")
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """Which shard, from 1, and of how many; ``None`` for a text that names none."""
+    found = _SHARD.fullmatch(text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (number, count) if 1 <= number <= count else None
+
+
+def shard_name(output: Any, number: int, count: int) -> Any:
+    """A results file named after a shard: ``results-03-of-16.jsonl``."""
+    if not isinstance(output, str):
+        return output
+    end = f"-{number:0{len(str(count))}}-of-{count}"
+    stem, dot, suffix = output.rpartition(".")
+    return output if not dot or stem.endswith(end) else f"{stem}{end}.{suffix}"
+
+
 class RunOptions(Table):
     """``[run]``: how and where to.
 
     ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
     ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
     the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
-    there stay as they are.
+    there stay as they are. ``shard`` ("3/16") plays one part of the sample, and ``output`` is named
+    after it.
     """
 
     engine: EngineName = "threads"
@@ -233,6 +253,19 @@ class RunOptions(Table):
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
+    shard: str | None = None
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Which shard, from 1, and of how many; ``None`` for the whole sample."""
+        return shard_of(self.shard or "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_shard(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or (part := shard_of(str(raw.get("shard") or ""))) is None:
+            return raw
+        return {**raw, "output": shard_name(raw.get("output", "results.jsonl"), *part)}
 
     @property
     def file_mode(self) -> int:
@@ -249,6 +282,12 @@ class RunOptions(Table):
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        if self.shard is not None and self.part is None:
+            raise Wrong(
+                ("shard",),
+                f"is none of so many shards: {self.shard!r}",
+                "write 3/16 for the third of sixteen, from 1/16 to 16/16",
+            )
         if not re.fullmatch(r"0?6[0246]{2}", self.mode):
             raise Wrong(
                 ("mode",),

@@ -14,6 +14,7 @@ from llm_batch.cli.estimate import estimate
 from llm_batch.cli.failures import failures
 from llm_batch.cli.init import init
 from llm_batch.cli.label import label
+from llm_batch.cli.merge import merge
 from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
@@ -31,7 +32,20 @@ app = typer.Typer(
     "3 the provider refused the run; 4 incomplete; 130 interrupted. "
     "After 4 and 130 the same command resumes.",
 )
-for command in (init, estimate, run, batches, view, report, show, failures, label, models, doctor):
+for command in (
+    init,
+    estimate,
+    run,
+    batches,
+    merge,
+    view,
+    report,
+    show,
+    failures,
+    label,
+    models,
+    doctor,
+):
     app.command()(command)
 
 

@@ -67,6 +67,10 @@ def run(
         "--forget-job", metavar="ID",
         help="Give one batch job up: its answers are not collected, its requests made again.",
     )] = None,
+    shard: Annotated[str | None, options.what(
+        "--shard", metavar="K/N",
+        help="Play one of N parts of the sample, 3/16; llmb merge puts them together.",
+    )] = None,
     output: Annotated[str | None, options.output(
         "--output", "-o",
         help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
@@ -122,7 +126,7 @@ def run(
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
-        deadline=deadline, live_tail=live_tail,
+        deadline=deadline, live_tail=live_tail, shard=shard,
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:

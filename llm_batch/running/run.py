@@ -126,7 +126,7 @@ def run(
         log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
         odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
-        for sentence in [*risks(config), *odd]:
+        for sentence in [*risks(config), *odd, *own_shares(config)]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -206,7 +206,20 @@ def drawn_for(config: Config) -> Drawn:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        shard=config.run.part,
     )
+
+
+def own_shares(config: Config) -> list[str]:
+    """What to know of the limits of a run that is one shard of several."""
+    part, limits = config.run.part, config.limits
+    if part is None or part[1] == 1:
+        return []
+    own = {"budget": limits.budget, "rpm": limits.rpm, "tpm": limits.tpm, "tier": limits.tier}
+    named = words.listed(name for name, value in own.items() if value is not None)
+    said = f"shard {part[0]} of {part[1]}: each has its own {named or 'pace, and no budget'}"
+    more = f"; all together may come to {part[1]} times as much" if named else ""
+    return [said + more]
 
 
 class _Session:
