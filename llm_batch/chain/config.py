@@ -302,6 +302,12 @@ _PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def duration_seconds(text: str) -> float | None:
+    """Of ``6h``, ``90m``, ``25s`` or ``1d``; ``None`` for what is none."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return float(found[1]) * _SECONDS[found[2]] if found else None
+
+
 class Batch(Table):
     """``[batch]``: for the engine ``batch``, which goes by the providers' batch APIs.
 
@@ -328,8 +334,7 @@ class Batch(Table):
     @property
     def deadline_seconds(self) -> float | None:
         """From the beginning of the first job."""
-        found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
-        return float(found[1]) * _SECONDS[found[2]] if found else None
+        return duration_seconds(self.deadline or "")
 
     @model_validator(mode="after")
     def _readable(self) -> Batch:

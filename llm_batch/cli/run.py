@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _earlier = partial(typer.Option, rich_help_panel="Earlier calls")
 _early = partial(typer.Option, rich_help_panel="Stopping early")
 _leaving = partial(typer.Option, rich_help_panel="With --engine batch")
+#: Seconds in which a run that was left at the end of its grace writes its last lines.
+_BEYOND_GRACE = 2.0
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -98,6 +101,11 @@ def run(
         "--until-decided", min=0.0, max=1.0,
         help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
     )] = None,
+    grace: Annotated[str | None, options.limit(
+        "--grace",
+        help="When stopped, wait no longer than this for what is in flight. 25s, below the 30 of "
+        "Kubernetes.",
+    )] = None,
     log_file: Annotated[str | None, options.output(
         "--log-file",
         help="Append what happens to this file, one JSON object a line, without keys.",
@@ -166,7 +174,7 @@ def run(
         put(printable(text.format(shown(settings))))
         return
     agree(settings, yes)
-    stop = Stop()
+    stop = Stop(_grace(grace))
     with make_progress(quiet) as progress:
         stop_on_signals(stop, settings.engine)
         summary = run_chain(
@@ -188,7 +196,22 @@ def run(
         put(str(summary.path))
     except OutputError as error:  # much was spent, and all of it is kept
         raise Incomplete(error.message, f"the results are in {summary.path}") from error
+    if stop.is_overdue:
+        # Threads that wait for a reply would keep the process; all that came is on disk.
+        sys.stdout.flush()
+        os._exit(summary.exit_code)
     raise typer.Exit(summary.exit_code)
+
+
+def _grace(text: str | None) -> float | None:
+    from llm_batch.chain.config import duration_seconds
+    from llm_batch.errors import ConfigError
+
+    if text is None:
+        return None
+    if (seconds := duration_seconds(text)) is None:
+        raise ConfigError(f"--grace is no duration: {text!r}", "write 25s or 2m")
+    return seconds
 
 
 def _check_verdicts(settings: Any) -> None:
@@ -334,6 +357,11 @@ def stop_on_signals(stop: Stop, engine: Kind) -> None:
             return
         stop("interrupted")
         say(f"stopping: {engine.on_stop}; once more to stop now")
+        if stop.grace is not None:
+            # Where the main thread itself waits for a reply, nobody looks at the clock.
+            last = threading.Timer(stop.grace + _BEYOND_GRACE, os._exit, (EXIT_INTERRUPTED,))
+            last.daemon = True
+            last.start()
 
     for signum in STOP_SIGNALS:
         if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup
