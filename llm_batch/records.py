@@ -58,8 +58,9 @@ class Request:
         model: The model string as the config has it (``openai/gpt-4o-mini``).
         params: ``max_tokens``, ``temperature``, ``response_format`` and whatever the step adds.
         sample: Which repeat of the same request this is, from 0.
-        key: Hash of all of the above but the name of the step, which is not sent: what the
-            journal is looked up by.
+        part: Which request of its step this is for the item, from 0, where there are several.
+        key: Hash of all of the above but the name of the step and the part, which are not sent:
+            what the journal is looked up by.
     """
 
     item_id: str
@@ -68,6 +69,7 @@ class Request:
     messages: tuple[Message, ...]
     params: Mapping[str, Any]
     sample: int = 0
+    part: int = 0
     key: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -238,12 +240,14 @@ class Score:
 
     ``value`` is ``None`` when a judge's could not be read; never a default. A rule that compares
     says what it found, as ``label``, empty where it found nothing, and what was ``expected``.
+    ``passed`` is said of further scores and of repeats.
     """
 
     value: float | None
     label: str = ""
     reason: str = ""
     expected: str | None = None
+    passed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +278,19 @@ class Result:
     Attributes:
         item: The item.
         status: One of `llm_batch.errors.STATUSES`; ``ok`` when the chain came to its end.
-        outputs: By step name: the text, or the checked object of a step with an output schema.
+        outputs: By step name: the text, or the checked object of a step with an output schema;
+            ``None`` where it was skipped. A list where the answers of a repeated step stay apart.
         score: ``None`` when no score is configured or the item failed before it.
         passed: Whether the score reaches ``pass_at``; ``None`` without either.
         steps: By step name, for every step that was called.
         error: Empty when ok, else a sentence that names the step.
         worst_case: True when any cost in it is an upper bound instead of a bill.
         simulated: True when any answer came from the fake provider.
+        scores: Further scores by name, as far as the item has them.
+        repeats: The score of each repeat; ``score`` is their mean, and passes where most do.
+        votes: By step and member: the outputs that were combined.
+        skipped: Steps that were not for this item.
+        lost: By step and member: why a vote or a repeat is missing although the item is ok.
     """
 
     item: Item
@@ -292,6 +302,11 @@ class Result:
     error: str = ""
     worst_case: bool = False
     simulated: bool = False
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    repeats: tuple[Score, ...] = ()
+    votes: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

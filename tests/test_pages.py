@@ -45,6 +45,7 @@ PAGES = {
     "budget": Page(("results.jsonl",)),
     "classify": Page(("llmb.toml", "results.jsonl")),
     "compare": Page(("short.jsonl", "steps.jsonl", "compared.html")),
+    "gsm8k": Page(("llmb.toml", "results.jsonl", "gsm8k.html", "mini.jsonl")),
     "judge": Page(("labels.csv", "mini.jsonl", "nano.jsonl"), {"label": "p\nf\n" * 10}),
     "script": Page(("answers.csv", "results.jsonl")),
     "own-data": Page(("llmb.toml", "results.jsonl", "report.html", "items.csv")),

@@ -4,22 +4,20 @@ A chain is a pure function of history. It renders prompts, reads replies and dec
 waits, sends or reads a file, so the same chain serves a live run, an estimate, a resumed journal
 and a test.
 
-Before anything is sent it is played against answers that consist of a mark: the prompt of a later
-step is counted as its fixed text plus so many times the output of each earlier one.
+A step is played in the items that its ``when`` and ``share`` choose, by each of its models, as
+often as its ``repeat`` says. Each of these requests is a *part* of the step. Where the answers of
+a repeated step stay apart there is a *lane* for each, in which all that follows from it is played.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
+from statistics import fmean
 from typing import Any
-
-import msgspec
 
 from llm_batch.chain.answers import (
     CUT,
@@ -31,13 +29,13 @@ from llm_batch.chain.answers import (
     ending,
     without_thoughts,
 )
-from llm_batch.chain.outputs import OutputField, Unreadable, instruction, json_schema
+from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import ScoreRule, Step
-from llm_batch.chain.templates import PromptError, Template
+from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member
+from llm_batch.chain.templates import Condition, PromptError, Template, skipped
+from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
-from llm_batch.models.tokens import TokenCounter
 from llm_batch.records import (
     SCHEMA_NAME,
     Call,
@@ -52,12 +50,15 @@ from llm_batch.records import (
 )
 
 #: All fields of the item at once, for names that are no identifiers: {{ item["Question text"] }}.
-_WHOLE_ITEM = "item"
-#: What templates have by themselves.
+WHOLE_ITEM = "item"
+#: Around the mark that stands for an answer to come; from a private-use area: no data contains
+#: it, and no template changes it.
+OPEN, CLOSE = "\ue000", "\ue001"
+# What templates have by themselves.
 _BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
-
 # Outcomes that are kept at most: more than the items that are open at once, as a rule.
 _REMEMBERED = 4096
+_TIE = "no answer has more votes than every other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,58 +73,152 @@ class _Outcome:
     repeat: bool = False  # ask the same once more
 
 
-class Chain:
-    """Steps in order, and the rule that turns the last outputs into a score.
+@dataclass(slots=True)
+class _Lane:
+    """What has come of the steps so far, in one lane or in what all lanes share.
 
-    Raises:
-        ConfigError: A template is not valid, or uses a step that does not come before it.
+    ``votes`` are the outputs of each member before they were combined, ``lost`` says of parts
+    that gave none why.
     """
 
-    def __init__(self, steps: Sequence[Step], score: ScoreRule | None = None) -> None:
+    outputs: dict[str, Any] = field(default_factory=dict)
+    rulings: dict[str, Ruling] = field(default_factory=dict)
+    votes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    status: str = "ok"
+    error: str = ""
+
+    def fails(self, status: str, error: str) -> None:
+        self.status, self.error = status, error
+
+    def split(self) -> _Lane:
+        return _Lane(
+            *(dict(self.outputs), dict(self.rulings), dict(self.votes), dict(self.lost)),
+            *(list(self.skipped), self.status, self.error),
+        )
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One way through the chain: where it has come to, and what should be sent now."""
+
+    item: Item
+    calls: dict[tuple[str, int], list[Call]]
+    guessed: Collection[str]
+    final: bool
+    trunk: _Lane = field(default_factory=_Lane)
+    lanes: list[_Lane] = field(default_factory=list)
+    pending: list[Request] = field(default_factory=list)
+    unusable: set[tuple[str, int]] = field(default_factory=set)
+    problem: PromptError | None = None
+
+
+class Chain:
+    """Steps in order, and the rules that turn their outputs into scores.
+
+    ``seed`` draws the items of a step with ``share``.
+
+    Raises:
+        ConfigError: A template is not valid, uses a step that does not come before it, or more
+            steps are repeated than can be told apart.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        score: ScoreRule | None = None,
+        scores: Mapping[str, ScoreRule] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.steps = tuple(steps)
-        #: The steps that ask a model, which are all but rules.
-        self.asking = tuple(step for step in self.steps if step.rule is None)
+        #: What asks a model: a step, or each member of a jury.
+        self.asking = tuple(row for step in self.steps for row in step.rows)
         self.score = score
-        self._rendered = {step.name: _StepTemplates(step) for step in self.steps}
-        # By step and ids of what its calls brought, which stay theirs since the calls are kept.
+        self.scores = dict(scores or {})
+        self._seed = seed
+        self._rendered = {
+            each.name: _StepTemplates(each) for step in self.steps for each in (step, *step.rows)
+        }
+        # By part and ids of what its calls brought, which stay theirs since the calls are kept.
         self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
         names = [step.name for step in self.steps]
+        #: By step: itself and all that its output follows from.
+        self._sources: dict[str, set[str]] = {}
         for position, step in enumerate(self.steps):
+            used = self._rendered[step.name].variables
             for later in names[position:]:
-                if later in self._rendered[step.name].variables:
+                if later in used:
                     raise ConfigError(
                         f"steps.{step.name}: the {'rule' if step.rule else 'prompt'} uses "
                         f"{later!r}, the output of a step that does not come before it",
                         f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
                     )
+            before = (self._sources[name] for name in used & self._sources.keys())
+            self._sources[step.name] = {step.name}.union(*before)
+        self._apart = next((s for s in self.steps if s.repeat and not s.combine), None)
+        self._check_lanes()
+        #: How often each row is asked for an item, re-asks left out.
+        self.times = {
+            row.name: self._repeats(step) * (self._width if self._in_lanes(step) else 1)
+            for step in self.steps
+            for row in step.rows
+        }
 
-    def next_request(self, item: Item, calls: Sequence[Call]) -> Request | None:
+    def _check_lanes(self) -> None:
+        for step in self.steps:
+            if step.repeat and not step.combine and step is not self._apart:
+                assert self._apart is not None
+                raise ConfigError(
+                    f"steps.{step.name}: repeat keeps its answers apart, and so does that of "
+                    f"{self._apart.name!r}; only one step can",
+                    f'write combine = "majority" in {step.name!r}, or in {self._apart.name!r}',
+                )
+
+    @property
+    def _width(self) -> int:
+        return (self._apart.repeat or 1) if self._apart else 1
+
+    def _repeats(self, step: Step) -> int:
+        """How often each model of a step is asked in one lane."""
+        return 1 if step is self._apart else step.repeat or 1
+
+    def _in_lanes(self, step: Step) -> bool:
+        return self._apart is not None and self._apart.name in self._sources[step.name]
+
+    @property
+    def apart(self) -> Step | None:
+        """The step whose repeated answers stay apart, if any."""
+        return self._apart
+
+    def next_request(
+        self, item: Item, calls: Sequence[Call], guessed: Collection[str] = ()
+    ) -> Request | None:
         """The request to send next, or ``None`` when the item is finished or has failed.
 
         Raises:
             PromptError: The prompt of the next step cannot be rendered for this item.
         """
-        outputs: dict[str, Any] = {}
-        for step in self.steps:
-            if step.rule is not None:
-                try:
-                    outputs[step.name] = self._ruling(step, item, outputs).passed
-                except RuleError:
-                    return None
-                continue
-            own = [call for call in calls if call.request.step == step.name]
-            if not own:
-                return self._request(step, item, outputs, calls)
-            outcome = self._outcome(step, own)
-            if outcome.reask:
-                return _reask(own[-1], outcome, step, calls)
-            if outcome.repeat:
-                last = own[-1].request
-                return _next_sample(item.id, step, last.messages, last.params, calls)
-            if outcome.status != "ok":
-                return None
-            outputs[step.name] = outcome.value
-        return None
+        return next(iter(self.next_requests(item, calls, guessed)), None)
+
+    def next_requests(
+        self, item: Item, calls: Sequence[Call], guessed: Collection[str] = ()
+    ) -> list[Request]:
+        """All requests that can be sent now: the parts of one step.
+
+        A condition that follows from a step whose answers are ``guessed`` is taken to hold.
+
+        Raises:
+            PromptError: The prompt of the next step cannot be rendered for this item.
+        """
+        walk = self._walk(item, calls, guessed)
+        if walk.problem is not None and not walk.pending:
+            raise walk.problem
+        return walk.pending
+
+    def unusable(self, item: Item, calls: Sequence[Call]) -> set[tuple[str, int]]:
+        """Parts, by row and number, whose calls came to nothing that can be used."""
+        return self._walk(item, calls).unusable
 
     def result(
         self, item: Item, calls: Sequence[Call], problem: str = "", kind: str = "prompt"
@@ -133,76 +228,63 @@ class Chain:
         A ``problem`` (a `PromptError`) is why no further request could be made, and its ``kind`` is
         what becomes of the item. Without one, a request that is to come is a `ValueError`.
         """
-        outputs: dict[str, Any] = {}
-        totals: dict[str, StepTotals] = {}
-        rulings: dict[str, Ruling] = {}
-        status, error = (kind, problem) if problem else ("ok", "")
-        for step in self.steps:
-            if step.rule is not None:
-                try:
-                    rulings[step.name] = self._ruling(step, item, outputs)
-                except RuleError as rule_error:
-                    if not problem:
-                        status, error = "rule", f"{step.name}: {rule_error}"
-                    break
-                except PromptError:
-                    if not problem:
-                        raise
-                    break
-                outputs[step.name] = rulings[step.name].passed
-                continue
-            own = [call for call in calls if call.request.step == step.name]
-            if not own:
-                if not problem:
-                    raise ValueError(f"item {item.id!r} is not finished: {step.name} is to come")
-                break
-            totals[step.name] = _totals(own)
-            outcome = self._outcome(step, own, last=True)
-            if outcome.status != "ok":
-                if not problem:
-                    status, error = outcome.status, f"{step.name}: {outcome.error}"
-                break
-            outputs[step.name] = outcome.value
-        score = self._score(outputs, rulings) if status == "ok" else None
-        if score is not None and score.value is None:
-            status = "unparsed"
-            error = f"{self.score.step if self.score else ''}: no score in {score.label[:80]!r}"
-        value = score.value if score else None
-        pass_at = self.score.pass_at if self.score else None
-        if self.score and self.score.field in rulings and pass_at is None:
-            pass_at = 1.0
+        walk = self._walk(item, calls, final=True)
+        if not problem:
+            if walk.problem is not None:
+                raise walk.problem
+            if walk.pending:
+                raise ValueError(
+                    f"item {item.id!r} is not finished: {walk.pending[0].step} is to come"
+                )
+        status, error = (kind, problem) if problem else self._status(walk)
+        made = self._scored(walk) if status == "ok" else _Scored()
+        if made.status != "ok":
+            status, error = made.status, made.error
+        lanes = walk.lanes or [walk.trunk]
+        by_row: dict[str, list[Call]] = {}
+        for call in calls:
+            by_row.setdefault(call.request.step, []).append(call)
         return Result(
             item=item,
             status=status,
-            outputs=outputs,
-            score=score if value is not None else None,
-            passed=None if value is None or pass_at is None else value >= pass_at,
-            steps=totals,
+            outputs=self._outputs(walk),
+            score=made.score,
+            passed=made.passed,
+            steps={
+                row.name: _totals(by_row[row.name]) for row in self.asking if row.name in by_row
+            },
             error=error,
             worst_case=any(call.worst_case for call in calls),
             simulated=any(call.simulated for call in calls),
+            scores=made.scores,
+            repeats=made.repeats,
+            votes=_apart_or_one([lane.votes for lane in lanes]),
+            skipped=tuple(dict.fromkeys(name for lane in lanes for name in lane.skipped)),
+            lost={name: why for lane in lanes for name, why in lane.lost.items()},
         )
 
     def variables(self) -> set[str]:
-        steps = {step.name for step in self.steps}
         used: set[str] = set()
         for templates in self._rendered.values():
             used |= templates.variables
-        return used - steps - {_WHOLE_ITEM}
+        used |= {step.provided for step in self.steps if step.provided}
+        return used - {step.name for step in self.steps} - {WHOLE_ITEM}
 
     def templates(self, step: str) -> Mapping[str, Template]:
         """By their key in the config: prompt, and system if any; value and expected of a rule."""
         return self._rendered[step].templates
 
     def names_used(self, step: str) -> set[str]:
-        """What the templates of a step look up: fields, earlier steps, ``item``."""
-        return self._rendered[step].variables - _BUILT_IN
+        """What a step looks up: fields, earlier steps, ``item``."""
+        found = self._rendered[step]
+        own = {found.step.provided} if found.step.provided else set()
+        return (found.variables | own) - _BUILT_IN
 
     def fields_inserted(self, step: str) -> set[str]:
         """Fields that stand in every prompt of a step."""
         templates = self.templates(step).values()
         found = {name for template in templates for name in template.inserted}
-        return found - self._rendered.keys() - {_WHOLE_ITEM}
+        return found - self._rendered.keys() - {WHOLE_ITEM}
 
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
@@ -210,7 +292,7 @@ class Chain:
         if prompt.variables & self._rendered.keys():
             return False
         try:
-            return not prompt.render({_WHOLE_ITEM: fields, **fields}).strip()
+            return not prompt.render({WHOLE_ITEM: fields, **fields}).strip()
         except PromptError:
             return False
 
@@ -219,77 +301,468 @@ class Chain:
         found = self._rendered.get(step)
         return found.params if found else {}
 
-    def _outcome(self, step: Step, own: Sequence[Call], *, last: bool = False) -> _Outcome:
-        """What the calls of a step came to; they are read once, up to the ``last`` look at them."""
-        key = (step.name, *(id(call.completion or call.failure) for call in own))
-        known = self._outcomes.pop(key, None) or (own, _outcome(step, own))
-        if not last:
-            if len(self._outcomes) >= _REMEMBERED:
-                self._outcomes.clear()
-            self._outcomes[key] = known
-        return known[1]
-
-    def _request(
-        self, step: Step, item: Item, outputs: Mapping[str, Any], calls: Sequence[Call]
-    ) -> Request:
-        rendered = self._rendered[step.name]
-        messages = rendered.render({_WHOLE_ITEM: item.fields, **item.fields, **outputs})
-        return _next_sample(item.id, step, messages, rendered.params, calls)
-
     def texts_of(self, rule: Step, item: Item, calls: Sequence[Call]) -> dict[str, str]:
         """What a rule compares, by key, after the calls that come before it.
 
         Raises:
             PromptError: It cannot be rendered for this item.
         """
-        outputs: dict[str, Any] = {}
-        for step in self.steps:
-            own = [call for call in calls if call.request.step == step.name]
-            if step is rule:
-                break
-            if step.rule is not None:
-                with contextlib.suppress(RuleError):
-                    outputs[step.name] = self._ruling(step, item, outputs).passed
-            elif own:
-                outputs[step.name] = self._outcome(step, own).value
-        context = {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
+        walk = self._walk(item, calls, {row.name.partition("#")[0] for row in self.asking})
+        lane = walk.lanes[0] if walk.lanes else walk.trunk
+        context = _context(item, {n: v for n, v in lane.outputs.items() if n != rule.name})
         return {key: each.render(context) for key, each in self.templates(rule.name).items()}
+
+    def _walk(
+        self,
+        item: Item,
+        calls: Sequence[Call],
+        guessed: Collection[str] = (),
+        *,
+        final: bool = False,
+    ) -> _Walk:
+        """From the first step to the first that waits for an answer, or to the end."""
+        own: dict[tuple[str, int], list[Call]] = {}
+        for call in calls:
+            own.setdefault((call.request.step, call.request.part), []).append(call)
+        walk = _Walk(item, own, guessed, final)
+        for step in self.steps:
+            if self._apart is step:
+                walk.lanes = [walk.trunk.split() for _ in range(self._width)]
+            apart = walk.lanes if walk.lanes and self._in_lanes(step) else None
+            try:
+                for number, lane in enumerate(apart or [walk.trunk]):
+                    if lane.status == "ok":
+                        self._play(walk, step, lane, number)
+            except PromptError as problem:
+                walk.problem = problem
+            if walk.problem is not None or walk.pending:
+                break
+            if apart is None:
+                for lane in walk.lanes:
+                    _hand_on(walk.trunk, lane, step.name)
+            if all(lane.status != "ok" for lane in apart or [walk.trunk]):
+                break
+        return walk
+
+    def _play(self, walk: _Walk, step: Step, lane: _Lane, number: int) -> None:
+        """One step in one lane."""
+        item, name = walk.item, step.name
+        if not self._chosen(walk, step, lane):
+            lane.skipped.append(name)
+            lane.outputs[name] = skipped(name)
+        elif step.rule is not None:
+            try:
+                lane.rulings[name] = self._ruling(step, item, lane.outputs)
+            except RuleError as error:
+                lane.fails("rule", f"{name}: {error}")
+            else:
+                lane.outputs[name] = lane.rulings[name].passed
+        elif step.provided is not None:
+            lane.outputs[name] = _provided(step, item)
+        else:
+            self._ask(walk, step, lane, number)
+
+    def _chosen(self, walk: _Walk, step: Step, lane: _Lane) -> bool:
+        """Whether a step is for this item."""
+        if step.share is not None and _place(self._seed, walk.item.id) >= step.share:
+            return False
+        if step.when is None:
+            return True
+        when = self._rendered[step.name].when
+        assert when is not None
+        if walk.guessed and any(
+            self._sources[name] & set(walk.guessed)
+            for name in when.variables & self._sources.keys()
+        ):
+            return True
+        return when.holds(_context(walk.item, lane.outputs))
+
+    def _ask(self, walk: _Walk, step: Step, lane: _Lane, number: int) -> None:
+        """All parts of a step in one lane, and what its answers come to."""
+        repeat = self._repeats(step)
+        votes: dict[str, Any] = {}
+        failed: list[_Outcome] = []
+        waiting = len(walk.pending)
+        for row in step.rows:
+            for again in range(repeat):
+                part = number * repeat + again
+                calls = walk.calls.get((row.name, part), [])
+                if not calls:
+                    walk.pending.append(self._request(walk, row, lane, part))
+                    continue
+                outcome = self._outcome(row, part, calls, final=walk.final)
+                if outcome.reask:
+                    walk.pending.append(_reask(calls[-1], outcome, row, walk, self.times[row.name]))
+                elif outcome.repeat:
+                    last = calls[-1].request
+                    walk.pending.append(
+                        self._sample(walk, row, part, last.messages, last.params, again=True)
+                    )
+                value, why = self._vote(step, outcome)
+                label = _member(step, row, again)
+                if why is None:
+                    votes[label] = value
+                    continue
+                walk.unusable.add((row.name, part))
+                failed.append(why)
+                if step.combine is not None:
+                    lane.lost[member(step.name, label)] = f"{why.status}: {why.error}"
+        if len(walk.pending) > waiting:
+            return
+        if step.combine is None:
+            if failed:
+                lane.fails(failed[0].status, f"{step.name}: {failed[0].error}")
+            else:
+                (lane.outputs[step.name],) = votes.values()
+            return
+        self._combine(step, lane, votes, failed)
+
+    def _combine(
+        self, step: Step, lane: _Lane, votes: Mapping[str, Any], failed: Sequence[_Outcome]
+    ) -> None:
+        assert step.combine is not None
+        there, all_votes = len(votes), len(votes) + len(failed)
+        lane.votes[step.name] = dict(votes)
+        if there < needed(all_votes, step.min_votes):
+            why = failed[0]
+            lane.fails(
+                why.status,
+                f"{step.name}: {there} of {all_votes} answers can be used; the first that cannot: "
+                f"{why.error}",
+            )
+            return
+        if OPEN in str(votes):
+            made: Any = next(iter(votes.values()))  # marks of answers to come
+        elif step.output is not None:
+            made = combined_object(votes, step.output, step.combine)
+        else:
+            made = combined(list(votes.values()), step.combine)
+        if made is None:
+            said = ", ".join(_short(vote) for vote in votes.values())
+            lane.fails("tie", f"{step.name}: {_TIE}: {said}")
+        else:
+            lane.outputs[step.name] = made
+
+    def _vote(self, step: Step, outcome: _Outcome) -> tuple[Any, _Outcome | None]:
+        """The output of a part, or why it has none; of a jury that answers in words, the score."""
+        if outcome.status != "ok":
+            return None, outcome
+        value = outcome.value
+        if step.combine is not None and isinstance(value, str) and OPEN not in value:
+            rule = next((r for r in self._rules() if step.name in r.fields), None)
+            if rule is not None:
+                read = score_of(value, rule.labels, "", rule.min, rule.max).value
+                if read is None:
+                    return None, _Outcome("unparsed", error=f"no score in {value[:80]!r}")
+                return read, None
+            if step.combine != "majority":
+                return None, _Outcome("unparsed", error=f"no number: {value[:80]!r}")
+        return value, None
+
+    def _rules(self) -> Iterator[ScoreRule]:
+        if self.score is not None:
+            yield self.score
+        yield from (rule for rule in self.scores.values() if rule.weights is None)
+
+    def _outcome(
+        self, step: Step, part: int, own: Sequence[Call], *, final: bool = False
+    ) -> _Outcome:
+        """What the calls of a part came to; they are read once, up to the ``final`` look."""
+        key = (step.name, part, *(id(call.completion or call.failure) for call in own))
+        known = self._outcomes.pop(key, None) or (own, _outcome(step, own))
+        if not final:
+            if len(self._outcomes) >= _REMEMBERED:
+                self._outcomes.clear()
+            self._outcomes[key] = known
+        return known[1]
+
+    def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int) -> Request:
+        rendered = self._rendered[row.name]
+        messages = rendered.render(_context(walk.item, lane.outputs))
+        return self._sample(walk, row, part, messages, rendered.params)
+
+    def _sample(
+        self,
+        walk: _Walk,
+        row: Step,
+        part: int,
+        messages: tuple[Message, ...],
+        params: Mapping[str, Any],
+        *,
+        again: bool = False,
+    ) -> Request:
+        """A request after the walk's calls: those that send the same each answer for themselves.
+
+        The parts of a row are numbered before any of them is asked again, whatever order their
+        answers come in.
+        """
+        asked = (row.model, messages, params)
+        same = 0
+        times = self.times[row.name]
+        for (name, number), calls in walk.calls.items():
+            own = calls
+            if name == row.name and times > 1:
+                own = calls[:1] if number < part or (again and number == part) else []
+            same += sum(
+                (c.request.model, c.request.messages, c.request.params) == asked for c in own
+            )
+        if times > 1:
+            same += sum(
+                (each.model, each.messages, each.params) == asked and each.part < part
+                for each in walk.pending
+                if (each.step, each.part) not in walk.calls  # asked again, it is counted above
+            )
+        if again and times > 1:
+            first = walk.calls[row.name, part][0].request
+            same = first.sample + times * len(walk.calls[row.name, part])
+        return Request(walk.item.id, row.name, row.model, messages, params, same, part)
 
     def _ruling(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Ruling:
         """What a rule says of an item; before there are answers, nothing and no error."""
         templates = self._rendered[step.name].templates
-        context = {_WHOLE_ITEM: item.fields, **item.fields, **outputs}
-        texts = {key: template.render(context) for key, template in templates.items()}
-        if any(_OPEN in text for text in texts.values()):
+        context = _context(item, outputs)
+        texts = {key: t.render(context) for key, t in templates.items()}
+        if any(OPEN in text for text in texts.values()):
             return Ruling(False)
         return apply(step, texts["value"], texts.get("expected"))
 
-    def _score(self, outputs: Mapping[str, Any], rulings: Mapping[str, Ruling]) -> Score | None:
+    def _outputs(self, walk: _Walk) -> dict[str, Any]:
+        """By step; of what is played in lanes, a list."""
+        if not walk.lanes:
+            return {name: _plain(value) for name, value in walk.trunk.outputs.items()}
+        found: dict[str, Any] = {}
+        for step in self.steps:
+            name = step.name
+            if self._in_lanes(step):
+                if any(name in lane.outputs for lane in walk.lanes):
+                    found[name] = [_plain(lane.outputs.get(name)) for lane in walk.lanes]
+            elif name in walk.trunk.outputs:
+                found[name] = _plain(walk.trunk.outputs[name])
+        return found
+
+    def _status(self, walk: _Walk) -> tuple[str, str]:
+        if not walk.lanes:
+            return walk.trunk.status, walk.trunk.error
+        bad = [lane for lane in walk.lanes if lane.status != "ok"]
+        assert self._apart is not None
+        if len(walk.lanes) - len(bad) >= needed(len(walk.lanes), self._apart.min_votes):
+            for number, lane in enumerate(walk.lanes, 1):
+                if lane.status != "ok":
+                    lane.lost[f"{self._apart.name}#{number}"] = f"{lane.status}: {lane.error}"
+            return "ok", ""
+        return bad[0].status, bad[0].error
+
+    def _scored(self, walk: _Walk) -> _Scored:
         if self.score is None:
-            return None
-        if (ruling := rulings.get(self.score.field)) is not None:
-            return Score(float(ruling.passed), ruling.found, ruling.reason, ruling.expected)
-        step, _, name = self.score.field.partition(".")
-        value = outputs.get(step)
-        reason = ""
-        if name and isinstance(value, Mapping):
-            reason = str(value.get("reason", ""))
-            value = value.get(name)
-        return score_of(value, self.score.labels, reason, self.score.min, self.score.max)
+            return _Scored()
+        lanes = [lane for lane in walk.lanes if lane.status == "ok"] or [walk.trunk]
+        apart = bool(walk.lanes) and any(
+            self._in_lanes(step) for step in self.steps if step.name in self._steps_of(self.score)
+        )
+        lanes = lanes if apart else lanes[:1]
+        each = [self._score(self.score, lane) for lane in lanes]
+        readable = [
+            (score, ok) for score, ok in each if score is not None and score.value is not None
+        ]
+        unread = next(
+            (score for score, _ in each if score is not None and score.value is None), None
+        )
+        if unread is not None and not readable:
+            if any(self.score.step in lane.votes for lane in lanes):
+                return _Scored(status="tie", error=f"{self.score.step}: {_TIE}")
+            said = f"{self.score.step}: no score in {unread.label[:80]!r}"
+            return _Scored(status="unparsed", error=said)
+        scores = {
+            name: _mean_score([self._score(rule, lane) for lane in lanes])
+            for name, rule in self.scores.items()
+            if rule.weights is None
+        }
+        if self.score.audit is not None:
+            audit = self.score.model_copy(update={"field": self.score.audit, "audit": None})
+            scores[AUDIT] = _mean_score([self._score(audit, lane) for lane in lanes])
+        main, passed = _mean_score(readable) if apart else next(iter(readable), (None, None))
+        for name, rule in self.scores.items():
+            if rule.weights is not None:
+                scores[name] = _weighted(rule, {**scores, MAIN: (main, passed)})
+        return _Scored(
+            score=main,
+            passed=passed,
+            scores={n: replace(score, passed=ok) for n, (score, ok) in scores.items() if score},
+            repeats=tuple(replace(score, passed=ok) for score, ok in readable) if apart else (),
+        )
+
+    @staticmethod
+    def _steps_of(rule: ScoreRule) -> set[str]:
+        return {name.partition(".")[0] for name in rule.fields}
+
+    def _score(self, rule: ScoreRule, lane: _Lane) -> tuple[Score | None, bool | None]:
+        """The first of the fields that the item has, and whether it passes."""
+        failed: tuple[Score, bool] | None = None
+        for named in rule.fields:
+            step, _, name = named.partition(".")
+            if step in lane.skipped or step not in lane.outputs:
+                continue
+            if (ruling := lane.rulings.get(step)) is not None:
+                value = float(ruling.passed)
+                if len(rule.fields) > 1:
+                    value = self._ends(rule)[ruling.passed]
+                score = Score(value, ruling.found, ruling.reason, ruling.expected)
+                at = 1.0 if rule.pass_at is None or len(rule.fields) > 1 else rule.pass_at
+                if ruling.passed or len(rule.fields) == 1:
+                    return score, float(ruling.passed) >= at
+                failed = failed or (score, False)
+                continue
+            output, reason = lane.outputs[step], ""
+            if name and isinstance(output, Mapping):
+                reason = str(output.get("reason", ""))
+                output = output.get(name)
+            score = score_of(output, rule.labels, reason, rule.min, rule.max)
+            if score.value is None or rule.pass_at is None:
+                return score, None
+            return score, score.value >= rule.pass_at
+        return failed or (None, None)
+
+    def _ends(self, rule: ScoreRule) -> tuple[float, float]:
+        """The least and the greatest score, which a rule gives beside other fields."""
+        if rule.labels:
+            return min(rule.labels.values()), max(rule.labels.values())
+        low, high = rule.min, rule.max
+        for named in rule.fields:
+            name, _, member = named.partition(".")
+            step = next(step for step in self.steps if step.name == name)
+            output = (step.output or {}).get(member)
+            if output is not None and output.is_number:
+                low = output.min if low is None else low
+                high = output.max if high is None else high
+        return (0.0 if low is None else low), (1.0 if high is None else high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    score: Score | None = None
+    passed: bool | None = None
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    repeats: tuple[Score, ...] = ()
+    status: str = "ok"
+    error: str = ""
+
+
+def _mean_score(
+    each: Sequence[tuple[Score | None, bool | None]],
+) -> tuple[Score | None, bool | None]:
+    """Of the lanes that have one: the mean, which passes where most of them do."""
+    there = [(score, ok) for score, ok in each if score is not None and score.value is not None]
+    if len(each) == 1 or not there:
+        return each[0] if each else (None, None)
+    verdicts = [ok for _, ok in there if ok is not None]
+    passed = 2 * sum(verdicts) > len(verdicts) if verdicts else None
+    alike = next((score for score, ok in there if ok == passed), there[0][0])
+    value = fmean(score.value or 0.0 for score, _ in there)
+    return replace(alike, value=value), passed
+
+
+def _weighted(
+    rule: ScoreRule, scores: Mapping[str, tuple[Score | None, bool | None]]
+) -> tuple[Score | None, bool | None]:
+    """The sum of other scores, each so many times; none where one of them is not there."""
+    total = 0.0
+    for name, weight in (rule.weights or {}).items():
+        score = scores[name][0]
+        if score is None or score.value is None:
+            return None, None
+        total += weight * score.value
+    return Score(total), None if rule.pass_at is None else total >= rule.pass_at
+
+
+def _hand_on(trunk: _Lane, lane: _Lane, name: str) -> None:
+    """What came of a step outside of the lanes, to one of them."""
+    if trunk.status != "ok":
+        lane.fails(trunk.status, trunk.error)
+    if name in trunk.outputs:
+        lane.outputs[name] = trunk.outputs[name]
+    if name in trunk.rulings:
+        lane.rulings[name] = trunk.rulings[name]
+    if name in trunk.votes:
+        lane.votes[name] = trunk.votes[name]
+    lane.lost |= trunk.lost
+    if name in trunk.skipped:
+        lane.skipped.append(name)
+
+
+def _apart_or_one(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if len(each) == 1:
+        return dict(each[0])
+    names = dict.fromkeys(name for votes in each for name in votes)
+    return {name: [votes.get(name) for votes in each] for name in names}
+
+
+def _context(item: Item, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {WHOLE_ITEM: item.fields, **item.fields, **outputs}
+
+
+def _place(seed: int, item_id: str) -> float:
+    """Where an item stands between 0 and 1 for steps with a share, whatever its place in the order:
+    a larger share has all items of a smaller one.
+    """
+    digest = blake2b(f"share:{seed}:{item_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def _provided(step: Step, item: Item) -> Any:
+    """The output that the data has; `PromptError` where it has none that fits."""
+    assert step.provided is not None
+    where = f"steps.{step.name}.provided"
+    if step.provided not in item.fields:
+        raise PromptError(f"{where}: the item has no field {step.provided!r}")
+    value = item.fields[step.provided]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PromptError(f"{where}: the field {step.provided!r} is empty")
+    if step.output is None:
+        return (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
+    try:
+        if isinstance(value, Mapping):
+            return checked_object(value, step.output)
+        return parse_object(str(value), step.output)
+    except Unreadable as error:
+        raise PromptError(f"{where}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """An output as results have it: nothing where the step was skipped."""
+    return value if isinstance(value, str | bool | int | float | Mapping) else None
+
+
+def _short(vote: Any) -> str:
+    return str(vote)[:40]
+
+
+def _member(step: Step, row: Step, again: int) -> str:
+    """What votes call a part: its model, its number, or both."""
+    if not step.models:
+        return str(again + 1)
+    return f"{row.model} {again + 1}" if step.repeat else row.model
 
 
 class _StepTemplates:
     def __init__(self, step: Step) -> None:
         self.step = step
-        texts: dict[str, str | None] = {"prompt": step.prompt, "system": step.system}
+        texts: dict[str, str | None] = {}
         if step.rule is not None:
             texts = {"value": step.value, "expected": step.expected}
+        elif step.provided is None:
+            texts = {"prompt": step.prompt, "system": step.system}
         self.templates = {
             key: Template(text or "", f"steps.{step.name}.{key}")
             for key, text in texts.items()
             if text or key == "prompt"
         }
-        self.variables = set[str]().union(*(each.variables for each in self.templates.values()))
+        self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
+        self.variables = set[str]().union(
+            *(each.variables for each in self.templates.values()),
+            self.when.variables if self.when else (),
+        )
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -393,28 +866,20 @@ def _cap(step: Step) -> str:
     return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
 
 
-def _reask(call: Call, outcome: _Outcome, step: Step, calls: Sequence[Call]) -> Request:
+def _reask(call: Call, outcome: _Outcome, row: Step, walk: _Walk, times: int) -> Request:
     request = call.request
-    assert step.output is not None  # only an object is asked for again
-    complaint = f"That reply cannot be used: {outcome.reask}. {instruction(step.output)}"
+    assert row.output is not None  # only an object is asked for again
+    complaint = f"That reply cannot be used: {outcome.reask}. {instruction(row.output)}"
     said = (Message("assistant", outcome.answer), Message("user", complaint))
-    return _next_sample(request.item_id, step, (*request.messages, *said), request.params, calls)
-
-
-def _next_sample(
-    item_id: str,
-    step: Step,
-    messages: tuple[Message, ...],
-    params: Mapping[str, Any],
-    calls: Sequence[Call],
-) -> Request:
-    """A request after these calls: steps that send the same are each to answer for themselves."""
-    same = 0
-    if calls:
-        asked = (step.model, messages, params)
-        before = (call.request for call in calls)
+    messages = (*request.messages, *said)
+    same = request.sample  # parts whose answers are alike are asked the same again
+    if times == 1:
+        asked = (row.model, messages, request.params)
+        before = (each.request for calls in walk.calls.values() for each in calls)
         same = sum((each.model, each.messages, each.params) == asked for each in before)
-    return Request(item_id, step.name, step.model, messages, params, same)
+    return Request(
+        request.item_id, row.name, row.model, messages, request.params, same, request.part
+    )
 
 
 def _totals(calls: Sequence[Call]) -> StepTotals:
@@ -447,180 +912,3 @@ def _reported(calls: Sequence[Call]) -> tuple[float | None, float | None]:
     ours = [cost for _, cost in said if cost is not None]
     reported = sum(cost for cost, _ in said if cost is not None)
     return reported, sum(ours) if len(ours) == len(said) else None
-
-
-# What is to come
-
-# From a private-use area: no data contains it, and no template changes it.
-_OPEN, _CLOSE = "\ue000", "\ue001"
-_MARK = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
-
-Counters = Callable[[str], TokenCounter]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """One request to come.
-
-    Attributes:
-        input_tokens: Of the text that is known now, message overhead and output schema included.
-        contains: How often it contains the output of each earlier step.
-    """
-
-    step: Step
-    input_tokens: int
-    contains: Mapping[str, int]
-
-    def input_tokens_given(self, output_tokens: Mapping[str, float]) -> float:
-        """With the earlier steps' outputs of so many tokens."""
-        return self.input_tokens + sum(
-            times * output_tokens.get(step, 0.0) for step, times in self.contains.items()
-        )
-
-
-def forecast(
-    chain: Chain,
-    item: Item,
-    counters: Counters,
-    calls: Sequence[Call] = (),
-    *,
-    guess: bool = False,
-) -> list[Forecast]:
-    """The requests still to come for an item, one per step, re-asks and retries left out.
-
-    To ``guess`` is to count a later prompt that only a real answer can render by its source and
-    by what it names, instead of raising.
-
-    Raises:
-        PromptError: A prompt cannot be rendered for this item.
-    """
-    names = [step.name for step in chain.steps]
-    played = list(calls)
-    coming: list[Forecast] = []
-    try:
-        for step, request in _played(chain, item, played):
-            coming.append(_counted(request, step, names, counters(request.model)))
-    except PromptError:
-        if not guess:
-            raise
-    if guess:
-        asked = {call.request.step for call in played}
-        coming += [
-            _guessed(step, item, names, counters(step.model))
-            for step in chain.asking
-            if step.name not in asked
-        ]
-    return coming
-
-
-def compared(chain: Chain, item: Item) -> Iterator[tuple[Step, dict[str, str]]]:
-    """Each rule with the texts it compares for an item; a note stands for an answer to come.
-
-    One that only a real answer can render has no texts.
-    """
-    calls: list[Call] = []
-    with contextlib.suppress(PromptError):
-        for _ in _played(chain, item, calls):
-            pass
-    for step in chain.steps:
-        if step.rule is not None:
-            try:
-                texts = chain.texts_of(step, item, calls)
-            except PromptError:
-                texts = {}
-            yield step, {key: _MARK.sub(r"«answer of \1»", text) for key, text in texts.items()}
-
-
-def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Request]:
-    """The request of each step for an item, with a note in place of every answer to come.
-
-    With a ``number`` answers stand there that begin otherwise than those of the next number. A
-    prompt that only a real answer can render ends the list.
-    """
-    requests: list[Request] = []
-    with contextlib.suppress(PromptError):
-        for _, request in _played(chain, item, [], number):
-            messages = tuple(
-                replace(message, content=_MARK.sub(r"«answer of \1»", message.content))
-                for message in request.messages
-            )
-            requests.append(replace(request, messages=messages))
-    return requests[: len(chain.asking)]
-
-
-def _played(
-    chain: Chain, item: Item, calls: list[Call], number: int | None = None
-) -> Iterator[tuple[Step, Request]]:
-    """Requests to come, each with its step and answered by a mark, which is added to the calls.
-
-    One more than there are steps at most: a prompt's own logic may let no mark through.
-    """
-    steps = {step.name: step for step in chain.steps}
-    for _ in range(len(steps) + 1):
-        if (request := chain.next_request(item, calls)) is None:
-            return
-        step = steps[request.step]
-        yield step, request
-        calls.append(Call(request, (), completion=_marked(step, number)))
-
-
-def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenCounter) -> Forecast:
-    contains = {}
-    contents = [message.content for message in request.messages]
-    for name in names:
-        mark = _mark(name)
-        times = sum(content.count(mark) for content in contents)
-        if times:
-            contains[name] = times
-            contents = [content.replace(mark, "") for content in contents]
-    messages = [
-        Message(message.role, content)
-        for message, content in zip(request.messages, contents, strict=True)
-    ]
-    tokens = counter.count_messages(messages)
-    if schema := request.params.get("response_format"):
-        tokens += counter.count(msgspec.json.encode(schema).decode())
-    return Forecast(step, tokens, contains)
-
-
-def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:
-    """A prompt that cannot be rendered yet: its source, and all it names as often as it does."""
-    source = f"{step.system or ''}\n{step.prompt}"
-    named = Counter(re.findall(r"\w+", source))
-    texts = [source]
-    if step.output is not None:
-        texts += [instruction(step.output), msgspec.json.encode(json_schema(step.output)).decode()]
-    messages = [Message("system", ""), Message("user", "\n".join(texts))]
-    tokens = counter.count_messages(messages)
-    for name, value in {"item": item.fields, **item.fields}.items():
-        if named[name]:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            tokens += named[name] * counter.count(text)
-    return Forecast(step, tokens, {name: named[name] for name in names if named[name]})
-
-
-def _mark(step: str) -> str:
-    return f"{_OPEN}{step}{_CLOSE}"
-
-
-def _marked(step: Step, number: int | None = None) -> Completion:
-    """An answer that passes the step's checks and leaves its mark or number in later prompts."""
-    text = _mark(step.name) if number is None else f"{number} is the answer"
-    if step.output is not None:
-        fields = {name: _value(text, field, number or 0) for name, field in step.output.items()}
-        text = msgspec.json.encode(fields).decode()
-    return _said(text, step.model)
-
-
-@lru_cache(maxsize=64)  # the same object for every item: a chain reads it once
-def _said(text: str, model: str) -> Completion:
-    return Completion(text, model, "stop", None)
-
-
-def _value(text: str, field: OutputField, number: int) -> Any:
-    if field.type == "string" and field.choices is None:
-        return text
-    bounds = [bound for bound in (field.min, field.max) if bound is not None]
-    values = field.choices or ((True, False) if field.type == "boolean" else bounds or (0, 1))
-    value = values[number % len(values)]
-    return int(value) if field.type == "integer" else value

@@ -24,12 +24,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from llm_batch.chain.addresses import WrongAddress, check_address, is_address
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
-from llm_batch.chain.steps import ScoreRule, Step, check_score, with_exact
+from llm_batch.chain.steps import ScoreRule, Step, check_scores, with_exact
+from llm_batch.chain.templates import Condition
 from llm_batch.engines import ENGINES, Kind, engine_of
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import TierLimits, check_tier, limits_of
@@ -87,6 +89,23 @@ def _known_tier(name: str) -> str:
     return name
 
 
+def _condition(text: str) -> str:
+    try:
+        Condition(text, "data.where")
+    except ConfigError as error:
+        raise Wrong((), error.message.removeprefix("data.where "), error.hint) from None
+    return text
+
+
+def _address(path: str) -> str:
+    if is_address(path):
+        try:
+            check_address(path)
+        except WrongAddress as error:
+            raise Wrong((), str(error), error.hint) from None
+    return path
+
+
 EngineName = Annotated[
     str, BeforeValidator(_engine_name), WithJsonSchema({"enum": list(ENGINES), "type": "string"})
 ]
@@ -100,12 +119,16 @@ class Data(Table):
     """``[data]``: where items come from. Without ``path``, the bundled demo set.
 
     ``delimiter`` (of a CSV) and ``encoding`` (``windows-1252``) are found; these overrule that.
-    ``sheet`` names a workbook's, or numbers it from 1.
+    ``sheet`` names a workbook's, or numbers it from 1. Of the rows for which the expression
+    ``where`` is true the first ``limit`` are taken, with the fields that ``columns`` names.
     """
 
-    path: str | None = None
+    path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
-    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "xlsx"] | None = None
+    columns: TextList | None = Field(default=None, min_length=1)
+    where: Annotated[str, AfterValidator(_condition)] | None = None
+    limit: int | None = Field(default=None, ge=1)
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow", "xlsx"] | None = None
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     encoding: str | None = None
     sheet: str | int | None = None
@@ -359,6 +382,7 @@ class Config(Table):
     models: dict[str, Model] = Field(default_factory=dict)
     steps: tuple[Step, ...] = Field(min_length=1, strict=False)
     score: ScoreRule | None = None
+    scores: dict[str, ScoreRule] = Field(default_factory=dict)
     run: RunOptions = RunOptions()
     batch: Batch = Batch()
     source: Path | None = Field(default=None, exclude=True)
@@ -380,8 +404,7 @@ class Config(Table):
                     f"is used twice: {name!r}",
                     "give each step a name of its own",
                 )
-        if self.score is not None:
-            check_score(self.score, self.steps)
+        check_scores(self.score, self.scores, self.steps)
         for name, model in self.models.items():
             for key in ("script", "latency", "error_rate"):
                 if key in model.model_fields_set and not name.startswith("fake/"):
@@ -394,19 +417,32 @@ class Config(Table):
 
     @property
     def asking(self) -> tuple[Step, ...]:
-        """The steps that ask a model, which are all but rules."""
-        return tuple(step for step in self.steps if step.rule is None)
+        """The steps that ask a model, one for each member of a jury."""
+        return tuple(row for step in self.steps for row in step.rows)
 
     @property
     def judge(self) -> Step | None:
         """The step the score comes from, else the one named ``judge``, else none; no rule."""
         wanted = self.score.step if self.score else "judge"
-        found = next((step for step in self.asking if step.name == wanted), None)
+        found = next((step for step in self.steps if step.name == wanted and step.asks), None)
         return found if found is not None and len(self.asking) > 1 else None
 
     def command(self, verb: str, *more: str, **flags: str | float | None) -> str:
         """A command that plays this config with its flags; see `Typed.command`."""
         return Typed(str(self.source or ""), self.flags).command(verb, *more, **flags)
+
+    def fields_used(self) -> frozenset[str] | None:
+        """The fields of the data that anything needs, as far as that is known before.
+
+        ``None`` for all: without ``keep`` results have every field, without ``id`` the whole
+        row is what an item is known by, and a template may insert the whole ``item``.
+        """
+        chain = self.chain()
+        whole = any("item" in chain.names_used(step.name) for step in self.steps)
+        if self.data.keep is None or self.data.id is None or whole:
+            return None
+        stratify = (self.sample.stratify,) if self.sample.stratify else ()
+        return frozenset({*self.data.keep, self.data.id, *chain.variables(), *stratify})
 
     def model(self, name: str) -> Model:
         own = self.models.get(name, _NO_SETTINGS)
@@ -420,13 +456,14 @@ class Config(Table):
         Raises:
             ConfigError: A template is not valid.
         """
-        return Chain(self.steps, self.score)
+        return Chain(self.steps, self.score, self.scores, self.sample.seed)
 
-    def data_path(self) -> Path | Literal["-"]:
+    def data_path(self) -> Path | str:
+        """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-":
-            return "-"
+        if self.data.path == "-" or is_address(self.data.path):
+            return self.data.path
         return self.beside(self.data.path)
 
     def line_of(self, *path: str | int, within: int = 1) -> str:
@@ -558,7 +595,7 @@ def _beside(source: Path | None, name: str) -> Path:
 def _with_prompt(step: Step, source: Path | None, written: Written, position: int) -> Step:
     """The step with the text of its prompt, wherever that is."""
     place: Place = ("steps", position)
-    if step.rule is not None:
+    if not step.asks:
         return step
     if step.prompt_file is None:
         if not step.prompt.strip():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_batch.chain.addresses import is_address
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings pydantic along, and --help needs these flags
@@ -80,7 +81,7 @@ class Typed:
         """The same with paths that led from one folder leading from another."""
 
         def path(name: str | None) -> str | None:
-            if name in (None, "", "-"):
+            if not name or _is_no_path(name):
                 return name
             whole = str(Path(os.path.abspath(there), expanded(name or "")))
             try:
@@ -114,6 +115,10 @@ def expanded(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def _is_no_path(name: str) -> bool:
+    return name == "-" or is_address(name)
+
+
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -132,7 +137,9 @@ def with_flags(
             raw[section] = {**raw[section], key: value}
             by_flag[section, key] = flag
 
-    data = flags.data if flags.data in (None, "-") else os.path.abspath(expanded(flags.data))
+    data = flags.data
+    if data is not None and not _is_no_path(data):
+        data = os.path.abspath(expanded(data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
     put("--seed", flags.seed, "sample", "seed")
@@ -155,23 +162,32 @@ def _with_models(
 ) -> list[dict[str, Any]]:
     """The steps with the models that flags name: --judge those of judges, --model all others'."""
     steps = [dict(step) for step in raw["steps"]]
-    judges = _judges([step for step in steps if "rule" not in step], raw.get("score"))
+    judges = _judges([step for step in steps if _asks(step)], raw.get("score"))
     if flags.judge is not None and not judges:
         raise ConfigError(
             "--judge was given, but the config has no judge step",
             "add a second [[steps]] and point [score] field at it; llmb init shows how",
         )
     for position, step in enumerate(steps):
-        if "rule" in step:
+        if not _asks(step):
             continue
         model, flag = flags.model, "--model"
         # Without a config nobody chose the embedded judge, so it follows --model.
         if step.get("name") in judges and (flags.judge is not None or not built_in):
             model, flag = flags.judge, "--judge"
         if model is not None:
+            if "models" in step:  # one takes the place of a jury
+                step = steps[position] = {k: v for k, v in step.items() if k not in _OF_JURIES}
             step["model"] = model
             by_flag["steps", position, "model"] = flag
     return steps
+
+
+def _asks(step: Mapping[str, Any]) -> bool:
+    return "rule" not in step and "provided" not in step
+
+
+_OF_JURIES = ("models", "combine", "min_votes")
 
 
 def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
@@ -183,8 +199,8 @@ def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
     """
     if len(steps) < 2:
         return set()
-    field = str(score.get("field", "")) if isinstance(score, Mapping) else ""
-    last, _, name = field.partition(".")
+    field = score.get("field", "") if isinstance(score, Mapping) else ""
+    last, _, name = str(field[-1] if isinstance(field, list) and field else field).partition(".")
     names = [step.get("name") for step in steps]
     reads = {
         step.get("name"): {other for other in names[:position] if _names(step, other)}
@@ -223,11 +239,12 @@ def _with_api_base(
     """The models with --api-base, which is where every step's model is served from."""
     models = dict(raw["models"])
     for step in raw["steps"]:
-        if "rule" in step:
+        if not _asks(step):
             continue
-        name = str(step.get("model"))
-        settings = models.get(name, {})
-        if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
-            models[name] = {**settings, "api_base": api_base}
-            by_flag["models", name, "api_base"] = "--api-base"
+        several = step.get("models")
+        for name in map(str, several if isinstance(several, list) else [step.get("model")]):
+            settings = models.get(name, {})
+            if not name.startswith(("local/", "fake/")) and isinstance(settings, dict):
+                models[name] = {**settings, "api_base": api_base}
+                by_flag["models", name, "api_base"] = "--api-base"
     return models

@@ -66,12 +66,19 @@ def config_schema() -> dict[str, Any]:
     # A prompt stands in the step or in a file of its own, and a rule has none.
     written = {"prompt": {"pattern": r"\S"}}
     tables["Step"]["oneOf"] = [
-        {"required": ["model", "prompt"], "properties": written},
-        {"required": ["model", "prompt_file"]},
+        *(
+            {"required": [who, said], "properties": written if said == "prompt" else {}}
+            for who in ("model", "models")
+            for said in ("prompt", "prompt_file")
+        ),
         {"required": ["rule", "value"]},
+        {"required": ["provided"]},
     ]
-    tables["ScoreRule"]["required"].remove("field")
-    tables["ScoreRule"]["anyOf"] = [{"required": ["field"]}, {"required": ["equals"]}]
+    tables["ScoreRule"]["anyOf"] = [
+        {"required": ["field"]},
+        {"required": ["equals"]},
+        {"required": ["weights"]},
+    ]
     # reason = "string" is short for a table.
     kinds = tables["OutputField"]["properties"]["type"]["enum"]
     tables["OutputField"] = {"anyOf": [{"enum": kinds}, tables["OutputField"]]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -18,6 +19,7 @@ from llm_batch.chain.rules import (
     check_pattern,
 )
 from llm_batch.chain.templates import RESERVED, inserted
+from llm_batch.chain.votes import Combine, takes_words
 
 # What is said elsewhere, or would break what is promised: a stream or several answers cannot be
 # read, and a budget counts on the step's own max_tokens. It may not come by extra_body either.
@@ -105,8 +107,12 @@ FROM_ENVIRONMENT = "env:"
 _KEYS_ELSEWHERE = "keys are read from the environment; api_key_env under [models] names one"
 
 
+#: Of a step: for which items it is played, how often, by whom, and what becomes of the answers.
+PLAY_KEYS = ("repeat", "models", "combine", "min_votes", "when", "share", "provided")
+
+
 class Step(Table):
-    """One call of the chain, as written under ``[[steps]]``.
+    """One step of the chain, as written under ``[[steps]]``.
 
     ``prompt`` and ``system`` are Jinja2 templates over the item's fields and, by step name, the
     outputs of earlier steps; ``item`` is all fields at once. With ``output`` the reply must be an
@@ -119,6 +125,13 @@ class Step(Table):
     ``pattern`` what is searched for (its first group is then compared), ``tolerance`` and
     ``relative`` how far numbers may lie apart, ``labels`` what can be chosen (A to J by
     themselves), and ``fields`` what an object of JSON must have.
+
+    ``when`` is an expression of fields and earlier outputs: where it is false the step is skipped.
+    ``share`` plays it for that part of the items, drawn by the seed. ``models`` asks each of them,
+    and ``repeat`` asks so often; ``combine`` makes one output of their answers, if ``min_votes``
+    of them can be read (more than half by itself). Answers of a ``repeat`` without it stay apart,
+    and all that follows from them is played for each. ``provided`` names a field of the data that
+    has the output already.
     """
 
     name: str
@@ -140,14 +153,43 @@ class Step(Table):
     relative: float | None = Field(default=None, ge=0)
     labels: TextList | None = None
     fields: dict[str, OutputField] | None = None
+    repeat: int | None = Field(default=None, ge=2, le=1000)
+    models: TextList | None = None
+    combine: Combine | None = None
+    min_votes: int | None = Field(default=None, ge=1)
+    when: str | None = Field(default=None, min_length=1)
+    share: float | None = Field(default=None, gt=0, le=1)
+    provided: str | None = Field(default=None, min_length=1)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked."""
+        return self.rule is None and self.provided is None
+
+    @property
+    def rows(self) -> tuple[Step, ...]:
+        """The step once for each model that it asks, named after it; itself where it asks one."""
+        if not self.asks:
+            return ()
+        if self.models is None:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"name": member(self.name, model), "model": model,
+                                    "models": None})
+            for model in self.models
+        )  # fmt: skip
 
     @model_serializer(mode="wrap")
     def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The keys of a rule are there where they are set, those of a model where one is asked."""
+        """What says how a step is played is there where it is set, as are the keys of a rule; those
+        of a model where one is asked.
+        """
         values: dict[str, Any] = whole(self)
-        wanted = {"name", *self.model_fields_set} if self.rule else set(type(self).model_fields)
-        unset = set() if self.rule else set(RULE_KEYS)
-        return {key: value for key, value in values.items() if key in wanted - unset}
+        wanted = {"name", *self.model_fields_set}
+        if self.asks:
+            unset = {*RULE_KEYS, *PLAY_KEYS, *(("model",) if self.models else ())}
+            wanted |= set(type(self).model_fields) - unset
+        return {key: value for key, value in values.items() if key in wanted}
 
     @model_validator(mode="after")
     def _sound(self) -> Step:
@@ -162,16 +204,24 @@ class Step(Table):
         for key in RULE_KEYS:
             if key in self.model_fields_set:
                 raise Wrong((key,), "is for a step with a rule", 'write rule = "equals" beside it')
-        if not self.model:
+        if self.provided is not None:
+            self._only("name", "output", "when", beside="provided, which asks no model")
+            return self
+        self._sound_play()
+        if not self.model and not self.models:
             raise Wrong(
                 (),
                 "has no model",
                 'write model = "…", or rule = "equals" for a step that compares; llmb init writes '
                 "a complete example",
             )
-        if "://" in self.model:
-            # litellm would send the key there.
-            raise Wrong(("model",), "must be a name, not a URL", "set api_base under [models]")
+        for key, model in (
+            ("model", self.model),
+            *(("models", each) for each in self.models or ()),
+        ):
+            if "://" in model:
+                # litellm would send the key there.
+                raise Wrong((key,), "must be a name, not a URL", "set api_base under [models]")
         if self.output is not None and not (self.output and all(self.output)):
             raise Wrong(("output",), "must name at least one field")
         if self.output is not None and self.on_truncated == "keep":
@@ -180,14 +230,53 @@ class Step(Table):
         _check_params(self.params)
         return self
 
-    def _sound_rule(self, rule: RuleName) -> Step:
+    def _only(self, *keys: str, beside: str) -> None:
+        own = (*keys, beside.partition(",")[0])
         for key in type(self).model_fields:
-            if key in self.model_fields_set and key not in ("name", *RULE_KEYS):
+            if key in self.model_fields_set and key not in own:
+                raise Wrong((key,), f"stands beside {beside}", f"leave out {key}")
+
+    def _sound_play(self) -> None:
+        """How often and by whom, and what becomes of several answers."""
+        votes = (self.repeat or 1) * len(self.models or ("",))
+        if self.models is not None:
+            if self.model:
+                raise Wrong(("models",), "stands beside model", "keep one of the two")
+            if len(self.models) < 2:
+                raise Wrong(("models",), "must name two models or more", 'or write model = "…"')
+            for model in self.models:
+                if self.models.count(model) > 1:
+                    raise Wrong(("models",), f"names {model!r} twice", "repeat asks one again")
+            if self.combine is None:
                 raise Wrong(
-                    (key,),
-                    f"stands beside rule = {rule!r}, which asks no model",
-                    f"leave out {key}",
+                    (),
+                    "asks several models, and nothing says what becomes of their answers",
+                    'write combine = "majority", or mean, median, all or any',
                 )
+        for key in ("combine", "min_votes"):
+            if key in self.model_fields_set and votes == 1:
+                raise Wrong(
+                    (key,), "needs several answers", "write models = [ … ] or repeat = 3 beside it"
+                )
+        if self.min_votes is not None and self.min_votes > votes:
+            raise Wrong(("min_votes",), f"is {self.min_votes}, and there are {votes} answers")
+        if self.repeat and self.temperature == 0:
+            raise Wrong(
+                ("repeat",),
+                "asks the same again, and with temperature = 0 the answers are the same",
+                "write temperature = 0.7, or leave repeat out",
+            )
+        if self.combine and not takes_words(self.combine):
+            for name, field in (self.output or {}).items():
+                if field.choices is not None:
+                    raise Wrong(
+                        ("combine",),
+                        f"is {self.combine!r}, but {name} is a word of several",
+                        'write combine = "majority"',
+                    )
+
+    def _sound_rule(self, rule: RuleName) -> Step:
+        self._only("name", "when", *RULE_KEYS, beside=f"rule = {rule!r}, which asks no model")
         must, may = RULES[rule]
         for key in ("value", *must):
             if not (getattr(self, key) or "").strip():
@@ -208,6 +297,16 @@ class Step(Table):
         if self.fields is not None and not (self.fields and all(self.fields)):
             raise Wrong(("fields",), "must name at least one field")
         return self
+
+
+def member(step: str, model: str) -> str:
+    """What one member of a jury is called in journal and results."""
+    return f"{step}#{model}"
+
+
+def written(row: str) -> str:
+    """The step that the config has, of one that is named like a member."""
+    return row.partition("#")[0]
 
 
 _RULE_HINTS = {
@@ -283,29 +382,61 @@ def _refuse_keys(value: Any, path: tuple[str | int, ...] = ("params",)) -> None:
 
 
 class ScoreRule(Table):
-    """Where the score is and when it passes, as written under ``[score]``.
+    """Where a score is and when it passes, as written under ``[score]`` and ``[scores.NAME]``.
 
-    ``field`` names a step or a field of its output object (``judge.score``); ``labels`` gives the
-    number each label stands for. ``min`` and ``max`` are the ends of the scale, for a judge that
-    answers in words; a number beyond them is no score, and neither is ``4/10`` with a max of 5.
-    The verdict of a rule is 1 or 0, and passes at 1. ``equals`` names a field of the data in
-    place of all that: the last answer in text is right where it equals that, but for case and
-    spaces.
+    ``field`` names a step or a field of its output object (``judge.score``), or several: the first
+    that an item has counts, and a rule there when it passes (as full marks) or nothing else is
+    there. ``labels`` gives the number each label stands for. ``min`` and ``max`` are the ends of
+    the scale, for a judge that answers in words; a number beyond them is no score, and neither is
+    ``4/10`` with a max of 5. The verdict of a rule is 1 or 0, and passes at 1. ``equals`` names a
+    field of the data in place of all that: the last answer in text is right where it equals that,
+    but for case and spaces. ``audit`` names the field of a dearer judge that a share of the items
+    has too, on the same scale. ``weights`` makes a score of others: the sum of so many times each.
     """
 
-    field: str
+    field: str | TextList = ""
     equals: str | None = None
+    audit: str | None = None
     pass_at: float | None = None
     min: float | None = None
     max: float | None = None
     labels: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, float] | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.field,) if isinstance(self.field, str) else self.field
+
+    @property
+    def named(self) -> str:
+        """The field, or all of them, as one reads it."""
+        return ", ".join(self.fields)
 
     @property
     def step(self) -> str:
-        return self.field.partition(".")[0]
+        """Of the last field, which counts where no other does."""
+        return self.fields[-1].partition(".")[0]
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = whole(self)
+        unset = {"audit", "weights"} - self.model_fields_set
+        return {key: value for key, value in values.items() if key not in unset}
 
     @model_validator(mode="after")
     def _sound(self) -> ScoreRule:
+        if self.weights is not None:
+            for key in ("field", "equals", "audit", "labels", "min", "max"):
+                if key in self.model_fields_set:
+                    raise Wrong((key,), "does not go with weights", f"leave out {key}")
+            if not self.weights:
+                raise Wrong(("weights",), "must name a score", "weights = { grounded = 0.5 }")
+            return self
+        if not all(self.fields) or not self.fields:
+            raise Wrong((), "has no field", 'write field = "judge.score"')
+        for name in self.fields:
+            if self.fields.count(name) > 1:
+                raise Wrong(("field",), f"names {name!r} twice")
         for key, bound in (("min", self.min), ("max", self.max)):
             if bound is not None and self.labels:
                 raise Wrong((key,), "does not go with labels, whose numbers are all there are")
@@ -364,13 +495,12 @@ def with_exact(raw: dict[str, Any]) -> dict[str, Any]:
             "normalise": ["case", "space"],
         }
         steps, score = [*steps, rule], {**score, "field": name}
-    elif score.get("equals") is not None and score.get("field") not in _equal(steps):
+    elif score.get("equals") is not None and score.get("field") not in [*_equal(steps)]:
         raise Wrong(("score", "equals"), "stands beside field", "keep one of the two")
-    names_rule = any(
-        isinstance(step, dict) and "rule" in step and step.get("name") == score.get("field")
-        for step in steps
-    )
-    if names_rule and "pass_at" not in score:
+    field = score.get("field")
+    named = [field] if isinstance(field, str) else field if isinstance(field, list | tuple) else []
+    rules = [step.get("name") for step in steps if isinstance(step, dict) and "rule" in step]
+    if named and all(each in rules for each in named) and "pass_at" not in score:
         score["pass_at"] = 1.0
     return {**raw, "steps": steps, "score": score}
 
@@ -386,36 +516,108 @@ def _says_text(step: dict[str, Any]) -> bool:
     return isinstance(step.get("name"), str) and "output" not in step and "rule" not in step
 
 
-def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
-    name, _, field = score.field.partition(".")
-    step = next((step for step in steps if step.name == name), None)
-    place = ("score", "field")
-    if step is None:
-        listed = ", ".join(step.name for step in steps)
-        raise Wrong(place, f"names no step: {score.field!r}", f"steps are {listed}")
-    if step.rule is not None:
-        for key in ("labels", "min", "max"):
-            if key in score.model_fields_set:
-                raise Wrong(
-                    ("score", key), f"does not go with a rule, whose verdict {name!r} is 1 or 0"
-                )
-        if score.pass_at is not None and not 0 < score.pass_at <= 1:
+#: What the score is called among others, and that of its audit.
+MAIN, AUDIT = "score", "audit"
+
+
+def check_scores(
+    score: ScoreRule | None, scores: Mapping[str, ScoreRule], steps: tuple[Step, ...]
+) -> None:
+    """Raise `Wrong` where a score names what there is not, or could never pass."""
+    if score is not None:
+        if score.weights is not None:
+            raise Wrong((MAIN, "weights"), "go under [scores.total]")
+        _check_score(score, steps, (MAIN,))
+        _check_audit(score, steps)
+    elif scores:
+        name = next(iter(scores))
+        raise Wrong(
+            ("scores", name),
+            "is a further score, and there is no first",
+            'write [score] field = "…"',
+        )
+    for name, rule in scores.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in (MAIN, AUDIT):
             raise Wrong(
-                ("score", "pass_at"),
-                f"is {score.pass_at:g}, but the verdict of a rule is 1 or 0",
-                "leave pass_at out",
+                ("scores", name),
+                f"cannot be the name of a score: {name!r}",
+                "letters, digits and _, and neither score nor audit",
             )
-    fields = step.output or {}
-    if bool(field) != bool(fields) or (field and field not in fields):
-        listed = ", ".join(f"{name}.{field}" for field in fields) or name
-        raise Wrong(place, f"is not an output: {score.field!r}", f"outputs of {name}: {listed}")
-    output = fields[field] if fields else None
+        if rule.audit is not None:
+            raise Wrong(("scores", name, AUDIT), "goes under [score]")
+        if rule.weights is None:
+            _check_score(rule, steps, ("scores", name))
+            continue
+        for other in rule.weights:
+            known = [MAIN, *(each for each in scores if scores[each].weights is None)]
+            if other not in known:
+                raise Wrong(
+                    ("scores", name, "weights", other),
+                    "is no score",
+                    f"scores are {', '.join(known)}",
+                )
+
+
+def _check_audit(score: ScoreRule, steps: tuple[Step, ...]) -> None:
+    for name in score.fields:
+        step = next(step for step in steps if step.name == name.partition(".")[0])
+        if step.share is not None and step.share < 1 and score.audit is None:
+            raise Wrong(
+                (MAIN, "field"),
+                f"names {step.name!r}, which only {step.share:.3g} of the items have",
+                "leave its share out, or name a judge of all items here and this one in audit",
+            )
+    if score.audit is None:
+        return
+    if score.audit in score.fields:
+        raise Wrong((MAIN, AUDIT), "is the score itself", "name the field of another judge")
+    rule = ScoreRule(field=score.audit, labels=score.labels, min=score.min, max=score.max)
+    _check_score(rule, steps, (MAIN,), key=AUDIT)
+
+
+def _check_score(
+    score: ScoreRule, steps: tuple[Step, ...], at: tuple[str, ...], key: str = "field"
+) -> None:
+    alone = len(score.fields) == 1
+    for named in score.fields:
+        name, _, field = named.partition(".")
+        step = next((step for step in steps if step.name == name), None)
+        place = (*at, key)
+        if step is None:
+            listed = ", ".join(step.name for step in steps)
+            raise Wrong(place, f"names no step: {named!r}", f"steps are {listed}")
+        if step.rule is not None and not field:
+            if alone:
+                _check_rule(score, name, at)
+            continue
+        fields = step.output or {}
+        if bool(field) != bool(fields) or (field and field not in fields):
+            listed = ", ".join(f"{name}.{field}" for field in fields) or name
+            raise Wrong(place, f"is not an output: {named!r}", f"outputs of {name}: {listed}")
+        _check_values(score, named, fields[field] if fields else None, at)
+
+
+def _check_rule(score: ScoreRule, name: str, at: tuple[str, ...]) -> None:
+    for key in ("labels", "min", "max"):
+        if key in score.model_fields_set and getattr(score, key) not in (None, {}):
+            raise Wrong((*at, key), f"does not go with a rule, whose verdict {name!r} is 1 or 0")
+    if score.pass_at is not None and not 0 < score.pass_at <= 1:
+        raise Wrong(
+            (*at, "pass_at"),
+            f"is {score.pass_at:g}, but the verdict of a rule is 1 or 0",
+            "leave pass_at out",
+        )
+
+
+def _check_values(
+    score: ScoreRule, named: str, output: OutputField | None, at: tuple[str, ...]
+) -> None:
     if output is not None and score.labels and not output.type == "string":
-        raise Wrong(("score", "labels"), f"are for words, and {score.field} is {output.in_words()}")
+        raise Wrong((*at, "labels"), f"are for words, and {named} is {output.in_words()}")
     if output is not None:
-        _check_bounds(score, output)
+        _check_bounds(score, named, output, at)
     if output is not None and output.choices is not None:
-        _check_labels(score, output.choices)
+        _check_labels(score, named, output.choices, at)
     top = output.max if output is not None else None
     if output is not None and output.type == "boolean":
         top = 1.0
@@ -423,20 +625,20 @@ def check_score(score: ScoreRule, steps: tuple[Step, ...]) -> None:
         top = max(score.labels.values())
     if score.pass_at is not None and top is not None and score.pass_at > top:
         raise Wrong(
-            ("score", "pass_at"),
-            f"is {score.pass_at:g}, but {score.field} is {top:g} at most, so nothing could pass",
+            (*at, "pass_at"),
+            f"is {score.pass_at:g}, but {named} is {top:g} at most, so nothing could pass",
         )
 
 
-def _check_bounds(score: ScoreRule, output: OutputField) -> None:
+def _check_bounds(score: ScoreRule, named: str, output: OutputField, at: tuple[str, ...]) -> None:
     """The ends of a scale are said once, or the same twice."""
     own = (0.0, 1.0) if output.type == "boolean" else (output.min, output.max)
     for key, bound, other in (("min", score.min, own[0]), ("max", score.max, own[1])):
         if bound is not None and other is not None and bound != other:
             raise Wrong(
-                ("score", key),
-                f"is {bound:g}, but {score.field} has {other:g}",
-                f"leave {key} out under [score]; the field has its own",
+                (*at, key),
+                f"is {bound:g}, but {named} has {other:g}",
+                f"leave {key} out under [{'.'.join(at)}]; the field has its own",
             )
 
 
@@ -447,37 +649,41 @@ def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
     """
     if score is None or score.labels or (score.min is not None and score.max is not None):
         return ""
-    step = next((step for step in steps if step.name == score.step), None)
-    if step is not None and step.rule is not None:
-        return ""
-    field = (step.output or {}).get(score.field.partition(".")[2]) if step else None
-    if field is not None and not field.is_free_text:
-        return ""
-    return (
-        f"The score is read from the words of {score.field}, and nothing says from where to where "
-        "it goes: a number that is none may be taken for one"
-    )
+    for named in score.fields:
+        name, _, member = named.partition(".")
+        step = next((step for step in steps if step.name == name), None)
+        if step is not None and step.rule is not None:
+            continue
+        field = (step.output or {}).get(member) if step else None
+        if field is None or field.is_free_text:
+            return (
+                f"The score is read from the words of {named}, and nothing says from where to "
+                "where it goes: a number that is none may be taken for one"
+            )
+    return ""
 
 
 #: What to type against it.
 SCALE_HINT = "under [score], write the ends of your scale: min = 1 and max = 5; or labels = { … }"
 
 
-def _check_labels(score: ScoreRule, choices: tuple[str, ...]) -> None:
+def _check_labels(
+    score: ScoreRule, named: str, choices: tuple[str, ...], at: tuple[str, ...]
+) -> None:
     known = {choice.strip().casefold() for choice in choices}
     labels = {label.strip().casefold() for label in score.labels}
     for label in score.labels:
         if label.strip().casefold() not in known:
             raise Wrong(
-                ("score", "labels", label),
-                f"is no choice of {score.field}",
+                (*at, "labels", label),
+                f"is no choice of {named}",
                 f"choices are {', '.join(choices)}",
             )
     for choice in choices:
         if choice.strip().casefold() not in labels and (labels or number_in(choice) is None):
             listed = ", ".join(f'"{each}" = …' for each in choices)
             raise Wrong(
-                ("score", "labels"),
-                f"give no number for {choice!r}, a choice of {score.field}",
-                f"under [score], give every choice its number: labels = {{ {listed} }}",
+                (*at, "labels"),
+                f"give no number for {choice!r}, a choice of {named}",
+                f"under [{'.'.join(at)}], give every choice its number: labels = {{ {listed} }}",
             )

@@ -36,6 +36,7 @@ _FORMAT = re.compile(r"(?:![rsa])?(?::[-<>=^+#0-9.,_]*[bcdeEfFgGnosxX%]?)?")
 _ROW = re.compile(r"(?:item|row|data|record|example|sample)(?:\.|\[['\"]?)")
 _LATEX = re.compile(r"(?:\\[A-Za-z]+\*?(?:\{[^{}]*\}|\[[^\[\]]*\])*|[\\_^])$")
 _LOOKED_BACK = 200
+_EXPRESSION = re.compile(r"\s*\{\{-?((?:(?!\}\}).)+?)-?\}\}\s*", re.DOTALL)
 _PLAIN = (str, int, float, bytes, Decimal, date, time, timedelta, UUID)
 
 _Insert = Callable[[Mapping[str, Any]], str]
@@ -242,6 +243,19 @@ def _environment() -> SandboxedEnvironment:
     return environment
 
 
+@lru_cache(maxsize=64)
+def skipped(step: str) -> Any:
+    """The output of a step that an item does not have: false, and no text."""
+    from jinja2 import StrictUndefined, Undefined
+
+    class Skipped(Undefined):
+        __str__ = StrictUndefined.__str__
+
+    return Skipped(
+        f"{step!r} was skipped for this item; ask first: {{% if {step} %}} … {{% endif %}}"
+    )
+
+
 def _as_text(value: Any) -> Any:
     """How a value reads inside a prompt: objects as JSON, a missing cell as nothing."""
     if value is None:
@@ -253,3 +267,38 @@ def _as_text(value: Any) -> Any:
     raise TypeError(
         f"a {type(value).__name__} has no text; add () to call a method, or |list to a filter"
     )
+
+
+class Condition:
+    """An expression that is true or false of a row: ``{{ lang == "de" and score > 3 }}``.
+
+    Raises:
+        ConfigError: It is not a single expression in double braces, or not a valid one.
+    """
+
+    def __init__(self, source: str, where: str) -> None:
+        from jinja2 import TemplateError, meta
+
+        self._where = where
+        found = _EXPRESSION.fullmatch(source)
+        example = f"""write {where.rpartition(".")[2]} = '{{{{ lang == "de" }}}}'"""
+        if found is None:
+            raise ConfigError(f"{where} is not one expression in double braces", example)
+        environment = _environment()
+        try:
+            self._holds = environment.compile_expression(found[1], undefined_to_none=False)
+            self.variables: set[str] = meta.find_undeclared_variables(environment.parse(source))
+        except TemplateError as error:
+            raise ConfigError(f"{where} is not a valid expression: {error}", example) from error
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        """Whether it is true of these fields.
+
+        Raises:
+            PromptError: A name is not there, or the expression does not work for these values.
+        """
+        try:
+            return bool(self._holds({"item": fields, **fields}))
+        except Exception as error:
+            # Whatever an expression raises is a matter of the expression and this row's values.
+            raise PromptError(f"{self._where}: {str(error) or type(error).__name__}") from error

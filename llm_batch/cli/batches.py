@@ -70,7 +70,7 @@ def end_jobs(settings: Config) -> None:
     stop_on_signals(stop, ENGINES["batch"])
     ending = cancel_jobs(settings, stop.clock, say, trusted=True)
     if ending.left:
-        say(f"{ending.left:,} left as they are; llmb run --engine batch collects what is ours")
+        say(f"{ending.left:,} left running; llmb run --engine batch collects those of this run")
     if not ending.jobs:
         if not ending.left:
             say("this output has no batch jobs at a provider")
@@ -88,4 +88,4 @@ def forget(settings: Config, job: str) -> None:
     from llm_batch.engines.batch.job_log import forget_job
 
     count = forget_job(settings, job)
-    say(f"given up: {job}, with {count:,} requests; llmb run makes them again")
+    say(f"gave up {job}, with {count:,} requests; llmb run sends them again")

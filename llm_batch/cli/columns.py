@@ -13,8 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from llm_batch.chain.config import Data
 from llm_batch.dataset.shape import DELIMITER_NAMES, DELIMITERS
-from llm_batch.dataset.source import Source
+from llm_batch.dataset.shards import opened
 from llm_batch.dataset.stores import Tally
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
@@ -36,29 +37,46 @@ def _listed(names: str) -> tuple[str, ...]:
 
 # By the folded name, those that are surest first.
 _IDS = _listed("id itemid questionid qid uuid guid key exampleid rowid index idx nr no number")
+# Of those that are asked, questions and instructions stand before texts.
 _ASKED = _listed(
     "question prompt query instruction input problem text sentence review comment message "
-    "tweet document content passage article body abstract email post utterance title frage "
-    "pregunta domanda pertanyaan вопрос 问题 質問"
+    "tweet document content passage article body abstract email post utterance title feedback "
+    "description source src original frage beschreibung nachricht kommentar pregunta domanda "
+    "pertanyaan вопрос 问题 質問"
 )
 _REFERENCES = _listed(
     "reference referenceanswer groundtruth goldanswer gold correctanswer rightanswer expected "
-    "expectedanswer expectedoutput ideal target solution answer correct antwort respuesta "
-    "risposta ответ 答案 output completion response"
+    "expectedanswer expectedoutput ideal target solution answer correct human translation "
+    "antwort respuesta risposta ответ 答案 output completion response"
 )
 _LABELS = _listed(
     "label goldlabel gold class sentiment intent category target topic type tag annotation "
-    "truth groundtruth answer"
+    "kategorie thema categoria categoría catégorie rating stars overall truth groundtruth answer"
 )
 _GIVEN = _listed(
     "modelanswer modeloutput modelresponse llmanswer llmoutput llmresponse prediction "
-    "predicted generated generatedanswer candidate response completion output"
+    "predicted generated generatedanswer machinetranslation mt candidate hypothesis response "
+    "completion output"
 )
 _CATEGORIES = _listed(
     "category topic subject domain type difficulty level language lang group section dataset "
-    "source split"
+    "source split kategorie thema department priority priorität"
 )
 _CLASSES = frozenset(("label", "goldlabel", "class", "sentiment", "intent"))
+#: What texts are sorted by as well, where nothing else in the file is a right answer.
+_SORTED_BY = frozenset(
+    ("category", "topic", "kategorie", "thema", "categoria", "categoría", "catégorie")
+) | frozenset(("rating", "stars", "overall"))
+_LETTERS, _YES_NO = frozenset("abcdefghij"), frozenset(("yes", "no", "true", "false"))
+#: What the rule "number" can compare: a number and nothing else but a sign, a currency or a unit,
+#: or a solution as GSM8K ends it.
+_AMOUNT = re.compile(
+    r"^\s*[-+−]?\s*[$€£¥]?\s*\d[\d.,/ ]*\s*(?:%|°?[A-Za-z€]{0,4})\s*$"
+    r"|####\s*[-+]?\$?\d[\d.,]*\s*$"
+)
+_NEARLY_ALL = 0.95
+#: Answers of more words than this, on average, are said in more than one way.
+_SHORT_WORDS = 3
 _PAIR = re.compile(r"(.*?)[ _.-]?([ab12])", re.IGNORECASE | re.DOTALL)
 
 
@@ -74,6 +92,9 @@ class Column:
         numbers: How many values looked at are numbers, or texts of one.
         whole: How many of these are whole.
         asking: How many end with a question mark.
+        longest: The length of the longest of these texts.
+        words: How many words they have, in all.
+        amounts: How many are a number with its sign, currency or unit, or end with ``#### 42``.
         nested: Whether lists or objects are in it.
         unique: Whether no value stands there twice; known of columns that are called like ids.
     """
@@ -86,6 +107,9 @@ class Column:
     numbers: int = 0
     whole: int = 0
     asking: int = 0
+    longest: int = 0
+    words: int = 0
+    amounts: int = 0
     nested: bool = False
     unique: bool = True
     _tally: Tally | None = None
@@ -114,6 +138,9 @@ class Column:
             self.seen += 1
             self.texts += len(text)
             self.asking += text.rstrip().endswith("?")
+            self.longest = max(self.longest, len(text))
+            self.words += len(text.split())
+            self.amounts += bool(_AMOUNT.search(text[-_LONGEST_LABEL:]))
             if is_number(text):
                 self.numbers += 1
                 self.whole += text.strip().lstrip("+-").isdecimal()
@@ -190,16 +217,13 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
     columns: dict[str, Column] = {}
     rows, bad = 0, []
     said = dict(settings)
-    with Source(
-        path,
-        delimiter=said.get("delimiter"),
-        encoding=said.get("encoding"),
-        sheet=said.get("sheet"),
-        by_config=False,
-    ) as source:
+    data = Data(
+        delimiter=said.get("delimiter"), encoding=said.get("encoding"), sheet=said.get("sheet")
+    )
+    with opened(data, path, by_config=False) as source:
         for number, fields, _, _ in source.rows():
             if isinstance(fields, str):
-                bad.append(f"{source.reader.place} {number}: {fields}")
+                bad.append(f"{source.at(number)}: {fields}")
                 continue
             rows += 1
             for name, value in fields.items():
@@ -209,11 +233,18 @@ def look(path: Path, settings: Sequence[tuple[str, str]] = ()) -> Table:
         if not rows:
             raise DataError(
                 f"{path} has no rows" + (f" that can be read; {bad[0]}" if bad else ""),
-                "give at least one item under a line with the names of the columns",
+                "the file needs a line with column names and at least one row below it",
+            )
+        if source.shape.title:
+            raise DataError(
+                f"the first row of {path} looks like a title: only "
+                f"{words.clean(source.shape.title, 60)!r} stands in it, above "
+                f"{len(source.shape.unnamed) + 1} columns",
+                "delete the rows above the row with the column names",
             )
         notes = (*source.notes, *(_one_column(columns) if source.is_table else ()))
         table = Table(path, tuple(columns.values()), rows, tuple(bad), notes, (*settings,))
-        if source.is_table or source.reader.title == "a workbook":
+        if source.is_headed:
             _refuse_no_header(table)
     return table
 
@@ -226,8 +257,8 @@ def _one_column(columns: Iterable[str]) -> Iterator[str]:
         mark = max(marks, key=name.count)
         said = "tab" if mark == "\t" else f"'{mark}'"
         yield (
-            f"all is read as one column, {words.clean(name, 60)}; if a {DELIMITER_NAMES[mark]} "
-            f"parts its cells, add --delimiter {said}"
+            f"the file has one column, {words.clean(name, 60)}; if a {DELIMITER_NAMES[mark]} "
+            f"separates its cells, add --delimiter {said}"
         )
 
 
@@ -244,6 +275,26 @@ def is_number(text: str) -> bool:
 def as_label(value: Any) -> str:
     """A value as prompts and comparisons have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def rule_for(table: Table, roles: Roles) -> tuple[str, str]:
+    """The rule that tells right answers from wrong ones without a judge, and why it can.
+
+    Both are empty where only a reader can tell, as of sentences.
+    """
+    if roles.task != "grade" or not roles.reference:
+        return "", ""
+    column = table.column(roles.reference)
+    if not column.seen or column.nested:
+        return "", ""
+    labels = {label.casefold() for label in column.labels}
+    if labels and (labels <= _LETTERS or labels <= _YES_NO):
+        return "choice", f"are {' or '.join(sorted(labels)) if len(labels) < 3 else 'letters'}"
+    if column.amounts > _NEARLY_ALL * column.seen:
+        return "number", "are numbers"
+    if column.longest <= _LONGEST_LABEL and column.words <= _SHORT_WORDS * column.seen:
+        return "contains", "are short"
+    return "", ""
 
 
 def _refuse_no_header(table: Table) -> None:
@@ -263,8 +314,8 @@ def _refuse_no_header(table: Table) -> None:
     shown = ", ".join(words.clean(name, 40) for name in table.names[:5])
     example = ["id", "question", "answer", *(f"column_{n}" for n in range(4, 99))]
     raise DataError(
-        f"the first line of {table.path} seems to be an item and not the names of columns: {shown}",
-        f"write names above it, such as: {','.join(example[: len(table.columns)])}",
+        f"{table.path} has no column names: its first line looks like data: {shown}",
+        f"add a first line with names, such as: {','.join(example[: len(table.columns)])}",
     )
 
 
@@ -357,7 +408,7 @@ def guess(
         named = _by_name([name for name in free if not rest[name].nested], _REFERENCES)
         alone = _plain(named) in _CLASSES or not named
         few = label and len(rest[label].labels) <= _FEW_LABELS
-        if task is None and alone and few and _plain(label) in {*_CLASSES, "category", "topic"}:
+        if task is None and alone and few and _plain(label) in _CLASSES | _SORTED_BY:
             task = "classify"
         if task == "classify":
             reference = label or next((name for name in free if rest[name].labels), "")
@@ -392,15 +443,23 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
     texts = [column for column in usable if column.is_text and column.name != named_id] or usable
     if not texts:
         raise ConfigError(
-            f"no column of {table.path} holds text that could be put to a model",
-            f"name one of them with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
+            f"no column of {table.path} has text for the model",
+            f"name a column with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
         )
+    # An address or a name of one word is seldom what a model is asked about.
+    wordy = [column for column in texts if column.words > 1.5 * column.seen]
+    texts = [c for c in texts if c in wordy or not wordy or named_like_a_task(c.name)]
     if found := _by_name([column.name for column in texts], _ASKED):
         return found, _plain(found) in _ASKED or len(texts) == 1
     asking = [column for column in texts if column.asking > column.seen / 2]
     unlike = [c for c in texts if not _by_name([c.name], (*_REFERENCES, *_CATEGORIES))] or texts
     best = max(asking or unlike, key=lambda column: column.mean_length)
     return best.name, len(texts) == 1 or len(asking) == 1
+
+
+def named_like_a_task(name: str) -> str:
+    """The name where it says that the column has questions or instructions; else empty."""
+    return _by_name([name], _ASKED[: _ASKED.index("text")])
 
 
 def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:

@@ -131,12 +131,12 @@ def _results(ctx: typer.Context) -> Path:
 
 def _fields_of_data(ctx: typer.Context) -> Iterable[str]:
     from llm_batch.chain.config import load_config
-    from llm_batch.dataset.source import Source
+    from llm_batch.dataset.shards import opened
 
     config = load_config(ctx.params.get("config"), data=ctx.params.get("data"))
     data = config.data_path()
     if data == "-":
         return []
-    with Source(data, config.data.format) as source:
+    with opened(config.data, data) as source:
         row = next(iter(source.rows()))[1]
     return row if isinstance(row, dict) else []

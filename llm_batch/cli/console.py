@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -205,6 +205,45 @@ def present(
     console.width = min(console.width, _WIDEST)
     render(document, console)
     sys.stdout.flush()
+
+
+def present_all(
+    formats: Formats[T],
+    name: str,
+    made: T,
+    output: str | None,
+    also: Sequence[str] = (),
+    *,
+    step_summary: bool = False,
+    full: bool = False,
+    mark: str = "",
+) -> None:
+    """Show a result as `present` does, and write it in other formats as well.
+
+    Args:
+        also: ``FORMAT=FILE`` each.
+        step_summary: Whether to append Markdown to what ``GITHUB_STEP_SUMMARY`` names.
+    """
+    files = []
+    for each in also:
+        kind, sign, file = each.partition("=")
+        if not sign or not file:
+            raise ConfigError(f"--also {each!r} names no file", "write --also junit=gate.xml")
+        files.append((chosen(formats, kind), file))
+    present(formats, name, made, output, full=full, mark=mark)
+    for format, file in files:
+        deliver(format(made), file)
+    if not step_summary:
+        return
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        say("no summary is written: GITHUB_STEP_SUMMARY is not set, so this is no GitHub job")
+        return
+    try:
+        with open(path, "a", encoding="utf-8") as summary:
+            summary.write(formats["md"](made) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write the summary {path}: {error.strerror}") from error
 
 
 def deliver(text: str, output: str | None) -> None:

@@ -18,11 +18,13 @@ def doctor(
     api_base: options.ApiBase = None,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="Send one tiny call per model too; its price is said first."),
+        typer.Option(
+            "--probe", help="Also send one tiny call to each model; tells its price first."
+        ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The checks as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Check config, data, keys, endpoints, models and disk; spends nothing. Exit 0 or 2."""
+    """Check config, data, keys, endpoints, models and disk. Spends nothing. Exit code 0 or 2."""
     from llm_batch.chain.overrides import Overrides
     from llm_batch.cli.console import deliver, say
     from llm_batch.errors import EXIT_USAGE

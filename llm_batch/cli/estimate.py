@@ -55,7 +55,7 @@ def _names(flag: str, value: str | None) -> Sequence[str | None]:
 
 def estimate(
     n: Annotated[int | None, options.what(
-        "--n", min=1, help="Size of the whole dataset.",
+        "--n", min=1, help="Items in the whole dataset, if you have no file yet.",
     )] = None,
     config: options.ConfigPath = None,
     data: options.DataPath = None,
@@ -63,24 +63,24 @@ def estimate(
     seed: options.Seed = None,
     model: Annotated[str | None, options.what(
         "--model", autocompletion=complete.models,
-        help="Model of every step but the judge; several with commas are compared.",
+        help="Model for every step except the judge; several, separated by commas, are compared.",
     )] = None,
     judge: Annotated[str | None, options.what(
         "--judge", autocompletion=complete.models,
-        help="Model of the judge; several with commas are compared: gpt-4,gpt-4o.",
+        help="Model for the judge; several, separated by commas, are compared: gpt-4,gpt-4o.",
     )] = None,
     api_base: options.ApiBase = None,
     exact: Annotated[bool, _how(
-        "--exact", help="Count every prompt, not a sample of 2,000.",
+        "--exact", help="Count the tokens of every prompt, not of a sample of 2,000.",
     )] = False,
     pilot: Annotated[int | None, _how(
         "--pilot", min=1,
-        help="Play the first so many items of the run and measure them; run does not pay for "
-        "them again.",
+        help="Really run the first N items and extrapolate their cost and time; llmb run does not "
+        "pay for them again.",
     )] = None,
     earlier: Annotated[str | None, _how(
         "--from", metavar="RESULTS.jsonl",
-        help="Measure an earlier run instead of assuming; sends nothing.",
+        help="Use what an earlier run measured instead of assumptions; sends nothing.",
     )] = None,
     margin: options.Margin = None,
     confidence: options.Confidence = 0.95,
@@ -102,7 +102,7 @@ def estimate(
     tpm: options.Tpm = None,
     tier: options.Tier = None,
     budget: Annotated[float | None, options.limit(
-        "--budget", min=0, help="USD that the run may cost in all; says how many items that buys.",
+        "--budget", min=0, help="The most USD the run may cost; shows how many items that buys.",
     )] = None,
     output: options.Output = None,
     format: Annotated[str, options.output(
@@ -111,13 +111,13 @@ def estimate(
     full: options.Full = False,
     yes: Annotated[bool, options.output(
         "--yes", "-y",
-        help="Do not ask about the pilot's cost, nor about what the config sends where.",
+        help="Do not ask before the pilot spends money, or about where the config sends data.",
     )] = False,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
-    """Say what a run will cost, take and prove, before anything is sent.
+    """Show what a run will cost, how long it will take and how precise the result will be.
 
-    Only --pilot sends something.
+    Sends nothing, except with --pilot.
     """
     from llm_batch.chain.overrides import Overrides
     from llm_batch.cli.console import chosen, present

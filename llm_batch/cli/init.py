@@ -40,6 +40,8 @@ CHOICES = (
     Choice("OPENROUTER_API_KEY", "openrouter/openai/gpt-4o-mini", "openrouter/openai/gpt-4.1"),
 )
 LOCAL = "local/smollm2-135m-instruct"
+#: Of so few, nobody tries some first.
+_FEW_ROWS = 5
 
 
 def init(
@@ -48,73 +50,73 @@ def init(
         str | None,
         typer.Option(
             "--data", rich_help_panel=_DATA,
-            help="A file of yours: .csv .jsonl .json .parquet .xlsx …; the config is made for it.",
+            help="Your file: .csv .jsonl .json .parquet .xlsx …; the config is written for it.",
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
             "--task", rich_help_panel=_DATA,
-            help="grade answers, compare two, classify texts, or extract facts from them.",
+            help="grade (answers), compare (two answers), classify or extract (from texts).",
         ),
     ] = None,
     question: Annotated[
         str | None,
         typer.Option(
             "--question", rich_help_panel=_DATA, metavar="COLUMN",
-            help="What is put to the model; found without it.",
+            help="The column that the model gets. Otherwise, llmb guesses.",
         ),
     ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
             "--reference", rich_help_panel=_DATA, metavar="COLUMN",
-            help="The right answer or label, '' for none; found without it.",
+            help="The column with the right answer or label; '' for none. Otherwise, llmb guesses.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model", rich_help_panel=_DATA,
-            help="Model of every step; one whose key is in the environment without it.",
+            help="Model for every step. Without it: one whose API key you have set.",
         ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", rich_help_panel=_DATA, help="Model of the judge.")
+        str | None, typer.Option("--judge", rich_help_panel=_DATA, help="Model for the judge.")
     ] = None,
     delimiter: Annotated[
         str | None,
         typer.Option(
             "--delimiter", rich_help_panel=_DATA,
-            help="Between the cells of a CSV, if not as found.",
+            help="What separates the cells of the CSV, if llmb guesses wrong.",
         ),
     ] = None,
     encoding: Annotated[
         str | None,
         typer.Option(
             "--encoding", rich_help_panel=_DATA,
-            help="Of the text, if not as found: windows-1252.",
+            help="Encoding of the file, if llmb guesses wrong: windows-1252.",
         ),
     ] = None,
     sheet: Annotated[
         str | None,
         typer.Option(
             "--sheet", rich_help_panel=_DATA,
-            help="Of a workbook, by name or number; the first by default.",
+            help="Sheet of the workbook, by name or number. By default: the first.",
         ),
     ] = None,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Write nothing: look whether the config at PATH and its data are sound.",
+            help="Write nothing; check the config at PATH and its data.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:  # fmt: skip
-    """Write a commented config file that runs as it is.
+    """Write a config file with comments, ready to run.
 
-    With --data it is made for a file of yours, whose columns are looked at.
+    With --data, llmb reads your file and writes the config for its columns.
     """
     from llm_batch.chain.config import DEMO_CONFIG
     from llm_batch.chain.overrides import command, expanded
@@ -136,13 +138,13 @@ def init(
         _check(path)
         return
     if data is None and given:
-        raise ConfigError(f"{given[0]} needs a file to look at", f"add --data FILE to {given[0]}")
+        raise ConfigError(f"{given[0]} needs your data file", f"add --data FILE to {given[0]}")
     if path.exists() and not force:
         raise ConfigError(
             f"{path} exists already",
-            f"{command('init', '--force', path)}   overwrites it"
+            f"to overwrite it: {command('init', '--force', path)}"
             if data is None
-            else "add --force to overwrite it, or name another: llmb init other.toml --data …",
+            else "add --force to overwrite it, or use another name: llmb init other.toml --data …",
         )
     if data is None:
         _write(path, DEMO_CONFIG.read_bytes())
@@ -151,41 +153,52 @@ def init(
         say(f"wrote {path}; edit it, then: {shown}")
         put(str(path))
         return
-    from llm_batch.cli.columns import TASKS, look
+    from llm_batch.cli.columns import TASKS, look, rule_for
     from llm_batch.cli.starter import Writer
 
     if task is not None and task not in TASKS:
         raise ConfigError(f"--task {task!r} is not known", f"tasks are {', '.join(TASKS)}")
     if data == "-":
         raise ConfigError(
-            "standard input can be read only once", "save it to a file, and name that with --data"
+            "standard input can be read only once", "save it to a file and use --data FILE"
         )
     table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
     roles = _roles(table, task, question, reference)
-    # A classification has no judge.
-    steps, judges, why = _models(model, judge, easy=roles.task == "classify")
+    # Who names a judge wants one, also where a rule would do.
+    rule = rule_for(table, roles) if judge is None else ("", "")
+    judged = roles.task != "classify" and not rule[0]
+    steps, judges, why = _models(model, judge, easy=not judged)
     # Two configs in one folder have two results.
     output = "results.jsonl" if path.name == "llmb.toml" else f"{path.stem}-results.jsonl"
-    commands = _next(path, output, _of_report(roles))
-    writer = Writer(table, roles, steps, judges, "" if model else why, output)
+    commands = _next(path, output, _of_report(roles, judged))
+    writer = Writer(table, roles, steps, judges, "" if model else why, output, rule)
     text = writer.text(
         path.parent,
         [
-            (commands["estimate"], "what it will cost and take, before anything is sent"),
-            (commands["run"], "play it; the same command resumes"),
-            (commands["report"], "what came out"),
+            (commands["estimate"], "cost and time, before anything is sent"),
+            (commands["run"], "run it; the same command resumes"),
+            (commands["report"], "the results"),
         ],
     )
     _tell(table, roles)
     say(
         f"  model: {steps}"
-        + (f", judge: {judges}" if judges != steps and roles.task != "classify" else "")
+        + (f", judge: {judges}" if judges != steps and judged else "")
         + f" ({why})"
     )
+    if rule[0]:
+        say(f"  scored by the rule {rule[0]!r}, without a judge, because the right answers "
+            f"{rule[1]}   (or --judge MODEL)")  # fmt: skip
     _write(path, text.encode())
-    _look_over(path)
+    if roles.task in ("grade", "compare") and not roles.given and not writer.asks:
+        say(f"  edit the prompt in {path}: it sends the column alone, without saying what to do",
+            style="yellow")  # fmt: skip
+    _look_over(path, table, roles)
     say(f"wrote {path}; next: {commands['estimate']}")
-    say(f"  then: {commands['try']}   (the first 3; {commands['run']} goes on)")
+    if table.rows > _FEW_ROWS:
+        say(f"  then: {commands['try']}   (3 items first; {commands['run']} does the rest)")
+    else:
+        say(f"  then: {commands['run']}")
     say(f"  then: {commands['report']}")
     put(str(path))
 
@@ -212,12 +225,12 @@ def _next(config: Path, results: str, by: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _of_report(roles: Roles) -> list[str]:
+def _of_report(roles: Roles, judged: bool) -> list[str]:
     """The flags by which a report shows all that the columns allow."""
     from llm_batch.reporting.reference import REFERENCE_NAMES
 
     flags = ["--by", roles.category] if roles.category else []
-    if roles.task == "grade" and roles.reference not in ("", *REFERENCE_NAMES):
+    if judged and roles.task == "grade" and roles.reference not in ("", *REFERENCE_NAMES):
         flags += ["--reference", roles.reference]
     return flags
 
@@ -251,14 +264,14 @@ def _models(model: str | None, judge: str | None, easy: bool) -> tuple[str, str,
     from llm_batch.sending.providers.embedded import is_installed
 
     if model is not None:
-        return model, judge or model, "as --model says"
+        return model, judge or model, "from --model"
     for choice in CHOICES:
         if os.environ.get(choice.variable, "").strip():
             better = choice.model if easy else choice.judge
-            return choice.model, judge or better, f"since {choice.variable} is set"
-    why = "on this machine: no key of a provider is set"
+            return choice.model, judge or better, f"because {choice.variable} is set"
+    why = "runs on this machine, because no provider's API key is set"
     if not is_installed(LOCAL.partition("/")[2]):
-        why = "no key of a provider is set, and this is not installed yet"
+        why = "no provider's API key is set, and this local model is not installed yet"
     return LOCAL, judge or LOCAL, why
 
 
@@ -275,7 +288,7 @@ def _roles(table: Table, task: str | None, question: str | None, reference: str 
     columns = [column for column in table.columns if column.filled and not column.nested]
     if "asked" in roles.unsure:
         shown = [column.name for column in columns if column.name != roles.id]
-        question = _asked("Which column is put to the model?", shown, roles.asked)
+        question = _asked("Which column should the model get?", shown, roles.asked)
         roles = guess(table, task, question, reference)
     if "reference" in roles.unsure:
         shown = [column.name for column in columns if column.name not in (roles.asked, roles.id)]
@@ -315,7 +328,7 @@ def _asked(sentence: str, names: Sequence[str], best: str, none: bool = False) -
             return names[int(said) - 1]
         if said in names:
             return str(said)
-        say(printable(f"write a number from {0 if none else 1} to {len(names)}"))
+        say(printable(f"type a number from {0 if none else 1} to {len(names)}"))
 
 
 def _tell(table: Table, roles: Roles) -> None:
@@ -330,13 +343,13 @@ def _tell(table: Table, roles: Roles) -> None:
     rows = words.counted(table.rows, "row")
     say(f"{table.path}: {rows}; columns {', '.join(map(shown, table.names[:20]))}")
     others = ", ".join(name for name in TASKS if name != roles.task)
-    say(f"  task: {roles.task} (--task {others})")
-    say(f"  put to the model: {shown(roles.asked)} (--question COLUMN)")
+    say(f"  task: {roles.task}   (or --task {others})")
+    say(f"  the model gets: {shown(roles.asked)}   (or --question COLUMN)")
     if roles.given:
-        say(f"  answers there already: {', '.join(map(shown, roles.given))}")
+        say(f"  existing answers: {', '.join(map(shown, roles.given))}")
     if roles.task != "extract":
         what = "right label" if roles.task == "classify" else "right answer"
-        say(f"  {what}: {shown(roles.reference) or 'none'} (--reference COLUMN)")
+        say(f"  {what}: {shown(roles.reference) or 'none'}   (or --reference COLUMN)")
     if roles.id or roles.category:
         named = [f"ids: {shown(roles.id)}"] if roles.id else []
         named += [f"categories: {shown(roles.category)}"] if roles.category else []
@@ -345,16 +358,24 @@ def _tell(table: Table, roles: Roles) -> None:
         say(note)
     if table.bad_rows:
         count = words.counted(len(table.bad_rows), "row")
-        say(f"{count} cannot be read and will be left out: {words.clean(table.bad_rows[0], 160)}",
+        say(f"{count} cannot be read and will be skipped: {words.clean(table.bad_rows[0], 160)}",
             style="yellow")  # fmt: skip
     for column in table.columns:
         if column.unique or column.name == roles.id:
             continue
-        say(f"{shown(column.name)} does not name the items: a value stands in two rows")
+        say(f"{shown(column.name)} is not used as the id: two rows have the same value")
+
+
+def _tell_empty(table: Table, roles: Roles) -> None:
+    """The cells without anything in them that a run would meet."""
+    from llm_batch.cli.console import say
+    from llm_batch.paper import words
+
+    rows = words.counted(table.rows, "row")
     for name in dict.fromkeys([roles.asked, roles.reference, *roles.given]):
         empty = table.rows - table.column(name).filled if name else 0
         if empty:
-            say(f"{empty:,} of {rows} have nothing in {shown(name)}", style="yellow")
+            say(f"{empty:,} of {rows} have nothing in {words.clean(name, 60)}", style="yellow")
 
 
 # --------------------------------------------------------------------------------------- --check
@@ -385,6 +406,7 @@ def checked(config: Config) -> tuple[int, int, Sequence[str], Sequence[str]]:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        used=config.fields_used(),
     ) as drawn:
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, True)
@@ -405,18 +427,18 @@ def _check(path: Path) -> None:
 
     config = load_config(path)
     played, rows, notes, odd = checked(config)
-    asked = [f"a run asks first, since this sends {each}" for each in not_agreed(config)]
+    asked = [f"a run will ask you first, because this sends {each}" for each in not_agreed(config)]
     for note in [*notes, *odd, *asked]:
         say(f"note: {note}")
     models = ", ".join(dict.fromkeys(step.model for step in config.asking))
     data = "the bundled demo questions" if config.data.path is None else config.data.path
     say(
-        f"{path} is sound: {words.counted(len(config.steps), 'step')} with {models} over "
-        f"{played:,} of {words.counted(rows, 'row')} of {data}; nothing was sent"
+        f"{path} is valid: {words.counted(len(config.steps), 'step')} with {models}, "
+        f"{played:,} of {words.counted(rows, 'row')} in {data}; nothing was sent"
     )
 
 
-def _look_over(path: Path) -> None:
+def _look_over(path: Path, table: Table, roles: Roles) -> None:
     """Check what was written: what is still in the way is said, with what to do."""
     from llm_batch.chain.config import load_config
     from llm_batch.cli.console import say
@@ -425,6 +447,7 @@ def _look_over(path: Path) -> None:
     try:
         *_, odd = checked(load_config(path))
     except LlmbError as error:
+        _tell_empty(table, roles)  # else told with what it means
         say(f"before it can run: {error.message}", style="yellow")
         if error.hint:
             say(f"  try: {error.hint}")

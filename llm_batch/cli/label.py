@@ -144,58 +144,63 @@ def label(
         "results.jsonl"
     ),
     n: Annotated[
-        int, typer.Option("--n", min=1, help="Items to label in all, earlier ones included.")
+        int, typer.Option("--n", min=1, help="How many items to label, including earlier ones.")
     ] = _DEFAULT_N,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of the random order; 42 by default.")
+        int | None, typer.Option("--seed", help="Seed of the random order. [default: 42]")
     ] = None,
     show: Annotated[
         str | None,
         typer.Option(
             "--show",
             autocompletion=complete.fields,
-            help="Fields to show, with commas; all but the id by default.",
+            help="Fields to show, separated by commas. By default: all except the id.",
         ),
     ] = None,
     by_verdict: Annotated[
         bool,
         typer.Option(
             "--by-verdict",
-            help="Draw as many items the judge passed as it failed: tells more of a judge that "
-            "passes nearly all.",
+            help="Draw as many items that the judge passed as items it failed. Useful when the "
+            "judge passes nearly everything.",
         ),
     ] = False,
     grades: Annotated[
         bool,
-        typer.Option("--grades", help="Give grades on the judge's scale, not pass and fail."),
+        typer.Option("--grades", help="Give grades on the judge's scale instead of pass or fail."),
     ] = False,
     with_judge: Annotated[
         bool,
         typer.Option(
             "--with-judge",
-            help="Show what the judge said; such labels are marked: they tell less of the judge.",
+            help="Show what the judge said. These labels are marked, because they are less "
+            "independent of the judge.",
         ),
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write; labels.csv beside the results by default."
+            "--output", "-o", help="File to write. By default: labels.csv next to the results."
         ),
     ] = None,
 ) -> None:
-    """Label a random subset of a run in the terminal, blind to the judge; goes on where it stopped.
+    """Label a random subset of a run yourself, without seeing the judge's verdict.
 
-    Each key is saved at once. The labels tell `llmb report --labels` how far the judge is right.
+    Every key is saved at once, and the same command resumes. From your labels, `llmb report` tells
+    how often the judge is right.
     """
     from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
+    from llm_batch.record.manifest import Manifest
     from llm_batch.reporting.judging.labelling import LabelFile, Scale, Session, Subset
 
     results = Path(expanded(results))
     path = Path(expanded(output)) if output else results.with_name("labels.csv")
     scale = Scale.of(results) if grades else None
-    file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale)
+    manifest, _ = Manifest.beside(results)
+    run = manifest.run_id if manifest else ""
+    file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale, run=run)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
     subset = Subset(results, file.seed, n, fields, file.by_verdict, with_judge)
     session = Session(subset, file)
@@ -230,7 +235,7 @@ def _screen() -> Callable[[Session, LabelFile, Answers], bool] | None:
     from llm_batch.cli.label_screen import INSTALLED, label_on_screen
 
     if not INSTALLED:
-        say("For a whole screen with keys below: pip install 'llmb[label]'")
+        say("For a full-screen view: pip install 'llmb[label]'")
         return None
     return label_on_screen
 
@@ -288,7 +293,7 @@ def _action(reader: Keys, answers: Answers) -> tuple[str, str]:
         action = answers.actions.get(word.casefold())
         if action is not None and (not text or action == "note"):
             return action, text.strip()
-        say(f"{clean(answer, 20)!r} is none of these" if answer else "press one of these")
+        say(f"{clean(answer, 20)!r} is not one of these keys" if answer else "press one of these")
 
 
 def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -> Iterator[str]:
@@ -298,7 +303,7 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
 
     yield (
         f"{items(subset.items)} of {results} can be labelled, "
-        f"{'drawn within each verdict of the judge' if file.by_verdict else 'in a random order'} "
+        f"{'half passed and half failed by the judge' if file.by_verdict else 'in random order'} "
         f"(seed {file.seed}). {session.done:,} of {session.total:,} done; labels go to {file.path}."
     )
     rate = subset.pass_rate
@@ -312,7 +317,7 @@ def _opening(subset: Subset, file: LabelFile, session: Session, results: Path) -
         f"{100 * ASSUMED_RATE:.0f} % of the time):"
     )
     for step in plan[:_SHOWN_STEPS]:
-        end = "  <- twice as many add little" if step.labels == worth < subset.items else ""
+        end = "  <- enough; twice as many add little" if step.labels == worth < subset.items else ""
         yield f"  {step.labels:>6,} labels: ±{100 * step.margin:.1f} points{end}"
 
 
@@ -353,9 +358,9 @@ def _closing(
     )
     if not file.labels:
         return
-    yield f"Is the judge right: {command('report', results, '--labels', file.path)}"
+    yield f"Is the judge right? {command('report', results, '--labels', file.path)}"
     if session.card() is not None:
-        yield "The same command goes on from here."
+        yield "The same command resumes here."
     elif session.total < subset.items:
         more = min(2 * session.total, subset.items)
         beside = file.path == results.with_name("labels.csv")

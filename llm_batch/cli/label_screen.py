@@ -92,7 +92,7 @@ class Labelling(_Base):  # type: ignore[misc]
     def compose(self) -> Iterator[Any]:
         yield _widgets.Static(id="place", markup=False)
         yield _containers.VerticalScroll(id="item")
-        yield _widgets.Input(id="note", placeholder="a note; Enter keeps it, Escape leaves it")
+        yield _widgets.Input(id="note", placeholder="a note; Enter saves it, Escape discards it")
         yield _widgets.Static(id="said", markup=False)
         yield _widgets.Static(f"{self._answers.help}  (↑ ↓ scroll)", id="keys", markup=False)
 
@@ -118,7 +118,7 @@ class Labelling(_Base):  # type: ignore[misc]
         elif action == "undo":
             await self._undo()
         elif self._now() - self._shown_at < _LEAST_SECONDS:
-            self._say("too quick to have been read: press it again")
+            self._say("too fast to have read it: press the key again")
         else:
             await self._label(action)
 
@@ -146,7 +146,7 @@ class Labelling(_Base):  # type: ignore[misc]
         except LlmbError as error:
             self._fail(error)
             return
-        self._say("undone: label it again" if back else "nothing to undo")
+        self._say("undone: label this item again" if back else "nothing to undo")
         if back:
             await self._next()
 

@@ -23,15 +23,15 @@ def models(
         list[str],
         typer.Argument(
             autocompletion=complete.models,
-            help="Part of a name, or several: mini, 'openai gpt-5', 'gemini/*flash*'.",
+            help="Part of a name, or several parts: mini, 'openai gpt-5', 'gemini/*flash*'.",
         ),
     ],
-    json: Annotated[bool, typer.Option("--json", help="All that match, as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print all matches as JSON.")] = False,
     full: Annotated[
-        bool, typer.Option("--full", help=f"All that match, not the first {_SHOWN}.")
+        bool, typer.Option("--full", help=f"Show all matches, not just {_SHOWN}.")
     ] = False,
 ) -> None:
-    """Find models by a part of their name: price, context, and when they end. Sends nothing."""
+    """Find models by part of their name: prices, context length, end date. Sends nothing."""
     from llm_batch.cli.console import deliver
     from llm_batch.errors import ConfigError
     from llm_batch.models.catalogue import listed, matching, nearest
@@ -84,15 +84,15 @@ def _document(rows: Sequence[Listed], left: int) -> Document:
     parts: list[Table | str] = [table]
     if left:
         parts.append(
-            f"{counted(left, 'more model')} not shown: say more of the name, or add --full."
+            f"{counted(left, 'more model')} not shown: type more of the name, or add --full."
         )
     unpriced = any(row.input is None for row in rows)
-    told = "Cached: input that the vendor has in its cache. Batch: by the vendor's batch API."
+    told = "Cached: input read from the vendor's cache. Batch: price with the vendor's batch API."
     return Document(
-        f"{counted(n, 'model')} {'fits' if n == 1 else 'fit'}; prices are USD per million tokens.",
-        (f"From the table of {table_version()}, shipped with the program; nothing was sent.",),
+        f"{counted(n, 'model')} found; prices are in USD per million tokens.",
+        (f"From the price table of {table_version()} on this machine; nothing was sent.",),
         (Section("Models", tuple(parts)),),
-        assumptions=(told, *(["A dash: no price is known."] if unpriced else [])),
+        assumptions=(told, *(["A dash: price unknown."] if unpriced else [])),
     )
 
 

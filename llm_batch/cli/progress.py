@@ -161,17 +161,18 @@ def _score(state: Progress) -> str:
 def so_far(state: Progress) -> Interval:
     """The pass rate of the items that are scored, or their mean score where none passes or fails.
 
-    Of a mean it is the normal interval: close enough to watch, and the report has the exact one.
+    As in a report, but without what scipy, strata and clusters would add: close enough to watch.
     """
+    from llm_batch.estimating.ranges import t_value
     from llm_batch.records import Interval
-    from llm_batch.stats.interval import wilson, z_value
+    from llm_batch.stats.interval import wilson
 
     if state.judged:
         return wilson(state.passed, state.judged)
     n = state.scored
     mean = state.score_sum / n
     if n < 2:
-        return Interval(mean, None, None, 0.95, n, "normal")
+        return Interval(mean, None, None, 0.95, n, "t")
     variance = max(0.0, state.score_squares - n * mean * mean) / (n - 1)
-    half = z_value(0.95) * math.sqrt(variance / n)
-    return Interval(mean, mean - half, mean + half, 0.95, n, "normal")
+    half = t_value(0.95, n - 1) * math.sqrt(variance / n)
+    return Interval(mean, mean - half, mean + half, 0.95, n, "t")

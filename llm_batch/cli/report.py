@@ -13,7 +13,7 @@ import typer
 from llm_batch.cli import complete, options
 
 if TYPE_CHECKING:
-    from llm_batch.reporting import Report
+    from llm_batch.reporting import Columns, Report
     from llm_batch.reporting.judging.labels import LabelSource
 
 
@@ -57,7 +57,7 @@ def names(text: str | None) -> tuple[str, ...]:
 
 _foreign = partial(
     typer.Option,
-    rich_help_panel="Files that llmb did not write (JSONL, JSON, CSV, Parquet, Excel)",
+    rich_help_panel="Results of another program (JSONL, JSON, CSV, Parquet, Excel)",
 )
 
 
@@ -65,61 +65,64 @@ def report(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Results of a run; of several, to compare them with the first.",
+            help="Results of a run; name several to compare the others with the first.",
             show_default="results.jsonl",
         ),
     ] = None,
     by: Annotated[str | None, typer.Option(
         "--by", autocompletion=complete.fields,
-        help="Field to break the results down by.",
+        help="Field to group the results by.",
     )] = None,
     reference: Annotated[str | None, typer.Option(
         "--reference", autocompletion=complete.fields,
         help="Field with the right answer, to check the judge against.",
     )] = None,
     level: Annotated[float, typer.Option(
-        "--confidence", help="Level of the intervals.",
+        "--confidence", help="Confidence level of the intervals.",
     )] = 0.95,
     cluster: Annotated[str | None, typer.Option(
         "--cluster", autocompletion=complete.fields,
-        help="Field of items that belong together; intervals allow for it.",
+        help="Field that groups items which belong together; the intervals take it into account.",
     )] = None,
     interval: Annotated[str, typer.Option(
-        "--interval", help="Of rates: wilson, or exact.",
+        "--interval", help="Interval for rates: wilson or exact.",
     )] = "wilson",
     mean: Annotated[str, typer.Option(
-        "--mean", help="Interval of the mean: t, bca, or auto (bca if skewed).",
+        "--mean", help="Interval for the mean score: t, bca, or auto (bca if skewed).",
     )] = "auto",
     score: Annotated[str | None, _foreign(
-        "--score", help="Field with the score; a.b leads into objects.",
+        "--score", help="Field with the score; a.b reads a field inside an object.",
     )] = None,
     id: Annotated[str | None, _foreign("--id", help="Field with the id.")] = None,
     category: Annotated[str | None, _foreign(
         "--category", help="Field with the category.",
     )] = None,
     pass_at: Annotated[float | None, _foreign(
-        "--pass-at", help="Least score that passes.",
+        "--pass-at", help="Lowest score that passes.",
     )] = None,
     pass_words: Annotated[str | None, _foreign(
         "--pass-words",
-        help="Words that pass, with commas, all others fail: A,correct. For labels too.",
+        help="Words that mean a pass, separated by commas; all others fail: A,correct. Also for "
+        "labels.",
     )] = None,
     where: Annotated[list[str] | None, _foreign(
         "--where", metavar="FIELD=VALUE",
-        help="Read the rows with this value alone: metric=accuracy. May be repeated.",
+        help="Read only the rows with this value: metric=accuracy. May be given several times.",
     )] = None,
     delimiter: Annotated[str | None, _foreign(
         "--delimiter",
-        help="Between the cells of a CSV, if not as found; of the labels without --score.",
+        help="What separates the cells of the CSV, if llmb guesses wrong. Without --score: of the "
+        "file of labels.",
     )] = None,
     encoding: Annotated[str | None, _foreign(
         "--encoding",
-        help="Of the text, if not as found: windows-1252; of the labels without --score.",
+        help="Encoding of the file, if llmb guesses wrong: windows-1252. Without --score: of the "
+        "file of labels.",
     )] = None,
     sheet: Annotated[str | None, _foreign(
         "--sheet",
-        help="Of a workbook, by name or number; the first by default; of the labels without "
-        "--score.",
+        help="Sheet of the workbook, by name or number; by default the first. Without --score: of "
+        "the file of labels.",
     )] = None,
     labels: options.LabelsPath = None,
     label_field: options.LabelColumns = None,
@@ -130,8 +133,8 @@ def report(
     judges: options.Judges = None,
     calls: Annotated[bool | None, typer.Option(
         "--calls/--no-calls", show_default=False,
-        help="Read the journal too, for retries and the pace over time; "
-        "by default up to 64 MB.",
+        help="Also read the journal, for retries and speed over time. By default: if it has up "
+        "to 64 MB.",
     )] = None,
     format: Annotated[str, typer.Option(
         "--format", autocompletion=complete.formats,
@@ -139,20 +142,25 @@ def report(
     )] = "text",
     full: options.Full = False,
     bom: Annotated[bool, typer.Option(
-        "--bom", help="Begin the CSV with the mark by which Excel knows UTF-8.",
+        "--bom", help="Start the CSV with a byte order mark, so that Excel reads it as UTF-8.",
     )] = False,
     anyway: Annotated[bool, typer.Option(
-        "--anyway", help="Compare runs of other items or judges all the same.",
+        "--anyway", help="Compare the runs even if their items or judges differ.",
     )] = False,
+    at_least: options.AtLeast = None,
+    undecided_passes: options.UndecidedPasses = False,
     output: options.Output = None,
+    also: options.Also = None,
+    step_summary: options.StepSummary = False,
 ) -> None:  # fmt: skip
-    """Say what came out: scores with honest intervals, cost, time, failures.
+    """Show the results of a run: scores with confidence intervals, cost, time and failures.
 
-    With several results files: what changed from the first to the others, on the same items.
+    With several results files: what changed between the first and the others, on the same items.
     """
-    from llm_batch.cli.console import chosen, present
+    from llm_batch.cli.console import chosen, present_all
     from llm_batch.errors import ConfigError
-    from llm_batch.reporting import FORMATS, Columns, build_report
+    from llm_batch.reporting import FORMATS, build_report
+    from llm_batch.reporting.gating import GATE_FORMATS, Asked
 
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
@@ -160,27 +168,12 @@ def report(
         raise ConfigError(f"--interval {interval!r} is not known", "use wilson or exact")
     if mean not in ("auto", "t", "bca"):
         raise ConfigError(f"--mean {mean!r} is not known", "use auto, t or bca")
-    columns = None
-    if score is not None:
-        columns = Columns(
-            score,
-            id or "",
-            category or "",
-            pass_at,
-            names(pass_words),
-            tuple(_chosen(each) for each in where or ()),
-            delimiter_of(delimiter),
-            encoding or "",
-            sheet or "",
-        )
-    elif (id, category, pass_at, where) != (None, None, None, None):
-        raise ConfigError(
-            "--id, --category, --pass-at and --where are for files that llmb did not write",
-            "name the field with the score too: --score FIELD; for results of a run there is --by",
-        )
+    columns = columns_of(
+        score, id, category, pass_at, pass_words, where, delimiter, encoding, sheet
+    )
     source = label_source(labels, label_field, labels_from, labels_run, labels_random)
     if source is not None and no_labels:
-        raise ConfigError("labels are named and left out at once", "leave out --no-labels")
+        raise ConfigError("--no-labels contradicts the labels you named", "leave out --no-labels")
     if source is not None:
         source = replace(source, pass_words=names(pass_words))
     if source is not None and columns is None:
@@ -189,9 +182,9 @@ def report(
         )
     elif columns is None and (pass_words, delimiter, encoding, sheet) != (None,) * 4:
         raise ConfigError(
-            "--pass-words, --delimiter, --encoding and --sheet are for files that llmb did not "
-            "write",
-            "name the field with the score too: --score FIELD; or --labels FILE",
+            "--pass-words, --delimiter, --encoding and --sheet are for results of another program "
+            "or for labels",
+            "also name the field with the score: --score FIELD; or --labels FILE",
         )
     if bom and format != "csv":
         raise ConfigError(f"--bom is for CSV, not for {format}", "add --format csv")
@@ -206,6 +199,7 @@ def report(
             "--interval": None if interval == "wilson" else interval,
             "--mean": None if mean == "auto" else mean,
             "--calls": calls or None,
+            "--at-least": at_least,
         }
         _refuse([flag for flag, value in given.items() if value is not None])
         from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
@@ -214,15 +208,20 @@ def report(
         compared = compare_reports(
             paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
         )
-        present(COMPARISON_FORMATS, format, compared, output, full=full, mark=mark)
+        present_all(COMPARISON_FORMATS, format, compared, output, also or (),
+                    step_summary=step_summary, full=full, mark=mark)  # fmt: skip
         return
     if anyway:
         raise ConfigError(
             "--anyway is for comparing runs", "name two results files: llmb report a.jsonl b.jsonl"
         )
-    chosen(FORMATS, format)
+    asked = Asked(at_least=at_least, level=level, by_group=by is not None,
+                  undecided_passes=undecided_passes)  # fmt: skip
+    if undecided_passes and not asked:
+        raise ConfigError("--undecided-passes is for a gate", "add --at-least 0.9")
+    chosen(GATE_FORMATS if asked else FORMATS, format)
 
-    def built(labels: LabelSource | None) -> Report:
+    def built(labels: LabelSource | None, level: float = level) -> Report:
         return build_report(
             paths[0],
             by=by,
@@ -233,13 +232,58 @@ def report(
             judges=names(judges),
             calls=calls,
             cluster=cluster,
-            exact=interval == "exact",
+            exact=interval == "exact" or bool(asked),
             mean=cast("Literal['auto', 't', 'bca']", mean),
         )
 
     beside = None if source or columns or no_labels else labels_beside(paths[0])
     made = built(source) if beside is None else with_labels_beside(beside, built)
-    present(FORMATS, format, made, output, full=full, mark=mark)
+    if not asked:
+        present_all(FORMATS, format, made, output, also or (),
+                    step_summary=step_summary, full=full, mark=mark)  # fmt: skip
+        return
+    from llm_batch.reporting.gating.build import gate_report
+
+    gated = gate_report(made, built(None, 2 * level - 1), asked)
+    present_all(GATE_FORMATS, format, gated, output, also or (),
+                step_summary=step_summary, full=full, mark=mark)  # fmt: skip
+    raise typer.Exit(gated.gate.exit_code)
+
+
+def columns_of(
+    score: str | None,
+    id: str | None,
+    category: str | None,
+    pass_at: float | None,
+    pass_words: str | None,
+    where: list[str] | None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    sheet: str | None = None,
+) -> Columns | None:
+    """How to read what llmb did not write; ``None`` for results of a run."""
+    from llm_batch.errors import ConfigError
+    from llm_batch.reporting import Columns
+
+    if score is None:
+        if (id, category, pass_at, where) != (None, None, None, None):
+            raise ConfigError(
+                "--id, --category, --pass-at and --where are for files that llmb did not write",
+                "name the field with the score too: --score FIELD; for results of a run there is "
+                "--by",
+            )
+        return None
+    return Columns(
+        score,
+        id or "",
+        category or "",
+        pass_at,
+        names(pass_words),
+        tuple(_chosen(each) for each in where or ()),
+        delimiter_of(delimiter),
+        encoding or "",
+        sheet or "",
+    )
 
 
 def _chosen(pair: str) -> tuple[str, str]:
@@ -252,10 +296,15 @@ def _chosen(pair: str) -> tuple[str, str]:
 
 
 def labels_beside(results: Path) -> Path | None:
-    """The labels that `llmb label` wrote beside the results of the only run in a folder."""
+    """The labels beside these results: those that say they are of this run, or that of the only
+    run in a folder.
+    """
     from llm_batch.chain.overrides import command, expanded
     from llm_batch.cli.console import say
+    from llm_batch.errors import LlmbError
     from llm_batch.record.files import run_paths
+    from llm_batch.record.manifest import Manifest
+    from llm_batch.reporting.judging.labels import runs_of
 
     if str(results) == "-":
         return None
@@ -263,11 +312,20 @@ def labels_beside(results: Path) -> Path | None:
     found = results.with_name("labels.csv")
     if not found.is_file() or not results.is_file():
         return None
+    again = command("report", results, "--labels", found)
+    try:
+        runs = runs_of(found)
+    except LlmbError:
+        runs = set()  # what is wrong with the file is said once it is used
+    manifest, _ = Manifest.beside(results)
+    if runs and manifest is not None and manifest.run_id:
+        if runs == {manifest.run_id}:
+            return found
+        say(f"{found} is ignored: its labels are for another run; to use them anyway: {again}")
+        return None
     mine = run_paths(results).manifest
     if any(other != mine for other in results.parent.glob("*.manifest.json")):
-        # Labels are of the answers of one run, and nothing says of which.
-        again = command("report", results, "--labels", found)
-        say(f"{found} may be of another run in this folder, and is not used; if it is not: {again}")
+        say(f"{found} is ignored: it may belong to another run in this folder; if not: {again}")
         return None
     return found
 
@@ -282,9 +340,9 @@ def with_labels_beside(path: Path, built: Callable[[LabelSource | None], Report]
         made = built(LabelSource(path=str(path)))
     except LlmbError as error:
         made = built(None)  # what is wrong with the results is said of them
-        say(f"{path} is not used: {error.message}")
+        say(f"{path} is ignored: {error.message}")
         return made
-    say(f"labels are read from {path}; --no-labels leaves them out")
+    say(f"using the labels in {path} (--no-labels ignores them)")
     return made
 
 
@@ -307,5 +365,5 @@ def _refuse(flags: list[str]) -> None:
 
     if flags:
         raise ConfigError(
-            f"{flags[0]} is for the report of one run", "leave it out, or name one results file"
+            f"{flags[0]} works with one run only", "leave it out, or name one results file"
         )

@@ -47,7 +47,8 @@ def run(
         help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
     )] = None,
     deadline: Annotated[str | None, options.limit(
-        "--deadline", help="With --engine batch: what is not finished by then goes live. 6h, 90m.",
+        "--deadline",
+        help="With --engine batch: send what is not finished by then as ordinary calls. 6h, 90m.",
     )] = None,
     live_tail: Annotated[str | None, options.limit(
         "--live-tail",
@@ -64,11 +65,11 @@ def run(
     )] = False,
     cancel: Annotated[bool, _earlier(
         "--cancel",
-        help="End the batch jobs of this output at the provider and keep what they finished.",
+        help="Cancel this output's batch jobs at the provider and keep what they finished.",
     )] = False,
     forget_job: Annotated[str | None, _earlier(
         "--forget-job", metavar="ID",
-        help="Give one batch job up: its answers are not collected, its requests made again.",
+        help="Give up one batch job: do not collect its answers, and send its requests again.",
     )] = None,
     shard: Annotated[str | None, options.what(
         "--shard", metavar="K/N",
@@ -76,46 +77,50 @@ def run(
     )] = None,
     output: Annotated[str | None, options.output(
         "--output", "-o",
-        help="Results file; journal and manifest lie beside it. [default: results.jsonl]",
+        help="Results file; journal and manifest are written next to it. [default: results.jsonl]",
     )] = None,
     dry_run: Annotated[bool, options.what(
         "--dry-run", help="Show the first request of each step and the estimate; send nothing.",
     )] = False,
     retry_failed: Annotated[bool, _earlier(
         "--retry-failed",
-        help="Ask again for answers that cannot be used: cut off, empty, filtered, not to be "
-        "read. (Failed calls are always tried again.)",
+        help="Ask again where the answer cannot be used: cut off, empty, filtered or unreadable. "
+        "(Failed calls are always tried again.)",
     )] = False,
     overwrite: Annotated[bool, _earlier(
-        "--overwrite", help="Begin anew; the files of the earlier run are renamed, not deleted.",
+        "--overwrite", help="Start over; the earlier run's files are renamed, not deleted.",
     )] = False,
     reuse: Annotated[list[str] | None, _earlier(
         "--reuse", metavar="OTHER.calls.jsonl",
-        help="Take over answers from the journal of another output; may be repeated.",
+        help="Use answers from another run's journal; may be given several times.",
     )] = None,
     until_margin: Annotated[float | None, _early(
         "--until-margin", min=0.001, max=0.5,
-        help="Stop when the pass rate is known to within this: 0.03 is 3 points.",
+        help="Stop when the pass rate is this precise: 0.03 is ±3 points.",
     )] = None,
     until_decided: Annotated[float | None, _early(
         "--until-decided", min=0.0, max=1.0,
-        help="Stop when the pass rate is above or below this for certain; 5 % error in all.",
+        help="Stop when the pass rate is clearly above or below this (5 % error in all). Exit code "
+        "0 above, 5 below, 6 undecided.",
     )] = None,
     grace: Annotated[str | None, options.limit(
         "--grace",
         help="When stopped, wait no longer than this for what is in flight. 25s, below the 30 of "
         "Kubernetes.",
     )] = None,
+    undecided_passes: Annotated[bool, _early(
+        "--undecided-passes", help="With --until-decided: end in 0 and not in 6 where it is open.",
+    )] = False,
     log_file: Annotated[str | None, options.output(
         "--log-file",
-        help="Append what happens to this file, one JSON object a line, without keys.",
+        help="Append a log to this file, one JSON object per line, without API keys.",
     )] = None,
     yes: Annotated[bool, options.output(
-        "--yes", "-y", help="Do not ask about the cost, nor about what the config sends where.",
+        "--yes", "-y", help="Do not ask about the cost, or about where the config sends data.",
     )] = False,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
-    """Run the chain over a sample. The same command resumes; nothing is paid twice.
+    """Run the prompts over a sample of the data. The same command resumes; nothing is paid twice.
 
     Prints the path of the results file.
     """
@@ -154,7 +159,7 @@ def run(
         settings.engine.by_batch
     ):
         raise ConfigError(
-            f"{flag} is for batches, and this run goes by {settings.engine.name}",
+            f"{flag} is for batches, and this run uses the engine {settings.engine.name}",
             "add --engine batch",
         )
     if collect and (submit or overwrite):
@@ -165,6 +170,8 @@ def run(
     agreed = (collect and _is_submitted(settings)) or yes
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
+    if undecided_passes and until_decided is None:
+        raise ConfigError("--undecided-passes is for a gate", "add --until-decided 0.9")
     if settings.source is None:
         _say_what_runs(settings)
     if dry_run:
@@ -187,7 +194,7 @@ def run(
             stop=stop,
             earlier=Earlier(retry_failed, overwrite, reuse or ()),
             log_file=log_file,
-            until=Until(until_margin, until_decided),
+            until=Until(until_margin, until_decided, undecided_passes=undecided_passes),
             leave="submitted" if submit else "pending" if collect else "",
         )
     for sentence, warns in said(concluded(summary)):
@@ -219,7 +226,7 @@ def _check_verdicts(settings: Any) -> None:
 
     if settings.score is None or settings.score.pass_at is None:
         raise ConfigError(
-            "--until-margin and --until-decided look at the pass rate, and no score passes here",
+            "--until-margin and --until-decided need a pass rate, and this config has none",
             "set field and pass_at under [score]; llmb init shows how",
         )
 
@@ -249,7 +256,7 @@ def _say_what_runs(settings: Any) -> None:
 
     models = ", ".join(dict.fromkeys(step.model for step in settings.asking))
     data = "the bundled demo questions" if settings.data.path is None else settings.data.path
-    say(f"no llmb.toml here: the built-in chain with {models} over {data} (llmb init writes it)")
+    say(f"no llmb.toml here: built-in prompts, {models} over {data} (llmb init writes a config)")
 
 
 def _confirm(estimate: Estimate) -> bool:
@@ -282,14 +289,14 @@ def confirm_overrun(overrun: Overrun) -> bool:
     from llm_batch.paper import words
 
     if sys.stdin.isatty():
-        say(f"{overrun}; what is in flight is finished, and nothing else begins until you answer",
+        say(f"{overrun}; calls already sent will finish, and no new one starts until you answer",
             style="yellow")  # fmt: skip
         try:
             return _goes_on()
         except Interrupted:
             return False
     if overrun.budget is not None:
-        say(f"{overrun}; it goes on, up to its budget of {words.usd(overrun.budget)}")
+        say(f"{overrun}; it continues, up to its budget of {words.usd(overrun.budget)}")
     return overrun.budget is not None
 
 
@@ -313,11 +320,11 @@ def agree(settings: Config, yes: bool, jobs: bool = False) -> None:
     if yes:
         return
     if any(concern.does == "sends" for concern in found):
-        say("Whoever wrote this file may read that. Go on only if you know who runs the other end.")
+        say("Whoever wrote this file may be able to read that. Continue only if you trust them.")
     else:
-        say("Whoever made this link may want that. Go on only if you made it yourself.")
+        say("Somebody else may have made this link. Continue only if you made it yourself.")
     if not _goes_on():
-        raise ConfigError("not run: what the config does was not agreed to; nothing was sent")
+        raise ConfigError("not run: you did not agree to what the config does; nothing was sent")
     if (path := remember(settings, found)) is not None:
         say(f"remembered for this folder in {path}")
 
@@ -328,7 +335,7 @@ def _goes_on() -> bool:
     # Nothing is in flight yet: Ctrl-C here means no.
     stopping = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return typer.confirm("Go on?", default=False, err=True)
+        return typer.confirm("Continue?", default=False, err=True)
     except typer.Abort:
         raise Interrupted("not run: stopped at the question, and nothing was sent") from None
     finally:
@@ -356,7 +363,7 @@ def stop_on_signals(stop: Stop, engine: Kind) -> None:
         if not first:
             return
         stop("interrupted")
-        say(f"stopping: {engine.on_stop}; once more to stop now")
+        say(f"stopping: {engine.on_stop}; press Ctrl-C again to stop now")
         if stop.grace is not None:
             # Where the main thread itself waits for a reply, nobody looks at the clock.
             last = threading.Timer(stop.grace + _BEYOND_GRACE, os._exit, (EXIT_INTERRUPTED,))

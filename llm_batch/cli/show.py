@@ -18,9 +18,9 @@ def show(
         ),
     ],
     results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),
-    json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show one item of a run: prompts, replies, the judge's words, score, attempts and cost."""
+    """Show one item of a run: prompts, replies, the judge's reason, score, attempts and cost."""
     from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import deliver
     from llm_batch.errors import OutputError
@@ -28,5 +28,5 @@ def show(
 
     path = Path(expanded(results))
     if not path.exists() and id.endswith(".jsonl") and Path(expanded(id)).is_file():
-        raise OutputError(f"the id comes first, and {id!r} is a file", f"llmb show {results} {id}")
+        raise OutputError(f"the id must come first; {id!r} is a file", f"llmb show {results} {id}")
     deliver(ITEM_FORMATS["json" if json else "text"](read_item(path, id)), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.chain.templates import inserted
-from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table
+from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table, named_like_a_task
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.paper import words
 
@@ -50,8 +50,8 @@ def insert(name: str, names: Sequence[str]) -> str:
     if "item[" in text:
         if "item" in names:
             raise DataError(
-                f"a column is called 'item', and prompts then cannot reach {words.named(name)}",
-                "call the column 'item' otherwise",
+                f"because one column is called 'item', prompts cannot use {words.named(name)}",
+                "rename the column 'item'",
             )
         # Braces are written so that nothing that looks for them finds any within the name.
         quoted = repr(name).replace("{", "\\x7b").replace("}", "\\x7d")
@@ -89,6 +89,8 @@ class Writer:
         judge: Of the step that judges.
         why: Why these models, as a comment.
         output: Of the run.
+        rule: What tells right answers from wrong ones in place of a judge, and why it can; empty
+            for a judge.
     """
 
     table: Table
@@ -97,6 +99,13 @@ class Writer:
     judge: str
     why: str
     output: str = "results.jsonl"
+    rule: tuple[str, str] = ("", "")
+
+    @property
+    def asks(self) -> bool:
+        """Whether the texts of the column say by themselves what the model is to do."""
+        column = self.table.column(self.roles.asked)
+        return column.asking > column.seen / 2 or bool(named_like_a_task(column.name))
 
     def text(self, folder: Path, commands: Sequence[tuple[str, str]]) -> str:
         """The whole file, for a folder; ``commands`` with what they do stand on top."""
@@ -122,9 +131,9 @@ class Writer:
             [
                 "#:schema llmb.schema.json",
                 f"# {_TASK_WORDS[self.roles.task]}: {name}, {words.counted(self.table.rows, 'row')}"
-                ". It runs as it is:",
+                ". Ready to run:",
                 *(f"#   {command:<{width}}   {what}" for command, what in commands),
-                "# Every other setting: llmb init example.toml",
+                "# To see all other settings: llmb init example.toml",
                 "",
             ]
         )
@@ -136,7 +145,7 @@ class Writer:
             lines.append(f"id = {toml_text(roles.id)}")
         else:
             lines.append(
-                '# id = "…"                    # no column is an id; items are told by content'
+                '# id = "…"                    # no column has unique ids, so the content is the id'
             )
         for name, value in table.settings:
             lines.append(f"{name} = {toml_text(value)}")
@@ -154,13 +163,13 @@ class Writer:
         if rows <= size:
             why = f"# all {rows:,} rows"
         else:
-            why = "# drawn at random; more later pays for the new ones alone"
-            why += ". 384 give ±5 points" if rows > 384 else ""
-            why += f", 0 = all {rows:,}"
+            why = "# rows drawn at random; a larger size later pays only for new rows"
+            why += "; 384 give ±5 points" if rows > 384 else ""
+            why += f"; 0 = all {rows:,}"
         lines = ["[sample]", f"size = {0 if rows <= size else size:<22} {why}", "seed = 42"]
         if self.roles.category:
             field = toml_text(self.roles.category)
-            lines.append(f"# stratify = {field}   # share the sample among its values")
+            lines.append(f"# stratify = {field}   # draw from each of its values in proportion")
         return "\n".join([*lines, ""])
 
     def _in(self, name: str) -> str:
@@ -203,19 +212,37 @@ class Writer:
         else:
             lines += [f"max_tokens = {cap}", "temperature = 0.0"]
         if output:
-            lines += ["[steps.output]                # the reply is an object of these fields"]
+            lines += ["[steps.output]                # the model must reply with these fields"]
             lines += output
         return "\n".join([*lines, ""])
 
     def _grade(self) -> Iterator[str]:
-        roles = self.roles
+        roles, (rule, why) = self.roles, self.rule
         if roles.given:
             answer = self._in(roles.given[0])
         else:
             step = self._free("generate", "model_answer")
             answer = f"{{{{ {step} }}}}"
-            yield self._step(step, self._in(roles.asked), "Answer in one or two sentences.")
-        yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
+            alone = (
+                "" if self.asks else "The prompt is the column alone: add what the model is to do."
+            )
+            yield self._step(step, self._in(roles.asked), _HOW_TO_ANSWER[rule], comment=alone)
+        if not rule:
+            yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
+            return
+        labels = self.table.column(roles.reference).labels
+        option = {
+            "choice": f"labels = [{', '.join(map(toml_text, labels))}]",
+            "contains": 'normalise = ["case", "space", "punctuation"]',
+        }.get(rule, "# tolerance = 0.01           # accept numbers this close to the right one")
+        yield self._rule(
+            rule,
+            answer,
+            option,
+            f"The right answers {why}, so a rule compares them: {_COMPARES[rule]}.\n"
+            "No model is called. For a judge instead: llmb init --judge MODEL.",
+            self._free("correct", "right"),
+        )
 
     def _graded(self, answer: str, system: str, asked: str, given: str) -> Iterator[str]:
         """A judge from 1 to 5, against the reference where there is one."""
@@ -232,8 +259,8 @@ class Writer:
             lines += [f"{given}: {answer}"]
             lines.append("Rate how right and complete this is, from 1 (wrong) to 5 (right).")
             comment = (
-                "No column holds the right answer, so the judge goes by what it knows itself.\n"
-                "Check it on some answers of yours: llmb label, then llmb report."
+                "No column has the right answer, so the judge relies on its own knowledge.\n"
+                "Check the judge by labelling some answers yourself: llmb label, then llmb report."
             )
         yield self._step(
             judge,
@@ -245,9 +272,8 @@ class Writer:
         )
         yield _score(f"{judge}.score", "4", "an item passes when its score is at least this")
 
-    def _rule(self, rule: str, value: str, option: str, comment: str) -> str:
+    def _rule(self, rule: str, value: str, option: str, comment: str, name: str) -> str:
         """A rule against the reference, and the score that it gives."""
-        name = self._free("exact", "right")
         return "\n".join(
             [
                 *(f"# {line}" for line in comment.splitlines()),
@@ -278,7 +304,7 @@ class Writer:
                 names[0],
                 asked,
                 "Answer in one or two sentences.",
-                comment="The two that are compared: change the model or the prompt of either.",
+                comment="These two answers are compared. Change the model or prompt of either.",
             )
             yield self._step(names[1], asked, "Think step by step, then answer in one sentence.")
         judge = self._free("judge", "grader")
@@ -303,12 +329,12 @@ class Writer:
                 'reason = "string"',
                 'better = { type = "string", choices = ["A", "B", "tie"] }',
             ],
-            comment="Judges favour a place, so every other item is shown B first.",
+            comment="Judges favour a position, so about half of the items show B first.",
         )
         yield "\n".join(
             [
-                f"# {about}. The pass rate is the share in which B is better,",
-                "# and a mean score above 0.5 speaks for B.",
+                f"# {about}. The pass rate is how often B is better;",
+                "# a mean score above 0.5 means B is better overall (a tie counts 0.5).",
                 "[score]",
                 f"field = {toml_text(f'{judge}.better')}",
                 "labels = { A = 0, tie = 0.5, B = 1 }",
@@ -323,12 +349,12 @@ class Writer:
         if labels:
             listed = ", ".join(map(toml_text, labels))
             output = f'label = {{ type = "string", choices = [{listed}] }}'
-            comment = f"The labels are those of the column {words.clean(roles.reference, 40)}."
+            comment = f"The labels come from the column {words.clean(roles.reference, 40)}."
         elif roles.reference:
-            output, comment = 'label = "string"', "The labels of the file are too many to list."
+            output, comment = 'label = "string"', "Your file has too many labels to list here."
         else:
             output = 'label = { type = "string", choices = ["positive", "negative", "other"] }'
-            comment = "Put your own labels here: no column of the file holds any."
+            comment = "Write your own labels here: no column of your file has any."
         yield self._step(
             step,
             f"Text: {self._in(roles.asked)}\nWhich label fits this text?",
@@ -338,8 +364,8 @@ class Writer:
             comment=comment,
         )
         if not roles.reference:
-            yield "# Without a column of right labels there is no [score]: how often each label\n"
-            yield "# comes is in the results.\n"
+            yield "# No column has the right labels, so there is no [score]. The results say how\n"
+            yield "# often the model chose each label.\n"
             return
         # Labels that differ in case alone are no two to choose from.
         apart = len({label.strip().casefold() for label in labels}) == len(labels) > 1
@@ -349,7 +375,8 @@ class Writer:
             f"labels = [{', '.join(map(toml_text, labels))}]"
             if apart
             else 'normalise = ["case", "space"]',
-            "The given label against the right one, whatever their case. No model is asked.",
+            "Compares the label with the right one, ignoring case. No model is called.",
+            self._free("exact", "right"),
         )
 
     def _extract(self) -> Iterator[str]:
@@ -361,7 +388,7 @@ class Writer:
         ][:_MOST_FIELDS]
         if wanted:
             fields = [f"{_key(column.name)} = {self._field(column)}" for column in wanted]
-            comment = "The fields are the other columns, which hold what is to be found."
+            comment = "The model looks for the values of your other columns."
             # What is called like a template is no template here.
             called = [re.sub(r"[{}]", "", words.clean(column.name, 60)) for column in wanted]
             known = [
@@ -375,7 +402,7 @@ class Writer:
                 'people = { type = "string", description = "their names, with commas" }',
                 'date = { type = "string", description = "as YYYY-MM-DD; empty if there is none" }',
             ]
-            comment = "Put your own fields here: string, integer, number or boolean."
+            comment = "Write your own fields here; types: string, integer, number, boolean."
             known = []
             rule = "Rate how far the text supports these values, from 1 (not) to 5 (all)."
         yield self._step(
@@ -420,6 +447,18 @@ def _score(field: str, pass_at: str, why: str) -> str:
     return f"[score]\nfield = {toml_text(field)}\npass_at = {pass_at:<19} # {why}\n"
 
 
+#: By the rule that looks at the answer; a judge reads anything.
+_HOW_TO_ANSWER = {
+    "": "Answer in one or two sentences.",
+    "number": "Think in a few short steps. End with the number alone on the last line.",
+    "contains": "Reply with the answer alone: a word, a name or a number. No sentence.",
+    "choice": "Reply with the right option alone. No sentence.",
+}
+_COMPARES = {
+    "number": "the last number of the reply",
+    "contains": "the reply must contain the right answer, ignoring case and punctuation",
+    "choice": "the option that the reply names",
+}
 _TASK_WORDS = {
     "grade": "Grade answers",
     "compare": "Compare two answers",
@@ -427,8 +466,8 @@ _TASK_WORDS = {
     "extract": "Extract facts from texts",
 }
 _LIMITS = """[limits]
-workers = 5                   # calls at once
-# budget = 5.00               # USD that all calls may cost; never exceeded
+workers = 5                   # calls at the same time
+# budget = 5.00               # the most USD the whole run may cost; never exceeded
 
 [run]
 """

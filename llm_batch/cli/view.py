@@ -20,13 +20,13 @@ def view(
         typer.Option(
             "--open/--no-open",
             show_default=False,
-            help="Open a browser; by default where there is a terminal and a browser.",
+            help="Open a browser. By default: if this is a terminal and there is a browser.",
         ),
     ] = None,
 ) -> None:
-    """Show a run in the browser while it goes on: progress, cost, pass rate, failures.
+    """Watch a run in the browser: progress, cost, pass rate and failures, live.
 
-    Prints the address, which works on this machine alone. Ctrl-C ends it; the run goes on.
+    Prints an address that works on this machine only. Ctrl-C stops watching, not the run.
     """
     from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
@@ -34,12 +34,12 @@ def view(
     from llm_batch.errors import OutputError
 
     if str(results) == "-":
-        raise OutputError("a run is watched by its files, not by standard input", "llmb view FILE")
+        raise OutputError("view needs a results file, not standard input", "llmb view FILE")
     with Shown(Path(expanded(results))) as shown:
         shown.first_look()
         try:
             put(shown.url)
-            say("for this machine alone; Ctrl-C ends it")
+            say("open this address in a browser on this machine; Ctrl-C stops watching")
             wanted = sys.stderr.isatty() and _has_browser() if open_it is None else open_it
             with _opened(shown.url, say) if wanted else _nothing():
                 shown.serve_forever()
@@ -69,7 +69,7 @@ def _opened(url: str, say: Callable[[str], None]) -> Iterator[None]:
         file = Path(folder) / "view.html"
         file.write_text(f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={url}">\n')
         if not webbrowser.open(file.as_uri()):
-            say("no browser could be opened; open the address yourself")
+            say("could not open a browser; open the address yourself")
         yield
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from llm_batch.cli.progress import so_far
 from llm_batch.cli.report import labels_beside, with_labels_beside
-from llm_batch.errors import ENDINGS, LlmbError
+from llm_batch.errors import ENDINGS, LlmbError, status_of
 from llm_batch.paper import html, words
 from llm_batch.reporting import build_report
 from llm_batch.reporting.page import bar, page
@@ -124,7 +124,7 @@ class _Answers(BaseHTTPRequestHandler):
         token, _, name = path.partition("/")
         given = hmac.compare_digest(token.encode(), self.server.token.encode())
         if not (self._names_this_host() and given):
-            self._send(403, "text/plain", "The address is the one that llmb view printed.\n")
+            self._send(403, "text/plain", "Use the whole address that llmb view printed.\n")
             return
         known: dict[str, tuple[str, Callable[[], str | bytes]]] = {
             "": ("text/html", self.server.page),
@@ -168,7 +168,7 @@ def state(watched: Watched) -> dict[str, Any]:
     """How a run stands, in the words that its page shows."""
 
     at = watched.state
-    figure, what, bounds, place = "", "no item is scored yet", "", None
+    figure, what, bounds, place = "", "no scores yet", "", None
     if at.scored:
         found = so_far(at)
         shown, between = (
@@ -193,7 +193,7 @@ def state(watched: Watched) -> dict[str, Any]:
         "latest": [
             {
                 "id": words.clean(item.id, _TEXT),
-                "status": words.clean(item.status, _TEXT),
+                "status": words.clean(status_of(item.status).name, _TEXT),
                 "score": item.score,
                 "passed": item.passed,
                 "text": words.clean(item.error or item.reason, _TEXT),
@@ -207,15 +207,15 @@ def _status(watched: Watched) -> str:
 
     if (quiet := watched.quiet_seconds) is not None:
         return (
-            f"Nothing was written for {words.duration(quiet)}. If the run was killed, the same "
-            "command goes on from here and pays for nothing twice."
+            f"Nothing was written for {words.duration(quiet)}. If the run was killed, repeat its "
+            "command: it resumes and pays for nothing twice."
         )
     if watched.running:
         speed = watched.items_per_second
         left = watched.state.planned - watched.state.done
         if not speed or left <= 0:
-            return "The run goes on."
-        return f"The run goes on: {words.about_duration(left / speed)} left."
+            return "Running."
+        return f"Running: {words.about_duration(left / speed)} left."
     ending = ENDINGS.get(watched.manifest.totals.status)
     return f"The run is over{f': {ending.words}' if ending and ending.words else ''}."
 
@@ -226,11 +226,13 @@ def _facts(watched: Watched) -> Iterator[tuple[str, str, str]]:
     yield "Items done", f"{at.done:,}", f"of {at.planned:,}" if at.planned else ""
     expected = f"of {words.about_usd(at.expected_cost)} estimated" if at.expected_cost else ""
     budget = f"of {words.usd(at.budget)} budget" if at.budget is not None else ""
-    unknown = "" if at.priced else "the price of some calls is not known"
+    unknown = "" if at.priced else "the price of some calls is unknown"
     yield "Spent", words.usd(at.spent), "; ".join(filter(None, (expected, budget, unknown)))
     failed = at.statuses.copy()
     del failed["ok"]
-    kinds = ", ".join(f"{n:,} {words.clean(kind, 30)}" for kind, n in failed.most_common(3))
+    kinds = ", ".join(
+        f"{n:,} {words.clean(status_of(kind).name, 30)}" for kind, n in failed.most_common(3)
+    )
     yield "Failed", f"{failed.total():,}", kinds
     yield "Calls", f"{at.calls:,}", f"{at.retries:,} sent again" if at.retries else ""
     if (speed := watched.items_per_second) and watched.running:

@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from struct import Struct
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import msgspec
 
+from llm_batch.chain.templates import PromptError
+from llm_batch.dataset.selection import Selection
 from llm_batch.dataset.shape import Shape, decoded
-from llm_batch.dataset.source import Source
+from llm_batch.dataset.shards import Input, opened
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store, Tally
 from llm_batch.errors import DataError
 from llm_batch.paper import words
@@ -119,9 +121,8 @@ class Grouping:
 class Keys:
     """The order keys of all rows, which also show whether an id comes twice."""
 
-    def __init__(self, unique: bool, name: str, place: str) -> None:
-        self._name = name
-        self._place = place
+    def __init__(self, unique: bool, source: Input) -> None:
+        self._source = source
         self._tally = Tally() if unique else None
         self._numbers = array("Q")
         self.firsts = array("Q")
@@ -139,9 +140,9 @@ class Keys:
     def _refuse_second(self, key: tuple[int, int], number: int, item_id: str) -> None:
         for index, found in enumerate(zip(self.firsts, self.seconds, strict=True)):
             if found == key:
+                where = self._source.at(self._numbers[index], number)
                 raise DataError(
-                    f"{self._name}, {self._place}s {self._numbers[index]} and {number}: "
-                    f"both have the id {item_id!r}",
+                    f"{self._source.name}, {where}: both have the id {item_id!r}",
                     "give each row an id of its own, or leave out id under [data] to tell items "
                     "apart by content",
                 )
@@ -234,7 +235,7 @@ class Drawn:
     """A sample of a dataset. A context manager: it holds files open until it is closed.
 
     Attributes:
-        path: The dataset as it was given, ``-`` for standard input.
+        path: The dataset as it was given, an address or ``-`` for standard input.
         sha256: Of its bytes as they are on disk, in hex.
         population: Rows that can be used.
         skipped_examples: What was wrong with the first of them, and where.
@@ -259,6 +260,7 @@ class Drawn:
     _store: Store
     _namer: Namer
     _grouping: Grouping | None
+    _selection: Selection
     _open: ExitStack
 
     def items(self) -> Iterator[Item]:
@@ -268,7 +270,7 @@ class Drawn:
         `DataError` when the file has changed since it was drawn from.
         """
         for index in self._order:
-            fields = decoded(self._store.read(index), Shape())
+            fields = self._selection.of(decoded(self._store.read(index), Shape()))
             stratum = self._grouping.of(index) if self._grouping else ""
             yield Item(self._namer.again(fields, index), fields, stratum)
 
@@ -299,7 +301,7 @@ class Drawn:
 
 def draw(
     data: Data,
-    path: Path | Literal["-"],
+    path: Path | str,
     *,
     size: int = 0,
     seed: int = 42,
@@ -307,10 +309,12 @@ def draw(
     shard: tuple[int, int] | None = None,
     scratch: Path | None = None,
     stdin: BinaryIO | None = None,
+    used: Collection[str] | None = None,
 ) -> Drawn:
     """Read a dataset once and draw the first ``size`` items of its seeded order.
 
     Args:
+        used: Fields that anything needs; files that can be read by column may be without others.
         size: Items to draw; 0 for all.
         stratify: A field whose values share the sample in proportion to their rows.
         shard: Which part of that sample, from 1, and of how many; by a hash of the items' ids.
@@ -321,26 +325,27 @@ def draw(
         DataError: The dataset cannot be read as described, or two rows have one id.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(
-            Source(
-                path,
-                data.format,
-                stdin,
-                delimiter=data.delimiter,
-                encoding=data.encoding,
-                sheet=data.sheet,
-            )
-        )
+        selection = Selection(data)
+        source = stack.enter_context(opened(data, path, stdin, selection.reads(used)))
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None
         skipped = _Skipped(source, data.on_bad_row)
-        keys = Keys(data.id is not None, source.name, source.reader.place)
+        keys = Keys(data.id is not None, source)
         store: Store | None = None
         names: tuple[str, ...] = ()
-        for number, fields, row, offset in source.rows():
+        passed = 0
+        rows = source.rows()  # kept: what it has open is hashed after the last that is taken
+        for number, fields, row, offset in rows:
             try:
                 if isinstance(fields, str):
                     raise BadRow(fields)
+                if not _takes(selection, fields):
+                    passed += 1
+                    continue
+                if store is None:
+                    selection.check(fields, f"{source.name}, {source.at(number)}")
+                if (chosen := selection.of(fields)) is not fields:
+                    fields, row = chosen, row if source.in_place else b""
                 stratum = grouping.name(fields) if grouping else ""
                 item_id = namer.name(fields)
             except BadRow as problem:
@@ -355,8 +360,10 @@ def draw(
             key = order_key(seed, item_id)
             keys.add(key, number, item_id)
             store.add(key, row or _encode(fields), offset)
+            if len(keys.firsts) == selection.limit:
+                break
         if store is None:
-            raise skipped.all_of_them()
+            raise skipped.all_of_them(passed)
         namer.seal()
         population = len(keys.firsts)
         size = min(size or population, population)
@@ -390,11 +397,21 @@ def draw(
             _store=store,
             _namer=namer,
             _grouping=grouping,
+            _selection=selection,
             _open=stack.pop_all(),
         )
 
 
-def _store(source: Source, size: int, stratify: str | None, scratch: Path | None) -> Store:
+def _takes(selection: Selection, fields: Mapping[str, Any]) -> bool:
+    try:
+        return selection.takes(fields)
+    except PromptError as error:
+        raise BadRow(
+            str(error), "correct where under [data], which is asked of every row"
+        ) from error
+
+
+def _store(source: Input, size: int, stratify: str | None, scratch: Path | None) -> Store:
     """Where rows can be read again once it is known which of them are drawn."""
     if source.in_place:
         return InFile(source.file, source.check_unchanged)
@@ -405,7 +422,7 @@ def _store(source: Source, size: int, stratify: str | None, scratch: Path | None
 
 
 class _Skipped:
-    def __init__(self, source: Source, on_bad_row: str) -> None:
+    def __init__(self, source: Input, on_bad_row: str) -> None:
         self._source = source
         self._refuse = on_bad_row == "error"
         self._hint = ""
@@ -413,7 +430,7 @@ class _Skipped:
         self.examples: list[str] = []
 
     def add(self, number: int, problem: BadRow, first: bool) -> None:
-        example = f"{self._source.reader.place} {number}: {problem}"
+        example = f"{self._source.at(number)}: {problem}"
         if self._refuse:
             raise DataError(
                 f"{self._source.name}, {example}",
@@ -425,8 +442,14 @@ class _Skipped:
             self.examples.append(example)
             self._hint = self._hint or problem.hint
 
-    def all_of_them(self) -> DataError:
+    def all_of_them(self, passed: int) -> DataError:
+        """Why there are no items, where ``passed`` rows are none that ``where`` means."""
         name = self._source.name
+        if passed:
+            return DataError(
+                f"none of the {words.counted(passed, 'row')} of {name} fits where under [data]",
+                "write another condition; texts stand in quotes, and a cell of a CSV is a text",
+            )
         if not self.count:
             return DataError(f"{name} has no rows", "give at least one item")
         return DataError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
@@ -31,6 +31,9 @@ _WHOLE_LIMIT = 512 << 20
 _DEEPEST_ROWS = 3
 # What may stand between objects that are not in an array.
 _BETWEEN = b" \t\r\n,\x1e"
+#: Rows of a batch that are Python objects at once.
+_BATCH = 256
+_ARROW_FILE = b"ARROW1"
 #: Bytes of one row. More means a file that has no rows of this kind.
 ROW_LIMIT = 64 << 20
 
@@ -258,7 +261,8 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         elif not is_utf8("".join(cells)):
             yield number, "not UTF-8 text", b"", 0
         elif (len(cells) != len(names) and any(cells[len(names) :])) or len(cells) < len(names):
-            yield number, f"{len(cells)} cells, but the header has {len(names)}", b"", 0
+            title = "; if the first line is a title, delete it" if len(names) == 1 else ""
+            yield number, f"{len(cells)} cells, but the header has {len(names)}{title}", b"", 0
         else:
             yield number, shape.fields(cells), b"", 0
 
@@ -266,6 +270,7 @@ def read_csv(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
 def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     """Rows of a Parquet file, a batch at a time, with JSON values only.
 
+    Of its columns those that the shape wants are read, all where it wants one that is not there.
     Dates and times become ISO 8601 text (finer than microseconds is cut), decimals text, bytes
     base64, NaN and infinite numbers ``None``.
     """
@@ -278,17 +283,9 @@ def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     try:
         # Without these two, a row group is read whole, and it may be the whole file.
         file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 16)
-        names = column_names(file.schema_arrow.names, name)
-        number = 0
-        for batch in file.iter_batches(batch_size=256, use_threads=False):
-            columns = [
-                _column(title, column, name, shape)
-                for title, column in zip(names, batch.columns, strict=True)
-                if title
-            ]
-            for values in zip(*columns, strict=True):
-                number += 1
-                yield number, dict(zip(filter(None, names), values, strict=True)), b"", 0
+        names = _chosen(column_names(file.schema_arrow.names, name), shape)
+        batches = file.iter_batches(batch_size=_BATCH, use_threads=False, columns=names)
+        yield from rows_of_batches(batches, name, shape)
     except pyarrow.ArrowException as error:
         raise DataError(
             f"{name} cannot be read as Parquet: {error}",
@@ -296,6 +293,57 @@ def read_parquet(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
         ) from error
     finally:
         pyarrow.set_memory_pool(pool)
+
+
+def read_arrow(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
+    """Rows of an Arrow file (Feather) or stream, with values and columns as `read_parquet` has."""
+    import pyarrow
+    from pyarrow import ipc
+
+    is_file = stream.read(len(_ARROW_FILE)) == _ARROW_FILE
+    stream.seek(0)
+    try:
+        kind = ipc.RecordBatchFileReader if is_file else ipc.RecordBatchStreamReader
+        schema = kind(stream).schema
+        stream.seek(0)
+        names = _chosen(column_names(schema.names, name), shape)
+        places = [place for place, title in enumerate(schema.names) if title in names]
+        reader = kind(stream, options=ipc.IpcReadOptions(included_fields=places, use_threads=False))
+        if is_file:
+            batches = map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            batches = iter(reader)
+        small = (
+            batch.slice(start, _BATCH)
+            for batch in batches
+            for start in range(0, batch.num_rows, _BATCH)
+        )
+        yield from rows_of_batches(small, name, shape)
+    except pyarrow.ArrowException as error:
+        raise DataError(
+            f"{name} cannot be read as Arrow: {error}",
+            "is it damaged, or of Feather's first version? save it anew",
+        ) from error
+
+
+def rows_of_batches(batches: Iterable[Any], name: str, shape: Shape) -> Iterator[Row]:
+    """The rows of pyarrow's record batches, with JSON values as of `read_parquet`."""
+    number = 0
+    for batch in batches:
+        names = batch.schema.names
+        columns = [
+            _column(title, column, name, shape)
+            for title, column in zip(names, batch.columns, strict=True)
+        ]
+        for values in zip(*columns, strict=True):
+            number += 1
+            yield number, dict(zip(names, values, strict=True)), b"", 0
+
+
+def _chosen(names: list[str], shape: Shape) -> list[str]:
+    wanted = shape.wanted
+    every = wanted is None or not wanted <= set(names)
+    return [name for name in names if name and (every or (wanted and name in wanted))]
 
 
 def _column(title: str, column: Any, name: str, shape: Shape) -> list[Any]:
@@ -354,6 +402,7 @@ def _problem(row: bytes, error: Exception) -> str:
 
 
 _WORKBOOK = Reader(read_workbook, place="row", random_access=True, title="a workbook")
+_ARROW = Reader(read_arrow, place="row", random_access=True, title="Arrow")
 
 #: Kinds of files by suffix; to add one, write its function and a row here.
 READERS = {
@@ -363,6 +412,8 @@ READERS = {
     ".csv": Reader(read_csv),
     ".tsv": Reader(read_csv),
     ".parquet": Reader(read_parquet, place="row", random_access=True, title="Parquet"),
+    ".arrow": _ARROW,
+    ".feather": _ARROW,
     ".xlsx": _WORKBOOK,
     ".xlsm": _WORKBOOK,
     ".xlsb": _WORKBOOK,

@@ -51,10 +51,16 @@ _LOOKED_AT_TEXT = 1 << 16
 # So many of the rows must have the header's cells for a delimiter that is not the usual one.
 _SURE = 0.9
 # How files begin that no text does, and the suffix of the reader that knows them.
-_MAGIC = ((b"PAR1", ".parquet"), (b"PK\x03\x04", ".xlsx"), (b"\xd0\xcf\x11\xe0", ".xlsx"))
+_MAGIC = (
+    (b"PAR1", ".parquet"),
+    (b"ARROW1", ".arrow"),
+    (b"\xff\xff\xff\xff", ".arrow"),  # a stream of Arrow's, which has no sign but this
+    (b"PK\x03\x04", ".xlsx"),
+    (b"\xd0\xcf\x11\xe0", ".xlsx"),
+)
 # The same of files that have no reader: where the sign stands, the sign, and what they are.
 _OTHER_KINDS = (
-    (0, b"ARROW1", "an Arrow file"),
+    (0, b"FEA1", "of Feather's first version"),
     (0, b"SQLite format 3", "an SQLite database"),
     (0, b"%PDF", "a PDF"),
     (0, b"\x89HDF", "an HDF5 file"),
@@ -79,6 +85,8 @@ class Shape:
         unnamed: Places of columns past the first that hold something and have no name.
         empty_rows: Rows that had no text in any cell; they are no items.
         not_finite: Values that were NaN or infinite; they became ``None``.
+        wanted: The columns that are read of a file that keeps each for itself, where it has all
+            of them; ``None`` for every column.
     """
 
     encoding: str = UTF8
@@ -90,6 +98,13 @@ class Shape:
     unnamed: set[int] = field(default_factory=set)
     empty_rows: int = 0
     not_finite: int = 0
+    wanted: frozenset[str] | None = None
+
+    @property
+    def title(self) -> str:
+        """What stands alone in the header above columns without a name; empty otherwise."""
+        first, *others = self.columns or ("",)
+        return first if self.unnamed and not any(others) else ""
 
     def fields(self, cells: Sequence[Any]) -> dict[str, Any]:
         """The cells of a row under the names of their columns; the others are left out."""

@@ -18,10 +18,11 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
 from llm_batch.dataset.readers import READERS, Reader
+from llm_batch.dataset.remote import Remote
 from llm_batch.dataset.shape import (
     DELIMITER_NAMES,
     HEAD_BYTES,
@@ -76,7 +77,7 @@ class Source:
 
     def __init__(
         self,
-        path: Path | Literal["-"],
+        path: Path | Literal["-"] | Remote,
         kind: str | None = None,
         stdin: BinaryIO | None = None,
         *,
@@ -84,14 +85,16 @@ class Source:
         encoding: str | None = None,
         sheet: str | int | None = None,
         by_config: bool = True,
+        wanted: frozenset[str] | None = None,
     ) -> None:
-        self.name = "standard input" if path == "-" else str(path)
-        named = _reader(path, kind)
+        remote = self._remote = path if isinstance(path, Remote) else None
+        self.name = remote.name if remote else "standard input" if path == "-" else str(path)
+        named = reader_of(path.path if isinstance(path, Remote) else path, kind)
         self.reader = named or READERS[".jsonl"]
         self._taken_for = named is None  # until it is seen what it holds
         self._kind = kind
         self._by_config = by_config
-        self.shape = Shape(sheet="" if sheet is None else str(sheet))
+        self.shape = Shape(sheet="" if sheet is None else str(sheet), wanted=wanted)
         self.in_place = False
         self._packed = True
         self._closing = ExitStack()
@@ -103,7 +106,10 @@ class Source:
             self._stream = self._open(delimiter, encoding)
             return
         try:
-            self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed on exit
+            if isinstance(path, Remote):
+                self.file = path.open(here_and_there=self.reader.random_access)
+            else:
+                self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed on exit
         except FileNotFoundError as error:
             raise DataError(
                 f"no data file {self.name!r}", "give one with --data, or as path under [data]"
@@ -115,8 +121,9 @@ class Source:
             ) from error
         except OSError as error:
             raise DataError(f"cannot open {self.name!r}: {error.strerror or error}") from error
-        self._state = self._now()
         try:
+            with self._readable():
+                self._state = self._now()
             self._stream = self._open(delimiter, encoding)
         except BaseException:
             self.close()
@@ -139,9 +146,22 @@ class Source:
             yield from self.reader.rows(self._stream, self.name, self.shape)
         self.check_unchanged()
 
+    def at(self, *numbers: int) -> str:
+        """Where rows are, by their numbers: ``line 7``, ``rows 1 and 7``."""
+        place = self.reader.place + "s" * (len(numbers) > 1)
+        return f"{place} {' and '.join(map(str, numbers))}"
+
     @property
     def is_table(self) -> bool:
         return self.reader.rows is READERS[".csv"].rows
+
+    @property
+    def is_headed(self) -> bool:
+        return self.is_table or self.reader is READERS[".xlsx"]
+
+    @property
+    def has_columns(self) -> bool:
+        return self.is_table or self.reader.random_access
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -157,7 +177,13 @@ class Source:
         if shape.other_sheets:
             others = ", ".join(shape.other_sheets[:5]) + (", …" * (len(shape.other_sheets) > 5))
             notes.append(f"of {self.name} the sheet {shape.sheet!r} is read, not {others}")
-        if shape.unnamed:
+        if shape.title:
+            notes.append(
+                f"the first row of {self.name} looks like a title, since only "
+                f"{words.clean(shape.title, 60)!r} stands in it: delete the rows above the row "
+                "with the column names"
+            )
+        elif shape.unnamed:
             columns = words.counted(len(shape.unnamed), "column")
             notes.append(f"{columns} of {self.name} left out: the first row gives no name")
         if shape.empty_rows:
@@ -169,7 +195,14 @@ class Source:
         return tuple(notes)
 
     def sha256(self) -> str:
-        """The hash of all its bytes as they are on disk, in hex; only after `rows`."""
+        """The hash of all its bytes as they are on disk, in hex; only after `rows`.
+
+        Where not all rows were read, the rest of a file is hashed now; that of a pipe is not.
+        """
+        if self._on_disk and not self.reader.random_access:
+            with self._readable():
+                while piece := self.file.read(_BUFFER):
+                    self._hash.update(piece)
         return self._hash.hexdigest()
 
     def check_unchanged(self) -> None:
@@ -180,7 +213,14 @@ class Source:
                 "run the same command again when nothing writes to it any more",
             )
 
-    def _now(self) -> tuple[int, int] | None:
+    @property
+    def _on_disk(self) -> bool:
+        """Whether it is a file of this machine, and no pipe."""
+        return self._state is not None and self._remote is None
+
+    def _now(self) -> tuple[object, ...] | None:
+        if self._remote is not None:
+            return self._remote.state()
         status = os.fstat(self.file.fileno())
         return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
@@ -251,10 +291,7 @@ class Source:
             shape.delimiter, shape.lines_before = delimiter_of(text, self._usual())
             shape.delimiter = delimiter or shape.delimiter
         self.in_place = (
-            self._state is not None
-            and not self._packed
-            and shape.encoding == UTF8
-            and self.reader.by_offset
+            self._on_disk and not self._packed and shape.encoding == UTF8 and self.reader.by_offset
         )
         return stream
 
@@ -275,10 +312,14 @@ class Source:
 
     def _seekable(self, stream: io.BufferedReader[Any]) -> BinaryIO:
         """All bytes in a file on disk, copied to one when they are not, at the start."""
-        if self._state is not None and not self._packed:
+        if self._on_disk and not self._packed:
             copy = cast(BinaryIO, self.file)
             while stream.read(_BUFFER):
                 pass
+        elif self._remote and self._state and not self._packed and self.file.seekable():
+            # Only what is asked for comes over the network: its store says what it is.
+            self._hash = hashlib.sha256(repr(self._state).encode())
+            copy = cast(BinaryIO, self.file)
         else:
             copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by close()
             self._closing.enter_context(copy)
@@ -290,7 +331,8 @@ class Source:
         return DataError(f"{self.name} is empty", "write one item a line, or name another file")
 
 
-def _reader(path: Path | Literal["-"], kind: str | None) -> Reader | None:
+def reader_of(path: PurePath | Literal["-"], kind: str | None) -> Reader | None:
+    """The reader by a name, or by the format that the user said; ``None`` where neither tells."""
     if kind is not None:
         return READERS[f".{kind}"]
     if path == "-":

@@ -230,6 +230,7 @@ def estimate(
         size=size,
         seed=config.sample.seed,
         stratify=config.sample.stratify,
+        used=config.fields_used(),
     ) as drawn:
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))

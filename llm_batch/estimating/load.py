@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from llm_batch.chain.chain import Forecast
+from llm_batch.chain.forecast import Forecast
 from llm_batch.estimating.ranges import NOTHING, Span, SpanMoments, exactly, total
 from llm_batch.estimating.steps import (
     BATCH_SECONDS,

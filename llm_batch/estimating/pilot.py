@@ -291,7 +291,7 @@ def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | No
     except ValueError:
         return None  # a version of the config that this program does not know
     data = config.data_path()
-    if data != "-" and not data.exists():
+    if isinstance(data, Path) and not data.exists():
         return config.model_copy(update={"data": config.data.model_copy(update={"path": None})})
     return config
 

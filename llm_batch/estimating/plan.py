@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from llm_batch.chain.chain import Chain, Counters, Forecast, forecast, rendered
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
+from llm_batch.chain.forecast import Counters, Forecast, forecast, rendered
 from llm_batch.chain.templates import PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.load import (
@@ -371,7 +372,7 @@ class Recount:
         """
         missing: dict[str, set[str]] = {}
         for other in others:
-            for step in other.steps:
+            for step in other.asking:
                 encoding = counter(step.model).encoding
                 if (step.name, encoding) not in self._prompts:
                     missing.setdefault(encoding, set()).add(step.name)
@@ -397,17 +398,13 @@ class Recount:
         items: Callable[[], Iterable[Item]],
     ) -> None:
         wanted = TokenCounter(encoding, exact=True, upper_factor=1.0)
-        # Each step under its own name, so that the counter is told which step it counts for.
-        steps = [
-            step.model_copy(update={"model": step.name} if step.rule is None else {})
-            for step in config.steps
-        ]
-        chain = Chain(tuple(steps), config.score)
+        chain = config.chain()
+        models = {row.model for row in config.asking if row.name in names}
         for name in names:
             self._prompts[name, encoding] = Counter()
 
         def chosen(model: str) -> TokenCounter:
-            return wanted if model in names else _UNCOUNTED
+            return wanted if model in models else _UNCOUNTED
 
         left = self.items
         for item in items():

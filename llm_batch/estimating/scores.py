@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from math import fsum, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -227,13 +227,15 @@ _NAMED = 20
 _FEWEST_MATES = 10
 
 
-def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str, int]:
+def value_counts(data: Data, path: Path | str, field: str) -> dict[str, int]:
     """How many rows have each value of a field. Reads the dataset once, so no standard input.
 
     Raises:
         DataError: The dataset cannot be read, or a row lacks the field.
     """
-    from llm_batch.dataset.source import Source
+    from llm_batch.chain.templates import PromptError
+    from llm_batch.dataset.selection import Selection
+    from llm_batch.dataset.shards import opened
 
     if path == "-":
         raise DataError(
@@ -241,25 +243,28 @@ def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str,
             "name a file with --data",
         )
     counts: dict[str, int] = {}
-    with Source(
-        path,
-        data.format,
-        delimiter=data.delimiter,
-        encoding=data.encoding,
-        sheet=data.sheet,
-    ) as source:
+    selection, taken = Selection(data), 0
+    with opened(data, path) as source:
         for number, fields, _, _ in source.rows():
             problem = ""
+            try:
+                if not isinstance(fields, str) and not selection.takes(fields):
+                    continue
+            except PromptError as error:
+                fields = str(error)
             if isinstance(fields, str):
                 problem = fields
             elif (value := text_of(fields.get(field))) is not None:
                 counts[value] = counts.get(value, 0) + 1
+                taken += 1
+                if taken == selection.limit:
+                    break
             else:
                 known = ", ".join(list(fields)[:_NAMED])
                 problem = f"no field {field!r} with a value, it has {known or 'none'}"
             if problem and data.on_bad_row == "error":
                 raise DataError(
-                    f"{source.name}, {source.reader.place} {number}: {problem}",
+                    f"{source.name}, {source.at(number)}: {problem}",
                     "name one of its fields with --cluster",
                 )
     if not counts:
@@ -268,7 +273,7 @@ def value_counts(data: Data, path: Path | Literal["-"], field: str) -> dict[str,
 
 
 def clusters_by(
-    field: str, data: Data, path: Path | Literal["-"], claim: Claim, scored: Scored | None
+    field: str, data: Data, path: Path | str, claim: Claim, scored: Scored | None
 ) -> Clusters:
     """The clusters that a field makes, and how alike their items are: as given, or as measured.
 

@@ -66,7 +66,7 @@ def measured_cautions(plan: Plan) -> Iterator[Caution]:
     failed = {kind: count for kind, count in measured.statuses.items() if kind != "ok"}
     if failed:
         total = sum(failed.values())
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.items())
+        kinds = ", ".join(f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
         commonest = max(failed, key=lambda kind: failed[kind])
         yield Caution(
             f"{total:,} of {words.counted(played, 'measured item')} failed "

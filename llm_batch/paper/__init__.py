@@ -16,12 +16,14 @@ T = TypeVar("T")
 #: The formats of whatever is shown: which view of it each draws, and the module with ``format``.
 RENDERERS: dict[str, tuple[str, str]] = {
     "text": ("screen", "llm_batch.paper.text"),
+    "line": ("screen", "llm_batch.paper.line"),
     "full": ("document", "llm_batch.paper.text"),
     "json": ("values", "llm_batch.paper.json"),
     "md": ("document", "llm_batch.paper.markdown"),
     "csv": ("rows", "llm_batch.paper.csv"),
     "latex": ("publication", "llm_batch.paper.latex"),
     "html": ("page", "llm_batch.paper.html"),
+    "junit": ("suite", "llm_batch.paper.junit"),
 }
 
 
@@ -36,7 +38,7 @@ class Formats(Mapping[str, Callable[[T], str]]):
         values: The result as a tree of dataclasses or plain values, with stable keys.
         views: More of them: ``screen`` (a document of what fits a screen), ``rows`` (cells, the
             header first), ``publication`` (a document of what a paper has of it), ``page`` (a
-            `Page`).
+            `Page`), ``suite`` (a `Suite` of checks).
     """
 
     def __init__(

@@ -45,11 +45,21 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 class ScoreRule(msgspec.Struct, frozen=True):
     """``[score]``; see `llm_batch.chain.steps.ScoreRule`."""
 
-    field: str = ""
+    field: str | list[str] = ""
     pass_at: float | None = None
     min: float | None = None
     max: float | None = None
     labels: Any = None
+    audit: str | None = None
+    weights: Any = None
+
+    @property
+    def fields(self) -> list[str]:
+        return [self.field] if isinstance(self.field, str) else self.field
+
+    @property
+    def named(self) -> str:
+        return ", ".join(self.fields)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -67,6 +77,16 @@ class Step(msgspec.Struct, frozen=True):
     max_tokens: Count | None = None
     temperature: Amount | None = None
     rule: str = ""
+    models: list[str] = []
+    repeat: Count | None = None
+    combine: str = ""
+    when: str = ""
+    share: float | None = None
+    provided: str = ""
+
+    @property
+    def asks(self) -> bool:
+        return not self.rule and not self.provided
 
 
 class _Pace(msgspec.Struct, frozen=True):
@@ -86,6 +106,7 @@ class _Limits(_Pace, frozen=True):
 class _Config(msgspec.Struct, frozen=True):
     steps: list[Step] = []
     score: ScoreRule | None = None
+    scores: dict[str, ScoreRule] = {}
     models: dict[str, _Model] = {}
     limits: _Limits = _Limits()
 
@@ -327,8 +348,19 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         return self._config.score
 
     @property
+    def scores(self) -> dict[str, ScoreRule]:
+        """Further scores, by name."""
+        return self._config.scores
+
+    @property
     def models(self) -> dict[str, str]:
-        return {step.name: step.model for step in self.steps if not step.rule}
+        """By step, or by member of a jury as `llm_batch.chain.steps.member` names it."""
+        return {
+            f"{step.name}#{model}" if step.models else step.name: model
+            for step in self.steps
+            if step.asks
+            for model in step.models or [step.model]
+        }
 
     @property
     def servers(self) -> dict[str, str]:
@@ -348,12 +380,14 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     @property
     def rule(self) -> str:
         """The rule that gives the score; empty without one."""
-        return next((step.rule for step in self.steps if step.name == self.scoring_step), "")
+        named = self.score.fields if self.score else []
+        rules = {step.name: step.rule for step in self.steps}
+        return rules.get(named[0], "") if len(named) == 1 else ""
 
     @property
     def scoring_step(self) -> str:
         """The name of the step the score comes from, a judge or a rule; empty without a score."""
-        return self.score.field.partition(".")[0] if self.score else ""
+        return self.score.fields[-1].partition(".")[0] if self.score else ""
 
     @property
     def scale(self) -> tuple[float, float] | None:
@@ -369,7 +403,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             return _ends(rule.labels.values())
         if self.rule:
             return 0.0, 1.0
-        name, _, member = rule.field.partition(".")
+        name, _, member = rule.fields[-1].partition(".")
         outputs = (step.output for step in self.steps if step.name == name)
         field = (next(outputs, None) or {}).get(member)
         kind = field.get("type") if isinstance(field, dict) else field
@@ -448,6 +482,8 @@ def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
     return float(min(numbers)), float(max(numbers))
 
 
+#: What decides which rows and fields of the same data are items.
+_PARTS_OF_DATA = ("query", "columns", "where", "limit")
 _TEMPLATE = re.compile(r"\{[{%][^{}%]*[}%]\}")
 
 
@@ -463,6 +499,10 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
         then, now = (getattr(each.sample, key) for each in (old, new))
         if then != now:
             found.append(f"the {words} was {_named(then)}, now {_named(now)}")
+    for key in _PARTS_OF_DATA:
+        then, now = ((each.config.get("data") or {}).get(key) for each in (old, new))
+        if then != now:
+            found.append(f"{key} under [data] was {_named(then)}, now {_named(now)}")
     names = _new_names(steps_of(old), steps_of(new))
     found.extend(
         f"step {name!r} is called {other!r} now; its answers are kept"

@@ -156,7 +156,8 @@ def _from_dict(attribute: str, name: str, line: Line) -> Any:
 
 
 _BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
-_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Also that of a member of a jury; see `llm_batch.chain.steps.member`.
+_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:#[^\"\\\x00-\x1f]+)?")
 
 
 class _Steps(msgspec.Struct):

@@ -17,6 +17,11 @@ A line, with every key it has (``null`` where there is nothing to say)::
 Where a rule scored by comparing there is ``"expected"`` too, with what was right; ``"label"`` is
 then what the answer says, and empty where nothing was found in it.
 
+Where the chain has them, and only there: ``"scores"``, further scores by name, each with ``score``,
+``passed`` and ``label``; ``"repeats"``, a list of the same, whose mean is ``"score"``; ``"votes"``,
+what each member of a jury or each repeat said, by step; ``"skipped"``, the steps that were not for
+the item, whose output is ``null``; ``"lost"``, why a vote or a repeat is missing.
+
 Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
 ``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
 our prices. ``usage`` counts as `records.Usage` says.
@@ -51,7 +56,7 @@ from llm_batch.record.lines import (
     too_deep,
 )
 from llm_batch.record.reading import open_results
-from llm_batch.records import Result, StepTotals, Usage, without_mark
+from llm_batch.records import Result, Score, StepTotals, Usage, without_mark
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -96,7 +101,25 @@ def result_record(result: Result, keep: Collection[str] | None = None) -> dict[s
         "attempts": _of_steps(steps, "attempts"),
         "worst_case": result.worst_case,
         "simulated": result.simulated,
+        **_further(result),
     }
+
+
+def _further(result: Result) -> dict[str, Any]:
+    """What only some chains have."""
+    found: dict[str, Any] = {
+        "scores": {name: _score_record(score) for name, score in result.scores.items()},
+        "repeats": [_score_record(score) for score in result.repeats],
+        "votes": result.votes,
+        "skipped": result.skipped,
+        "lost": result.lost,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _score_record(score: Score) -> dict[str, Any]:
+    record = {"score": score.value, "passed": score.passed, "label": score.label}
+    return record | ({"reason": score.reason} if score.reason else {})
 
 
 def _reported(steps: Collection[StepTotals]) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
@@ -282,7 +283,7 @@ def failures(report: Report) -> Section:
     """Items without a result, by kind."""
     rows = tuple(
         (
-            words.clean(status.kind, 20),
+            words.clean(status_of(status.kind).named, 40),
             words.count(status.n),
             words.clean(f"{status.example_id}: {status.example_error}", 160),
         )

@@ -116,10 +116,10 @@ def read_failures(path: str | Path) -> Failures:
     calls = calls_of(paths.journal, examples, damaged.append) if examples else {}
     notes = []
     if examples and not paths.journal.exists():
-        notes.append(f"There is no {paths.journal.name} beside the results: replies are not known.")
+        notes.append(f"The journal {paths.journal.name} is missing, so the replies are unknown.")
     for name, lines in ((paths.results.name, unread), (paths.journal.name, len(damaged))):
         if lines:
-            notes.append(f"{words.counted(lines, 'damaged line')} of {name} left out.")
+            notes.append(f"{words.counted(lines, 'damaged line')} in {name} ignored.")
     servers = manifest.servers if manifest else {}
     made = [
         Group(
@@ -156,16 +156,16 @@ def _document(made: Failures) -> Document:
     whole = words.items(made.items)
     if not made.failed:
         return Document(
-            f"Nothing failed in {whole}.",
+            f"None of {whole} failed.",
             (words.clean(made.path),),
             warnings=tuple((note, "") for note in made.notes),
         )
     kinds = {group.status for group in made.groups}
-    steps = [f"All of one item: llmb show {_typed(made.groups[0].ids[0])} {_typed(made.path)}"]
+    steps = [f"See one item: llmb show {_typed(made.groups[0].ids[0])} {_typed(made.path)}"]
     if any(status_of(kind).of == "answer" for kind in kinds):
-        steps.append("The same llmb run with --retry-failed asks anew for answers of no use.")
+        steps.append("To ask again for unusable answers: the same llmb run with --retry-failed.")
     if any(status_of(kind).of != "answer" for kind in kinds):
-        steps.append("The same llmb run tries failed calls again, and pays for nothing twice.")
+        steps.append("To try failed calls again: the same llmb run. It pays for nothing twice.")
     left = len(made.groups) - _GROUPS
     hidden = [f"{words.counted(left, 'rarer kind')} not shown: add --json."] if left > 0 else []
     return Document(
@@ -180,7 +180,8 @@ def _document(made: Failures) -> Document:
 
 def _title(group: Group) -> str:
     step = f" in {words.clean(group.step, 40)}" if group.step else ""
-    return f"{words.items(len(group.ids))} {words.clean(group.status, 40)}{step}"
+    kind = words.clean(status_of(group.status).named, 60)
+    return f"{words.items(len(group.ids))}{step}: {kind}"
 
 
 def _parts(group: Group) -> Iterator[Quote | str]:

@@ -57,6 +57,21 @@ class Columns:
     encoding: str = ""
     sheet: str = ""
 
+    @property
+    def flags(self) -> list[tuple[str, str]]:
+        """What was typed, each flag with its value, which may be empty."""
+        return [
+            ("--score", self.score),
+            ("--id", self.id),
+            ("--category", self.category),
+            ("--pass-at", "" if self.pass_at is None else f"{self.pass_at:g}"),
+            ("--pass-words", ",".join(self.pass_words)),
+            *(("--where", f"{name}={value}") for name, value in self.where),
+            ("--delimiter", self.delimiter),
+            ("--encoding", self.encoding),
+            ("--sheet", self.sheet),
+        ]
+
 
 #: Fields whose values are other things measured or other makers, so that their mean means nothing.
 _SORTS = re.compile(

@@ -120,16 +120,16 @@ def read_item(path: str | Path, id: str) -> ShownItem:
     if line is None and not kept:
         raise _unknown(paths.results, id)
     if not paths.journal.exists():
-        notes.append(f"There is no {paths.journal.name} beside the results: calls are not known.")
+        notes.append(f"The journal {paths.journal.name} is missing, so the calls are unknown.")
     if damaged:
         lines = words.counted(len(damaged), "damaged line")
-        notes.append(f"{lines} of {paths.journal.name} left out.")
+        notes.append(f"{lines} in {paths.journal.name} ignored.")
     if line is None:
-        notes.append("Its line is not in the results yet: its run is on the way, or was cut off.")
+        notes.append("It is not in the results yet: the run is still going, or was stopped.")
     manifest, why = Manifest.beside(paths.results)
     calls = _replayed(manifest, line, kept) if manifest is not None and line is not None else None
     if calls is None and kept:
-        notes.append("The prompts cannot be made again from manifest and results"
+        notes.append("The prompts cannot be rebuilt from the manifest and the results"
                      f"{f': {why[0].lower()}{why[1:]}' if why else ''}.")  # fmt: skip
         calls = [_shown(call, None) for call in kept]
     return ShownItem(
@@ -174,7 +174,7 @@ def _unknown(results: Path, id: str) -> OutputError:
     if near:
         hint = f"did you mean {' or '.join(words.clean(item, 60) for item in near)}?"
     else:
-        hint = f"ids look like this: {', '.join(words.clean(item, 60) for item in ids[:3])}"
+        hint = f"ids look like these: {', '.join(words.clean(item, 60) for item in ids[:3])}"
     return OutputError(f"{results} has no item {words.clean(id, 80)!r}", hint if ids else "")
 
 
@@ -260,19 +260,19 @@ def _document(item: ShownItem) -> Document:
     if item.reason or item.error:
         reason = [("reason", item.reason)] if item.reason else []
         wrong = [("error", item.error)] if item.error else []
-        title = "Score" if item.reason else "Ending"
+        title = "Score" if item.reason else "What went wrong"
         sections.append(Section(title, tuple(_quotes([*reason, *wrong]))))
     if item.calls:
         sections.append(Section("Calls", (_table(item.calls), *_in_vain(item.calls))))
     steps = []
     if item.status not in ("", "ok"):
         steps.append(words.sentence(status_of(item.status).advice))
-        steps.append(f"All that failed: llmb failures {shlex.quote(item.path)}")
+        steps.append(f"See all failed items: llmb failures {shlex.quote(item.path)}")
     return Document(
         f"{words.clean(item.id, 80)}: {judged}",
         (
             f"{words.clean(item.path)}: {calls}{paid}",
-            *(["Answers came from a fake/ model: simulated."] if item.simulated else []),
+            *(["Simulated: the answers came from a fake/ model."] if item.simulated else []),
         ),
         tuple(sections),
         warnings=tuple((note, "") for note in item.notes),
@@ -283,7 +283,8 @@ def _document(item: ShownItem) -> Document:
 def _judged(item: ShownItem) -> str:
     """What became of an item, in words."""
     if item.status not in ("", "ok"):
-        return f"{words.clean(item.status, 40)}: {status_of(item.status).means.replace('`', '')}"
+        status = status_of(item.status)
+        return f"{words.clean(status.named, 60)}: {status.means.replace('`', '')}"
     if not item.status:
         return "not finished"
     if item.score is None:
@@ -330,7 +331,7 @@ def _table(calls: Sequence[ShownCall]) -> Table:
                 words.clean(call.finish_reason, 20) if call.reply is not None else "failed",
             )
         )
-    header = ("Step", "Sent (UTC)", "Attempts", "Took", "In", "Out", "Cost", "End")
+    header = ("Step", "Sent (UTC)", "Attempts", "Time", "In", "Out", "Cost", "End")
     return Table(header, (False, False, *[True] * 5, False), tuple(rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.reporting.model import Group, Report
@@ -24,7 +25,7 @@ def screen(report: Report) -> Document:
         next_steps=report.next_steps[:_STEPS],
         **on_screen(
             [(warning, "") for warning in report.warnings],
-            "--format html is a page to look at every item",
+            "--format html makes a page with every item",
         ),
     )
 
@@ -118,7 +119,9 @@ def _failed(report: Report) -> str:
     failed = [status for status in report.statuses if status.kind != "ok"]
     if not failed:
         return ""
-    kinds = ", ".join(f"{status.n:,} {words.clean(status.kind, 20)}" for status in failed)
+    kinds = ", ".join(
+        f"{status.n:,} {words.clean(status_of(status.kind).name, 30)}" for status in failed
+    )
     n = sum(status.n for status in failed)
     return f"{words.items(n)} failed: {kinds}."
 

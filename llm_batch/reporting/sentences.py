@@ -146,7 +146,7 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
     left = (items.planned or 0) - items.read
     if not items.read:
         return (
-            f"Run {_again(typed, '`llmb run`')}: it writes the results, or goes on where it "
+            f"Run {_again(typed, '`llmb run`')}: it writes the results, or resumes where it "
             "stopped.",
         )
     if left > 0 or again:
@@ -156,9 +156,12 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
             f"Run {_again(typed, 'the same `llmb run`')} again: it {' and '.join(wanted)}, and "
             "pays for nothing twice."
         )
+    if failed and report.columns is None and report.path != "-":
+        replies = "the failed items with their replies"
+        steps.append(f"See {replies}: `{command('failures', report.path)}`.")
     for kind, status in STATUSES.items():
         if kind in failed and status.settled:
-            steps.append(f"For {words.items(failed[kind])} {kind}: {status.advice}.")
+            steps.append(f"{failed[kind]:,} {status.name}: {status.advice}.")
     if not report.run.judge and not report.run.rule and items.ok:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:

@@ -60,7 +60,7 @@ _LOOK_SECONDS = 5.0
 _PROBE_SECONDS = 30.0
 _PROBE_TOKENS = 16
 _PROBE = "Reply with the word OK (as JSON, if asked to)."
-_ADD_PROBE = "add --probe: one tiny call tells"
+_ADD_PROBE = "add --probe: it sends one tiny call"
 _AT_ONCE = 8
 #: A model that ends within so many days may end before the work does.
 _SOON_DAYS = 60
@@ -120,7 +120,7 @@ def examine(
     """
     checks = tuple(_checks(path, flags or Overrides(), probe, say, today or date.today()))
     ok = all(check.state != "failed" for check in checks)
-    return Diagnosis(ok, checks, f"What it costs and takes: {again}" if ok and again else "")
+    return Diagnosis(ok, checks, f"What will it cost? {again}" if ok and again else "")
 
 
 def _checks(
@@ -136,7 +136,7 @@ def _checks(
         yield _disk(Path("results.jsonl"))
         return
     steps = ", ".join(step.name for step in config.steps)
-    name = str(config.source) if config.source else "no llmb.toml here: the built-in config"
+    name = str(config.source) if config.source else "no llmb.toml here, so the built-in config"
     yield Check("config", "ok", f"{name}; steps: {steps}")
     first, found = _data(config, chain)
     yield from found
@@ -163,18 +163,23 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
     """The first item, and what there is to say of the data and the prompts made of it."""
     data, sample = config.data_path(), config.sample
     if data == "-":
-        return None, [Check("data", "skipped", "it comes from standard input when a run begins")]
+        return None, [Check("data", "skipped", "it will come from standard input")]
     source = "the bundled demo questions" if config.data.path is None else str(data)
     try:
         drawn = draw(
-            config.data, data, size=sample.size, seed=sample.seed, stratify=sample.stratify
+            config.data,
+            data,
+            size=sample.size,
+            seed=sample.seed,
+            stratify=sample.stratify,
+            used=config.fields_used(),
         )
     except LlmbError as error:
         return None, [_failed("data", error)]
     with drawn:
         fields = ", ".join(words.clean(name, 40) for name in drawn.fields[:12])
         many = ", …" if len(drawn.fields) > 12 else ""
-        says = (f"{source}: {words.items(drawn.population)}, of which a run plays {drawn.size:,}; "
+        says = (f"{source}: {words.items(drawn.population)}, a run uses {drawn.size:,} of them; "
                 f"fields: {fields}{many}")  # fmt: skip
         found = [Check("data", "ok", says)]
         found += [Check("data", "note", note) for note in drawn.notes]
@@ -188,7 +193,7 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
         blank = empty_prompts(chain, drawn.items)
         found += [Check("prompts", "note", sentence) for sentence in blank]
         if not blank:
-            found.append(Check("prompts", "ok", f"they can be made of item {first.id!r}"))
+            found.append(Check("prompts", "ok", f"filled in with item {first.id!r} without errors"))
         return first, found
 
 
@@ -217,15 +222,15 @@ def _endpoints(
     wait = ""
     try:
         strange = [each for each in not_agreed(config) if each.does == "sends"]
-        wait = "not asked before the config is agreed to" if strange else ""
+        wait = "not contacted until you agree to the config" if strange else ""
     except LlmbError as error:
-        wait = "not asked before the rest is right"
+        wait = "not contacted until the rest is right"
         if all(place.trouble is None for place in places):
             yield _failed("trust", error)
     for concern in strange:
         yield Check(
-            "trust", "note", f"{author(config)} {concern.sentence}; nobody has agreed to that yet",
-            "llmb run asks once; until then nobody there is asked anything",
+            "trust", "note", f"{author(config)} {concern.sentence}; you have not agreed to it yet",
+            "llmb run asks you once; until then nothing is sent there",
         )  # fmt: skip
     if not wait:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -264,7 +269,7 @@ def _asked(place: _Place) -> _Place:
     try:
         live = prepare(place.request)
         if not (url := list_url(live.url)):
-            return replace(place, why_not="no free request to it is known")
+            return replace(place, why_not="it has no free request to check with")
         place = replace(place, url=shown(url))
         return replace(place, listing=listed(live, _LOOK_SECONDS))
     except LlmbError as error:
@@ -288,16 +293,17 @@ def _known(config: Config, places: Sequence[_Place], today: date) -> Check:
         if left <= 0 and not served:
             others = "llmb models " + model.rpartition("/")[2].partition("-")[0]
             return Check(
-                "model", "failed", f"{model} ended on {ends}, says {table_version()}", others
+                "model", "failed", f"{model} was shut down on {ends} ({table_version()})", others
             )
         if left <= _SOON_DAYS:
-            said = f"{model} ends on {ends}" if left > 0 else f"{model} was to end on {ends}"
-            return Check("model", "note", f"{said}, says {table_version()}{tokens}")
+            will = "will" if left > 0 else "was to"
+            said = f"{model} {will} be shut down on {ends} ({table_version()})"
+            return Check("model", "note", f"{said}{tokens}")
     if price is None:
         return Check(
             "model",
             "note" if config.limits.budget is None else "failed",
-            f"the price of {model} is not known: {why_unknown(model)}",
+            f"the price of {model} is unknown: {why_unknown(model)}",
             f'set input_price and output_price under [models."{model}"]',
         )
     if not price.input and not price.output:
@@ -334,7 +340,7 @@ def _answers(config: Config, place: _Place, wait: str) -> Iterator[Check]:
     if keys:
         yield Check("key", "ok", f"{' or '.join(keys)} is set, for {place.model}")
     else:
-        yield Check("key", "ok", f"none is sent to {at}")
+        yield Check("key", "ok", f"no key is sent to {at}")
     if wait:
         yield Check("endpoint", "skipped", f"{at}: {wait}")
     elif place.answer is not None:
@@ -351,12 +357,12 @@ def _trouble(error: LlmbError, at: str, url: str) -> Check:
     status = error.status_code if isinstance(error, ProviderError) else None
     if status in (403, 404, 405, 501):
         said = "lists no models" if status != 403 else "lists no models for this key"
-        return Check("endpoint", "note", f"{at} answers, and {said} ({status})", _ADD_PROBE)
+        return Check("endpoint", "note", f"{at} answers, but {said} ({status})", _ADD_PROBE)
     if isinstance(error, RateLimited):
-        return Check("endpoint", "note", f"{at} answers that it is busy: {error.message}")
+        return Check("endpoint", "note", f"{at} answers, but is busy: {error.message}")
     said = error.message if at in error.message else f"{at}: {error.message}"
     if isinstance(error, Timeout) or (isinstance(error, Unavailable) and error.kind != "garbage"):
-        return Check("endpoint", "failed", said, f"is it up? see with: curl {url}")
+        return Check("endpoint", "failed", said, f"check whether it is running: curl {url}")
     return Check("endpoint", "failed", said, _hint(error, at))
 
 
@@ -367,19 +373,19 @@ def _hint(error: LlmbError, at: str) -> str:
 
 
 def _listed(place: _Place, listing: Listing, at: str) -> Check:
-    took = f"{at} answers, in {words.duration(listing.seconds)}"
+    took = f"{at} answers in {words.duration(listing.seconds)}"
     name = _name(place)
     if not listing.names:
-        return Check("endpoint", "ok", f"{took}; it names no models")
+        return Check("endpoint", "ok", f"{took}; it lists no models")
     if listing.has(name):
-        return Check("endpoint", "ok", f"{took}, and has {words.clean(name, 80)}")
+        return Check("endpoint", "ok", f"{took} and has {words.clean(name, 80)}")
     near = difflib.get_close_matches(name, listing.names, n=3) or list(listing.names[:3])
     has = ", ".join(words.clean(each, 60) for each in near)
     known = model_info(place.model) is not None
     return Check(
         "endpoint",
         "note" if known else "failed",
-        f"{took}, and {words.clean(name, 80)} is not among its "
+        f"{took}, but {words.clean(name, 80)} is not among its "
         f"{words.counted(len(listing.names), 'model')}",
         f"it has {has}",
     )
@@ -388,10 +394,10 @@ def _listed(place: _Place, listing: Listing, at: str) -> Check:
 def _limits(config: Config, model: str, headers: dict[str, str]) -> Check:
     stated, (rpm, tpm, tier) = stated_limits(headers), model_limits(config, model)
     set_here = _pace(rpm, tpm)
-    ours = f"; set here: {set_here}{f' ({tier.tier})' if tier else ''}" if set_here else ""
+    ours = f"; your config: {set_here}{f' ({tier.tier})' if tier else ''}" if set_here else ""
     if told := _pace(stated.rpm, stated.tpm):
-        return Check("limits", "ok", f"{model}: {told}, as the headers say{ours}")
-    return Check("limits", "skipped", f"{model}: the free request does not tell them{ours}")
+        return Check("limits", "ok", f"{model}: {told}, as the provider reports{ours}")
+    return Check("limits", "skipped", f"{model}: the provider does not report them here{ours}")
 
 
 def _pace(rpm: float | None, tpm: float | None) -> str:
@@ -409,8 +415,8 @@ def _probed(places: Sequence[_Place], say: Callable[[str], None]) -> Iterator[Ch
     calls = words.counted(len(places), "tiny call")
     price = f"at most {words.usd(most)}"
     if unknown:
-        price = f"{price} and an unknown price of {', '.join(dict.fromkeys(unknown))}"
-    say(f"the probe sends {calls}, for {price}")
+        price = f"{price} plus the unknown price of {', '.join(dict.fromkeys(unknown))}"
+    say(f"the probe sends {calls} for {price}")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         yield from pool.map(_probe, priced)
 
@@ -447,7 +453,7 @@ def _embedded(models: Sequence[str]) -> Check:
     if own:
         return Check("embedded", "ok", f"{', '.join(dict.fromkeys(own))} is installed")
     there = "installed" if any(map(is_installed, BUNDLED)) else "not installed"
-    return Check("embedded", "skipped", f"{there}, and not needed here")
+    return Check("embedded", "skipped", f"{there}; this run does not need it")
 
 
 def _disk(output: Path) -> Check:
@@ -458,10 +464,10 @@ def _disk(output: Path) -> Check:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return Check("disk", "failed", f"cannot look at {folder}: {error.strerror}")
+        return Check("disk", "failed", f"cannot read {folder}: {error.strerror}")
     says = f"{words.clean(str(output))}: {free / 1e9:,.1f} GB free"
     if not os.access(folder, os.W_OK):
-        return Check("disk", "failed", f"{folder} may not be written to", "choose another --output")
+        return Check("disk", "failed", f"{folder} is not writable", "choose another --output")
     if free < _LEAST_FREE:
         return Check("disk", "failed", says, "free some space, or choose another --output")
     return Check("disk", "ok" if free > _LITTLE_FREE else "note", says)
@@ -494,11 +500,11 @@ def _document(made: Diagnosis) -> Document:
     failed = sum(check.state == "failed" for check in made.checks)
     notes = sum(check.state == "note" for check in made.checks)
     looked = sum(check.state != "skipped" for check in made.checks)
-    known = f", {words.counted(notes, 'thing')} to know" if notes else ""
+    known = f", {words.counted(notes, 'note')} (!)" if notes else ""
     finding = (
         f"Not ready: {failed:,} of {looked:,} checks failed{known}."
         if failed
-        else f"Ready: {looked:,} checks, none failed{known}."
+        else f"Ready: all {looked:,} checks passed{known}."
     )
     table = Table(("", "", ""), (False, False, False), tuple(rows))
     steps = (made.next_step,) if made.next_step else ()

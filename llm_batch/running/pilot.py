@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from llm_batch.chain.chain import compared, rendered
 from llm_batch.chain.config import Config
+from llm_batch.chain.forecast import compared, rendered
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.screen import screen
@@ -145,7 +145,7 @@ def _finished_before(config: Config, n: int) -> Measured | None:
 
 def _nothing_played(summary: RunSummary) -> LlmbError:
     said = f"the pilot finished no item: {summary.message or summary.status}"
-    hint = "everything paid for is kept; the same command goes on from here"
+    hint = "everything paid for is kept; the same command resumes"
     if summary.status == "refused":
         return Refused(said, hint="correct what the provider refuses, then run it again")
     if summary.status == "interrupted":

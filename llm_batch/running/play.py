@@ -77,10 +77,16 @@ class NoAnswers:
 class _Open:
     item: Item
     calls: list[Call] = field(default_factory=list)
-    request: Request | None = None
+    #: To be sent, and those that are on their way, by row and part.
+    waiting: deque[Request] = field(default_factory=deque)
+    flying: set[tuple[str, int]] = field(default_factory=set)
     sent: bool = False
     asked_again: bool = False
     refused: int = 0
+    #: How often a key was refused for it, with no answer since that shows that the key is good.
+    doubts: int = 0
+    #: Nothing more is sent for it, and it gets no result.
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +147,13 @@ class _Play:
         self._answers = answers
         self._gate = gate
         self._following: deque[_Open] = deque()
-        self._flying: dict[str, _Open] = {}
+        self._flying: dict[str, _Open] = {}  # by key of the request
         # Refused by the gate, and tried again when a call has finished: follow-ups, and the one
         # new item that was asked for last.
         self._starved: deque[_Open] = deque()
         self._blocked: _Open | None = None
         # By model: items whose last call is doubtful, until there is an answer or nothing else.
-        self._doubtful: dict[str, list[_Open]] = {}
+        self._doubtful: dict[str, list[tuple[_Open, Call]]] = {}
 
     def events(self, items: Iterable[Item]) -> Iterator[Event]:
         waiting = iter(items)
@@ -156,12 +162,12 @@ class _Play:
             if self._engine.held:
                 if self._gate.stopped:
                     for request in self._engine.give_back():
-                        del self._flying[request.item_id]
+                        del self._flying[request.key]
                 yield from self._land(_TICK_SECONDS)
             elif self._starved and not self._gate.stopped:
                 # Nothing is in flight that could make room, so the first one gives up its share:
                 # a follow-up has outgrown what was held back for it when its item began.
-                self._gate.forget(self._starved.popleft().item)
+                self._leave(self._starved.popleft())
             elif self._doubtful:
                 for model in list(self._doubtful):
                     yield from self._settle(model, inf)
@@ -176,14 +182,18 @@ class _Play:
         while engine.free > 0 and not gate.stopped:
             if self._following:
                 begun = self._following.popleft()
+                if begun.left:
+                    continue
                 if not self._send(begun):
                     self._starved.append(begun)
             elif self._starved:
                 return
             elif self._blocked is not None:
-                if not self._send(self._blocked):
-                    return
+                begun = self._blocked
                 self._blocked = None
+                if not begun.left and not self._send(begun):
+                    self._blocked = begun
+                    return
             else:
                 item = next(waiting, None)
                 if item is None:
@@ -204,27 +214,30 @@ class _Play:
             self._record(call)
         for call in calls:
             yield call
-            begun = self._flying.pop(call.request.item_id)
+            begun = self._flying.pop(call.request.key)
+            begun.flying.discard((call.request.step, call.request.part))
             status = status_of(call.failure.kind if call.failure is not None else "ok")
             if status.of == "run":
-                self._gate.forget(begun.item)
-                if status.kind == "budget" and begun.refused < _REFUSALS:
+                if status.kind == "budget" and begun.refused < _REFUSALS and not begun.left:
                     # Others held the money for another attempt; some of it comes free.
+                    if not begun.flying:
+                        self._gate.forget(begun.item)
                     begun.refused += 1
-                    self._following.append(begun)
+                    begun.waiting.append(call.request)
+                    if len(begun.waiting) == 1:
+                        self._following.append(begun)
+                else:
+                    self._leave(begun)
                 continue
             begun.calls.append(call)
             if status.doubtful:
-                self._doubtful.setdefault(call.request.model, []).append(begun)
+                begun.doubts += 1
+                self._doubtful.setdefault(call.request.model, []).append((begun, call))
                 continue
             if call.completion is not None and self._doubtful:
                 sent_at = call.attempts[-1].started_at if call.attempts else inf
                 yield from self._settle(call.request.model, sent_at)
-            result = self._advance(begun)
-            if result is not None:
-                yield result
-            else:
-                self._following.append(begun)
+            yield from self._go_on(begun)
         if not calls and timeout_seconds:
             yield Tick()
 
@@ -234,13 +247,34 @@ class _Play:
         None once the run has stopped. An answer that was under way already when the key was
         refused does not show that the key is good.
         """
-        for begun in self._doubtful.pop(model, ()):
-            if _ended_at(begun.calls[-1]) > sent_at:
-                self._doubtful.setdefault(model, []).append(begun)
+        for begun, call in self._doubtful.pop(model, ()):
+            if _ended_at(call) > sent_at:
+                self._doubtful.setdefault(model, []).append((begun, call))
             elif self._gate.stopped:
-                self._gate.forget(begun.item)
-            elif (result := self._advance(begun)) is not None:
-                yield result
+                self._leave(begun)
+            else:
+                begun.doubts -= 1
+                yield from self._go_on(begun)
+
+    def _go_on(self, begun: _Open) -> Iterator[Result]:
+        """Its result, or its next requests among those that wait to be sent."""
+        if begun.left and not begun.flying:
+            self._gate.forget(begun.item)
+        if begun.left or begun.doubts:
+            return
+        had = bool(begun.waiting)
+        result = self._advance(begun)
+        if result is not None:
+            begun.left = True
+            yield result
+        elif begun.waiting and not had:
+            self._following.append(begun)
+
+    def _leave(self, begun: _Open) -> None:
+        begun.left = True
+        begun.waiting.clear()
+        if not begun.flying:
+            self._gate.forget(begun.item)
 
     def _known(self, waiting: Iterator[Item]) -> Iterator[Event]:
         """Results of the items that were not begun and need nothing to be sent."""
@@ -252,36 +286,58 @@ class _Play:
                 yield result
 
     def _advance(self, begun: _Open) -> Result | None:
-        """Move past what is already answered; a result, or ``None`` with a request to send."""
+        """Move past what is already answered; a result, or ``None`` with requests to send or on
+        their way.
+        """
         item, calls = begun.item, begun.calls
+        begun.waiting.clear()
         try:
-            while (request := self._chain.next_request(item, calls)) is not None:
-                call = None if begun.asked_again else self._answers.answered(request)
-                if call is None:
+            while requests := self._chain.next_requests(item, calls):
+                known = [] if begun.asked_again else self._known_of(requests, begun)
+                if known:
+                    calls += known
+                    continue
+                for request in requests:
                     if problem := oversized(request, calls):
                         return self._chain.result(item, calls, problem, "oversized")
-                    begun.request = request
-                    return None
-                calls.append(call)
+                    if (request.step, request.part) not in begun.flying:
+                        begun.waiting.append(request)
+                return None
         except PromptError as error:
             return self._chain.result(item, calls, str(error))
         result = self._chain.result(item, calls)
-        if self._ask_again and result.status not in ("ok", "rule") and not begun.sent:
-            # Everything of the step that failed, and of this item from then on.
-            step = calls[-1].request.step
-            while calls and calls[-1].request.step == step:
-                begun.request = calls.pop().request
+        if self._ask_again and result.status not in ("ok", "rule", "tie") and not begun.sent:
+            # Every part that came to nothing, and of this item all from then on.
+            last = calls[-1].request
+            parts = self._chain.unusable(item, calls) or {(last.step, last.part)}
+            calls[:] = [c for c in calls if (c.request.step, c.request.part) not in parts]
+            begun.waiting.extend(self._chain.next_requests(item, calls))
             begun.asked_again = True
             return None
         return result
 
+    def _known_of(self, requests: Iterable[Request], begun: _Open) -> list[Call]:
+        """Answers that were given before to any of them that is not under way."""
+        waiting = (each for each in requests if (each.step, each.part) not in begun.flying)
+        return [call for each in waiting if (call := self._answers.answered(each)) is not None]
+
     def _send(self, begun: _Open) -> bool:
-        assert begun.request is not None  # _advance() left one
-        if not self._gate.admit(begun.item, begun.request, begun.calls):
-            return False
-        begun.sent = True
-        self._flying[begun.item.id] = begun
-        self._engine.submit(begun.request)
+        """Send all that waits of an item, as far as there is room; ``False`` when the gate is shut.
+
+        What there is no room for follows.
+        """
+        while begun.waiting:
+            if self._engine.free <= 0:
+                self._following.appendleft(begun)
+                return True
+            request = begun.waiting[0]
+            if not self._gate.admit(begun.item, request, begun.calls):
+                return False
+            begun.waiting.popleft()
+            begun.sent = True
+            begun.flying.add((request.step, request.part))
+            self._flying[request.key] = begun
+            self._engine.submit(request)
         return True
 
 

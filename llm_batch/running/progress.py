@@ -17,7 +17,7 @@ import msgspec
 from llm_batch.chain.config import Config
 from llm_batch.chain.credentials import without_keys
 from llm_batch.chain.overrides import command, expanded
-from llm_batch.errors import ENDINGS, OutputError, status_of
+from llm_batch.errors import ENDINGS, EXIT_UNDECIDED, VERDICTS, OutputError, status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
@@ -103,13 +103,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run ended: as one of `llm_batch.errors.ENDINGS`, and why if it is not done."""
+    """How a run ended: as one of `llm_batch.errors.ENDINGS`, and why if it is not done.
+
+    The ``verdict`` is one of `llm_batch.errors.VERDICTS` where it was to decide something.
+    """
 
     path: Path
     status: str
     message: str
     progress: Progress
     exit_code: int
+    verdict: str = ""
 
 
 def concluded(summary: RunSummary) -> Document:
@@ -126,23 +130,27 @@ def concluded(summary: RunSummary) -> Document:
         origin.append(left_estimate(state.seconds, seconds, paid, cost, whole=True))
     failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
     if failed:
-        counts = (f"{count:,} {kind}" for kind, count in failed.items())
+        counts = (f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
         origin.append(f"failed: {', '.join(counts)}")
     if state.simulated:
         origin.append("the answers came from a fake/ model: these results are simulated")
     warnings, steps = [], []
+    if summary.verdict:
+        origin.append(VERDICTS[summary.verdict].words)
+    if summary.verdict == "undecided" and summary.exit_code == EXIT_UNDECIDED:
+        steps.append("a larger --sample plays more items; --undecided-passes ends in 0 here")
     pending = summary.status in ("submitted", "pending")
     if summary.status != "done" and ending is not None:
         why = f": {summary.message}" if summary.message else ""
         warnings.append((f"{ending.words}{why}", ""))
-        steps = ["everything paid for is kept; the same command goes on from here"]
+        steps = ["everything paid for is kept; the same command resumes"]
         steps.append(ending.hint)
     else:
         ours = {kind for kind in failed if status_of(kind).of == "answer"}
         if failed.keys() - ours - {"rule"}:
             steps.append("the same command tries the failed calls again")
         if ours:
-            steps.append("answers that cannot be used are kept; --retry-failed asks for them again")
+            steps.append("unusable answers are kept; --retry-failed asks for them again")
     return Document(
         f"{state.statuses['ok']:,} of {words.items(state.planned)} ok, "
         f"{words.counted(state.calls, 'call')} made in {state.seconds:,.1f} s{spent}",

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -17,6 +18,7 @@ from llm_batch.errors import (
     ENDINGS,
     EXIT_INCOMPLETE,
     EXIT_OK,
+    VERDICTS,
     ConfigError,
     DataError,
     Incomplete,
@@ -191,6 +193,8 @@ def run(
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
+        if session.watch:
+            summary = gated(summary, session.watch.verdict, until.undecided_passes)
         journal.sync()
         stopping = session.watch.record() if session.watch else None
         with_totals(manifest, summary, journal, results, stopping).write(paths.manifest, mode)
@@ -207,6 +211,7 @@ def drawn_for(config: Config) -> Drawn:
         seed=sample.seed,
         stratify=sample.stratify,
         shard=config.run.part,
+        used=config.fields_used(),
     )
 
 
@@ -468,3 +473,16 @@ def _summary(config: Config, state: Progress, stop: Stop, results: ResultsFile) 
     if code == EXIT_OK and state.done > state.statuses["ok"]:
         code = EXIT_INCOMPLETE
     return RunSummary(results.path, status, message, state, code)
+
+
+def gated(summary: RunSummary, verdict: str, undecided_passes: bool) -> RunSummary:
+    """The same of a run that is a gate, whose items have all been played or have decided it.
+
+    What is decided is decided, and failed items may yet decide what is not.
+    """
+    if not verdict or summary.status not in ("done", "enough"):
+        return summary
+    code = VERDICTS[verdict].code(undecided_passes)
+    if summary.exit_code != EXIT_OK and verdict != "failed":
+        code = summary.exit_code
+    return replace(summary, exit_code=code, verdict=verdict)

@@ -11,7 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.forecast import forecast
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Stopping
@@ -68,7 +69,7 @@ class Circuit:
         where = "prompts" if step == _PROMPTS else f"step {step!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
-            f"{count} as {kind!r}{last}; {advice}"
+            f"{count} of them {status_of(kind).name}{last}; {advice}"
         )
 
 
@@ -85,12 +86,15 @@ class Until:
             is no more than this. Stopping on the width leaves the coverage as it is: simulated
             .92 to .98 for nominal .95.
         decided: Stop when the pass rate is above or below this for certain, by a confidence
-            sequence, which may be looked at after every item.
+            sequence, which may be looked at after every item. The run is then a gate: it ends in
+            5 below, and in 6 where all items do not decide it.
+        undecided_passes: Ends in 0 there.
     """
 
     margin: float | None = None
     decided: float | None = None
     level: float = 0.95
+    undecided_passes: bool = False
 
     def __bool__(self) -> bool:
         return self.margin is not None or self.decided is not None
@@ -133,6 +137,28 @@ class Watch:
                 return said
         return ""
 
+    @property
+    def verdict(self) -> str:
+        """One of `llm_batch.errors.VERDICTS`, where the run is a gate; else empty."""
+        if self._until.decided is None:
+            return ""
+        side = self._side(self._sequence()) if self.seen >= _AT_LEAST else ""
+        return {"above": "passed", "below": "failed"}.get(side, "undecided")
+
+    def _sequence(self) -> Interval:
+        if self._population is None:
+            return beta_binomial(self.passed, self.seen, self._until.level)
+        return prior_posterior_ratio(self.passed, self.seen, self._population, self._until.level)
+
+    def _side(self, found: Interval) -> str:
+        """On which side of the bound the rate lies for certain; empty where that is open."""
+        bound = self._until.decided
+        if bound is not None and found.low is not None and found.low > bound:
+            return "above"
+        if bound is not None and found.high is not None and found.high < bound:
+            return "below"
+        return ""
+
     def record(self) -> Stopping:
         found = self.interval
         return Stopping(
@@ -164,16 +190,9 @@ class Watch:
                         f"±{100 * half:.1f} points"
                     )
         if until.decided is not None:
-            population = self._population
-            found = self.interval = (
-                beta_binomial(self.passed, n, until.level)
-                if population is None
-                else prior_posterior_ratio(self.passed, n, population, until.level)
-            )
-            if found.low is not None and found.low > until.decided:
-                return self._decided("above", found)
-            if found.high is not None and found.high < until.decided:
-                return self._decided("below", found)
+            found = self.interval = self._sequence()
+            if side := self._side(found):
+                return self._decided(side, found)
         return ""
 
     def _decided(self, side: str, found: Interval) -> str:
@@ -232,7 +251,8 @@ class Purse:
 
     def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
         now = self._fleet.models[request.model].most(request)
-        if request.step == self._chain.asking[-1].name:
+        last = self._chain.asking[-1].name
+        if (request.step, request.part + 1) == (last, self._chain.times[last]):
             return now
         # What a later prompt makes of an answer may not be known before there is one. It is then
         # guessed; should that be too little, the request must find the rest when it is due.

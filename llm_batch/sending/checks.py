@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from heapq import nlargest
 from itertools import islice
 
-from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
 from llm_batch.chain.templates import PromptError, inserted
@@ -112,7 +113,7 @@ def with_list_prices(config: Config) -> Config:
 def _check_output(config: Config) -> None:
     data = config.data_path()
     for path in run_paths(config.run.output):
-        if data != "-" and os.path.realpath(path) == os.path.realpath(data):
+        if not isinstance(data, str) and os.path.realpath(path) == os.path.realpath(data):
             raise ConfigError(
                 f"the run would write over its own data, {path}", "choose another --output"
             )

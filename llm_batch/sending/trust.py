@@ -145,8 +145,11 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
         return
     data = config.data_path()
     by_file = config.data.path is not None and ("data", "path") not in config.typed
-    if data != "-" and by_file and is_outside(data):
+    if isinstance(data, Path) and by_file and is_outside(data):
         yield Concern(f"{os.path.realpath(data)} to {hosts}", "data outside of the config's folder")
+    elif isinstance(data, str) and data != "-" and by_file:
+        # It is read with the keys of whoever runs this.
+        yield Concern(f"{data} to {hosts}", "data that your keys may open")
     for name in dict.fromkeys(step.model for step in config.asking):
         script = config.model(name).script
         if script is not None and is_outside(Path(script)):

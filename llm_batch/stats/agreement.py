@@ -250,7 +250,7 @@ def rank_agreement(
         s, t = numpy.sign(x - x[i]), numpy.sign(y - y[i])
         of_x[i], of_y[i], of_xx[i], of_yy[i] = s @ v, t @ u, s @ u, t @ v
     # Without item i each centred rank u_j loses half the sign of x_j - x_i.
-    ranks = _jackknifed(
+    ranks = jackknifed(
         (u @ v, u @ u, v @ v),
         (
             u * v + of_x / 2 + of_y / 2 - same / 4,
@@ -260,7 +260,7 @@ def rank_agreement(
         level,
         "spearman, jackknife",
     )
-    pairs = _jackknifed(
+    pairs = jackknifed(
         (same.sum(), untied_x.sum(), untied_y.sum()),
         (2 * same, 2 * untied_x, 2 * untied_y),
         level,
@@ -269,7 +269,7 @@ def rank_agreement(
     return RankAgreement(ranks, pairs)
 
 
-def _jackknifed(whole: Any, without: Any, level: float, method: str) -> Interval:
+def jackknifed(whole: Any, without: Any, level: float, method: str) -> Interval:
     """A ratio a / √(b c) with bounds, from its parts and what each item has of them."""
     import numpy
     from scipy.special import stdtrit

@@ -145,6 +145,42 @@ def clustered_rate(clusters: Mapping[str, ClusterSums], level: float = 0.95) -> 
     return Clustered(bounds, found.clusters, found.design_effect)
 
 
+def mean_of_shares(
+    shares: Sequence[float], level: float = 0.95, most: float | None = None
+) -> Interval:
+    """Bound a mean of shares, one per item, each item counting alike; within [0, 1], with width.
+
+    The score interval at the effective size p (1 - p) / (s² / m) of m items with the variance s²,
+    with Student's t of m - 1 degrees of freedom. Where all shares are equal each is one item.
+
+    Args:
+        shares: Each within 0 and 1: of an item's answers, say.
+        most: The effective size is at most this: how many answers there are in all.
+
+    Raises:
+        ValueError: A share is not within 0 and 1.
+
+    The idea is that of `clustered_rate` (Dean and Pagano 2015), with equal weights.
+    """
+    z_value(level)
+    n, method = len(shares), "wilson, shares by item"
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError("shares must be within 0 and 1")
+    if not n:
+        return Interval(None, None, None, level, 0, method)
+    mean = min(max(fsum(shares) / n, 0.0), 1.0)
+    if n == 1:
+        return Interval(mean, None, None, level, 1, method)
+    from scipy.special import stdtrit
+
+    variance = fsum((share - mean) ** 2 for share in shares) / (n - 1) / n
+    size = mean * (1 - mean) / variance if variance > 1e-15 else float(n)
+    if most is not None:
+        size = min(size, most)
+    low, high = score_bounds(mean, size, -float(stdtrit(n - 1, (1 - level) / 2)))
+    return Interval(mean, low, high, level, n, method)
+
+
 def score_bounds(rate: float, size: float, quantile: float) -> tuple[float, float]:
     """The score interval of a rate at any effective size, within [0, 1]."""
     squared = quantile * quantile

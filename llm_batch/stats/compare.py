@@ -74,14 +74,18 @@ def paired_difference(gained: int, lost: int, n: int, level: float = 0.95) -> In
 
     def excess(difference: float) -> float:
         """The score statistic if this were the true difference; falls as it grows."""
-        return _tango_statistic(gained, lost, n, difference)
+        return tango_statistic(gained, lost, n, difference)
 
     low = -1.0 if value == -1 else _crossing(excess, z, -1.0, value)
     high = 1.0 if value == 1 else _crossing(excess, -z, value, 1.0)
     return Interval(value, min(low, value), max(high, value), level, n, "tango")
 
 
-def _tango_statistic(gained: int, lost: int, n: int, difference: float) -> float:
+def tango_statistic(gained: int, lost: int, n: int, difference: float) -> float:
+    """Give Tango's score statistic of paired counts, for a true difference of the rates.
+
+    It is standard normal under that difference, and falls as it grows; ``n`` is at least 1.
+    """
     # The likelihood is greatest, with the difference held, at this share of lost items.
     a = 2.0 * n
     b = -gained - lost + (2 * n - gained + lost) * difference

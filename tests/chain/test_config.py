@@ -257,7 +257,7 @@ UNKNOWN = [
         "[sample]",
         'source = "x"\n[sample]',
         "line 1: source",
-        "known keys: data, sample, limits, models, steps, score, run, batch",
+        "known keys: data, sample, limits, models, steps, score, scores, run, batch",
     ),
 ]
 
@@ -755,7 +755,7 @@ def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
 
 def test_the_examples_labels_score_its_verdict() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
-    text = re.sub(r"^(prompt_file|equals) = .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(prompt_file|equals|audit) = .*$", "", text, flags=re.MULTILINE)
     text = text.replace('labels = ["positive"', '# labels = ["positive"')
     text = text.replace('field = "judge.score"', 'field = "judge.verdict"')
     config = loaded(text.replace("pass_at = 4", "pass_at = 1"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llm_batch.chain.chain import Chain, forecast
+from llm_batch.chain.chain import Chain
+from llm_batch.chain.forecast import forecast
 from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import PromptError
 from llm_batch.models.tokens import counter

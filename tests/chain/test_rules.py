@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_batch.chain.chain import Chain, compared, forecast, rendered
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.forecast import compared, forecast, rendered
 from llm_batch.chain.overrides import Overrides
 from llm_batch.chain.rules import LETTERS, RULES, RuleError, Ruling, apply, last_number, normalised
 from llm_batch.chain.steps import ScoreRule, Step

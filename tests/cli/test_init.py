@@ -14,15 +14,16 @@ from typer.testing import CliRunner
 
 from llm_batch.chain.config import Config, load_config
 from llm_batch.cli import app
-from llm_batch.cli.columns import TASKS, guess, look
+from llm_batch.cli.columns import TASKS, guess, look, rule_for
 from llm_batch.cli.init import CHOICES, LOCAL, checked
 from llm_batch.cli.starter import Writer
 from llm_batch.dataset import draw
 from llm_batch.errors import ConfigError, DataError, LlmbError
 from llm_batch.models.prices import tariff_of
 from llm_batch.models.table import model_info
-from llm_batch.records import Request
+from llm_batch.records import Item, Request
 from llm_batch.sending.providers import check_servable
+from tests.builders import answer
 from tests.project import Project
 from tests.workbooks import xlsx
 
@@ -105,13 +106,13 @@ def items_in_prompts(config: Config, field: str) -> int:
 def test_a_column_called_item_that_hides_another_is_told(tmp_path: Path) -> None:
     table = look(jsonl(tmp_path / "own.jsonl", rows(item=str, **{"the question": str})))
     roles = guess(table, "grade", "the question", "")
-    with pytest.raises(DataError, match="a column is called 'item'"):
+    with pytest.raises(DataError, match="one column is called 'item'"):
         Writer(table, roles, "fake/a", "fake/a", "").text(tmp_path, [("llmb run", "")])
 
 
 SHAPES: dict[str, tuple[list[dict[str, Any]], tuple[str, str, str, str, str]]] = {
     "question and answer": (
-        rows(id=str, question=lambda n: f"Is {n}?", answer=lambda n: f"word {n}",
+        rows(id=str, question=lambda n: f"Is {n}?", answer=lambda n: f"it is the word number {n}",
              topic=lambda n: "ab"[n % 2]),
         ("grade", "question", "answer", "id", "topic"),
     ),
@@ -178,7 +179,7 @@ def test_odd_tables_get_a_config_that_is_sound(text: str, encoding: str, here: P
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("17,What is it?,a cat\n18,Who is it?,a dog\n", "the first line of own.csv seems to be"),
+        ("17,What is it?,a cat\n18,Who is it?,a dog\n", "own.csv has no column names"),
         ("question,question\na,b\n", "two columns of the header are named 'question'"),
         ("question,answer\n", "own.csv has no rows"),
         ("", "own.csv is empty"),
@@ -202,7 +203,7 @@ def test_numbers_and_sentences_may_be_names(header: str, tmp_path: Path) -> None
 def test_a_table_read_as_one_column_says_how_to_part_it(here: Path) -> None:
     csv(here / "own.csv", "a;b\nwhy\nwho;me;you\n")
     code, said = init("--data", "own.csv", "--model", "fake/a")
-    assert code == 0 and "if a semicolon parts its cells, add --delimiter ';'" in said
+    assert code == 0 and "if a semicolon separates its cells, add --delimiter ';'" in said
 
 
 def test_what_is_odd_in_the_data_is_told(here: Path) -> None:
@@ -211,10 +212,10 @@ def test_what_is_odd_in_the_data_is_told(here: Path) -> None:
     )
     code, said = init("--data", "own.csv", "--model", "fake/a")
     assert code == 0
-    assert "id does not name the items: a value stands in two rows" in said
-    assert "1 of 3 rows have nothing in answer" in said
+    assert "id is not used as the id: two rows have the same value" in said
+    assert said.count("nothing in") == 1 and "nothing in 'answer'" in said
     assert "1 column of own.csv left out: the first row gives no name" in said
-    assert "1 row cannot be read and will be left out: line 4" in said
+    assert "1 row cannot be read and will be skipped: line 4" in said
     config = load_config("llmb.toml")
     assert (config.data.id, config.data.on_bad_row) == (None, "skip")
 
@@ -226,12 +227,16 @@ def test_where_nobody_can_be_asked_nothing_is_asked_and_the_choice_is_said(here:
     jsonl(here / "own.jsonl", SHAPES["names that say nothing"][0])
     code, said = init("--data", "own.jsonl", "--model", "fake/a", typed="2\n")
     assert code == 0
-    assert "put to the model: a (--question COLUMN)" in said
+    assert "the model gets: a   (or --question COLUMN)" in said
     assert "Which column" not in said
 
 
 def test_the_report_that_is_suggested_names_the_reference_and_the_category(here: Path) -> None:
-    csv(here / "own.csv", "Frage;Die Antwort;topic\n" + "Wer?;ich;a\nWas?;nichts;b\n" * 3)
+    csv(
+        here / "own.csv",
+        "Frage;Die Antwort;topic\n"
+        + "Wer?;ich bin es wohl nicht;a\nWas?;nichts von all dem;b\n" * 3,
+    )
     _, said = init("--data", "own.csv", "--model", "fake/a")
     assert "llmb report results.jsonl --by topic --reference 'Die Antwort'" in said
 
@@ -245,7 +250,7 @@ def test_on_a_terminal_two_questions_at_most_are_asked(
     code, said = init("--data", "own.jsonl", "--model", "fake/a", typed="9\nb\n1\n")
     assert code == 0
     assert said.count("Which column") == 2
-    assert "put to the model: b" in said and "right answer: a" in said
+    assert "the model gets: b" in said and "right answer: a" in said
     jsonl(here / "sure.jsonl", SHAPES["question and answer"][0])
     _, said = init("sure.toml", "--data", "sure.jsonl", "--model", "fake/a")
     assert "Which column" not in said
@@ -261,7 +266,7 @@ def test_the_model_is_one_whose_key_is_there(
     jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
     code, said = init("--data", "own.jsonl")
     assert code == 0 and "before it can run" not in said, said
-    assert f"since {choice.variable} is set" in said and "sk-there" not in said
+    assert f"because {choice.variable} is set" in said and "sk-there" not in said
     config = load_config("llmb.toml")
     assert [step.model for step in config.steps] == [choice.model, choice.judge]
     for model in (choice.model, choice.judge):
@@ -328,7 +333,7 @@ def test_each_task_plays_and_scores(
     text = Writer(table, guess(table, task), "fake/a", "fake/a", "").text(tmp_path, [("x", "y")])
     (tmp_path / "llmb.toml").write_text(text)
 
-    def answer(request: Request) -> str:
+    def reply(request: Request) -> str:
         replies = {
             "classify": '{"label": "good"}',
             "extract": '{"label": "good"}',
@@ -336,7 +341,7 @@ def test_each_task_plays_and_scores(
         }
         return replies.get(request.step, "an answer")
 
-    project.answers = answer
+    project.answers = reply
     config = load_config(tmp_path / "llmb.toml")
     config = config.model_copy(
         update={"run": config.run.model_copy(update={"output": str(project.results)})}
@@ -348,11 +353,44 @@ def test_each_task_plays_and_scores(
     assert sum(passed) == (3 if task == "classify" else 6)
 
 
+RULES: dict[str, tuple[list[str], list[str], str]] = {
+    "numbers": (["42", "1,234", "$5"], ["It is 42", "so: 1234.", "about 4"], "number"),
+    "solutions": (["2 + 2 = 4\n#### 4", "#### 1,080"], ["#### 4", "9\n#### 1079"], "number"),
+    "short": (["Canberra", "Au", "Ada Lovelace"], ["canberra!", "Australia", "By Ada Lovelace."],
+              "contains"),
+    "letters": (["A", "B", "A", "B"], ["(A)", "The answer is B", "B", "A or B"], "choice"),
+    "yes and no": (["yes", "no", "yes", "no"], ["Yes.", "yes", "No", "No"], "choice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_short_right_answers_are_compared_by_a_rule(kind: str, here: Path) -> None:
+    right, replies, rule = RULES[kind]
+    items = [{"id": str(n), "question": f"What? {n}", "answer": a} for n, a in enumerate(right)]
+    jsonl(here / "own.jsonl", items)
+    code, said = init("--data", "own.jsonl", "--model", "fake/a")
+    assert code == 0 and f"scored by the rule {rule!r}, without a judge, because" in said
+    chain = load_config("llmb.toml").chain()
+    passed = []
+    for fields, reply in zip(items, replies, strict=True):
+        asked = chain.next_request(item := Item(fields["id"], fields), [])
+        assert isinstance(asked, Request)
+        passed.append(chain.result(item, [answer(asked, reply)]).passed)
+    wrong = {"numbers": 2, "solutions": 1, "short": 1, "letters": 2, "yes and no": 1}[kind]
+    assert [n for n, good in enumerate(passed) if not good][:1] == [wrong]
+    init("judged.toml", "--data", "own.jsonl", "--model", "fake/a", "--judge", "fake/b")
+    assert [step.model for step in load_config("judged.toml").steps] == ["fake/a", "fake/b"]
+
+
+def test_right_answers_that_are_sentences_are_left_to_a_judge(tmp_path: Path) -> None:
+    long = rows(question=lambda n: f"Why {n}?", answer=lambda n: f"because it is more than {n}")
+    table = look(jsonl(tmp_path / "own.jsonl", long))
+    assert rule_for(table, guess(table)) == ("", "")
+
+
 @pytest.mark.embedded
 def test_a_classification_by_the_embedded_model_is_scored_by_a_rule(tmp_path: Path) -> None:
-    from llm_batch.records import Item
     from llm_batch.sending.providers.embedded import EmbeddedProvider
-    from tests.builders import answer
 
     items = rows(text=lambda n: f"Words {n}", sentiment=lambda n: ["pos", "neg"][n % 2])
     table = look(jsonl(tmp_path / "own.jsonl", items))
@@ -424,7 +462,7 @@ def test_check_says_what_would_stop_a_run_and_sends_nothing(here: Path) -> None:
     jsonl(here / "own.jsonl", SHAPES["question and answer"][0])
     init("--data", "own.jsonl", "--model", "fake/a")
     code, said = init("--check")
-    assert code == 0 and "llmb.toml is sound: 2 steps with fake/a over 6 of 6 rows" in said
+    assert code == 0 and "llmb.toml is valid: 2 steps with fake/a, 6 of 6 rows" in said
     text = (here / "llmb.toml").read_text()
     (here / "llmb.toml").write_text(text.replace("{{ question }}", "{{ qestion }}", 1))
     code, said = init("--check")
@@ -456,5 +494,5 @@ def test_of_a_large_file_all_rows_are_looked_at(tmp_path: Path) -> None:
 
 def test_errors_name_columns_that_there_are(tmp_path: Path) -> None:
     table = look(jsonl(tmp_path / "own.jsonl", [{"nested": [1]}, {"nested": {"a": 2}}]))
-    with pytest.raises(ConfigError, match="no column of .* holds text"):
+    with pytest.raises(ConfigError, match="has text for the model"):
         guess(table)

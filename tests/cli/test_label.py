@@ -53,7 +53,7 @@ def test_an_endless_line_is_one_answer_that_is_not_understood(folder: Path) -> N
 def test_undo_and_quit_and_the_same_command_goes_on(folder: Path) -> None:
     first = llmb("label", "--n", "3", cwd=folder, stdin="1\n0\nu\n1\nq\n")
     assert _labels(folder) == ["1", "1"]
-    assert "The same command goes on from here." in first.stderr
+    assert "The same command resumes here." in first.stderr
     second = llmb("label", "--n", "3", cwd=folder, stdin="0\n1\n1\n")
     assert _labels(folder) == ["1", "1", "0"]
     assert "2 of 3 done" in second.stderr and "3 of 3 done" in second.stderr
@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_what_is_labelled_and_ends_with_130(folder: Path) -> None:
     terminal.press("1")
     terminal.until("q quit: ")
     terminal.press("\x03")
-    terminal.until("The same command goes on")
+    terminal.until("The same command resumes")
     assert terminal.end() == 130
     assert _labels(folder) == ["1"]
 

@@ -177,7 +177,7 @@ def test_a_key_that_is_held_down_labels_one_item(tmp_path: Path) -> None:
         await pilot.press("1")
         desk.app._now.step = 0.01
         await pilot.press("1", "1")
-        assert "too quick" in desk.text("said")
+        assert "too fast" in desk.text("said")
 
     desk = Desk(tmp_path, clock=Clock(step=0.01))
     desk.press(then=look)

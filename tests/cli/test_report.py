@@ -117,7 +117,7 @@ def test_labels_beside_the_results_are_used_and_said(tmp_path: Path) -> None:
         return json.loads(done.stdout)["calibration"] is not None, done.stderr
 
     used, said = labelled()
-    assert used and "--no-labels leaves them out" in said
+    assert used and "--no-labels ignores them" in said
     used, said = labelled("--no-labels")
     assert not used and "labels" not in said
     both = llmb("report", str(path), "--labels", "labels.csv", "--no-labels", cwd=tmp_path)

@@ -135,7 +135,7 @@ def content(data: bytes) -> Callable[[Path], object]:
         ("q.jsonl.zst", content(zstd(b"")), "q.jsonl.zst is empty"),
         ("q.csv", content("id,q\n1,é\n".encode("utf-16")[:-1]), "q.csv is not utf-16 text"),
         ("q.csv", content(b"PK\x03\x04..."), "q.csv cannot be read as a workbook: it is cut off"),
-        ("q", content(b"ARROW1\0\0"), "q is an Arrow file"),
+        ("q", content(b"ARROW1\0\0"), "q cannot be read as Arrow"),
         ("q.jsonl.bz2", content(bz2.compress(LINES)[:-9]), "q.jsonl.bz2 cannot be read"),
         ("q.jsonl.xz", content(lzma.compress(LINES)[:-9]), "q.jsonl.xz cannot be read"),
         ("q.jsonl.gz", content(gzip.compress(LINES)[:-9]), "q.jsonl.gz cannot be read"),

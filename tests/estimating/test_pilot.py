@@ -113,7 +113,7 @@ def test_failures_and_retries_are_paid_for_in_the_projection_too() -> None:
     assert value(made.cost) == pytest.approx(1000 * sum(map(cost_of, ill)) / 20)
     assert value(made.steps[0].calls) == 1000 * (15 + 15) / 20
     assert value(made.steps[1].calls) == 750
-    assert "5 of 20 measured items failed (25 %: 5 truncated)" in said(made)
+    assert "5 of 20 measured items failed (25 %: 5 cut off)" in said(made)
     assert "generate 1.50 requests an item" in said(made)
     assert "set max_tokens = 3000 under [[steps]] generate" in said(made)
 
@@ -179,7 +179,7 @@ def test_prompts_are_counted_and_the_providers_own_count_calibrates_them() -> No
     rows = items(300, lambda i: "word " * (20 + 10 * (i % 17)))
     settings = single("claude-sonnet-4-5", max_tokens=100)
     chain = Chain(settings.steps)
-    from llm_batch.chain.chain import forecast
+    from llm_batch.chain.forecast import forecast
     from llm_batch.models.tokens import counter
 
     def true_tokens(row: Item) -> int:

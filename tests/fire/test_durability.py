@@ -51,7 +51,7 @@ def test_the_first_signal_finishes_what_is_in_flight_and_resuming_pays_for_nothi
         server.control(hold=False)
         _, said = process.communicate(timeout=120)
     assert process.returncode == EXIT_INTERRUPTED
-    assert "the same command goes on from here" in said
+    assert "the same command resumes" in said
     stats = server.stats()
     assert stats["requests"] == WORKERS and "abandoned" not in stats["by_status"]
     assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"] == WORKERS
@@ -72,7 +72,7 @@ def test_the_second_signal_ends_the_run_at_once_and_it_resumes_all_the_same(
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         # The first is answered with a sentence, and with patience: the calls hang.
-        until(lambda: "once more to stop now" in process.stderr.readline())  # type: ignore[union-attr]
+        until(lambda: "press Ctrl-C again to stop now" in process.stderr.readline())  # type: ignore[union-attr]
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == EXIT_INTERRUPTED
     server.control(hold=False)

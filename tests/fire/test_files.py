@@ -101,8 +101,8 @@ def test_a_link_is_asked_about_once_and_remembered(
 ) -> None:
     (folder / "results.jsonl").symlink_to(home.with_name("big.jsonl"))
     with terminal(folder, agree=False) as window:
-        until(lambda: "Go on?" in window.read())
-        assert "Go on only if you made it yourself" in " ".join(window.shown.split())
+        until(lambda: "Continue?" in window.read())
+        assert "Continue only if you made it yourself" in " ".join(window.shown.split())
         window.type("y\n")
         until(lambda: bool(window.read()) and window.process.poll() is not None)
         assert window.process.returncode == 0, window.shown

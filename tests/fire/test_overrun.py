@@ -28,7 +28,7 @@ def test_nobody_to_ask_stops_the_run_and_what_to_type_goes_on(
     assert (
         "the run cost more than estimated, and nobody agreed to more: this run has cost $1." in said
     )
-    assert "add --yes to agree to what it costs, or --budget USD to cap it" in said
+    assert "add --yes to agree to the cost, or --budget USD to cap it" in said
     paid = len(journal(tmp_path))
     assert paid < COUNT
     code, said = llmb_run(tmp_path)
@@ -52,8 +52,8 @@ def test_on_a_terminal_the_run_waits_for_an_answer(
 ) -> None:
     dear(tmp_path, server)
     with terminal(tmp_path, *budget, agree=False) as window:
-        until(lambda: "Go on?" in window.read())
-        assert "nothing else begins until you answer" in " ".join(window.shown.split())
+        until(lambda: "Continue?" in window.read())
+        assert "no new one starts until you answer" in " ".join(window.shown.split())
         window.type(answer)
         until(lambda: window.read() is not None and window.process.poll() is not None)
         assert window.process.returncode == code, window.read()

@@ -12,6 +12,7 @@ import pytest
 from llm_batch import estimating, paper, reporting
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.reporting.comparison import build as comparison
+from llm_batch.reporting.gating import GATE_FORMATS
 from tests.estimating.made import TODAY, config
 from tests.reporting.made import manifest, result, write
 
@@ -116,5 +117,6 @@ def test_latex_has_tables_the_finding_and_what_it_rests_on() -> None:
 
 
 def test_a_result_has_the_formats_of_the_views_it_gives() -> None:
-    assert list(estimating.FORMATS) == ["text", "full", "json", "md"]
-    assert list(reporting.FORMATS) == list(comparison.COMPARISON_FORMATS) == list(paper.RENDERERS)
+    assert list(estimating.FORMATS) == ["text", "line", "full", "json", "md"]
+    assert list(reporting.FORMATS) == list(comparison.COMPARISON_FORMATS)
+    assert [*reporting.FORMATS, "junit"] == list(GATE_FORMATS) == list(paper.RENDERERS)

@@ -263,7 +263,7 @@ def test_what_failed_was_not_left_out_by_chance(
         ("interrupted", "was interrupted"),
         ("running", "still going, or was killed"),
         ("refused", "provider refused"),
-        ("circuit", "too much failed"),
+        ("circuit", "too many items failed"),
         ("overrun", "more than estimated"),
         ("done", "is not complete"),
     ],

@@ -31,5 +31,5 @@ def test_the_report_names_the_rule_and_its_method(
     summary = project.run(until=until)
     assert summary.status == "enough"
     warnings = " ".join(build_report(Path(summary.path)).warnings)
-    assert "stopped early, by its own rule" in warnings
+    assert "stopped early because its result is clear enough" in warnings
     assert says in warnings

@@ -116,7 +116,7 @@ def test_prompts_that_are_not_certain_are_not_shown(spoil: Any, folder: Path) ->
     spoil(path)
     item = read_item(path, "q-0")
     assert _prompts(item) == [None, None] and item.calls[1].reply == '{"score": 4}'
-    assert any("prompts cannot be made again" in note for note in item.notes)
+    assert any("prompts cannot be rebuilt" in note for note in item.notes)
 
 
 def test_fields_that_results_do_not_keep_leave_the_replies(folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_damaged_lines_of_a_journal_are_left_out_and_said(folder: Path) -> None:
         file.write(b'{"item": "q-0", "step": 5}\n' + b"[" * 5000 + b'\n{"half')
     item = read_item(path, "q-0")
     assert len(item.calls) == 2 and item.notes == (
-        "3 damaged lines of results.calls.jsonl left out.",
+        "3 damaged lines in results.calls.jsonl ignored.",
     )
 
 
@@ -147,8 +147,8 @@ def test_an_item_whose_run_was_cut_off_shows_its_calls(folder: Path) -> None:
     [
         ("q-1", "did you mean q-1"),
         ("Q-01", "did you mean q-"),
-        ("zzz", "ids look like this: q-"),
-        ("", "ids look like this: q-"),
+        ("zzz", "ids look like these: q-"),
+        ("", "ids look like these: q-"),
     ],
 )
 def test_an_unknown_id_names_the_nearest(id: str, hint: str, folder: Path) -> None:
@@ -192,7 +192,7 @@ def test_failures_of_one_kind_stand_together_with_what_was_said(folder: Path) ->
     assert len(group.ids) == made.failed and len(group.examples) == 3
     assert all((each.reply or "").startswith("I cannot say") for each in group.examples)
     text = FAILURE_FORMATS["text"](made)
-    assert "say more clearly in the prompt" in text.replace("\n  ", " ")
+    assert "make the prompt clearer" in text.replace("\n  ", " ")
     assert f"llmb show {group.ids[0]} {path}" in text
 
 
@@ -202,7 +202,7 @@ def test_damaged_results_are_left_out_of_the_failures_and_said(folder: Path) -> 
         file.write(b'{"id": "q-9", "status": 5}\n{"id": "q-8", "status": "ok", "fields": [[\n{"ha')
     made = read_failures(path)
     assert (made.items, made.failed) == (3, 0)
-    assert made.notes == ("1 damaged line of results.jsonl left out.",)
+    assert made.notes == ("1 damaged line in results.jsonl ignored.",)
 
 
 def test_the_advice_on_a_server_of_ones_own_names_it(folder: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_advice_on_a_server_of_ones_own_names_it(folder: Path) -> None:
 def test_nothing_failed_is_said(folder: Path) -> None:
     made = read_failures(_run(folder, ['{"score": 4}'], n=3))
     assert (made.failed, made.groups) == (0, ())
-    assert FAILURE_FORMATS["text"](made).startswith("Nothing failed in 3 items.")
+    assert FAILURE_FORMATS["text"](made).startswith("None of 3 items failed.")
 
 
 def test_a_file_that_is_no_results_file_is_refused(folder: Path) -> None:

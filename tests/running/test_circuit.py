@@ -56,7 +56,7 @@ def test_prompts_that_cannot_be_rendered_are_no_steps_fault(steps: tuple[str, ..
         said = circuit.note(failed)
     assert said == (
         "prompts: 20 of the last 20 items failed, 20 as 'prompt' (last: why); "
-        "correct the prompt, or the rows it cannot be rendered for"
+        "correct the prompt, or the rows that lack what it needs"
     )
 
 
@@ -71,7 +71,7 @@ def test_a_few_rows_without_a_prompt_stop_no_long_run() -> None:
 
 def test_a_kind_without_advice_still_gets_a_next_step() -> None:
     said = noted(Circuit(0.5), *["odd"] * AT_LEAST)
-    assert said.endswith("look at the provider's status page, then run the same command")
+    assert said.endswith("check the provider's status page, then run the same command again")
 
 
 @given(
@@ -94,7 +94,7 @@ def test_a_server_of_ones_own_has_no_status_page(kind: str) -> None:
     circuit = Circuit(0.5, {"generate": url})
     said = noted(circuit, *[kind] * AT_LEAST)
     assert said.endswith(
-        f"look at the log of the server at {url}, and whether it is up: curl {url}/models"
+        f"check the log of the server at {url}, and whether it is running: curl {url}/models"
     )
     assert "provider" not in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from llm_batch.chain.chain import Chain
+from llm_batch.chain.outputs import OutputField
+from llm_batch.chain.steps import ScoreRule, Step
 from llm_batch.engines.local import SerialEngine, Serve, ThreadsEngine
 from llm_batch.records import Call, Item, Request, Result
 from llm_batch.running.play import _REFUSALS, OpenGate, Tick, play
@@ -456,3 +459,107 @@ def test_a_call_without_money_for_another_attempt_is_made_again_when_some_comes_
 
     events = list(play(items(3), chain(), Batch(once)))
     assert sorted(ids(events)) == ["q0", "q1", "q2"]
+
+
+def many_votes() -> Chain:
+    """Three drafts, of which those that are wrong go to a jury of two."""
+    grade = {"score": OutputField(type="integer", min=1, max=5)}
+    return Chain(
+        [
+            step("generate", "{{ question }}", repeat=3),
+            Step(name="exact", rule="equals", value="{{ generate }}", expected="{{ answer }}"),
+            Step(
+                name="judge",
+                models=("fake/a", "fake/b"),
+                combine="mean",
+                when="{{ not exact }}",
+                prompt="Judge {{ generate }}",
+                output=grade,
+            ),
+        ],
+        ScoreRule(field=("exact", "judge.score"), pass_at=4),
+    )
+
+
+def drawn(asked: Request) -> Call:
+    """An answer that depends on the request alone: empty, right, wrong, or not to be read."""
+    number = int(asked.key[:6], 16)
+    if asked.step == "generate":
+        return answer(asked, ("", "wrong", "5", str(asked.messages[-1].content[8:9]))[number % 4])
+    return answer(asked, ('{"score": 5}', '{"score": 2}', "no idea")[number % 3])
+
+
+class Interrupted(OpenGate):
+    """A gate that shuts after so many requests."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    @property
+    def stopped(self) -> bool:  # type: ignore[override]
+        return self.room <= 0
+
+    def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
+        self.room -= 1
+        return True
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_parts_in_any_order_and_after_any_stop_are_paid_once_and_come_to_the_same(
+    seed: int,
+) -> None:
+    some = items(8)
+    rng = random.Random(seed)
+
+    def shuffled(names: list[str]) -> list[str]:
+        return rng.sample(names, rng.randint(1, len(names))) if names else []
+
+    whole = {
+        result.item.id: result
+        for result in play(some, many_votes(), SerialEngine(drawn))
+        if isinstance(result, Result)
+    }
+    journal: dict[str, Call] = {}
+    sent: list[str] = []
+
+    def serve_once(asked: Request) -> Call:
+        sent.append(asked.key)
+        return drawn(asked)
+
+    class Journal:
+        unused = 1
+
+        def answered(self, asked: Request) -> Call | None:
+            found = journal.get(asked.key)
+            return found and replace(found, request=asked)
+
+    found: dict[str, Result] = {}
+    for _ in range(100):
+        found = {}
+        engine = Parts(serve_once, room=rng.randint(1, 9), order=shuffled)
+        events = play(
+            *(some, many_votes(), engine, lambda call: journal.update({call.request.key: call})),
+            *(Journal(), Interrupted(rng.randint(1, 20))),
+        )
+        found = {each.item.id: each for each in events if isinstance(each, Result)}
+        if len(found) == len(some):
+            break
+    assert len(sent) == len(set(sent))
+    assert {id: (r.status, r.outputs, r.score, r.votes) for id, r in found.items()} == {
+        id: (r.status, r.outputs, r.score, r.votes) for id, r in whole.items()
+    }
+
+
+class Parts(Batch):
+    """A batch that tells the parts of a step apart."""
+
+    def submit(self, request: Request) -> None:
+        self.holding[f"{request.item_id}.{request.step}.{request.part}"] = request
+        self.submitted.append(request.step)
+        self.most = max(self.most, self.held)
+
+
+def test_the_parts_of_a_step_are_under_way_at_once() -> None:
+    engine = Parts(serve=drawn, room=10)
+    list(play(items(1), many_votes(), engine))
+    assert engine.most >= 3

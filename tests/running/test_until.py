@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from llm_batch.errors import Unavailable
 from llm_batch.records import Item, Request, Result
+from llm_batch.running.progress import concluded
 from llm_batch.running.stopping import Until, Watch
 from tests.builders import reply_to
 from tests.project import Project
@@ -92,3 +94,30 @@ def test_a_run_stops_early_pays_for_no_more_and_says_why(project: Project) -> No
 def test_without_a_rule_everything_is_played(project: Project, until: Until) -> None:
     assert not until
     assert project.run(until=until).progress.done == 12
+
+
+@pytest.mark.parametrize(
+    ("score", "bound", "passes", "code"),
+    [(5, 0.5, False, 0), (1, 0.5, False, 5), (5, 0.999, False, 6), (5, 0.999, True, 0)],
+)
+def test_a_run_that_is_to_decide_something_ends_as_a_gate_does(
+    score: int, bound: float, passes: bool, code: int, project: Project
+) -> None:
+    project.data(60)
+
+    def judged(request: Request) -> str:
+        return f'{{"score": {score}}}' if request.step == "judge" else "Paris."
+
+    project.answers = judged
+    sample = project.config(sample=50)
+    summary = project.run(sample, until=Until(decided=bound, undecided_passes=passes))
+    assert summary.exit_code == code
+    assert {0: True, 5: summary.verdict == "failed", 6: summary.verdict == "undecided"}[code]
+    assert any("gate" in line for line in concluded(summary).origin)
+
+
+def test_failed_items_leave_a_gate_incomplete_that_is_not_decided(project: Project) -> None:
+    project.answers = lambda request: (
+        Unavailable("down") if request.item_id == "q3" else reply_to(request)
+    )
+    assert project.run(until=Until(decided=0.5)).exit_code == 4

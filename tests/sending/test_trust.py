@@ -431,7 +431,7 @@ def test_a_terminal_is_asked_once_and_a_yes_is_remembered(one_server: Server) ->
     config(served(one_server.url, "GITHUB_TOKEN"))
     code, said = answered(("run", "--quiet"), "n\n")
     assert code == 2 and one_server.stats()["requests"] == 0
-    assert "GITHUB_TOKEN to http://127.0.0.1" in said and "Go on?" in said
+    assert "GITHUB_TOKEN to http://127.0.0.1" in said and "Continue?" in said
     code, said = answered(("run", "--quiet"), "y\n")
     assert code == 0 and "remembered for this folder in" in said
     sent = [entry["headers"]["authorization"] for entry in one_server.log()]

@@ -84,7 +84,7 @@ def test_questions_without_an_answer_are_refused() -> None:
 
 def test_planning_loads_neither_scipy_nor_numpy() -> None:
     code = (
-        "import sys; from llm_batch.stats import clusters, power, sizes, strata;"
+        "import sys; from llm_batch.stats import audit, clusters, power, repeats, sizes, strata;"
         "sizes.sample_size(population=30000); strata.neyman({'a': 9}, {'a': 1.0}, 3);"
         "power.two_rates_size(0.8, 0.83); sizes.zero_failures_size(0.1, population=50);"
         "sizes.size_for(sizes.rate_spread(0.5, 0.9, 0.9), 0.05);"

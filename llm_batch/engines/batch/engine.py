@@ -509,7 +509,7 @@ def cancel_jobs(
         except ProviderError as error:
             raise Incomplete(error.message, error.hint or "run the same command again") from error
         except Cancelled:
-            raise Interrupted("not all jobs have ended yet; the same command goes on") from None
+            raise Interrupted("not all jobs have ended yet; the same command resumes") from None
         finally:
             for connection in connections.values():
                 connection.close()

@@ -11,91 +11,46 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.chain.overrides import Typed, expanded
+from llm_batch.chain.overrides import Typed, command, expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Formats, Readable, later
 from llm_batch.paper.words import clean
-from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
+from llm_batch.record.baseline import is_baseline
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.comparison import (
-    COMPARISON_SCHEMA,
-    Against,
-    Comparison,
-    RunFigures,
-    Setting,
-)
-from llm_batch.reporting.comparison.pair import (
+from llm_batch.reporting.comparison import COMPARISON_SCHEMA, Against, Comparison, Setting
+from llm_batch.reporting.comparison.pair import against
+from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
+from llm_batch.reporting.comparison.sides import (
     NO_VERDICT,
     Rows,
-    against,
-    read_rows,
+    SetUp,
+    Side,
+    data_differs,
+    judged_differently,
     shared_fields,
+    side_of,
+    side_of_baseline,
     spelt_alike,
 )
-from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.foreign import Columns, ForeignFile
-from llm_batch.reporting.items import manifest_of
-from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class SetUp:
-    """How a run was set up, flat: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
-
-    ``known`` says whether there is a manifest; ``judging`` are the names that belong to the judge.
-    """
-
-    known: bool
-    values: dict[str, Any]
-    judging: frozenset[str]
+def written_by_llmb(paths: Sequence[str | Path]) -> bool:
+    """Whether one of these files is a baseline or has the manifest of a run beside it."""
+    return any(is_baseline(path) or Manifest.beside(path)[0] is not None for path in paths)
 
 
-def set_up(report: Report) -> SetUp:
-    """The settings of a run; empty where its manifest cannot be read."""
-    manifest = manifest_of(report)
-    if manifest is None:
-        return SetUp(False, {}, frozenset())
-    values = dict(_values(manifest))
-    judge = manifest.scoring_step if report.run.rule else report.run.judge
-    judging = {name for name in values if name.endswith(f" of {judge}")} if judge else set()
-    return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
-
-
-def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
-    dataset, sample, score = manifest.dataset, manifest.sample, manifest.score or ScoreRule()
-    yield "dataset", dataset.path
-    yield "dataset sha256", dataset.sha256
-    yield "items in the dataset", dataset.n
-    yield "sample size", sample.size
-    yield "sample seed", sample.seed
-    yield "stratified by", sample.stratify
-    for step in steps_of(manifest):
-        name = step.get("name")
-        for key, value in step.items():
-            if key == "params":
-                for param, each in value.items():
-                    yield f"{param} of {name}", each
-            elif key != "name":
-                yield f"{key} of {name}", value
-    yield "score field", score.field or None
-    yield "pass at", score.pass_at
-    yield "least score", score.min
-    yield "greatest score", score.max
-    yield "score labels", score.labels
-    yield "engine", manifest.engine or None
-    for name, version in manifest.versions.items():
-        yield f"version of {name}", version
-
-
-def _typed(path: str | Path) -> Typed | None:
+def typed_of(path: str | Path) -> Typed | None:
+    """What was typed to make a run; ``None`` where nothing says so."""
     manifest, _ = Manifest.beside(path)
     return manifest.typed(path) if manifest else None
 
 
-def differing(reports: Sequence[Report], made: Sequence[SetUp]) -> tuple[Setting, ...]:
+def differing(made: Sequence[SetUp]) -> tuple[Setting, ...]:
     """The settings on which the runs with a manifest do not agree, the judge's last."""
     names = dict.fromkeys(name for each in made for name in each.values)
     found = []
@@ -109,14 +64,6 @@ def differing(reports: Sequence[Report], made: Sequence[SetUp]) -> tuple[Setting
             )
             found.append(Setting(name, shown))
     return tuple(found)
-
-
-def judged_differently(one: SetUp, two: SetUp) -> list[str]:
-    """The judge's settings on which two runs do not agree; empty where one has no manifest."""
-    if not (one.known and two.known):
-        return []
-    names = [name for name in one.values | two.values if name in one.judging | two.judging]
-    return [name for name in names if one.values.get(name) != two.values.get(name)]
 
 
 def _shown(value: Any, all_values: Sequence[Any]) -> str:
@@ -137,11 +84,15 @@ def _shown(value: Any, all_values: Sequence[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Compared(Readable):
-    """A comparison, and the reports and items it was made from, the baseline's first."""
+    """A comparison, and the runs it was made from, the baseline first."""
 
     comparison: Comparison
-    reports: tuple[Report, ...]
-    rows: tuple[Rows, ...]
+    sides: tuple[Side, ...]
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """The items of each run."""
+        return tuple(side.rows for side in self.sides)
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
         return COMPARISON_FORMATS
@@ -154,17 +105,22 @@ def compare_reports(
     columns: Columns | None = None,
     anyway: bool = False,
     cluster: str | None = None,
+    gate: bool = False,
+    score: str = "",
 ) -> Compared:
     """Compare runs with the first of them, item by item where they share items.
 
     Args:
-        paths: Two results files or more; the first is the baseline.
+        paths: Two results files or more, the first of which is the baseline; it may be what
+            ``llmb baseline set`` wrote.
         by: Field of the items to compare by; without it as for a report of one run.
         level: Confidence level of all intervals, between 0 and 1.
         columns: How to read files that llmb did not write.
         anyway: Compare runs of other items or of other judges too.
         cluster: Field of the items that says which belong together; differences are then bounded
             and tested by clusters.
+        gate: Refuse whatever a gate cannot stand on: other data too.
+        score: Which score of the runs to compare, by its name; the main one by default.
 
     Raises:
         OutputError: A file is missing, is no results file, or a line of it cannot be read.
@@ -173,36 +129,49 @@ def compare_reports(
     """
     paths = [expanded(path) for path in paths]
     _check_paths(paths)
+    kept = columns is None and _baseline_stands_first(paths)
     notes = _notes(paths, columns) if columns else []
-    reports = tuple(
+    names = _names([str(path) for path in paths])
+    reports = [
         build_report(path, by=by, level=level, columns=columns, calls=False, cluster=cluster)
-        for path in paths
-    )
+        for path in paths[kept:]
+    ]
     for report in reports:
         if not report.items.read:
             raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
-    made = [set_up(report) for report in reports]
-    if not anyway:
-        _check_judges(reports, made)
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(reports)
-    rows = tuple(read_rows(report, fields, cluster) for report in reports)
-    for other in rows[1:]:
-        spelt_alike(rows[0], other)
-    names = _names([str(path) for path in paths])
+    sides: list[Side] = []
+    if kept:
+        side, kept_fields = side_of_baseline(paths[0])
+        # Hashes can be held against those of the same fields only.
+        fields = set(kept_fields) if fields.issuperset(kept_fields) else set()
+        sides.append(side if fields else side.without_content())
+    sides += [
+        side_of(name, report, fields, cluster)
+        for name, report in zip(names[kept:], reports, strict=True)
+    ]
+    made = [side.set_up.brief if kept else side.set_up for side in sides]
+    if score:
+        _check_score(sides, score)
+    if not anyway:
+        _check_judges(sides, made, gate)
+    if gate:
+        _check_data(sides, made)
+    for other in sides[1:]:
+        spelt_alike(sides[0].rows, other.rows)
     differences = tuple(
-        against(name, reports[0], report, rows[0], each, level, anyway)
-        for name, report, each in zip(names[1:], reports[1:], rows[1:], strict=True)
+        against(name, sides[0], side, level, anyway)
+        for name, side in zip(names[1:], sides[1:], strict=True)
     )
-    groups = reports[0].groups
     comparison = Comparison(
         schema=COMPARISON_SCHEMA,
         headline="",
         level=level,
         baseline=names[0],
-        group_field=groups.field if groups else "",
-        runs=tuple(_figures(name, report) for name, report in zip(names, reports, strict=True)),
-        settings=differing(reports, made),
+        group_field=sides[kept].group_field,
+        runs=tuple(replace(s.figures, name=n) for n, s in zip(names, sides, strict=True)),
+        settings=differing(made),
         against=_adjusted(differences),
         warnings=(),
         next_steps=(),
@@ -213,18 +182,47 @@ def compare_reports(
         headline=headline(comparison),
         paper=tuple(for_paper(comparison)),
         warnings=(
-            *cautions(comparison, reports, [each.known for each in made], judges),
+            *cautions(comparison, sides, [each.known for each in made], judges),
             *dict.fromkeys(notes),
         ),
         next_steps=tuple(
             next_steps(
                 comparison,
-                reports[0].items.population,
-                [None if columns else _typed(path) for path in paths],
+                sides[0].population,
+                [None if columns or side.report is None else typed_of(side.path) for side in sides],
+                _flags(by, level, columns, anyway, cluster),
             )
         ),
     )
-    return Compared(comparison, reports, rows)
+    return Compared(comparison, tuple(sides))
+
+
+def _baseline_stands_first(paths: Sequence[str | Path]) -> bool:
+    """Whether the first file is a baseline; `ConfigError` where another one is, or none at all."""
+    for place, path in enumerate(paths):
+        found = is_baseline(path)
+        if found and place:
+            raise ConfigError(
+                f"{path} is a baseline, which stands first", command("compare", path, paths[0])
+            )
+        if not found and Path(path).suffix == ".json" and Path(path).is_file():
+            raise ConfigError(
+                f"{path} is no baseline, nor results of a run",
+                "llmb baseline set results.jsonl writes one; results of another program need "
+                "--score FIELD",
+            )
+    return is_baseline(paths[0])
+
+
+def _flags(
+    by: str | None, level: float, columns: Columns | None, anyway: bool, cluster: str | None
+) -> list[str]:
+    """What was typed beside the files."""
+    flags: list[str] = []
+    for flag, value in (("--by", by), ("--cluster", cluster), *(columns.flags if columns else ())):
+        flags += [flag, value] if value else []
+    flags += ["--confidence", f"{level:g}"] if level != 0.95 else []
+    return [*flags, "--anyway"] if anyway else flags
 
 
 def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
@@ -242,7 +240,9 @@ def _notes(paths: Sequence[str | Path], columns: Columns) -> list[str]:
 
 def _check_paths(paths: Sequence[str | Path]) -> None:
     if len(paths) < 2:
-        raise ConfigError("comparing takes two results files or more")
+        raise ConfigError(
+            "comparing takes two results files or more", "llmb compare base.jsonl new.jsonl"
+        )
     if "-" in map(str, paths):
         raise ConfigError(
             "a comparison reads its files twice, which standard input does not allow",
@@ -254,9 +254,37 @@ def _check_paths(paths: Sequence[str | Path]) -> None:
         raise ConfigError(f"{twice} is named twice", "name two files of different runs")
 
 
-def _check_judges(reports: Sequence[Report], made: Sequence[SetUp]) -> None:
+def _check_score(sides: Sequence[Side], score: str) -> None:
+    for side in sides:
+        field = side.set_up.values.get("score field")
+        if score != field:
+            raise ConfigError(
+                f"{side.path} has no score called {score}",
+                f"it has {field}: leave out --score" if field else "its run had no [score]",
+            )
+
+
+def _check_data(sides: Sequence[Side], made: Sequence[SetUp]) -> None:
+    """Refuse runs of another data set: what a gate says is of the items as well then."""
+    for side, other in zip(sides[1:], made[1:], strict=True):
+        if data_differs(made[0], other):
+            raise ConfigError(
+                f"{side.path} and {sides[0].path} were played on different data "
+                f"({made[0].values.get('dataset')} has changed, or is another file), and no gate "
+                "can stand on that",
+                f"play both on the same data; or begin anew from {side.path}: "
+                f"{_anew(side, sides[0])}",
+            )
+
+
+def _anew(side: Side, baseline: Side) -> str:
+    kept = baseline.path if baseline.report is None else "baseline.json"
+    return command("baseline", "set", side.path, "-o", kept)
+
+
+def _check_judges(sides: Sequence[Side], made: Sequence[SetUp], gate: bool) -> None:
     """Refuse runs that another judge scored: their scores have different meanings."""
-    for report, other in zip(reports[1:], made[1:], strict=True):
+    for side, other in zip(sides[1:], made[1:], strict=True):
         found = judged_differently(made[0], other)
         if found:
             name = found[0]
@@ -265,9 +293,11 @@ def _check_judges(reports: Sequence[Report], made: Sequence[SetUp]) -> None:
                 told = f" ({made[0].values.get(name)} and {other.values.get(name)})"
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise ConfigError(
-                f"{report.path} was not judged as {reports[0].path} was: {name} differs{told}"
-                f"{more}",
-                "judge both in the same way, or compare them all the same with --anyway",
+                f"{side.path} was not judged as {sides[0].path} was: {name} differs{told}{more}",
+                "judge both in the same way; or, if the new judging is what you want, begin anew: "
+                f"{_anew(side, sides[0])}"
+                if gate
+                else "judge both in the same way, or compare them all the same with --anyway",
             )
 
 
@@ -290,32 +320,6 @@ def _holm_by_place(tested: list[tuple[int, float | None]]) -> dict[int, float]:
     known = [(place, p_value) for place, p_value in tested if p_value is not None]
     adjusted = holm([p_value for _, p_value in known])
     return {place: p_value for (place, _), p_value in zip(known, adjusted, strict=True)}
-
-
-def _figures(name: str, report: Report) -> RunFigures:
-    total, passed, own = report.total, report.pass_rate, report.items
-    rate = passed.rate
-    return RunFigures(
-        name=name,
-        path=report.path,
-        run_id=report.run.id,
-        created_at=report.run.created_at,
-        models=" + ".join(report.run.models.values()),
-        read=own.read,
-        scored=own.scored,
-        failed=own.read - own.ok,
-        pass_rate=rate,
-        mean_score=report.scores.mean,
-        cost=total.cost if report.steps else None,
-        cost_per_item=report.money.per_item,
-        cost_per_passed=report.money.per_passed,
-        input_tokens=total.usage.input_tokens,
-        output_tokens=total.usage.output_tokens,
-        latency_p50=total.latency_p50,
-        latency_p95=total.latency_p95,
-        seconds=report.run.seconds,
-        simulated=report.run.simulated,
-    )
 
 
 def _names(paths: list[str]) -> list[str]:
@@ -352,13 +356,17 @@ def table(compared: Compared) -> Iterator[Iterable[Any]]:
     yield header + [f"change.{name}" for name in names[1:]]
     ids = dict.fromkeys(id for rows in compared.rows for id in rows.index)
     categories = [list(rows.names) for rows in compared.rows]
+    first = compared.sides[0].report is None and len(compared.sides) > 1
     for id in ids:
-        yield _cells(id, compared.rows, categories)
+        yield _cells(id, compared.rows, categories, int(first))
 
 
-def _cells(id: str, runs: tuple[Rows, ...], categories: list[list[str]]) -> Iterator[Any]:
+def _cells(
+    id: str, runs: tuple[Rows, ...], categories: list[list[str]], first: int
+) -> Iterator[Any]:
+    """Those of one item; the ``first`` run that knows categories says its own."""
     places = [rows.index.get(id) for rows in runs]
-    known = next(i for i, place in enumerate(places) if place is not None)
+    known = next((i for i, p in enumerate(places) if p is not None and i >= first), 0)
     yield id
     yield categories[known][runs[known].categories[places[known] or 0]]
     values = [_score_and_verdict(rows, place) for rows, place in zip(runs, places, strict=True)]

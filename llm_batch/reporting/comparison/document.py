@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from llm_batch.chain.overrides import command
+from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.paper.html import (
@@ -31,14 +33,13 @@ from llm_batch.reporting.comparison import (
     ScoreDifference,
 )
 from llm_batch.reporting.comparison.build import Compared, table
-from llm_batch.reporting.comparison.pair import as_text, items_with, judged_of, question_of
-from llm_batch.reporting.comparison.sentences import (
-    is_clustered,
-)
+from llm_batch.reporting.comparison.sentences import is_clustered
+from llm_batch.reporting.comparison.sides import Side, as_text, question_of
 from llm_batch.reporting.document import FOR_PAPER
-from llm_batch.reporting.model import Report
 from llm_batch.reporting.page import reference_fields
 
+#: Heads the column; `docs/words.md` explains it under this name.
+P_VALUE = "p-value"
 _CHANGES = 5
 _CATEGORIES = 20
 _SETTINGS = 20
@@ -74,7 +75,7 @@ def screen(compared: Compared) -> Document:
         next_steps=comparison.next_steps[:2],
         **on_screen(
             [(warning, "") for warning in comparison.warnings],
-            "--format html lists every item side by side",
+            "--format html shows every item side by side",
         ),
     )
 
@@ -126,7 +127,7 @@ def _figures(comparison: Comparison, each: Against) -> Table | None:
     if scores is not None:
         means = (words.mean(mean) for mean in (scores.baseline_mean, scores.run_mean))
         rows.append(("Mean score", *means, *_tested(scores, words.signed, words.signed_range)))
-    return Table.of(("", base, run, "difference", level, "p"), rows) if rows else None
+    return Table.of(("", base, run, "difference", level, P_VALUE), rows) if rows else None
 
 
 def _change_counts(comparison: Comparison, each: Against) -> str:
@@ -344,39 +345,53 @@ def _side_by_side_items(compared: Compared) -> Iterator[list[Any]]:
     status, score, verdict, change, output and reason or error.
     """
     _, *cells = table(compared)
-    n = len(compared.reports)
+    n = len(compared.sides)
     rows = [list(each) for each in cells]
     rows.sort(key=lambda row: min(map(_place, row[2 + 2 * n :])))
     rows = rows[:_ON_PAGE]
     ids = {row[0] for row in rows}
-    texts = [items_with(report, ids) for report in compared.reports]
+    texts = [side.texts(ids) for side in compared.sides]
     left = _TEXTS
     for id, category, *values in rows:
         changes = [None, *values[2 * n :]]
         runs: list[list[Any] | None] = []
         question = reference = ""
-        for i, report in enumerate(compared.reports):
+        for i, side in enumerate(compared.sides):
             item = texts[i].get(id)
             if item is None:
-                runs.append(None)
+                # A baseline has scores and no texts.
+                known = side.report is None and id in side.rows.index
+                figures = ["ok", *values[2 * i : 2 * i + 2], changes[i], "", ""]
+                runs.append(figures if known else None)
                 continue
-            question = question or question_of(item)[:_TEXT]
-            reference = reference or _reference(item, report)[:_TEXT]
-            said = judged_of(item, report)[:_TEXT], (item.reason or item.error)[:_TEXT]
+            foreign = side.report is None or side.report.columns is not None
+            whole = str(side.path) if foreign else command("show", id, side.path)
+            question = question or _cut(question_of(item), whole)
+            reference = reference or _cut(_reference(item, side), whole)
+            said = [_cut(text, whole) for text in (side.answer(item), item.reason or item.error)]
             left -= sum(map(len, said))
-            runs.append([item.status, *values[2 * i : 2 * i + 2], changes[i], *said])
+            status = item.status if item.status == "ok" else status_of(item.status).name
+            runs.append([status, *values[2 * i : 2 * i + 2], changes[i], *said])
         left -= len(question) + len(reference)
         if left < 0:
             return
         yield [id, category, question, reference, runs]
 
 
+def _cut(text: str, whole: str) -> str:
+    """A text that a page can hold; one that is cut says so, and where it is whole."""
+    left = len(text) - _TEXT
+    return text if left <= 0 else f"{text[:_TEXT]}\n[cut: {left:,} more characters; see {whole}]"
+
+
 def _place(change: str | None) -> int:
     return _ORDER.index(change) if change else len(_ORDER)
 
 
-def _reference(item: ItemLine, report: Report) -> str:
-    values = (item.fields.get(name) for name in reference_fields(report))
+def _reference(item: ItemLine, side: Side) -> str:
+    if side.report is None:
+        return ""
+    values = (item.fields.get(name) for name in reference_fields(side.report))
     return next((as_text(value) for value in values if value not in (None, "")), "")
 
 
@@ -408,7 +423,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
         yield "Now pass", words.count(rates.gained), "failed in the baseline"
         yield "Now fail", words.count(rates.lost), "passed in the baseline"
         yield (
-            "p",
+            P_VALUE,
             words.p_value(rates.p_adjusted),
             "McNemar's test, mid-p" if rates.difference.method == "tango" else "by clusters",
         )

@@ -1,23 +1,14 @@
-"""Two runs beside each other: items paired by id, what the pairs come to, what changed.
-
-A file is read once here. What grows with it is an entry of a dict and some forty bytes an item;
-texts are read again for the few items that are shown.
-"""
+"""Two runs beside each other: items paired by id, what the pairs come to, what changed."""
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from math import isfinite, isnan, nan
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean, items, listed
-from llm_batch.record.results import ItemLine
 from llm_batch.reporting.comparison import (
     Against,
     CategoryDifference,
@@ -25,10 +16,8 @@ from llm_batch.reporting.comparison import (
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.foreign import found as field_of
-from llm_batch.reporting.items import category_of, read_items
-from llm_batch.reporting.model import PassRate, Report
-from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
+from llm_batch.reporting.comparison.sides import NO_VERDICT, Rows, Side, question_of
+from llm_batch.reporting.model import PassRate
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference
 from llm_batch.stats.compare import (
     difference_of,
@@ -40,63 +29,6 @@ from llm_batch.stats.compare import (
     unpaired_p_value,
 )
 
-#: What ``Rows.passed`` holds for an item without a verdict.
-NO_VERDICT = 2
-
-
-@dataclass(slots=True)
-class Rows:
-    """The items of one run, in the order of its file.
-
-    Attributes:
-        index: Place of each item by id.
-        scores: NaN where there is none.
-        passed: 1, 0 or `NO_VERDICT`.
-        categories: Place of the category in ``names``.
-        clusters: What each item belongs together with; empty where that was not asked for.
-        content: Hash of the fields that both runs have, to be told apart from other items.
-    """
-
-    index: dict[str, int] = field(default_factory=dict)
-    scores: array[float] = field(default_factory=lambda: array("d"))
-    passed: bytearray = field(default_factory=bytearray)
-    categories: array[int] = field(default_factory=lambda: array("l"))
-    names: dict[str, int] = field(default_factory=dict)
-    clusters: list[str] = field(default_factory=list)
-    content: array[int] = field(default_factory=lambda: array("q"))
-
-
-def read_rows(report: Report, fields: Collection[str], cluster: str | None = None) -> Rows:
-    """The items of a run as numbers, with these ``fields`` as their content.
-
-    Raises:
-        OutputError: The file cannot be read a second time.
-    """
-    rows = Rows()
-    encode = msgspec.json.Encoder(order="sorted").encode
-    for item in read_items(report):
-        rows.index[item.id] = len(rows.scores)
-        rows.scores.append(_score(item))
-        rows.passed.append(NO_VERDICT if item.passed is None else int(item.passed))
-        name = category_of(item, report)
-        rows.categories.append(rows.names.setdefault(name, len(rows.names)))
-        if cluster:
-            value = field_of(item.fields, cluster, None)
-            rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
-        known = {name: value for name, value in item.fields.items() if name in fields}
-        rows.content.append(hash(encode(known)))
-    return rows
-
-
-def shared_fields(reports: Collection[Report]) -> set[str]:
-    """The fields that the first items of every run have."""
-    shared: set[str] | None = None
-    for report in reports:
-        first = next(read_items(report), None)
-        names = set(first.fields) if first else set()
-        shared = names if shared is None else shared & names
-    return shared or set()
-
 
 def common_places(first: Rows, second: Rows) -> Iterator[tuple[str, int, int]]:
     """Id and places of the items that are in both, in the order of the first."""
@@ -106,70 +38,33 @@ def common_places(first: Rows, second: Rows) -> Iterator[tuple[str, int, int]]:
             yield id, place, other
 
 
-def spelt_alike(first: Rows, second: Rows) -> None:
-    """Give the items of the second run the ids of the first, where a spreadsheet changed them.
-
-    It makes 1.0 of 1 in a column with a gap; that is looked at where no id fits as it is.
-    """
-    if first.index.keys().isdisjoint(second.index):
-        index = {swapped_spelling(id) or id: place for id, place in second.index.items()}
-        if not first.index.keys().isdisjoint(index):
-            second.index = index
-
-
-def items_with(report: Report, ids: Collection[str]) -> dict[str, ItemLine]:
-    """The items with these ids, whole."""
-    items = ((item.id, item) for item in read_items(report))
-    named = ((id if id in ids else swapped_spelling(id), item) for id, item in items)
-    return {id: item for id, item in named if id in ids}
-
-
-def _score(item: ItemLine) -> float:
-    score = item.score
-    if score is None or not isfinite(score) or abs(score) > SCORE_LIMIT:
-        return nan
-    return score
-
-
 #: More changed items than this are counted and not described.
 CHANGE_LIMIT = 10_000
 
 _TEXT = 600
 
 
-def described(changes: Sequence[Change], baseline: Report, run: Report) -> tuple[Change, ...]:
+def described(changes: Sequence[Change], baseline: Side, run: Side) -> tuple[Change, ...]:
     """The changes with their texts, which are read from the results once more."""
     if not changes:
         return ()
     ids = {change.id for change in changes}
-    before, after = items_with(baseline, ids), items_with(run, ids)
-    return tuple(
-        replace(
-            change,
-            question=clean(question_of(before[change.id]), _TEXT),
-            baseline_output=clean(judged_of(before[change.id], baseline), _TEXT),
-            run_output=clean(judged_of(after[change.id], run), _TEXT),
-            baseline_reason=clean(before[change.id].reason, _TEXT),
-            run_reason=clean(after[change.id].reason, _TEXT),
+    before, after = baseline.texts(ids), run.texts(ids)
+    described = []
+    for change in changes:
+        one, two = before.get(change.id), after.get(change.id)
+        question = question_of(one) if one else question_of(two) if two else ""
+        described.append(
+            replace(
+                change,
+                question=clean(question, _TEXT),
+                baseline_output=clean(baseline.answer(one), _TEXT),
+                run_output=clean(run.answer(two), _TEXT),
+                baseline_reason=clean(one.reason if one else "", _TEXT),
+                run_reason=clean(two.reason if two else "", _TEXT),
+            )
         )
-        for change in changes
-    )
-
-
-def question_of(item: ItemLine) -> str:
-    """The first field that is a text of several words; empty without one."""
-    texts = (value for value in item.fields.values() if isinstance(value, str))
-    return next((text for text in texts if text != item.id and " " in text), "")
-
-
-def judged_of(item: ItemLine, report: Report) -> str:
-    """What the judge saw: the last output before its own."""
-    before = [output for step, output in item.outputs.items() if step != report.run.judge]
-    return as_text(before[-1]) if before else ""
-
-
-def as_text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return tuple(described)
 
 
 #: Below this share of the smaller run's items in common, the runs count as of other items.
@@ -177,9 +72,9 @@ _ENOUGH_IN_COMMON = 0.5
 _NAMED = 3
 
 
-def _check_items(first: Report, second: Report, found: _Pairs) -> None:
+def _check_items(first: Side, second: Side, found: _Pairs) -> None:
     """Refuse runs of other items: a difference could be the items' as well as the models'."""
-    least = min(first.items.read, second.items.read)
+    least = min(first.figures.read, second.figures.read)
     anyway = "--anyway compares their rates over different items"
     if not found.common:
         raise ConfigError(f"{first.path} and {second.path} have no item in common", anyway)
@@ -209,15 +104,7 @@ class _Pairs:
     examples: tuple[str, ...] = ()
 
 
-def against(
-    name: str,
-    baseline: Report,
-    report: Report,
-    first: Rows,
-    second: Rows,
-    level: float,
-    anyway: bool,
-) -> Against:
+def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) -> Against:
     """One run against the baseline, item by item.
 
     Raises:
@@ -228,8 +115,12 @@ def against(
     means = [0.0, 0.0]
     wins = losses = 0
     changes: list[Change] = []
-    categories = list(first.names)
-    for id, one, two in common_places(first, second):
+    first, second = baseline.rows, run.rows
+    # A baseline has no fields, so the run says what an item belongs to.
+    grouped, places = (run, 1) if baseline.report is None else (baseline, 0)
+    categories, clusters = list(grouped.rows.names), grouped.rows.clusters
+    for id, *pair in common_places(first, second):
+        (one, two), place = pair, pair[places]
         pairs.common += 1
         if first.content[one] != second.content[two]:
             pairs.other_content += 1
@@ -239,8 +130,8 @@ def against(
         scored = not (isnan(before) or isnan(after))
         if scored:
             differences.append(after - before)
-            if first.clusters:
-                _add_to(by_cluster, first.clusters[one], after - before)
+            if clusters:
+                _add_to(by_cluster, clusters[place], after - before)
             means[0] += before
             means[1] += after
             wins += after > before
@@ -249,10 +140,10 @@ def against(
         judged = NO_VERDICT not in (was, now)
         if judged:
             counts.add(
-                categories[first.categories[one]],
+                categories[grouped.rows.categories[place]],
                 was,
                 now,
-                first.clusters[one] if first.clusters else "",
+                clusters[place] if clusters else "",
             )
         pairs.unscored += not (judged or scored)
         kind = ""
@@ -261,10 +152,10 @@ def against(
         elif scored and after != before:
             kind = "higher" if after > before else "lower"
         if kind:
-            category = categories[first.categories[one]]
+            category = categories[grouped.rows.categories[place]]
             changes.append(Change(id, kind, category, _or_none(before), _or_none(after)))
     if not anyway:
-        _check_items(baseline, report, pairs)
+        _check_items(baseline, run, pairs)
     changes.sort(key=lambda change: change.kind not in ("lost", "lower"))
     n = len(differences)
     scores = None
@@ -292,11 +183,11 @@ def against(
         only_run=len(second.index) - pairs.common,
         unscored=pairs.unscored,
         other_content=pairs.other_content,
-        rates=_rates(counts, "", level) if pairs.common else _unpaired(baseline, report, level),
+        rates=_rates(counts, "", level) if pairs.common else _unpaired(baseline, run, level),
         scores=scores,
-        categories=tuple(_categories(counts, level)) if baseline.groups else (),
+        categories=tuple(_categories(counts, level)) if grouped.group_field else (),
         changed=len(changes),
-        changes=described(changes[:CHANGE_LIMIT], baseline, report),
+        changes=described(changes[:CHANGE_LIMIT], baseline, run),
     )
 
 
@@ -347,7 +238,7 @@ def _rates(verdicts: _Verdicts, name: str, level: float) -> RateDifference | Non
     )
 
 
-def _unpaired(first: Report, second: Report, level: float) -> RateDifference | None:
+def _unpaired(first: Side, second: Side, level: float) -> RateDifference | None:
     """The rates of runs that have no item in common."""
     one, two = first.pass_rate, second.pass_rate
     if not one.rate.n or not two.rate.n:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from llm_batch.chain.overrides import Typed
+from llm_batch.chain.overrides import Typed, command
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
@@ -16,7 +16,7 @@ from llm_batch.reporting.comparison import (
     RunFigures,
     ScoreDifference,
 )
-from llm_batch.reporting.model import Report
+from llm_batch.reporting.comparison.sides import Side
 from llm_batch.reporting.publication import bounds, figure
 from llm_batch.stats.interval import z_value
 from llm_batch.stats.power import paired_rates_size
@@ -155,13 +155,13 @@ def told(comparison: Comparison, found: RateDifference | ScoreDifference) -> boo
 
 def cautions(
     comparison: Comparison,
-    reports: Sequence[Report],
+    sides: Sequence[Side],
     manifests: Sequence[bool],
     judges: Sequence[list[str]],
 ) -> Iterator[str]:
     """What to keep in mind, most serious first.
 
-    The reports are of each run, the baseline's first, as are the ``manifests``: whether each has
+    The sides are the runs, the baseline first, as are the ``manifests``: whether each has
     one. ``judges`` are the judge's settings that differ, for each run but the baseline.
     """
     if any(run.simulated for run in comparison.runs):
@@ -183,8 +183,8 @@ def cautions(
             )
     for each in comparison.against:
         yield from _about_the_items(comparison, each)
-    for report, run in zip(reports, comparison.runs, strict=True):
-        yield from _about_a_run(report, run)
+    for side, run in zip(sides, comparison.runs, strict=True):
+        yield from _about_a_run(side, run)
     if len(comparison.against) > 1:
         yield (
             f"{len(comparison.against)} runs are compared with {comparison.baseline}: p allows for "
@@ -229,19 +229,21 @@ def _about_the_items(comparison: Comparison, each: Against) -> Iterator[str]:
         yield f"Only {words.items(n)} compared: fewer than {_FEW_ITEMS} say little."
 
 
-def _about_a_run(report: Report, run: RunFigures) -> Iterator[str]:
-    items = report.items
-    if items.planned is not None and items.read < items.planned:
+def _about_a_run(side: Side, run: RunFigures) -> Iterator[str]:
+    if side.planned is not None and run.read < side.planned:
         yield (
-            f"{run.name} is not complete: {items.read:,} of {items.planned:,} planned items "
+            f"{run.name} is not complete: {run.read:,} of {side.planned:,} planned items "
             "were played."
         )
-    if items.duplicates:
-        yield f"{run.name}: {items.duplicates:,} lines repeat an id and were left out."
+    if side.duplicates:
+        yield f"{run.name}: {side.duplicates:,} lines repeat an id and were left out."
 
 
 def next_steps(
-    comparison: Comparison, population: int | None, typed: Sequence[Typed | None]
+    comparison: Comparison,
+    population: int | None,
+    typed: Sequence[Typed | None],
+    flags: Sequence[str] = (),
 ) -> Iterator[str]:
     """What to do next.
 
@@ -249,6 +251,7 @@ def next_steps(
         comparison: Of the runs.
         population: The size of the dataset, where it is known.
         typed: What made each run, where that is known.
+        flags: Those that made the comparison.
     """
     unclear = [
         (each.rates, (typed[0], typed[place]))
@@ -275,7 +278,9 @@ def next_steps(
             said = " and ".join(dict.fromkeys(plays)) if all(pair) else unknown
             yield f"{told_by}: {said} {'play' if all(pair) else 'plays'} what is missing."
     if any(each.changed for each in comparison.against):
-        yield "Read the items that changed: `--format html` shows both outputs side by side."
+        paths = [run.path for run in comparison.runs]
+        page = command("report", *paths, *flags, "--format", "html", "-o", "compared.html")
+        yield f"Read the items that changed, both answers side by side: `{page}`."
 
 
 def _pairs_to_tell(rates: RateDifference) -> int | None:

@@ -37,6 +37,7 @@ from llm_batch.reporting.judging.labels import (
     DRAWN_COLUMN,
     LABEL_COLUMNS,
     NOTE_COLUMN,
+    RUN_COLUMN,
     SAW_COLUMN,
     SCALE_COLUMN,
     SKIP,
@@ -333,6 +334,7 @@ class LabelFile:
         now: The time, UTC.
         by_verdict: Whether a new file's items are drawn within each verdict of the judge.
         scale: That of a new file's grades; ``None`` for pass and fail, or what the file has.
+        run: The id of the run that is labelled; empty where it is not known.
 
     Attributes:
         seed: Of the order that its items were drawn in.
@@ -342,7 +344,8 @@ class LabelFile:
 
     Raises:
         OutputError: The file cannot be read, or ``llmb label`` did not write it.
-        ConfigError: It was drawn with another seed, or in another way, than was asked for.
+        ConfigError: It was drawn with another seed, or in another way, than was asked for, or it
+            has labels of another run.
     """
 
     def __init__(
@@ -353,15 +356,17 @@ class LabelFile:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         by_verdict: bool = False,
         scale: Scale | None = None,
+        run: str = "",
     ) -> None:
         self.path = path
+        self._run = run
         self.by_verdict = by_verdict
         self.scale = scale
         self.notes: tuple[str, ...] = ()
         self._now = now
         self._rows: dict[str, tuple[str, str]] = {}
         self._more: dict[str, dict[str, str]] = {}
-        self._columns: tuple[str, ...] = LABEL_COLUMNS
+        self._columns: tuple[str, ...] = LABEL_COLUMNS + ((RUN_COLUMN,) if run else ())
         if by_verdict:
             self._columns += (DRAWN_COLUMN,)
         if scale is not None:
@@ -369,6 +374,12 @@ class LabelFile:
         self._dialect = _Dialect("\t" if path.suffix.lower() == ".tsv" else ",")
         self._bytes = self._on_disk()
         seeds = self._parse() if self._bytes is not None else set()
+        runs = {row[RUN_COLUMN] for row in self._more.values() if row.get(RUN_COLUMN)}
+        if run and (others := runs - {run}):
+            raise ConfigError(
+                f"{path} holds labels for the answers of another run ({min(others)})",
+                "keep them and write another file: --output other-labels.csv",
+            )
         if seeds and seed is not None and seeds != {str(seed)}:
             raise ConfigError(
                 f"{path} holds labels drawn with seed {min(seeds)}, not {seed}",
@@ -520,7 +531,8 @@ class LabelFile:
         for item, (label, at) in rows.items():
             own = {"id": guarded(item), "label": label, "labelled_at": at, "seed": str(self.seed)}
             own |= {SCALE_COLUMN: str(self.scale)} if self.scale else {}
-            values = {DRAWN_COLUMN: BY_VERDICT, **self._more.get(item, {}), **own}
+            values = {DRAWN_COLUMN: BY_VERDICT, RUN_COLUMN: self._run}
+            values |= self._more.get(item, {}) | own
             if NOTE_COLUMN in values:
                 values[NOTE_COLUMN] = guarded(values[NOTE_COLUMN])
             lines.append([values.get(_plain(name), "") for name in self._columns])

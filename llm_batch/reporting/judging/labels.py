@@ -57,6 +57,9 @@ LABEL_COLUMNS = ("id", "label", "labelled_at", "seed")
 #: A fifth column and its value, where items were drawn within each verdict.
 DRAWN_COLUMN, BY_VERDICT = "drawn", "by verdict"
 
+#: The run that the labelled answers are of; files of versions before have no such column.
+RUN_COLUMN = "run_id"
+
 #: Where labels are grades: their ends, ``1-5``, without which five ones would be five passes.
 SCALE_COLUMN = "scale"
 
@@ -297,6 +300,16 @@ def _seed(rows: Sequence[Mapping[str, Any]]) -> int | None:
     seeds = {str(row["seed"]) for row in rows}
     text = seeds.pop() if len(seeds) == 1 else ""
     return int(text) if re.fullmatch(r"-?\d{1,18}", text) else None
+
+
+def runs_of(path: str | Path) -> set[str]:
+    """The runs that a file's labels are of; empty where it does not say.
+
+    Raises:
+        LlmbError: The file cannot be read.
+    """
+    rows = ForeignRows(path).rows
+    return {str(row[RUN_COLUMN]) for row in rows if row.get(RUN_COLUMN)}
 
 
 def judged_elsewhere(

@@ -1,0 +1,85 @@
+"""One answer of several: what the members of a jury, or the repeats of a step, come to."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median, median_low
+from typing import Any, Literal
+
+from llm_batch.chain.outputs import Fields
+
+Combine = Literal["majority", "mean", "median", "all", "any"]
+
+Vote = bool | int | float | str
+
+
+def takes_words(how: Combine) -> bool:
+    """Whether a rule can be applied to labels and texts, of which there is no middle."""
+    return how == "majority"
+
+
+def needed(votes: int, least: int | None) -> int:
+    """Answers that must be there: ``least``, or more than half."""
+    return least or votes // 2 + 1
+
+
+def combined(votes: Sequence[Vote], how: Combine) -> Vote | None:
+    """What the votes come to; ``None`` for a tie of words, which nobody can decide.
+
+    The majority of numbers is the one that most gave, else their lower median: with either, a
+    score passes where most of the votes pass, and a tie does not. ``all`` is the least of them,
+    ``any`` the greatest.
+    """
+    if not votes:
+        return None
+    if how == "majority":
+        return _majority(votes)
+    numbers = [float(vote) for vote in votes if not isinstance(vote, str)]
+    if how in ("all", "any"):
+        value = min(numbers) if how == "all" else max(numbers)
+    else:
+        value = fmean(numbers) if how == "mean" else median(numbers)
+    if all(isinstance(vote, bool) for vote in votes) and value in (0.0, 1.0):
+        return bool(value)
+    return int(value) if all(map(_whole, votes)) and value.is_integer() else value
+
+
+def combined_object(
+    objects: Mapping[str, Mapping[str, Any]], fields: Fields, how: Combine
+) -> dict[str, Any] | None:
+    """Objects of several members as one, field by field; ``None`` where nothing is decided.
+
+    Free texts are all kept, each behind the name of its member, where members are graded by
+    other fields.
+    """
+    graded = [name for name, field in fields.items() if not field.is_free_text]
+    found: dict[str, Any] = {}
+    for name in fields:
+        votes = [each[name] for each in objects.values()]
+        if graded and name not in graded:
+            found[name] = "\n".join(
+                f"{member}: {each[name]}" for member, each in objects.items() if each[name]
+            )
+        else:
+            found[name] = combined(votes, how)
+    return None if all(found[name] is None for name in graded or fields) else found
+
+
+def _majority(votes: Sequence[Vote]) -> Vote | None:
+    texts = [_folded(vote) if isinstance(vote, str) else vote for vote in votes]
+    (first, most), *others = Counter(texts).most_common()
+    if not others or others[0][1] < most:
+        return votes[texts.index(first)]
+    if any(isinstance(vote, str) for vote in votes):
+        return None
+    return median_low(votes)
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"\s+", " ", text.strip()).casefold()
+
+
+def _whole(vote: Vote) -> bool:
+    return isinstance(vote, int) and not isinstance(vote, bool)

@@ -1,0 +1,337 @@
+"""A dataset that lies in several files of one kind: a folder, a pattern, a dataset of Hugging Face.
+
+`opened` gives whatever the data of a config is as an `Input`.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import itertools
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, Self
+
+import msgspec
+
+from llm_batch.dataset.remote import Remote, found_at
+from llm_batch.dataset.shape import Row, Shape
+from llm_batch.dataset.source import Source, reader_of
+from llm_batch.errors import DataError
+from llm_batch.paper import words
+
+if TYPE_CHECKING:
+    from llm_batch.chain.config import Data
+
+# Names that are listed, and notes that are said, at most.
+_MANY = 3
+_PATTERN = re.compile(r"[*?[]")
+# What `datasets` writes beside the rows of a dataset, or of several splits.
+_SAVED, _SPLITS = "state.json", "dataset_dict.json"
+_SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|dev)(?=[-_./0-9])[^/]*(?:/|$)")
+# ``lang=de/part-0.parquet``, as Spark and Hive part what they write.
+_PARTED = re.compile(r"([^/=]+)=([^/]*)/")
+
+
+class Input(Protocol):
+    """Rows that are read once, from wherever they are. A context manager.
+
+    Attributes:
+        name: What messages call it.
+        file: Where rows can be read again by their offsets, if ``in_place``.
+        notes: How it was read, where that is not what one expects; only after `rows`.
+        shape: How it is written; of several files the one that was read last.
+    """
+
+    name: str
+    file: io.RawIOBase
+    in_place: bool
+    shape: Shape
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is text with delimiters."""
+
+    @property
+    def is_headed(self) -> bool:
+        """Whether its columns have their names from a first line that may be missing."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def rows(self) -> Iterator[Row]:
+        """Read all of it, once; numbers grow."""
+
+    def at(self, *numbers: int) -> str:
+        """Where rows are, by their numbers: ``line 7``, ``b.csv, line 7``."""
+
+    def sha256(self) -> str:
+        """What tells whether it is the same again, in hex; after the `rows` that are needed."""
+
+    def check_unchanged(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def opened(
+    data: Data,
+    path: Path | str,
+    stdin: BinaryIO | None = None,
+    wanted: frozenset[str] | None = None,
+    by_config: bool = True,
+) -> Input:
+    """What ``[data]`` describes, at its path, ready to be read once.
+
+    Args:
+        wanted: The columns to read where others need not be; ``None`` for all.
+        by_config: Whether hints may speak of a config.
+
+    Raises:
+        DataError: There is none, it cannot be opened, or a folder holds files of several kinds.
+    """
+
+    def one(path: Path | Literal["-"] | Remote, known: Collection[str] = ()) -> Source:
+        return Source(
+            path,
+            data.format,
+            stdin,
+            delimiter=data.delimiter,
+            encoding=data.encoding,
+            sheet=data.sheet,
+            by_config=by_config,
+            wanted=None if wanted is None else wanted.difference(known),
+        )
+
+    if path == "-":
+        return one("-")
+    if isinstance(path, str):
+        found = found_at(path)
+        if isinstance(found, Remote):
+            return one(found)
+        pattern = bool(_PATTERN.search(path))
+        return Shards(files_of(*found, data.format, named=pattern), one)
+    if (files := _local(path, data.format)) is not None:
+        return Shards(files, one)
+    return one(path)
+
+
+class Files(NamedTuple):
+    """The files of a dataset.
+
+    Attributes:
+        root: What messages call them all.
+        names: Below the root, in the order in which they are read.
+        path: That of a name.
+        passed_over: Names of files that hold no rows.
+    """
+
+    root: str
+    names: Sequence[str]
+    path: Callable[[str], Path | Remote]
+    passed_over: Sequence[str] = ()
+
+
+def _local(path: Path, kind: str | None) -> Files | None:
+    """The files that a path on this machine names; ``None`` where it is one file, or none."""
+    if path.is_dir():
+        if (saved := _saved(path)) is not None:
+            return saved
+        names = [
+            (Path(folder) / file).relative_to(path).as_posix()
+            for folder, _, files in os.walk(path)
+            for file in files
+        ]
+        return files_of(str(path), names, path.joinpath, kind)
+    if not _PATTERN.search(str(path)) or path.exists():
+        return None
+    # Path.glob wants the pattern apart from the folder, which this finds itself.
+    found = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+    found = [each for each in found if each.is_file()]
+    if not found:
+        raise DataError(f"no file fits the pattern {str(path)!r}", f"look: ls {path}")
+    plain = list(itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts))
+    above = Path(*plain)
+    names = [each.relative_to(above).as_posix() for each in found]
+    return files_of(str(path), names, above.joinpath, kind, named=True)
+
+
+def files_of(
+    root: str,
+    names: Sequence[str],
+    path: Callable[[str], Path | Remote],
+    kind: str | None,
+    named: bool = False,
+) -> Files:
+    """Those that hold rows.
+
+    Args:
+        names: Of all files below ``root``.
+        kind: The format of all, as the user said it.
+        named: Whether a pattern of the user's named them; else hidden and other files are left.
+
+    Raises:
+        DataError: There are none, or they are of several kinds or splits.
+    """
+    taken = [name for name in names if named or (_is_shown(name) and (kind or _kind(name, None)))]
+    if not taken:
+        raise DataError(f"{root} holds no files with rows", f"name them: '{root}/*.jsonl'")
+    kinds: dict[object, list[str]] = {}
+    for name in sorted(taken):
+        kinds.setdefault(_kind(name, kind), []).append(name)
+    if len(kinds) > 1:
+        most = sorted(kinds.values(), key=len, reverse=True)
+        counted = ", ".join(f"{len(some):,} like {some[0]}" for some in most[:_MANY])
+        first = PurePosixPath(most[0][0])
+        above = _PATTERN.split(root)[0].rpartition("/")[0] if named else root.rstrip("/")
+        example = f"{above}/{first.with_name('*' + ''.join(first.suffixes))}"
+        raise DataError(
+            f"{root} holds files of several kinds: {counted}",
+            f"name those of one kind: '{example}'",
+        )
+    splits = sorted({found[1] for name in taken if (found := _SPLIT.search(name))})
+    if len(splits) > 1 and not named:
+        raise DataError(
+            f"{root} holds several splits: {', '.join(splits)}",
+            f"name one: '{root.rstrip('/')}/**/{splits[0]}*'",
+        )
+    passed = [name for name in names if name not in set(taken) and _is_shown(name)]
+    return Files(root, sorted(taken), path, passed)
+
+
+def _kind(name: str, kind: str | None) -> object:
+    return reader_of(PurePosixPath(name), kind)
+
+
+def _is_shown(name: str) -> bool:
+    """Whether no part is hidden, or what Spark and Hadoop write for themselves."""
+    return not any(part.startswith((".", "_")) for part in name.split("/"))
+
+
+def _saved(folder: Path) -> Files | None:
+    """The files of a dataset that ``save_to_disk`` of Hugging Face's ``datasets`` wrote here."""
+    try:
+        if (folder / _SPLITS).is_file():
+            splits = msgspec.json.decode((folder / _SPLITS).read_bytes())["splits"]
+            if len(splits) == 1:
+                return _saved(folder / splits[0])
+            raise DataError(
+                f"{folder} holds several splits: {', '.join(splits)}",
+                f"name one: {folder / splits[0]}",
+            )
+        if not (folder / _SAVED).is_file():
+            return None
+        state = msgspec.json.decode((folder / _SAVED).read_bytes())
+        names = [each["filename"] for each in state["_data_files"]]
+        chosen = bool(state.get("_indices_data_files"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} is no dataset that can be read: {type(error).__name__} in its {_SAVED}",
+            "save it again with save_to_disk",
+        ) from error
+    if chosen:
+        raise DataError(
+            f"{folder} is a dataset with rows chosen by an old version of datasets",
+            "save it again: load_from_disk(…).flatten_indices().save_to_disk(…)",
+        )
+    return Files(str(folder), names, folder.joinpath)
+
+
+class Shards:
+    """Files of one kind, read one after the other as if they were one."""
+
+    in_place = False
+    file = io.RawIOBase()  # nobody reads from it
+
+    def __init__(
+        self, files: Files, one: Callable[[Path | Remote, Collection[str]], Source]
+    ) -> None:
+        self.name = files.root
+        self._files = files
+        self._one = one
+        self._first = [0]  # how many rows stand before each
+        self._read: list[str] = []  # each with what its numbers count
+        self._hash = hashlib.sha256()
+        self._current: tuple[str, Source] | None = None
+        self._notes: list[str] = []
+        self._columns: frozenset[str] | None = None
+        self._is_table = self._is_headed = False
+        self.shape = Shape()
+
+    def rows(self) -> Iterator[Row]:
+        for name in self._files.names:
+            parted = dict(_PARTED.findall(name))
+            with self._one(self._files.path(name), parted) as source:
+                self._read.append(f"{name}, {source.reader.place}")
+                number = first = self._first[-1]
+                self._current = name, source
+                self._is_table, self._is_headed = source.is_table, source.is_headed
+                self.shape = source.shape
+                for own, fields, row, _ in source.rows():
+                    number = first + own
+                    if isinstance(fields, str):
+                        yield number, fields, b"", 0
+                        continue
+                    if self._columns is None or own == 1:
+                        self._compare(name, source, fields)
+                    yield number, {**fields, **parted}, b"" if parted else row, 0
+                self._hash_current()
+                self._first.append(number)
+                self._notes += source.notes
+
+    def _compare(self, name: str, source: Source, fields: Collection[str]) -> None:
+        columns = frozenset(fields)
+        self._columns = self._columns or columns
+        if source.has_columns and (lacking := sorted(self._columns - columns)):
+            self._notes.append(f"{name} of {self.name} has no column {lacking[0]!r}")
+
+    @property
+    def is_table(self) -> bool:
+        return self._is_table
+
+    @property
+    def is_headed(self) -> bool:
+        return self._is_headed
+
+    def _hash_current(self) -> None:
+        if self._current is not None:
+            name, source = self._current
+            self._hash.update(f"{name}\0{source.sha256()}\n".encode())
+            self._current = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        notes = self._notes[:_MANY]
+        if len(self._notes) > _MANY:
+            notes.append(f"{len(self._notes) - _MANY:,} more of the files of {self.name} like this")
+        if passed := self._files.passed_over:
+            shown = ", ".join(passed[:_MANY]) + (", …" if len(passed) > _MANY else "")
+            count = words.counted(len(passed), "file")
+            notes.append(f"{count} of {self.name} passed over, which hold no rows: {shown}")
+        return tuple(notes)
+
+    def at(self, *numbers: int) -> str:
+        places = []
+        for number in numbers:
+            shard = bisect_right(self._first, number - 1, hi=len(self._read)) - 1
+            places.append(f"{self._read[shard]} {number - self._first[shard]}")
+        return " and ".join(places)
+
+    def sha256(self) -> str:
+        """Of the names of the files that were read and the hashes of each."""
+        self._hash_current()
+        return self._hash.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Each file was looked at again at its end, and no row is read again from it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass

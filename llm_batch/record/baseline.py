@@ -1,0 +1,140 @@
+"""A baseline: what a comparison needs of a run, in one small file that belongs in git.
+
+``baseline.json`` is JSON with an item a line, so that a change of it reads well::
+
+    {"baseline": 1, "results": "results.jsonl", "run_id": "…", "created_at": "…",
+     "settings": {"model of judge": "openai/gpt-4.1", "prompt of judge": "text 9f86d081…", …},
+     "judging": ["model of judge", …], "scale": [1.0, 5.0], "figures": {…},
+     "fields": ["question", "answer"], "items": [
+    {"id": "geo-001", "score": 5.0, "passed": true, "cost": 0.0012, "seconds": 1.9, "content": "…"},
+    …
+    ]}
+
+No prompt, question or answer is in it: of long settings and of the fields of the items there are
+hashes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.record.lines import UNREADABLE, Amount, Count
+from llm_batch.records import without_mark
+
+BASELINE_SCHEMA = 1
+_BEGINS = re.compile(rb'\s*\{\s*"baseline"\s*:')
+_AGAIN = "write it anew from the results: llmb baseline set results.jsonl -o {}"
+_HASH_BYTES = 8
+#: Longer settings are kept as a hash.
+_LONGEST = 80
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class BaselineItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One item; ``seconds`` of latency, ``content`` a hash of the fields that are named."""
+
+    id: str
+    score: float | None = None
+    passed: bool | None = None
+    cost: Amount | None = None
+    seconds: Amount | None = None
+    content: str = ""
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file.
+
+    Attributes:
+        baseline: `BASELINE_SCHEMA`, the first key.
+        results: The file it was made from, as it was typed.
+        settings: How the run was set up, flat, as `brief` has them.
+        judging: The names of those that decide what a score means.
+        scale: The ends of the scores, where they are known.
+        planned: Items that the run was to have, and ``population`` those of its dataset.
+        figures: Those of `llm_batch.reporting.comparison.RunFigures`.
+        pass_rate: ``passed`` of ``n``.
+        fields: Those whose content the items' hashes are of.
+    """
+
+    baseline: int = BASELINE_SCHEMA
+    results: str
+    run_id: str = ""
+    created_at: str = ""
+    settings: dict[str, Any] = {}
+    judging: list[str] = []
+    known: bool = True
+    scale: tuple[float, float] | None = None
+    planned: Count | None = None
+    population: Count | None = None
+    figures: dict[str, Any] = {}
+    fields: list[str] = []
+    items: list[BaselineItem] = []
+
+    def encoded(self) -> bytes:
+        head = msgspec.json.encode(msgspec.structs.replace(self, items=[]))
+        lines = b",\n".join(map(msgspec.json.encode, self.items))
+        return head.removesuffix(b"[]}") + b"[\n" + lines + b"\n]}\n"
+
+
+def is_baseline(path: str | Path) -> bool:
+    """Whether a file is a baseline, as far as its beginning tells."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with open(path, "rb") as file:
+            return bool(_BEGINS.match(without_mark(file.read(200))))
+    except OSError:
+        return False
+
+
+def read_baseline(path: str | Path) -> Baseline:
+    """A baseline that `is_baseline` found.
+
+    Raises:
+        OutputError: It cannot be read, a newer version wrote it, or an item is there twice.
+    """
+    again = _AGAIN.format(path)
+    try:
+        raw = without_mark(Path(path).read_bytes())
+        schema = msgspec.json.decode(raw, type=_Schema).baseline
+        if isinstance(schema, int) and schema > BASELINE_SCHEMA:
+            raise OutputError(
+                f"{path} was written by a newer version of llm_batch: this one reads baselines of "
+                f"version {BASELINE_SCHEMA}",
+                f"upgrade llm_batch, or {again}",
+            )
+        found = msgspec.json.decode(raw, type=Baseline)
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+    except UNREADABLE as error:
+        raise OutputError(f"{path} is not a whole baseline: {error}", again) from error
+    if len({item.id for item in found.items}) < len(found.items):
+        raise OutputError(f"{path} has an item twice, as a merge may leave it", again)
+    return found
+
+
+class _Schema(msgspec.Struct):
+    baseline: Any
+
+
+def content_hash(fields: Mapping[str, Any], names: Iterable[str]) -> str:
+    """A short hash of the fields with these names, the same on every machine."""
+    known = {name: fields[name] for name in names if name in fields}
+    return blake2b(_encoder.encode(known), digest_size=_HASH_BYTES).hexdigest()
+
+
+def brief(value: Any) -> Any:
+    """A setting as a baseline has it: a long text or object as its hash."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str) and len(value) <= _LONGEST and "\n" not in value:
+        return value
+    digest = blake2b(_encoder.encode(value), digest_size=_HASH_BYTES).hexdigest()
+    return f"{'text' if isinstance(value, str) else 'value'} {digest}"

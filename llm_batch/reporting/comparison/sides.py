@@ -1,0 +1,381 @@
+"""The runs that are compared: each with its figures, how it was set up, and its items as numbers.
+
+A side is the results of a run, a file of another tool, or a baseline, which has no texts. A file is
+read once here. What grows with it is an entry of a dict and some sixty bytes an item; texts are
+read again for the few items that are shown.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from math import isfinite, isnan, nan
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_batch.errors import OutputError
+from llm_batch.record.baseline import Baseline, BaselineItem, brief, content_hash, read_baseline
+from llm_batch.record.lines import UNREADABLE
+from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
+from llm_batch.record.results import ItemLine
+from llm_batch.reporting.comparison import RunFigures
+from llm_batch.reporting.foreign import found as field_of
+from llm_batch.reporting.items import category_of, manifest_of, read_items
+from llm_batch.reporting.model import PassRate, Report
+from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
+
+#: What ``Rows.passed`` holds for an item without a verdict.
+NO_VERDICT = 2
+_DATA = "dataset sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """How a run was set up, flat: ``model of generate`` -> ``openai/gpt-4o-mini`` and so on.
+
+    ``known`` says whether there is a manifest; ``judging`` are the names that belong to the judge.
+    """
+
+    known: bool
+    values: dict[str, Any]
+    judging: frozenset[str]
+
+    @property
+    def brief(self) -> SetUp:
+        """The same as a baseline keeps it, to be held against one."""
+        return replace(self, values={name: brief(value) for name, value in self.values.items()})
+
+
+def set_up(report: Report) -> SetUp:
+    """The settings of a run; empty where its manifest cannot be read."""
+    manifest = manifest_of(report)
+    if manifest is None:
+        return SetUp(False, {}, frozenset())
+    values = dict(_values(manifest))
+    judge = manifest.scoring_step if report.run.rule else report.run.judge
+    judging = {name for name in values if name.endswith(f" of {judge}")} if judge else set()
+    return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
+
+
+def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
+    dataset, sample, score = manifest.dataset, manifest.sample, manifest.score or ScoreRule()
+    yield "dataset", dataset.path
+    yield _DATA, dataset.sha256
+    yield "items in the dataset", dataset.n
+    yield "sample size", sample.size
+    yield "sample seed", sample.seed
+    yield "stratified by", sample.stratify
+    for step in steps_of(manifest):
+        name = step.get("name")
+        for key, value in step.items():
+            if key == "params":
+                for param, each in value.items():
+                    yield f"{param} of {name}", each
+            elif key != "name":
+                yield f"{key} of {name}", value
+    yield "score field", score.named or None
+    yield "pass at", score.pass_at
+    yield "least score", score.min
+    yield "greatest score", score.max
+    yield "score labels", score.labels
+    yield "engine", manifest.engine or None
+    for name, version in manifest.versions.items():
+        yield f"version of {name}", version
+
+
+def judged_differently(one: SetUp, two: SetUp) -> list[str]:
+    """The judge's settings on which two runs do not agree; empty where one has no manifest.
+
+    A key that an older version did not write was not changed by anyone; but a rule has the keys
+    that were written and no others, and so have params. A prompt is what its file holds, wherever
+    that lies.
+    """
+    if not (one.known and two.known):
+        return []
+    from llm_batch.chain.steps import Step
+
+    judging = one.judging | two.judging
+    by_rule = any(name.startswith("rule of ") for name in judging)
+
+    def differs(name: str) -> bool:
+        key = name.partition(" of ")[0]
+        unknown = name not in one.values or name not in two.values
+        if key == "prompt_file" or (unknown and not by_rule and key in Step.model_fields):
+            return False
+        return bool(one.values.get(name) != two.values.get(name))
+
+    return [name for name in one.values | two.values if name in judging and differs(name)]
+
+
+def data_differs(one: SetUp, two: SetUp) -> bool:
+    """Whether two runs are known to be of other data."""
+    first, second = one.values.get(_DATA), two.values.get(_DATA)
+    return bool(first and second and first != second)
+
+
+@dataclass(slots=True)
+class Rows:
+    """The items of one run, in the order of its file.
+
+    Attributes:
+        index: Place of each item by id.
+        scores: NaN where there is none, as of ``costs`` (USD) and ``seconds`` (of latency).
+        passed: 1, 0 or `NO_VERDICT`.
+        categories: Place of the category in ``names``.
+        clusters: What each item belongs together with; empty where that was not asked for.
+        content: Hash of the fields that both runs have, to be told apart from other items.
+    """
+
+    index: dict[str, int] = field(default_factory=dict)
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    passed: bytearray = field(default_factory=bytearray)
+    costs: array[float] = field(default_factory=lambda: array("d"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    categories: array[int] = field(default_factory=lambda: array("l"))
+    names: dict[str, int] = field(default_factory=dict)
+    clusters: list[str] = field(default_factory=list)
+    content: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(
+        self,
+        id: str,
+        score: float | None,
+        passed: bool | None,
+        cost: float | None,
+        seconds: float | None,
+        category: str,
+        content: str,
+    ) -> None:
+        self.index[id] = len(self.scores)
+        usable = score is not None and isfinite(score) and abs(score) <= SCORE_LIMIT
+        self.scores.append(score if usable and score is not None else nan)
+        self.passed.append(NO_VERDICT if passed is None else int(passed))
+        self.costs.append(nan if cost is None else cost)
+        self.seconds.append(nan if seconds is None else seconds)
+        self.categories.append(self.names.setdefault(category, len(self.names)))
+        self.content.append(int(content, 16))
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the runs that are compared.
+
+    Attributes:
+        path: Its file, as it was typed.
+        report: ``None`` for a baseline.
+        pass_rate: Of its own items.
+        planned: Items that it was to have; ``population`` those of its dataset.
+        scale: The ends of the scores, where they are known.
+    """
+
+    path: str
+    report: Report | None
+    set_up: SetUp
+    figures: RunFigures
+    pass_rate: PassRate
+    planned: int | None
+    population: int | None
+    duplicates: int
+    scale: tuple[float, float] | None
+    rows: Rows
+
+    def without_content(self) -> Side:
+        """The same where the content of items is not looked at."""
+        same = array("Q", bytes(8 * len(self.rows.content)))
+        return replace(self, rows=replace(self.rows, content=same))
+
+    @property
+    def group_field(self) -> str:
+        groups = self.report.groups if self.report is not None else None
+        return groups.field if groups is not None else ""
+
+    def texts(self, ids: Collection[str]) -> dict[str, ItemLine]:
+        """The items with these ids, whole; none of a baseline.
+
+        Raises:
+            OutputError: The file cannot be read a second time.
+        """
+        if self.report is None:
+            return {}
+        named = (
+            (item.id if item.id in ids else swapped_spelling(item.id), item)
+            for item in read_items(self.report)
+        )
+        return {id: item for id, item in named if id in ids}
+
+    def answer(self, item: ItemLine | None) -> str:
+        """What the judge saw: the last output before its own."""
+        if item is None or self.report is None:
+            return ""
+        judge = self.report.run.judge
+        before = [output for step, output in item.outputs.items() if step != judge]
+        return as_text(before[-1]) if before else ""
+
+
+def side_of(name: str, report: Report, fields: Collection[str], cluster: str | None) -> Side:
+    """A run by its report, with these ``fields`` as the content of its items.
+
+    Raises:
+        OutputError: The file cannot be read a second time.
+    """
+    rows, names = Rows(), sorted(fields)
+    for item in read_items(report):
+        content = content_hash(item.fields, names) if names else "0"
+        cost, seconds = item.cost.total, item.latency_seconds.total
+        category = category_of(item, report)
+        rows.add(item.id, item.score, item.passed, cost, seconds, category, content)
+        if cluster:
+            value = field_of(item.fields, cluster, None)
+            rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
+    manifest, items = manifest_of(report), report.items
+    return Side(
+        path=report.path,
+        report=report,
+        set_up=set_up(report),
+        figures=_figures(name, report),
+        pass_rate=report.pass_rate,
+        planned=items.planned,
+        population=items.population,
+        duplicates=items.duplicates,
+        scale=manifest.scale if manifest else None,
+        rows=rows,
+    )
+
+
+def side_of_baseline(path: str | Path) -> tuple[Side, list[str]]:
+    """A run by its baseline, and the fields that its items' hashes are of.
+
+    Raises:
+        OutputError: It cannot be read.
+    """
+    found = read_baseline(path)
+    try:
+        figures = msgspec.convert({**found.figures, "path": str(path)}, RunFigures)
+    except UNREADABLE as error:
+        raise OutputError(
+            f"{path} is not a whole baseline: {error}",
+            f"write it anew from the results: llmb baseline set results.jsonl -o {path}",
+        ) from error
+    rows = Rows()
+    for item in found.items:
+        content = item.content or "0"
+        rows.add(item.id, item.score, item.passed, item.cost, item.seconds, "", content)
+    rate = figures.pass_rate
+    passed = round((rate.value or 0.0) * rate.n)
+    side = Side(
+        path=str(path),
+        report=None,
+        set_up=SetUp(found.known, found.settings, frozenset(found.judging)),
+        figures=figures,
+        pass_rate=PassRate(None, passed, rate, "", None, None, 0, None, None),
+        planned=found.planned,
+        population=found.population,
+        duplicates=0,
+        scale=found.scale,
+        rows=rows,
+    )
+    return side, found.fields
+
+
+def baseline_of(report: Report) -> Baseline:
+    """What a comparison with this run needs, to be kept.
+
+    Raises:
+        OutputError: The results cannot be read a second time.
+    """
+    fields = sorted(shared_fields([report]))
+    side = side_of(Path(report.path).stem, report, fields, None)
+    made = side.set_up.brief
+    figures = msgspec.to_builtins(side.figures)
+    del figures["path"]
+    return Baseline(
+        results=Path(report.path).name,
+        run_id=report.run.id,
+        created_at=report.run.created_at,
+        settings=made.values,
+        judging=sorted(made.judging),
+        known=made.known,
+        scale=side.scale,
+        planned=side.planned,
+        population=side.population,
+        figures=figures,
+        fields=fields,
+        items=list(_baseline_items(side.rows)),
+    )
+
+
+def _baseline_items(rows: Rows) -> Iterator[BaselineItem]:
+    for id, place in rows.index.items():
+        passed = rows.passed[place]
+        score, cost, seconds = (
+            None if isnan(column[place]) else column[place]
+            for column in (rows.scores, rows.costs, rows.seconds)
+        )
+        yield BaselineItem(
+            id,
+            score,
+            None if passed == NO_VERDICT else bool(passed),
+            None if cost is None else float(f"{cost:.6g}"),
+            None if seconds is None else round(seconds, 3),
+            f"{rows.content[place]:x}",
+        )
+
+
+def shared_fields(reports: Iterable[Report]) -> set[str]:
+    """The fields that the first items of every run have."""
+    shared: set[str] | None = None
+    for report in reports:
+        first = next(read_items(report), None)
+        names = set(first.fields) if first else set()
+        shared = names if shared is None else shared & names
+    return shared or set()
+
+
+def spelt_alike(first: Rows, second: Rows) -> None:
+    """Give the items of the second run the ids of the first, where a spreadsheet changed them.
+
+    It makes 1.0 of 1 in a column with a gap; that is looked at where no id fits as it is.
+    """
+    if first.index.keys().isdisjoint(second.index):
+        index = {swapped_spelling(id) or id: place for id, place in second.index.items()}
+        if not first.index.keys().isdisjoint(index):
+            second.index = index
+
+
+def question_of(item: ItemLine) -> str:
+    """The first field that is a text of several words; empty without one."""
+    texts = (value for value in item.fields.values() if isinstance(value, str))
+    return next((text for text in texts if text != item.id and " " in text), "")
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _figures(name: str, report: Report) -> RunFigures:
+    total, passed, own = report.total, report.pass_rate, report.items
+    rate = passed.rate
+    return RunFigures(
+        name=name,
+        path=report.path,
+        run_id=report.run.id,
+        created_at=report.run.created_at,
+        models=" + ".join(report.run.models.values()),
+        read=own.read,
+        scored=own.scored,
+        failed=own.read - own.ok,
+        pass_rate=rate,
+        mean_score=report.scores.mean,
+        cost=total.cost if report.steps else None,
+        cost_per_item=report.money.per_item,
+        cost_per_passed=report.money.per_passed,
+        input_tokens=total.usage.input_tokens,
+        output_tokens=total.usage.output_tokens,
+        latency_p50=total.latency_p50,
+        latency_p95=total.latency_p95,
+        seconds=report.run.seconds,
+        simulated=report.run.simulated,
+    )
