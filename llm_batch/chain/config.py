@@ -265,7 +265,8 @@ class RunOptions(Table):
     """``[run]``: how and where to.
 
     ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
-    ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
+    ``auto``; without it ``RAY_ADDRESS`` says where, or a cluster of this machine alone is started,
+    as ``local`` does. ``ray_actors`` processes share
     the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
     there stay as they are. ``shard`` ("3/16") plays one part of the sample, and ``output`` is named
     after it.
@@ -277,6 +278,12 @@ class RunOptions(Table):
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
     shard: str | None = None
+
+    @property
+    def cluster(self) -> str | None:
+        """The address of a Ray cluster that is there; ``None`` for one of this machine alone."""
+        found = self.ray_address or os.environ.get("RAY_ADDRESS")
+        return None if found in (None, "", "local") else found
 
     @property
     def part(self) -> tuple[int, int] | None:

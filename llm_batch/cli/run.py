@@ -55,6 +55,11 @@ def run(
         help="With --engine batch: where no more than this share of the items is left over of a "
         "step, it goes live at once. 2%.",
     )] = None,
+    ray_address: Annotated[str | None, options.limit(
+        "--ray-address", metavar="HOST:PORT",
+        help="With --engine ray: a cluster that is there, or auto; local for one of its own. "
+        "[default: RAY_ADDRESS]",
+    )] = None,
     submit: Annotated[bool, _leaving(
         "--submit", help="Submit what can be, and leave; --collect goes on from there.",
     )] = False,
@@ -139,7 +144,7 @@ def run(
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
-        deadline=deadline, live_tail=live_tail, shard=shard,
+        deadline=deadline, live_tail=live_tail, shard=shard, ray_address=ray_address,
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:
@@ -166,6 +171,11 @@ def run(
         other = "--submit" if submit else "--overwrite"
         raise ConfigError(
             f"--collect goes on with a run, and {other} begins one", "use one of them"
+        )
+    if ray_address is not None and settings.engine.name != "ray":
+        raise ConfigError(
+            f"--ray-address is for a Ray cluster, and this run goes by {settings.engine.name}",
+            "add --engine ray",
         )
     agreed = (collect and _is_submitted(settings)) or yes
     if until_margin is not None or until_decided is not None:
