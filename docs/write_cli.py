@@ -28,7 +28,7 @@ _AFTERWARDS = {
     "run": "has no line yet, and is asked again",
 }
 COMMANDS = (
-    *("", "init", "estimate", "run", "batches", "view"),
+    *("", "init", "estimate", "run", "batches", "merge", "view"),
     *("report", "compare", "baseline set"),
     *("show", "failures", "label", "models", "doctor"),
 )

@@ -275,13 +275,34 @@ class Model(Table):
         return self
 
 
+_SHARD = re.compile(r"\s*(\d{1,5})\s*/\s*(\d{1,5})\s*")
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """Which shard, from 1, and of how many; ``None`` for a text that names none."""
+    found = _SHARD.fullmatch(text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (number, count) if 1 <= number <= count else None
+
+
+def shard_name(output: Any, number: int, count: int) -> Any:
+    """A results file named after a shard: ``results-03-of-16.jsonl``."""
+    if not isinstance(output, str):
+        return output
+    end = f"-{number:0{len(str(count))}}-of-{count}"
+    stem, dot, suffix = output.rpartition(".")
+    return output if not dot or stem.endswith(end) else f"{stem}{end}.{suffix}"
+
+
 class RunOptions(Table):
     """``[run]``: how and where to.
 
     ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
-    ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
+    ``auto``; without it ``RAY_ADDRESS`` says where, or a cluster of this machine alone is started,
+    as ``local`` does. ``ray_actors`` processes share
     the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
-    there stay as they are.
+    there stay as they are. ``shard`` ("3/16") plays one part of the sample, and ``output`` is named
+    after it.
     """
 
     engine: EngineName = "threads"
@@ -289,6 +310,25 @@ class RunOptions(Table):
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
+    shard: str | None = None
+
+    @property
+    def cluster(self) -> str | None:
+        """The address of a Ray cluster that is there; ``None`` for one of this machine alone."""
+        found = self.ray_address or os.environ.get("RAY_ADDRESS")
+        return None if found in (None, "", "local") else found
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Which shard, from 1, and of how many; ``None`` for the whole sample."""
+        return shard_of(self.shard or "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_shard(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or (part := shard_of(str(raw.get("shard") or ""))) is None:
+            return raw
+        return {**raw, "output": shard_name(raw.get("output", "results.jsonl"), *part)}
 
     @property
     def file_mode(self) -> int:
@@ -305,6 +345,12 @@ class RunOptions(Table):
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        if self.shard is not None and self.part is None:
+            raise Wrong(
+                ("shard",),
+                f"is none of so many shards: {self.shard!r}",
+                "write 3/16 for the third of sixteen, from 1/16 to 16/16",
+            )
         if not re.fullmatch(r"0?6[0246]{2}", self.mode):
             raise Wrong(
                 ("mode",),
@@ -317,6 +363,12 @@ class RunOptions(Table):
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration_seconds(text: str) -> float | None:
+    """Of ``6h``, ``90m``, ``25s`` or ``1d``; ``None`` for what is none."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
 class Batch(Table):
@@ -345,8 +397,7 @@ class Batch(Table):
     @property
     def deadline_seconds(self) -> float | None:
         """From the beginning of the first job."""
-        found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
-        return float(found[1]) * _SECONDS[found[2]] if found else None
+        return duration_seconds(self.deadline or "")
 
     @model_validator(mode="after")
     def _readable(self) -> Batch:

@@ -37,13 +37,15 @@ class Overrides:
     engine: str | None = None
     deadline: str | None = None
     live_tail: str | None = None
+    shard: str | None = None
+    ray_address: str | None = None
     output: str | None = None
 
 
 #: The file that is read where none is named.
 CONFIG_NAME = "llmb.toml"
 # What `llmb estimate` has no flag for, or means something else by.
-_OF_RUNS = ("engine", "deadline", "live_tail", "output")
+_OF_RUNS = ("engine", "deadline", "live_tail", "shard", "ray_address", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def with_flags(
     put("--deadline", flags.deadline, "batch", "deadline")
     put("--live-tail", flags.live_tail, "batch", "live_tail")
     put("--output", flags.output, "run", "output")
+    put("--shard", flags.shard, "run", "shard")
+    put("--ray-address", flags.ray_address, "run", "ray_address")
     if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
         raw["steps"] = _with_models(raw, flags, built_in, by_flag)
         if flags.api_base is not None and isinstance(raw.setdefault("models", {}), dict):

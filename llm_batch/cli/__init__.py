@@ -17,6 +17,7 @@ from llm_batch.cli.export import export
 from llm_batch.cli.failures import failures
 from llm_batch.cli.init import init
 from llm_batch.cli.label import label
+from llm_batch.cli.merge import merge
 from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
@@ -35,7 +36,7 @@ app = typer.Typer(
     "undecided; 130 interrupted. After 4 or 130, repeat the command to resume.",
 )
 for command in (
-    *(init, estimate, run, batches, view, report, compare),
+    *(init, estimate, run, batches, merge, view, report, compare),
     *(show, failures, export, label, models, doctor),
 ):
     app.command()(command)

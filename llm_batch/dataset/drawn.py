@@ -307,6 +307,7 @@ def draw(
     size: int = 0,
     seed: int = 42,
     stratify: str | None = None,
+    shard: tuple[int, int] | None = None,
     scratch: Path | None = None,
     stdin: BinaryIO | None = None,
     used: Collection[str] | None = None,
@@ -319,6 +320,7 @@ def draw(
         used: Fields that anything needs; files that can be read by column may be without others.
         size: Items to draw; 0 for all.
         stratify: A field whose values share the sample in proportion to their rows.
+        shard: Which part of that sample, from 1, and of how many; by a hash of the items' ids.
         scratch: A folder for a temporary copy of the rows, which is only made when the rows
             cannot be read again by offset and the sample is large or stratified.
 
@@ -381,6 +383,11 @@ def draw(
             )
         else:
             order = islice(in_order(keys.firsts, keys.seconds), size)
+        if shard is not None:
+            # The low digits of a hash whose high ones make the order.
+            number, count = shard
+            own = array("Q", (i for i in order if keys.seconds[i] % count == number - 1))
+            order, size = iter(own), len(own)
         return Drawn(
             path=str(path),
             sha256=source.sha256(),

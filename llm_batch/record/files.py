@@ -70,6 +70,8 @@ class Paths(NamedTuple):
 
 
 JOURNAL_ENDS = ".calls.jsonl"
+#: Beside the journal while a run writes it; see `llm_batch.record.lease`.
+LEASE_ENDS = ".lease.json"
 
 
 def run_paths(output: str | os.PathLike[str]) -> Paths:

@@ -34,7 +34,17 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.paper import words
-from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, make_own, open_to_append, real_path
+from llm_batch.record.files import (
+    FREE_SPACE,
+    JOURNAL_ENDS,
+    LEASE_ENDS,
+    PRIVATE,
+    Writing,
+    make_own,
+    open_to_append,
+    real_path,
+)
+from llm_batch.record.lease import Lease
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
 from llm_batch.records import (
     Attempt,
@@ -359,8 +369,17 @@ class Journal:
         try:
             _lock(self._file.fileno(), path)
             self._keep_to_itself(mode)
+            with Writing(path):
+                self._lease = Lease(_lease_path(self._real))
+        except BaseException:
+            self._file.close()
+            raise
+        if self._lease.note:
+            self.notes.append(self._lease.note)
+        try:
             self._load()
         except BaseException:
+            self._lease.close()
             self._file.close()
             raise
 
@@ -378,6 +397,7 @@ class Journal:
         `OutputError` when the disk is full or failing, as for `sync`.
         """
         line = encode_call(call)
+        self._lease.check()
         with self._writing:
             offset = self._file.seek(0, os.SEEK_END)
             try:
@@ -412,6 +432,7 @@ class Journal:
             try:
                 self.sync()
             finally:
+                self._lease.close()
                 self._file.close()
 
     def _count(self, cost: float | None, worst: bool) -> None:
@@ -493,6 +514,10 @@ class Replay:
             self.used += 1
             self.unused -= 1
         return call
+
+
+def _lease_path(journal: Path) -> Path:
+    return journal.with_name(journal.name.removesuffix(JOURNAL_ENDS) + LEASE_ENDS)
 
 
 def _lock(fd: int, path: Path) -> None:

@@ -208,6 +208,8 @@ class LogFile:
         progress      done, planned, calls, retries, failed, spent, requests_per_minute, rpm
         run_ended     status, message, done, planned, calls, spent, seconds, exit_code
 
+    A file that was renamed or deleted meanwhile (logrotate) is made anew at the next event.
+
     Prompts and answers are not in it: the journal has the answers. Whatever is or looks like a key
     is replaced.
 
@@ -222,14 +224,10 @@ class LogFile:
         self._flushed_at = time.monotonic()
         if path is None:
             return
-        self.path = Path(expanded(path))
+        self.path, self._mode = Path(expanded(path)), mode
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_device(self.path):
-                self._file = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
-            else:
-                raw = open_to_append(typed_path(self.path, "--log-file"), mode)
-                self._file = BufferedWriter(cast(RawIOBase, raw), 1 << 16)
+            self._file = self._opened()
         except OSError as error:
             raise OutputError(
                 f"cannot write the log {path}: {error.strerror}", "choose another --log-file"
@@ -278,6 +276,7 @@ class LogFile:
 
     def event(self, name: str, **facts: Any) -> None:
         """Write a line now; `OutputError` when the disk is full or failing."""
+        self._follow()
         self._write(name, facts)
         self._flush()
 
@@ -305,6 +304,7 @@ class LogFile:
         if (now := time.monotonic()) - self._flushed_at > _FLUSH_SECONDS:
             self._flushed_at = now
             self._flush()
+            self._follow()
 
     def result(self, result: Result) -> None:
         score = result.score
@@ -352,6 +352,25 @@ class LogFile:
         if self._file is not None:
             with self._explained():
                 self._file.flush()
+
+    def _follow(self) -> None:
+        """Go on in a new file where the old one was renamed or deleted, as logrotate does."""
+        if self._file is None or is_device(self.path):
+            return
+        with self._explained():
+            try:
+                if os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno())):
+                    return
+            except FileNotFoundError:
+                pass
+            self._file.close()
+            self._file = self._opened()
+
+    def _opened(self) -> IO[bytes]:
+        if is_device(self.path):
+            return open(self.path, "ab", buffering=1 << 16)
+        raw = open_to_append(typed_path(self.path, "--log-file"), self._mode)
+        return BufferedWriter(cast(RawIOBase, raw), 1 << 16)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -135,7 +135,7 @@ def run(
         log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
         odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
-        for sentence in [*risks(config), *odd]:
+        for sentence in [*risks(config), *odd, *own_shares(config)]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -217,9 +217,22 @@ def drawn_for(config: Config, given: Any = None) -> Drawn:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        shard=config.run.part,
         used=config.fields_used(),
         given=given,
     )
+
+
+def own_shares(config: Config) -> list[str]:
+    """What to know of the limits of a run that is one shard of several."""
+    part, limits = config.run.part, config.limits
+    if part is None or part[1] == 1:
+        return []
+    own = {"budget": limits.budget, "rpm": limits.rpm, "tpm": limits.tpm, "tier": limits.tier}
+    named = words.listed(name for name, value in own.items() if value is not None)
+    said = f"shard {part[0]} of {part[1]}: each has its own {named or 'pace, and no budget'}"
+    more = f"; all together may come to {part[1]} times as much" if named else ""
+    return [said + more]
 
 
 class _Session:
@@ -280,6 +293,7 @@ class _Session:
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
+        left = False
         self.checkpoint()
         try:
             items = drawn.items()
@@ -301,6 +315,10 @@ class _Session:
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
                 self._log.progress(self.state)
+                if self._stop.is_overdue and engine.held:
+                    self._leave(engine.held)
+                    left = True
+                    break
                 if self.state.seconds >= checkpoint_at:
                     checkpoint_at += _CHECKPOINT_SECONDS
                     self.checkpoint()
@@ -311,7 +329,8 @@ class _Session:
             self._save_what_is_in_flight()
             raise
         finally:
-            engine.close()
+            if not left:  # its end would be waited for
+                engine.close()
             self.state.spent = self._budget.spent  # its last look may have found more
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
@@ -380,6 +399,14 @@ class _Session:
             self._stop("overrun", str(overrun))
         for sending in (self._fleet, self._engine):
             sending.hold(False)
+
+    def _leave(self, count: int) -> None:
+        """The grace of a stop is over: what is in flight is nobody's any more."""
+        requests = words.counted(count, "request")
+        self._say(
+            f"{self._stop.grace:g} s of grace are over, {requests} in flight left: the provider "
+            "may bill them, and the same command asks again"
+        )
 
     def _save_what_is_in_flight(self) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""

@@ -245,7 +245,7 @@ UNKNOWN = [
         "[score]",
         "[run]\nxyz = 3\n[score]",
         "line 26: run.xyz",
-        "known keys: engine, output, ray_address, ray_actors, mode",
+        "known keys: engine, output, ray_address, ray_actors, mode, shard",
     ),
     (
         '[models."openai/x"]',
