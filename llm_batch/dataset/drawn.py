@@ -11,8 +11,9 @@ close to a random sample of the whole.
 from __future__ import annotations
 
 import heapq
+import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -166,7 +167,7 @@ def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
     raise BadRow(f"the field {field!r} is not text or a number")
 
 
-_two_numbers = Struct(">QQ")
+_two_numbers = Struct(">QQ").unpack
 #: Items sorted at once: a slice of the order this long costs little memory as Python objects.
 _SLICE = 16_384
 
@@ -177,9 +178,9 @@ def order_key(seed: int, item_id: str) -> tuple[int, int]:
     The first alone decides unless two items share it (among a million items a chance of
     3 in 100 million). Two items that share both are taken to have the same id.
     """
-    digest = blake2b(f"{seed}\n{item_id}".encode(), digest_size=16).digest()
-    first, second = _two_numbers.unpack(digest)
-    return first, second
+    name = b"%d\n%s" % (seed, item_id.encode())
+    found: tuple[int, int] = _two_numbers(blake2b(name, digest_size=16).digest())
+    return found
 
 
 def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
@@ -188,6 +189,12 @@ def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
     Memory stays near 8 bytes an item: keys are hashes, hence even, so a cut of their range into
     equal parts gives parts of nearly equal length, and only one part at a time is sorted.
     """
+    if len(firsts) > _SLICE and sys.byteorder == "little":
+        import numpy
+
+        columns = (numpy.frombuffer(column, "<u8") for column in (seconds, firsts))
+        yield from array("Q", numpy.lexsort(tuple(columns)).astype("<u8").tobytes())
+        return
     parts = len(firsts) // _SLICE + 1
     indices = [array("Q") for _ in range(parts)]
     for index, first in enumerate(firsts):
@@ -256,6 +263,8 @@ class Drawn:
     read_as: tuple[str, ...]
     strata: dict[str, int] | None
     sizes_by_stratum: dict[str, int] | None
+    _seed: int
+    _firsts: array[int]
     _order: array[int]
     _store: Store
     _namer: Namer
@@ -263,13 +272,23 @@ class Drawn:
     _selection: Selection
     _open: ExitStack
 
-    def items(self) -> Iterator[Item]:
+    def number(self, item_id: str) -> int:
+        """What `numbers` has for an item, in the sample or not."""
+        return order_key(self._seed, item_id)[0]
+
+    def numbers(self) -> set[int]:
+        """The items of the sample as numbers; fewer than there are where two share one."""
+        return set(map(self._firsts.__getitem__, self._order))
+
+    def items(self, only: Container[int] | None = None) -> Iterator[Item]:
         """Yield the items of the sample in the order they are to be played in.
 
         Can be called again, and before another iteration has ended; not for several threads.
         `DataError` when the file has changed since it was drawn from.
         """
         for index in self._order:
+            if only is not None and self._firsts[index] not in only:
+                continue
             fields = self._selection.of(decoded(self._store.read(index), Shape()))
             stratum = self._grouping.of(index) if self._grouping else ""
             yield Item(self._namer.again(fields, index), fields, stratum)
@@ -386,6 +405,8 @@ def draw(
             read_as=source.notes,
             strata=grouping.sizes() if grouping else None,
             sizes_by_stratum=shares,
+            _seed=seed,
+            _firsts=keys.firsts,
             _order=array("Q", order),
             _store=store,
             _namer=namer,

@@ -7,20 +7,22 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.overrides import Typed, expanded
 from llm_batch.dataset import Drawn
-from llm_batch.errors import ConfigError, OutputError
+from llm_batch.errors import STATUSES, ConfigError, OutputError
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
 from llm_batch.record.files import Paths, run_paths
-from llm_batch.record.journal import Journal, Places, Replay, head_of
+from llm_batch.record.journal import Journal, Lookup, Replay, head_of
+from llm_batch.record.lines import SCHEMA
 from llm_batch.record.manifest import (
     RUNNING,
     Dataset,
@@ -36,9 +38,9 @@ from llm_batch.record.manifest import (
     utc,
     versions,
 )
-from llm_batch.record.results import ResultsFile, is_edited
+from llm_batch.record.results import DoneLine, ResultsFile, Standing, is_edited, standing
 from llm_batch.records import Call, Request
-from llm_batch.running.progress import RunSummary
+from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch
 
 
@@ -129,6 +131,10 @@ class Answers:
             self.taken += 1
         return call
 
+    def count(self, finished: Finished) -> None:
+        """Count the answers as used that finished items have."""
+        self._own.count(finished.used)
+
     def look_up(self, request: Request) -> Call | None:
         return self._journal.answered(request) or self._elsewhere(request)
 
@@ -141,9 +147,103 @@ class Answers:
         return next((call for call in found if call is not None), None)
 
 
+class Finished:
+    """Items of the sample whose results stand, as an earlier run of the same chain wrote them.
+
+    Attributes:
+        left: The others, as `Drawn.numbers`.
+        lines: What of the results file stays.
+        state: A `Progress` that counts them.
+        used: Answers of the journal that they have.
+    """
+
+    def __init__(self, drawn: Drawn, journal: Journal, chain: str, retry_failed: bool) -> None:
+        self.left = drawn.numbers()
+        self.state = Progress()
+        self.lines: Standing | None = None
+        self.used = 0
+        self._drawn = drawn
+        self._journal = journal
+        self._chain = chain
+        self._statuses = {"ok"} if retry_failed else _SETTLED
+        self._answered = journal.answered_items()
+        self._done: set[int] = set()
+
+    @classmethod
+    def of(
+        cls, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
+    ) -> Self | None:
+        """What is finished; ``None`` where all of it must be looked at again.
+
+        That is where the journal may be another one than the results were made from, where no
+        line is of this chain, or where the file is none that a run has left.
+        """
+        if not journal.intact:
+            return None
+        found = cls(drawn, journal, chain, retry_failed)
+        if len(found.left) < drawn.size:
+            return None
+        found.lines = standing(path, found._stay)
+        if found.lines is None or not found.state.done:
+            return None
+        found.used = journal.used_by(found._done)
+        return found
+
+    def _stay(self, lines: list[DoneLine]) -> list[bool]:
+        numbers = list(map(self._drawn.number, [line.id for line in lines]))
+        new = set(numbers)
+        if (
+            len(new) == len(lines)
+            and {line.chain for line in lines} == {self._chain}
+            and {line.status for line in lines} <= self._statuses
+            and new <= self.left
+            and new <= self._answered
+        ):
+            stay = [True] * len(lines)
+        else:
+            stay, new = [], set()
+            for number, line in zip(numbers, lines, strict=True):
+                # One that comes twice is kept once, and none that the sample lacks now.
+                stays = (
+                    line.chain == self._chain
+                    and line.status in self._statuses
+                    and number in self.left
+                    and number not in new
+                    and (number in self._answered or line.status not in _WITH_ANSWERS)
+                )
+                stay.append(stays)
+                if stays:
+                    new.add(number)
+        self.left -= new
+        self._done |= new
+        self.state.count_lines(list(compress(lines, stay)))
+        return stay
+
+
+#: What a later run of the same chain makes of an item again, without a call.
+_WITH_ANSWERS = {kind for kind, status in STATUSES.items() if status.kept}
+_SETTLED = _WITH_ANSWERS | {"prompt", "rule", "oversized"}
+
+
+def chain_hash(manifest: Manifest) -> str:
+    """A hash of all that results follow from besides calls: chain, data, and this program.
+
+    Where requests go, at what pace and price, is not in it: it is in the calls, or nowhere.
+    """
+    config = manifest.config
+    kept = {"data": {k: v for k, v in config["data"].items() if k != "path"}}
+    kept |= {key: config[key] for key in config if key not in _NO_MATTER}
+    kept["stratify"] = config["sample"]["stratify"]
+    kept["max_reply"] = config["limits"].get("max_reply")
+    return hash_of([kept, manifest.dataset.sha256, manifest.versions["llm_batch"], SCHEMA])
+
+
+_NO_MATTER = ("data", "sample", "limits", "models", "run")
+
+
 class _Index:
     def __init__(self, path: Path) -> None:
-        self._where = Places()
+        self._where = Lookup()
         lines = 0
         try:
             self._file = open(path, "rb", buffering=1 << 20)  # noqa: SIM115  (kept for reading)
@@ -153,7 +253,7 @@ class _Index:
                 if head is not None:
                     lines += 1
                     if head.ok:
-                        self._where.put(head.key, head.step, offset)
+                        self._where.read(head, offset)
                 offset += len(line)
         except OSError as error:
             raise ConfigError(
