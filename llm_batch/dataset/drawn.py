@@ -13,11 +13,12 @@ from __future__ import annotations
 import heapq
 import sys
 from array import array
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import compress, islice
+from operator import not_
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -35,6 +36,9 @@ from llm_batch.records import Item
 from llm_batch.stats.strata import allocate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from llm_batch.chain.config import Data
 
 
@@ -237,6 +241,30 @@ _EXAMPLES = 3
 _encode = msgspec.json.Encoder().encode
 
 
+class Positions:
+    """Finds many items of an order by their numbers.
+
+    Attributes:
+        distinct: Whether no two of them share a number.
+    """
+
+    def __init__(self, firsts: array[int], order: array[int]) -> None:
+        import numpy
+
+        numbers = numpy.frombuffer(firsts, numpy.uint64)[numpy.frombuffer(order, numpy.uint64)]
+        self._places = numpy.argsort(numbers)
+        self._numbers = numbers[self._places]
+        self.distinct = not (self._numbers[1:] == self._numbers[:-1]).any()
+
+    def of(self, numbers: array[int]) -> NDArray[np.int64]:
+        """The position of each; -1 for one that is not there."""
+        import numpy
+
+        asked = numpy.frombuffer(numbers, numpy.uint64)
+        near = numpy.minimum(numpy.searchsorted(self._numbers, asked), len(self._numbers) - 1)
+        return numpy.where(self._numbers[near] == asked, self._places[near], -1)
+
+
 @dataclass(slots=True)
 class Drawn:
     """A sample of a dataset. A context manager: it holds files open until it is closed.
@@ -273,22 +301,22 @@ class Drawn:
     _open: ExitStack
 
     def number(self, item_id: str) -> int:
-        """What `numbers` has for an item, in the sample or not."""
+        """An item as a number, in the sample or not; two may share one."""
         return order_key(self._seed, item_id)[0]
 
-    def numbers(self) -> set[int]:
-        """The items of the sample as numbers; fewer than there are where two share one."""
-        return set(map(self._firsts.__getitem__, self._order))
+    def positions(self) -> Positions:
+        """Where the items of the sample stand in the order of `items`, by their numbers."""
+        return Positions(self._firsts, self._order)
 
-    def items(self, only: Container[int] | None = None) -> Iterator[Item]:
+    def items(self, done: bytearray | None = None) -> Iterator[Item]:
         """Yield the items of the sample in the order they are to be played in.
 
         Can be called again, and before another iteration has ended; not for several threads.
+        Those whose position is not 0 in ``done`` are left out, and nothing is read of them.
         `DataError` when the file has changed since it was drawn from.
         """
-        for index in self._order:
-            if only is not None and self._firsts[index] not in only:
-                continue
+        left = self._order if done is None else compress(self._order, map(not_, done))
+        for index in left:
             fields = self._selection.of(decoded(self._store.read(index), Shape()))
             stratum = self._grouping.of(index) if self._grouping else ""
             yield Item(self._namer.again(fields, index), fields, stratum)

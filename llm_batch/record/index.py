@@ -15,7 +15,6 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Container
 from itertools import compress
 from operator import add, eq
 from pathlib import Path
@@ -85,13 +84,10 @@ class Places:
             mine.extend(array("Q", compress(theirs, chosen)))
         self._in_order = False
 
-    def answers_of(self, items: Container[int]) -> int:
-        """How many of those that were read are of these items, by their numbers."""
+    def items(self) -> array[int]:
+        """The item of each that was read, by its number."""
         self._sort()
-        return sum(map(items.__contains__, self._items))
-
-    def answered_items(self) -> set[int]:
-        return set(self._items)
+        return self._items
 
     def _sort(self) -> None:
         if self._in_order:

@@ -26,7 +26,8 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Container, Iterator
+from array import array
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -447,13 +448,9 @@ class Journal:
                 self._index.close()
                 self._file.close()
 
-    def used_by(self, items: Container[int]) -> int:
-        """How many of its answers are of these items, by their numbers."""
-        return self._where.places.answers_of(items)
-
-    def answered_items(self) -> set[int]:
-        """All items that it has an answer of, as numbers."""
-        return self._where.places.answered_items()
+    def answered_items(self) -> array[int]:
+        """The item of each answer that it held when it was opened, by its number."""
+        return self._where.places.items()
 
     def _count(self, cost: float | None, worst: bool) -> None:
         self.calls += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +39,7 @@ from llm_batch.record.manifest import (
     utc,
     versions,
 )
-from llm_batch.record.results import DoneLine, ResultsFile, Standing, is_edited, standing
+from llm_batch.record.results import DoneLine, ResultsFile, is_edited, standing
 from llm_batch.records import Call, Request
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch
@@ -151,23 +152,29 @@ class Finished:
     """Items of the sample whose results stand, as an earlier run of the same chain wrote them.
 
     Attributes:
-        left: The others, as `Drawn.numbers`.
+        done: A 1 for each of them, by its position in the order of the sample.
         lines: What of the results file stays.
         state: A `Progress` that counts them.
         used: Answers of the journal that they have.
     """
 
-    def __init__(self, drawn: Drawn, journal: Journal, chain: str, retry_failed: bool) -> None:
-        self.left = drawn.numbers()
+    def __init__(
+        self, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
+    ) -> None:
+        import numpy
+
+        self.done = bytearray(drawn.size)
         self.state = Progress()
-        self.lines: Standing | None = None
-        self.used = 0
-        self._drawn = drawn
-        self._journal = journal
+        self._number = drawn.number
         self._chain = chain
         self._statuses = {"ok"} if retry_failed else _SETTLED
-        self._answered = journal.answered_items()
-        self._done: set[int] = set()
+        self._positions = drawn.positions()
+        answered = self._positions.of(journal.answered_items())
+        answered = answered[answered >= 0]
+        self._answered = bytearray(drawn.size)
+        numpy.frombuffer(self._answered, numpy.uint8)[answered] = 1
+        self.lines = standing(path, self._stay) if self._positions.distinct else None
+        self.used = int(numpy.frombuffer(self.done, numpy.uint8)[answered].sum())
 
     @classmethod
     def of(
@@ -180,42 +187,29 @@ class Finished:
         """
         if not journal.intact:
             return None
-        found = cls(drawn, journal, chain, retry_failed)
-        if len(found.left) < drawn.size:
-            return None
-        found.lines = standing(path, found._stay)
-        if found.lines is None or not found.state.done:
-            return None
-        found.used = journal.used_by(found._done)
-        return found
+        found = cls(drawn, journal, path, chain, retry_failed)
+        return found if found.lines is not None and found.state.done else None
+
+    @property
+    def left(self) -> int:
+        return len(self.done) - self.state.done
 
     def _stay(self, lines: list[DoneLine]) -> list[bool]:
-        numbers = list(map(self._drawn.number, [line.id for line in lines]))
-        new = set(numbers)
-        if (
-            len(new) == len(lines)
-            and {line.chain for line in lines} == {self._chain}
-            and {line.status for line in lines} <= self._statuses
-            and new <= self.left
-            and new <= self._answered
-        ):
-            stay = [True] * len(lines)
-        else:
-            stay, new = [], set()
-            for number, line in zip(numbers, lines, strict=True):
-                # One that comes twice is kept once, and none that the sample lacks now.
-                stays = (
-                    line.chain == self._chain
-                    and line.status in self._statuses
-                    and number in self.left
-                    and number not in new
-                    and (number in self._answered or line.status not in _WITH_ANSWERS)
-                )
-                stay.append(stays)
-                if stays:
-                    new.add(number)
-        self.left -= new
-        self._done |= new
+        numbers = array("Q", map(self._number, [line.id for line in lines]))
+        chains = {line.chain for line in lines}
+        of_run = chains == {self._chain} and {line.status for line in lines} <= self._statuses
+        stay = []
+        for place, line in zip(self._positions.of(numbers).tolist(), lines, strict=True):
+            # One that comes twice stays once, and none that is not in the sample now.
+            stays = (
+                place >= 0
+                and not self.done[place]
+                and (of_run or (line.chain == self._chain and line.status in self._statuses))
+                and (self._answered[place] > 0 or line.status not in _WITH_ANSWERS)
+            )
+            stay.append(stays)
+            if stays:
+                self.done[place] = 1
         self.state.count_lines(list(compress(lines, stay)))
         return stay
 

@@ -173,7 +173,6 @@ def run(
             stamp = before.totals.results_file if before else None
             if finished.lines is not None and isinstance(stamp, dict):
                 finished.lines.hash = stamp.get("hash")
-        left = finished.left if finished else None
         if confirm is not None and config.limits.budget is None:
             _ask(config, drawn, finished, answers, estimate, confirm, say)
         if confirm is None and estimate.cost is None:
@@ -220,7 +219,9 @@ def run(
                 paths.manifest, mode
             )
             session.watch = Watch(until, drawn.population) if until else None
-            session.play(drawn.items(left), ask_again=earlier.retry_failed)
+            session.play(
+                drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
+            )
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -443,15 +444,14 @@ def _ask(
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
     """
-    left = finished.left if finished else None
-    if left is not None and not left:
+    if finished is not None and not finished.left:
         return
     priced = with_list_prices(config)
-    if answers.unused or left is not None or priced is not config:
+    if answers.unused or finished is not None or priced is not config:
         estimate = estimate_from_items(
             priced,
-            drawn.items(left),
-            drawn.size if left is None else len(left),
+            drawn.items(finished.done if finished else None),
+            finished.left if finished else drawn.size,
             drawn.population,
             answers.look_up,
             most=_ESTIMATE_ITEMS,
