@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
@@ -31,10 +31,12 @@ from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
-from llm_batch.records import Call, Result
+from llm_batch.records import Call, Item, Result
 from llm_batch.running.earlier import (
     Answers,
     Earlier,
+    Finished,
+    chain_hash,
     edited_since,
     new_manifest,
     replaced_by,
@@ -143,7 +145,16 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(paths.journal, find_new=config.engine.by_batch, mode=mode))
+            closing(
+                Journal(
+                    paths.journal,
+                    find_new=config.engine.by_batch,
+                    mode=mode,
+                    index=paths.call_index,
+                    number=drawn.number,
+                    seed=config.sample.seed,
+                )
+            )
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = Manifest.read(paths.manifest)
@@ -159,8 +170,18 @@ def run(
             )
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
+        edited = edited_since(before, paths.results)
+        hashed = chain_hash(manifest)
+        finished = None
+        if not (edited or other or until):
+            finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
+        if finished is not None:
+            answers.count(finished)
+            stamp = before.totals.results_file if before else None
+            if finished.lines is not None and isinstance(stamp, dict):
+                finished.lines.hash = stamp.get("hash")
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, answers, estimate, confirm, say, ask_above)
+            _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
         if confirm is None and estimate.cost is None:
             unpriced = ", ".join(
                 dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
@@ -171,8 +192,14 @@ def run(
             )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        edited = edited_since(before, paths.results)
-        results = ResultsFile(paths.results, config.data.keep, edited or bool(other), mode)
+        results = ResultsFile(
+            paths.results,
+            config.data.keep,
+            edited or bool(other),
+            mode,
+            hashed,
+            finished.lines if finished else None,
+        )
         if results.kept and other and not edited:
             say(f"{paths.results} holds {other}; it is kept as {results.kept}")
         elif results.kept:
@@ -187,6 +214,9 @@ def run(
         session.leave = leave
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
+        if finished is not None:
+            session.state.add(finished.state)
+            session.state.reused = answers.used
         session.state.planned = drawn.size
         session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
@@ -196,7 +226,9 @@ def run(
                 paths.manifest, mode
             )
             session.watch = Watch(until, drawn.population) if until else None
-            session.play(drawn, ask_again=earlier.retry_failed)
+            session.play(
+                drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
+            )
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -280,12 +312,12 @@ class _Session:
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
 
-    def play(self, drawn: Drawn, ask_again: bool) -> None:
+    def play(self, items: Iterable[Item], ask_again: bool) -> None:
         kind = self._config.engine
         engine = self._engine = kind.open(
             Supplies(
                 self._config, self._fleet, self._budget, self._journal, self._stop, self._say,
-                drawn.size, self.leave,
+                self.state.planned, self.leave,
             )
         )  # fmt: skip
         if self.watch is not None and kind.early:
@@ -296,7 +328,6 @@ class _Session:
         left = False
         self.checkpoint()
         try:
-            items = drawn.items()
             events = play(
                 self.watch.numbered(items) if self.watch else items,
                 self._chain,
@@ -437,6 +468,7 @@ def _check_budget(budget: float, item_id: str, most: float) -> None:
 def _ask(
     config: Config,
     drawn: Drawn,
+    finished: Finished | None,
     answers: Answers,
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
@@ -448,15 +480,20 @@ def _ask(
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
     """
+    if finished is not None and not finished.left:
+        return
     priced = with_list_prices(config)
-    if answers.unused or priced is not config:
+    if answers.unused or finished is not None or priced is not config:
         estimate = estimate_from_items(
             priced,
-            drawn.items(),
-            drawn.size,
+            drawn.items(finished.done if finished else None),
+            finished.left if finished else drawn.size,
             drawn.population,
             answers.look_up,
             most=_ESTIMATE_ITEMS,
+        )
+        estimate = replace(
+            estimate, reused=estimate.reused + (finished.state.done if finished else 0)
         )
     if not estimate.calls.value:
         return
