@@ -32,7 +32,18 @@ from llm_batch.chain.answers import (
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import AUDIT, FIRST, MAIN, SECOND, TIE, WINNER, ScoreRule, Step, member
+from llm_batch.chain.steps import (
+    AUDIT,
+    FIRST,
+    MAIN,
+    SECOND,
+    TIE,
+    WINNER,
+    ScoreRule,
+    Step,
+    member,
+    written,
+)
 from llm_batch.chain.templates import Condition, PromptError, Template, skipped
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
@@ -160,7 +171,7 @@ class Chain:
         self._check_lanes()
         #: How often each row is asked for an item, re-asks left out.
         self.times = {
-            row.name: self._repeats(step) * (self._width if self._in_lanes(step) else 1)
+            row.name: self._repeats(step) * (self._width if self.in_lanes(step.name) else 1)
             for step in self.steps
             for row in step.rows
         }
@@ -185,8 +196,9 @@ class Chain:
             return 2 if step.swap else 1
         return 1 if step is self._apart else step.repeat or 1
 
-    def _in_lanes(self, step: Step) -> bool:
-        return self._apart is not None and self._apart.name in self._sources[step.name]
+    def in_lanes(self, step: str) -> bool:
+        """Whether a step is played for each answer of the step whose answers stay apart."""
+        return self._apart is not None and self._apart.name in self._sources[step]
 
     @property
     def apart(self) -> Step | None:
@@ -322,6 +334,33 @@ class Chain:
         context = _context(item, {n: v for n, v in lane.outputs.items() if n != rule.name})
         return {key: each.render(context) for key, each in self.templates(rule.name).items()}
 
+    def undecided(self, step: str, guessed: Collection[str] | None = None) -> bool:
+        """Whether the condition of a step follows from an answer of ``guessed``, or of any step."""
+        when = self._rendered[step].when
+        if when is None or (guessed is not None and not guessed):
+            return False
+        unknown = set(guessed) if guessed is not None else {s.name for s in self.steps if s.asks}
+        named = when.variables & self._sources.keys()
+        return any(self._sources[name] & unknown for name in named)
+
+    def draws(self, step: Step, item_id: str) -> bool:
+        """Whether an item is among those that a step's share has."""
+        return step.share is None or _place("share", self._seed, item_id) < step.share
+
+    def left_out(self, step: Step, item: Item) -> str:
+        """Why a step is not for an item whatever is answered, in words; empty where it may be."""
+        if not self.draws(step, item.id):
+            return f"share = {step.share:g} does not draw this item"
+        name = written(step.name)
+        if step.when is None or self.undecided(name):
+            return ""
+        try:
+            when = self._rendered[name].when
+            holds = when is None or when.holds(_context(item, self._walk(item, ()).trunk.outputs))
+        except PromptError:
+            return ""
+        return "" if holds else f"when = {step.when!r} is not so for this item"
+
     def _walk(
         self,
         item: Item,
@@ -338,7 +377,7 @@ class Chain:
         for step in self.steps:
             if self._apart is step:
                 walk.lanes = [walk.trunk.split() for _ in range(self._width)]
-            apart = walk.lanes if walk.lanes and self._in_lanes(step) else None
+            apart = walk.lanes if walk.lanes and self.in_lanes(step.name) else None
             try:
                 for number, lane in enumerate(apart or [walk.trunk]):
                     if lane.status == "ok":
@@ -374,17 +413,14 @@ class Chain:
 
     def _chosen(self, walk: _Walk, step: Step, lane: _Lane) -> bool:
         """Whether a step is for this item."""
-        if step.share is not None and _place("share", self._seed, walk.item.id) >= step.share:
+        if not self.draws(step, walk.item.id):
             return False
         if step.when is None:
             return True
+        if self.undecided(step.name, walk.guessed):
+            return True
         when = self._rendered[step.name].when
         assert when is not None
-        if walk.guessed and any(
-            self._sources[name] & set(walk.guessed)
-            for name in when.variables & self._sources.keys()
-        ):
-            return True
         return when.holds(_context(walk.item, lane.outputs))
 
     def _ask(self, walk: _Walk, step: Step, lane: _Lane, number: int) -> None:
@@ -564,7 +600,7 @@ class Chain:
         found: dict[str, Any] = {}
         for step in self.steps:
             name = step.name
-            if self._in_lanes(step):
+            if self.in_lanes(step.name):
                 if any(name in lane.outputs for lane in walk.lanes):
                     found[name] = [_plain(lane.outputs.get(name)) for lane in walk.lanes]
             elif name in walk.trunk.outputs:
@@ -588,7 +624,9 @@ class Chain:
             return _Scored()
         lanes = [lane for lane in walk.lanes if lane.status == "ok"] or [walk.trunk]
         apart = bool(walk.lanes) and any(
-            self._in_lanes(step) for step in self.steps if step.name in self._steps_of(self.score)
+            self.in_lanes(step.name)
+            for step in self.steps
+            if step.name in self._steps_of(self.score)
         )
         lanes = lanes if apart else lanes[:1]
         each = [self._score(self.score, lane) for lane in lanes]

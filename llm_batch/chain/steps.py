@@ -358,6 +358,14 @@ def written(row: str) -> str:
     return row.partition("#")[0]
 
 
+def shown(row: str) -> str:
+    """A row as one reads it: of a member of a jury the step, and its model without its provider."""
+    step, jury, model = row.partition("#")
+    name = model.rpartition("/")[2]
+    return f"{step} ({name[:_LONGEST_MODEL]}{'…' * (len(name) > _LONGEST_MODEL)})" if jury else row
+
+
+_LONGEST_MODEL = 40
 _RULE_HINTS = {
     "value": 'write value = "{{ generate }}", with the step whose answer is looked at',
     "expected": 'write expected = "{{ answer }}", with the field that holds the right answer',

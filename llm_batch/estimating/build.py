@@ -10,6 +10,7 @@ from typing import Any
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import sentences as size_words
+from llm_batch.estimating.devices import devices_of, dominant
 from llm_batch.estimating.estimates import (
     Alternative,
     Estimate,
@@ -316,6 +317,8 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
         rules=tuple((step.name, step.rule) for step in plan.config.steps if step.rule),
+        devices=tuple(devices_of(plan)),
+        dominant=dominant(plan),
         warnings=tuple(cautions(plan, time, needed, options)),
         next_command=next_command(plan, needed, options),
     )
@@ -327,7 +330,8 @@ def _known(plan: Plan, cost: Span | None) -> Interval | None:
 
 def _calls_of(step: StepLoad) -> Span:
     attempts = step.fact.attempts
-    return attempts.times(step.calls / attempts.value) if attempts.value else NOTHING
+    each = attempts.by(step.played)
+    return each.times(step.calls / attempts.value) if attempts.value else NOTHING
 
 
 def _bound_by(sentence: str, by_limit: bool, cost: Span | None, batch: Span | None) -> str:

@@ -196,12 +196,16 @@ class ItemLine(ScoredLine, kw_only=True):
     outputs: dict[str, Any] = {}
     label: str = ""
     reason: str = ""
-    scores: dict[str, FurtherScore] = {}
     usage: _Tokens = msgspec.field(default_factory=_Tokens)
     cost: _Total = msgspec.field(default_factory=_Total)
     latency_seconds: _Total = msgspec.field(default_factory=_Total)
     attempts: _Total = msgspec.field(default_factory=_Total)
     simulated: bool = False
+    scores: dict[str, FurtherScore] = {}
+    repeats: list[FurtherScore] = []
+    votes: dict[str, Any] = {}
+    skipped: list[str] = []
+    lost: dict[str, str] = {}
 
 
 class _Usages(msgspec.Struct):
@@ -234,6 +238,7 @@ class SpentLine(VerdictLine, kw_only=True):
     attempts: _Seconds
     worst_case: bool = False
     simulated: bool = False
+    skipped: list[str] = []
 
 
 _decode = msgspec.json.Decoder(ItemLine).decode

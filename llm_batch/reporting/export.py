@@ -26,10 +26,9 @@ from llm_batch.chain.templates import Condition, PromptError
 from llm_batch.errors import STATUSES, ConfigError, OutputError
 from llm_batch.paper import csv, words
 from llm_batch.record.files import deliver, run_paths
-from llm_batch.record.manifest import Manifest
+from llm_batch.record.manifest import Manifest, chain_of
 from llm_batch.record.results import ItemLine, item_lines
 from llm_batch.records import Item
-from llm_batch.reporting.item import chain_of
 from llm_batch.reporting.items import COLUMNS, row
 
 #: What a file is to be.
