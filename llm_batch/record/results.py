@@ -37,11 +37,11 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import msgspec
 
@@ -245,16 +245,59 @@ _decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def item_lines(path: str) -> Iterator[ItemLine]:
+    number = 1
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(bounded_lines(file), 1):
-                if line.isspace() or not line.endswith(b"\n"):
-                    if (last := _last(line)) is not None:
-                        yield last
-                    continue
-                yield decoded_item(line, f"{path}, line {number}")
+            for lines in _some_lines(file):
+                yield from _whole_items(lines) or _items(lines, path, number)
+                number += len(lines)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a file, as many at a time as a cache of the processor holds."""
+    lines: list[bytes] = []
+    size = 0
+    for line in bounded_lines(file):
+        lines.append(line)
+        size += len(line)
+        if size >= _BATCH:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
+_BATCH = 1 << 18
+_decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
+
+
+def _whole_items(lines: Sequence[bytes]) -> list[ItemLine] | None:
+    """Lines that are all results; ``None`` where one is not, or needs a closer look."""
+    try:
+        items = _decode_lines(b"".join(lines))
+    except UNREADABLE:
+        return None
+    if len(items) != len(lines) or not lines[-1].endswith(b"\n"):
+        return None
+    nested = (
+        value
+        for item in items
+        for of in (item.fields, item.outputs)
+        for value in of.values()
+        if value.__class__ is dict or value.__class__ is list
+    )
+    return None if any(map(too_deep, nested)) else items
+
+
+def _items(lines: Sequence[bytes], path: str, first: int) -> Iterator[ItemLine]:
+    for number, line in enumerate(lines, first):
+        if line.isspace() or not line.endswith(b"\n"):
+            if (last := _last(line)) is not None:
+                yield last
+            continue
+        yield decoded_item(line, f"{path}, line {number}")
 
 
 class _Id(msgspec.Struct):
