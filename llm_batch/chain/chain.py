@@ -32,7 +32,18 @@ from llm_batch.chain.answers import (
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member
+from llm_batch.chain.steps import (
+    AUDIT,
+    FIRST,
+    MAIN,
+    SECOND,
+    TIE,
+    WINNER,
+    ScoreRule,
+    Step,
+    member,
+    written,
+)
 from llm_batch.chain.templates import Condition, PromptError, Template, skipped
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
@@ -160,7 +171,7 @@ class Chain:
         self._check_lanes()
         #: How often each row is asked for an item, re-asks left out.
         self.times = {
-            row.name: self._repeats(step) * (self._width if self._in_lanes(step) else 1)
+            row.name: self._repeats(step) * (self._width if self.in_lanes(step.name) else 1)
             for step in self.steps
             for row in step.rows
         }
@@ -180,11 +191,14 @@ class Chain:
         return (self._apart.repeat or 1) if self._apart else 1
 
     def _repeats(self, step: Step) -> int:
-        """How often each model of a step is asked in one lane."""
+        """How often each model of a step is asked in one lane, at most."""
+        if step.pair is not None:
+            return 2 if step.swap else 1
         return 1 if step is self._apart else step.repeat or 1
 
-    def _in_lanes(self, step: Step) -> bool:
-        return self._apart is not None and self._apart.name in self._sources[step.name]
+    def in_lanes(self, step: str) -> bool:
+        """Whether a step is played for each answer of the step whose answers stay apart."""
+        return self._apart is not None and self._apart.name in self._sources[step]
 
     @property
     def apart(self) -> Step | None:
@@ -301,6 +315,14 @@ class Chain:
         found = self._rendered.get(step)
         return found.params if found else {}
 
+    def asked(self, step: str, item: Item, outputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What a step asks first, after the outputs of the steps before it.
+
+        Raises:
+            PromptError: The prompt cannot be rendered for this item.
+        """
+        return self._rendered[step].render(_context(item, outputs))
+
     def texts_of(self, rule: Step, item: Item, calls: Sequence[Call]) -> dict[str, str]:
         """What a rule compares, by key, after the calls that come before it.
 
@@ -311,6 +333,33 @@ class Chain:
         lane = walk.lanes[0] if walk.lanes else walk.trunk
         context = _context(item, {n: v for n, v in lane.outputs.items() if n != rule.name})
         return {key: each.render(context) for key, each in self.templates(rule.name).items()}
+
+    def undecided(self, step: str, guessed: Collection[str] | None = None) -> bool:
+        """Whether the condition of a step follows from an answer of ``guessed``, or of any step."""
+        when = self._rendered[step].when
+        if when is None or (guessed is not None and not guessed):
+            return False
+        unknown = set(guessed) if guessed is not None else {s.name for s in self.steps if s.asks}
+        named = when.variables & self._sources.keys()
+        return any(self._sources[name] & unknown for name in named)
+
+    def draws(self, step: Step, item_id: str) -> bool:
+        """Whether an item is among those that a step's share has."""
+        return step.share is None or _place("share", self._seed, item_id) < step.share
+
+    def left_out(self, step: Step, item: Item) -> str:
+        """Why a step is not for an item whatever is answered, in words; empty where it may be."""
+        if not self.draws(step, item.id):
+            return f"share = {step.share:g} does not draw this item"
+        name = written(step.name)
+        if step.when is None or self.undecided(name):
+            return ""
+        try:
+            when = self._rendered[name].when
+            holds = when is None or when.holds(_context(item, self._walk(item, ()).trunk.outputs))
+        except PromptError:
+            return ""
+        return "" if holds else f"when = {step.when!r} is not so for this item"
 
     def _walk(
         self,
@@ -328,7 +377,7 @@ class Chain:
         for step in self.steps:
             if self._apart is step:
                 walk.lanes = [walk.trunk.split() for _ in range(self._width)]
-            apart = walk.lanes if walk.lanes and self._in_lanes(step) else None
+            apart = walk.lanes if walk.lanes and self.in_lanes(step.name) else None
             try:
                 for number, lane in enumerate(apart or [walk.trunk]):
                     if lane.status == "ok":
@@ -364,17 +413,14 @@ class Chain:
 
     def _chosen(self, walk: _Walk, step: Step, lane: _Lane) -> bool:
         """Whether a step is for this item."""
-        if step.share is not None and _place(self._seed, walk.item.id) >= step.share:
+        if not self.draws(step, walk.item.id):
             return False
         if step.when is None:
             return True
+        if self.undecided(step.name, walk.guessed):
+            return True
         when = self._rendered[step.name].when
         assert when is not None
-        if walk.guessed and any(
-            self._sources[name] & set(walk.guessed)
-            for name in when.variables & self._sources.keys()
-        ):
-            return True
         return when.holds(_context(walk.item, lane.outputs))
 
     def _ask(self, walk: _Walk, step: Step, lane: _Lane, number: int) -> None:
@@ -383,12 +429,15 @@ class Chain:
         votes: dict[str, Any] = {}
         failed: list[_Outcome] = []
         waiting = len(walk.pending)
+        asked = repeat
+        if step.pair is not None and _place("swap", self._seed, walk.item.id) >= step.swap:
+            asked = 1
         for row in step.rows:
-            for again in range(repeat):
+            for again in range(asked):
                 part = number * repeat + again
                 calls = walk.calls.get((row.name, part), [])
                 if not calls:
-                    walk.pending.append(self._request(walk, row, lane, part))
+                    walk.pending.append(self._request(walk, row, lane, part, again))
                     continue
                 outcome = self._outcome(row, part, calls, final=walk.final)
                 if outcome.reask:
@@ -400,14 +449,20 @@ class Chain:
                     )
                 value, why = self._vote(step, outcome)
                 label = _member(step, row, again)
+                if step.pair is not None:
+                    label = f"{step.pair[self._order(walk.item, again)]} {FIRST}"
                 if why is None:
                     votes[label] = value
                     continue
                 walk.unusable.add((row.name, part))
                 failed.append(why)
-                if step.combine is not None:
+                if step.combine is not None or asked > 1:
                     lane.lost[member(step.name, label)] = f"{why.status}: {why.error}"
         if len(walk.pending) > waiting:
+            return
+        if step.pair is not None and votes:
+            lane.votes[step.name] = votes
+            lane.outputs[step.name] = _winner(step.pair, votes)
             return
         if step.combine is None:
             if failed:
@@ -476,10 +531,22 @@ class Chain:
             self._outcomes[key] = known
         return known[1]
 
-    def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int) -> Request:
+    def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int, again: int) -> Request:
         rendered = self._rendered[row.name]
-        messages = rendered.render(_context(walk.item, lane.outputs))
+        context = _context(walk.item, lane.outputs)
+        if row.pair is not None:
+            first = self._order(walk.item, again)
+            for name, shown in ((FIRST, row.pair[first]), (SECOND, row.pair[1 - first])):
+                if shown not in context:
+                    raise PromptError(f"steps.{row.name}.pair: the item has no {shown!r}")
+                context[name] = context[shown]
+        messages = rendered.render(context)
         return self._sample(walk, row, part, messages, rendered.params)
+
+    def _order(self, item: Item, again: int) -> int:
+        """Which output of a pair is shown first; the other when it is judged again."""
+        drawn = _place("order", self._seed, item.id) < 0.5
+        return int(drawn) if not again else 1 - int(drawn)
 
     def _sample(
         self,
@@ -533,7 +600,7 @@ class Chain:
         found: dict[str, Any] = {}
         for step in self.steps:
             name = step.name
-            if self._in_lanes(step):
+            if self.in_lanes(step.name):
                 if any(name in lane.outputs for lane in walk.lanes):
                     found[name] = [_plain(lane.outputs.get(name)) for lane in walk.lanes]
             elif name in walk.trunk.outputs:
@@ -557,7 +624,9 @@ class Chain:
             return _Scored()
         lanes = [lane for lane in walk.lanes if lane.status == "ok"] or [walk.trunk]
         apart = bool(walk.lanes) and any(
-            self._in_lanes(step) for step in self.steps if step.name in self._steps_of(self.score)
+            self.in_lanes(step.name)
+            for step in self.steps
+            if step.name in self._steps_of(self.score)
         )
         lanes = lanes if apart else lanes[:1]
         each = [self._score(self.score, lane) for lane in lanes]
@@ -613,7 +682,9 @@ class Chain:
                 failed = failed or (score, False)
                 continue
             output, reason = lane.outputs[step], ""
-            if name and isinstance(output, Mapping):
+            if not name and isinstance(output, Mapping) and "win" in output:
+                reason, output = str(output.get("reason", "")), output["win"]
+            elif name and isinstance(output, Mapping):
                 reason = str(output.get("reason", ""))
                 output = output.get(name)
             score = score_of(output, rule.labels, reason, rule.min, rule.max)
@@ -700,11 +771,12 @@ def _context(item: Item, outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {WHOLE_ITEM: item.fields, **item.fields, **outputs}
 
 
-def _place(seed: int, item_id: str) -> float:
-    """Where an item stands between 0 and 1 for steps with a share, whatever its place in the order:
-    a larger share has all items of a smaller one.
+def _place(of: str, seed: int, item_id: str) -> float:
+    """Where an item stands between 0 and 1, whatever its place in the order of the sample.
+
+    A larger share has all items of a smaller one.
     """
-    digest = blake2b(f"share:{seed}:{item_id}".encode(), digest_size=8).digest()
+    digest = blake2b(f"{of}:{seed}:{item_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
@@ -738,6 +810,27 @@ def _short(vote: Any) -> str:
     return str(vote)[:40]
 
 
+def _winner(pair: Sequence[str], votes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a pair comes to over the orders it was judged in: who wins, and how far."""
+    wins = []
+    for label, vote in votes.items():
+        if vote[WINNER] == TIE:
+            wins.append(0.5)
+        else:
+            wins.append(float((vote[WINNER] == FIRST) == (label == f"{pair[0]} {FIRST}")))
+    win = fmean(wins)
+    name = TIE if win == 0.5 else pair[0] if win > 0.5 else pair[1]
+    said = [(label, vote) for label, vote in votes.items()]
+    if len(said) == 1:
+        return {**said[0][1], WINNER: name, "win": win}
+    texts = {
+        key: "\n".join(f"{label}: {vote[key]}" for label, vote in said)
+        for key in said[0][1]
+        if key != WINNER
+    }
+    return {**texts, WINNER: name, "win": win}
+
+
 def _member(step: Step, row: Step, again: int) -> str:
     """What votes call a part: its model, its number, or both."""
     if not step.models:
@@ -759,10 +852,12 @@ class _StepTemplates:
             if text or key == "prompt"
         }
         self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
-        self.variables = set[str]().union(
+        shown = {FIRST, SECOND} if step.pair else set()
+        found = set[str]().union(
             *(each.variables for each in self.templates.values()),
             self.when.variables if self.when else (),
         )
+        self.variables = (found - shown).union(step.pair or ())
 
     @cached_property
     def params(self) -> dict[str, Any]:

@@ -24,7 +24,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from llm_batch.chain.addresses import WrongAddress, check_address, is_address
+from llm_batch.chain.addresses import (
+    DATABASES,
+    WrongAddress,
+    check_address,
+    database_of,
+    is_address,
+    scheme_of,
+    with_place,
+)
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
@@ -125,6 +133,7 @@ class Data(Table):
 
     path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
+    query: str | None = None
     columns: TextList | None = Field(default=None, min_length=1)
     where: Annotated[str, AfterValidator(_condition)] | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -134,6 +143,30 @@ class Data(Table):
     sheet: str | int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     keep: TextList | None = None
+
+    @model_validator(mode="after")
+    def _asked_well(self) -> Data:
+        is_database = self.path is not None and scheme_of(self.path) in DATABASES
+        is_database = is_database and is_address(self.path or "")
+        example = 'write path = "duckdb:file.db" and query = "SELECT …"'
+        if not is_database:
+            if self.query is not None:
+                raise Wrong(("query",), "stands beside a path that is no database", example)
+            return self
+        asked = database_of(self.path or "")[2]
+        if bool(asked) == bool(self.query):
+            problem = "and query both ask" if asked else "is a database, and there is no query"
+            raise Wrong(("path",), problem, example)
+        if self.limit is not None:
+            raise Wrong(
+                ("limit",), "stands beside a query", "write ORDER BY … LIMIT … into the query"
+            )
+        if self.query is not None:
+            try:
+                check_address(f"{self.path}?{self.query}")
+            except WrongAddress as error:
+                raise Wrong(("query",), str(error), error.hint) from None
+        return self
 
 
 class Sample(Table):
@@ -308,7 +341,7 @@ class RunOptions(Table):
             raise Wrong(
                 ("output",),
                 f"must end in .jsonl, one JSON object a line, not {self.output!r}",
-                "write results.jsonl; llmb report --format md writes other formats",
+                "write results.jsonl; llmb export writes it as Parquet or CSV afterwards",
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
@@ -469,9 +502,19 @@ class Config(Table):
         """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-" or is_address(self.data.path):
-            return self.data.path
+        path = self.data.path
+        if is_address(path):
+            path = with_place(path, lambda place: str(self.beside(place)))
+            return f"{path}?{self.data.query}" if self.data.query else path
+        if path == "-":
+            return path
         return self.beside(self.data.path)
+
+    def of_program(self) -> Config:
+        """The same for data that a program gives, in place of what the config names."""
+        keys = [key for key in _OF_ROWS if key in self.data.model_fields_set]
+        data = Data(**{key: getattr(self.data, key) for key in keys})
+        return self.model_copy(update={"data": data})
 
     def line_of(self, *path: str | int, within: int = 1) -> str:
         """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
@@ -497,6 +540,8 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+#: What is said of rows, wherever they come from.
+_OF_ROWS = ("id", "columns", "where", "limit", "on_bad_row", "keep")
 #: What is no key of the file.
 _OURS = ("source", "typed", "flags")
 
@@ -548,6 +593,7 @@ def load_config(
     data = config.data
     if data.path is None and data.id is None:
         data = data.model_copy(update={"id": "id"})  # the demo set's own
+        data.model_fields_set.discard("id")  # nobody wrote it: see `of_program`
     steps = tuple(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )

@@ -36,11 +36,13 @@ class Forecast:
     Attributes:
         input_tokens: Of the text that is known now, message overhead and output schema included.
         contains: How often it contains the output of each earlier step.
+        undecided: Whether an answer to come decides if it is sent at all.
     """
 
     step: Step
     input_tokens: int
     contains: Mapping[str, int]
+    undecided: bool = False
 
     def input_tokens_given(self, output_tokens: Mapping[str, float]) -> float:
         """With the earlier steps' outputs of so many tokens."""
@@ -70,16 +72,20 @@ def forecast(
     played = list(calls)
     coming: list[Forecast] = []
     try:
-        for step, request in _played(chain, item, played):
-            coming.append(_counted(request, step, names, counters(request.model)))
+        for step, request, undecided in _played(chain, item, played):
+            counted = _counted(request, step, names, counters(request.model))
+            coming.append(replace(counted, undecided=undecided))
     except PromptError:
         if not guess:
             raise
     if guess:
         asked = Counter(row for row, _ in {(c.request.step, c.request.part) for c in played})
         for row in chain.asking:
-            if left := chain.times[row.name] - asked[row.name]:
-                coming += [_guessed(row, item, names, counters(row.model))] * left
+            left = chain.times[row.name] - asked[row.name]
+            if left and not chain.left_out(row, item):
+                guessed = _guessed(row, item, names, counters(row.model))
+                undecided = chain.undecided(written(row.name))
+                coming += [replace(guessed, undecided=undecided)] * left
     return coming
 
 
@@ -111,7 +117,7 @@ def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Reques
     """
     requests: dict[str, Request] = {}
     with contextlib.suppress(PromptError):
-        for _, request in _played(chain, item, [], number):
+        for _, request, _ in _played(chain, item, [], number):
             if request.step in requests:
                 continue
             messages = tuple(
@@ -124,8 +130,9 @@ def rendered(chain: Chain, item: Item, number: int | None = None) -> list[Reques
 
 def _played(
     chain: Chain, item: Item, calls: list[Call], number: int | None = None
-) -> Iterator[tuple[Step, Request]]:
-    """Requests to come, each with its step and answered by a mark, which is added to the calls.
+) -> Iterator[tuple[Step, Request, bool]]:
+    """Requests to come, each with its step, whether an answer to come decides if it is sent, and
+    answered by a mark, which is added to the calls.
 
     One round more than there are steps at most: a prompt's own logic may let no mark through.
     """
@@ -135,10 +142,11 @@ def _played(
         requests = chain.next_requests(item, calls, guessed)
         if not requests:
             return
+        before = frozenset(guessed)
         for request in requests:
             row = rows[request.step]
             guessed.add(written(row.name))
-            yield row, request
+            yield row, request, chain.undecided(written(row.name), before)
             calls.append(Call(request, (), completion=_marked(row, number)))
 
 

@@ -13,6 +13,7 @@ from llm_batch.cli.batches import batches
 from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
+from llm_batch.cli.export import export
 from llm_batch.cli.failures import failures
 from llm_batch.cli.init import init
 from llm_batch.cli.label import label
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (
     *(init, estimate, run, batches, merge, view, report, compare),
-    *(show, failures, label, models, doctor),
+    *(show, failures, export, label, models, doctor),
 ):
     app.command()(command)
 app.add_typer(baseline, name="baseline")

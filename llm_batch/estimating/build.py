@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from math import floor
+from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import sentences as size_words
+from llm_batch.estimating.devices import devices_of, dominant
 from llm_batch.estimating.estimates import (
     Alternative,
     Estimate,
@@ -174,6 +176,7 @@ def estimate(
     config: Config,
     n: int | None = None,
     *,
+    data: Any = None,
     sample: int | None = None,
     exact: bool = False,
     measured: Measured | None = None,
@@ -189,6 +192,7 @@ def estimate(
         config: What is to be run; see `load_config`.
         n: Items in the whole dataset. With it and without data in the config, sizes of prompts
             are assumed; with data, the items there stand for all ``n``.
+        data: Rows in place of what the config names, as of `run`.
         sample: Items to play, 0 for all. By default all ``n`` of them, or, without ``n``, what
             the config says.
         exact: Count every prompt instead of a sample of 2,000.
@@ -205,7 +209,15 @@ def estimate(
     claim = claim or Claim()
     check(claim)
     check_clusters(claim, cluster)
-    if n is not None and config.data.path is None:
+    if data is not None:
+        config = config.of_program()
+        if cluster is not None:
+            raise ConfigError(
+                f"the clusters by {cluster!r} need a second look at data that is gone through once",
+                "write it to a file, or say how large and how alike clusters are: "
+                "Claim(cluster_size=5, icc=0.1)",
+            )
+    elif n is not None and config.data.path is None:
         if cluster is not None:
             raise ConfigError(
                 f"the clusters by {cluster!r} cannot be counted without data",
@@ -231,6 +243,7 @@ def estimate(
         seed=config.sample.seed,
         stratify=config.sample.stratify,
         used=config.fields_used(),
+        given=data,
     ) as drawn:
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))
@@ -304,6 +317,8 @@ def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
         budget=plan.config.limits.budget,
         assumptions=tuple(assumptions(plan)),
         rules=tuple((step.name, step.rule) for step in plan.config.steps if step.rule),
+        devices=tuple(devices_of(plan)),
+        dominant=dominant(plan),
         warnings=tuple(cautions(plan, time, needed, options)),
         next_command=next_command(plan, needed, options),
     )
@@ -315,7 +330,8 @@ def _known(plan: Plan, cost: Span | None) -> Interval | None:
 
 def _calls_of(step: StepLoad) -> Span:
     attempts = step.fact.attempts
-    return attempts.times(step.calls / attempts.value) if attempts.value else NOTHING
+    each = attempts.by(step.played)
+    return each.times(step.calls / attempts.value) if attempts.value else NOTHING
 
 
 def _bound_by(sentence: str, by_limit: bool, cost: Span | None, batch: Span | None) -> str:

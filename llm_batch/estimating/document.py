@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from llm_batch.chain.steps import shown, written
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.estimates import (
     HIGH_SECONDS,
@@ -333,7 +334,7 @@ def steps_table(estimate: Estimate) -> Table:
     """Calls, tokens and cost of each step and of all; without money where nothing costs any."""
     rows = [
         (
-            step.step,
+            written(step.step),
             words.clean(step.model, 60),
             *_step_figures(step.calls, step.input_tokens, step.output_tokens, step.cost),
         )
@@ -353,8 +354,16 @@ def steps_table(estimate: Estimate) -> Table:
     )
 
 
+def devices(estimate: Estimate) -> Iterator[str]:
+    """What most of the money is for, and what each device of the config costs or saves."""
+    if estimate.dominant:
+        yield estimate.dominant
+    yield from (device.said for device in estimate.devices)
+
+
 def _cost(estimate: Estimate) -> Iterator[Table | str]:
     yield steps_table(estimate)
+    yield from devices(estimate)
     yield from dict.fromkeys(_price(step) for step in estimate.steps)
     yield from cheaper_ways(estimate)
     yield from _long_prompts(estimate)
@@ -383,7 +392,7 @@ def _prefix(estimate: Estimate, step: StepEstimate) -> str:
     if prefix < _LONG_PREFIX or not calls or step.model.startswith(_FREE):
         return ""
     said = (
-        f"All prompts of {step.step} begin with the same {prefix:,} tokens, "
+        f"All prompts of {shown(step.step)} begin with the same {prefix:,} tokens, "
         f"{min(100.0, 100 * prefix * calls / inputs):.0f} % of its input"
     )
     if step.cached_share:
@@ -399,13 +408,13 @@ def _prefix(estimate: Estimate, step: StepEstimate) -> str:
 
 
 def _long_prompts(estimate: Estimate) -> Iterator[str]:
-    named = [
-        f"{step.step} {step.longest[0][0]:,} tokens ("
-        + ", ".join(repr(words.clean(item_id, 40)) for _, item_id in step.longest)
-        + ")"
-        for step in estimate.steps
-        if step.longest
-    ]
+    longest: dict[str, tuple[int, str]] = {}
+    for step in estimate.steps:
+        if step.longest:
+            ids = ", ".join(repr(words.clean(item_id, 40)) for _, item_id in step.longest)
+            # The members of a jury read the same.
+            longest.setdefault(written(step.step), (step.longest[0][0], ids))
+    named = [f"{step} {tokens:,} tokens ({ids})" for step, (tokens, ids) in longest.items()]
     if named:
         yield f"Longest prompts and their items: {'; '.join(named)}."
 

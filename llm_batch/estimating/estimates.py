@@ -179,6 +179,27 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """What one key of a step comes to.
+
+    Attributes:
+        device: The key: ``when``, ``share``, ``repeat`` or ``models``.
+        cost: USD with it; ``None`` where a price is unknown. ``calls`` are requests.
+        cost_without: USD of the same without it: all items, one answer, or the cheapest member of
+            a jury alone. ``None`` for a condition that nothing is known of.
+        said: The same as a sentence.
+    """
+
+    step: str
+    device: str
+    calls: float
+    calls_without: float | None
+    cost: float | None
+    cost_without: float | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate(Readable):
     """What a run will cost and take, and what it will prove.
 
@@ -209,6 +230,8 @@ class Estimate(Readable):
         assumptions: What the figures rest on, a sentence each.
         next_command: What to type now; empty while a warning stands in its way.
         rules: Steps that ask no model, each with its rule.
+        devices: What conditions, shares, repeats and juries cost or save.
+        dominant: Which step most of the cost is of, as a sentence; empty where none is.
     """
 
     n: int
@@ -244,6 +267,8 @@ class Estimate(Readable):
     warnings: tuple[Caution, ...]
     next_command: str
     rules: tuple[tuple[str, str], ...] = ()
+    devices: tuple[Device, ...] = ()
+    dominant: str = ""
 
     def _formats(self) -> Mapping[str, Callable[[Any], str]]:
         from llm_batch.estimating import FORMATS
@@ -276,6 +301,8 @@ def values(estimate: Estimate) -> dict[str, Any]:
     rules = tree.pop("rules")
     if rules:
         tree["rules"] = [{"step": step, "rule": rule} for step, rule in rules]
+    if not tree["devices"]:
+        del tree["devices"]
     for step in tree["steps"]:
         step["longest"] = [{"tokens": tokens, "id": item} for tokens, item in step["longest"]]
         for key in ("rates", "batch_rates"):

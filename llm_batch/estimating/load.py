@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import Forecast
 from llm_batch.estimating.ranges import NOTHING, Span, SpanMoments, exactly, total
 from llm_batch.estimating.steps import (
@@ -42,6 +43,8 @@ class StepLoad:
             batch price is listed.
         saved: USD that the provider's prompt cache would take off ``cost``; ``None`` where the
             prompts share too little or no price of cached input is known.
+        played: The part of the calls that is made: below one in the low case where an answer to
+            come decides.
     """
 
     fact: StepFacts
@@ -51,6 +54,7 @@ class StepLoad:
     cost: Span | None
     batch: Span | None = None
     saved: Span | None = None
+    played: Span = field(default_factory=lambda: exactly(1.0))
 
     def times(self, factor: float) -> StepLoad:
         return replace(
@@ -67,12 +71,21 @@ class StepLoad:
         return replace(
             self,
             calls=self.calls + other.calls,
+            played=_mean(self, other),
             input_tokens=self.input_tokens.plus(other.input_tokens),
             output_tokens=self.output_tokens.plus(other.output_tokens),
             cost=_plus(self.cost, other.cost),
             batch=_plus(self.batch, other.batch),
             saved=_plus(self.saved, other.saved),
         )
+
+
+def _mean(one: StepLoad, other: StepLoad) -> Span:
+    calls = one.calls + other.calls
+    if not calls:
+        return one.played
+    both = one.played.times(one.calls).plus(other.played.times(other.calls))
+    return both.times(1 / calls)
 
 
 def _times(span: Span | None, factor: float) -> Span | None:
@@ -173,18 +186,23 @@ def _sums() -> defaultdict[str, SpanMoments]:
 class Group:
     """Items at the same point of the chain; ``size`` of them, some of which were counted.
 
-    Sums are by step name. What a linear price comes to follows from the input tokens, so only
+    Sums are by step name; whether requests that are ``undecided`` are sent an answer to come says.
+    What a linear price comes to follows from the input tokens, so only
     other prices are summed up item by item.
     """
 
     size: int = 0
     sampled: int = 0
+    undecided: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     inputs: dict[str, SpanMoments] = field(default_factory=_sums)
     costs: dict[str, SpanMoments] = field(default_factory=_sums)
     batches: dict[str, SpanMoments] = field(default_factory=_sums)
 
-    def add(self, fact: StepFacts, tokens: Span, times: int = 1) -> None:
+    def add(
+        self, fact: StepFacts, tokens: Span, times: int = 1, *, undecided: bool = False
+    ) -> None:
         self.inputs[fact.name].add(tokens, times)
+        self.undecided[fact.name] += undecided * times
         if fact.is_linear:
             return
         for sums, batch in ((self.costs, False), (self.batches, True)):
@@ -213,14 +231,32 @@ class Group:
                 for sums, known in ((self.costs, priced), (self.batches, batched))
             )
         calls, answers = items * fact.attempts.value, fact.answer.tokens.times(items)
-        return StepLoad(fact, calls, inputs, answers, cost, batch)
+        # What was measured has the skipped ones in its means.
+        sure = 1 - self.undecided[fact.name] / self.inputs[fact.name].count
+        played = exactly(1.0) if fact.measure is not None else Span(sure, 1.0, 1.0)
+        return StepLoad(
+            *(fact, calls, inputs.by(played), answers.by(played)),
+            cost and cost.by(played),
+            batch and batch.by(played),
+            played=played,
+        )
 
 
-def load_of_alike(facts: Facts, inputs: Mapping[str, Span], n: int) -> Load:
-    one = Group(sampled=1)
+def load_of_alike(facts: Facts, inputs: Mapping[str, Span], n: int, chain: Chain) -> Load:
+    """What ``n`` items come to of which only the number is known, as far as shares go.
+
+    Every condition may come to anything.
+    """
+    one = Group(sampled=_SHARES)
     for name, fact in facts.items():
-        one.add(fact, inputs[name])
+        step = fact.step
+        requests = max(1, round(_SHARES * chain.times[name] * (step.share or 1.0)))
+        one.add(fact, inputs[name], requests, undecided=step.when is not None)
     return one.load(facts, n, 1)
+
+
+#: Items that a share is taken of where none are known.
+_SHARES = 10_000
 
 
 def with_savings(load: Load, prefixes: Mapping[str, int]) -> Load:
@@ -245,7 +281,7 @@ def add_forecasts(group: Group, facts: Facts, coming: Sequence[Forecast]) -> dic
         fact = facts[each.step.name]
         contained = [facts[name].answer.text.times(times) for name, times in each.contains.items()]
         tokens = inputs[each.step.name] = input_of(fact, each.input_tokens, contained)
-        group.add(fact, tokens)
+        group.add(fact, tokens, undecided=each.undecided)
     return inputs
 
 
@@ -288,7 +324,7 @@ class _Bound:
 
 
 def wall_time_of(load: Load, workers: int) -> WallTime:
-    bounds = [list(_bounds(load, workers, case)) for case in range(3)]
+    bounds = [list(_bounds(_made(load, case), workers, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
     live = _live(load)
     by_workers = Span(*(_worker_seconds(live, workers, case) for case in range(3)))
@@ -303,6 +339,11 @@ def wall_time_of(load: Load, workers: int) -> WallTime:
         by_workers,
         max(1, int(enough)),
     )
+
+
+def _made(load: Load, case: int) -> Load:
+    """The load with the calls that are made in a case."""
+    return [replace(step, calls=step.calls * step.played[case]) for step in load]
 
 
 def _live(load: Load) -> Load:

@@ -11,16 +11,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain as one_after_another
 from math import inf, sqrt
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config, Model
 from llm_batch.chain.overrides import Overrides, expanded, with_flags
-from llm_batch.chain.steps import Step
+from llm_batch.chain.steps import Step, written
 from llm_batch.errors import OutputError, status_of
 from llm_batch.estimating.ranges import (
     FEWEST,
@@ -34,7 +35,7 @@ from llm_batch.models.prices import Tariff
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
-from llm_batch.record.manifest import Manifest, changed_steps, config_record
+from llm_batch.record.manifest import Manifest, chain_of, changed_steps, config_record
 from llm_batch.record.results import SpentLine
 from llm_batch.records import Usage
 
@@ -54,12 +55,21 @@ class StepSeen:
 
 @dataclass(frozen=True, slots=True)
 class ItemSeen:
-    """One item that was played; in the ``worst_case`` a cost in it is an upper bound."""
+    """One item that was played; in the ``worst_case`` a cost in it is an upper bound.
+
+    ``planned``: how many requests of a step, or of a member of a jury, were for it whatever was
+    answered; one where nothing is said. ``skipped``: steps that its results call so.
+    """
 
     id: str
     status: str
     steps: Mapping[str, StepSeen]
     worst_case: bool = False
+    planned: Mapping[str, int] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
+
+    def parts(self, step: str) -> int:
+        return self.planned.get(step, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,8 @@ def _item(line: SpentLine) -> ItemSeen:
         )
         for name, usage in line.usage.steps.items()
     }
-    return ItemSeen(line.id, line.status, steps, line.worst_case)
+    skipped = frozenset(line.skipped)
+    return ItemSeen(line.id, line.status, steps, line.worst_case, skipped=skipped)
 
 
 def _read_journal(path: Path, tally: _Tally) -> None:
@@ -214,7 +225,7 @@ def _lines(path: Path) -> Iterator[SpentLine]:
 
 def _calls(path: Path) -> Iterator[CallLine]:
     with _opened(path) as file:
-        for call in chain.from_iterable(call_lines(file, damaged=lambda line: None)):
+        for call in one_after_another.from_iterable(call_lines(file, damaged=lambda line: None)):
             if call.schema > SCHEMA:
                 raise newer(path)
             yield call
@@ -245,7 +256,7 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
     manifest = Manifest.read(paths.manifest) or Manifest()
     notes = []
     found = changed_steps(manifest.config, config_record(config))
-    changed = [name for name in found if name in steps]
+    changed = [name for name in found if name in set(map(written, steps))]
     if changed:
         notes.append(
             f"Since it was run, step {', '.join(changed)} has changed; the figures are those of "
@@ -257,8 +268,11 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
         and os.path.realpath(paths.results) == os.path.realpath(config.run.output)
         and manifest.sample.seed == config.sample.seed
     )
+    then = chain_of(manifest) or config.chain()
+    items = (replace(item, planned=_planned(then, item)) for item in measured.items)
     return replace(
         measured,
+        items=tuple(items),
         models=manifest.models,
         finished=sum(n for kind, n in measured.statuses.items() if status_of(kind).kept)
         if same
@@ -266,6 +280,18 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
         dataset=manifest.dataset.sha256 or "",
         notes=tuple(notes),
     )
+
+
+def _planned(chain: Chain, item: ItemSeen) -> dict[str, int]:
+    """The requests that were for an item whatever was answered, by row."""
+    planned = {}
+    for row in chain.asking:
+        name = written(row.name)
+        out = not chain.draws(row, item.id)
+        if row.when is not None and not chain.undecided(name):
+            out = out or name in item.skipped
+        planned[row.name] = 0 if out else chain.times[row.name]
+    return planned
 
 
 def config_of_run(path: str | os.PathLike[str], flags: Overrides) -> Config | None:
@@ -301,17 +327,19 @@ _NOTHING = StepSeen(Usage(), 0.0, 0.0, 0)
 
 @dataclass(frozen=True, slots=True)
 class StepMeasure:
-    """What one step takes, per item of the sample, those that failed before it included.
+    """What one step takes, per request that was for an item: those that failed before it and those
+    that its condition skipped included. A step that is not repeated has one an item.
 
     Attributes:
-        attempts: Sends per item: 1 when nothing failed, was repeated or was asked again.
+        attempts: Sends: 1 when nothing failed, was sent again or asked again.
         text: The part of the output that is not reasoning, which later prompts may contain.
         cached_share: Share of the input that came from the provider's cache.
         seconds: Of one call.
         input_ratio: Input tokens counted by the provider for each that was counted here, re-asks
             and items that were not asked included; ``None`` before prompts were counted.
         surcharge: What attempts that may have been billed added, as a factor on the cost.
-        longest: Most output tokens of one item.
+        longest: Most output tokens of one item; the mean of its answers where it has several.
+        played: Share of the requests that were made at all, where a condition decides.
     """
 
     n: int
@@ -325,6 +353,7 @@ class StepMeasure:
     surcharge: float
     longest: int
     input_ratio: Span | None = None
+    played: Span = field(default_factory=lambda: exactly(1.0))
 
 
 def measures_of(
@@ -334,31 +363,33 @@ def measures_of(
     for step in steps:
         if measured.models.get(step.name, step.model) != step.model:
             continue
-        seen = [item.steps.get(step.name, _NOTHING) for item in measured.items]
-        if any(each.attempts for each in seen):
-            found[step.name] = _measure(measured.items, seen, step, tariffs[step.name], unseen)
+        items = [item for item in measured.items if item.parts(step.name)]
+        if any(step.name in item.steps for item in items):
+            found[step.name] = _measure(items, step, tariffs[step.name], unseen)
     return found
 
 
 def _measure(
     items: Sequence[ItemSeen],
-    seen: Sequence[StepSeen],
     step: Step,
     tariff: Tariff | None,
     unseen: float,
 ) -> StepMeasure:
-    attempts = [float(each.attempts) for each in seen]
+    seen = [item.steps.get(step.name, _NOTHING) for item in items]
+    parts = [item.parts(step.name) for item in items]
+    attempts = [each.attempts / times for each, times in zip(seen, parts, strict=True)]
     cap = step.max_tokens or inf
     # A re-ask may answer at full length again.
     most = cap * max(1.0, max(attempts))
 
     def mean(of: Callable[[Usage], int], bound: float = inf) -> Span:
-        values = [float(of(each.usage)) for each in seen]
+        values = [of(each.usage) / times for each, times in zip(seen, parts, strict=True)]
         return mean_of_unseen(values, unseen, most=bound, cap=min(cap, bound))
 
     inputs = sum(each.usage.input_tokens for each in seen)
     cached = sum(each.usage.cache_read_tokens for each in seen)
-    called = [each for each in seen if each.attempts]
+    called = [(each, times) for each, times in zip(seen, parts, strict=True) if each.attempts]
+    conditional = step.when is not None and min(attempts) < 1
     return StepMeasure(
         n=len(seen),
         attempts=_at_least_some_retries(
@@ -369,9 +400,16 @@ def _measure(
         text=mean(lambda usage: max(0, usage.output_tokens - usage.reasoning_tokens), most),
         reasoning=mean(lambda usage: usage.reasoning_tokens, most),
         cached_share=cached / inputs if inputs else 0.0,
-        seconds=mean_of_unseen([each.seconds for each in called], unseen),
+        seconds=mean_of_unseen(
+            [each.seconds / min(times, each.attempts) for each, times in called], unseen
+        ),
         surcharge=_surcharge(items, step.name, tariff),
-        longest=max(each.usage.output_tokens for each in seen),
+        longest=max(
+            round(each.usage.output_tokens / min(times, each.attempts)) for each, times in called
+        ),
+        played=mean_of_unseen([min(1.0, each) for each in attempts], unseen, most=1.0)
+        if conditional
+        else exactly(1.0),
     )
 
 

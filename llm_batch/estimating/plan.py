@@ -320,13 +320,17 @@ def _calibrated(
         except PromptError:
             continue
         texts = {
-            name: float(max(0, step.usage.output_tokens - step.usage.reasoning_tokens))
+            name: max(0, step.usage.output_tokens - step.usage.reasoning_tokens)
+            / max(1, before.parts(name))
             for name, step in before.steps.items()
         }
+        sums: dict[str, float] = {}
         for each in coming:
-            step = before.steps.get(each.step.name)
-            actual[each.step.name].append(float(step.usage.input_tokens) if step else 0.0)
-            counted[each.step.name].append(each.input_tokens_given(texts))
+            sums[each.step.name] = sums.get(each.step.name, 0) + each.input_tokens_given(texts)
+        for name, whole in sums.items():
+            step = before.steps.get(name)
+            actual[name].append(float(step.usage.input_tokens) if step else 0.0)
+            counted[name].append(whole)
     found = dict(facts)
     for name, fact in facts.items():
         if fact.measure is not None and counted[name]:
@@ -347,8 +351,9 @@ def _played(chain: Chain, item: Item, answered: Answered) -> tuple[list[Call], s
     return calls, ""
 
 
-#: A count, and how often the prompt contains the answer of each earlier step.
-_Prompt = tuple[int, tuple[tuple[str, int], ...]]
+#: A count, how often the prompt contains the answer of each earlier step, and whether an answer
+#: decides if it is sent.
+_Prompt = tuple[int, tuple[tuple[str, int], ...], bool]
 
 
 class Recount:
@@ -383,11 +388,10 @@ class Recount:
         """The sums that a pass over the items would have come to with these facts."""
         group = Group(sampled=self.items)
         for name, fact in facts.items():
-            for (tokens, contains), times in self._prompts[
-                name, counter(fact.model).encoding
-            ].items():
+            prompts = self._prompts.get((name, counter(fact.model).encoding), Counter())
+            for (tokens, contains, undecided), times in prompts.items():
                 answers = [facts[earlier].answer.text.times(often) for earlier, often in contains]
-                group.add(fact, input_of(fact, tokens, answers), times)
+                group.add(fact, input_of(fact, tokens, answers), times, undecided=undecided)
         return group
 
     def _count(
@@ -421,7 +425,7 @@ class Recount:
 
     def _add(self, each: Forecast, encoding: str) -> None:
         prompts = self._prompts.setdefault((each.step.name, encoding), Counter())
-        prompts[each.input_tokens, tuple(each.contains.items())] += 1
+        prompts[each.input_tokens, tuple(each.contains.items()), each.undecided] += 1
 
 
 def prefixes_of(config: Config, items: Callable[[], Iterable[Item]]) -> dict[str, int]:
@@ -530,9 +534,9 @@ class Plan:
 def plan_of_nothing(
     config: Config, n: int, population: int, measured: Measured | None, ask: Ask, today: date
 ) -> Plan:
-    config.chain()  # what cannot be played has no cost either
+    chain = config.chain()  # what cannot be played has no cost either
     facts = facts_of(config, measured, n)
     inputs = assumed_inputs(config, {name: fact.answer for name, fact in facts.items()})
     inputs |= {name: fact.measure.input for name, fact in facts.items() if fact.measure}
-    whole = load_of_alike(facts, inputs, n)
+    whole = load_of_alike(facts, inputs, n, chain)
     return Plan(config, ask, facts, n, population, whole, whole, None, measured, today)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.estimating import sentences as size_words
-from llm_batch.estimating.document import headline, next_steps, steps_table, what_if_in_short
+from llm_batch.estimating.document import (
+    devices,
+    headline,
+    next_steps,
+    steps_table,
+    what_if_in_short,
+)
 from llm_batch.estimating.estimates import Estimate, Option
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
@@ -30,7 +36,7 @@ def screen(estimate: Estimate) -> Document:
 
 
 def _sections(estimate: Estimate) -> Iterator[Section]:
-    yield Section("", (steps_table(estimate),))
+    yield Section("", (steps_table(estimate), *devices(estimate)))
     if compared := what_if_in_short(estimate):
         yield compared
     needed = estimate.needed

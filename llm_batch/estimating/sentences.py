@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from llm_batch.chain.steps import shown, written
 from llm_batch.estimating.estimates import Option
 from llm_batch.estimating.pilot import Measured
 from llm_batch.estimating.plan import Counted, Plan
@@ -265,7 +266,7 @@ def _factors(needed: Needed) -> Iterator[str]:
 def assumptions(plan: Plan) -> Iterator[str]:
     facts, n, counted, measured = plan.facts, plan.n, plan.counted, plan.measured
     if measured is not None:
-        yield from _measured(facts, measured, n)
+        yield from _measured(facts, measured, n, plan.config.chain().times)
     assumed = {name: fact for name, fact in facts.items() if fact.measure is None}
     if counted is None:
         yield from _inputs(plan, assumed)
@@ -290,7 +291,7 @@ def assumptions(plan: Plan) -> Iterator[str]:
         )
 
 
-def _measured(facts: Facts, measured: Measured, n: int) -> Iterator[str]:
+def _measured(facts: Facts, measured: Measured, n: int, times: Mapping[str, int]) -> Iterator[str]:
     done = words.counted(sum(measured.statuses.values()), "item")
     failed = sum(measured.statuses.values()) - measured.statuses.get("ok", 0)
     fake = " Its answers are simulated: real ones have other lengths." if measured.simulated else ""
@@ -300,14 +301,16 @@ def _measured(facts: Facts, measured: Measured, n: int) -> Iterator[str]:
     for name, fact in facts.items():
         measure = fact.measure
         if measure is None:
-            yield f"Step {name} was not measured with {fact.model}: its figures are assumed."
+            unlike = f"Step {written(name)} was not measured with {fact.model}"
+            yield f"{unlike}: its figures are assumed."
             continue
+        each = "an item" if times.get(name, 1) == 1 else f"for each of its {times[name]} answers"
         thought = f", {_span(measure.reasoning)} of it thinking" if measure.reasoning.value else ""
         cached = f", {100 * measure.cached_share:.0f} % of the input cached"
         yield (
-            f"{name}: {_span(measure.output)} output tokens an item{thought}"
+            f"{shown(name)}: {_span(measure.output)} output tokens {each}{thought}"
             f"{cached if measure.cached_share else ''}, {_seconds(measure.seconds)} a call, "
-            f"{measure.attempts.value:.2f} requests an item."
+            f"{measure.attempts.value:.2f} requests {each}."
         )
     if any(fact.measure for fact in facts.values()):
         yield (
@@ -323,7 +326,7 @@ def _inputs(plan: Plan, assumed: Facts) -> Iterator[str]:
         return
     answers = {name: fact.answer for name, fact in plan.facts.items()}
     inputs = assumed_inputs(plan.config, answers)
-    sizes = ", ".join(f"{name} {_span(inputs[name])}" for name in assumed)
+    sizes = _by_step({name: inputs[name] for name in assumed})
     yield f"No data was read. Assumed input tokens per call: {sizes}."
 
 
@@ -353,7 +356,7 @@ def _encodings(facts: Facts) -> Iterator[str]:
 
 
 def _outputs(facts: Facts) -> Iterator[str]:
-    sizes = ", ".join(f"{name} {_span(fact.answer.tokens)}" for name, fact in facts.items())
+    sizes = _by_step({name: fact.answer.tokens for name, fact in facts.items()})
     yield (
         f"Assumed output tokens per call: {sizes}. The high end is max_tokens in every answer, "
         f"or {HIGH_OUTPUT:g} times the expected length where there is none."
@@ -361,7 +364,7 @@ def _outputs(facts: Facts) -> Iterator[str]:
     thinking: dict[Span, list[str]] = {}
     for name, fact in facts.items():
         if fact.answer.thinks:
-            thinking.setdefault(thinking_of(fact.step), []).append(name)
+            thinking.setdefault(thinking_of(fact.step), []).append(shown(name))
     for thought, names in thinking.items():
         yield (
             f"The model of {_listed(names)} thinks before it answers, which is billed as "
@@ -412,6 +415,18 @@ def _limits(servings: Sequence[Serving]) -> Iterator[str]:
                 if limit is not None
             )
             yield f"Limits of {serving.model}: {allowed} ({serving.limits_from})."
+
+
+def _by_step(spans: Mapping[str, Span]) -> str:
+    """A figure of each step, and of each member of a jury where they differ."""
+    steps: dict[str, set[Span]] = {}
+    for name, span in spans.items():
+        steps.setdefault(written(name), set()).add(span)
+    said = (
+        f"{written(name) if len(steps[written(name)]) == 1 else shown(name)} {_span(span)}"
+        for name, span in spans.items()
+    )
+    return ", ".join(dict.fromkeys(said))
 
 
 def _span(span: Span) -> str:

@@ -18,7 +18,7 @@ from datetime import date
 from typing import Any
 
 from llm_batch.chain.config import Config, Model, model_limits
-from llm_batch.chain.steps import Step
+from llm_batch.chain.steps import Step, written
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.pilot import Measured, StepMeasure, measures_of
 from llm_batch.estimating.ranges import (
@@ -164,16 +164,22 @@ def assumed_inputs(config: Config, answers: Mapping[str, Answer]) -> dict[str, S
     A judge's prompt contains the answer of the step before it.
     """
     inputs: dict[str, Span] = {}
-    judge = config.judge
-    for position, step in enumerate(config.asking):
-        if step is not judge:
-            inputs[step.name] = _assumed(PROMPT_INPUT)
-            continue
-        inputs[step.name] = _assumed(JUDGE_INPUT)
-        if position:
-            before = answers[config.asking[position - 1].name].text
-            inputs[step.name] = inputs[step.name].plus(before)
+    before: Span | None = None
+    for step in config.steps:
+        if step.provided is not None:
+            before = Span(LOW_OUTPUT, 1.0, HIGH_OUTPUT).times(TEXT_OUTPUT)
+        for row in step.rows:
+            inputs[row.name] = _assumed(JUDGE_INPUT if _judges(config, row) else PROMPT_INPUT)
+            if before is not None and _judges(config, row):
+                inputs[row.name] = inputs[row.name].plus(before)
+        if step.rows:
+            before = answers[step.rows[0].name].text
     return inputs
+
+
+def _judges(config: Config, row: Step) -> bool:
+    judge = config.judge
+    return judge is not None and judge.name == written(row.name)
 
 
 def _assumed(tokens: int) -> Span:
@@ -449,7 +455,7 @@ def facts_of(config: Config, measured: Measured | None, n: int) -> dict[str, Ste
     for step in config.asking:
         serving, measure = servings[step.model], measures.get(step.name)
         if measure is None:
-            answer = answer_of(step, step is config.judge, serving.info)
+            answer = answer_of(step, _judges(config, step), serving.info)
         else:
             answer = Answer(measure.output, measure.text, thinks=measure.reasoning.value > 0)
         facts[step.name] = StepFacts(step, serving, tariffs[step.name], answer, measure)

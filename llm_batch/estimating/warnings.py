@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from llm_batch.chain.config import MANY_WORKERS
-from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.steps import SCALE_HINT, shown, without_scale, written
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.estimates import Caution, Option
@@ -22,17 +22,29 @@ _ROOM = 1.5
 _ENOUGH = 10
 
 
-def step_cautions(fact: StepFacts) -> Iterator[Caution]:
-    """What the step's ``max_tokens`` may lead to."""
-    step, info = fact.step, fact.info
-    name, cap = step.name, step.max_tokens
-    writes = info.max_output_tokens if info else None
-    if cap is None:
+def uncapped(facts: Sequence[StepFacts]) -> Iterator[Caution]:
+    """Steps without ``max_tokens``, each once whatever models it asks."""
+    longest: dict[str, int] = {}
+    for fact in facts:
+        if fact.step.max_tokens is None:
+            writes = (fact.info and fact.info.max_output_tokens) or 0
+            name = written(fact.name)
+            longest[name] = max(longest.get(name, 0), writes)
+    for name, writes in longest.items():
         most = f", up to {writes:,}" if writes else ""
         yield Caution(
             f"Step {name} has no max_tokens: answers may be as long as the model likes{most}.",
             f"set max_tokens under [[steps]] {name}",
         )
+
+
+def step_cautions(fact: StepFacts) -> Iterator[Caution]:
+    """What the step's ``max_tokens`` may lead to."""
+    step, info = fact.step, fact.info
+    name, cap = written(step.name), step.max_tokens
+    writes = info.max_output_tokens if info else None
+    if cap is None:
+        yield from uncapped([fact])
         return
     if writes and cap > writes:
         yield Caution(
@@ -50,7 +62,8 @@ def step_cautions(fact: StepFacts) -> Iterator[Caution]:
     measure = fact.measure
     if measure is not None and measure.longest >= cap:
         yield Caution(
-            f"In {words.counted(measure.n, 'measured item')} of step {name} an answer reached "
+            f"In {words.counted(measure.n, 'measured item')} of step {shown(step.name)} an answer "
+            "reached "
             f"max_tokens, {cap:,}, and was cut off.",
             f"set max_tokens = {_rounded_up(_ROOM * max(cap, measure.output.high))} under "
             f"[[steps]] {name}",
@@ -83,7 +96,7 @@ def measured_cautions(plan: Plan) -> Iterator[Caution]:
     ]
     if retried:
         sends = ", ".join(
-            f"{name} {fact.measure.attempts.value:.2f}"
+            f"{shown(name)} {fact.measure.attempts.value:.2f}"
             for name, fact in facts.items()
             if fact.measure and name in retried
         )
@@ -128,8 +141,11 @@ def cautions(
     yield from _money(plan)
     yield from _too_many_items(plan, needed, options)
     yield from _rate(plan, time)
-    for fact in plan.facts.values():
-        yield from step_cautions(fact)
+    facts = list(plan.facts.values())
+    yield from uncapped(facts)
+    for fact in facts:
+        if fact.step.max_tokens is not None:
+            yield from step_cautions(fact)
     yield from measured_cautions(plan)
     for serving in plan.servings:
         yield from _model(plan, serving)
@@ -277,10 +293,12 @@ def _model(plan: Plan, serving: Serving) -> Iterator[Caution]:
     ends = serving.deprecated_from
     if ends is None:
         return
-    flag = (
-        "--judge" if plan.config.judge and plan.config.judge.model == serving.model else "--model"
-    )
-    hint = f"look up its successor at the provider and name it with {flag}"
+    judge = plan.config.judge
+    flag = "with --judge" if judge and judge.model == serving.model else "with --model"
+    for step in plan.config.steps:
+        if serving.model in (step.models or ()):
+            flag = f"in models of [[steps]] {step.name}"
+    hint = f"look up its successor at the provider and name it {flag}"
     days = (ends - plan.today).days
     if days <= 0:
         yield Caution(
@@ -316,7 +334,7 @@ def _prompts(plan: Plan) -> Iterator[Caution]:
         more = " and more" if long.count > len(long.ids) else ""
         whole = f" ({100 * long.count / counted.sampled:.2g} %)" if long.count > 1 else ""
         yield Caution(
-            f"{words.counted(long.count, 'prompt')} of step {name} among the "
+            f"{words.counted(long.count, 'prompt')} of step {shown(name)} among the "
             f"{counted.sampled:,} counted{whole} exceed the {window or 0:,} tokens that "
             f"{fact.model} reads: {which} {ids}{more}.",
             "shorten the prompt, leave such items out, or choose a model that reads more",

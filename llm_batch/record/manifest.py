@@ -24,12 +24,13 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.chain.overrides import Overrides, Typed
-from llm_batch.errors import OutputError
+from llm_batch.errors import LlmbError, OutputError
 from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
 from llm_batch.records import Price, without_mark
 
 if TYPE_CHECKING:
+    from llm_batch.chain.chain import Chain
     from llm_batch.chain.config import Config
 from collections.abc import Iterable, Sequence
 
@@ -83,6 +84,7 @@ class Step(msgspec.Struct, frozen=True):
     when: str = ""
     share: float | None = None
     provided: str = ""
+    pair: list[str] = []
 
     @property
     def asks(self) -> bool:
@@ -391,19 +393,26 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def scale(self) -> tuple[float, float] | None:
+        """The least and the greatest main score there can be, as `scale_of` has it."""
+        return self.scale_of(self.score)
+
+    def scale_of(self, rule: ScoreRule | None) -> tuple[float, float] | None:
         """The least and the greatest score there can be; ``None`` where nothing says so.
 
         What stands under ``[score]`` wins, then its labels, then the field of the step's output.
         """
-        if (rule := self.score) is None:
+        if rule is None or rule.weights:
             return None
         if rule.min is not None and rule.max is not None:
             return rule.min, rule.max
         if isinstance(rule.labels, dict) and rule.labels:
             return _ends(rule.labels.values())
-        if self.rule:
+        steps = {step.name: step.rule for step in self.steps}
+        if len(rule.fields) == 1 and steps.get(rule.fields[0]):
             return 0.0, 1.0
         name, _, member = rule.fields[-1].partition(".")
+        if not member and any(step.name == name and step.pair for step in self.steps):
+            return 0.0, 1.0
         outputs = (step.output for step in self.steps if step.name == name)
         field = (next(outputs, None) or {}).get(member)
         kind = field.get("type") if isinstance(field, dict) else field
@@ -572,7 +581,7 @@ def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
         return old.sub(lambda name: names[name[0]], found[0])
 
     def renamed(step: Mapping[str, Any]) -> dict[str, Any]:
-        keys = ("prompt", "system", "value", "expected")
+        keys = ("prompt", "system", "value", "expected", "when")
         texts = {key: step[key] for key in keys if isinstance(step.get(key), str)}
         texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
         return {**step, **texts, "name": names.get(step["name"], step["name"])}
@@ -595,7 +604,11 @@ def _by_name(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     # A key that the last run did not know yet was not changed by anyone, and a prompt is what its
     # file holds, wherever that lies. A rule has the keys that were written and no others.
-    keys = [*before, *(key for key in after if "rule" in before and key not in before)]
+    # Those that say how it is played are there where they are set.
+    from llm_batch.chain.steps import PLAY_KEYS
+
+    set_now = (key for key in after if "rule" in before or key in PLAY_KEYS)
+    keys = [*before, *(key for key in set_now if key not in before)]
     return [key for key in keys if key != "prompt_file" and before.get(key) != after.get(key)]
 
 
@@ -609,3 +622,20 @@ def _step_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[st
         elif name in changed:
             free = "; it is worked out again, without a call" if "rule" in after[name] else ""
             yield f"step {name!r} changed: {', '.join(changed[name])}{free}"
+
+
+def chain_of(manifest: Manifest) -> Chain | None:
+    """The chain of a run; ``None`` where this version cannot make it."""
+    from llm_batch.chain.chain import Chain
+    from llm_batch.chain.steps import ScoreRule as Rule
+    from llm_batch.chain.steps import Step as ConfigStep
+
+    config = manifest.config
+    try:
+        steps = [ConfigStep.model_validate(step) for step in config.get("steps") or ()]
+        main, further = config.get("score"), config.get("scores") or {}
+        score = Rule.model_validate(main) if main else None
+        scores = {name: Rule.model_validate(rule) for name, rule in further.items()}
+        return Chain(steps, score, scores, manifest.sample.seed or 0) if steps else None
+    except (ValueError, LlmbError):
+        return None

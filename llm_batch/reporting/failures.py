@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llm_batch.chain.steps import written
 from llm_batch.errors import OutputError, status_of
 from llm_batch.paper import Formats, words
 from llm_batch.paper.document import Document, Quote, Section
@@ -92,7 +93,7 @@ def read_failures(path: str | Path) -> Failures:
     """
     paths = run_paths(path)
     manifest, _ = Manifest.beside(paths.results)
-    steps = manifest.models if manifest else {}
+    steps = {written(name) for name in manifest.models} if manifest else set()
     wants_score = bool(manifest and manifest.score)
     groups: dict[tuple[str, str, str], _Gathered] = {}
     items = failed = unread = 0
@@ -120,7 +121,7 @@ def read_failures(path: str | Path) -> Failures:
     for name, lines in ((paths.results.name, unread), (paths.journal.name, len(damaged))):
         if lines:
             notes.append(f"{words.counted(lines, 'damaged line')} in {name} ignored.")
-    servers = manifest.servers if manifest else {}
+    servers = {written(name): url for name, url in manifest.servers.items()} if manifest else {}
     made = [
         Group(
             status,
@@ -138,7 +139,7 @@ def read_failures(path: str | Path) -> Failures:
     return Failures(str(paths.results), items, failed, wants_score, tuple(made), tuple(notes))
 
 
-def _reason(line: ItemLine, steps: Sequence[str] | dict[str, str]) -> tuple[str, str]:
+def _reason(line: ItemLine, steps: Collection[str]) -> tuple[str, str]:
     """The step that a message is about, and the message as all items of its kind have it."""
     step, colon, rest = line.error.partition(": ")
     step, said = (step, rest) if colon and step in steps else ("", line.error)
@@ -148,7 +149,7 @@ def _reason(line: ItemLine, steps: Sequence[str] | dict[str, str]) -> tuple[str,
 
 def _reply(calls: Sequence[ItemCall], step: str) -> str | None:
     """What was said last in a step, or in any where it is not known."""
-    said = [call for call in calls if call.completion and (not step or call.step == step)]
+    said = [call for call in calls if call.completion and (not step or written(call.step) == step)]
     return said[-1].completion.text if said and said[-1].completion else None
 
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.steps import shown, written
 from llm_batch.chain.templates import PromptError
-from llm_batch.errors import LlmbError, OutputError, status_of
+from llm_batch.errors import OutputError, status_of
 from llm_batch.paper import Formats, words
 from llm_batch.paper.document import Document, Quote, Section, Table
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import ItemCall, calls_of
 from llm_batch.record.lines import StepUsage
-from llm_batch.record.manifest import Manifest, utc
+from llm_batch.record.manifest import Manifest, chain_of, utc
 from llm_batch.record.results import ItemLine, decoded_item, ids_with_lines
 from llm_batch.records import Call, Item, Message, Request
 
@@ -47,7 +48,9 @@ class ShownCall:
     """A call with the words of both sides.
 
     Attributes:
+        step: As the config has it.
         model: The model that was asked.
+        part: Which request of its step and model this is for the item, from 0.
         messages: What was sent that an earlier call of the item had not yet; ``None`` where the
             prompt cannot be known for certain.
         reply: The text that came, as it came; ``None`` without one.
@@ -67,6 +70,7 @@ class ShownCall:
     usage: StepUsage | None
     cost: float | None
     attempts: tuple[Sent, ...]
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,10 @@ class ShownItem:
         status: As of a result; empty where the item is in the journal alone, as on the way.
         judge: The step the score comes from; empty without a score.
         outputs: What was read from each step's reply.
+        scores: Further scores by name; ``repeats`` has the score of each repeat.
+        votes: By step and member what each said, before it was combined.
+        skipped: Steps that were not for this item, each with the reason.
+        lost: By step and member why a vote or a repeat is missing.
         cost: USD of all its calls.
         seconds: What its calls took.
         calls: In order.
@@ -100,6 +108,11 @@ class ShownItem:
     simulated: bool
     calls: tuple[ShownCall, ...]
     notes: tuple[str, ...]
+    scores: dict[str, float | None] = field(default_factory=dict)
+    repeats: tuple[float | None, ...] = ()
+    votes: dict[str, Any] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 def read_item(path: str | Path, id: str) -> ShownItem:
@@ -127,7 +140,8 @@ def read_item(path: str | Path, id: str) -> ShownItem:
     if line is None:
         notes.append("It is not in the results yet: the run is still going, or was stopped.")
     manifest, why = Manifest.beside(paths.results)
-    calls = _replayed(manifest, line, kept) if manifest is not None and line is not None else None
+    chain = chain_of(manifest) if manifest is not None else None
+    calls = _replayed(chain, line, kept) if chain is not None and line is not None else None
     if calls is None and kept:
         notes.append("The prompts cannot be rebuilt from the manifest and the results"
                      f"{f': {why[0].lower()}{why[1:]}' if why else ''}.")  # fmt: skip
@@ -149,6 +163,11 @@ def read_item(path: str | Path, id: str) -> ShownItem:
         simulated=line.simulated if line else any(call.simulated for call in kept),
         calls=tuple(calls or ()),
         notes=tuple(notes),
+        scores={name: each.score for name, each in line.scores.items()} if line else {},
+        repeats=tuple(each.score for each in line.repeats) if line else (),
+        votes=line.votes if line else {},
+        skipped=_skipped(chain, line) if line else {},
+        lost=line.lost if line else {},
     )
 
 
@@ -178,51 +197,55 @@ def _unknown(results: Path, id: str) -> OutputError:
     return OutputError(f"{results} has no item {words.clean(id, 80)!r}", hint if ids else "")
 
 
-def _replayed(
-    manifest: Manifest, line: ItemLine, kept: Sequence[ItemCall]
-) -> list[ShownCall] | None:
+def _skipped(chain: Chain | None, line: ItemLine) -> dict[str, str]:
+    """Why steps were not for an item; of one with repeats, for some of its answers."""
+    steps = {step.name: step for step in chain.steps} if chain is not None else {}
+    found = {}
+    for name in line.skipped:
+        step = steps.get(name)
+        why = step and chain and chain.left_out(step, Item(line.id, line.fields))
+        if step is not None and not why and step.when is not None:
+            output = line.outputs.get(name)
+            lanes = output if isinstance(output, list) else []
+            times = sum(each is None for each in lanes)
+            some = f", {times} of {len(lanes)} times" if times else ""
+            why = f"when = {step.when!r} was not so{some}"
+        found[name] = why or ""
+    return found
+
+
+def _replayed(chain: Chain, line: ItemLine, kept: Sequence[ItemCall]) -> list[ShownCall] | None:
     """The calls that the results are made of, with their prompts; ``None`` where one is missing."""
-    chain = _chain(manifest)
-    if chain is None:
-        return None
     item = Item(line.id, line.fields)
-    names = [step.name for step in chain.steps]
+    names = [step.name for step in chain.asking]
     by_key = {call.key: call for call in kept if call.failure is not None}
     by_key |= {call.key: call for call in kept if call.completion is not None}
     calls: list[Call] = []
-    shown: list[ShownCall] = []
+    made: list[ShownCall] = []
     try:
         while (request := chain.next_request(item, calls)) is not None:
             keys = (request.key, *map(request.key_before, names))
             found = next((by_key[key] for key in keys if key in by_key), None)
             call = found.call(request) if found else None
             if found is None or call is None:
-                return shown if shown and line.status != "ok" else None
-            shown.append(_shown(found, _new_messages(request, calls)))
+                return made if made and line.status != "ok" else None
+            made.append(_shown(found, _new_messages(request, calls), request.part))
             calls.append(call)
     except PromptError:
-        return shown if line.status == "prompt" else None
-    return shown
-
-
-def _chain(manifest: Manifest) -> Chain | None:
-    """The chain of a run; ``None`` where this version cannot make it."""
-    config = manifest.config
-    try:
-        steps = [Step.model_validate(step) for step in config.get("steps") or ()]
-        rule = config.get("score")
-        return Chain(steps, ScoreRule.model_validate(rule) if rule else None) if steps else None
-    except (ValueError, LlmbError):
-        return None
+        return made if line.status == "prompt" else None
+    return made
 
 
 def _new_messages(request: Request, before: Iterable[Call]) -> tuple[Message, ...]:
-    """The messages of a request that no earlier one of the same conversation has sent."""
+    """The messages of a request that no earlier one of the same conversation has sent.
+
+    The members of a jury, and repeats, are asked the same.
+    """
     had = max(
         (
             len(call.request.messages)
             for call in before
-            if call.request.step == request.step
+            if written(call.request.step) == written(request.step)
             and request.messages[: len(call.request.messages)] == call.request.messages
         ),
         default=0,
@@ -230,10 +253,11 @@ def _new_messages(request: Request, before: Iterable[Call]) -> tuple[Message, ..
     return request.messages[had:]
 
 
-def _shown(call: ItemCall, messages: tuple[Message, ...] | None) -> ShownCall:
+def _shown(call: ItemCall, messages: tuple[Message, ...] | None, part: int = 0) -> ShownCall:
     done, failed = call.completion, call.failure
     return ShownCall(
-        step=call.step,
+        part=part,
+        step=written(call.step),
         model=call.model,
         messages=messages,
         reply=done.text if done else None,
@@ -251,10 +275,16 @@ def _document(item: ShownItem) -> Document:
     paid = "" if item.cost is None else f", {words.usd(item.cost)}"
     fields = [(name, value) for name, value in item.fields.items() if value != item.id]
     sections = [Section("Item", tuple(_quotes(fields)))] if fields else []
+    times = Counter((call.step, call.model, call.part) for call in item.calls)
+    parts = Counter((step, model) for step, model, _ in times)
     for n, call in enumerate(item.calls):
-        again = any(call.step == each.step for each in item.calls[:n])
-        title = f"{call.step}{', asked again' if again else ''}: {call.model}"
+        part = call.step, call.model, call.part
+        again = any(part == (each.step, each.model, each.part) for each in item.calls[:n])
+        of = f", {call.part + 1}" if parts[part[:2]] > 1 else ""
+        title = f"{call.step}{of}{', asked again' if again else ''}: {call.model}"
         sections.append(Section(words.clean(title), tuple(_said(call, item))))
+    sections += [Section(f"Votes of {words.clean(name, 40)}", (_votes(votes),))
+                 for name, votes in item.votes.items()]  # fmt: skip
     if not item.calls and item.outputs:
         sections.append(Section("Answers", tuple(_quotes(item.outputs.items()))))
     if item.reason or item.error:
@@ -273,11 +303,61 @@ def _document(item: ShownItem) -> Document:
         (
             f"{words.clean(item.path)}: {calls}{paid}",
             *(["Simulated: the answers came from a fake/ model."] if item.simulated else []),
+            *_skips(item),
+            *_scores(item),
         ),
         tuple(sections),
-        warnings=tuple((note, "") for note in item.notes),
+        warnings=(
+            *((note, "") for note in item.notes),
+            *(
+                (f"{words.clean(shown(name))} gave nothing: {words.clean(why)}", "")
+                for name, why in item.lost.items()
+            ),
+        ),
         next_steps=tuple(steps),
     )
+
+
+def _skips(item: ShownItem) -> Iterable[str]:
+    for name, why in item.skipped.items():
+        yield f"{words.clean(name, 40)} was skipped{': ' if why else ''}{words.clean(why)}."
+
+
+def _scores(item: ShownItem) -> Iterable[str]:
+    if item.repeats:
+        each = ", ".join(map(_number, item.repeats))
+        yield f"The score is the mean of {words.counted(len(item.repeats), 'repeat')}: {each}."
+    if item.scores:
+        further = (
+            f"{words.clean(name, 40)} {_number(value)}" for name, value in item.scores.items()
+        )
+        yield f"Further scores: {', '.join(further)}."
+
+
+def _number(value: float | None) -> str:
+    return words.NONE if value is None else words.number(value)
+
+
+def _votes(votes: Any) -> Table:
+    """What each member said; a column for each repeat where there are several."""
+    lanes = [lane or {} for lane in (votes if isinstance(votes, list) else [votes])]
+    members = dict.fromkeys(member for lane in lanes for member in lane)
+    rows = tuple(
+        (words.clean(member, 40), *(_vote(lane.get(member)) for lane in lanes))
+        for member in members
+    )
+    heads = [f"answer {n}" for n in range(1, len(lanes) + 1)] if len(lanes) > 1 else ["vote"]
+    return Table(("member", *heads), (False,) * (len(lanes) + 1), rows)
+
+
+def _vote(value: Any) -> str:
+    """What a member said, without its words where it gave more."""
+    if isinstance(value, dict):
+        graded = {key: each for key, each in value.items() if not isinstance(each, str)}
+        return ", ".join(f"{key} {_vote(each)}" for key, each in (graded or value).items())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return words.NONE if value is None else words.clean(str(value), 40)
 
 
 def _judged(item: ShownItem) -> str:

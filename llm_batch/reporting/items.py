@@ -98,23 +98,28 @@ def table(report: Report) -> Iterator[Sequence[Any]]:
     yield (*COLUMNS, *names)
     for item in read_items(report):
         more = dict(_members(item))
-        yield (*_fixed(item, report), *map(more.get, names))
+        yield (*_fixed(item, category_of(item, report)), *map(more.get, names))
 
 
 def rows(report: Report) -> Iterator[dict[str, Any]]:
     """The items with the columns of the CSV as keys, and values as the results file has them."""
     for item in read_items(report):
-        yield {**dict(zip(COLUMNS, _fixed(item, report), strict=True)), **dict(_members(item))}
+        yield row(item, category_of(item, report))
 
 
-def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
+def row(item: ItemLine, category: str) -> dict[str, Any]:
+    """An item with the columns of the CSV as keys; ``category`` is that of a report."""
+    return {**dict(zip(COLUMNS, _fixed(item, category), strict=True)), **dict(_members(item))}
+
+
+def _fixed(item: ItemLine, category: str) -> Iterator[Any]:
     yield item.id
     yield item.status
     yield item.score
     yield item.passed
     yield item.label
     yield item.reason
-    yield category_of(item, report)
+    yield category
     yield item.cost.total
     yield item.latency_seconds.total
     yield None if item.attempts.total is None else int(item.attempts.total)

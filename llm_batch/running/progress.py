@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedWriter, RawIOBase
@@ -22,6 +22,7 @@ from llm_batch.paper import words
 from llm_batch.paper.document import Document
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.record.manifest import Manifest, utc
+from llm_batch.record.results import DoneLine
 from llm_batch.records import Call, Interval, Result
 
 
@@ -81,6 +82,30 @@ class Progress:
         self.simulated |= simulated
         if cost is None:
             self.priced = False
+
+    def count_lines(self, lines: Sequence[DoneLine]) -> None:
+        """Count items whose results an earlier run wrote."""
+        self.done += len(lines)
+        self.statuses.update([line.status for line in lines])
+        self.simulated = self.simulated or any(line.simulated for line in lines)
+        scores = [line.score for line in lines if line.score is not None]
+        self.scored += len(scores)
+        self.score_sum += sum(scores)
+        self.score_squares += sum([score * score for score in scores])
+        verdicts = [line.passed for line in lines if None not in (line.score, line.passed)]
+        self.judged += len(verdicts)
+        self.passed += sum(map(bool, verdicts))
+
+    def add(self, finished: Progress) -> None:
+        """Add the items that another one has counted."""
+        self.done += finished.done
+        self.statuses.update(finished.statuses)
+        self.scored += finished.scored
+        self.judged += finished.judged
+        self.passed += finished.passed
+        self.score_sum += finished.score_sum
+        self.score_squares += finished.score_squares
+        self.simulated |= finished.simulated
 
     def count_result(self, result: Result) -> None:
         score = result.score.value if result.score else None

@@ -6,9 +6,10 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -30,10 +31,12 @@ from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
-from llm_batch.records import Call, Result
+from llm_batch.records import Call, Item, Result
 from llm_batch.running.earlier import (
     Answers,
     Earlier,
+    Finished,
+    chain_hash,
     edited_since,
     new_manifest,
     replaced_by,
@@ -78,6 +81,7 @@ _PACE_SECONDS = 0.1
 def run(
     config: Config,
     *,
+    data: Any = None,
     trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
     confirm_overrun: Callable[[Overrun], bool] | None = None,
@@ -88,14 +92,17 @@ def run(
     log_file: str | os.PathLike[str] | None = None,
     until: Until = Until(),  # noqa: B008  (frozen)
     leave: str = "",
+    ask_above: float = ASK_ABOVE_USD,
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
     Args:
+        data: Rows in place of what the config names: a list or an iterator of dicts, a frame of
+            pandas or Polars, a table of pyarrow, a Dataset of Hugging Face. Gone through once.
         trusted: Whether the user knows which keys and files the config's file sends where. Without
             it a file that sends a key to a stranger's host is refused; see `sending.trust`.
-        confirm: Asked when the rest of the run is expected to cost more than a dollar and there
-            is no budget; ``None`` means yes.
+        confirm: Asked when the rest of the run is expected to cost more than ``ask_above`` USD
+            and there is no budget; ``None`` means yes.
         confirm_overrun: Asked once on the way when the run costs far more than its estimate and
             than a dollar, with a budget or without; nothing new is sent meanwhile, and a no stops
             the run. ``None`` means yes, and it is said.
@@ -115,13 +122,15 @@ def run(
         Incomplete: The disk or the data failed on the way. What was answered until then is in
             the journal, and the same call goes on from there.
     """
+    if data is not None:
+        config = config.of_program()
     if not trusted:
         require_trust(config)
     chain = config.chain()
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
-        drawn = stack.enter_context(drawn_for(config))
+        drawn = stack.enter_context(drawn_for(config, data))
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
@@ -136,7 +145,16 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(paths.journal, find_new=config.engine.by_batch, mode=mode))
+            closing(
+                Journal(
+                    paths.journal,
+                    find_new=config.engine.by_batch,
+                    mode=mode,
+                    index=paths.call_index,
+                    number=drawn.number,
+                    seed=config.sample.seed,
+                )
+            )
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = Manifest.read(paths.manifest)
@@ -152,8 +170,18 @@ def run(
             )
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
+        edited = edited_since(before, paths.results)
+        hashed = chain_hash(manifest)
+        finished = None
+        if not (edited or other or until):
+            finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
+        if finished is not None:
+            answers.count(finished)
+            stamp = before.totals.results_file if before else None
+            if finished.lines is not None and isinstance(stamp, dict):
+                finished.lines.hash = stamp.get("hash")
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, answers, estimate, confirm, say)
+            _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
         if confirm is None and estimate.cost is None:
             unpriced = ", ".join(
                 dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
@@ -164,8 +192,14 @@ def run(
             )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        edited = edited_since(before, paths.results)
-        results = ResultsFile(paths.results, config.data.keep, edited or bool(other), mode)
+        results = ResultsFile(
+            paths.results,
+            config.data.keep,
+            edited or bool(other),
+            mode,
+            hashed,
+            finished.lines if finished else None,
+        )
         if results.kept and other and not edited:
             say(f"{paths.results} holds {other}; it is kept as {results.kept}")
         elif results.kept:
@@ -180,6 +214,9 @@ def run(
         session.leave = leave
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
+        if finished is not None:
+            session.state.add(finished.state)
+            session.state.reused = answers.used
         session.state.planned = drawn.size
         session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
@@ -189,7 +226,9 @@ def run(
                 paths.manifest, mode
             )
             session.watch = Watch(until, drawn.population) if until else None
-            session.play(drawn, ask_again=earlier.retry_failed)
+            session.play(
+                drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
+            )
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -202,7 +241,7 @@ def run(
         return summary
 
 
-def drawn_for(config: Config) -> Drawn:
+def drawn_for(config: Config, given: Any = None) -> Drawn:
     sample = config.sample
     return draw(
         config.data,
@@ -212,6 +251,7 @@ def drawn_for(config: Config) -> Drawn:
         stratify=sample.stratify,
         shard=config.run.part,
         used=config.fields_used(),
+        given=given,
     )
 
 
@@ -272,12 +312,12 @@ class _Session:
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
 
-    def play(self, drawn: Drawn, ask_again: bool) -> None:
+    def play(self, items: Iterable[Item], ask_again: bool) -> None:
         kind = self._config.engine
         engine = self._engine = kind.open(
             Supplies(
                 self._config, self._fleet, self._budget, self._journal, self._stop, self._say,
-                drawn.size, self.leave,
+                self.state.planned, self.leave,
             )
         )  # fmt: skip
         if self.watch is not None and kind.early:
@@ -288,7 +328,6 @@ class _Session:
         left = False
         self.checkpoint()
         try:
-            items = drawn.items()
             events = play(
                 self.watch.numbered(items) if self.watch else items,
                 self._chain,
@@ -429,29 +468,36 @@ def _check_budget(budget: float, item_id: str, most: float) -> None:
 def _ask(
     config: Config,
     drawn: Drawn,
+    finished: Finished | None,
     answers: Answers,
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
     say: Callable[[str], None],
+    ask_above: float,
 ) -> None:
-    """Ask whether to spend what the rest of the run costs, if that is more than a dollar.
+    """Ask whether to spend what the rest of the run costs, if that is more than so many USD.
 
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
     """
+    if finished is not None and not finished.left:
+        return
     priced = with_list_prices(config)
-    if answers.unused or priced is not config:
+    if answers.unused or finished is not None or priced is not config:
         estimate = estimate_from_items(
             priced,
-            drawn.items(),
-            drawn.size,
+            drawn.items(finished.done if finished else None),
+            finished.left if finished else drawn.size,
             drawn.population,
             answers.look_up,
             most=_ESTIMATE_ITEMS,
         )
+        estimate = replace(
+            estimate, reused=estimate.reused + (finished.state.done if finished else 0)
+        )
     if not estimate.calls.value:
         return
-    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ASK_ABOVE_USD:
+    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ask_above:
         return
     if priced is not config:
         say("the config's prices are below the vendor's; the question counts the vendor's")

@@ -225,3 +225,47 @@ def test_a_file_that_is_no_results_file_is_refused(folder: Path) -> None:
     for read in (lambda: read_item("x.jsonl", "q"), lambda: read_failures("x.jsonl")):
         with pytest.raises(OutputError, match="not a results file"):
             read()
+
+
+def test_repeats_a_jury_and_what_was_skipped_are_shown_with_their_reasons(folder: Path) -> None:
+    (folder / "q.jsonl").write_text('{"id": "q-0", "question": "why?"}\n')
+    (folder / "llmb.toml").write_text(JURY)
+    shown = read_item(run(load_config(folder / "llmb.toml")).path, "q-0")
+    assert [(call.step, call.part) for call in shown.calls] == [
+        ("generate", 0), ("generate", 1), ("judge", 0), ("judge", 0), ("judge", 1), ("judge", 1),
+    ]  # fmt: skip
+    # The same prompt is shown once, to all who were asked it.
+    assert [bool(call.messages) for call in shown.calls] == [True, False, True, False, True, False]
+    assert len(shown.repeats) == 2
+    assert [set(lane) for lane in shown.votes["judge"]] == [{"fake/a", "fake/b"}] * 2
+    assert shown.skipped == {"audit": "when = '{{ not judge }}' was not so, 2 of 2 times"}
+    text = ITEM_FORMATS["text"](shown)
+    assert "#" not in text
+    assert "audit was skipped: when" in text and "mean of 2 repeats" in text
+
+
+JURY = """
+[data]
+path = "q.jsonl"
+id = "id"
+[[steps]]
+name = "generate"
+model = "fake/writer"
+prompt = "{{ question }}"
+repeat = 2
+[[steps]]
+name = "judge"
+models = ["fake/a", "fake/b"]
+combine = "mean"
+prompt = "{{ generate }}"
+[steps.output]
+score = { type = "integer", min = 1, max = 5 }
+[[steps]]
+name = "audit"
+model = "fake/o"
+when = "{{ not judge }}"
+prompt = "{{ generate }}"
+[score]
+field = "judge.score"
+pass_at = 3
+"""
