@@ -291,6 +291,7 @@ class Result:
         votes: By step and member: the outputs that were combined.
         skipped: Steps that were not for this item.
         lost: By step and member: why a vote or a repeat is missing although the item is ok.
+        trace: The traceback of a user's own rule that raised; for the log alone.
     """
 
     item: Item
@@ -307,6 +308,7 @@ class Result:
     votes: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

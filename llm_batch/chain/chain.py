@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -29,8 +30,9 @@ from llm_batch.chain.answers import (
     ending,
     without_thoughts,
 )
+from llm_batch.chain.functions import Function, file_of, load, verdict
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
-from llm_batch.chain.rules import RuleError, Ruling, apply
+from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
 from llm_batch.chain.scores import parse_object, score_of
 from llm_batch.chain.steps import (
     AUDIT,
@@ -99,6 +101,7 @@ class _Lane:
     skipped: list[str] = field(default_factory=list)
     status: str = "ok"
     error: str = ""
+    trace: str = ""
 
     def fails(self, status: str, error: str) -> None:
         self.status, self.error = status, error
@@ -106,7 +109,7 @@ class _Lane:
     def split(self) -> _Lane:
         return _Lane(
             *(dict(self.outputs), dict(self.rulings), dict(self.votes), dict(self.lost)),
-            *(list(self.skipped), self.status, self.error),
+            *(list(self.skipped), self.status, self.error, self.trace),
         )
 
 
@@ -128,7 +131,8 @@ class _Walk:
 class Chain:
     """Steps in order, and the rules that turn their outputs into scores.
 
-    ``seed`` draws the items of a step with ``share``.
+    ``seed`` draws the items of a step with ``share``. ``code`` is the folder of the user's own
+    rules, where they may be executed; without it they say nothing.
 
     Raises:
         ConfigError: A template is not valid, uses a step that does not come before it, or more
@@ -141,7 +145,11 @@ class Chain:
         score: ScoreRule | None = None,
         scores: Mapping[str, ScoreRule] | None = None,
         seed: int = 0,
+        code: Path | None = None,
     ) -> None:
+        self._code = code
+        self._functions: dict[str, Function] = {}
+        self._said: dict[tuple[str, str, str, str | None], bool | float | str | RuleError] = {}
         self.steps = tuple(steps)
         #: What asks a model: a step, or each member of a jury.
         self.asking = tuple(row for step in self.steps for row in step.rows)
@@ -275,6 +283,7 @@ class Chain:
             votes=_apart_or_one([lane.votes for lane in lanes]),
             skipped=tuple(dict.fromkeys(name for lane in lanes for name in lane.skipped)),
             lost={name: why for lane in lanes for name, why in lane.lost.items()},
+            trace=next((lane.trace for lane in lanes if lane.trace), ""),
         )
 
     def variables(self) -> set[str]:
@@ -337,9 +346,11 @@ class Chain:
     def undecided(self, step: str, guessed: Collection[str] | None = None) -> bool:
         """Whether the condition of a step follows from an answer of ``guessed``, or of any step."""
         when = self._rendered[step].when
-        if when is None or (guessed is not None and not guessed):
+        if when is None:
             return False
         unknown = set(guessed) if guessed is not None else {s.name for s in self.steps if s.asks}
+        if self._code is None:
+            unknown |= {each.name for each in self.steps if each.python is not None}
         named = when.variables & self._sources.keys()
         return any(self._sources[name] & unknown for name in named)
 
@@ -401,11 +412,14 @@ class Chain:
             lane.outputs[name] = skipped(name)
         elif step.rule is not None:
             try:
-                lane.rulings[name] = self._ruling(step, item, lane.outputs)
+                ruling = self._ruling(step, item, lane.outputs)
             except RuleError as error:
                 lane.fails("rule", f"{name}: {error}")
+                lane.trace = error.trace
             else:
-                lane.outputs[name] = lane.rulings[name].passed
+                if ruling.output is None:
+                    lane.rulings[name] = ruling
+                lane.outputs[name] = ruling.passed if ruling.output is None else ruling.output
         elif step.provided is not None:
             lane.outputs[name] = _provided(step, item)
         else:
@@ -591,7 +605,30 @@ class Chain:
         texts = {key: t.render(context) for key, t in templates.items()}
         if any(OPEN in text for text in texts.values()):
             return Ruling(False)
+        if step.python is not None:
+            return self._by_function(step, item, texts["value"], texts.get("expected"))
         return apply(step, texts["value"], texts.get("expected"))
+
+    def _by_function(self, step: Step, item: Item, value: str, expected: str | None) -> Ruling:
+        """What the user's own function says; it is asked once about the same."""
+        assert step.python is not None
+        if self._code is None:
+            return Ruling(False)
+        key = (step.name, item.id, value, expected)
+        if key not in self._said:
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            try:
+                if step.python not in self._functions:
+                    self._functions[step.python] = load(self._code, step.python)
+                function, path = self._functions[step.python], file_of(self._code, step.python)
+                self._said[key] = verdict(function, path, value, expected, item.fields)
+            except RuleError as error:
+                self._said[key] = error
+        said = self._said[key]
+        if isinstance(said, RuleError):
+            raise said
+        return said_by_function(step, said, expected)
 
     def _outputs(self, walk: _Walk) -> dict[str, Any]:
         """By step; of what is played in lanes, a list."""

@@ -36,6 +36,7 @@ from llm_batch.chain.addresses import (
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
+from llm_batch.chain.functions import check_function
 from llm_batch.chain.outputs import Table, TextList, Wrong
 from llm_batch.chain.overrides import CONFIG_NAME, Overrides, Typed, command, expanded, with_flags
 from llm_batch.chain.steps import ScoreRule, Step, check_scores, with_exact
@@ -490,13 +491,19 @@ class Config(Table):
             return own
         return own.model_copy(update={"max_reply": self.limits.max_reply})
 
-    def chain(self) -> Chain:
-        """The chain these steps make.
+    def chain(self, *, code: bool = False) -> Chain:
+        """The chain these steps make; with ``code`` it executes the user's own rules.
 
         Raises:
             ConfigError: A template is not valid.
         """
-        return Chain(self.steps, self.score, self.scores, self.sample.seed)
+        folder = self.folder if code else None
+        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the modules of rules in Python are looked for: beside the config."""
+        return Path(os.path.abspath(self.source or CONFIG_NAME)).parent
 
     def data_path(self) -> Path | str:
         """Where the data is; a text is an address, or ``-`` for standard input."""
@@ -597,6 +604,14 @@ def load_config(
     steps = tuple(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )
+    for position, step in enumerate(steps):
+        if step.python is not None:
+            try:
+                check_function(Path(os.path.abspath(source or CONFIG_NAME)).parent, step.python)
+            except Wrong as error:
+                raise written.wrong(
+                    ("steps", position, *error.path), str(error), error.hint
+                ) from error
     return config.model_copy(
         update={
             "source": source,

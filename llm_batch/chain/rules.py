@@ -32,7 +32,7 @@ from llm_batch.chain.outputs import (
     whole_number,
 )
 
-RuleName = Literal["equals", "contains", "regex", "number", "choice", "json"]
+RuleName = Literal["equals", "contains", "regex", "number", "choice", "json", "python"]
 Normaliser = Literal["case", "space", "punctuation"]
 Normalisers = Annotated[tuple[Normaliser, ...], Field(strict=False)]
 
@@ -49,10 +49,11 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "number": (("expected",), ("tolerance", "relative")),
     "choice": (("expected",), ("labels",)),
     "json": ((), ("expected", "fields")),
+    "python": (("python",), ("expected", "normalise")),
 }
 #: The keys of rules, whichever they are for.
 RULE_KEYS = ("rule", "value", "expected", "normalise", "pattern", "tolerance", "relative",
-             "labels", "fields")  # fmt: skip
+             "labels", "fields", "python")  # fmt: skip
 
 # Characters of either end of a text in which numbers, labels and patterns are looked for.
 _END = 20_000
@@ -62,7 +63,12 @@ _PATIENCE = 1.0
 
 
 class RuleError(ValueError):
-    """A rule cannot be applied to an item; the message says why."""
+    """A rule cannot be applied to an item; the message says why.
+
+    ``trace`` has the traceback where the code of a user raised; else it is empty.
+    """
+
+    trace = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,14 @@ class Ruling:
         found: What the answer says, as it was compared; empty where nothing was found.
         expected: The same of the right answer; ``None`` where the rule compares with none.
         reason: Of a fail.
+        output: What it says in place of a verdict: a number or a label that is not compared.
     """
 
     passed: bool
     found: str = ""
     expected: str | None = None
     reason: str = ""
+    output: float | str | None = None
 
 
 class Options(Protocol):
@@ -109,6 +117,21 @@ def apply(options: Options, value: str, expected: str | None) -> Ruling:
     """
     assert options.rule is not None
     return _RULES[options.rule](options, printable(value), expected and printable(expected))
+
+
+def said_by_function(options: Options, said: bool | float | str, expected: str | None) -> Ruling:
+    """What a user's own function said as a ruling: a bool is a verdict, a label is compared where
+    there is something right, and a number is the score.
+    """
+    right = normalised(expected or "", options.normalise) or None
+    if isinstance(said, bool):
+        return Ruling(said, expected=right and right[:_SHOWN], reason="" if said else "false")
+    if isinstance(said, str):
+        found = normalised(printable(said), options.normalise)
+        if right is not None:
+            return _compared(found == right, found, right)
+        return Ruling(False, found[:_SHOWN], output=found)
+    return Ruling(False, output=said)
 
 
 # Texts
@@ -624,4 +647,5 @@ _RULES: dict[RuleName, Callable[[Options, str, str | None], Ruling]] = {
     "number": _number,
     "choice": _choice,
     "json": _json,
+    # A function of the user's own is called by the chain: see `llm_batch.chain.functions`.
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from llm_batch.chain.credentials import header_is_secret, hides_key, parameter_is_secret
+from llm_batch.chain.functions import parts_of
 from llm_batch.chain.outputs import OutputField, Table, TextList, Wrong, number_in
 from llm_batch.chain.rules import (
     RULE_KEYS,
@@ -128,7 +129,8 @@ class Step(Table):
     two templates, and the output is true or false. ``normalise`` says what makes no difference,
     ``pattern`` what is searched for (its first group is then compared), ``tolerance`` and
     ``relative`` how far numbers may lie apart, ``labels`` what can be chosen (A to J by
-    themselves), and ``fields`` what an object of JSON must have.
+    themselves), and ``fields`` what an object of JSON must have. ``python`` names a function of
+    value, expected and item, in a module beside the config: it gives a bool, a number or a label.
 
     ``when`` is an expression of fields and earlier outputs: where it is false the step is skipped.
     ``share`` plays it for that part of the items, drawn by the seed. ``models`` asks each of them,
@@ -162,6 +164,7 @@ class Step(Table):
     relative: float | None = Field(default=None, ge=0)
     labels: TextList | None = None
     fields: dict[str, OutputField] | None = None
+    python: str | None = None
     repeat: int | None = Field(default=None, ge=2, le=1000)
     models: TextList | None = None
     combine: Combine | None = None
@@ -339,6 +342,8 @@ class Step(Table):
             raise Wrong(("expected",), "is empty", _RULE_HINTS["expected"])
         if self.normalise and rule == "regex" and self.expected is None:
             raise Wrong(("normalise",), "goes with expected", _RULE_HINTS["expected"])
+        if self.python is not None:
+            parts_of(self.python)
         if self.pattern is not None:
             check_pattern(self.pattern)
         if self.labels is not None:
@@ -369,6 +374,7 @@ _LONGEST_MODEL = 40
 _RULE_HINTS = {
     "value": 'write value = "{{ generate }}", with the step whose answer is looked at',
     "expected": 'write expected = "{{ answer }}", with the field that holds the right answer',
+    "python": 'write python = "scoring:exact", for the function exact in scoring.py beside it',
     "pattern": "write pattern = 'answer is (\\w+)', in single quotes",
 }
 
@@ -643,6 +649,8 @@ def _check_score(
         if step is None:
             listed = ", ".join(step.name for step in steps)
             raise Wrong(place, f"names no step: {named!r}", f"steps are {listed}")
+        if step.rule == "python" and not field:
+            continue  # it may give a number on any scale, or a label
         if step.rule is not None and not field:
             if alone:
                 _check_rule(score, name, at)

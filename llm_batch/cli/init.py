@@ -427,7 +427,9 @@ def _check(path: Path) -> None:
 
     config = load_config(path)
     played, rows, notes, odd = checked(config)
-    asked = [f"a run will ask you first, because this sends {each}" for each in not_agreed(config)]
+    asked = [
+        f"a run will ask you first, because this {each.sentence}" for each in not_agreed(config)
+    ]
     for note in [*notes, *odd, *asked]:
         say(f"note: {note}")
     models = ", ".join(dict.fromkeys(step.model for step in config.asking))

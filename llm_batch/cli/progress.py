@@ -48,7 +48,11 @@ class Lines(Quiet):
     def update(self, state: Progress) -> None:
         if time.monotonic() >= self._next:
             self._next += _LINE_SECONDS
-            say("; ".join((f"{state.done:,}/{state.planned:,} items", *_facts(state))))
+            say(
+                "; ".join(
+                    (f"{state.done:,}/{state.planned:,} items", *_calls(state), *_facts(state))
+                )
+            )
 
 
 class Live(Quiet):
@@ -81,7 +85,7 @@ class Live(Quiet):
         if self._task is None:
             self._progress.start()
             self._task = self._progress.add_task("", total=state.planned, facts="")
-        facts = printable(" · ".join(_facts(state)))
+        facts = printable(" · ".join((*_calls(state), *_facts(state))))
         self._progress.update(self._task, completed=state.done, facts=facts)
         self._progress.refresh()
 
@@ -106,6 +110,13 @@ def make_progress(quiet: bool) -> Quiet:
     if quiet:
         return Quiet()
     return Live() if talk().is_terminal else Lines()
+
+
+def _calls(state: Progress) -> list[str]:
+    """How many calls there are of how many at most, where items have more than one of a step."""
+    if not state.expected_calls:
+        return []
+    return [f"{state.made:,} of about {max(state.made, state.expected_calls):,} calls"]
 
 
 def _facts(state: Progress) -> list[str]:

@@ -8,18 +8,21 @@ pays for the rest only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
 from llm_batch.chain.forecast import compared, rendered
+from llm_batch.chain.steps import written
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
 from llm_batch.estimating.screen import screen
 from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
+from llm_batch.records import Item, Request
 from llm_batch.running.progress import RunSummary
 from llm_batch.running.run import drawn_for, run
 from llm_batch.sending.checks import check_before_spending, risks
@@ -69,32 +72,64 @@ def dry_run(config: Config) -> Document:
     """
     chain = config.chain()
     notes = [f"note: {sentence}" for sentence in risks(config)]
-    notes += [f"note: a run asks first, since this sends {each}" for each in not_agreed(config)]
-    sections = []
+    notes += [f"note: a run asks first, since this {each.sentence}" for each in not_agreed(config)]
     with drawn_for(config) as drawn:
         item = next(iter(drawn.items()))
         check_before_spending(config, chain, item)
         config.engine.check(config, True)
-        for request in rendered(chain, item):
-            url = where(request.model, config.model(request.model))
-            texts = [f"[{message.role}]\n{message.content}" for message in request.messages]
-            if request.params:
-                given = request.params.items()
-                lines = (
-                    f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in given
-                )
-                texts.append("\n".join(["[parameters]", *lines]))
-            title = f"{request.step}: {request.model} at {url}, item {item.id!r}"
-            sections.append(Section(title, tuple(Quote("", text) for text in texts)))
-    for step, compares in compared(chain, item):
-        shown = tuple(Quote("", f"[{key}]\n{text}") for key, text in compares.items())
-        sections.append(Section(f"{step.name}: the rule {step.rule}, no call", shown))
+        sections = list(_path(config, chain, item))
     expected = screen(estimate(config))
     return replace(
         expected,
         origin=(*notes, *expected.origin),
         sections=(*sections, *expected.sections),
         closing=f"The whole estimate: `{config.command('estimate', '--full')}`",
+    )
+
+
+def _path(config: Config, chain: Chain, item: Item) -> Iterator[Section]:
+    """What is done for an item, step after step."""
+    requests = {request.step: request for request in rendered(chain, item)}
+    rules = {step.name: texts for step, texts in compared(chain, item)}
+    for step in config.steps:
+        if why := chain.left_out(step, item):
+            yield Section(f"{step.name}: skipped, {why}", ())
+            continue
+        waits: tuple[Quote, ...] = ()
+        if chain.undecided(step.name):
+            waits = (Quote("", f"[only when]\n{step.when}"),)
+        if step.rule is not None:
+            texts = [f"[{key}]\n{text}" for key, text in rules.get(step.name, {}).items()]
+            said = (*waits, *(Quote("", text) for text in texts))
+            yield Section(f"{step.name}: the rule {step.rule}, no call", said)
+        elif step.provided is not None:
+            yield Section(f"{step.name}: the field {step.provided!r} of the data, no call", waits)
+        elif asked := [requests[row.name] for row in step.rows if row.name in requests]:
+            texts = [f"[{message.role}]\n{message.content}" for message in asked[0].messages]
+            if asked[0].params:
+                given = asked[0].params.items()
+                lines = (
+                    f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in given
+                )
+                texts.append("\n".join(["[parameters]", *lines]))
+            yield Section(
+                f"{step.name}: {_who(config, chain, asked)}, item {item.id!r}",
+                (*waits, *(Quote("", text) for text in texts)),
+            )
+
+
+def _who(config: Config, chain: Chain, asked: Sequence[Request]) -> str:
+    """The models that are asked, where they are, and how often."""
+    by_place: dict[str, list[str]] = {}
+    for request in asked:
+        url = where(request.model, config.model(request.model))
+        by_place.setdefault(url, []).append(request.model)
+    said = " and ".join(f"{', '.join(models)} at {url}" for url, models in by_place.items())
+    times = chain.times[asked[0].step]
+    return (
+        f"{said}, {'up to ' * chain.undecided(written(asked[0].step))}{times} times"
+        if times > 1
+        else said
     )
 
 

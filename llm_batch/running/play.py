@@ -15,6 +15,7 @@ from typing import Protocol
 
 from llm_batch.chain.answers import without_thoughts
 from llm_batch.chain.chain import Chain
+from llm_batch.chain.steps import written
 from llm_batch.chain.templates import PromptError
 from llm_batch.engines import Engine
 from llm_batch.errors import status_of
@@ -371,9 +372,10 @@ def oversized(request: Request, calls: Sequence[Call]) -> str:
         if 2 * size < len(text) or counter(asked.model).count(head) <= most:
             continue
         allowed = f"max_tokens = {cap:,}" if asked.max_tokens else f"about {cap:,} tokens"
+        step, later = written(asked.step), written(request.step)
         return (
-            f"{asked.step}: the answer has {len(text):,} characters, far more than {allowed} "
-            f"allow, and the prompt of {request.step} would carry them; nothing was sent. If such "
-            f"answers are wanted, raise max_tokens of {asked.step}"
+            f"{step}: the answer has {len(text):,} characters, far more than {allowed} allow, and "
+            f"the prompt of {later} would carry them; nothing was sent. If such answers are "
+            f"wanted, raise max_tokens of {step}"
         )
     return ""

@@ -46,6 +46,10 @@ class Progress:
         seconds: Of this session.
         expected: The estimate of the seconds and of the cost of the whole sample.
         jobs: How jobs at a provider stand by its own counts, in words; empty without any.
+        expected_calls: Requests of the whole sample; 0 where each item has as many as others.
+        made: Calls that finished or were answered before, for the share of them.
+        lost: Votes and repeats that are missing from items that are ok; ``skipped`` counts the
+            items that a step was not for, by step.
     """
 
     planned: int = 0
@@ -71,6 +75,13 @@ class Progress:
     seconds: float = 0.0
     expected: tuple[Interval, Interval | None] | None = None
     jobs: str = ""
+    expected_calls: int = 0
+    lost: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def made(self) -> int:
+        return self.calls + self.reused
 
     def count_call(self, call: Call) -> None:
         self.count_sends(len(call.attempts), call.cost, call.simulated)
@@ -109,6 +120,8 @@ class Progress:
 
     def count_result(self, result: Result) -> None:
         score = result.score.value if result.score else None
+        self.lost += len(result.lost)
+        self.skipped.update(result.skipped)
         self.count_item(result.status, score, result.passed, result.simulated)
 
     def count_item(
@@ -157,6 +170,7 @@ def concluded(summary: RunSummary) -> Document:
     if failed:
         counts = (f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
         origin.append(f"failed: {', '.join(counts)}")
+    origin.append(_missing(state))
     if state.simulated:
         origin.append("the answers came from a fake/ model: these results are simulated")
     warnings, steps = [], []
@@ -186,6 +200,18 @@ def concluded(summary: RunSummary) -> Document:
             *([f"next: {command('report', summary.path)}"] if state.done or not pending else []),
         ),
     )
+
+
+def _missing(state: Progress) -> str:
+    """Answers that were lost though their items are ok, and skipped steps, in one line."""
+    said = []
+    if state.lost:
+        lost = words.counted(state.lost, "answer")
+        said.append(f"{lost} of juries or repeats lost, without which their items went on")
+    if state.skipped:
+        each = (f"{name} in {words.counted(n, 'item')}" for name, n in state.skipped.items())
+        said.append(f"skipped: {', '.join(each)}")
+    return "; ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +255,7 @@ class LogFile:
         note          text: a sentence that was also shown
         call          item, step, model, ok, seconds, attempts, errors (kinds of failed attempts),
                       input_tokens, output_tokens, cost, kind and message (of a failure)
-        item          item, status, score, passed, cost
+        item          item, status, score, passed, cost, traceback (of a Python rule that raised)
         progress      done, planned, calls, retries, failed, spent, requests_per_minute, rpm
         run_ended     status, message, done, planned, calls, spent, seconds, exit_code
 
@@ -342,6 +368,9 @@ class LogFile:
                 "score": score.value if score else None,
                 "passed": result.passed,
                 "cost": None if None in costs else sum(cost for cost in costs if cost),
+                **(
+                    {"traceback": without_keys(result.trace, _LONGEST_NOTE)} if result.trace else {}
+                ),
             },
         )
 

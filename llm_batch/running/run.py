@@ -126,7 +126,7 @@ def run(
         config = config.of_program()
     if not trusted:
         require_trust(config)
-    chain = config.chain()
+    chain = config.chain(code=True)
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
@@ -218,6 +218,8 @@ def run(
             session.state.add(finished.state)
             session.state.reused = answers.used
         session.state.planned = drawn.size
+        if sum(chain.times.values()) > sum(step.asks for step in config.steps):
+            session.state.expected_calls = round(estimate.calls.value or 0)
         session.state.expected = (estimate.seconds, estimate.cost)
         session.state.expected_cost = estimate.cost.value if estimate.cost else None
         log.start(config, manifest, drawn.size)

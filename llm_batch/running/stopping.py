@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import forecast
+from llm_batch.chain.steps import shown
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Stopping
@@ -66,7 +67,7 @@ class Circuit:
         kind, count = failures.most_common(1)[0]
         advice = status_of(kind).advice_at(self._servers.get(step))
         last = f" (last: {error})" if error else ""
-        where = "prompts" if step == _PROMPTS else f"step {step!r}"
+        where = "prompts" if step == _PROMPTS else f"step {shown(step)!r}"
         return (
             f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
             f"{count} of them {status_of(kind).name}{last}; {advice}"

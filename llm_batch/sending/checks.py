@@ -17,6 +17,7 @@ from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
 from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.steps import shown as as_read
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import price_of, tariff_of
@@ -228,8 +229,8 @@ def same_for_all(chain: Chain) -> list[str]:
     return [
         f"step {step.name!r} uses no field of the data and no earlier answer: every item gets the "
         "same prompt; insert what differs, as in {{ question }}"
-        for step in chain.asking
-        if not chain.names_used(step.name)
+        for step in chain.steps
+        if step.asks and not chain.names_used(step.name)
     ]
 
 
@@ -240,7 +241,7 @@ def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str
         return []
     nothing = dict.fromkeys(first.fields, "")
     # The others have text around the fields.
-    bare = [step.name for step in chain.asking if chain.is_blank(step.name, nothing)]
+    bare = [s.name for s in chain.steps if s.asks and chain.is_blank(s.name, nothing)]
     said_of = set[str]().union(*(chain.fields_inserted(name) for name in bare))
     # The first step that inserts a field, by the field.
     steps = {
@@ -322,9 +323,9 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
                     found.setdefault(coming.step.name, []).append(item.id)
     return [
         f"{'at least ' * (len(ids) == _MOST_COUNTED)}{len(ids):,} "
-        f"{'item gives' if len(ids) == 1 else 'items give'} step {name!r} a prompt of more than "
-        f"the {windows[name]:,} tokens its model reads (the longest is {ids[0]!r}); shorten the "
-        "prompt or leave such rows out of the data"
+        f"{'item gives' if len(ids) == 1 else 'items give'} step "
+        f"{as_read(name)!r} a prompt of more than the {windows[name]:,} tokens its model reads "
+        f"(the longest is {ids[0]!r}); shorten the prompt or leave such rows out of the data"
         for name, ids in found.items()
     ]
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_batch.chain.config import Config, Model
+from llm_batch.chain.functions import file_of, parts_of
 from llm_batch.chain.steps import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError
 from llm_batch.record.files import leads_out, run_paths
@@ -84,6 +85,7 @@ def concerns(config: Config, jobs: bool = False) -> list[Concern]:
             if host.is_strange:
                 strange.append(host.origin)
     found.extend(_cluster(config))
+    found.extend(_code(config))
     found.extend(_files(config, strange))
     return list(dict.fromkeys(found))
 
@@ -125,6 +127,14 @@ def _cluster(config: Config) -> Iterator[Concern]:
     if (place := config.engine.keys_go_to(config)) is not None:
         for variable in variables_of(config):
             yield Concern(f"{variable} to {place}")
+
+
+def _code(config: Config) -> Iterator[Concern]:
+    """Rules in Python: the module is executed, with all that the user may do."""
+    for step in config.steps:
+        if step.python is not None:
+            path, (_, name) = file_of(config.folder, step.python), parts_of(step.python)
+            yield Concern(f"{name} in {os.path.realpath(path)}", "Python code", "runs")
 
 
 def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:

@@ -358,8 +358,8 @@ WRONG = [
     ('value = "{{ generate }}"', "", "line 6: steps.exact is a rule without value"),
     ('"equals"', '"regex"', "line 6: steps.exact is a rule without pattern"),
     ('"equals"', '"equal"',
-     "line 8: steps.exact.rule must be 'equals', 'contains', 'regex', 'number', 'choice' or 'json',"
-     " not 'equal'"),
+     "line 8: steps.exact.rule must be 'equals', 'contains', 'regex', 'number', 'choice', 'json' "
+     "or 'python', not 'equal'"),
     (EXPECTED, f'{EXPECTED}\nnormalise = ["cases"]',
      "line 11: steps.exact.normalise[1] must be 'case', 'space' or 'punctuation', not 'cases'"),
     (EXPECTED, f"{EXPECTED}\ntolerance = 1",

@@ -11,7 +11,8 @@ from llm_batch.chain.config import Config
 from llm_batch.estimating import Estimate, estimate
 from llm_batch.estimating.document import document
 from llm_batch.paper.text import format as as_text
-from llm_batch.running.pilot import pilot
+from llm_batch.running.pilot import dry_run, pilot
+from llm_batch.running.progress import concluded
 from llm_batch.running.run import run
 from tests.estimating.made import high, value
 
@@ -112,3 +113,25 @@ def test_from_nothing_a_row_counts_its_repeats_and_its_share(settings: Config) -
         **{f"judge#{name}": 3000 for name in MEMBERS},
     }  # fmt: skip
     assert [step.calls.low for step in made.steps if step.step == "german"] == [0]
+
+
+def test_a_dry_run_shows_the_whole_path_of_an_item_with_what_is_skipped(settings: Config) -> None:
+    titles = [section.title for section in dry_run(settings).sections if section.title]
+    generate, judge, audit, german = titles[:4]
+    assert generate.startswith("generate: fake/g at this machine, 3 times, item 'r")
+    assert judge.startswith("judge: fake/a, fake/b, fake/c at this machine, up to 3 times")
+    where = "when = '{{ lang == \"de\" }}' is not so for this item"
+    assert "share = 0.2 does not draw this item" in audit or audit.startswith("audit: fake/o")
+    assert where in german or german.startswith("german: fake/o")
+
+
+def test_the_end_of_a_run_says_what_was_skipped_and_progress_counts_calls(
+    settings: Config,
+) -> None:
+    states: list[tuple[int, int]] = []
+    summary = run(settings, progress=lambda s: states.append((s.made, s.expected_calls)))
+    said = " ".join(concluded(summary).origin)
+    assert "skipped: " in said and "judge in " in said and "german in 75 items" in said
+    made, expected = states[-1]
+    assert made == summary.progress.calls <= expected
+    assert expected == pytest.approx(value(estimate(settings).calls), rel=0.05)
