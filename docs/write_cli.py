@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from llm_batch.chain.schema import SCHEMA_FILE, schema_text
 from llm_batch.cli import app
-from llm_batch.errors import ENDINGS, STATUSES, Status
+from llm_batch.errors import ENDINGS, STATUSES, VERDICTS, Status
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- statuses -->", "<!-- end of statuses -->"
@@ -28,7 +28,8 @@ _AFTERWARDS = {
     "run": "has no line yet, and is asked again",
 }
 COMMANDS = (
-    *("", "init", "estimate", "run", "batches", "view", "report"),
+    *("", "init", "estimate", "run", "batches", "merge", "view"),
+    *("report", "compare", "baseline set"),
     *("show", "failures", "label", "models", "doctor"),
 )
 
@@ -37,7 +38,7 @@ def page() -> str:
     """The whole page."""
     parts = ["# The command line", "", "The help of every command, written by `make docs`.", ""]
     for command in COMMANDS:
-        words = [command] if command else []
+        words = command.split()
         shown = CliRunner().invoke(app, [*words, "--help"]).output
         lines = [line.rstrip() for line in shown.strip("\n").splitlines()]
         title = " ".join(["llmb", *words])
@@ -61,6 +62,11 @@ def tables() -> str:
         f"| `{ending.status}` | {ending.words or 'all items are done'} "
         f"| {ending.exit_code or '0; 4 if an item is not ok'} |"
         for ending in ENDINGS.values()
+    ]
+    lines += ["", "| A gate's verdict | In words | Exit code |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{verdict.name}` | {verdict.words} | {verdict.exit_code} |"
+        for verdict in VERDICTS.values()
     ]
     return "\n".join(lines)
 

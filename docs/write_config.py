@@ -40,7 +40,7 @@ _MEANINGS = {
     (
         "data",
         "path",
-    ): "the file, a folder, a pattern, or `-` for stdin; without it the bundled demo "
+    ): "a file, folder, pattern, address, database, or `-` for stdin; without it the demo "
     "questions; see [Where data lives](data.md)",
     ("data", "format"): "where the name of the file does not tell",
     ("data", "on_bad_row"): "`skip`: count the rows that cannot be read, and go on",
@@ -67,6 +67,9 @@ _MEANINGS = {
     ("steps", "share"): "part of the items that have the step, drawn by the seed; a larger share "
     "has the items of a smaller",
     ("steps", "provided"): "the field of the data that has the output already; no model is asked",
+    ("steps", "pair"): "two outputs or fields that are judged side by side: `{{ first }}` and "
+    "`{{ second }}` of the prompt, in an order drawn for each item",
+    ("steps", "swap"): "of a pair: the share of the items that is judged in both orders",
     ("score", "audit"): "the field of a dearer judge that a share of the items has too",
     ("score", "weights"): "under [scores.NAME]: the sum of other scores, each so many times",
     ("score", "labels"): "numbers for words: `{ right = 1, wrong = 0 }`",

@@ -27,7 +27,9 @@ def flags_of(command: str) -> set[str]:
 
     from llm_batch.cli import app
 
-    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    found = get_command(app).commands[command]  # type: ignore[attr-defined]
+    groups = getattr(found, "commands", {"": found}).values()
+    parameters = [parameter for each in groups for parameter in each.params]
     return {flag for parameter in parameters for flag in parameter.opts} | {"--help"}
 
 

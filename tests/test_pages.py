@@ -46,11 +46,12 @@ PAGES = {
     "classify": Page(("llmb.toml", "results.jsonl")),
     "compare": Page(("short.jsonl", "steps.jsonl", "compared.html")),
     "gsm8k": Page(("llmb.toml", "results.jsonl", "gsm8k.html", "mini.jsonl")),
+    "gate": Page(("baseline.json", "gate.xml", "gate.md"), codes=(0, 4, 5, 6)),
     "judge": Page(("labels.csv", "mini.jsonl", "nano.jsonl"), {"label": "p\nf\n" * 10}),
     "script": Page(("answers.csv", "results.jsonl")),
     "own-data": Page(("llmb.toml", "results.jsonl", "report.html", "items.csv")),
     "paper": Page(("methods.tex",)),
-    "python": Page(("results.jsonl", "more.jsonl")),
+    "python": Page(("results.jsonl", "more.jsonl", "frame.jsonl")),
     "servers": Page(("results.jsonl", "ollama.jsonl", "cpp.jsonl", "mixed.jsonl")),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from llm_batch.errors import DataError
@@ -61,6 +62,7 @@ def check_address(address: str) -> None:
             f"write {meant}:" + "//" * (meant in REMOTE) if meant else f"there are {known}",
         )
     if scheme in DATABASES:
+        _check_query(*database_of(address))
         return
     try:
         parts = urlsplit(address)
@@ -77,6 +79,45 @@ def check_address(address: str) -> None:
         raise WrongAddress(
             "holds a key, a signature or a password",
             "export DATA_URL='…' in the shell, and write env:DATA_URL in its place",
+        )
+
+
+def database_of(address: str) -> tuple[str, str, str]:
+    """The scheme, the database and the query of an address: ``duckdb:file.db?SELECT …``."""
+    scheme, _, rest = address.partition(":")
+    place, _, query = rest.partition("?")
+    return scheme, place, query.strip()
+
+
+def with_place(address: str, moved: Callable[[str], str]) -> str:
+    """The address with the file of its database somewhere else; any other as it is."""
+    scheme, place, query = database_of(address)
+    if scheme not in ("duckdb", "sqlite"):
+        return address
+    return f"{scheme}:{moved(place)}" + (f"?{query}" if query else "")
+
+
+def _check_query(scheme: str, place: str, query: str) -> None:
+    if scheme == "postgres" and (
+        re.search("passw", place, re.IGNORECASE) or re.search("//[^/]*:[^/]*@", place)
+    ):
+        raise WrongAddress(
+            "holds a password", "leave it out: export PGPASSWORD='…', or write it into ~/.pgpass"
+        )
+    # What stands in quotes or brackets is no matter: a part of a query may have an order.
+    bare = query
+    while (shorter := re.sub(r"'[^']*'|\"[^\"]*\"|\([^()'\"]*\)|--[^\n]*", " ", bare)) != bare:
+        bare = shorter
+    if re.search(r"\blimit\b", bare, re.IGNORECASE) and not re.search(
+        r"\border\s+by\b", bare, re.IGNORECASE
+    ):
+        raise WrongAddress(
+            "has LIMIT without ORDER BY, which gives other rows each time",
+            "add ORDER BY, or leave LIMIT out: --sample draws by a seed",
+        )
+    if re.search(r"\b(?:random\s*\(|using\s+sample\b|tablesample\b)", query, re.IGNORECASE):
+        raise WrongAddress(
+            "draws by chance, other rows each time", "leave it out: --sample draws by a seed"
         )
 
 

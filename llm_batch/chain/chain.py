@@ -34,7 +34,18 @@ from llm_batch.chain.functions import Function, file_of, load, verdict
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member, written
+from llm_batch.chain.steps import (
+    AUDIT,
+    FIRST,
+    MAIN,
+    SECOND,
+    TIE,
+    WINNER,
+    ScoreRule,
+    Step,
+    member,
+    written,
+)
 from llm_batch.chain.templates import Condition, PromptError, Template, skipped
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
@@ -188,7 +199,9 @@ class Chain:
         return (self._apart.repeat or 1) if self._apart else 1
 
     def _repeats(self, step: Step) -> int:
-        """How often each model of a step is asked in one lane."""
+        """How often each model of a step is asked in one lane, at most."""
+        if step.pair is not None:
+            return 2 if step.swap else 1
         return 1 if step is self._apart else step.repeat or 1
 
     def in_lanes(self, step: str) -> bool:
@@ -311,6 +324,14 @@ class Chain:
         found = self._rendered.get(step)
         return found.params if found else {}
 
+    def asked(self, step: str, item: Item, outputs: Mapping[str, Any]) -> tuple[Message, ...]:
+        """What a step asks first, after the outputs of the steps before it.
+
+        Raises:
+            PromptError: The prompt cannot be rendered for this item.
+        """
+        return self._rendered[step].render(_context(item, outputs))
+
     def texts_of(self, rule: Step, item: Item, calls: Sequence[Call]) -> dict[str, str]:
         """What a rule compares, by key, after the calls that come before it.
 
@@ -335,7 +356,7 @@ class Chain:
 
     def draws(self, step: Step, item_id: str) -> bool:
         """Whether an item is among those that a step's share has."""
-        return step.share is None or _place(self._seed, item_id) < step.share
+        return step.share is None or _place("share", self._seed, item_id) < step.share
 
     def left_out(self, step: Step, item: Item) -> str:
         """Why a step is not for an item whatever is answered, in words; empty where it may be."""
@@ -422,12 +443,15 @@ class Chain:
         votes: dict[str, Any] = {}
         failed: list[_Outcome] = []
         waiting = len(walk.pending)
+        asked = repeat
+        if step.pair is not None and _place("swap", self._seed, walk.item.id) >= step.swap:
+            asked = 1
         for row in step.rows:
-            for again in range(repeat):
+            for again in range(asked):
                 part = number * repeat + again
                 calls = walk.calls.get((row.name, part), [])
                 if not calls:
-                    walk.pending.append(self._request(walk, row, lane, part))
+                    walk.pending.append(self._request(walk, row, lane, part, again))
                     continue
                 outcome = self._outcome(row, part, calls, final=walk.final)
                 if outcome.reask:
@@ -439,14 +463,20 @@ class Chain:
                     )
                 value, why = self._vote(step, outcome)
                 label = _member(step, row, again)
+                if step.pair is not None:
+                    label = f"{step.pair[self._order(walk.item, again)]} {FIRST}"
                 if why is None:
                     votes[label] = value
                     continue
                 walk.unusable.add((row.name, part))
                 failed.append(why)
-                if step.combine is not None:
+                if step.combine is not None or asked > 1:
                     lane.lost[member(step.name, label)] = f"{why.status}: {why.error}"
         if len(walk.pending) > waiting:
+            return
+        if step.pair is not None and votes:
+            lane.votes[step.name] = votes
+            lane.outputs[step.name] = _winner(step.pair, votes)
             return
         if step.combine is None:
             if failed:
@@ -515,10 +545,22 @@ class Chain:
             self._outcomes[key] = known
         return known[1]
 
-    def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int) -> Request:
+    def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int, again: int) -> Request:
         rendered = self._rendered[row.name]
-        messages = rendered.render(_context(walk.item, lane.outputs))
+        context = _context(walk.item, lane.outputs)
+        if row.pair is not None:
+            first = self._order(walk.item, again)
+            for name, shown in ((FIRST, row.pair[first]), (SECOND, row.pair[1 - first])):
+                if shown not in context:
+                    raise PromptError(f"steps.{row.name}.pair: the item has no {shown!r}")
+                context[name] = context[shown]
+        messages = rendered.render(context)
         return self._sample(walk, row, part, messages, rendered.params)
+
+    def _order(self, item: Item, again: int) -> int:
+        """Which output of a pair is shown first; the other when it is judged again."""
+        drawn = _place("order", self._seed, item.id) < 0.5
+        return int(drawn) if not again else 1 - int(drawn)
 
     def _sample(
         self,
@@ -677,7 +719,9 @@ class Chain:
                 failed = failed or (score, False)
                 continue
             output, reason = lane.outputs[step], ""
-            if name and isinstance(output, Mapping):
+            if not name and isinstance(output, Mapping) and "win" in output:
+                reason, output = str(output.get("reason", "")), output["win"]
+            elif name and isinstance(output, Mapping):
                 reason = str(output.get("reason", ""))
                 output = output.get(name)
             score = score_of(output, rule.labels, reason, rule.min, rule.max)
@@ -764,11 +808,12 @@ def _context(item: Item, outputs: Mapping[str, Any]) -> dict[str, Any]:
     return {WHOLE_ITEM: item.fields, **item.fields, **outputs}
 
 
-def _place(seed: int, item_id: str) -> float:
-    """Where an item stands between 0 and 1 for steps with a share, whatever its place in the order:
-    a larger share has all items of a smaller one.
+def _place(of: str, seed: int, item_id: str) -> float:
+    """Where an item stands between 0 and 1, whatever its place in the order of the sample.
+
+    A larger share has all items of a smaller one.
     """
-    digest = blake2b(f"share:{seed}:{item_id}".encode(), digest_size=8).digest()
+    digest = blake2b(f"{of}:{seed}:{item_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
 
@@ -802,6 +847,27 @@ def _short(vote: Any) -> str:
     return str(vote)[:40]
 
 
+def _winner(pair: Sequence[str], votes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a pair comes to over the orders it was judged in: who wins, and how far."""
+    wins = []
+    for label, vote in votes.items():
+        if vote[WINNER] == TIE:
+            wins.append(0.5)
+        else:
+            wins.append(float((vote[WINNER] == FIRST) == (label == f"{pair[0]} {FIRST}")))
+    win = fmean(wins)
+    name = TIE if win == 0.5 else pair[0] if win > 0.5 else pair[1]
+    said = [(label, vote) for label, vote in votes.items()]
+    if len(said) == 1:
+        return {**said[0][1], WINNER: name, "win": win}
+    texts = {
+        key: "\n".join(f"{label}: {vote[key]}" for label, vote in said)
+        for key in said[0][1]
+        if key != WINNER
+    }
+    return {**texts, WINNER: name, "win": win}
+
+
 def _member(step: Step, row: Step, again: int) -> str:
     """What votes call a part: its model, its number, or both."""
     if not step.models:
@@ -823,10 +889,12 @@ class _StepTemplates:
             if text or key == "prompt"
         }
         self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
-        self.variables = set[str]().union(
+        shown = {FIRST, SECOND} if step.pair else set()
+        found = set[str]().union(
             *(each.variables for each in self.templates.values()),
             self.when.variables if self.when else (),
         )
+        self.variables = (found - shown).union(step.pair or ())
 
     @cached_property
     def params(self) -> dict[str, Any]:

@@ -24,7 +24,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from llm_batch.chain.addresses import WrongAddress, check_address, is_address
+from llm_batch.chain.addresses import (
+    DATABASES,
+    WrongAddress,
+    check_address,
+    database_of,
+    is_address,
+    scheme_of,
+    with_place,
+)
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config_errors import Place, Written, key_lines, not_toml, refuse_controls
 from llm_batch.chain.credentials import hides_key, query_is_secret
@@ -126,6 +134,7 @@ class Data(Table):
 
     path: Annotated[str, AfterValidator(_address)] | None = None
     id: str | None = None
+    query: str | None = None
     columns: TextList | None = Field(default=None, min_length=1)
     where: Annotated[str, AfterValidator(_condition)] | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -135,6 +144,30 @@ class Data(Table):
     sheet: str | int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     keep: TextList | None = None
+
+    @model_validator(mode="after")
+    def _asked_well(self) -> Data:
+        is_database = self.path is not None and scheme_of(self.path) in DATABASES
+        is_database = is_database and is_address(self.path or "")
+        example = 'write path = "duckdb:file.db" and query = "SELECT …"'
+        if not is_database:
+            if self.query is not None:
+                raise Wrong(("query",), "stands beside a path that is no database", example)
+            return self
+        asked = database_of(self.path or "")[2]
+        if bool(asked) == bool(self.query):
+            problem = "and query both ask" if asked else "is a database, and there is no query"
+            raise Wrong(("path",), problem, example)
+        if self.limit is not None:
+            raise Wrong(
+                ("limit",), "stands beside a query", "write ORDER BY … LIMIT … into the query"
+            )
+        if self.query is not None:
+            try:
+                check_address(f"{self.path}?{self.query}")
+            except WrongAddress as error:
+                raise Wrong(("query",), str(error), error.hint) from None
+        return self
 
 
 class Sample(Table):
@@ -243,13 +276,34 @@ class Model(Table):
         return self
 
 
+_SHARD = re.compile(r"\s*(\d{1,5})\s*/\s*(\d{1,5})\s*")
+
+
+def shard_of(text: str) -> tuple[int, int] | None:
+    """Which shard, from 1, and of how many; ``None`` for a text that names none."""
+    found = _SHARD.fullmatch(text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (number, count) if 1 <= number <= count else None
+
+
+def shard_name(output: Any, number: int, count: int) -> Any:
+    """A results file named after a shard: ``results-03-of-16.jsonl``."""
+    if not isinstance(output, str):
+        return output
+    end = f"-{number:0{len(str(count))}}-of-{count}"
+    stem, dot, suffix = output.rpartition(".")
+    return output if not dot or stem.endswith(end) else f"{stem}{end}.{suffix}"
+
+
 class RunOptions(Table):
     """``[run]``: how and where to.
 
     ``ray_address`` is that of a Ray cluster that this machine is part of, ``host:6379`` or
-    ``auto``; without it a cluster of this machine alone is started. ``ray_actors`` processes share
+    ``auto``; without it ``RAY_ADDRESS`` says where, or a cluster of this machine alone is started,
+    as ``local`` does. ``ray_actors`` processes share
     the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
-    there stay as they are.
+    there stay as they are. ``shard`` ("3/16") plays one part of the sample, and ``output`` is named
+    after it.
     """
 
     engine: EngineName = "threads"
@@ -257,6 +311,25 @@ class RunOptions(Table):
     ray_address: str | None = None
     ray_actors: int | None = Field(default=None, ge=1)
     mode: str = "0600"
+    shard: str | None = None
+
+    @property
+    def cluster(self) -> str | None:
+        """The address of a Ray cluster that is there; ``None`` for one of this machine alone."""
+        found = self.ray_address or os.environ.get("RAY_ADDRESS")
+        return None if found in (None, "", "local") else found
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Which shard, from 1, and of how many; ``None`` for the whole sample."""
+        return shard_of(self.shard or "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_after_shard(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or (part := shard_of(str(raw.get("shard") or ""))) is None:
+            return raw
+        return {**raw, "output": shard_name(raw.get("output", "results.jsonl"), *part)}
 
     @property
     def file_mode(self) -> int:
@@ -269,10 +342,16 @@ class RunOptions(Table):
             raise Wrong(
                 ("output",),
                 f"must end in .jsonl, one JSON object a line, not {self.output!r}",
-                "write results.jsonl; llmb report --format md writes other formats",
+                "write results.jsonl; llmb export writes it as Parquet or CSV afterwards",
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")
+        if self.shard is not None and self.part is None:
+            raise Wrong(
+                ("shard",),
+                f"is none of so many shards: {self.shard!r}",
+                "write 3/16 for the third of sixteen, from 1/16 to 16/16",
+            )
         if not re.fullmatch(r"0?6[0246]{2}", self.mode):
             raise Wrong(
                 ("mode",),
@@ -285,6 +364,12 @@ class RunOptions(Table):
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?)\s*%")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration_seconds(text: str) -> float | None:
+    """Of ``6h``, ``90m``, ``25s`` or ``1d``; ``None`` for what is none."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
 class Batch(Table):
@@ -313,8 +398,7 @@ class Batch(Table):
     @property
     def deadline_seconds(self) -> float | None:
         """From the beginning of the first job."""
-        found = _DURATION.fullmatch(self.deadline.strip().lower()) if self.deadline else None
-        return float(found[1]) * _SECONDS[found[2]] if found else None
+        return duration_seconds(self.deadline or "")
 
     @model_validator(mode="after")
     def _readable(self) -> Batch:
@@ -426,9 +510,19 @@ class Config(Table):
         """Where the data is; a text is an address, or ``-`` for standard input."""
         if self.data.path is None:
             return DEMO_DATA
-        if self.data.path == "-" or is_address(self.data.path):
-            return self.data.path
+        path = self.data.path
+        if is_address(path):
+            path = with_place(path, lambda place: str(self.beside(place)))
+            return f"{path}?{self.data.query}" if self.data.query else path
+        if path == "-":
+            return path
         return self.beside(self.data.path)
+
+    def of_program(self) -> Config:
+        """The same for data that a program gives, in place of what the config names."""
+        keys = [key for key in _OF_ROWS if key in self.data.model_fields_set]
+        data = Data(**{key: getattr(self.data, key) for key in keys})
+        return self.model_copy(update={"data": data})
 
     def line_of(self, *path: str | int, within: int = 1) -> str:
         """Where something stands in the config's file: ``llmb.toml, line 12: ``; else empty.
@@ -454,6 +548,8 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+#: What is said of rows, wherever they come from.
+_OF_ROWS = ("id", "columns", "where", "limit", "on_bad_row", "keep")
 #: What is no key of the file.
 _OURS = ("source", "typed", "flags")
 
@@ -505,6 +601,7 @@ def load_config(
     data = config.data
     if data.path is None and data.id is None:
         data = data.model_copy(update={"id": "id"})  # the demo set's own
+        data.model_fields_set.discard("id")  # nobody wrote it: see `of_program`
     steps = tuple(
         _with_prompt(step, source, written, position) for position, step in enumerate(config.steps)
     )

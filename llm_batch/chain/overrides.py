@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_batch.chain.addresses import is_address
+from llm_batch.chain.addresses import is_address, with_place
 from llm_batch.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings pydantic along, and --help needs these flags
@@ -37,13 +37,15 @@ class Overrides:
     engine: str | None = None
     deadline: str | None = None
     live_tail: str | None = None
+    shard: str | None = None
+    ray_address: str | None = None
     output: str | None = None
 
 
 #: The file that is read where none is named.
 CONFIG_NAME = "llmb.toml"
 # What `llmb estimate` has no flag for, or means something else by.
-_OF_RUNS = ("engine", "deadline", "live_tail", "output")
+_OF_RUNS = ("engine", "deadline", "live_tail", "shard", "ray_address", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +81,17 @@ class Typed:
     def moved(self, there: Path, here: Path) -> Typed:
         """The same with paths that led from one folder leading from another."""
 
-        def path(name: str | None) -> str | None:
-            if not name or _is_no_path(name):
-                return name
-            whole = str(Path(os.path.abspath(there), expanded(name or "")))
+        def path(name: str) -> str:
+            if not name or name == "-" or is_address(name):
+                return with_place(name, path) if name else name
+            whole = str(Path(os.path.abspath(there), expanded(name)))
             try:
                 return Path(os.path.relpath(whole, os.path.abspath(here))).as_posix()
             except ValueError:  # on another drive
                 return whole
 
-        flags = replace(self.flags, data=path(self.flags.data), output=path(self.flags.output))
-        return Typed(path(self.config) or "", flags)
+        data, output = (each and path(each) for each in (self.flags.data, self.flags.output))
+        return Typed(path(self.config), replace(self.flags, data=data, output=output))
 
 
 def command(verb: str, *words: str | os.PathLike[str]) -> str:
@@ -114,10 +116,6 @@ def expanded(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def _is_no_path(name: str) -> bool:
-    return name == "-" or is_address(name)
-
-
 def with_flags(
     raw: dict[str, Any], flags: Overrides, built_in: bool
 ) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -137,7 +135,9 @@ def with_flags(
             by_flag[section, key] = flag
 
     data = flags.data
-    if data is not None and not _is_no_path(data):
+    if data is not None and is_address(data):
+        data = with_place(data, lambda place: os.path.abspath(expanded(place)))
+    elif data not in (None, "-"):
         data = os.path.abspath(expanded(data))
     put("--data", data, "data", "path")
     put("--sample", flags.sample, "sample", "size")
@@ -148,6 +148,8 @@ def with_flags(
     put("--deadline", flags.deadline, "batch", "deadline")
     put("--live-tail", flags.live_tail, "batch", "live_tail")
     put("--output", flags.output, "run", "output")
+    put("--shard", flags.shard, "run", "shard")
+    put("--ray-address", flags.ray_address, "run", "ray_address")
     if isinstance(raw.get("steps"), list) and all(isinstance(s, dict) for s in raw["steps"]):
         raw["steps"] = _with_models(raw, flags, built_in, by_flag)
         if flags.api_base is not None and isinstance(raw.setdefault("models", {}), dict):

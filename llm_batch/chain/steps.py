@@ -109,7 +109,11 @@ _KEYS_ELSEWHERE = "keys are read from the environment; api_key_env under [models
 
 
 #: Of a step: for which items it is played, how often, by whom, and what becomes of the answers.
-PLAY_KEYS = ("repeat", "models", "combine", "min_votes", "when", "share", "provided")
+PLAY_KEYS = (
+    *("repeat", "models", "combine", "min_votes", "when", "share", "provided", "pair", "swap"),
+)
+#: What the two outputs of a pair are called in its prompt and by its judge.
+FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
 
 
 class Step(Table):
@@ -134,6 +138,11 @@ class Step(Table):
     of them can be read (more than half by itself). Answers of a ``repeat`` without it stay apart,
     and all that follows from them is played for each. ``provided`` names a field of the data that
     has the output already.
+
+    ``pair`` names two outputs or fields, which the prompt has as ``first`` and ``second`` in an
+    order drawn for each item; the reply names the ``winner``: first, second or tie. The share
+    ``swap`` of the items is judged in both orders. The output is the winner's name, and ``win``: 1
+    where the first that ``pair`` names wins, 0.5 for a tie, else 0.
     """
 
     name: str
@@ -163,6 +172,17 @@ class Step(Table):
     when: str | None = Field(default=None, min_length=1)
     share: float | None = Field(default=None, gt=0, le=1)
     provided: str | None = Field(default=None, min_length=1)
+    pair: TextList | None = None
+    swap: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_winner(cls, raw: Any) -> Any:
+        """A pair needs no [steps.output]: what its reply must have is known."""
+        if not isinstance(raw, dict) or raw.get("pair") is None or raw.get("output") is not None:
+            return raw
+        winner = {"type": "string", "choices": [FIRST, SECOND, TIE]}
+        return {**raw, "output": {"reason": {"type": "string"}, WINNER: winner}}
 
     @property
     def asks(self) -> bool:
@@ -211,6 +231,7 @@ class Step(Table):
             self._only("name", "output", "when", beside="provided, which asks no model")
             return self
         self._sound_play()
+        self._sound_pair()
         if not self.model and not self.models:
             raise Wrong(
                 (),
@@ -277,6 +298,34 @@ class Step(Table):
                         f"is {self.combine!r}, but {name} is a word of several",
                         'write combine = "majority"',
                     )
+
+    def _sound_pair(self) -> None:
+        if self.pair is None:
+            if "swap" in self.model_fields_set:
+                raise Wrong(("swap",), "is for a pair", 'write pair = ["generate", "answer"] too')
+            return
+        if len(self.pair) != 2 or len(set(self.pair)) != 2:
+            raise Wrong(
+                ("pair",),
+                "must name two different outputs or fields",
+                'write pair = ["generate", "answer"]; of three, write a step for each two',
+            )
+        for key in ("models", "repeat"):
+            if getattr(self, key) is not None:
+                raise Wrong((key,), "does not go with pair", f"leave out {key}")
+        winner = (self.output or {}).get(WINNER)
+        if winner is None or not set(winner.choices or ("",)) <= {FIRST, SECOND, TIE}:
+            raise Wrong(
+                ("output",),
+                f"of a pair must have {WINNER}",
+                f'winner = {{ type = "string", choices = ["{FIRST}", "{SECOND}", "{TIE}"] }}',
+            )
+        if self.prompt and not all(name in self.prompt for name in (FIRST, SECOND)):
+            raise Wrong(
+                ("prompt",),
+                "does not show both outputs of the pair",
+                "insert {{ first }} and {{ second }}",
+            )
 
     def _sound_rule(self, rule: RuleName) -> Step:
         self._only("name", "when", *RULE_KEYS, beside=f"rule = {rule!r}, which asks no model")
@@ -606,6 +655,9 @@ def _check_score(
             if alone:
                 _check_rule(score, name, at)
             continue
+        if step.pair is not None and not field:
+            _check_bounds(score, named, OutputField(type="number", min=0, max=1), at)
+            continue
         fields = step.output or {}
         if bool(field) != bool(fields) or (field and field not in fields):
             listed = ", ".join(f"{name}.{field}" for field in fields) or name
@@ -668,7 +720,7 @@ def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
     for named in score.fields:
         name, _, member = named.partition(".")
         step = next((step for step in steps if step.name == name), None)
-        if step is not None and step.rule is not None:
+        if step is not None and (step.rule is not None or (step.pair is not None and not member)):
             continue
         field = (step.output or {}).get(member) if step else None
         if field is None or field.is_free_text:

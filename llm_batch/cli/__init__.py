@@ -13,9 +13,11 @@ from llm_batch.cli.batches import batches
 from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
+from llm_batch.cli.export import export
 from llm_batch.cli.failures import failures
 from llm_batch.cli.init import init
 from llm_batch.cli.label import label
+from llm_batch.cli.merge import merge
 from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
@@ -34,8 +36,8 @@ app = typer.Typer(
     "undecided; 130 interrupted. After 4 or 130, repeat the command to resume.",
 )
 for command in (
-    *(init, estimate, run, batches, view, report, compare),
-    *(show, failures, label, models, doctor),
+    *(init, estimate, run, batches, merge, view, report, compare),
+    *(show, failures, export, label, models, doctor),
 ):
     app.command()(command)
 app.add_typer(baseline, name="baseline")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
 from llm_batch.cli import complete, options
-
-_foreign = partial(typer.Option, rich_help_panel="Results of another program")
 
 baseline = typer.Typer(
     help="Keep what a comparison needs of a run in a small file, for git.",
@@ -24,37 +21,41 @@ def compare(
     )],
     by: Annotated[str | None, typer.Option(
         "--by", autocompletion=complete.fields,
-        help="Field to compare by; with a gate each of its values must hold.",
+        help="Field to group by; a gate must then hold in each group.",
     )] = None,
     score: Annotated[str | None, typer.Option(
-        "--score", help="Which score, by its name; of another program's results the field.",
+        "--score", help="Score to compare, by name; for results of another program, the field.",
     )] = None,
     level: Annotated[float, typer.Option(
-        "--confidence", help="Level of the intervals, and of each side of a gate.",
+        "--confidence", help="Confidence level of the intervals, and of each side of a gate.",
     )] = 0.95,
     cluster: Annotated[str | None, typer.Option(
         "--cluster", autocompletion=complete.fields,
-        help="Field of items that belong together; intervals and gates allow for it.",
+        help="Field that groups items which belong together; intervals take it into account.",
     )] = None,
     anyway: Annotated[bool, typer.Option(
-        "--anyway", help="Compare runs of other items or judges all the same; not with a gate.",
+        "--anyway", help="Compare the runs even if their items or judges differ; not with a gate.",
+    )] = False,
+    rejudge: Annotated[bool, typer.Option(
+        "--rejudge",
+        help="Judge the baseline's answers as the run was judged, first; the price is said.",
+    )] = False,
+    yes: Annotated[bool, typer.Option(
+        "--yes", "-y", help="With --rejudge: do not ask about the cost.",
     )] = False,
     fail_if: options.FailIf = None,
     tolerance: options.Tolerance = 0.0,
     max_cost_ratio: options.MaxCostRatio = None,
     max_latency_ratio: options.MaxLatencyRatio = None,
     undecided_passes: options.UndecidedPasses = False,
-    id: Annotated[str | None, _foreign("--id", help="Field with the id.")] = None,
-    category: Annotated[str | None, _foreign("--category", help="Field with the category.")] = None,
-    pass_at: Annotated[float | None, _foreign(
-        "--pass-at", help="Lowest score that passes.",
-    )] = None,
-    pass_words: Annotated[str | None, _foreign(
-        "--pass-words", help="Words that pass, with commas, all others fail: A,correct.",
-    )] = None,
-    where: Annotated[list[str] | None, _foreign(
-        "--where", metavar="FIELD=VALUE", help="Read the rows with this value alone.",
-    )] = None,
+    id: options.Id = None,
+    category: options.Category = None,
+    pass_at: options.PassAt = None,
+    pass_words: options.PassWords = None,
+    where: options.Where = None,
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = None,
+    sheet: options.Sheet = None,
     format: Annotated[str, options.output(
         "--format", autocompletion=complete.formats,
         help="text, line, json, md, csv, latex or html; of a gate junit too.",
@@ -100,8 +101,22 @@ def compare(
         chosen(GATE_FORMATS, format)
     else:
         chosen(COMPARISON_FORMATS, format)
+    if rejudge:
+        results = [_rejudged(results, yes), *results[1:]]
+    elif yes:
+        raise ConfigError("--yes agrees to a price, and nothing is asked", "add --rejudge")
     ours = written_by_llmb(results)
-    columns = columns_of(None if ours else score, id, category, pass_at, pass_words, where)
+    columns = columns_of(
+        None if ours else score,
+        id,
+        category,
+        pass_at,
+        pass_words,
+        where,
+        delimiter,
+        encoding,
+        sheet,
+    )
     compared = compare_reports(
         results,
         by=by,
@@ -120,6 +135,32 @@ def compare(
     present_all(GATE_FORMATS, format, gated, output, also or (),
                 step_summary=step_summary, full=full)  # fmt: skip
     raise typer.Exit(gated.gate.exit_code)
+
+
+def _rejudged(results: list[Path], yes: bool) -> Path:
+    """The baseline's answers, judged as those of the run; says what that costs before."""
+    from llm_batch.cli.console import say
+    from llm_batch.cli.run import _confirm, agree
+    from llm_batch.errors import ConfigError
+    from llm_batch.estimating import Estimate
+    from llm_batch.paper import words
+    from llm_batch.running.rejudge import rejudge, rejudged_config
+    from llm_batch.running.run import ASK_ABOVE_USD
+
+    if len(results) != 2:
+        raise ConfigError("--rejudge is for one baseline and one run", "name two results files")
+    config = rejudged_config(*results)
+    agree(config, yes)
+
+    def confirm(estimate: Estimate) -> bool:
+        cost = estimate.cost
+        shown = "an unknown amount" if cost is None else words.about_usd(cost.value)
+        calls = words.counted(estimate.calls.value or 0, "call")
+        say(f"judging {results[0]} anew: {calls}, about {shown}")
+        cheap = cost is not None and (cost.value or 0.0) <= ASK_ABOVE_USD
+        return yes or cheap or _confirm(estimate)
+
+    return rejudge(config, results[0], confirm=confirm, say=say)
 
 
 @baseline.command("set")

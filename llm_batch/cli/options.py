@@ -110,6 +110,45 @@ Stratify = Annotated[str | None, _show(
     help="Draw from each value of this field in proportion, as stratify under [sample] does.",
 )]  # fmt: skip
 
+_foreign = partial(
+    typer.Option,
+    rich_help_panel="Results of another program (JSONL, JSON, CSV, Parquet, Excel)",
+)
+ScoreField = Annotated[str | None, _foreign(
+    "--score", help="Field with the score; a.b reads a field inside an object.",
+)]  # fmt: skip
+Id = Annotated[str | None, _foreign("--id", help="Field with the id.")]  # fmt: skip
+Category = Annotated[str | None, _foreign(
+    "--category", help="Field with the category.",
+)]  # fmt: skip
+PassAt = Annotated[float | None, _foreign(
+    "--pass-at", help="Lowest score that passes.",
+)]  # fmt: skip
+PassWords = Annotated[str | None, _foreign(
+    "--pass-words",
+    help="Words that mean a pass, separated by commas; all others fail: A,correct. Also for "
+    "labels.",
+)]  # fmt: skip
+Where = Annotated[list[str] | None, _foreign(
+    "--where", metavar="FIELD=VALUE",
+    help="Read only the rows with this value: metric=accuracy. May be given several times.",
+)]  # fmt: skip
+Delimiter = Annotated[str | None, _foreign(
+    "--delimiter",
+    help="What separates the cells of the CSV, if llmb guesses wrong. Without --score: of the "
+    "file of labels.",
+)]  # fmt: skip
+Encoding = Annotated[str | None, _foreign(
+    "--encoding",
+    help="Encoding of the file, if llmb guesses wrong: windows-1252. Without --score: of the "
+    "file of labels.",
+)]  # fmt: skip
+Sheet = Annotated[str | None, _foreign(
+    "--sheet",
+    help="Sheet of the workbook, by name or number; by default the first. Without --score: of "
+    "the file of labels.",
+)]  # fmt: skip
+
 _gate = partial(typer.Option, rich_help_panel="Gate: what must hold, with an exit code")
 FailIf = Annotated[str | None, _gate(
     "--fail-if", metavar="worse|not-better",
@@ -117,26 +156,30 @@ FailIf = Annotated[str | None, _gate(
 )]  # fmt: skip
 Tolerance = Annotated[float, _gate(
     "--tolerance",
-    help="Differences up to this count as none: 0.02 is 2 points; of mean scores in their unit.",
+    help="Differences up to this do not count: 0.02 is 2 points; in score units for mean scores.",
 )]  # fmt: skip
 MaxCostRatio = Annotated[float | None, _gate(
-    "--max-cost-ratio", help="Most that an item may cost, by the baseline's: 1.2 is 20 % more.",
+    "--max-cost-ratio",
+    help="How many times the baseline's cost an item may cost: 1.2 is 20 % more.",
 )]  # fmt: skip
 MaxLatencyRatio = Annotated[float | None, _gate(
-    "--max-latency-ratio", help="The same for the latency that 95 % of the items stay below.",
+    "--max-latency-ratio", help="The same for latency, at its 95 % quantile (p95).",
 )]  # fmt: skip
 AtLeast = Annotated[float | None, _gate(
-    "--at-least", help="Pass rate that must be reached for certain: 0.9; else a mean score.",
+    "--at-least",
+    help="The pass rate the run must reach for certain, for example 0.9; without pass_at, the "
+    "mean score.",
 )]  # fmt: skip
 UndecidedPasses = Annotated[bool, _gate(
-    "--undecided-passes", help="End in 0 and not in 6 where the items do not decide the gate.",
+    "--undecided-passes", help="Exit code 0 instead of 6 when there are too few items to decide.",
 )]  # fmt: skip
 Also = Annotated[list[str] | None, output(
     "--also", metavar="FORMAT=FILE",
-    help="Write another format as well: junit=gate.xml, md=comment.md. May be repeated.",
+    help="Also write this format to this file: junit=gate.xml, md=comment.md. May be given several "
+    "times.",
 )]  # fmt: skip
 StepSummary = Annotated[bool, output(
-    "--step-summary", help="Append the Markdown to the file that GitHub shows with the job.",
+    "--step-summary", help="Also append the Markdown to the summary of a GitHub job.",
 )]  # fmt: skip
 
 Full = Annotated[bool, output("--full", help="Show everything, not just one screen.")]

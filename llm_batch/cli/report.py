@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -55,12 +54,6 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-_foreign = partial(
-    typer.Option,
-    rich_help_panel="Results of another program (JSONL, JSON, CSV, Parquet, Excel)",
-)
-
-
 def report(
     results: Annotated[
         list[Path] | None,
@@ -90,40 +83,15 @@ def report(
     mean: Annotated[str, typer.Option(
         "--mean", help="Interval for the mean score: t, bca, or auto (bca if skewed).",
     )] = "auto",
-    score: Annotated[str | None, _foreign(
-        "--score", help="Field with the score; a.b reads a field inside an object.",
-    )] = None,
-    id: Annotated[str | None, _foreign("--id", help="Field with the id.")] = None,
-    category: Annotated[str | None, _foreign(
-        "--category", help="Field with the category.",
-    )] = None,
-    pass_at: Annotated[float | None, _foreign(
-        "--pass-at", help="Lowest score that passes.",
-    )] = None,
-    pass_words: Annotated[str | None, _foreign(
-        "--pass-words",
-        help="Words that mean a pass, separated by commas; all others fail: A,correct. Also for "
-        "labels.",
-    )] = None,
-    where: Annotated[list[str] | None, _foreign(
-        "--where", metavar="FIELD=VALUE",
-        help="Read only the rows with this value: metric=accuracy. May be given several times.",
-    )] = None,
-    delimiter: Annotated[str | None, _foreign(
-        "--delimiter",
-        help="What separates the cells of the CSV, if llmb guesses wrong. Without --score: of the "
-        "file of labels.",
-    )] = None,
-    encoding: Annotated[str | None, _foreign(
-        "--encoding",
-        help="Encoding of the file, if llmb guesses wrong: windows-1252. Without --score: of the "
-        "file of labels.",
-    )] = None,
-    sheet: Annotated[str | None, _foreign(
-        "--sheet",
-        help="Sheet of the workbook, by name or number; by default the first. Without --score: of "
-        "the file of labels.",
-    )] = None,
+    score: options.ScoreField = None,
+    id: options.Id = None,
+    category: options.Category = None,
+    pass_at: options.PassAt = None,
+    pass_words: options.PassWords = None,
+    where: options.Where = None,
+    delimiter: options.Delimiter = None,
+    encoding: options.Encoding = None,
+    sheet: options.Sheet = None,
     labels: options.LabelsPath = None,
     label_field: options.LabelColumns = None,
     labels_from: options.LabelsFrom = None,
@@ -138,7 +106,7 @@ def report(
     )] = None,
     format: Annotated[str, typer.Option(
         "--format", autocompletion=complete.formats,
-        help="text, json, md, csv, latex or html.",
+        help="text, line, json, md, csv, latex or html; with --at-least junit too.",
     )] = "text",
     full: options.Full = False,
     bom: Annotated[bool, typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _earlier = partial(typer.Option, rich_help_panel="Earlier calls")
 _early = partial(typer.Option, rich_help_panel="Stopping early")
 _leaving = partial(typer.Option, rich_help_panel="With --engine batch")
+#: Seconds in which a run that was left at the end of its grace writes its last lines.
+_BEYOND_GRACE = 2.0
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -52,6 +55,11 @@ def run(
         help="With --engine batch: where no more than this share of the items is left over of a "
         "step, it goes live at once. 2%.",
     )] = None,
+    ray_address: Annotated[str | None, options.limit(
+        "--ray-address", metavar="HOST:PORT",
+        help="With --engine ray: a cluster that is there, or auto; local for one of its own. "
+        "[default: RAY_ADDRESS]",
+    )] = None,
     submit: Annotated[bool, _leaving(
         "--submit", help="Submit what can be, and leave; --collect goes on from there.",
     )] = False,
@@ -67,6 +75,10 @@ def run(
     forget_job: Annotated[str | None, _earlier(
         "--forget-job", metavar="ID",
         help="Give up one batch job: do not collect its answers, and send its requests again.",
+    )] = None,
+    shard: Annotated[str | None, options.what(
+        "--shard", metavar="K/N",
+        help="Play one of N parts of the sample, 3/16; llmb merge puts them together.",
     )] = None,
     output: Annotated[str | None, options.output(
         "--output", "-o",
@@ -95,6 +107,11 @@ def run(
         "--until-decided", min=0.0, max=1.0,
         help="Stop when the pass rate is clearly above or below this (5 % error in all). Exit code "
         "0 above, 5 below, 6 undecided.",
+    )] = None,
+    grace: Annotated[str | None, options.limit(
+        "--grace",
+        help="When stopped, wait no longer than this for what is in flight. 25s, below the 30 of "
+        "Kubernetes.",
     )] = None,
     undecided_passes: Annotated[bool, _early(
         "--undecided-passes", help="With --until-decided: end in 0 and not in 6 where it is open.",
@@ -127,7 +144,7 @@ def run(
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,
-        deadline=deadline, live_tail=live_tail,
+        deadline=deadline, live_tail=live_tail, shard=shard, ray_address=ray_address,
     )  # fmt: skip
     settings = load_config(config, flags)
     if cancel:
@@ -155,6 +172,11 @@ def run(
         raise ConfigError(
             f"--collect goes on with a run, and {other} begins one", "use one of them"
         )
+    if ray_address is not None and settings.engine.name != "ray":
+        raise ConfigError(
+            f"--ray-address is for a Ray cluster, and this run goes by {settings.engine.name}",
+            "add --engine ray",
+        )
     agreed = (collect and _is_submitted(settings)) or yes
     if until_margin is not None or until_decided is not None:
         _check_verdicts(settings)
@@ -169,7 +191,7 @@ def run(
         put(printable(text.format(shown(settings))))
         return
     agree(settings, yes)
-    stop = Stop()
+    stop = Stop(_grace(grace))
     with make_progress(quiet) as progress:
         stop_on_signals(stop, settings.engine)
         summary = run_chain(
@@ -191,7 +213,22 @@ def run(
         put(str(summary.path))
     except OutputError as error:  # much was spent, and all of it is kept
         raise Incomplete(error.message, f"the results are in {summary.path}") from error
+    if stop.is_overdue:
+        # Threads that wait for a reply would keep the process; all that came is on disk.
+        sys.stdout.flush()
+        os._exit(summary.exit_code)
     raise typer.Exit(summary.exit_code)
+
+
+def _grace(text: str | None) -> float | None:
+    from llm_batch.chain.config import duration_seconds
+    from llm_batch.errors import ConfigError
+
+    if text is None:
+        return None
+    if (seconds := duration_seconds(text)) is None:
+        raise ConfigError(f"--grace is no duration: {text!r}", "write 25s or 2m")
+    return seconds
 
 
 def _check_verdicts(settings: Any) -> None:
@@ -337,6 +374,11 @@ def stop_on_signals(stop: Stop, engine: Kind) -> None:
             return
         stop("interrupted")
         say(f"stopping: {engine.on_stop}; press Ctrl-C again to stop now")
+        if stop.grace is not None:
+            # Where the main thread itself waits for a reply, nobody looks at the clock.
+            last = threading.Timer(stop.grace + _BEYOND_GRACE, os._exit, (EXIT_INTERRUPTED,))
+            last.daemon = True
+            last.start()
 
     for signum in STOP_SIGNALS:
         if signum != HANG_UP or signal.getsignal(signum) is not signal.SIG_IGN:  # nohup

@@ -11,12 +11,14 @@ close to a random sample of the whole.
 from __future__ import annotations
 
 import heapq
+import sys
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import compress, islice
+from operator import not_
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import msgspec
 
 from llm_batch.chain.templates import PromptError
+from llm_batch.dataset.given import GIVEN, Given
 from llm_batch.dataset.selection import Selection
 from llm_batch.dataset.shape import Shape, decoded
 from llm_batch.dataset.shards import Input, opened
@@ -34,6 +37,9 @@ from llm_batch.records import Item
 from llm_batch.stats.strata import allocate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from llm_batch.chain.config import Data
 
 
@@ -166,7 +172,7 @@ def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
     raise BadRow(f"the field {field!r} is not text or a number")
 
 
-_two_numbers = Struct(">QQ")
+_two_numbers = Struct(">QQ").unpack
 #: Items sorted at once: a slice of the order this long costs little memory as Python objects.
 _SLICE = 16_384
 
@@ -177,9 +183,9 @@ def order_key(seed: int, item_id: str) -> tuple[int, int]:
     The first alone decides unless two items share it (among a million items a chance of
     3 in 100 million). Two items that share both are taken to have the same id.
     """
-    digest = blake2b(f"{seed}\n{item_id}".encode(), digest_size=16).digest()
-    first, second = _two_numbers.unpack(digest)
-    return first, second
+    name = b"%d\n%s" % (seed, item_id.encode())
+    found: tuple[int, int] = _two_numbers(blake2b(name, digest_size=16).digest())
+    return found
 
 
 def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
@@ -188,6 +194,12 @@ def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
     Memory stays near 8 bytes an item: keys are hashes, hence even, so a cut of their range into
     equal parts gives parts of nearly equal length, and only one part at a time is sorted.
     """
+    if len(firsts) > _SLICE and sys.byteorder == "little":
+        import numpy
+
+        columns = (numpy.frombuffer(column, "<u8") for column in (seconds, firsts))
+        yield from array("Q", numpy.lexsort(tuple(columns)).astype("<u8").tobytes())
+        return
     parts = len(firsts) // _SLICE + 1
     indices = [array("Q") for _ in range(parts)]
     for index, first in enumerate(firsts):
@@ -230,6 +242,30 @@ _EXAMPLES = 3
 _encode = msgspec.json.Encoder().encode
 
 
+class Positions:
+    """Finds many items of an order by their numbers.
+
+    Attributes:
+        distinct: Whether no two of them share a number.
+    """
+
+    def __init__(self, firsts: array[int], order: array[int]) -> None:
+        import numpy
+
+        numbers = numpy.frombuffer(firsts, numpy.uint64)[numpy.frombuffer(order, numpy.uint64)]
+        self._places = numpy.argsort(numbers)
+        self._numbers = numbers[self._places]
+        self.distinct = not (self._numbers[1:] == self._numbers[:-1]).any()
+
+    def of(self, numbers: array[int]) -> NDArray[np.int64]:
+        """The position of each; -1 for one that is not there."""
+        import numpy
+
+        asked = numpy.frombuffer(numbers, numpy.uint64)
+        near = numpy.minimum(numpy.searchsorted(self._numbers, asked), len(self._numbers) - 1)
+        return numpy.where(self._numbers[near] == asked, self._places[near], -1)
+
+
 @dataclass(slots=True)
 class Drawn:
     """A sample of a dataset. A context manager: it holds files open until it is closed.
@@ -256,6 +292,8 @@ class Drawn:
     read_as: tuple[str, ...]
     strata: dict[str, int] | None
     sizes_by_stratum: dict[str, int] | None
+    _seed: int
+    _firsts: array[int]
     _order: array[int]
     _store: Store
     _namer: Namer
@@ -263,13 +301,23 @@ class Drawn:
     _selection: Selection
     _open: ExitStack
 
-    def items(self) -> Iterator[Item]:
+    def number(self, item_id: str) -> int:
+        """An item as a number, in the sample or not; two may share one."""
+        return order_key(self._seed, item_id)[0]
+
+    def positions(self) -> Positions:
+        """Where the items of the sample stand in the order of `items`, by their numbers."""
+        return Positions(self._firsts, self._order)
+
+    def items(self, done: bytearray | None = None) -> Iterator[Item]:
         """Yield the items of the sample in the order they are to be played in.
 
         Can be called again, and before another iteration has ended; not for several threads.
+        Those whose position is not 0 in ``done`` are left out, and nothing is read of them.
         `DataError` when the file has changed since it was drawn from.
         """
-        for index in self._order:
+        left = self._order if done is None else compress(self._order, map(not_, done))
+        for index in left:
             fields = self._selection.of(decoded(self._store.read(index), Shape()))
             stratum = self._grouping.of(index) if self._grouping else ""
             yield Item(self._namer.again(fields, index), fields, stratum)
@@ -306,16 +354,20 @@ def draw(
     size: int = 0,
     seed: int = 42,
     stratify: str | None = None,
+    shard: tuple[int, int] | None = None,
     scratch: Path | None = None,
     stdin: BinaryIO | None = None,
     used: Collection[str] | None = None,
+    given: Any = None,
 ) -> Drawn:
     """Read a dataset once and draw the first ``size`` items of its seeded order.
 
     Args:
+        given: Rows of a program, in place of what is at the path; see `Given`.
         used: Fields that anything needs; files that can be read by column may be without others.
         size: Items to draw; 0 for all.
         stratify: A field whose values share the sample in proportion to their rows.
+        shard: Which part of that sample, from 1, and of how many; by a hash of the items' ids.
         scratch: A folder for a temporary copy of the rows, which is only made when the rows
             cannot be read again by offset and the sample is large or stratified.
 
@@ -324,7 +376,11 @@ def draw(
     """
     with ExitStack() as stack:
         selection = Selection(data)
-        source = stack.enter_context(opened(data, path, stdin, selection.reads(used)))
+        source: Input
+        if given is not None:
+            path, source = GIVEN, Given(given)
+        else:
+            source = stack.enter_context(opened(data, path, stdin, selection.reads(used)))
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None
         skipped = _Skipped(source, data.on_bad_row)
@@ -374,6 +430,11 @@ def draw(
             )
         else:
             order = islice(in_order(keys.firsts, keys.seconds), size)
+        if shard is not None:
+            # The low digits of a hash whose high ones make the order.
+            number, count = shard
+            own = array("Q", (i for i in order if keys.seconds[i] % count == number - 1))
+            order, size = iter(own), len(own)
         return Drawn(
             path=str(path),
             sha256=source.sha256(),
@@ -386,6 +447,8 @@ def draw(
             read_as=source.notes,
             strata=grouping.sizes() if grouping else None,
             sizes_by_stratum=shares,
+            _seed=seed,
+            _firsts=keys.firsts,
             _order=array("Q", order),
             _store=store,
             _namer=namer,

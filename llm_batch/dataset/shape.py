@@ -62,6 +62,7 @@ _MAGIC = (
 _OTHER_KINDS = (
     (0, b"FEA1", "of Feather's first version"),
     (0, b"SQLite format 3", "an SQLite database"),
+    (8, b"DUCK", "a DuckDB database"),
     (0, b"%PDF", "a PDF"),
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -70,6 +71,7 @@ _OTHER_KINDS = (
     (0, b"\x93NUMPY", "an array of NumPy"),
     (257, b"ustar", "a tar archive"),
 )
+_ASKED = {"an SQLite database": "sqlite", "a DuckDB database": "duckdb"}
 _WEB_PAGE = re.compile(r"<(!doctype|html|table|\?xml|body)", re.IGNORECASE)
 
 
@@ -158,7 +160,10 @@ def refuse_other_kinds(head: bytes, name: str) -> None:
     """Say, by a `DataError`, what a file is that holds no text."""
     for place, sign, what in _OTHER_KINDS:
         if head.startswith(sign, place):
-            raise DataError(f"{name} is {what}", "save its rows as CSV, JSON Lines or Parquet")
+            hint = "save its rows as CSV, JSON Lines or Parquet"
+            if scheme := _ASKED.get(what):
+                hint = f"ask it: --data '{scheme}:{name}?SELECT …'"
+            raise DataError(f"{name} is {what}", hint)
 
 
 def kind_of_binary(head: bytes) -> str | None:

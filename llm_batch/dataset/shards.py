@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
+from llm_batch.chain.addresses import DATABASES, scheme_of
+from llm_batch.dataset.query import Query
 from llm_batch.dataset.remote import Remote, found_at
 from llm_batch.dataset.shape import Row, Shape
 from llm_batch.dataset.source import Source, reader_of
@@ -111,6 +113,8 @@ def opened(
     if path == "-":
         return one("-")
     if isinstance(path, str):
+        if scheme_of(path) in DATABASES:
+            return Query(path)
         found = found_at(path)
         if isinstance(found, Remote):
             return one(found)

@@ -159,14 +159,15 @@ def _ray(supplies: Supplies) -> Engine:
 def _check_cluster(config: Config, dry: bool) -> None:
     from llm_batch.engines.ray.cluster import check_reachable, connected
 
-    (check_reachable if dry else connected)(config.run.ray_address)
+    (check_reachable if dry else connected)(config.run.cluster)
 
 
 def _cluster(config: Config) -> str | None:
     from llm_batch.sending.providers.endpoints import is_loopback
 
     address = config.run.ray_address
-    if address in (None, "", "auto", "local"):
+    # By a flag or in RAY_ADDRESS the user says himself where his keys go.
+    if address in (None, "", "auto", "local") or ("run", "ray_address") in config.typed:
         return None
     if is_loopback(address if "://" in address else f"ray://{address}"):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from math import floor
+from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
@@ -175,6 +176,7 @@ def estimate(
     config: Config,
     n: int | None = None,
     *,
+    data: Any = None,
     sample: int | None = None,
     exact: bool = False,
     measured: Measured | None = None,
@@ -190,6 +192,7 @@ def estimate(
         config: What is to be run; see `load_config`.
         n: Items in the whole dataset. With it and without data in the config, sizes of prompts
             are assumed; with data, the items there stand for all ``n``.
+        data: Rows in place of what the config names, as of `run`.
         sample: Items to play, 0 for all. By default all ``n`` of them, or, without ``n``, what
             the config says.
         exact: Count every prompt instead of a sample of 2,000.
@@ -206,7 +209,15 @@ def estimate(
     claim = claim or Claim()
     check(claim)
     check_clusters(claim, cluster)
-    if n is not None and config.data.path is None:
+    if data is not None:
+        config = config.of_program()
+        if cluster is not None:
+            raise ConfigError(
+                f"the clusters by {cluster!r} need a second look at data that is gone through once",
+                "write it to a file, or say how large and how alike clusters are: "
+                "Claim(cluster_size=5, icc=0.1)",
+            )
+    elif n is not None and config.data.path is None:
         if cluster is not None:
             raise ConfigError(
                 f"the clusters by {cluster!r} cannot be counted without data",
@@ -232,6 +243,7 @@ def estimate(
         seed=config.sample.seed,
         stratify=config.sample.stratify,
         used=config.fields_used(),
+        given=data,
     ) as drawn:
         chain = config.chain()
         check_prompts(config, chain, next(iter(drawn.items())))

@@ -29,30 +29,41 @@ _LONG_NUMBER = 40
 
 def format(rows: Iterable[Iterable[Any]]) -> str:
     """The rows, the header first."""
-    return "".join(map(line, rows))
+    # One long text and no list of a million short ones.
+    whole, target = io.StringIO(newline=""), io.StringIO(newline="")
+    # A writer quotes a lone carriage return only where its own line ends hold one.
+    write = csv.writer(target, lineterminator="\r\n").writerow
+    for row in rows:
+        write([value if value.__class__ is int else _cell(value) for value in row])
+        whole.write(target.getvalue()[:-2])
+        whole.write("\n")
+        target.seek(0)
+        target.truncate()
+    return whole.getvalue()
 
 
 def line(values: Iterable[Any]) -> str:
     """One row with its line feed; texts that a spreadsheet would compute are made harmless."""
-    target = io.StringIO()
-    # A writer quotes a lone carriage return only where its own line ends hold one.
-    csv.writer(target, lineterminator="\r\n").writerow([_cell(value) for value in values])
-    return f"{target.getvalue()[:-2]}\n"
+    return format([values])
 
 
 def _cell(value: Any) -> str:
     """A value as the text of a cell: numbers as they are, objects as JSON."""
-    if value is None:
+    if value.__class__ is str:
+        text = value
+    elif value is None:
         return ""
-    if isinstance(value, bool):
+    elif isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
+    elif isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             return ""
         return f"{value:.12g}" if isinstance(value, float) else str(value)
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # many readers stop at it
-    return guarded(text)
+    else:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if "\0" in text:  # many readers stop at it
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return guarded(text) if text else ""
 
 
 def guarded(text: str) -> str:

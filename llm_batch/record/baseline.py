@@ -4,7 +4,7 @@
 
     {"baseline": 1, "results": "results.jsonl", "run_id": "…", "created_at": "…",
      "settings": {"model of judge": "openai/gpt-4.1", "prompt of judge": "text 9f86d081…", …},
-     "judging": ["model of judge", …], "scale": [1.0, 5.0], "figures": {…},
+     "scores": {"score": {"judging": ["model of judge", …], "scale": [1.0, 5.0], "figures": {…}}},
      "fields": ["question", "answer"], "items": [
     {"id": "geo-001", "score": 5.0, "passed": true, "cost": 0.0012, "seconds": 1.9, "content": "…"},
     …
@@ -32,13 +32,16 @@ BASELINE_SCHEMA = 1
 _BEGINS = re.compile(rb'\s*\{\s*"baseline"\s*:')
 _AGAIN = "write it anew from the results: llmb baseline set results.jsonl -o {}"
 _HASH_BYTES = 8
-#: Longer settings are kept as a hash.
+#: Longer settings are kept as a hash, and whatever may be one's own words.
 _LONGEST = 80
+_PROMPTS = {"prompt", "system", "messages", "value", "expected", "pattern"}
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
 class BaselineItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One item; ``seconds`` of latency, ``content`` a hash of the fields that are named."""
+    """One item; ``seconds`` of latency, ``content`` a hash of the fields that are named, ``scores``
+    and verdicts of further ones by name.
+    """
 
     id: str
     score: float | None = None
@@ -46,6 +49,23 @@ class BaselineItem(msgspec.Struct, frozen=True, omit_defaults=True):
     cost: Amount | None = None
     seconds: Amount | None = None
     content: str = ""
+    scores: dict[str, tuple[float | None, bool | None]] = {}
+
+
+class BaselineScore(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of the scores of a run.
+
+    Attributes:
+        settings: Those that are its own.
+        judging: The names of those that decide what it means.
+        scale: Its ends, where they are known.
+        figures: Those of `llm_batch.reporting.comparison.RunFigures`.
+    """
+
+    settings: dict[str, Any] = {}
+    judging: list[str] = []
+    scale: tuple[float, float] | None = None
+    figures: dict[str, Any] = {}
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +75,9 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         baseline: `BASELINE_SCHEMA`, the first key.
         results: The file it was made from, as it was typed.
         settings: How the run was set up, flat, as `brief` has them.
-        judging: The names of those that decide what a score means.
-        scale: The ends of the scores, where they are known.
+        known: Whether that is known.
         planned: Items that the run was to have, and ``population`` those of its dataset.
-        figures: Those of `llm_batch.reporting.comparison.RunFigures`.
-        pass_rate: ``passed`` of ``n``.
+        scores: By name; the main one is called ``score``.
         fields: Those whose content the items' hashes are of.
     """
 
@@ -68,12 +86,10 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     created_at: str = ""
     settings: dict[str, Any] = {}
-    judging: list[str] = []
     known: bool = True
-    scale: tuple[float, float] | None = None
     planned: Count | None = None
     population: Count | None = None
-    figures: dict[str, Any] = {}
+    scores: dict[str, BaselineScore]
     fields: list[str] = []
     items: list[BaselineItem] = []
 
@@ -130,11 +146,12 @@ def content_hash(fields: Mapping[str, Any], names: Iterable[str]) -> str:
     return blake2b(_encoder.encode(known), digest_size=_HASH_BYTES).hexdigest()
 
 
-def brief(value: Any) -> Any:
-    """A setting as a baseline has it: a long text or object as its hash."""
+def brief(name: str, value: Any) -> Any:
+    """A setting as a baseline has it: objects, prompts and long texts as their hashes."""
+    prompt = name.partition(" of ")[0] in _PROMPTS
     if value is None or isinstance(value, bool | int | float):
         return value
-    if isinstance(value, str) and len(value) <= _LONGEST and "\n" not in value:
+    if isinstance(value, str) and len(value) <= _LONGEST and not prompt:
         return value
     digest = blake2b(_encoder.encode(value), digest_size=_HASH_BYTES).hexdigest()
     return f"{'text' if isinstance(value, str) else 'value'} {digest}"

@@ -61,15 +61,19 @@ class Paths(NamedTuple):
         results: One line per item: ``results.jsonl``, or as ``--output`` has it.
         journal: Every call: ``results.calls.jsonl``.
         jobs: Jobs at a provider's batch API, if there are any: ``results.batches.jsonl``.
+        call_index: Where each call lies in the journal: ``results.calls.index``.
     """
 
     results: Path
     journal: Path
     manifest: Path
     jobs: Path
+    call_index: Path
 
 
 JOURNAL_ENDS = ".calls.jsonl"
+#: Beside the journal while a run writes it; see `llm_batch.record.lease`.
+LEASE_ENDS = ".lease.json"
 
 
 def run_paths(output: str | os.PathLike[str]) -> Paths:
@@ -78,7 +82,7 @@ def run_paths(output: str | os.PathLike[str]) -> Paths:
     if results.name.endswith(JOURNAL_ENDS):
         results = results.with_name(results.name.removesuffix(JOURNAL_ENDS) + ".jsonl")
     stem = results.with_suffix("") if results.suffix else results
-    ends = (JOURNAL_ENDS, ".manifest.json", ".batches.jsonl")
+    ends = (JOURNAL_ENDS, ".manifest.json", ".batches.jsonl", ".calls.index")
     return Paths(results, *(stem.with_name(stem.name + end) for end in ends))
 
 
@@ -120,8 +124,8 @@ def typed_path(path: str | os.PathLike[str], option: str) -> Path:
     return real_path(path)
 
 
-def open_to_append(path: Path, mode: int = PRIVATE) -> IO[bytes]:
-    """Open a file that `real_path` gave for reading and appending, without a buffer.
+def open_to_append(path: Path, mode: int = PRIVATE, *, buffered: bool = False) -> IO[bytes]:
+    """Open a file that `real_path` gave for reading and appending, by default without a buffer.
 
     The ``mode`` is that of a new file; an old one stays as it is. `OSError` when it has become a
     link.
@@ -133,7 +137,12 @@ def open_to_append(path: Path, mode: int = PRIVATE) -> IO[bytes]:
         handle = os.open(path, flags)
     else:
         _set_mode(handle, mode)
-    return os.fdopen(handle, "a+b", buffering=0)
+    return os.fdopen(handle, "a+b", buffering=-1 if buffered else 0)
+
+
+def open_to_change(path: Path) -> IO[bytes]:
+    """Open a file that is there and that `real_path` gave, without a buffer."""
+    return os.fdopen(os.open(path, os.O_RDWR | _NOT_A_LINK | _AT_ONCE), "r+b", buffering=0)
 
 
 def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
@@ -179,11 +188,11 @@ def make_own(path: Path) -> bool:
     return True
 
 
-def deliver(path: str | os.PathLike[str], content: bytes, option: str) -> None:
+def deliver(path: str | os.PathLike[str], content: bytes | IO[bytes], option: str) -> None:
     """Write what an option asked for into its file; a device that it names is written to."""
     if is_device(path):
         with open(path, "wb") as file:
-            file.write(content)
+            shutil.copyfileobj(io.BytesIO(content) if isinstance(content, bytes) else content, file)
         return
     # As other programs make files: the mask of the user's shell holds.
     mask = os.umask(0)

@@ -26,6 +26,7 @@ import contextlib
 import errno
 import os
 import time
+from array import array
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Annotated
@@ -34,7 +35,18 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.paper import words
-from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, make_own, open_to_append, real_path
+from llm_batch.record.files import (
+    FREE_SPACE,
+    JOURNAL_ENDS,
+    LEASE_ENDS,
+    PRIVATE,
+    Writing,
+    make_own,
+    open_to_append,
+    real_path,
+)
+from llm_batch.record.index import CallIndex, Places
+from llm_batch.record.lease import Lease
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
 from llm_batch.records import (
     Attempt,
@@ -60,6 +72,7 @@ class Head(msgspec.Struct):
     schema: int
     key: str
     ok: bool
+    item: str = ""
     step: str = ""
     cost: float | None = None
     worst_case: bool = False
@@ -174,6 +187,10 @@ def encode_call(call: Call) -> bytes:
     return _encoder.encode(record) + b"\n"
 
 
+# How a line begins, so that its key is found without reading it.
+_UP_TO_KEY = b'{"schema":%d,"key":"' % SCHEMA
+
+
 def head_of(line: bytes) -> Head | None:
     """The head of a line; ``None`` when the line is damaged."""
     try:
@@ -277,38 +294,40 @@ def short(key: str) -> int:
     return int(key[:15], 16)
 
 
-class Places:
-    """Where in a journal each answered request lies.
+class Lookup:
+    """Finds the answered requests of a journal.
 
     In schema 1 the name of the step was part of a key, so such keys are tried under every name
     the journal has.
     """
 
     def __init__(self) -> None:
-        self._offsets: dict[int, int] = {}
+        self.places = Places()
         self._names: dict[str, None] = {}
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self.places)
 
     def __contains__(self, key: str) -> bool:
-        return short(key) in self._offsets
+        return short(key) in self.places
 
-    def put(self, key: str, step: str, offset: int) -> None:
-        self._offsets[short(key)] = offset
-        if is_key_before(key):
-            self._names[step] = None
+    def read(self, head: Head, offset: int, item: int = 0) -> None:
+        """Take in the head of an answered line."""
+        self.places.read(short(head.key), item, offset)
+        if is_key_before(head.key):
+            self._names[head.step] = None
 
     def answer(self, request: Request, line_at: Callable[[int], bytes]) -> Call | None:
         for key in self._keys(request):
-            line = line_at(self._offsets[short(key)])
-            if (call := answer_in(line, request, key)) is not None:
-                return call
+            offset = self.places.offset(short(key))
+            if offset is not None:
+                line = line_at(offset)
+                if (call := answer_in(line, request, key)) is not None:
+                    return call
         return None
 
     def _keys(self, request: Request) -> Iterator[str]:
-        if request.key in self:
-            yield request.key
+        yield request.key
         if not self._names:
             return
         # Steps that send the same were told apart by their names, which are in the chain's order.
@@ -328,9 +347,12 @@ class Journal:
         find_new: Whether calls that are appended can be looked up again. A run asks for each
             request once, and does without: its memory then stays the same however long it is.
         mode: What a new file may be used for; that of an old one stays.
+        index: Where its index is, see `record.index`; without one all of it is read.
+        number: Gives an item's number in the index by its id, the same for the same ``seed``.
 
     Attributes:
         calls: Lines in it.
+        intact: Whether it is, all of it, what runs have written: its index says so.
         answers: Requests it can answer.
         spent: USD of all its calls whose cost is known.
         unpriced: Calls in it whose cost is unknown.
@@ -341,13 +363,23 @@ class Journal:
         OutputError: It cannot be written, another run has it open, or a newer version wrote it.
     """
 
-    def __init__(self, path: Path, *, find_new: bool = True, mode: int = PRIVATE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        find_new: bool = True,
+        mode: int = PRIVATE,
+        index: Path | None = None,
+        number: Callable[[str], int] = lambda item_id: 0,
+        seed: int = 0,
+    ) -> None:
         self.path = path
         self._find_new = find_new
         self.calls = self.unpriced = self.worst_case = 0
         self.spent = 0.0
         self.notes: list[str] = []
-        self._where = Places()
+        self.intact = False
+        self._where = Lookup()
         self._unsynced = 0
         self._synced_at = time.monotonic()
         after = "; the run stops here and nothing that was written is lost"
@@ -359,8 +391,23 @@ class Journal:
         try:
             _lock(self._file.fileno(), path)
             self._keep_to_itself(mode)
-            self._load()
+            with Writing(path):
+                self._lease = Lease(_lease_path(self._real))
         except BaseException:
+            self._file.close()
+            raise
+        if self._lease.note:
+            self.notes.append(self._lease.note)
+        try:
+            self._number = number
+            self._index = CallIndex(index, mode, seed)
+            try:
+                self._load()
+            except BaseException:
+                self._index.close()
+                raise
+        except BaseException:
+            self._lease.close()
             self._file.close()
             raise
 
@@ -378,6 +425,7 @@ class Journal:
         `OutputError` when the disk is full or failing, as for `sync`.
         """
         line = encode_call(call)
+        self._lease.check()
         with self._writing:
             offset = self._file.seek(0, os.SEEK_END)
             try:
@@ -387,9 +435,13 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._file.truncate(offset)
                 raise
-        request = call.request
-        if call.completion is not None and (self._find_new or request.key in self._where):
-            self._where.put(request.key, request.step, offset)
+        request, ok = call.request, call.completion is not None
+        key = short(request.key)
+        if ok and (self._find_new or key in self._where.places):
+            self._where.places.written(key, offset)
+        self._index.add(
+            *(key, self._number(request.item_id), offset, len(line), ok, call.cost, call.worst_case)
+        )
         self._count(call.cost, call.worst_case)
         self._unsynced += 1
         self.sync_if_due()
@@ -404,6 +456,7 @@ class Journal:
     def sync(self) -> None:
         with self._writing:
             os.fsync(self._file.fileno())
+        self._index.flush()
         self._unsynced = 0
         self._synced_at = time.monotonic()
 
@@ -412,7 +465,13 @@ class Journal:
             try:
                 self.sync()
             finally:
+                self._index.close()
+                self._lease.close()
                 self._file.close()
+
+    def answered_items(self) -> array[int]:
+        """The item of each answer that it held when it was opened, by its number."""
+        return self._where.places.items()
 
     def _count(self, cost: float | None, worst: bool) -> None:
         self.calls += 1
@@ -432,20 +491,30 @@ class Journal:
         self.notes.append(f"{self.path} had another name too (a hard link), which stays as it was")
 
     def _load(self) -> None:
-        offset = 0
+        offset = self._indexed()
         damaged: list[int] = []
         with open(self._real, "rb", buffering=1 << 20) as lines:
+            lines.seek(offset)
             line = b"\n"
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(lines, self.calls + 1):
                 head = head_of(line)
                 if head is not None:
                     if head.schema > SCHEMA:
                         raise newer(f"{self.path}, line {number}")
+                    item = self._number(head.item)
                     if head.ok:
-                        self._where.put(head.key, head.step, offset)
+                        self._where.read(head, offset, item)
                     self._count(head.cost, head.worst_case)
-                elif line.endswith(b"\n") and without_mark(line).strip():
-                    damaged.append(number)
+                    if is_key_before(head.key) or not line.endswith(b"\n"):
+                        self._index.end()
+                    self._index.add(
+                        short(head.key), item, offset, len(line), head.ok, head.cost,
+                        head.worst_case,
+                    )  # fmt: skip
+                else:
+                    self._index.end()
+                    if line.endswith(b"\n") and without_mark(line).strip():
+                        damaged.append(number)
                 offset += len(line)
         if not line.endswith(b"\n"):
             self._mend_end(offset - len(line), complete=head_of(line) is not None)
@@ -455,6 +524,17 @@ class Journal:
             self.notes.append(
                 f"{self.path}: {count} passed over (line {shown}); what they held is asked again"
             )
+
+    def _indexed(self) -> int:
+        """Take in what the index holds; gives where the first call begins that it lacks."""
+        found = self._index.entries(self._file.fileno(), _UP_TO_KEY)
+        if found is None:
+            return 0
+        self.intact = True
+        self._where.places.extend(found)
+        self.calls, self.spent = len(found.keys), sum(found.costs)
+        self.unpriced, self.worst_case = found.count(unpriced=True), found.count()
+        return found.end
 
     def _mend_end(self, offset: int, complete: bool) -> None:
         """The last line has no end: finish it if only that is missing, else drop it."""
@@ -485,6 +565,11 @@ class Replay:
         self.used = 0
         self.unused = journal.answers
 
+    def count(self, used: int) -> None:
+        """Count answers as used that were asked for in another way."""
+        self.used += used
+        self.unused -= used
+
     def answered(self, request: Request) -> Call | None:
         if not self.unused:
             return None
@@ -493,6 +578,10 @@ class Replay:
             self.used += 1
             self.unused -= 1
         return call
+
+
+def _lease_path(journal: Path) -> Path:
+    return journal.with_name(journal.name.removesuffix(JOURNAL_ENDS) + LEASE_ENDS)
 
 
 def _lock(fd: int, path: Path) -> None:

@@ -84,6 +84,7 @@ class Step(msgspec.Struct, frozen=True):
     when: str = ""
     share: float | None = None
     provided: str = ""
+    pair: list[str] = []
 
     @property
     def asks(self) -> bool:
@@ -392,19 +393,26 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def scale(self) -> tuple[float, float] | None:
+        """The least and the greatest main score there can be, as `scale_of` has it."""
+        return self.scale_of(self.score)
+
+    def scale_of(self, rule: ScoreRule | None) -> tuple[float, float] | None:
         """The least and the greatest score there can be; ``None`` where nothing says so.
 
         What stands under ``[score]`` wins, then its labels, then the field of the step's output.
         """
-        if (rule := self.score) is None:
+        if rule is None or rule.weights:
             return None
         if rule.min is not None and rule.max is not None:
             return rule.min, rule.max
         if isinstance(rule.labels, dict) and rule.labels:
             return _ends(rule.labels.values())
-        if self.rule:
+        steps = {step.name: step.rule for step in self.steps}
+        if len(rule.fields) == 1 and steps.get(rule.fields[0]):
             return 0.0, 1.0
         name, _, member = rule.fields[-1].partition(".")
+        if not member and any(step.name == name and step.pair for step in self.steps):
+            return 0.0, 1.0
         outputs = (step.output for step in self.steps if step.name == name)
         field = (next(outputs, None) or {}).get(member)
         kind = field.get("type") if isinstance(field, dict) else field

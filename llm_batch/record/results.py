@@ -12,10 +12,11 @@ A line, with every key it has (``null`` where there is nothing to say)::
      "cost": {"total": 0.0012, "steps": {"generate": 0.0004, "judge": 0.0008}},
      "latency_seconds": {"total": 1.9, "steps": {"generate": 1.2, "judge": 0.7}},
      "attempts": {"total": 2, "steps": {"generate": 1, "judge": 1}},
-     "worst_case": false, "simulated": false}
+     "worst_case": false, "simulated": false, "chain": "9f…"}
 
-Where a rule scored by comparing there is ``"expected"`` too, with what was right; ``"label"`` is
-then what the answer says, and empty where nothing was found in it.
+``chain`` is a hash of all that the line follows from besides the calls: a run goes on without
+working such a line out again. Where a rule scored by comparing there is ``"expected"`` too, with
+what was right; ``"label"`` is then what the answer says, and empty where nothing was found in it.
 
 Where the chain has them, and only there: ``"scores"``, further scores by name, each with ``score``,
 ``passed`` and ``label``; ``"repeats"``, a list of the same, whose mean is ``"score"``; ``"votes"``,
@@ -36,15 +37,26 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.files import FREE_SPACE, PRIVATE, Writing, left_beside, open_beside, real_path
+from llm_batch.record.files import (
+    FREE_SPACE,
+    PRIVATE,
+    Writing,
+    left_beside,
+    make_own,
+    open_beside,
+    open_to_append,
+    open_to_change,
+    real_path,
+)
 from llm_batch.record.lines import (
     LONGEST_LINE,
     SCHEMA,
@@ -62,9 +74,14 @@ _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
 
 
-def encode_result(result: Result, keep: Collection[str] | None = None) -> bytes:
+def encode_result(
+    result: Result, keep: Collection[str] | None = None, chain: str | None = None
+) -> bytes:
     """One line of results.jsonl, with the fields named in ``keep``; ``None`` keeps all."""
-    return _encoder.encode(result_record(result, keep)) + b"\n"
+    record = result_record(result, keep)
+    if chain is not None:
+        record["chain"] = chain
+    return _encoder.encode(record) + b"\n"
 
 
 def result_record(result: Result, keep: Collection[str] | None = None) -> dict[str, Any]:
@@ -163,10 +180,13 @@ class _Total(msgspec.Struct):
     total: Amount | None = None
 
 
-class _Scored(msgspec.Struct):
+class FurtherScore(msgspec.Struct):
+    """One of a line's ``scores``."""
+
     score: float | None = None
     passed: bool | None = None
     label: str = ""
+    reason: str = ""
 
 
 class ItemLine(ScoredLine, kw_only=True):
@@ -181,8 +201,8 @@ class ItemLine(ScoredLine, kw_only=True):
     latency_seconds: _Total = msgspec.field(default_factory=_Total)
     attempts: _Total = msgspec.field(default_factory=_Total)
     simulated: bool = False
-    scores: dict[str, _Scored] = {}
-    repeats: list[_Scored] = []
+    scores: dict[str, FurtherScore] = {}
+    repeats: list[FurtherScore] = []
     votes: dict[str, Any] = {}
     skipped: list[str] = []
     lost: dict[str, str] = {}
@@ -225,16 +245,59 @@ _decode = msgspec.json.Decoder(ItemLine).decode
 
 
 def item_lines(path: str) -> Iterator[ItemLine]:
+    number = 1
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(bounded_lines(file), 1):
-                if line.isspace() or not line.endswith(b"\n"):
-                    if (last := _last(line)) is not None:
-                        yield last
-                    continue
-                yield decoded_item(line, f"{path}, line {number}")
+            for lines in _some_lines(file):
+                yield from _whole_items(lines) or _items(lines, path, number)
+                number += len(lines)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a file, as many at a time as a cache of the processor holds."""
+    lines: list[bytes] = []
+    size = 0
+    for line in bounded_lines(file):
+        lines.append(line)
+        size += len(line)
+        if size >= _BATCH:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
+_BATCH = 1 << 18
+_decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
+
+
+def _whole_items(lines: Sequence[bytes]) -> list[ItemLine] | None:
+    """Lines that are all results; ``None`` where one is not, or needs a closer look."""
+    try:
+        items = _decode_lines(b"".join(lines))
+    except UNREADABLE:
+        return None
+    if len(items) != len(lines) or not lines[-1].endswith(b"\n"):
+        return None
+    nested = (
+        value
+        for item in items
+        for of in (item.fields, item.outputs)
+        for value in of.values()
+        if value.__class__ is dict or value.__class__ is list
+    )
+    return None if any(map(too_deep, nested)) else items
+
+
+def _items(lines: Sequence[bytes], path: str, first: int) -> Iterator[ItemLine]:
+    for number, line in enumerate(lines, first):
+        if line.isspace() or not line.endswith(b"\n"):
+            if (last := _last(line)) is not None:
+                yield last
+            continue
+        yield decoded_item(line, f"{path}, line {number}")
 
 
 class _Id(msgspec.Struct):
@@ -297,6 +360,78 @@ def _last(line: bytes) -> ItemLine | None:
         return None
 
 
+class DoneLine(VerdictLine, gc=False):
+    """A line as far as a run needs it that goes on."""
+
+    chain: str = ""
+    simulated: bool = False
+
+
+@dataclass(slots=True)
+class Standing:
+    """What of a results file stays as it is: all of its whole lines but those to be ``cut``.
+
+    Attributes:
+        end: Where the last whole line ends, in bytes.
+        cut: Where each other line begins and ends.
+        hash: `text_hash` of the file as it is, in hex, where that is known.
+    """
+
+    end: int = 0
+    cut: list[tuple[int, int]] = field(default_factory=list)
+    hash: str | None = None
+
+
+def standing(path: Path, keeps: Callable[[list[DoneLine]], list[bool]]) -> Standing | None:
+    """Ask of each line of a results file whether it stays, some at a time and in their order.
+
+    Gives ``None`` where there is no file, or one that no run left so.
+    """
+    found = Standing()
+    decode = msgspec.json.Decoder(DoneLine).decode_lines
+    rest = b""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while more := file.read(_BLOCK):
+                block, mark, rest = (rest + more).rpartition(b"\n")
+                lines = decode(block)
+                if block.count(b"\n") + len(mark) != len(lines):
+                    return None  # no run writes blank lines
+                kept = keeps(lines)
+                if not all(kept):
+                    start = found.end
+                    for line, keep in zip(block.split(b"\n"), kept, strict=True):
+                        if not keep:
+                            found.cut.append((start, start + len(line) + 1))
+                        start += len(line) + 1
+                found.end += len(block) + len(mark)
+    except (OSError, *UNREADABLE):
+        return None
+    return found
+
+
+_BLOCK = 1 << 20
+
+
+def _cut(path: Path, standing: Standing) -> None:
+    """Take lines out of a file in its place, so that it is never there twice.
+
+    A crash on the way leaves lines that are no results or come twice. `standing` finds such a
+    file to be none of a run's, and all of it follows from the journal.
+    """
+    ends = [start for start, _ in standing.cut[1:]] + [standing.end]
+    with open_to_change(path) as file:
+        target = standing.cut[0][0] if standing.cut else standing.end
+        for (_, start), end in zip(standing.cut, ends, strict=False):
+            while start < end:
+                file.seek(start)
+                block = file.read(min(_BLOCK, end - start))
+                file.seek(target)
+                target += file.write(block)
+                start += len(block)
+        file.truncate(target)
+
+
 class ResultsFile:
     """The results of a run as they come; replaces the file of an earlier run only once it must.
 
@@ -305,40 +440,67 @@ class ResultsFile:
     moment the path holds a whole older file or the newest results. An older file that the run did
     not write, or that was changed since (``edited``), is renamed then and not replaced; ``kept`` is
     the name it gets.
+
+    Of a file in which lines are ``standing``, the others are cut, and new ones come behind; it is
+    left alone until there are some, or to the end where there is nothing to cut.
+
+    Args:
+        chain: What lines follow from besides the calls, see the module's docstring.
     """
 
     def __init__(
-        self, path: Path, keep: Collection[str] | None, edited: bool, mode: int = PRIVATE
+        self,
+        path: Path,
+        keep: Collection[str] | None,
+        edited: bool,
+        mode: int = PRIVATE,
+        chain: str | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.path = path
         self._keep = keep
+        self._chain = chain
         # Where a link leads, so that it stays one; else the name that the user knows.
         self._real = real_path(path) if path.is_symlink() else path
+        self._standing = standing
         self._published = False
+        self._written = False
         self._flushed_at = time.monotonic()
-        self._hash = text_hash(())
+        self._hash: Any = text_hash(()) if standing is None else None
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         self._writing = Writing(path, "; every paid call is in the journal", FREE_SPACE)
         with Writing(path):
             for left in left_beside(self._real):  # no other run writes here: the journal is ours
                 left.unlink()
-            self._beside, self._file = open_beside(self._real, mode)
+            if standing is not None:
+                make_own(self._real)
+                self._beside, self._file = None, open_to_append(self._real, mode, buffered=True)
+            else:
+                self._beside, self._file = open_beside(self._real, mode)
 
     def stamp(self) -> dict[str, Any]:
         """What tells later whether somebody changed the file; see `is_edited`."""
         found = os.stat(self.path)
+        unchanged = None if self._written or self._standing is None else self._standing.hash
+        if self._hash is None and unchanged is None:
+            with open(self.path, "rb") as file:
+                self._hash = text_hash(file)
         return {
             "size": found.st_size,
             "mtime_ns": found.st_mtime_ns,
-            "hash": self._hash.hexdigest(),
+            "hash": unchanged or self._hash.hexdigest(),
         }
 
     def write(self, result: Result) -> None:
         """Add a line; `OutputError` on a full disk, where the journal has what was paid for."""
-        line = encode_result(result, self._keep)
-        self._hash.update(line)
+        line = encode_result(result, self._keep, self._chain)
+        if self._standing is not None:
+            self.publish()
+        else:
+            self._hash.update(line)
         with self._writing:
             self._file.write(line)
+        self._written = True
 
     def publish(self) -> None:
         if self._published:
@@ -347,9 +509,15 @@ class ResultsFile:
             return
         self.flush()
         with self._writing:
-            if self.kept is not None:
+            if self._standing is not None:
+                whole = os.fstat(self._file.fileno()).st_size == self._standing.end
+                if self._standing.cut or not whole:
+                    _cut(self._real, self._standing)
+                    self._written = True
+            elif self.kept is not None:
                 self._real.rename(self.kept)
-            os.replace(self._beside, self._real)
+            if self._beside is not None:
+                os.replace(self._beside, self._real)
         self._published = True
 
     def flush(self) -> None:
@@ -370,7 +538,7 @@ class ResultsFile:
         finally:
             with contextlib.suppress(OSError):  # on a full disk: the error is raised already
                 self._file.close()
-            if not self._published:
+            if not self._published and self._beside is not None:
                 self._beside.unlink(missing_ok=True)
 
 

@@ -35,8 +35,12 @@ def read_items(report: Report) -> Iterator[ItemLine]:
             "this format reads the results twice, which standard input does not allow",
             "write them to a file: llmb report results.jsonl",
         )
+    items = _foreign(report) if report.columns else item_lines(report.path)
+    if report.items.duplicates == 0 and not report.columns:
+        yield from items  # the report has looked at their ids
+        return
     seen: set[str] = set()
-    for item in _foreign(report) if report.columns else item_lines(report.path):
+    for item in items:
         if item.id not in seen:
             seen.add(item.id)
             yield item
@@ -93,35 +97,55 @@ def table(report: Report) -> Iterator[Sequence[Any]]:
         OutputError: The results file cannot be read a second time.
     """
     names: dict[str, None] = {}
+    shapes: set[tuple[Any, ...]] = set()
     for item in read_items(report):
-        names.update(dict.fromkeys(name for name, _ in _members(item)))
+        shape = _shape(item)
+        if shape not in shapes:
+            shapes.add(shape)
+            names.update(dict.fromkeys(name for name, _ in _members(item)))
     yield (*COLUMNS, *names)
     for item in read_items(report):
         more = dict(_members(item))
-        yield (*_fixed(item, report), *map(more.get, names))
+        yield (*_fixed(item, category_of(item, report)), *map(more.get, names))
+
+
+def _shape(item: ItemLine) -> tuple[Any, ...]:
+    """What tells whether an item has the same columns as another."""
+    outputs = [
+        (step, *output) if output.__class__ is dict else step
+        for step, output in item.outputs.items()
+    ]
+    return (*item.fields, None, *outputs)
 
 
 def rows(report: Report) -> Iterator[dict[str, Any]]:
     """The items with the columns of the CSV as keys, and values as the results file has them."""
     for item in read_items(report):
-        yield {**dict(zip(COLUMNS, _fixed(item, report), strict=True)), **dict(_members(item))}
+        yield row(item, category_of(item, report))
 
 
-def _fixed(item: ItemLine, report: Report) -> Iterator[Any]:
-    yield item.id
-    yield item.status
-    yield item.score
-    yield item.passed
-    yield item.label
-    yield item.reason
-    yield category_of(item, report)
-    yield item.cost.total
-    yield item.latency_seconds.total
-    yield None if item.attempts.total is None else int(item.attempts.total)
-    yield item.usage.input_tokens
-    yield item.usage.output_tokens
-    yield item.error
-    yield item.simulated
+def row(item: ItemLine, category: str) -> dict[str, Any]:
+    """An item with the columns of the CSV as keys; ``category`` is that of a report."""
+    return {**dict(zip(COLUMNS, _fixed(item, category), strict=True)), **dict(_members(item))}
+
+
+def _fixed(item: ItemLine, category: str) -> tuple[Any, ...]:
+    return (
+        item.id,
+        item.status,
+        item.score,
+        item.passed,
+        item.label,
+        item.reason,
+        category,
+        item.cost.total,
+        item.latency_seconds.total,
+        None if item.attempts.total is None else int(item.attempts.total),
+        item.usage.input_tokens,
+        item.usage.output_tokens,
+        item.error,
+        item.simulated,
+    )
 
 
 def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:

@@ -2,8 +2,9 @@
 
 Python counts on one core only, so the second half is counted by a second process and its sums are
 added to those of the first. They are those of one pass; sums of fractions may differ in their
-last digits. Where that cannot be had (an id in both halves, a line that cannot be read), the
-answer is ``None``, and one pass over the whole file says what there is to say.
+last digits. Where that cannot be had (a line that cannot be read), the answer is ``None``, and one
+pass over the whole file says what there is to say. So does another one where an id may come twice:
+ids are compared by their hashes, eight bytes each, and kept themselves only in that pass.
 
 The second process is a fork, as a fresh one would import the caller's program again, which a
 script need not be written for.
@@ -124,6 +125,8 @@ def count_lines(
     results: ResultsReader | ForeignFile,
     wanted: Wanted,
     checks: Sequence[LabelTally | JudgesTally | ClusterTally] = (),
+    *,
+    exact: bool = True,
 ) -> Tallies:
     """Count all lines of a file or of a part of it, and give them to ``checks`` too.
 
@@ -148,7 +151,7 @@ def count_lines(
     strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
     rules = RuleTally(wanted.rule) if wanted.rule else None
-    tally = Tally()
+    tally = Tally(exact)
     for batch in batches:
         lines = tally.add(batch)
         if groups is not None:
@@ -224,7 +227,7 @@ def _may_fork() -> bool:
 def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:
     results = ResultsReader(path, start, end)
     try:
-        return count_lines(results, wanted)
+        return count_lines(results, wanted, exact=False)
     finally:
         results.close()
 
@@ -281,8 +284,11 @@ def scan(
         rule=manifest.rule,
     )
     counted = None
-    if isinstance(results, ResultsReader) and results.path and not checks:
-        counted = count_halves(results.path, wanted)
+    path = results.path if isinstance(results, ResultsReader) else None
+    if path and path.is_file() and not checks:  # a pipe can be read only once
+        counted = count_halves(path, wanted) or _count(path, 0, None, wanted)
+        if counted.lines.twice():
+            counted = None
     if counted is None:
         counted = count_lines(results, wanted, checks)
     else:

@@ -30,6 +30,8 @@ _COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 _COUNTED = (
     "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated",
 )  # fmt: skip
+# Fewer are compared before the package that sorts many is imported.
+_FEW = 50_000
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
 
@@ -68,9 +70,14 @@ class StepTally:
 
 
 class Tally:
-    """Everything counted over a results file, whatever it is grouped by."""
+    """Everything counted over a results file, whatever it is grouped by.
 
-    def __init__(self) -> None:
+    Args:
+        exact: Whether lines with an id seen before are left out as they come, which takes each id
+            in memory. Else `twice` says at the end whether there may be some.
+    """
+
+    def __init__(self, exact: bool = True) -> None:
         self.read = self.duplicates = 0
         self.first_duplicate = ""
         self.statuses: Counter[str] = Counter()
@@ -86,7 +93,8 @@ class Tally:
         #: alone of which it says something.
         self.reported: float | None = None
         self.listed = StepTally()
-        self._seen: set[str] = set()
+        self._seen: set[str] | None = set() if exact else None
+        self._hashes = array("q")
 
     def add(self, batch: list[Line]) -> list[Line]:
         """Count some lines; gives those that count: lines with an id seen before are left out."""
@@ -118,6 +126,9 @@ class Tally:
 
     def _new(self, batch: list[Line]) -> list[Line]:
         ids = [line.id for line in batch]
+        if self._seen is None:
+            self._hashes.extend(map(hash, ids))
+            return batch
         if len(set(ids)) == len(ids) and self._seen.isdisjoint(ids):
             self._seen.update(ids)
             return batch
@@ -172,11 +183,11 @@ class Tally:
     def merge(self, after: Tally) -> bool:
         """Add what was counted over all the rest of the file, before either is finished.
 
-        False where that cannot be done: an id is in both, and only its first line counts.
+        False where that cannot be done: both are exact.
         """
-        if not self._seen.isdisjoint(after._seen):
+        if self._seen is not None or after._seen is not None:
             return False
-        self._seen = after._seen = set()
+        self._hashes.extend(after._hashes)
         self.first_duplicate = self.first_duplicate or after.first_duplicate
         self.statuses.update(after.statuses)
         self.examples = {**after.examples, **self.examples}
@@ -193,13 +204,14 @@ class Tally:
         self.listed.merge(after.listed)
         return True
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Pickling notes each of a set's texts, which takes more memory than they do.
-        return {**self.__dict__, "_seen": msgspec.msgpack.encode(self._seen)}
+    def twice(self) -> bool:
+        """Whether ids may have come twice that were taken for different ones."""
+        if len(self._hashes) < _FEW:
+            return len(set(self._hashes)) < len(self._hashes)
+        import numpy
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._seen = msgspec.msgpack.decode(state["_seen"], type=set[str])
+        hashes = numpy.sort(numpy.frombuffer(self._hashes, numpy.int64))
+        return bool((hashes[1:] == hashes[:-1]).any())
 
     def finish(self) -> None:
         """Add up the steps, once all lines are counted."""

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 import os
+from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.overrides import Typed, expanded
 from llm_batch.dataset import Drawn
-from llm_batch.errors import ConfigError, OutputError
+from llm_batch.errors import STATUSES, ConfigError, OutputError
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
 from llm_batch.record.files import Paths, run_paths
-from llm_batch.record.journal import Journal, Places, Replay, head_of
+from llm_batch.record.journal import Journal, Lookup, Replay, head_of
+from llm_batch.record.lines import SCHEMA
 from llm_batch.record.manifest import (
     RUNNING,
     Dataset,
@@ -36,9 +39,9 @@ from llm_batch.record.manifest import (
     utc,
     versions,
 )
-from llm_batch.record.results import ResultsFile, is_edited
+from llm_batch.record.results import DoneLine, ResultsFile, is_edited, standing
 from llm_batch.records import Call, Request
-from llm_batch.running.progress import RunSummary
+from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch
 
 
@@ -129,6 +132,10 @@ class Answers:
             self.taken += 1
         return call
 
+    def count(self, finished: Finished) -> None:
+        """Count the answers as used that finished items have."""
+        self._own.count(finished.used)
+
     def look_up(self, request: Request) -> Call | None:
         return self._journal.answered(request) or self._elsewhere(request)
 
@@ -141,9 +148,96 @@ class Answers:
         return next((call for call in found if call is not None), None)
 
 
+class Finished:
+    """Items of the sample whose results stand, as an earlier run of the same chain wrote them.
+
+    Attributes:
+        done: A 1 for each of them, by its position in the order of the sample.
+        lines: What of the results file stays.
+        state: A `Progress` that counts them.
+        used: Answers of the journal that they have.
+    """
+
+    def __init__(
+        self, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
+    ) -> None:
+        import numpy
+
+        self.done = bytearray(drawn.size)
+        self.state = Progress()
+        self._number = drawn.number
+        self._chain = chain
+        self._statuses = {"ok"} if retry_failed else _SETTLED
+        self._positions = drawn.positions()
+        answered = self._positions.of(journal.answered_items())
+        answered = answered[answered >= 0]
+        self._answered = bytearray(drawn.size)
+        numpy.frombuffer(self._answered, numpy.uint8)[answered] = 1
+        self.lines = standing(path, self._stay) if self._positions.distinct else None
+        self.used = int(numpy.frombuffer(self.done, numpy.uint8)[answered].sum())
+
+    @classmethod
+    def of(
+        cls, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
+    ) -> Self | None:
+        """What is finished; ``None`` where all of it must be looked at again.
+
+        That is where the journal may be another one than the results were made from, where no
+        line is of this chain, or where the file is none that a run has left.
+        """
+        if not journal.intact:
+            return None
+        found = cls(drawn, journal, path, chain, retry_failed)
+        return found if found.lines is not None and found.state.done else None
+
+    @property
+    def left(self) -> int:
+        return len(self.done) - self.state.done
+
+    def _stay(self, lines: list[DoneLine]) -> list[bool]:
+        numbers = array("Q", map(self._number, [line.id for line in lines]))
+        chains = {line.chain for line in lines}
+        of_run = chains == {self._chain} and {line.status for line in lines} <= self._statuses
+        stay = []
+        for place, line in zip(self._positions.of(numbers).tolist(), lines, strict=True):
+            # One that comes twice stays once, and none that is not in the sample now.
+            stays = (
+                place >= 0
+                and not self.done[place]
+                and (of_run or (line.chain == self._chain and line.status in self._statuses))
+                and (self._answered[place] > 0 or line.status not in _WITH_ANSWERS)
+            )
+            stay.append(stays)
+            if stays:
+                self.done[place] = 1
+        self.state.count_lines(list(compress(lines, stay)))
+        return stay
+
+
+#: What a later run of the same chain makes of an item again, without a call.
+_WITH_ANSWERS = {kind for kind, status in STATUSES.items() if status.kept}
+_SETTLED = _WITH_ANSWERS | {"prompt", "rule", "oversized"}
+
+
+def chain_hash(manifest: Manifest) -> str:
+    """A hash of all that results follow from besides calls: chain, data, and this program.
+
+    Where requests go, at what pace and price, is not in it: it is in the calls, or nowhere.
+    """
+    config = manifest.config
+    kept = {"data": {k: v for k, v in config["data"].items() if k != "path"}}
+    kept |= {key: config[key] for key in config if key not in _NO_MATTER}
+    kept["stratify"] = config["sample"]["stratify"]
+    kept["max_reply"] = config["limits"].get("max_reply")
+    return hash_of([kept, manifest.dataset.sha256, manifest.versions["llm_batch"], SCHEMA])
+
+
+_NO_MATTER = ("data", "sample", "limits", "models", "run")
+
+
 class _Index:
     def __init__(self, path: Path) -> None:
-        self._where = Places()
+        self._where = Lookup()
         lines = 0
         try:
             self._file = open(path, "rb", buffering=1 << 20)  # noqa: SIM115  (kept for reading)
@@ -153,7 +247,7 @@ class _Index:
                 if head is not None:
                     lines += 1
                     if head.ok:
-                        self._where.put(head.key, head.step, offset)
+                        self._where.read(head, offset)
                 offset += len(line)
         except OSError as error:
             raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedWriter, RawIOBase
@@ -22,6 +22,7 @@ from llm_batch.paper import words
 from llm_batch.paper.document import Document
 from llm_batch.record.files import PRIVATE, is_device, open_to_append, typed_path
 from llm_batch.record.manifest import Manifest, utc
+from llm_batch.record.results import DoneLine
 from llm_batch.records import Call, Interval, Result
 
 
@@ -92,6 +93,30 @@ class Progress:
         self.simulated |= simulated
         if cost is None:
             self.priced = False
+
+    def count_lines(self, lines: Sequence[DoneLine]) -> None:
+        """Count items whose results an earlier run wrote."""
+        self.done += len(lines)
+        self.statuses.update([line.status for line in lines])
+        self.simulated = self.simulated or any(line.simulated for line in lines)
+        scores = [line.score for line in lines if line.score is not None]
+        self.scored += len(scores)
+        self.score_sum += sum(scores)
+        self.score_squares += sum([score * score for score in scores])
+        verdicts = [line.passed for line in lines if None not in (line.score, line.passed)]
+        self.judged += len(verdicts)
+        self.passed += sum(map(bool, verdicts))
+
+    def add(self, finished: Progress) -> None:
+        """Add the items that another one has counted."""
+        self.done += finished.done
+        self.statuses.update(finished.statuses)
+        self.scored += finished.scored
+        self.judged += finished.judged
+        self.passed += finished.passed
+        self.score_sum += finished.score_sum
+        self.score_squares += finished.score_squares
+        self.simulated |= finished.simulated
 
     def count_result(self, result: Result) -> None:
         score = result.score.value if result.score else None
@@ -234,6 +259,8 @@ class LogFile:
         progress      done, planned, calls, retries, failed, spent, requests_per_minute, rpm
         run_ended     status, message, done, planned, calls, spent, seconds, exit_code
 
+    A file that was renamed or deleted meanwhile (logrotate) is made anew at the next event.
+
     Prompts and answers are not in it: the journal has the answers. Whatever is or looks like a key
     is replaced.
 
@@ -248,14 +275,10 @@ class LogFile:
         self._flushed_at = time.monotonic()
         if path is None:
             return
-        self.path = Path(expanded(path))
+        self.path, self._mode = Path(expanded(path)), mode
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_device(self.path):
-                self._file = open(self.path, "ab", buffering=1 << 16)  # noqa: SIM115
-            else:
-                raw = open_to_append(typed_path(self.path, "--log-file"), mode)
-                self._file = BufferedWriter(cast(RawIOBase, raw), 1 << 16)
+            self._file = self._opened()
         except OSError as error:
             raise OutputError(
                 f"cannot write the log {path}: {error.strerror}", "choose another --log-file"
@@ -304,6 +327,7 @@ class LogFile:
 
     def event(self, name: str, **facts: Any) -> None:
         """Write a line now; `OutputError` when the disk is full or failing."""
+        self._follow()
         self._write(name, facts)
         self._flush()
 
@@ -331,6 +355,7 @@ class LogFile:
         if (now := time.monotonic()) - self._flushed_at > _FLUSH_SECONDS:
             self._flushed_at = now
             self._flush()
+            self._follow()
 
     def result(self, result: Result) -> None:
         score = result.score
@@ -381,6 +406,25 @@ class LogFile:
         if self._file is not None:
             with self._explained():
                 self._file.flush()
+
+    def _follow(self) -> None:
+        """Go on in a new file where the old one was renamed or deleted, as logrotate does."""
+        if self._file is None or is_device(self.path):
+            return
+        with self._explained():
+            try:
+                if os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno())):
+                    return
+            except FileNotFoundError:
+                pass
+            self._file.close()
+            self._file = self._opened()
+
+    def _opened(self) -> IO[bytes]:
+        if is_device(self.path):
+            return open(self.path, "ab", buffering=1 << 16)
+        raw = open_to_append(typed_path(self.path, "--log-file"), self._mode)
+        return BufferedWriter(cast(RawIOBase, raw), 1 << 16)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -6,9 +6,10 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -30,10 +31,12 @@ from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
-from llm_batch.records import Call, Result
+from llm_batch.records import Call, Item, Result
 from llm_batch.running.earlier import (
     Answers,
     Earlier,
+    Finished,
+    chain_hash,
     edited_since,
     new_manifest,
     replaced_by,
@@ -78,6 +81,7 @@ _PACE_SECONDS = 0.1
 def run(
     config: Config,
     *,
+    data: Any = None,
     trusted: bool = False,
     confirm: Callable[[Estimate], bool] | None = None,
     confirm_overrun: Callable[[Overrun], bool] | None = None,
@@ -88,14 +92,17 @@ def run(
     log_file: str | os.PathLike[str] | None = None,
     until: Until = Until(),  # noqa: B008  (frozen)
     leave: str = "",
+    ask_above: float = ASK_ABOVE_USD,
 ) -> RunSummary:
     """Run the chain over the sample, or go on where an earlier run of the same output ended.
 
     Args:
+        data: Rows in place of what the config names: a list or an iterator of dicts, a frame of
+            pandas or Polars, a table of pyarrow, a Dataset of Hugging Face. Gone through once.
         trusted: Whether the user knows which keys and files the config's file sends where. Without
             it a file that sends a key to a stranger's host is refused; see `sending.trust`.
-        confirm: Asked when the rest of the run is expected to cost more than a dollar and there
-            is no budget; ``None`` means yes.
+        confirm: Asked when the rest of the run is expected to cost more than ``ask_above`` USD
+            and there is no budget; ``None`` means yes.
         confirm_overrun: Asked once on the way when the run costs far more than its estimate and
             than a dollar, with a budget or without; nothing new is sent meanwhile, and a no stops
             the run. ``None`` means yes, and it is said.
@@ -115,20 +122,22 @@ def run(
         Incomplete: The disk or the data failed on the way. What was answered until then is in
             the journal, and the same call goes on from there.
     """
+    if data is not None:
+        config = config.of_program()
     if not trusted:
         require_trust(config)
     chain = config.chain(code=True)
     stop = stop or Stop()
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
-        drawn = stack.enter_context(drawn_for(config))
+        drawn = stack.enter_context(drawn_for(config, data))
         check_before_spending(config, chain, next(iter(drawn.items())))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
         log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
         odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
-        for sentence in [*risks(config), *odd]:
+        for sentence in [*risks(config), *odd, *own_shares(config)]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -136,7 +145,16 @@ def run(
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
         journal = stack.enter_context(
-            closing(Journal(paths.journal, find_new=config.engine.by_batch, mode=mode))
+            closing(
+                Journal(
+                    paths.journal,
+                    find_new=config.engine.by_batch,
+                    mode=mode,
+                    index=paths.call_index,
+                    number=drawn.number,
+                    seed=config.sample.seed,
+                )
+            )
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = Manifest.read(paths.manifest)
@@ -152,8 +170,18 @@ def run(
             )
         for sentence in what_is_odd(config, drawn, journal, before, manifest):
             say(sentence)
+        edited = edited_since(before, paths.results)
+        hashed = chain_hash(manifest)
+        finished = None
+        if not (edited or other or until):
+            finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
+        if finished is not None:
+            answers.count(finished)
+            stamp = before.totals.results_file if before else None
+            if finished.lines is not None and isinstance(stamp, dict):
+                finished.lines.hash = stamp.get("hash")
         if confirm is not None and config.limits.budget is None:
-            _ask(config, drawn, answers, estimate, confirm, say)
+            _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
         if confirm is None and estimate.cost is None:
             unpriced = ", ".join(
                 dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
@@ -164,8 +192,14 @@ def run(
             )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        edited = edited_since(before, paths.results)
-        results = ResultsFile(paths.results, config.data.keep, edited or bool(other), mode)
+        results = ResultsFile(
+            paths.results,
+            config.data.keep,
+            edited or bool(other),
+            mode,
+            hashed,
+            finished.lines if finished else None,
+        )
         if results.kept and other and not edited:
             say(f"{paths.results} holds {other}; it is kept as {results.kept}")
         elif results.kept:
@@ -180,6 +214,9 @@ def run(
         session.leave = leave
         if estimate.cost is not None:
             session.expected = estimate.cost.high or estimate.cost.value or 0.0
+        if finished is not None:
+            session.state.add(finished.state)
+            session.state.reused = answers.used
         session.state.planned = drawn.size
         if sum(chain.times.values()) > sum(step.asks for step in config.steps):
             session.state.expected_calls = round(estimate.calls.value or 0)
@@ -191,7 +228,9 @@ def run(
                 paths.manifest, mode
             )
             session.watch = Watch(until, drawn.population) if until else None
-            session.play(drawn, ask_again=earlier.retry_failed)
+            session.play(
+                drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
+            )
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -204,7 +243,7 @@ def run(
         return summary
 
 
-def drawn_for(config: Config) -> Drawn:
+def drawn_for(config: Config, given: Any = None) -> Drawn:
     sample = config.sample
     return draw(
         config.data,
@@ -212,8 +251,22 @@ def drawn_for(config: Config) -> Drawn:
         size=sample.size,
         seed=sample.seed,
         stratify=sample.stratify,
+        shard=config.run.part,
         used=config.fields_used(),
+        given=given,
     )
+
+
+def own_shares(config: Config) -> list[str]:
+    """What to know of the limits of a run that is one shard of several."""
+    part, limits = config.run.part, config.limits
+    if part is None or part[1] == 1:
+        return []
+    own = {"budget": limits.budget, "rpm": limits.rpm, "tpm": limits.tpm, "tier": limits.tier}
+    named = words.listed(name for name, value in own.items() if value is not None)
+    said = f"shard {part[0]} of {part[1]}: each has its own {named or 'pace, and no budget'}"
+    more = f"; all together may come to {part[1]} times as much" if named else ""
+    return [said + more]
 
 
 class _Session:
@@ -261,12 +314,12 @@ class _Session:
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
 
-    def play(self, drawn: Drawn, ask_again: bool) -> None:
+    def play(self, items: Iterable[Item], ask_again: bool) -> None:
         kind = self._config.engine
         engine = self._engine = kind.open(
             Supplies(
                 self._config, self._fleet, self._budget, self._journal, self._stop, self._say,
-                drawn.size, self.leave,
+                self.state.planned, self.leave,
             )
         )  # fmt: skip
         if self.watch is not None and kind.early:
@@ -274,9 +327,9 @@ class _Session:
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
+        left = False
         self.checkpoint()
         try:
-            items = drawn.items()
             events = play(
                 self.watch.numbered(items) if self.watch else items,
                 self._chain,
@@ -295,6 +348,10 @@ class _Session:
                 self.state.seconds = time.monotonic() - started
                 self._progress(self.state)
                 self._log.progress(self.state)
+                if self._stop.is_overdue and engine.held:
+                    self._leave(engine.held)
+                    left = True
+                    break
                 if self.state.seconds >= checkpoint_at:
                     checkpoint_at += _CHECKPOINT_SECONDS
                     self.checkpoint()
@@ -305,7 +362,8 @@ class _Session:
             self._save_what_is_in_flight()
             raise
         finally:
-            engine.close()
+            if not left:  # its end would be waited for
+                engine.close()
             self.state.spent = self._budget.spent  # its last look may have found more
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
@@ -375,6 +433,14 @@ class _Session:
         for sending in (self._fleet, self._engine):
             sending.hold(False)
 
+    def _leave(self, count: int) -> None:
+        """The grace of a stop is over: what is in flight is nobody's any more."""
+        requests = words.counted(count, "request")
+        self._say(
+            f"{self._stop.grace:g} s of grace are over, {requests} in flight left: the provider "
+            "may bill them, and the same command asks again"
+        )
+
     def _save_what_is_in_flight(self) -> None:
         """After an error: send nothing more, and keep the answers that are paid for already."""
         engine = self._engine
@@ -404,29 +470,36 @@ def _check_budget(budget: float, item_id: str, most: float) -> None:
 def _ask(
     config: Config,
     drawn: Drawn,
+    finished: Finished | None,
     answers: Answers,
     estimate: Estimate,
     confirm: Callable[[Estimate], bool],
     say: Callable[[str], None],
+    ask_above: float,
 ) -> None:
-    """Ask whether to spend what the rest of the run costs, if that is more than a dollar.
+    """Ask whether to spend what the rest of the run costs, if that is more than so many USD.
 
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
     """
+    if finished is not None and not finished.left:
+        return
     priced = with_list_prices(config)
-    if answers.unused or priced is not config:
+    if answers.unused or finished is not None or priced is not config:
         estimate = estimate_from_items(
             priced,
-            drawn.items(),
-            drawn.size,
+            drawn.items(finished.done if finished else None),
+            finished.left if finished else drawn.size,
             drawn.population,
             answers.look_up,
             most=_ESTIMATE_ITEMS,
         )
+        estimate = replace(
+            estimate, reused=estimate.reused + (finished.state.done if finished else 0)
+        )
     if not estimate.calls.value:
         return
-    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ASK_ABOVE_USD:
+    if estimate.cost is not None and (estimate.cost.value or 0.0) <= ask_above:
         return
     if priced is not config:
         say("the config's prices are below the vendor's; the question counts the vendor's")

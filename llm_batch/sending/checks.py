@@ -271,7 +271,7 @@ def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str
     ]
     said += [
         f"{count.n:,} of {of} {'has' if count.n == 1 else 'have'} nothing in {field!r}, which step "
-        f"{steps[field]!r} inserts (the first is {count.first!r}); leave such rows out of the data"
+        f"{steps[field]!r} uses (the first is {count.first!r}); leave such rows out of the data"
         for field, count in empty.items()
         if count.n
     ]

@@ -108,15 +108,27 @@ class Stop:
     """Asks a run to stop: admit nothing new, finish what is in flight.
 
     Safe to call from a signal handler or another thread. Only the first call counts.
+
+    Args:
+        grace: Seconds that what is in flight may take when the run is interrupted; any without it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float | None = None) -> None:
         self.clock = SystemClock()
         self.reason = ""
         self.message = ""
+        self.grace = grace
+        self._leave_at: float | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether what is in flight is to be left, since the grace is over."""
+        return self._leave_at is not None and time.monotonic() >= self._leave_at
 
     def __call__(self, reason: str = "interrupted", message: str = "") -> None:
         if not self.reason:
+            if self.grace is not None and reason == "interrupted":
+                self._leave_at = time.monotonic() + self.grace
             self.message = message
             self.reason = reason
             self.clock.cancel()

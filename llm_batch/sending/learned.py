@@ -13,6 +13,10 @@ Where the number of requests under way is what a provider minds, no pace is righ
 refusals in a row find as many under way, and nothing was admitted with as many beside it. That
 number is the most at once from then on, and one more is tried now and then.
 
+What one refusal takes follows from how many requests passed before it: a pace that is 3 % too fast
+is refused about once in 33 requests, regularly, while a late request that meets the next one is
+refused now and then at any pace.
+
 Not every refusal is a limit. A single one slows a few requests only. Where what was sent after
 refused requests has passed, the others need no pause; and where a slower pace does not make
 refusals rarer, they have nothing to do with the pace, which is given up.
@@ -21,6 +25,7 @@ refusals rarer, they have nothing to do with the pace, which is given up.
 from __future__ import annotations
 
 from collections import deque
+from statistics import fmean, pstdev
 from typing import NamedTuple
 
 #: Share of a measured pace that is used.
@@ -31,15 +36,27 @@ _TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 350.0
 _TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
 # Answers with the most requests under way until one more is tried; doubles each time it fails.
 _AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
+# So many refusals with fewer under way than a number that is sure say that it does not matter.
+_AT_ONCE_BELOW = 4
 # Measurements that differ by less than this share are of the same limit.
 _SAME = 0.25
 # A pace that has grown by this factor met the limit on the way.
 _GREW = 1.05
 # Requests that are too few to measure by.
 _FEW = 60
-# What one refusal takes of a pace that was right till then, and the least that one leaves which
-# came soon after another.
-_STEP, _LEAST_SHORT_STEP = 0.02, 0.87
+# A pace that is one in so many too fast is refused once in as many requests. So a refusal takes
+# what the last two runs show, less what is refused at any pace (a late request meets the next
+# one), within bounds; the wider one is for runs of a few requests, of which more are refused.
+_STEP, _LEAST_DOWN, _NOISE = 0.02, 0.005, 0.005
+_MOST_DOWN, _MOST_DOWN_SHORT, _SHORT_SHARE = 0.13, 0.3, 0.25
+# What is refused at random comes irregularly, a limit that is met comes regularly: the shortest of
+# three runs as a share of the longest, and the spread of later ones as a share of their mean.
+_REGULAR, _IRREGULAR = 0.65, 0.5
+# A measured pace that is less than this share of the one sent at is far from it.
+_FAR = 0.86
+# What of the way up, in requests, is kept when it met a limit; and how many times what was measured
+# a pace is at most, where so many requests were: another limit may have held it.
+_KEPT, _KEPT_TIMES, _KEPT_REQUESTS = 0.8, 1.3, 20
 # A single refusal is no limit: the pace of before is back after a few requests.
 _TRUST_SINGLE = 2.0
 # The door is open where so many requests passed after refused ones, for so many that did not.
@@ -52,7 +69,7 @@ _TOLERATED, _RECENT = 0.015, 10
 # them, at so much of the pace that the first one was met with (fewer where the door is open), if
 # no run between them was so long, the later ones not so many times as long, and no more refused.
 _VAIN, _VAIN_SHARE, _VAIN_OPEN, _VAIN_OPEN_SHARE = 10, 0.5, 4, 0.85
-_VAIN_RUN, _VAIN_LONGER, _VAIN_MOST = 150, 2.0, 0.06
+_VAIN_RUN, _VAIN_LONGER, _VAIN_MOST = 150, 2.5, 0.06
 _STRAY_TIMES, _STRAY_MORE = 2.5, 0.01
 # The least that one refusal leaves of a pace.
 _LEAST_STEP = 0.3
@@ -64,6 +81,9 @@ _GONE = 50.0
 #: from the second on, so that six refusals outlast a minute.
 _FIRST_PAUSE_SECONDS, _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 2.0, 32.0
 _SHORTEST_PAUSE_SECONDS = 0.2
+# The pause where a pace is known, in requests of it. If what follows is refused within so many
+# seconds, the pause was too short, which says little of the pace.
+_PAUSE_REQUESTS, _SHORT_SECONDS = 0.7, 6.0
 # How long a request must be under way to count as admitted: times what refusals take.
 _PROBE_TIMES, _PROBE_MOST = 2.0, 2.0
 # Whoever waits for another request to end looks again after this share of what they take.
@@ -162,6 +182,8 @@ class Learned:
         # The measurements of the last minute, and whether the last one rests on few requests.
         self._lately: deque[_Measured] = deque()
         self._few = False
+        # Requests admitted in the last three of them.
+        self._runs: deque[int] = deque(maxlen=3)
         # The last request that was sent before the last refusal was known, when that was, and
         # whether the next one ends the measurement.
         self._known = 0
@@ -175,7 +197,7 @@ class Learned:
         self.under_way = 0
         self._at_once: int | None = None
         self._at_once_trust, self._at_once_answers = _AT_ONCE_TRUST, 0
-        self._refused_beside = 0
+        self._refused_beside, self._refused_below = 0, 0
         self._answers, self._answers_then = 0, 0
         self._most_before, self._most_beside = -1, -1
         self._takes = 0.0
@@ -315,7 +337,9 @@ class Learned:
         if self.in_a_row == 1:
             if self._pace is None or self._by_tokens or self._single:
                 return _FIRST_PAUSE_SECONDS
-            return min(_FIRST_PAUSE_SECONDS, max(_SHORTEST_PAUSE_SECONDS, 2.0 / self._pace))
+            return min(
+                _FIRST_PAUSE_SECONDS, max(_SHORTEST_PAUSE_SECONDS, _PAUSE_REQUESTS / self._pace)
+            )
         seconds = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2.0 ** (self.in_a_row - 1))
         # A minute after the first request that was admitted, a limit of a minute has room.
         began = self._lately[0].began if self._lately else float("-inf")
@@ -352,8 +376,11 @@ class Learned:
             return False
         half = len(series) // 2
         runs = [run for _, run in series]
-        vain = sum(runs[-half:]) <= _VAIN_LONGER * sum(runs[:half]) and self._share() <= _VAIN_MOST
-        del series[: None if vain else -1]
+        later = runs[-half:]
+        irregular = self.is_open or pstdev(later) >= _IRREGULAR * fmean(later)
+        no_longer = sum(later) <= _VAIN_LONGER * sum(runs[:half])
+        vain = irregular and no_longer and self._share() <= _VAIN_MOST
+        del series[: None if vain else half]
         if vain:
             self._tolerated = _STRAY_TIMES * self._share() + _STRAY_MORE
         return vain
@@ -363,6 +390,15 @@ class Learned:
         assert self._at_once is not None
         grown = 1.0 + (self._at_once_answers / self._at_once_trust) ** 3
         return max(self._at_once, int(self._at_once * grown))
+
+    def _step(self) -> float:
+        """The share of the pace that a refusal takes, from the runs before it."""
+        runs = list(self._runs)
+        beyond = len(runs[-2:]) / max(1, sum(runs[-2:]))
+        if len(runs) == 3 and min(runs) >= _REGULAR * max(runs):
+            return min(_MOST_DOWN, max(_STEP, beyond))
+        most = _MOST_DOWN if beyond < _SHORT_SHARE else _MOST_DOWN_SHORT
+        return min(most, max(_LEAST_DOWN, beyond - _NOISE))
 
     def _speed(self) -> float:
         """Units a second now."""
@@ -378,21 +414,26 @@ class Learned:
         more = admitted > self._answers - self._answers_then
         self._answers_then = self._answers
         known = self._at_once
-        least = min(beside, before)
+        least, trust = min(beside, before), self._trust
         if known is not None:
             if beside >= known:
                 if admitted < known:
                     return False  # it was refused just before: there is more to it than this
-                trust = 2.0 * self._at_once_trust if beside == known else _AT_ONCE_TRUST
-                self._limit_at_once(beside, trust)
+                surer = 2.0 * self._at_once_trust if beside == known else _AT_ONCE_TRUST
+                self._limit_at_once(beside, surer)
                 return True
-            if before >= known:
+            self._refused_below += 1
+            sure = self._at_once_trust > _AT_ONCE_SURE
+            if before >= known or (sure and self._refused_below < _AT_ONCE_BELOW):
                 return False  # one request may have been late
         if least >= 1 and most < least and not more:
             self._limit_at_once(beside, _AT_ONCE_TRUST)
-            # What was measured before was no pace.
-            self._pace = None
-            self._lately.clear()
+            if self._pace is not None and admitted >= _FEW:
+                self._trust = trust  # two late requests may each have met the next one
+            else:
+                # What was measured before was no pace.
+                self._pace = None
+                self._lately.clear()
             return True
         self._at_once = None
         return False
@@ -402,6 +443,7 @@ class Learned:
             least = _AT_ONCE_SECONDS * most / max(self._takes, 1e-3)
             trust = max(least, min(_AT_ONCE_TRUST_MOST, trust))
         self._at_once, self._at_once_answers, self._at_once_trust = most, 0, trust
+        self._refused_below = 0
         # A pace beside it may rest on the same refusals.
         self._trust = min(self._trust, _TRUST_DOUBTED)
 
@@ -447,41 +489,55 @@ class Learned:
             # A pause may be longer than the limit wants.
             seconds = (self._refused_at + now) / 2 - since.began
         measured = _SHARE * units / max(seconds, 1e-3)
+        short = closed and now - self._refused_at < _SHORT_SECONDS
         single, self._single = self._single, False
         recent = self._refused_at - since.began < self._minute / 2
-        if self._tolerated > _TOLERATED and not closed:
+        if self._tolerated > _TOLERATED and (not closed or short):
             if self._share() <= self._tolerated:
                 return
             self._tolerated = _TOLERATED  # this is more than was no matter of the pace
             self._vain_times = min(4, 2 * self._vain_times)
-        if base and not closed and self._in_vain(speed, admitted):
+        # On the way up the pace may be faster than what was really sent.
+        rising = single or speed >= _GREW * (base or 0.0)
+        met = min(speed, measured) if rising else speed
+        if base and not closed and self._in_vain(met, admitted):
             self._pace = None
             return
         fresh = not base and not closed and not self.is_open
-        if fresh and self._at_once is not None and not recent:
+        sure = self._at_once_trust > _AT_ONCE_SURE
+        if fresh and self._at_once is not None and (sure or not recent):
             return  # it was refused with fewer under way: a late one, as far as is known
         if fresh and self._at_once is None and not (single and recent):
             self._single = True
             self._pace, self._trust, self._arrival = measured, _TRUST_SINGLE, now
             return
+        self._runs.append(max(0, admitted))
+        step = self._step()
         if not base or (single and not closed):
             self._pace, self._trust = measured, _TRUST_TIMES * requests
+        elif short:
+            self._pace = speed * (1.0 - _STEP)
         elif closed:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))
             self._trust = _TRUST_TIMES * requests
         elif speed >= _GREW * base:
             # The limit was met on the way up, a little before it was noticed.
-            self._pace = _SHARE * base * (1.0 + (0.75 * quiet / self._trust) ** 3)
+            kept = (1.0 - step) * base * (1.0 + (_KEPT * quiet / self._trust) ** 3)
+            if admitted >= _KEPT_REQUESTS:
+                kept = min(kept, max((1.0 - step) * base, _KEPT_TIMES * measured))
+            self._pace = kept
             self._trust *= 4.0
         elif self.is_open:
             # The others passed, so the share that did not is what there was too much of.
             self._pace, self._trust = speed * (1.0 - max(_STEP, self._share())), _TRUST_MOST
         elif self._few and few:
-            self._pace = min(speed, max(measured, _LEAST_SHORT_STEP * speed))
+            if measured < _FAR * speed and self._open < _OPEN_LEAST:
+                step = max(step, _MOST_DOWN)
+            self._pace = min(speed, max(measured, (1.0 - step) * speed))
             self._trust *= 2.0
         elif measured >= (1.0 - _SAME) * speed or self._few:
             # One in so many is what trying for more costs, and what a late request may.
-            self._pace = speed * (1.0 - _STEP)
+            self._pace = speed * (1.0 - min(step, _STEP))
             self._trust *= 2.0
         else:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))

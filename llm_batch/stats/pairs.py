@@ -102,9 +102,9 @@ def pair_rates(
     items judged once the errors are those of statsmodels ``OLS(...).fit(cov_type="HC1")``. That
     judges favour a place: Zheng et al. (2023, arXiv 2306.05685), sec. 3.3.
 
-    Simulated with 20 to 300 items of which none, a fifth or all are judged twice, win rates from
-    .5 to .92, biases up to .15 of a judge that wavers and of one that never does, and up to 95 %
-    ties, all its intervals cover 92 % or more, on average 96 %.
+    Simulated with 20 to 200 items of which none, a fifth or all are judged twice, win rates of .6
+    and .85, biases of .15 and .05, of judges that waver and of one that settles, rate and bias
+    cover 94 % or more in 1,000 runs a setting, on average 96 %; with up to 95 % ties, 92 %.
     """
     z_value(level)
     counted = _counted(items)
@@ -332,12 +332,13 @@ def bradley_terry(
 
     k = contestants
     wins = numpy.zeros((k, k))
-    for item in items:
-        for (i, j), share in item.items():
+    counted = Counter(frozenset(item.items()) for item in items if item)
+    for item, times in counted.items():
+        for (i, j), share in item:
             if i == j or not (0 <= i < k and 0 <= j < k) or not 0 <= share <= 1:
                 raise ValueError(f"{share} of {i} against {j} is no share of two of {k}")
-            wins[i, j] += share
-            wins[j, i] += 1 - share
+            wins[i, j] += times * share
+            wins[j, i] += times * (1 - share)
     met = (wins + wins.T) > 0
     _check_met(met)
     import choix
@@ -349,12 +350,12 @@ def bradley_terry(
     known = (wins + wins.T + 2 * besides) * chance * (1 - chance)
     information = numpy.diag(known.sum(axis=1)) - known
     spread = numpy.zeros((k, k))
-    for item in items:
+    for item, times in counted.items():
         pull = numpy.zeros(k)
-        for (i, j), share in item.items():
+        for (i, j), share in item:
             pull[i] += share - chance[i, j]
             pull[j] -= share - chance[i, j]
-        spread += numpy.outer(pull, pull)
+        spread += times * numpy.outer(pull, pull)
     for i, j in zip(*numpy.nonzero(numpy.triu(met)), strict=True):
         arrow = numpy.zeros(k)
         arrow[i], arrow[j] = 1.0, -1.0
@@ -362,7 +363,7 @@ def bradley_terry(
         spread += squared * numpy.outer(arrow, arrow)
     inverse = numpy.linalg.pinv(information, hermitian=True)
     covariance = inverse @ spread @ inverse
-    n = sum(bool(item) for item in items)
+    n = sum(counted.values())
     quantile = -float(stdtrit(max(n - 1, 1), (1 - level) / 2))
 
     def logit(arrow: Array) -> tuple[float, float, float]:

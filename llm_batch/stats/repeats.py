@@ -223,7 +223,7 @@ def best_repeats(parts: Parts, item_cost: float, repeat_cost: float) -> float:
     Raises:
         ValueError: A cost is negative or not finite.
 
-    The optimum of two-stage sampling, Cochran (1977), eq. 10.26. Known answer: within 2, between
+    The optimum of two-stage sampling, Cochran (1977), sec. 10.6. Known answer: within 2, between
     1, costs 8 and 1 -> 4.
     """
     _check_costs(item_cost, repeat_cost)

@@ -245,7 +245,7 @@ UNKNOWN = [
         "[score]",
         "[run]\nxyz = 3\n[score]",
         "line 26: run.xyz",
-        "known keys: engine, output, ray_address, ray_actors, mode",
+        "known keys: engine, output, ray_address, ray_actors, mode, shard",
     ),
     (
         '[models."openai/x"]',
@@ -744,18 +744,18 @@ def test_the_example_shows_every_key_there_is() -> None:
 
 def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
-    # The keys that stand for another, and the one that goes with another field.
-    text = re.sub(r"^(prompt_file|equals|labels) = .*$", "", text, flags=re.MULTILINE)
+    # The keys that stand for another, and those that go with another field or path.
+    text = re.sub(r"^(prompt_file|equals|labels|query) = .*$", "", text, flags=re.MULTILINE)
     config = loaded(text)
     assert set(config.models) == {"openai/my-model", "openai/shared", "fake/rehearsal"}
     set_keys = set(keys_in(tomllib.loads(text)))
-    unset = set(keys_of(Config)) - set_keys - {"prompt_file", "equals", "labels"}
+    unset = set(keys_of(Config)) - set_keys - {"prompt_file", "equals", "labels", "query"}
     assert unset == set()
 
 
 def test_the_examples_labels_score_its_verdict() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
-    text = re.sub(r"^(prompt_file|equals|audit) = .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(prompt_file|equals|audit|query) = .*$", "", text, flags=re.MULTILINE)
     text = text.replace('labels = ["positive"', '# labels = ["positive"')
     text = text.replace('field = "judge.score"', 'field = "judge.verdict"')
     config = loaded(text.replace("pass_at = 4", "pass_at = 1"))

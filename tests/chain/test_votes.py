@@ -311,3 +311,69 @@ def test_scores_that_contradict_the_steps_are_refused(
 def test_only_one_step_keeps_its_repeats_apart() -> None:
     with pytest.raises(ConfigError, match="only one step can"):
         Chain([generate(repeat=2), judge(repeat=2)])
+
+
+def better(**more: Any) -> Step:
+    return Step(
+        **{
+            "name": "better",
+            "model": "openai/j",
+            "pair": ("generate", "answer"),
+            "prompt": "First: {{ first }} Second: {{ second }}",
+        }
+        | more
+    )
+
+
+def test_a_pair_is_judged_in_drawn_orders_and_a_share_in_both() -> None:
+    chain = Chain([generate(), better()], ScoreRule(field="better"), seed=3)
+
+    def first_wins(request: Request) -> str:
+        return '{"reason": "", "winner": "first"}' if request.step == "better" else "mine"
+
+    found = [
+        played(chain, first_wins, Item(str(n), {"question": "?", "answer": "yours"}))
+        for n in range(400)
+    ]
+    twice = [result for result, calls in found if len(calls) == 3]
+    assert len(twice) == pytest.approx(80, abs=30)
+    # A judge that always takes the first has no say where it sees both orders.
+    assert {result.outputs["better"]["winner"] for result in twice} == {"tie"}
+    assert {tuple(sorted(result.votes["better"])) for result in twice} == {
+        ("answer first", "generate first")
+    }
+    once = [result.score.value for result, calls in found if len(calls) == 2 and result.score]
+    assert sum(once) == pytest.approx(len(once) / 2, abs=40)
+    shown = [calls[1].request.messages[-1].content for _, calls in found]
+    assert sum("First: mine Second: yours" in text for text in shown) == pytest.approx(200, abs=45)
+
+
+def test_a_pair_names_the_winner_whatever_the_order() -> None:
+    chain = Chain([generate(), better(swap=1.0)], ScoreRule(field="better", pass_at=0.6))
+
+    def mine(request: Request) -> str:
+        text = request.messages[-1].content
+        winner = "first" if "First: mine" in text else "second"
+        said = json.dumps({"reason": "so", "winner": winner})
+        return said if request.step == "better" else "mine"
+
+    result, _ = played(chain, mine, Item("q", {"question": "?", "answer": "yours"}))
+    assert result.outputs["better"]["winner"] == "generate"
+    assert result.score is not None
+    assert (result.score.value, result.passed) == (1.0, True)
+    assert chain.variables() == {"question", "answer"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"pair": ("generate",)}, "two different outputs"),
+        ({"pair": ("generate", "generate")}, "two different outputs"),
+        ({"repeat": 2}, "does not go with pair"),
+        ({"prompt": "{{ first }}"}, "does not show both"),
+        ({"output": VERDICT}, "must have winner"),
+    ],
+)
+def test_a_pair_that_cannot_be_judged_is_one_sentence(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        better(**more)

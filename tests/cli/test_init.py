@@ -130,6 +130,21 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], tuple[str, str, str, str, str]]] =
         ("grade", "userQuestion", "goldAnswer", "itemId", ""),
     ),
     "one column": (rows(anything=lambda n: f"tell me of {n}"), ("grade", "anything", "", "", "")),
+    "tickets": (
+        rows(**{"Ticket-Nr.": str, "Beschreibung": lambda n: f"Es geht nicht {n}",
+             "Kategorie": lambda n: "ab"[n % 2], "Status": lambda n: "xy"[n % 2]}),
+        ("classify", "Beschreibung", "Kategorie", "Ticket-Nr.", ""),
+    ),
+    "a survey": (
+        rows(**{"What should we improve?": lambda n: f"the search {n}",
+             "Email Address": lambda n: f"someone.with.a.long.name{n}@example.com"}),
+        ("grade", "What should we improve?", "", "", ""),
+    ),
+    "a translation": (
+        rows(source_en=lambda n: f"Press {n} twice.", human_de=lambda n: f"Zweimal {n} druecken.",
+             mt_de=lambda n: f"Druecke {n} zwei Mal, bitte.", domain=lambda n: "ab"[n % 2]),
+        ("grade", "source_en", "human_de", "", "domain"),
+    ),
     "names that say nothing": (
         rows(a=lambda n: f"What may {n} be?", b=lambda n: f"thing {n}"),
         ("grade", "a", "", "", ""),
@@ -182,10 +197,12 @@ def test_odd_tables_get_a_config_that_is_sound(text: str, encoding: str, here: P
     [
         ("17,What is it?,a cat\n18,Who is it?,a dog\n", "own.csv has no column names"),
         ("question,question\na,b\n", "two columns of the header are named 'question'"),
+        ("Export,,\nid,question,answer\n1,Why?,so\n", "looks like a title: only 'Export' stands"),
+        ("Export\nid,question,answer\n1,Why?,so\n", "if the first line is a title, delete it"),
         ("question,answer\n", "own.csv has no rows"),
         ("", "own.csv is empty"),
     ],
-    ids=["no header", "a name twice", "no rows", "empty"],
+    ids=["no header", "a name twice", "title and commas", "title", "no rows", "empty"],
 )
 def test_what_cannot_be_used_is_refused_with_what_to_do(text: str, said: str, here: Path) -> None:
     csv(here / "own.csv", text)
@@ -290,7 +307,10 @@ def test_without_a_key_the_embedded_model_is_taken_and_flags_win(here: Path) -> 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--data", "own.jsonl", "--task", "judge"], "tasks are grade, compare, classify, extract"),
+        (
+            ["--data", "own.jsonl", "--task", "rate"],
+            "tasks are grade, compare, classify, extract, judge",
+        ),
         (["--data", "own.jsonl", "--question", "Question"], "did you mean 'question'?"),
         (["--data", "own.jsonl", "--reference", "nobody"], "its columns are id, question"),
         (["--data", "none.csv"], "no data file 'none.csv'"),

@@ -71,6 +71,23 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(folder: Path) 
     assert not {"\x1b", "\x07", "\u202e"} & set(done.stderr)
 
 
+def test_labels_of_another_run_are_neither_used_nor_mixed(folder: Path) -> None:
+    llmb("label", "--n", "3", cwd=folder, stdin="1\n1\n0\n")
+    assert (folder / "labels.csv").read_text().startswith("id,label,labelled_at,seed,run_id\n")
+    for name in ("results.jsonl", "results.manifest.json"):
+        text = (folder / name).read_text()
+        new = text.replace(full_manifest()["run_id"], "another")
+        (folder / name.replace("results", "other")).write_text(new)
+    used = llmb("report", cwd=folder)
+    assert "using the labels in labels.csv" in used.stderr  # though two runs lie here
+    ignored = llmb("report", "other.jsonl", cwd=folder)
+    assert "labels.csv is ignored: its labels are for another run" in ignored.stderr
+    assert "Judge is right" in used.stdout and "Judge is right" not in ignored.stdout
+    refused = llmb("label", "other.jsonl", cwd=folder, stdin="1\n")
+    assert refused.returncode == 2 and "--output other-labels.csv" in refused.stderr
+    assert _labels(folder) == ["1", "1", "0"]
+
+
 def test_nothing_to_label_is_said_without_asking(folder: Path) -> None:
     llmb("label", "--n", "2", cwd=folder, stdin="1\n1\n")
     done = llmb("label", "--n", "2", cwd=folder)

@@ -13,6 +13,7 @@ import pytest
 
 from llm_batch.errors import ConfigError
 from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.comparison.document import page
 from llm_batch.reporting.foreign import Columns
 from llm_batch.stats.compare import paired_mean_difference
 from tests.reporting.made import full_manifest, result, write
@@ -292,3 +293,10 @@ def test_where_nothing_changed_between_clusters_nothing_is_claimed(tmp_path: Pat
     assert comparison.against[0].rates is not None
     assert comparison.against[0].rates.p_value is None
     assert "No difference" in comparison.headline
+
+
+def test_a_text_that_a_page_cuts_says_so_and_where_it_is_whole(tmp_path: Path) -> None:
+    long = {1: {"question": "why? " * 2_000}}
+    paths = [run(tmp_path, name, BEFORE, fields=long) for name in ("a", "b")]
+    made = page(compare_reports(paths))
+    assert "[cut: 6,000 more characters; see llmb show" in made.items.text

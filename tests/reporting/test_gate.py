@@ -52,7 +52,11 @@ def run(
     ]
     rule = {"field": "judge.score", "pass_at": pass_at, "min": 1.0, "max": 5.0}
     made = full_manifest(planned=len(results), score=rule, **changes)
-    made["config"]["steps"][1] |= {"model": judge, "prompt": "Rate it. " * 20}
+    made["config"]["steps"][1] |= {
+        "model": judge,
+        "prompt": "Rate it. " * 20,
+        "system": "Be strict.",
+    }
     made["dataset"]["sha256"] = sha256
     return write(place, results, made)
 
@@ -211,7 +215,7 @@ def test_a_baseline_stands_for_its_run_and_holds_no_text(tmp_path: Path) -> None
         assert before.bounds.low == pytest.approx(after.bounds.low)
         assert before.p_value == pytest.approx(after.p_value)
     text = kept.read_text()
-    assert "What is" not in text and "says" not in text and "Rate it" not in text
+    assert not any(words in text for words in ("What is", "says", "Rate it", "Be strict."))
     assert len(text.splitlines()) == 62 and kept.stat().st_size < one.stat().st_size / 5
     assert compare_reports([kept, two]).comparison.runs[0].cost == pytest.approx(0.24, rel=0.1)
 
@@ -297,3 +301,33 @@ def test_a_gate_of_documents_that_belong_together_goes_by_these(tmp_path: Path) 
     compared = compare_reports([one, two], gate=True, cluster="question")
     (check,) = gate_of(compared, Asked("worse")).gate.checks
     assert check.bounds.method == "clustered t" and check.verdict == "failed"
+
+
+def _graded(folder: Path, name: str, grounded: Sequence[bool]) -> Path:
+    """A run with a further score, which differs while the main one does not."""
+    path = run(folder, name, spread(len(grounded), ()))
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for line, passed in zip(lines, grounded, strict=True):
+        line["scores"] = {"grounded": {"score": float(passed), "passed": passed, "label": ""}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    place = path.with_name("results.manifest.json")
+    made = json.loads(place.read_bytes())
+    made["config"]["scores"] = {"grounded": {"field": "judge.grounded", "pass_at": 1}}
+    place.write_text(json.dumps(made))
+    return path
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_further_score_is_compared_by_its_name(kept: bool, tmp_path: Path) -> None:
+    one = _graded(tmp_path, "one", [True] * 90)
+    two = _graded(tmp_path, "two", [number % 3 > 0 for number in range(90)])
+    base = _kept(one) if kept else one
+    compared = compare_reports([base, two], gate=True, score="grounded")
+    assert gate_of(compared, Asked("worse", tolerance=0.1)).gate.verdict == "failed"
+    assert compared.comparison.runs[1].pass_rate.value == pytest.approx(2 / 3)
+    for main in ("", "score", "judge.score"):
+        same = compare_reports([base, two], gate=True, score=main)
+        assert gate_of(same, Asked("worse", tolerance=0.1)).gate.verdict == "passed"
+    with pytest.raises(ConfigError, match="no score called other") as raised:
+        compare_reports([base, two], score="other")
+    assert "score, grounded" in raised.value.hint

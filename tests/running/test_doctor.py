@@ -68,7 +68,7 @@ def test_a_sound_config_is_ready_and_nothing_was_spent(server: Server) -> None:
     assert made.ok, made
     assert {check.state for check in made.checks} <= {"ok", "skipped"}
     assert _of(made, "endpoint").says.endswith("and has mine")
-    assert _of(made, "limits").says == "openai/mine: 60 requests a minute, as the headers say"
+    assert _of(made, "limits").says == "openai/mine: 60 requests a minute, as the provider reports"
     assert made.next_step.endswith("llmb estimate")
     assert server.stats()["requests"] == 0
     assert [entry["path"] for entry in server.log()] == ["/models"]
@@ -159,7 +159,7 @@ def test_the_probe_says_its_price_and_sends_one_tiny_call_for_each_model(server:
     said: list[str] = []
     made = examine(today=TODAY, probe=True, say=said.append)
     assert _of(made, "probe").says.startswith("openai/mine answered in ")
-    assert said == ["the probe sends 1 tiny call, for at most $0.000073"]
+    assert said == ["the probe sends 1 tiny call for at most $0.000073"]
     stats = server.stats()
     assert (stats["requests"], stats["billed"]["output_tokens"] <= 16) == (1, True)
 
@@ -175,8 +175,8 @@ def test_a_probe_that_is_refused_fails(server: Server) -> None:
 @pytest.mark.parametrize(
     ("ends", "state", "says"),
     [
-        ("2025-12-31", "failed", "ended on 2025-12-31"),
-        ("2026-02-01", "note", "ends on 2026-02-01"),
+        ("2025-12-31", "failed", "shut down on 2025-12-31"),
+        ("2026-02-01", "note", "shut down on 2026-02-01"),
         ("2027-01-01", "ok", "$3 in"),
         (None, "ok", "$3 in"),
     ],

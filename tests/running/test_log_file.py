@@ -55,3 +55,22 @@ def test_a_log_that_cannot_be_written_is_refused_before_anything_is_sent(project
     with pytest.raises(OutputError, match="cannot write the log"):
         project.run(log_file=project.folder)
     assert project.model.sent() == []
+
+
+@pytest.mark.parametrize("how", ["renamed", "deleted"])
+def test_a_log_that_is_rotated_is_made_anew(project: Project, how: str) -> None:
+    log, old = project.folder / "run.log", project.folder / "run.log.1"
+
+    def answers(request: Request) -> str:
+        if request.item_id == "q3" and not old.exists():
+            (log.rename(old) if how == "renamed" else (log.unlink(), old.touch()))
+        return reply_to(request)
+
+    project.answers = answers
+    project.run(log_file=log)
+    found = events(log)
+    assert found[-1]["event"] == "run_ended"
+    if how == "renamed":
+        assert events(old)[0]["event"] == "run_started"
+        kinds = [event["event"] for event in [*events(old), *found]]
+        assert (kinds.count("call"), kinds.count("item")) == (24, 12)

@@ -145,7 +145,7 @@ def test_files_that_are_links_stay_links_and_what_they_lead_to_is_written(
         assert sorted(path.name for path in elsewhere.iterdir()) == [f"big-{n}" for n in
             ("results.calls.jsonl", "results.jsonl", "results.manifest.json")]  # fmt: skip
     assert sorted(path.name for path in project.folder.iterdir()) == sorted(
-        [*FILES, "llmb.toml", "q.jsonl"]
+        [*FILES, "llmb.toml", "q.jsonl", "results.calls.index"]
     )
 
 

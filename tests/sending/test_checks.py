@@ -507,7 +507,7 @@ def test_empty_cells_that_every_prompt_inserts_are_counted(prompt: str, counted:
     assert len(said) == bool(counted)
     for sentence in said:
         assert sentence.startswith(f"{counted} of 4 items have nothing in 'question'")
-        assert "step 'generate' inserts (the first is '1'); leave such rows out" in sentence
+        assert "step 'generate' uses (the first is '1'); leave such rows out" in sentence
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,23 @@ def test_a_limit_is_found_within_a_minute_and_used_with_few_refusals(row: Row) -
     assert len(seen[0].admitted) / (row.per_second * row.seconds) >= 0.85
 
 
+@pytest.mark.parametrize(("limit", "latency"), [(3, 2.0), (5, 0.2)])
+def test_late_requests_do_not_hold_the_pace_far_below_a_strict_second(
+    limit: int, latency: float
+) -> None:
+    """One in a hundred is late and has the next one refused, which is no matter of the pace."""
+    shares = []
+    for seed in range(2):
+        simulation = Simulation(
+            "sliding", limit, workers=22, latency=latency, retry_after=False, period=1, seed=seed
+        )
+        seen = simulation.run_together([Limiter(6000, None, simulation.clock)], seconds=360)
+        shares.append(after_the_first_minute(seen, limit, 360))
+    used, refused = (sum(column) / 2 for column in zip(*shares, strict=True))
+    assert used >= 0.84
+    assert refused < 0.02
+
+
 @pytest.mark.parametrize("kind", ["bucket1", "bucket10", "fixed"])
 def test_two_runs_on_one_key_find_the_limit_together_and_neither_starves(kind: str) -> None:
     row = Row(600, 60, kind, 0.3, 1200)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from llm_batch.chain.config import Config
 from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog
@@ -216,8 +217,10 @@ class Late:
         self._threads = ThreadsEngine(fleet.call, config.limits.workers)
         self._queue: deque[Request] = deque()
         seconds = config.batch.deadline_seconds
-        begun = min([clock.time(), *(job.at for job in log.open.values())])
-        self._deadline = None if seconds is None else begun + seconds
+        # Jobs know the time of day; from here on only time that passes counts, so that a clock that
+        # is put right makes no deadline come early.
+        age = max(0.0, clock.time() - min((job.at for job in log.open.values()), default=inf))
+        self._deadline = None if seconds is None else clock.now() + seconds - age
         self.over = False
         #: Models that are served by batch until then.
         self._batched = {name for name, model in fleet.models.items() if model.batch}
@@ -237,7 +240,7 @@ class Late:
         return bool(self._threads.held)
 
     def is_due(self) -> bool:
-        return not self.over and self._deadline is not None and self._clock.time() >= self._deadline
+        return not self.over and self._deadline is not None and self._clock.now() >= self._deadline
 
     def begin(self) -> None:
         self.over = True

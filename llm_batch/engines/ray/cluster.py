@@ -83,6 +83,12 @@ def check_reachable(address: str | None) -> None:
     if address is None:
         _imported()
         return
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"ray_address {address!r} is that of the dashboard, which takes jobs and not a driver",
+            "submit the command as a job: ray job submit -- llmb run --engine ray; or name the "
+            "cluster itself with --ray-address host:6379",
+        )
     if address.startswith("ray://"):
         raise ConfigError(
             f"ray_address {address!r} is that of Ray's client server, which is not used here",
@@ -257,6 +263,9 @@ _EXCHANGE_SECONDS = 0.2
 # live on all the same, nothing more is sent by it: the ledger is out of its reach as well.
 _UNREACHED_SECONDS = 4.0
 _AGAIN_SECONDS = 0.1
+# One that is asked and says nothing for so long is on a node that hangs or is cut off: Ray itself
+# notices that after half a minute or more.
+_SILENT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +318,13 @@ class Actor:
         self._number = 0
         self._last: tuple[Any, ...] = ()
         self._unreached_since: float | None = None
+        self._asked_at = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it should have said something long ago."""
+        asked = self.spot is not None and self._talk is not None
+        return asked and time.monotonic() - self._asked_at > _SILENT_SECONDS
 
     @property
     def load(self) -> int:
@@ -333,6 +349,7 @@ class Actor:
             self.sent.update((request.key, Sent(request, now)) for request in self.fresh)
             self.fresh, self.answers = [], {}
             self._talk = self._handle.exchange.remote(*self._last)
+            self._asked_at = time.monotonic()
 
     def listen(self) -> News | None:
         """What it says, when ``ref`` is there; ``None`` when it has only started. Else `Gone`."""
@@ -358,6 +375,7 @@ class Actor:
                 raise Gone(reason(error)) from error
             time.sleep(_AGAIN_SECONDS)
             self._talk = self._handle.exchange.remote(*self._last)
+            self._asked_at = time.monotonic()
             return None
         except exceptions.RayError as error:  # the actor, its node, or the memory of that
             raise Gone(reason(error)) from error

@@ -72,6 +72,23 @@ class Room:
             self._say(sentence)
 
 
+def used(config: Config, ray: Any, nodes: Sequence[Mapping[str, Any]], processes: int) -> str:
+    """Which cluster a run is on, and who said so."""
+    address = config.run.cluster
+    if address is None:
+        where = "on a Ray cluster of this machine alone, which ends with the run"
+    else:
+        found = ray.get_runtime_context().gcs_address
+        where = f"on the Ray cluster at {found}"
+        if not config.run.ray_address:
+            where += " (RAY_ADDRESS)"
+    cpus = ray.cluster_resources().get("CPU", 0.0)
+    return (
+        f"{where}: {words.counted(len(nodes), 'node')}, {cpus:g} CPU{'' if cpus == 1 else 's'}, "
+        f"{words.counted(processes, 'process', 'processes')} of this run"
+    )
+
+
 def of_a_loss(node: str, processes: int, requests: int) -> str:
     """What to say of processes that are gone with so many requests."""
     who = "a process" if processes == 1 else f"{processes} processes"
@@ -127,7 +144,7 @@ class RayEngine(Engine):
         self._fleet = fleet = supplies.fleet
         self._budget = supplies.budget
         self._say = say = supplies.say
-        self._ray = ray = connected(config.run.ray_address)
+        self._ray = ray = connected(config.run.cluster)
         limits = {
             key: Limits(
                 rpm, tpm, rpm is None and tpm is None and fleet.limiters[key].rpm is not None
@@ -139,6 +156,7 @@ class RayEngine(Engine):
         nodes = [node for node in ray.nodes() if node["Alive"]]
         wanted = config.run.ray_actors or max(len(nodes), -(-workers // _THREADS_PER_ACTOR))
         count = min(workers, wanted)
+        say(used(config, ray, nodes, count))
         for sentence in lonely_addresses(config, nodes):
             say(sentence)
         self._kit = Kit(config, limits, variables_of(config), str(Path.cwd()))
@@ -236,6 +254,10 @@ class RayEngine(Engine):
         if ready:  # and whatever else is
             ready, _ = self._ray.wait(list(speaking), num_returns=len(speaking), timeout=0)
         gone: list[tuple[Actor, Gone]] = []
+        heard = {speaking[ref] for ref in ready}
+        for actor in speaking.values():
+            if actor not in heard and actor.is_silent:
+                gone.append((actor, Gone("its node does not answer")))
         for ref in ready:
             actor = speaking[ref]
             try:

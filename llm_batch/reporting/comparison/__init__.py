@@ -154,7 +154,10 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs against the first, the baseline; ``paper`` has a sentence for each difference."""
+    """Runs against the first, the baseline; ``paper`` has a sentence for each difference.
+
+    The ``score`` is the name of the further one that is compared; empty for the main one.
+    """
 
     schema: int
     headline: str
@@ -167,3 +170,4 @@ class Comparison:
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
     paper: tuple[str, ...] = ()
+    score: str = ""

@@ -14,14 +14,15 @@ import msgspec
 from llm_batch.chain.overrides import Typed, command, expanded
 from llm_batch.errors import ConfigError
 from llm_batch.paper import Formats, Readable, later
-from llm_batch.paper.words import clean
-from llm_batch.record.baseline import is_baseline
+from llm_batch.paper.words import clean, listed
+from llm_batch.record.baseline import Baseline, is_baseline, read_baseline
 from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.build import build_report
 from llm_batch.reporting.comparison import COMPARISON_SCHEMA, Against, Comparison, Setting
 from llm_batch.reporting.comparison.pair import against
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.comparison.sides import (
+    MAIN,
     NO_VERDICT,
     Rows,
     SetUp,
@@ -34,6 +35,8 @@ from llm_batch.reporting.comparison.sides import (
     spelt_alike,
 )
 from llm_batch.reporting.foreign import Columns, ForeignFile
+from llm_batch.reporting.items import manifest_of
+from llm_batch.reporting.model import Report
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -139,21 +142,21 @@ def compare_reports(
     for report in reports:
         if not report.items.read:
             raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
+    kept_run = read_baseline(paths[0]) if kept else None
+    score = _chosen_score(score, reports, kept_run, paths)
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(reports)
     sides: list[Side] = []
-    if kept:
-        side, kept_fields = side_of_baseline(paths[0])
+    if kept_run is not None:
+        side = side_of_baseline(kept_run, paths[0], score)
         # Hashes can be held against those of the same fields only.
-        fields = set(kept_fields) if fields.issuperset(kept_fields) else set()
+        fields = set(kept_run.fields) if fields.issuperset(kept_run.fields) else set()
         sides.append(side if fields else side.without_content())
     sides += [
-        side_of(name, report, fields, cluster)
+        side_of(name, report, fields, cluster, score)
         for name, report in zip(names[kept:], reports, strict=True)
     ]
-    made = [side.set_up.brief if kept else side.set_up for side in sides]
-    if score:
-        _check_score(sides, score)
+    made = [s.set_up.brief if kept and s.report else s.set_up for s in sides]
     if not anyway:
         _check_judges(sides, made, gate)
     if gate:
@@ -175,6 +178,7 @@ def compare_reports(
         against=_adjusted(differences),
         warnings=(),
         next_steps=(),
+        score=score,
     )
     judges = [judged_differently(made[0], other) for other in made[1:]]
     comparison = replace(
@@ -254,14 +258,23 @@ def _check_paths(paths: Sequence[str | Path]) -> None:
         raise ConfigError(f"{twice} is named twice", "name two files of different runs")
 
 
-def _check_score(sides: Sequence[Side], score: str) -> None:
-    for side in sides:
-        field = side.set_up.values.get("score field")
-        if score != field:
-            raise ConfigError(
-                f"{side.path} has no score called {score}",
-                f"it has {field}: leave out --score" if field else "its run had no [score]",
-            )
+def _chosen_score(
+    score: str, reports: Sequence[Report], kept: Baseline | None, paths: Sequence[str | Path]
+) -> str:
+    """The name of a further score that all runs have; empty for the main one, by whatever name."""
+    if not score:
+        return ""
+    known = [list(kept.scores)] if kept is not None else []
+    for report in reports:
+        manifest = manifest_of(report)
+        rule = manifest.score if manifest else None
+        if rule and score == rule.field:
+            score = MAIN
+        known.append([MAIN, *manifest.scores] if manifest else [MAIN])
+    for path, names in zip(paths, known, strict=True):
+        if score not in names:
+            raise ConfigError(f"{path} has no score called {score}", f"it has {listed(names)}")
+    return "" if score == MAIN else score
 
 
 def _check_data(sides: Sequence[Side], made: Sequence[SetUp]) -> None:
@@ -275,6 +288,13 @@ def _check_data(sides: Sequence[Side], made: Sequence[SetUp]) -> None:
                 f"play both on the same data; or begin anew from {side.path}: "
                 f"{_anew(side, sides[0])}",
             )
+
+
+def _judged_alike(side: Side, baseline: Side) -> str:
+    anew = f"begin anew: {_anew(side, baseline)}"
+    if baseline.report is None:
+        return f"name the results it was made from, and add --rejudge; or {anew}"
+    return f"add --rejudge, which says the price first; or {anew}"
 
 
 def _anew(side: Side, baseline: Side) -> str:
@@ -294,8 +314,7 @@ def _check_judges(sides: Sequence[Side], made: Sequence[SetUp], gate: bool) -> N
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise ConfigError(
                 f"{side.path} was not judged as {sides[0].path} was: {name} differs{told}{more}",
-                "judge both in the same way; or, if the new judging is what you want, begin anew: "
-                f"{_anew(side, sides[0])}"
+                _judged_alike(side, sides[0])
                 if gate
                 else "judge both in the same way, or compare them all the same with --anyway",
             )

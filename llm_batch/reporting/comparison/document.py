@@ -85,6 +85,8 @@ def _origin(comparison: Comparison) -> Iterator[str]:
         models = f": {words.clean(run.models, 120)}" if run.models else ""
         base = " (baseline)" if run.name == comparison.baseline else ""
         yield f"{words.clean(run.name, 40)}{base}{models}"
+    if comparison.score:
+        yield f"Score: {words.clean(comparison.score, 40)}"
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:
@@ -368,7 +370,8 @@ def _side_by_side_items(compared: Compared) -> Iterator[list[Any]]:
             whole = str(side.path) if foreign else command("show", id, side.path)
             question = question or _cut(question_of(item), whole)
             reference = reference or _cut(_reference(item, side), whole)
-            said = [_cut(text, whole) for text in (side.answer(item), item.reason or item.error)]
+            why = side.reason(item) or item.error
+            said = [_cut(text, whole) for text in (side.answer(item), why)]
             left -= sum(map(len, said))
             status = item.status if item.status == "ok" else status_of(item.status).name
             runs.append([status, *values[2 * i : 2 * i + 2], changes[i], *said])

@@ -60,8 +60,8 @@ def described(changes: Sequence[Change], baseline: Side, run: Side) -> tuple[Cha
                 question=clean(question, _TEXT),
                 baseline_output=clean(baseline.answer(one), _TEXT),
                 run_output=clean(run.answer(two), _TEXT),
-                baseline_reason=clean(one.reason if one else "", _TEXT),
-                run_reason=clean(two.reason if two else "", _TEXT),
+                baseline_reason=clean(baseline.reason(one), _TEXT),
+                run_reason=clean(run.reason(two), _TEXT),
             )
         )
     return tuple(described)

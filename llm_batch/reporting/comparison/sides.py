@@ -8,8 +8,9 @@ read again for the few items that are shown.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,21 @@ from typing import Any
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.baseline import Baseline, BaselineItem, brief, content_hash, read_baseline
+from llm_batch.record.baseline import Baseline, BaselineItem, BaselineScore, brief, content_hash
 from llm_batch.record.lines import UNREADABLE
 from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
-from llm_batch.record.results import ItemLine
+from llm_batch.record.results import FurtherScore, ItemLine
+from llm_batch.records import Interval
 from llm_batch.reporting.comparison import RunFigures
 from llm_batch.reporting.foreign import found as field_of
 from llm_batch.reporting.items import category_of, manifest_of, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
+from llm_batch.stats.interval import wilson
+from llm_batch.stats.means import mean_t, with_width
 
+#: The name of the main score, beside those of further ones.
+MAIN = "score"
 #: What ``Rows.passed`` holds for an item without a verdict.
 NO_VERDICT = 2
 _DATA = "dataset sha256"
@@ -46,22 +52,43 @@ class SetUp:
     @property
     def brief(self) -> SetUp:
         """The same as a baseline keeps it, to be held against one."""
-        return replace(self, values={name: brief(value) for name, value in self.values.items()})
+        return replace(
+            self, values={name: brief(name, value) for name, value in self.values.items()}
+        )
 
 
-def set_up(report: Report) -> SetUp:
-    """The settings of a run; empty where its manifest cannot be read."""
+def set_up(report: Report, score: str = "") -> SetUp:
+    """The settings of a run, with those of a further score; empty where there is no manifest."""
     manifest = manifest_of(report)
     if manifest is None:
         return SetUp(False, {}, frozenset())
-    values = dict(_values(manifest))
-    judge = manifest.scoring_step if report.run.rule else report.run.judge
-    judging = {name for name in values if name.endswith(f" of {judge}")} if judge else set()
-    return SetUp(True, values, frozenset(judging | {"score field", "pass at", "score labels"}))
+    rule = rule_of(manifest, score)
+    values = dict(_values(manifest, rule or ScoreRule()))
+    ends = tuple(f" of {step}" for step in scoring_steps(manifest, rule))
+    judging = {name for name in values if ends and name.endswith(ends)}
+    return SetUp(True, values, frozenset(judging | _SCORING))
 
 
-def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
-    dataset, sample, score = manifest.dataset, manifest.sample, manifest.score or ScoreRule()
+_SCORING = {"score field", "pass at", "score labels", "score weights"}
+
+
+def rule_of(manifest: Manifest, score: str) -> ScoreRule | None:
+    """The rule of a further score by its name, or of the main one without a name."""
+    return manifest.scores.get(score) if score else manifest.score
+
+
+def scoring_steps(manifest: Manifest, rule: ScoreRule | None) -> set[str]:
+    """The steps that a score comes from, by way of other scores too."""
+    if rule is None:
+        return set()
+    others = (manifest.score if name == MAIN else manifest.scores.get(name)
+              for name in rule.weights or ())  # fmt: skip
+    fields = [*rule.fields, *(field for other in others if other for field in other.fields)]
+    return {field.partition(".")[0] for field in fields if field}
+
+
+def _values(manifest: Manifest, score: ScoreRule) -> Iterator[tuple[str, Any]]:
+    dataset, sample = manifest.dataset, manifest.sample
     yield "dataset", dataset.path
     yield _DATA, dataset.sha256
     yield "items in the dataset", dataset.n
@@ -76,11 +103,13 @@ def _values(manifest: Manifest) -> Iterator[tuple[str, Any]]:
                     yield f"{param} of {name}", each
             elif key != "name":
                 yield f"{key} of {name}", value
-    yield "score field", score.named or None
+    yield "score field", score.field or None
     yield "pass at", score.pass_at
     yield "least score", score.min
     yield "greatest score", score.max
     yield "score labels", score.labels
+    if score.weights:
+        yield "score weights", score.weights
     yield "engine", manifest.engine or None
     for name, version in manifest.versions.items():
         yield f"version of {name}", version
@@ -169,6 +198,8 @@ class Side:
         pass_rate: Of its own items.
         planned: Items that it was to have; ``population`` those of its dataset.
         scale: The ends of the scores, where they are known.
+        score: The name of the further score that is compared; empty for the main one.
+        scoring: The steps that it comes from.
     """
 
     path: str
@@ -181,6 +212,8 @@ class Side:
     duplicates: int
     scale: tuple[float, float] | None
     rows: Rows
+    score: str = ""
+    scoring: frozenset[str] = frozenset()
 
     def without_content(self) -> Side:
         """The same where the content of items is not looked at."""
@@ -207,16 +240,27 @@ class Side:
         return {id: item for id, item in named if id in ids}
 
     def answer(self, item: ItemLine | None) -> str:
-        """What the judge saw: the last output before its own."""
+        """What was scored: the last output before that of the judge or rule."""
         if item is None or self.report is None:
             return ""
-        judge = self.report.run.judge
-        before = [output for step, output in item.outputs.items() if step != judge]
+        scoring = self.scoring or {self.report.run.judge}
+        until = takewhile(lambda each: each[0] not in scoring, item.outputs.items())
+        before = [output for _, output in until if output is not None]
         return as_text(before[-1]) if before else ""
 
+    def reason(self, item: ItemLine | None) -> str:
+        """Why it was scored so."""
+        if item is None:
+            return ""
+        found = item.scores.get(self.score) if self.score else item
+        return found.reason if found else ""
 
-def side_of(name: str, report: Report, fields: Collection[str], cluster: str | None) -> Side:
-    """A run by its report, with these ``fields`` as the content of its items.
+
+def side_of(
+    name: str, report: Report, fields: Collection[str], cluster: str | None, score: str = ""
+) -> Side:
+    """A run by its report, with these ``fields`` as the content of its items, and one of its
+    scores.
 
     Raises:
         OutputError: The file cannot be read a second time.
@@ -226,34 +270,61 @@ def side_of(name: str, report: Report, fields: Collection[str], cluster: str | N
         content = content_hash(item.fields, names) if names else "0"
         cost, seconds = item.cost.total, item.latency_seconds.total
         category = category_of(item, report)
-        rows.add(item.id, item.score, item.passed, cost, seconds, category, content)
+        found = item.scores.get(score, FurtherScore()) if score else item
+        rows.add(item.id, found.score, found.passed, cost, seconds, category, content)
         if cluster:
             value = field_of(item.fields, cluster, None)
             rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
     manifest, items = manifest_of(report), report.items
+    rule = rule_of(manifest, score) if manifest else None
+    figures, pass_rate = _figures(name, report), report.pass_rate
+    if score:
+        figures = _of_score(figures, rows, report.level)
+        pass_rate = _plain(figures.pass_rate)
     return Side(
         path=report.path,
         report=report,
-        set_up=set_up(report),
-        figures=_figures(name, report),
-        pass_rate=report.pass_rate,
+        set_up=set_up(report, score),
+        figures=figures,
+        pass_rate=pass_rate,
         planned=items.planned,
         population=items.population,
         duplicates=items.duplicates,
-        scale=manifest.scale if manifest else None,
+        scale=manifest.scale_of(rule) if manifest else None,
         rows=rows,
+        score=score,
+        scoring=frozenset(scoring_steps(manifest, rule)) if manifest else frozenset(),
     )
 
 
-def side_of_baseline(path: str | Path) -> tuple[Side, list[str]]:
-    """A run by its baseline, and the fields that its items' hashes are of.
+def _of_score(figures: RunFigures, rows: Rows, level: float) -> RunFigures:
+    """The figures of a run with those of one of its further scores."""
+    scores = [score for score in rows.scores if not isnan(score)]
+    passed = rows.passed.count(1)
+    rate = wilson(passed, passed + rows.passed.count(0), level)
+    return replace(
+        figures,
+        scored=len(scores),
+        pass_rate=rate,
+        mean_score=with_width(mean_t(scores, level)),
+        cost_per_passed=figures.cost / passed if figures.cost is not None and passed else None,
+    )
+
+
+def _plain(rate: Interval) -> PassRate:
+    passed = round((rate.value or 0.0) * rate.n)
+    return PassRate(None, passed, rate, "", None, None, 0, None, None)
+
+
+def side_of_baseline(found: Baseline, path: str | Path, score: str = "") -> Side:
+    """A run by its baseline.
 
     Raises:
-        OutputError: It cannot be read.
+        OutputError: It is not whole.
     """
-    found = read_baseline(path)
+    kept = found.scores[score or MAIN]
     try:
-        figures = msgspec.convert({**found.figures, "path": str(path)}, RunFigures)
+        figures = msgspec.convert({**kept.figures, "path": str(path)}, RunFigures)
     except UNREADABLE as error:
         raise OutputError(
             f"{path} is not a whole baseline: {error}",
@@ -262,22 +333,21 @@ def side_of_baseline(path: str | Path) -> tuple[Side, list[str]]:
     rows = Rows()
     for item in found.items:
         content = item.content or "0"
-        rows.add(item.id, item.score, item.passed, item.cost, item.seconds, "", content)
-    rate = figures.pass_rate
-    passed = round((rate.value or 0.0) * rate.n)
-    side = Side(
+        value = item.scores.get(score, (None, None)) if score else (item.score, item.passed)
+        rows.add(item.id, *value, item.cost, item.seconds, "", content)
+    return Side(
         path=str(path),
         report=None,
-        set_up=SetUp(found.known, found.settings, frozenset(found.judging)),
+        set_up=SetUp(found.known, found.settings | kept.settings, frozenset(kept.judging)),
         figures=figures,
-        pass_rate=PassRate(None, passed, rate, "", None, None, 0, None, None),
+        pass_rate=_plain(figures.pass_rate),
         planned=found.planned,
         population=found.population,
         duplicates=0,
-        scale=found.scale,
+        scale=kept.scale,
         rows=rows,
+        score=score,
     )
-    return side, found.fields
 
 
 def baseline_of(report: Report) -> Baseline:
@@ -287,41 +357,51 @@ def baseline_of(report: Report) -> Baseline:
         OutputError: The results cannot be read a second time.
     """
     fields = sorted(shared_fields([report]))
-    side = side_of(Path(report.path).stem, report, fields, None)
-    made = side.set_up.brief
-    figures = msgspec.to_builtins(side.figures)
-    del figures["path"]
+    name, manifest = Path(report.path).stem, manifest_of(report)
+    further = list(manifest.scores) if manifest else []
+    main, *others = (side_of(name, report, fields, None, score) for score in ("", *further))
+    common = main.set_up.brief.values
     return Baseline(
         results=Path(report.path).name,
         run_id=report.run.id,
         created_at=report.run.created_at,
-        settings=made.values,
-        judging=sorted(made.judging),
-        known=made.known,
-        scale=side.scale,
-        planned=side.planned,
-        population=side.population,
-        figures=figures,
+        settings=common,
+        known=main.set_up.known,
+        planned=main.planned,
+        population=main.population,
+        scores={side.score or MAIN: _kept_score(side, common) for side in (main, *others)},
         fields=fields,
-        items=list(_baseline_items(side.rows)),
+        items=list(_baseline_items(main.rows, {side.score: side.rows for side in others})),
     )
 
 
-def _baseline_items(rows: Rows) -> Iterator[BaselineItem]:
+def _kept_score(side: Side, common: Mapping[str, Any]) -> BaselineScore:
+    made, figures = side.set_up.brief, msgspec.to_builtins(side.figures)
+    del figures["path"]
+    own = {name: value for name, value in made.values.items() if common.get(name) != value}
+    return BaselineScore(own, sorted(made.judging), side.scale, figures)
+
+
+def _baseline_items(rows: Rows, others: Mapping[str, Rows]) -> Iterator[BaselineItem]:
     for id, place in rows.index.items():
-        passed = rows.passed[place]
-        score, cost, seconds = (
-            None if isnan(column[place]) else column[place]
-            for column in (rows.scores, rows.costs, rows.seconds)
-        )
+        cost, seconds = _known(rows.costs[place]), _known(rows.seconds[place])
         yield BaselineItem(
             id,
-            score,
-            None if passed == NO_VERDICT else bool(passed),
+            *_value(rows, place),
             None if cost is None else float(f"{cost:.6g}"),
             None if seconds is None else round(seconds, 3),
             f"{rows.content[place]:x}",
+            {name: _value(each, place) for name, each in others.items()},
         )
+
+
+def _value(rows: Rows, place: int) -> tuple[float | None, bool | None]:
+    passed = rows.passed[place]
+    return _known(rows.scores[place]), None if passed == NO_VERDICT else bool(passed)
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value
 
 
 def shared_fields(reports: Iterable[Report]) -> set[str]:

@@ -54,6 +54,8 @@ def _origin(gate: Gate) -> Iterator[str]:
         models = f": {words.clean(run.models, 120)}" if run.models else ""
         base = " (baseline)" if run.name == gate.baseline else ""
         yield f"{words.clean(run.name, _NAME)}{base}{models}"
+    if gate.comparison.score:
+        yield f"Score: {words.clean(gate.comparison.score, _NAME)}"
 
 
 def _sections(gate: Gate) -> Iterator[Section]:

@@ -379,7 +379,7 @@ def _score_check(
     elif drawn == "separate":
         against = "none of the labelled items is part of this run"
     elif noted_random and drawn == "unknown":
-        against = "the labels are said to be a random subset of this run and are not"
+        against = "the labels do not look like a random subset of this run"
     elif drawn == "unknown":
         against = "nothing says that the labelled items are a random subset of this run"
     corrected = None

@@ -378,7 +378,7 @@ class LabelFile:
         if run and (others := runs - {run}):
             raise ConfigError(
                 f"{path} holds labels for the answers of another run ({min(others)})",
-                "keep them and write another file: --output other-labels.csv",
+                "keep them, and add to your command: --output other-labels.csv",
             )
         if seeds and seed is not None and seeds != {str(seed)}:
             raise ConfigError(

@@ -187,7 +187,7 @@ def _cautions_of_scores(check: ScoreCheck) -> Iterator[str]:
         )
     if check.noted_random and check.alike is not None and check.drawn == "unknown":
         yield (
-            "The labels are said to be a random subset of this run, but the judge scored these "
+            "The labels should be a random subset of this run, but the judge scored these "
             f"items unlike the others (rank-sum test, p {_p(check.alike)})."
         )
     bias = check.bias
@@ -229,7 +229,7 @@ def _of_the_judge(check: Calibration) -> Iterator[str]:
     judge = check.youden
     if check.drawn == "verdict" and check.noted == "random":
         yield (
-            "The labels are said to be a random subset of this run but are not: the judge passed "
+            "The labels do not look like a random subset of this run: the judge passed "
             f"{words.percent(check.sample_share)} of them and "
             f"{words.percent(check.uncorrected.value)} of the run (Fisher's exact test, "
             f"p {_p(check.alike)}). PPI++ would be wrong; each verdict is weighted instead."

@@ -461,3 +461,21 @@ def test_a_job_that_an_older_version_began_is_collected_whatever_its_step_is_cal
     assert server.paid_twice == 0 and len(journal(tmp_path)) == 6
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert server.paid_twice == 0 and len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("jump", [30 * 86_400.0, -30 * 86_400.0])
+def test_a_clock_that_is_put_right_makes_no_deadline_come_early(
+    tmp_path: Path, server: BatchServer, jump: float
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    session = Session(tmp_path)
+    clock, begun = session.stop.clock, []
+
+    def time() -> float:
+        begun.append(0)
+        return 1_795_470_050.0 + (jump if server.jobs else 0.0)
+
+    clock.time = time  # type: ignore[method-assign]
+    assert session.play(deadline="6h").exit_code == EXIT_OK
+    assert begun and not server.requests["POST", "completions"]
+    assert len(server.jobs) == 1

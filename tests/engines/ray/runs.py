@@ -19,6 +19,9 @@ def on_ray(config: Config, actors: int = 2) -> Config:
 
 
 def play(folder: Path, actors: int = 2, **more: Any) -> RunSummary:
+    """A run; what it says beside the cluster's name goes to ``say``."""
+    if (say := more.get("say")) is not None:
+        more["say"] = lambda sentence: sentence.startswith("on ") or say(sentence)
     return run(on_ray(load(folder), actors), **more)
 
 

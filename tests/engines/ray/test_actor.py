@@ -158,6 +158,16 @@ def test_a_blip_makes_nobody_else_send_the_request(
     assert flaky.asked[-1] == flaky.asked[-2] == flaky.asked[-3]
 
 
+def test_one_that_says_nothing_for_long_is_silent_once_it_was_asked(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor, _ = started(kit, actors.News((), (), (), 1))
+    assert not actor.is_silent
+    monkeypatch.setattr(actors, "_SILENT_SECONDS", -1.0)
+    assert actor.is_silent
+    assert actor.listen() is not None and not actor.is_silent  # nothing was asked since
+
+
 def test_one_that_stays_out_of_reach_is_given_up(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actors, "_UNREACHED_SECONDS", -1.0)
     actor, _ = started(kit, blip())

@@ -57,6 +57,7 @@ def test_what_listens_and_is_no_ray_is_not_waited_for_long(monkeypatch: pytest.M
     ("address", "sentence"),
     [
         ("ray://127.0.0.1:10001", "client server, which is not used here"),
+        ("http://127.0.0.1:8265", "of the dashboard, which takes jobs"),
         ("localhost", "no Ray cluster at localhost: Invalid address format"),
         ("127.0.0.1:port", "no Ray cluster at 127.0.0.1:port: "),
     ],

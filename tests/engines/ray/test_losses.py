@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from llm_batch.engines.ray import cluster as actors
 from llm_batch.engines.ray import engine as words
 from llm_batch.running.progress import Progress
 from llm_batch.sending.clock import Stop
@@ -130,6 +131,37 @@ def test_a_lost_node_loses_no_finished_call_and_no_item(
     )
     # Actors whose node is gone end by themselves: nobody else would ever end them.
     until(lambda: 1 not in map(parent, there))
+
+
+def test_a_node_that_hangs_is_found_and_its_work_done_elsewhere(
+    cluster: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes are stopped and not ended, so no connection breaks: as a network that drops."""
+    monkeypatch.setattr(actors, "_SILENT_SECONDS", 3.0)
+    server.control(latency=0.5, hold=True)
+    write_project(tmp_path, server, questions(12), workers=4, timeout=120)
+    said: list[str] = []
+    stopped: list[int] = []
+
+    def hang() -> None:
+        until(lambda: server.stats()["in_flight"] == 4)
+        (raylet,) = [p for kind, p in hung.all_processes.items() if kind == "raylet"]
+        pid = raylet[0].process.pid
+        stopped.extend([pid, *(worker for worker in processes("Worker") if parent(worker) == pid)])
+        for each in stopped:
+            os.kill(each, signal.SIGSTOP)
+        server.control(hold=False)
+
+    with one_more_node(cluster) as hung:
+        try:
+            with meanwhile(server, hang):
+                summary = play(tmp_path, say=said.append)
+        finally:
+            for each in stopped:
+                os.kill(each, signal.SIGCONT)
+    assert len(stopped) == 2 and summary.exit_code == 0
+    assert len(results(tmp_path)) == 12
+    assert any("was lost with 2 requests under way" in sentence for sentence in said)
 
 
 def test_a_lost_ledger_is_replaced_and_nobody_notices(

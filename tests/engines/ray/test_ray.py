@@ -39,6 +39,24 @@ def test_a_run_on_a_cluster_gives_what_threads_give(
     assert server.stats()["requests"] == requests
 
 
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_the_cluster_that_is_used_is_said(
+    cluster: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    write_project(tmp_path, server, questions(4))
+    said: list[str] = []
+    flag = None
+    if by == "flag":
+        monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+        flag = cluster.address
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    run(load(tmp_path, engine="ray", ray_address=flag), say=said.append)
+    who = "" if flag else " (RAY_ADDRESS)"
+    nodes = "2 nodes, 1 CPU, 2 processes of this run"
+    assert f"on the Ray cluster at {cluster.address}{who}: {nodes}" in said
+
+
 def test_all_actors_together_stay_within_one_limit(
     cluster: Any, server: Server, tmp_path: Path
 ) -> None:

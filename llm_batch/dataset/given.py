@@ -1,0 +1,133 @@
+"""Rows that are in no file: from Python, or from a query.
+
+They may come in another order the next time, so what tells whether they are the same again is a
+sum of hashes of the rows, which no order changes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, Self
+
+import msgspec
+
+from llm_batch.dataset.shape import Row, Shape
+from llm_batch.errors import DataError
+from llm_batch.paper import words
+
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+_BITS = 256
+
+
+class Rows:
+    """An `Input` of objects, each with the fields of a row."""
+
+    in_place = is_table = is_headed = False
+    file = io.RawIOBase()  # nobody reads from it
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.shape = Shape()
+        self._sum = 0
+
+    def fields(self) -> Iterator[dict[str, Any] | str]:
+        """The fields of each row, as JSON can hold them, or what is wrong with it."""
+        raise NotImplementedError
+
+    def rows(self) -> Iterator[Row]:
+        for number, fields in enumerate(self.fields(), 1):
+            if not isinstance(fields, str):
+                digest = blake2b(_encode_sorted(fields), digest_size=_BITS // 8)
+                self._sum += int.from_bytes(digest.digest())
+            yield number, fields, b"", 0
+
+    def at(self, *numbers: int) -> str:
+        return f"row{'s' * (len(numbers) > 1)} {' and '.join(map(str, numbers))}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        count = self.shape.not_finite
+        values = words.counted(count, "value")
+        return (f"{values} of {self.name} NaN or infinite, taken as missing",) if count else ()
+
+    def sha256(self) -> str:
+        return f"{self._sum % (1 << _BITS):0{_BITS // 4}x}"
+
+    def check_unchanged(self) -> None:
+        """What was read is kept, since it cannot be read again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+#: What the manifest calls data that a program gave.
+GIVEN = "data of the program"
+
+
+class Given(Rows):
+    """Rows of a program's own: dicts, or a frame of pandas, Polars or pyarrow, or a Dataset.
+
+    Whatever they are in, they are gone through once, some at a time.
+    """
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(GIVEN)
+        self._data = data
+
+    def fields(self) -> Iterator[dict[str, Any] | str]:
+        for row in _dicts(self._data):
+            if not isinstance(row, Mapping):
+                yield f"of the type {type(row).__name__}, and no dict of fields"
+                continue
+            try:
+                plain = msgspec.to_builtins(dict(row), str_keys=True, enc_hook=_plain)
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                yield f"it holds a value that JSON cannot: {error}"
+                continue
+            # What is a field in a file has a name, and so here.
+            yield self.shape.finite({str(name): value for name, value in plain.items()})
+
+
+def _dicts(data: Any) -> Iterator[Any]:
+    """The rows of what was given, by what it can do and not by its type: nothing is imported."""
+    if hasattr(data, "iter_rows"):  # Polars
+        return iter(data.iter_rows(named=True))
+    if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # lazy, of Polars
+        return _dicts(data.collect())
+    if hasattr(data, "itertuples"):  # pandas; its iterator gives columns, not rows
+        names = list(map(str, data.columns))
+        tuples = data.itertuples(index=False, name=None)
+        return (dict(zip(names, values, strict=True)) for values in tuples)
+    if hasattr(data, "to_batches"):  # pyarrow
+        return (row for batch in data.to_batches(max_chunksize=256) for row in batch.to_pylist())
+    if isinstance(data, Mapping | str | bytes) or not _goes_through(data):
+        several = isinstance(data, Mapping) and any(map(_goes_through, data.values()))
+        raise DataError(
+            f"data of the type {type(data).__name__} has no rows",
+            f"choose one of its parts: data=DATA[{next(iter(data))!r}]"
+            if several
+            else "give a list of dicts, a frame of pandas or Polars, or a path as [data] path",
+        )
+    return iter(data)
+
+
+def _goes_through(data: Any) -> bool:
+    return isinstance(data, Iterable) and not isinstance(data, str)
+
+
+def _plain(value: Any) -> Any:
+    """What a library's own number, date or missing value is in plain Python."""
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas
+        return None
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+        return value.tolist()
+    if hasattr(value, "to_list"):  # a series
+        return value.to_list()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(f"of the type {type(value).__name__}")

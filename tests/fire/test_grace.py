@@ -1,0 +1,54 @@
+"""``--grace``: a run that is asked to stop ends although a reply does not come."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from llm_batch.errors import EXIT_INTERRUPTED, EXIT_USAGE
+from tests.fire.processes import llmb_run, started, until
+
+CONFIG = """
+[data]
+path = "data.jsonl"
+[limits]
+timeout = 900
+[models."fake/slow"]
+latency = 600
+[[steps]]
+name = "fast"
+model = "fake/fast"
+prompt = "{{ question }}"
+[[steps]]
+name = "slow"
+model = "fake/slow"
+prompt = "{{ fast }}"
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "serial"])
+def test_what_is_in_flight_is_left_when_the_grace_is_over(tmp_path: Path, engine: str) -> None:
+    (tmp_path / "data.jsonl").write_text('{"question": "a"}\n{"question": "b"}\n')
+    (tmp_path / "llmb.toml").write_text(CONFIG)
+    journal = tmp_path / "results.calls.jsonl"
+    with started(tmp_path, "--engine", engine, "--grace", "1s") as process:
+        until(lambda: journal.exists() and journal.read_bytes().endswith(b"\n"))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)  # a fifth of what a reply takes
+    assert process.returncode == EXIT_INTERRUPTED
+    assert all(json.loads(line)["step"] == "fast" for line in journal.read_text().splitlines())
+    if engine == "threads":
+        assert "1 s of grace are over, 2 requests in flight left" in said
+        assert "the same command goes on" in said
+        manifest = json.loads((tmp_path / "results.manifest.json").read_text())
+        assert manifest["totals"]["status"] == "interrupted"
+
+
+def test_a_grace_that_is_no_duration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"question": "a"}\n')
+    (tmp_path / "llmb.toml").write_text(CONFIG)
+    code, said = llmb_run(tmp_path, "--grace", "soon")
+    assert code == EXIT_USAGE and "--grace" in said and "25s" in said

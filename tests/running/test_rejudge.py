@@ -1,0 +1,69 @@
+"""Old answers judged as another run judges: the judge alone is asked, the price told before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llm_batch.errors import ConfigError
+from llm_batch.reporting.comparison.build import compare_reports
+from llm_batch.running.rejudge import rejudge, rejudged_config
+from tests.project import Project
+
+
+@pytest.fixture
+def two_runs(project: Project) -> tuple[Project, Path, Path]:
+    """One judged kindly with one judge's prompt, one with another's prompt and threshold."""
+    project.answers = lambda request: (
+        '{"score": 5}' if request.messages[-1].content.startswith("Rate") else
+        '{"score": 2}' if request.step == "judge" else f"says {request.item_id}"
+    )  # fmt: skip
+    new = project.folder / "new.jsonl"
+    strict = project.config(judge="Grade {{ generate }} for {{ question }}.")
+    project.run(
+        strict.model_copy(update={"run": strict.run.model_copy(update={"output": str(new)})})
+    )
+    project.run(project.config())
+    return project, project.results, new
+
+
+def test_the_judge_alone_is_asked_and_the_price_is_told_before(
+    two_runs: tuple[Project, Path, Path],
+) -> None:
+    project, base, new = two_runs
+    with pytest.raises(ConfigError, match="not judged as"):
+        compare_reports([base, new], gate=True)
+    project.model.requests.clear()
+    told: list[float] = []
+    config = rejudged_config(base, new)
+    agreed = lambda estimate: told.append(estimate.calls.value) or True  # noqa: E731
+    path = rejudge(config, base, confirm=agreed, say=project.said.append)
+    assert told == [12] and [request.step for request in project.model.requests] == ["judge"] * 12
+    assert path.name == "results.rejudged.jsonl"
+    (against,) = compare_reports([path, new], gate=True).comparison.against
+    assert against.rates is not None and (against.rates.n, against.rates.lost) == (12, 0)
+    project.model.requests.clear()
+    rejudge(config, base, confirm=agreed, say=project.said.append)
+    assert told == [12] and not project.model.requests  # nothing is paid twice
+
+
+def test_a_no_spends_nothing(two_runs: tuple[Project, Path, Path]) -> None:
+    project, base, new = two_runs
+    project.model.requests.clear()
+    with pytest.raises(ConfigError, match="not agreed"):
+        rejudge(rejudged_config(base, new), base, confirm=lambda _: False, say=project.said.append)
+    assert not project.model.requests
+
+
+def test_what_cannot_be_judged_anew_is_said(two_runs: tuple[Project, Path, Path]) -> None:
+    project, base, new = two_runs
+    config = rejudged_config(base, new)
+    project.data(13)
+    with pytest.raises(ConfigError, match="has changed since"):
+        rejudge(config, base, confirm=lambda _: True, say=project.said.append)
+    base.with_name("results.calls.jsonl").unlink()
+    with pytest.raises(ConfigError, match="no journal"):
+        rejudged_config(base, new)
+    with pytest.raises(ConfigError, match="cannot be judged anew"):
+        rejudged_config(project.folder / "other.jsonl", new)

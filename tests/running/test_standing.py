@@ -1,0 +1,163 @@
+"""Results that stand: a run that goes on leaves them alone, and works out what it must."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_batch.chain.chain import Chain
+from llm_batch.errors import ProviderError, Rejected
+from llm_batch.records import Call, Item, Request
+from llm_batch.running.run import Earlier
+from tests.builders import reply_to
+from tests.project import Project
+
+FILES = ("results.jsonl", "results.calls.jsonl", "results.calls.index")
+
+
+def lines(project: Project) -> dict[str, bytes]:
+    return {json.loads(line)["id"]: line for line in project.results.read_bytes().splitlines()}
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of items whose requests were worked out by a run, checks before it left out."""
+    seen: list[str] = []
+    whole = Chain.result
+
+    def result(self: Chain, item: Item, calls: list[Call], *more: str) -> object:
+        seen.append(item.id)
+        return whole(self, item, calls, *more)
+
+    monkeypatch.setattr(Chain, "result", result)
+    return seen
+
+
+def test_what_is_finished_is_not_worked_out_or_written_again(
+    project: Project, played: list[str]
+) -> None:
+    project.run()
+    played.clear()
+    before = os.stat(project.results)
+    summary = project.run()
+    after = os.stat(project.results)
+    assert played == []
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (summary.progress.done, summary.progress.reused) == (12, 24)
+    assert summary.progress.scored == summary.progress.judged == 12
+
+
+def test_what_is_left_is_played_and_comes_behind_the_lines_that_stand(
+    project: Project, played: list[str]
+) -> None:
+    def half(request: Request) -> str | ProviderError:
+        return Rejected("no") if request.item_id in ("q1", "q5") else reply_to(request)
+
+    project.answers = half
+    project.run()
+    standing = [
+        line for line in project.results.read_bytes().splitlines() if b"rejected" not in line
+    ]
+    inode = os.stat(project.results).st_ino
+    played.clear()
+    project.answers = reply_to
+    summary = project.run()
+    assert sorted(played) == ["q1", "q5"]
+    assert project.results.read_bytes().splitlines()[:10] == standing
+    assert set(project.statuses().values()) == {"ok"} and len(project.statuses()) == 12
+    assert os.stat(project.results).st_ino == inode
+    assert summary.progress.done == 12
+    manifest = project.manifest()["totals"]
+    assert manifest["items"] == {"ok": 12}
+    project.run()  # the stamp of the file is right: it is not taken for an edited one
+    assert not list(project.folder.glob("results.edited*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({"judge": "Is {{ generate }} right? {{ question }}"}, 12),
+        ({"sample": 7}, 0),
+        ({"retry": True}, 0),
+        ({"keep": True}, 12),
+        ({"workers": 1}, 0),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_change_touches_is_worked_out_again(
+    project: Project, played: list[str], change: dict[str, object], count: int
+) -> None:
+    project.run()
+    played.clear()
+    retry, keep = change.pop("retry", False), change.pop("keep", False)
+    config = project.config(**change)  # type: ignore[arg-type]
+    if keep:
+        data = config.data.model_copy(update={"keep": ()})
+        config = config.model_copy(update={"data": data})
+    project.run(config, earlier=Earlier(retry_failed=bool(retry)))
+    assert len(set(played)) == count
+    assert len(lines(project)) == change.get("sample", 12)
+    if keep:
+        assert all(json.loads(line)["fields"] == {} for line in lines(project).values())
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_a_line_that_somebody_changed_is_worked_out_again(
+    project: Project, played: list[str], name: str
+) -> None:
+    project.run()
+    path = project.folder / name
+    path.write_bytes(path.read_bytes().replace(b'"q3"', b'"q9"'))
+    played.clear()
+    project.run()
+    assert len(set(played)) == 12
+    assert set(project.statuses()) == {f"q{n}" for n in range(12)}
+
+
+def test_without_its_journal_everything_is_asked_again(project: Project) -> None:
+    project.run()
+    (project.folder / "results.calls.jsonl").unlink()
+    project.model.requests.clear()
+    project.run()
+    assert len(project.model.sent()) == 24
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cuts=st.tuples(*[st.sampled_from([0, 1000]) | st.integers(0, 1000)] * 3))
+def test_files_cut_anywhere_resume_to_the_same_results(
+    project: Project, cuts: tuple[int, ...]
+) -> None:
+    """As a kill leaves them: the index behind the journal, the last line of any of them torn."""
+    for path in project.folder.glob("results*"):
+        path.unlink()
+    project.run()
+    wanted = lines(project)
+    for name, share in zip(FILES, cuts, strict=True):
+        whole = (project.folder / name).read_bytes()
+        (project.folder / name).write_bytes(whole[: len(whole) * share // 1000])
+    kept = (project.folder / FILES[1]).read_bytes().count(b"\n")
+    manifest = project.folder / "results.manifest.json"
+    written = json.loads(manifest.read_bytes())
+    written["totals"] = {"status": "running", "seconds": 1.0}
+    manifest.write_text(json.dumps(written))
+    project.model.requests.clear()
+    project.run()
+    assert len(project.model.requests) <= 24 - kept
+    again = lines(project)
+    assert set(again) == set(wanted)
+    for name, line in again.items():
+        now, then = json.loads(line), json.loads(wanted[name])
+        assert {**now, "latency_seconds": 0} == {**then, "latency_seconds": 0}
+    assert _is_whole(project.results)
+
+
+def _is_whole(path: Path) -> bool:
+    text = path.read_bytes()
+    return text.endswith(b"\n") and len(text.splitlines()) == 12
