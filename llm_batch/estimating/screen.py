@@ -36,7 +36,9 @@ def screen(estimate: Estimate) -> Document:
 
 
 def _sections(estimate: Estimate) -> Iterator[Section]:
-    yield Section("", (steps_table(estimate), *devices(estimate)))
+    # Of two plain steps the table alone shows which is the dear one.
+    said = devices(estimate) if estimate.devices else ()
+    yield Section("", (steps_table(estimate), *said))
     if compared := what_if_in_short(estimate):
         yield compared
     needed = estimate.needed
