@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def test_what_is_in_flight_is_left_when_the_grace_is_over(tmp_path: Path, engine
     assert process.returncode == EXIT_INTERRUPTED
     assert all(json.loads(line)["step"] == "fast" for line in journal.read_text().splitlines())
     if engine == "threads":
-        assert "1 s of grace are over, 2 requests in flight left" in said
-        assert "the same command goes on" in said
+        assert re.search(r"1 s of grace are over, [12] requests? in flight left", said)
+        assert "the same command resumes" in said
         manifest = json.loads((tmp_path / "results.manifest.json").read_text())
         assert manifest["totals"]["status"] == "interrupted"
 

@@ -158,7 +158,7 @@ def test_the_jobs_are_listed_with_counts_age_and_cost_and_given_up_or_ended(
     assert first in said and "in_progress" in said and "run --engine batch" in said
     assert "-o" not in said.split("Next")[0]
     code, said = llmb("batches", "other.jsonl", "--forget-job", first)
-    assert code == EXIT_OK and "given up" in said
+    assert code == EXIT_OK and "gave up" in said
     assert "1 answers kept" in llmb("batches", "other.jsonl", "--cancel")[1]
     listed = json.loads(llmb("batches", "other.jsonl", "--json")[1])
     assert [(job["id"], job["state"], job["answers"]) for job in listed["jobs"]] == [
