@@ -410,7 +410,9 @@ def guess(
         named = _by_name([name for name in free if not rest[name].nested], _REFERENCES)
         alone = _plain(named) in _CLASSES or not named
         few = label and len(rest[label].labels) <= _FEW_LABELS
-        if task is None and alone and few and _plain(label) in _CLASSES | _SORTED_BY:
+        wordy = any(rest[name].words > 1.5 * rest[name].seen for name in free if name != label)
+        sorts = _plain(label) in _CLASSES or (_plain(label) in _SORTED_BY and not wordy)
+        if task is None and alone and few and sorts:
             task = "classify"
         if task == "classify":
             reference = label or next((name for name in free if rest[name].labels), "")
@@ -449,7 +451,7 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
             f"name a column with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
         )
     # An address or a name of one word is seldom what a model is asked about.
-    wordy = [column for column in texts if column.words > 1.5 * column.seen]
+    wordy = [c for c in texts if c.words > 1.5 * c.seen or c.asking > c.seen / 2]
     texts = [c for c in texts if c in wordy or not wordy or named_like_a_task(c.name)]
     if found := _by_name([column.name for column in texts], _ASKED):
         return found, _plain(found) in _ASKED or len(texts) == 1

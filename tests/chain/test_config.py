@@ -746,6 +746,7 @@ def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
     # The keys that stand for another, and those that go with another field or path.
     text = re.sub(r"^(prompt_file|equals|labels|query) = .*$", "", text, flags=re.MULTILINE)
+    Path("scoring.py").write_text("def exact(value, expected, item): return True\n")
     config = loaded(text)
     assert set(config.models) == {"openai/my-model", "openai/shared", "fake/rehearsal"}
     set_keys = set(keys_in(tomllib.loads(text)))
@@ -758,6 +759,7 @@ def test_the_examples_labels_score_its_verdict() -> None:
     text = re.sub(r"^(prompt_file|equals|audit|query) = .*$", "", text, flags=re.MULTILINE)
     text = text.replace('labels = ["positive"', '# labels = ["positive"')
     text = text.replace('field = "judge.score"', 'field = "judge.verdict"')
+    Path("scoring.py").write_text("def exact(value, expected, item): return True\n")
     config = loaded(text.replace("pass_at = 4", "pass_at = 1"))
     assert config.score is not None
     assert config.score.labels == {"right": 1, "wrong": 0}

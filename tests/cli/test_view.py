@@ -63,7 +63,7 @@ def test_the_state_is_small_and_says_how_the_run_stands(served: Shown) -> None:
     facts = {name: (figure, more) for name, figure, more in state["facts"]}
     assert facts["Items done"] == ("11", "of 40")
     assert facts["Spent"][0] == "$0.010"
-    assert facts["Failed"] == ("1", "1 timeout")
+    assert facts["Failed"] == ("1", "1 timed out")
     assert state["latest"][0]["text"] == "<b>too slow</b>"
 
 
