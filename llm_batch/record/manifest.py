@@ -81,6 +81,7 @@ class Step(msgspec.Struct, frozen=True):
     models: list[str] = []
     repeat: Count | None = None
     combine: str = ""
+    min_votes: Count | None = None
     when: str = ""
     share: float | None = None
     provided: str = ""
@@ -363,6 +364,26 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
             if step.asks
             for model in step.models or [step.model]
         }
+
+    @property
+    def apart(self) -> Step | None:
+        """The step whose repeated answers stay apart, so that all that follows is played for each;
+        ``None`` without one.
+        """
+        return next((step for step in self.steps if step.repeat and not step.combine), None)
+
+    @property
+    def times(self) -> dict[str, int]:
+        """How often each of `models` is asked for an item, at most and without re-asks."""
+        found, width = {}, 1
+        for step in self.steps:
+            if step is self.apart:
+                width = step.repeat or 1
+            own = 2 if step.pair else 1 if step is self.apart else step.repeat or 1
+            for row in self.models:
+                if row.partition("#")[0] == step.name:
+                    found[row] = own * width
+        return found
 
     @property
     def servers(self) -> dict[str, str]:

@@ -74,13 +74,33 @@ class Line(msgspec.Struct, gc=False, kw_only=True):
     simulated: bool = False
 
 
+class ScoreOf(msgspec.Struct, gc=False):
+    """A further score of a line, or that of a repeat."""
+
+    score: float | None = None
+    passed: bool | None = None
+    label: str = ""
+
+
+class SeveralLine(Line, gc=False, kw_only=True):
+    """A line with what only chains have that ask several times, or for several scores."""
+
+    scores: dict[str, ScoreOf] = {}
+    repeats: list[ScoreOf] = []
+    votes: dict[str, Any] = {}
+    skipped: list[str] = []
+    lost: dict[str, str] = {}
+
+
 Getter = Callable[[Line], Any]
 
 
 def line_type(
-    fields: Sequence[str], outputs: Sequence[str], steps: Sequence[str]
+    fields: Sequence[str], outputs: Sequence[str], steps: Sequence[str], several: bool = False
 ) -> tuple[type[Line], list[Getter], list[Getter]]:
     """A type of lines, and the getters of the fields and outputs asked for.
+
+    Where ``several``, they are `SeveralLine`.
 
     An empty name stands for nothing and gives ``None``; a line with a step that is not named does
     not decode.
@@ -98,7 +118,7 @@ def line_type(
             _by_steps("latency_seconds", TimeBySteps, Amount | None, None, steps),
             _by_steps("attempts", BySteps, Count, 0, steps),
         ],
-        bases=(Line,),
+        bases=(SeveralLine if several else Line,),
         gc=False,
         kw_only=True,
     )
@@ -181,14 +201,14 @@ class ResultsReader:
     """A results file or a part of one, read once from start to end; ``-`` is standard input.
 
     It begins at the byte ``start`` and ends before ``end``, both the first of a line; after
-    reading, ``torn`` says whether the last line was cut off and left out. `OutputError` where the
-    file is missing or cannot be read.
+    reading, ``torn`` says whether the last line was cut off and left out. Where ``several`` is set
+    before, lines are `SeveralLine`. `OutputError` where the file is missing or cannot be read.
     """
 
     def __init__(self, path: str | Path, start: int = 0, end: int | None = None) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
         self.path = None if str(path) == "-" else Path(path)
-        self.torn = False
+        self.torn = self.several = False
         self._file: IO[bytes] = open_results(path)
         if start:
             self._file.seek(start)
@@ -229,7 +249,7 @@ class ResultsReader:
         )
 
         def prepare() -> tuple[list[Getter], list[Getter]]:
-            kind, *getters = line_type(fields, outputs, list(self._steps))
+            kind, *getters = line_type(fields, outputs, list(self._steps), self.several)
             self._decoder = msgspec.json.Decoder(kind)
             return getters[0], getters[1]
 

@@ -36,6 +36,7 @@ from llm_batch.reporting.publication import for_paper
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.scan import Asked, Counted, scan
 from llm_batch.reporting.sentences import caveats, headline, next_steps
+from llm_batch.reporting.several.figures import several
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
@@ -62,6 +63,8 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         )
         for name in order
     )
+    rate = pass_rate(manifest, counted, population, asked)
+    mean = scores(manifest, counted, population, asked)
     return Report(
         schema=REPORT_SCHEMA,
         path=path,
@@ -82,8 +85,8 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         ),
         items=_items(manifest, counted, population),
         statuses=_statuses(tally),
-        pass_rate=pass_rate(manifest, counted, population, asked),
-        scores=scores(manifest, counted, population, asked),
+        pass_rate=rate,
+        scores=mean,
         groups=groups(manifest, counted, asked),
         steps=steps,
         total=_spending("total", tally.total, estimate, level),
@@ -107,6 +110,16 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
         else None,
         judges=judges_reliability(counted.judges, level) if counted.judges else None,
         rule_check=counted.rules.check(level) if counted.rules else None,
+        several=several(
+            counted.several,
+            tally,
+            manifest,
+            (rate.rate, mean.mean),
+            level,
+            clustered=counted.clusters is not None,
+        )
+        if counted.several
+        else None,
     )
 
 

@@ -16,6 +16,7 @@ from llm_batch.reporting.rates import LEAST_IN_GROUP
 from llm_batch.reporting.reference import CHECK_LIMIT
 from llm_batch.reporting.rules import classification, no_answer
 from llm_batch.reporting.sentences import method, rate_name
+from llm_batch.reporting.several import document as several
 from llm_batch.reporting.spending import tokens_and_cost
 from llm_batch.reporting.timeline import pace
 from llm_batch.stats.agreement import BinaryTable
@@ -66,12 +67,18 @@ def sections(report: Report) -> Iterator[Section]:
         yield distribution(report.scores.distribution)
     if report.rule_check is not None and report.rule_check.classes:
         yield from classification(report.rule_check, report.level)
+    if report.several is not None:
+        yield from several.sections(report.several, report.level)
     if report.groups is not None:
         yield by_group(report)
     if report.judge_check is not None:
         yield against_reference(report.judge_check, report.level)
     if report.calibration is not None:
         yield against_labels(report.calibration, report.level)
+    if report.several is not None and (audit := report.several.audit) is not None:
+        checked = against_labels(audit.check, report.level)
+        told = tuple(several.audit_told(audit))
+        yield Section(f"Audit: {words.clean(audit.step, 40)}", (*checked.parts, *told))
     if report.judges is not None:
         yield several_judges(report.judges)
     if report.steps:
@@ -377,23 +384,27 @@ def against_reference(check: JudgeCheck, level: float) -> Section:
 
 
 def against_labels(check: Calibration, level: float) -> Section:
-    """Whether the judge is right, and the rates corrected for its errors."""
+    """Whether the judge is right, and the rates corrected for its errors.
+
+    Right is what people say, or a dearer judge in an audit.
+    """
+    who, labels = ("audit", "audited") if check.audit else ("label", "labels")
     parts: list[Table | str] = [sentences.basis(check)]
     if check.agreement.n:
         parts += [
-            _confusion(check.table, "label: pass", "label: fail"),
+            _confusion(check.table, f"{who}: pass", f"{who}: fail"),
             _rates(
-                check, level, "passes that the judge passes", "fails that the judge fails", "labels"
+                check, level, "passes that the judge passes", "fails that the judge fails", labels
             ),
             _kappa(check.kappa, _between(check.kappa)),
         ]
     if check.scores is not None:
-        parts += [_square(check.scores), _weighted(check.scores)]
+        parts += [_square(check.scores, who), _weighted(check.scores)]
     if check.agreement.n and not check.clustered:
         parts += [_estimates(check, level)]
     if check.score_check is not None:
-        parts += [_score_table(check.score_check, level)]
-        parts += [sentences.mean_finding(check.score_check)]
+        parts += [_score_table(check.score_check, level, who)]
+        parts += [sentences.mean_finding(check.score_check, bool(check.audit))]
     found = sentences.finding(check)
     if found:
         parts.append(found)
@@ -446,10 +457,10 @@ def _between(interval: Interval) -> str:
     return f" ({words.interval(interval, words.coefficient_range)})"
 
 
-def _square(scores: ScoreTable) -> Table:
+def _square(scores: ScoreTable, who: str) -> Table:
     names = [words.number(value) for value in scores.values]
     rows = tuple(
-        (f"label {name}", *(words.count(n) for n in row))
+        (f"{who} {name}", *(words.count(n) for n in row))
         for name, row in zip(names, scores.counts, strict=True)
     )
     header = ("", *(f"judge {name}" if i == 0 else name for i, name in enumerate(names)))
@@ -468,12 +479,15 @@ def _weighted(scores: ScoreTable) -> str:
 
 def _estimates(check: Calibration, level: float) -> Table:
     rows = []
+    labels, labelled, alone = "labels", "labelled", "Labels"
+    if check.audit:
+        labels, labelled, alone = "audited", "audited", "Audit"
     for name, rate, valid in (
         ("Judge alone", check.uncorrected, "the judge makes no errors"),
-        ("PPI++", check.ppi, "labels: random subset of this run"),
-        ("Weighted by verdict", check.by_verdict, "labels: drawn within each verdict"),
-        ("Rogan-Gladen", check.rogan_gladen, "same errors here as on labelled items"),
-        ("Labels alone", check.labels_alone, "labels: random subset of this run"),
+        ("PPI++", check.ppi, f"{labels}: random subset of this run"),
+        ("Weighted by verdict", check.by_verdict, f"{labels}: drawn within each verdict"),
+        ("Rogan-Gladen", check.rogan_gladen, f"same errors here as on {labelled} items"),
+        (f"{alone} alone", check.labels_alone, f"{labels}: random subset of this run"),
     ):
         if rate.value is not None and (name, rate.method) != ("PPI++", LABELS_ALONE):
             rows.append((name, words.percent(rate.value), words.percent_range(rate), valid))
@@ -481,7 +495,7 @@ def _estimates(check: Calibration, level: float) -> Table:
     return Table(header, (False, True, True, False), tuple(rows))
 
 
-def _score_table(check: ScoreCheck, level: float) -> Table:
+def _score_table(check: ScoreCheck, level: float, who: str) -> Table:
     rows = [
         (
             name,
@@ -496,11 +510,13 @@ def _score_table(check: ScoreCheck, level: float) -> Table:
     ]
     if check.bias.value is not None:
         rows.append(("Mean bias", words.signed(check.bias.value), words.mean_range(check.bias),
-                     "judge minus label"))  # fmt: skip
+                     f"judge minus {who}"))  # fmt: skip
     rows.append(("Mean, judge alone", words.mean(check.uncorrected.value),
                  words.mean_range(check.uncorrected), "the judge makes no errors"))  # fmt: skip
     if check.corrected is not None:
-        how = "every item has a label" if check.drawn == "all" else "labels: random subset"
+        labels = "audited" if who == "audit" else "labels"
+        how = f"every item has a{'n' * (who == 'audit')} {who}"
+        how = how if check.drawn == "all" else f"{labels}: random subset"
         rows.append(("Mean, corrected", words.mean(check.corrected.value),
                      words.mean_range(check.corrected), how))  # fmt: skip
     header = ("Scores", "value", f"{words.level(level)} interval", "")

@@ -16,6 +16,7 @@ from llm_batch.records import Interval, Usage
 from llm_batch.reporting.foreign import Columns
 from llm_batch.reporting.judging.calibration import Calibration
 from llm_batch.reporting.judging.reliability import Reliability
+from llm_batch.reporting.several.model import Several
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.classes import Averages
 
@@ -480,6 +481,7 @@ class Report(Readable):
         calibration: The judge beside people's labels, and rates corrected by them.
         judges: How far several judges agree, where some were named.
         rule_check: What a rule found, where one that compares gave the score.
+        several: What juries, repeats, pairs, audits and further scores came to.
     """
 
     schema: int
@@ -505,6 +507,7 @@ class Report(Readable):
     calibration: Calibration | None = None
     judges: Reliability | None = None
     rule_check: RuleCheck | None = None
+    several: Several | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """The items, as flat as the CSV has them: ``pandas.DataFrame(report.rows())``.

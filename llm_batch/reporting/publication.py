@@ -16,10 +16,11 @@ from llm_batch.records import Interval
 from llm_batch.reporting.items import manifest_of
 from llm_batch.reporting.judging.sentences import (
     headline_part,
+    labels_of,
     methods,
 )
 from llm_batch.reporting.model import FUTURE, Report
-from llm_batch.reporting.sentences import method
+from llm_batch.reporting.sentences import checked_by, method
 from llm_batch.stats.interval import WHATEVER_MISSING
 
 
@@ -81,14 +82,14 @@ def _rate_found(report: Report) -> str:
     who, judged = _who(report), _judged(report)
     scored = found.pass_at and not report.run.rule
     least = f"a score of at least {words.number(found.pass_at)}" if scored else ""
-    check = report.calibration
+    check = checked_by(report)
     if check is not None and check.corrected is not None and headline_part(check):
         corrected = check.corrected
         alone = f"the judge alone said {words.percent(found.rate.value)}"
         told = "; ".join(filter(None, (least, _told_bounds(report, corrected, True), alone)))
         return (
             f"{who} passed {words.percent(corrected.value)}{judged}, corrected by "
-            f"{check.labelled:,} labels of people ({told})."
+            f"{labels_of(check)}{'' if check.audit else ' of people'} ({told})."
         )
     told = "; ".join(filter(None, (least, _told_bounds(report, found.rate, True))))
     return f"{who} passed {words.percent(found.rate.value)}{judged} ({told})."
@@ -120,9 +121,10 @@ def _told_bounds(report: Report, interval: Interval, percent: bool) -> str:
 
 def _who(report: Report) -> str:
     run = report.run
-    makers = [model for step, model in run.models.items() if step != run.judge] or [
-        *run.models.values()
-    ]
+    audit = report.several.audit.step if report.several and report.several.audit else ""
+    judges = {run.judge, audit} - {""}
+    makers = [model for step, model in run.models.items() if step.partition("#")[0] not in judges]
+    makers = makers or [*run.models.values()]
     names = list(dict.fromkeys(words.clean(each.rpartition("/")[2], 60) for each in makers))
     if len(names) > 1:
         return f"a chain of {', '.join(names[:-1])} and {names[-1]}"
@@ -133,6 +135,10 @@ def _judged(report: Report) -> str:
     run = report.run
     if run.rule:
         return f" by the rule {run.rule!r}"
+    jury = [model for step, model in run.models.items() if step.startswith(f"{run.judge}#")]
+    if run.judge and jury:
+        names = [words.clean(model.rpartition("/")[2], 60) for model in jury]
+        return f" as judged by a jury of {', '.join(names[:-1])} and {names[-1]}"
     judge = run.models.get(run.judge)
     if judge is None or len(run.models) < 2:
         return ""
@@ -168,7 +174,7 @@ def _table(report: Report) -> Table:
     rated = _has_rate(report)
     header = ("", "n", *(("Pass rate (%)", "CI") if rated else ()), "Mean score", "CI")
     rate, mean = report.pass_rate.rate, report.scores.mean
-    n, check = max(rate.n, mean.n), report.calibration
+    n, check = max(rate.n, mean.n), checked_by(report)
     rates = check.corrected if check is not None and rated else None
     means = check.corrected_mean if check is not None else None
 
@@ -178,7 +184,8 @@ def _table(report: Report) -> Table:
     rows = []
     name = "All items"
     if rates is not None or means is not None:
-        rows.append(row("All items, corrected by labels", n, rates, *_bounded(means, 1, 2)))
+        by = "an audit" if check is not None and check.audit else "labels"
+        rows.append(row(f"All items, corrected by {by}", n, rates, *_bounded(means, 1, 2)))
         name = "All items, by the judge alone"
     rows.append(row(name, n, rate, *_bounded(mean, 1, 2)))
     sums = len(rows)

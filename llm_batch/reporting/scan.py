@@ -30,6 +30,7 @@ from llm_batch.reporting.judging.labels import LabelTally
 from llm_batch.reporting.judging.reliability import JudgesTally
 from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
 from llm_batch.reporting.rules import RuleTally
+from llm_batch.reporting.several.tally import Design, SeveralTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Counted:
     calls: CallsTally | None = None
     clusters: ClusterTally | None = None
     rules: RuleTally | None = None
+    several: SeveralTally | None = None
 
 
 _MOST_STRATA = 10_000
@@ -87,6 +89,7 @@ class Wanted:
     reference: str
     answer_step: str
     rule: str
+    design: Design | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ class Tallies:
     strata: GroupTally | None
     references: ReferenceTally
     rules: RuleTally | None = None
+    several: SeveralTally | None = None
     torn: bool = False
 
     def merge(self, after: Tallies) -> bool:
@@ -117,6 +121,8 @@ class Tallies:
             self.strata.merge(after.strata)
         if self.rules is not None and after.rules is not None:
             self.rules.merge(after.rules)
+        if self.several is not None and after.several is not None:
+            self.several.merge(after.several)
         self.torn = after.torn
         return True
 
@@ -134,6 +140,8 @@ def count_lines(
         OutputError: A line cannot be read.
         ConfigError: The field to group by was asked for and has too many values.
     """
+    if isinstance(results, ResultsReader):
+        results.several = wanted.design is not None
     batches, fields, outputs = results.batches(
         [wanted.field, wanted.reference, *(name for check in checks for name in check.fields)],
         [wanted.answer_step, *(name for check in checks for name in check.outputs)],
@@ -151,6 +159,7 @@ def count_lines(
     strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
     rules = RuleTally(wanted.rule) if wanted.rule else None
+    several = SeveralTally(wanted.design) if wanted.design is not None else None
     tally = Tally(exact)
     for batch in batches:
         lines = tally.add(batch)
@@ -162,9 +171,11 @@ def count_lines(
             references.add(lines)
         if rules is not None:
             rules.add(lines)
+        if several is not None:
+            several.add(lines)
         for check in checks:
             check.add(lines)
-    return Tallies(tally, groups, strata, references, rules, results.torn)
+    return Tallies(tally, groups, strata, references, rules, several, results.torn)
 
 
 def _stratum(line: Line) -> str:
@@ -282,6 +293,7 @@ def scan(
         reference=match,
         answer_step=answer_step,
         rule=manifest.rule,
+        design=Design.of(manifest),
     )
     counted = None
     path = results.path if isinstance(results, ResultsReader) else None
@@ -313,6 +325,7 @@ def scan(
         several,
         clusters=clusters,
         rules=counted.rules,
+        several=counted.several,
     )
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table, on_screen
+from llm_batch.reporting.judging.sentences import labels_of
 from llm_batch.reporting.model import Group, Report
 from llm_batch.reporting.rules import no_answer, worst_classes
-from llm_batch.reporting.sentences import headline, rate_name
+from llm_batch.reporting.sentences import checked_by, headline, rate_name
+from llm_batch.reporting.several import document as several
 
 #: Groups that are shown; those that differ clearly come first.
 _GROUPS = 6
@@ -38,7 +40,9 @@ def _sections(report: Report) -> Iterator[Section]:
         parts.append(Table(header, (False, True, True, False), rows))
     check = report.rule_check
     unanswered = no_answer(check) if check is not None and check.unanswered else ""
-    parts += [each for each in (unanswered, _failed(report), _taken(report)) if each]
+    parts += [each for each in (unanswered, _failed(report)) if each]
+    parts += several.left_out(report.several) if report.several else ()
+    parts += [each for each in (_taken(report),) if each]
     if parts:
         yield Section("", tuple(parts))
 
@@ -60,6 +64,8 @@ def _rows(report: Report) -> Iterator[_Row]:
             low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
             spread = f"scores from {low} to {high}"
         yield "Mean score", words.mean(mean.value), words.mean_range(mean), spread
+    if report.several is not None:
+        yield from several.rows(report.several)
     if report.rule_check is not None:
         yield from worst_classes(report.rule_check)
     yield from _groups(report)
@@ -74,17 +80,17 @@ def _rows(report: Report) -> Iterator[_Row]:
 
 
 def _corrected(report: Report) -> Iterator[_Row]:
-    check = report.calibration
+    check = checked_by(report)
     if check is None:
         return
-    by = f"corrected by {check.labelled:,} labels"
+    by = f"corrected by {labels_of(check)}"
     if (rate := check.corrected) is not None and rate.value is not None:
         yield "Corrected pass rate", words.percent(rate.value), words.percent_range(rate), by
     if (mean := check.corrected_mean) is not None and mean.value is not None:
         yield "Corrected mean score", words.mean(mean.value), words.mean_range(mean), by
     if check.agreement.value is not None:
         yield (
-            "Judge is right",
+            "Judge and audit agree" if check.audit else "Judge is right",
             words.percent(check.agreement.value),
             words.percent_range(check.agreement),
             f"on {words.items(check.agreement.n)}",

@@ -10,6 +10,7 @@ from llm_batch.paper import words
 from llm_batch.record.manifest import Manifest, Stopping
 from llm_batch.records import Interval
 from llm_batch.reporting.calls import CallsTally
+from llm_batch.reporting.judging.calibration import Calibration
 from llm_batch.reporting.judging.sentences import (
     cautions,
     headline_part,
@@ -18,6 +19,7 @@ from llm_batch.reporting.judging.sentences import (
 )
 from llm_batch.reporting.model import Range, Report
 from llm_batch.reporting.rates import MISSING_SHARE
+from llm_batch.reporting.several.document import audit_cautions, pair_headline, repeats_headline
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.means import ON_SCALE
 from llm_batch.stats.sizes import sample_size
@@ -67,20 +69,34 @@ def headline(report: Report, methods: bool = True) -> str:
 
 def _finding(report: Report, methods: bool) -> str:
     items, rate = report.items, report.pass_rate.rate
+    check, several = checked_by(report), report.several
+    if several is not None and several.headline_pair is not None:
+        told = pair_headline(several.headline_pair, methods)
+        if told:
+            return told
     if rate.value is not None:
         told = f"{words.percent(rate.value)}{_bounds(report, rate, True, methods)}"
-        corrected = headline_part(report.calibration, methods) if report.calibration else ""
+        if several is not None and several.repeats is not None:
+            told = "; ".join(filter(None, (told, repeats_headline(several.repeats))))
+        corrected = headline_part(check, methods) if check else ""
         if corrected:
             return f"{corrected}; the {'rule' if report.run.rule else 'judge'} alone says {told}"
         return f"{rate_name(report)} {told}"
     mean = report.scores.mean
     if mean.value is not None:
         told = f"{words.mean(mean.value)}{_bounds(report, mean, False, methods)}"
-        corrected = mean_headline_part(report.calibration, methods) if report.calibration else ""
+        corrected = mean_headline_part(check, methods) if check else ""
         return f"{corrected}; the judge alone says {told}" if corrected else f"Mean score {told}"
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
     return f"No result: {_all_failed(items.read)}"
+
+
+def checked_by(report: Report) -> Calibration | None:
+    """What corrects the judge: people's labels, or else the audit."""
+    if report.calibration is None and report.several is not None and report.several.audit:
+        return report.several.audit.check
+    return report.calibration
 
 
 def rate_name(report: Report) -> str:
@@ -162,7 +178,8 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
     for kind, status in STATUSES.items():
         if kind in failed and status.settled:
             steps.append(f"{failed[kind]:,} {status.name}: {status.advice}.")
-    if not report.run.judge and not report.run.rule and items.ok:
+    paired = report.several is not None and report.several.headline_pair is not None
+    if not report.run.judge and not report.run.rule and items.ok and not paired:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:
         steps.append("Set pass_at under [score] to get a pass rate.")
@@ -447,10 +464,14 @@ def _about_the_judge(report: Report) -> Iterator[str]:
     if report.calibration is not None:
         yield from cautions(report.calibration)
         return
-    yield (
-        "Nobody has checked the judge against people's labels, and the interval leaves its errors "
-        "out."
-    )
+    audit = report.several.audit if report.several else None
+    if audit is not None:
+        yield from audit_cautions(audit)
+    else:
+        yield (
+            "Nobody has checked the judge against people's labels, and the interval leaves its "
+            "errors out."
+        )
     if check is None:
         return
     lowest = [rate for rate in (check.sensitivity, check.specificity) if rate.value is not None]

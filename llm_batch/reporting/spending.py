@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import fsum
 
@@ -33,7 +34,10 @@ def cost_breakdown(
     if not tally.steps:
         return None
     total = Usage(**tally.total.tokens)
-    again = tally.total.attempts - sum(step.items for step in tally.steps.values())
+    times = manifest.times
+    width = max(times.values(), default=1)
+    asked = sum(step.items * times.get(name, 1) for name, step in tally.steps.items())
+    again = tally.total.attempts - asked
     models, prices = manifest.models, manifest.prices
     used = [(models.get(name, ""), Usage(**step.tokens)) for name, step in tally.steps.items()]
     now, table = _prices_now(manifest)
@@ -50,7 +54,7 @@ def cost_breakdown(
         list_cost=_priced(list_cost, used, prices),
         list_cost_now=_priced(list_cost, used, now) if now else None,
         prices_now=table,
-        journal=_journal(calls, tally.total.cost, prices) if calls and calls.calls else None,
+        journal=_journal(calls, tally.total.cost, prices, width) if calls and calls.calls else None,
     )
 
 
@@ -110,7 +114,9 @@ def _prices_now(manifest: Manifest) -> tuple[Prices, str]:
     return now, table
 
 
-def _journal(calls: CallsTally, of_results: float | None, prices: Prices) -> JournalSpending:
+def _journal(
+    calls: CallsTally, of_results: float | None, prices: Prices, width: int
+) -> JournalSpending:
     steps = calls.steps
     known = fsum(step.known_cost for step in steps.values())
     cost = None if any(step.unpriced for step in steps.values()) else known
@@ -119,7 +125,7 @@ def _journal(calls: CallsTally, of_results: float | None, prices: Prices) -> Jou
         beside = max(0.0, cost - of_results)
         if beside <= _ROUNDING * cost:
             beside = 0.0
-    replaced = _replaced(calls.asked, calls.answer_costs)
+    replaced = _replaced(calls.asked, calls.answer_costs, width)
     return JournalSpending(
         calls=calls.calls,
         cost=cost,
@@ -146,14 +152,18 @@ def _journal(calls: CallsTally, of_results: float | None, prices: Prices) -> Jou
     )
 
 
-def _replaced(asked: Sequence[int], costs: Sequence[float]) -> list[float]:
-    """The costs of all answers but the last one to each question."""
-    last: set[int] = set()
+def _replaced(asked: Sequence[int], costs: Sequence[float], width: int) -> list[float]:
+    """The costs of all answers but the last to each question.
+
+    Where an item is asked several times, ``width`` at most, so many answers may count: they are
+    to one question, as far as the journal tells.
+    """
+    last: Counter[int] = Counter()
     replaced = []
     for question, cost in zip(reversed(asked), reversed(costs), strict=True):
-        if question in last:
+        last[question] += 1
+        if last[question] > width:
             replaced.append(cost)
-        last.add(question)
     return replaced
 
 

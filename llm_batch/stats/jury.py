@@ -8,7 +8,7 @@ with one left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isfinite
@@ -28,6 +28,9 @@ Rule = Literal["majority", "mean", "median", "all", "any"]
 #: How votes become one verdict, by name.
 RULES: tuple[Rule, ...] = get_args(Rule)
 
+#: Another one: from the votes that were cast, one at least, to a verdict.
+OwnRule = Callable[[Sequence[float]], float | None]
+
 #: Kappa of more classes than this says little of each, and is left out.
 MOST_CLASSES = 20
 
@@ -40,7 +43,9 @@ _WEIGHTS: Mapping[Scale, Weights] = {
 Votes = tuple[float | None, ...]
 
 
-def combined(values: Iterable[float | None], rule: Rule, min_votes: int = 1) -> float | None:
+def combined(
+    values: Iterable[float | None], rule: Rule | OwnRule, min_votes: int = 1
+) -> float | None:
     """Combine the votes on one item.
 
     ``majority`` is the vote that most members give, and nothing where two are given equally
@@ -60,7 +65,7 @@ def combined(values: Iterable[float | None], rule: Rule, min_votes: int = 1) -> 
 
     Known answers: 1, 1, 0 -> 1 by majority, median and any, 0 by all, 2/3 by mean.
     """
-    if rule not in RULES:
+    if not callable(rule) and rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
     if min_votes < 1:
         raise ValueError(f"min_votes must be at least 1, got {min_votes}")
@@ -69,6 +74,8 @@ def combined(values: Iterable[float | None], rule: Rule, min_votes: int = 1) -> 
         raise ValueError("votes must be finite numbers; a vote that is missing is None")
     if len(votes) < min_votes:
         return None
+    if callable(rule):
+        return rule(votes)
     if rule == "majority":
         return most_common(votes)
     if rule == "mean":
@@ -139,7 +146,7 @@ class Jury:
 
 def jury(
     votes: Iterable[Sequence[float | None]] | Mapping[Votes, int],
-    rule: Rule,
+    rule: Rule | OwnRule,
     min_votes: int = 1,
     pass_at: float | None = None,
     scale: Scale = "nominal",
@@ -224,7 +231,7 @@ def _member(
     counted: Mapping[Votes, int],
     found: Mapping[Votes, float | None],
     ballots: Mapping[Votes, Votes],
-    rule: Rule,
+    rule: Rule | OwnRule,
     min_votes: int,
     pass_at: float | None,
     level: float,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from llm_batch.records import Interval
-from llm_batch.reporting.judging.labels import Labelled, LabelTally, Pair
+from llm_batch.reporting.judging.labels import Labelled, Pair
 from llm_batch.reporting.judging.reliability import Reliability, rates_of, reliability
 from llm_batch.stats.agreement import (
     BinaryTable,
@@ -121,6 +121,7 @@ class Calibration:
         raters: How far people agree, when several labelled.
         plan: What more labels would give, with the judge as it was found to be.
         worth: How many labels are worth it by that plan; 0 when it is not known.
+        audit: The step that gave the labels, where a model did and not people.
     """
 
     source: str
@@ -163,6 +164,7 @@ class Calibration:
     raters: Reliability | None
     plan: tuple[Labelling, ...]
     worth: int
+    audit: str = ""
 
     @property
     def table(self) -> BinaryTable:
@@ -190,13 +192,29 @@ _CHOSEN_BELOW = 0.01
 _SWAPPED_BELOW = -0.3
 
 
+class Labeller(Protocol):
+    """Who has labels beside what the judge said: people, or a dear judge."""
+
+    @property
+    def random(self) -> bool | None:
+        """Whether the items were drawn at random; ``None`` where nothing says."""
+
+    @property
+    def pass_at(self) -> float | None:
+        """The least label that passes, where labels are scores."""
+
+    def finish(self) -> Labelled:
+        """All of them."""
+
+
 def calibration(
-    tally: LabelTally,
+    tally: Labeller,
     verdicts: tuple[int, int],
     scores: Sequence[float],
     level: float,
     clustered: bool = False,
     scale: tuple[float | None, float | None] = (None, None),
+    audit: str = "",
 ) -> Calibration:
     """All figures about the judge.
 
@@ -206,6 +224,7 @@ def calibration(
         scores: What it gave every item of the run with a score.
         clustered: Whether items come in clusters; no correction here allows for that.
         scale: The least and the greatest score there is, where known.
+        audit: The step that gave the labels, where people did not.
 
     Raises:
         ConfigError: No item has a label.
@@ -275,6 +294,7 @@ def calibration(
         raters=reliability(labels.people, labels.ratings, level) if labels.people else None,
         plan=plan,
         worth=worth_labelling(plan),
+        audit=audit,
     )
 
 
@@ -285,10 +305,14 @@ def _verdicts(
     if scores and pass_at is None:
         return []
     return [
-        (pair.label >= pass_at if scores and pass_at is not None else pair.label == 1, pair.passed)
-        for pair in pairs
-        if pair.passed is not None
+        (_passes(pair, scores, pass_at), pair.passed) for pair in pairs if pair.passed is not None
     ]
+
+
+def _passes(pair: Pair, scores: bool, pass_at: float | None) -> bool:
+    if pair.passes is not None:
+        return pair.passes
+    return pair.label >= pass_at if scores and pass_at is not None else pair.label == 1
 
 
 def _noted(found: Labelled, random: bool | None) -> Literal["random", "verdict", ""]:

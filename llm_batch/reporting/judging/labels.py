@@ -338,11 +338,15 @@ def judged_elsewhere(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A label, and the judge's score and verdict of the same item."""
+    """A label, and the judge's score and verdict of the same item.
+
+    ``passes`` says whether the label does, where it has a verdict of its own.
+    """
 
     label: float
     score: float | None
     passed: bool | None
+    passes: bool | None = None
 
 
 @dataclass(slots=True)

@@ -32,6 +32,10 @@ def basis(check: Calibration) -> str:
     }[check.drawn]
     if check.drawn == "random" and check.seed is not None:
         chosen = f"drawn at random from this run by llmb label (seed {check.seed})"
+    if check.audit:
+        if check.drawn == "random":
+            chosen = "drawn at random from this run"
+        return f"{words.items(check.labelled)} judged by {check.source} too, {chosen}."
     text = f"{words.items(check.labelled)} labelled in {check.source}, {chosen}."
     if check.separate and check.drawn != "separate":
         text += f" {check.separate:,} of them are not part of this run."
@@ -64,6 +68,15 @@ def finding(check: Calibration) -> str:
     if abs(points) >= 0.05:
         side = "above" if points > 0 else "below"
         shift = f"{abs(points):.1f} points {side} the judge's own"
+    if check.audit:
+        why = {
+            "ppi": "The audited items are a random subset of this run, so PPI++ is valid and "
+            "assumes nothing about the cheap judge",
+            "labels": "Every item is audited, so the audit's own rate needs no correction",
+        }.get(check.main, "The audited items are no random subset of this run")
+        return (
+            f"{why}. Report {figure} ({words.interval(corrected, words.percent_range)}): {shift}."
+        )
     why = {
         "ppi": "The labels are a random subset of this run, so PPI++ is valid and assumes "
         "nothing about the judge",
@@ -78,11 +91,20 @@ def finding(check: Calibration) -> str:
     return f"{why}. Report {figure} ({words.interval(corrected, words.percent_range)}): {shift}."
 
 
-def mean_finding(check: ScoreCheck) -> str:
+def mean_finding(check: ScoreCheck, audit: bool = False) -> str:
     """Which mean score to report and why, or why none is corrected."""
     corrected = check.corrected
     if corrected is None or corrected.value is None:
         return f"No corrected mean is shown: {check.why_not or 'too few labels'}."
+    if audit:
+        why = (
+            "Every item is audited, so the audit's own mean needs no correction"
+            if check.drawn == "all"
+            else "The audited items are a random subset of this run, so PPI++ is valid for the "
+            "mean too"
+        )
+        bounds = words.interval(corrected, words.mean_range)
+        return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
     why = (
         "Every item has a label, so the labels' own mean needs no correction"
         if check.drawn == "all"
@@ -92,16 +114,23 @@ def mean_finding(check: ScoreCheck) -> str:
     return f"{why}. Report a mean of {words.mean(corrected.value)} ({bounds})."
 
 
+def labels_of(check: Calibration) -> str:
+    """What figures were corrected by, with its number."""
+    if check.audit:
+        return f"an audit of {words.items(check.labelled)}"
+    return f"{check.labelled:,} labels"
+
+
 def mean_headline_part(check: Calibration, methods: bool = True) -> str:
     """The corrected mean for the headline; empty when there is none."""
     corrected, scores = check.corrected_mean, check.score_check
     if corrected is None or corrected.value is None or scores is None:
         return ""
     bounds = words.interval(corrected, words.mean_range)
-    how = "the labels' own" if scores.drawn == "all" else "PPI++"
+    how = "PPI++" if scores.drawn != "all" else "its own" if check.audit else "the labels' own"
     return (
         f"Mean score {words.mean(corrected.value)} ({bounds}), corrected by "
-        f"{scores.labelled:,} labels{f' ({how})' if methods else ''}"
+        f"{labels_of(check)}{f' ({how})' if methods else ''}"
     )
 
 
@@ -111,9 +140,10 @@ def headline_part(check: Calibration, methods: bool = True) -> str:
     if corrected is None or corrected.value is None or check.main == "":
         return ""
     bounds = words.interval(corrected, words.percent_range)
+    name = "its own" if check.audit and check.main == "labels" else _NAMES[check.main]
     return (
         f"Pass rate {words.percent(corrected.value)} ({bounds}), corrected by "
-        f"{check.labelled:,} labels{f' ({_NAMES[check.main]})' if methods else ''}"
+        f"{labels_of(check)}{f' ({name})' if methods else ''}"
     )
 
 

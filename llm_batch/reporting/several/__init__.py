@@ -1,0 +1,1 @@
+"""What a chain that asks several times comes to: scores, juries, repeats, pairs and audits."""

@@ -1,0 +1,265 @@
+"""What juries, repeats, pairs, audits and further scores said, counted as lines are read.
+
+An item of which a step was played for each of its repeats has a vote of each. Of these the first
+counts: votes on one item are alike, and intervals are made for items drawn one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, cast
+
+from llm_batch.chain.scores import score_of
+from llm_batch.chain.steps import AUDIT, FIRST, MAIN, TIE, WINNER, member
+from llm_batch.chain.votes import Combine, needed
+from llm_batch.record.manifest import Manifest, ScoreRule, Step
+from llm_batch.record.reading import Line, SeveralLine
+from llm_batch.reporting.judging.labels import Pair
+from llm_batch.reporting.tally import SCORE_LIMIT
+
+#: Longer votes are texts, which are held against each other within one item alone.
+_LONGEST_LABEL = 60
+
+#: What a member said: a number, a label, or nothing.
+Vote = float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A step whose answers are combined: those of several models, or of one asked again.
+
+    Attributes:
+        votes: What its votes are called in a line, in order.
+        rows: The row of each vote, as calls and costs are called.
+        member: The field of its output that counts; empty where the output is no object.
+        rule: The score that is made of it, if any.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    votes: tuple[str, ...]
+    rows: tuple[str, ...]
+    combine: Combine
+    min_votes: int
+    member: str
+    rule: ScoreRule | None
+
+    def cast(self, output: Any) -> Vote:
+        """What a vote counts as."""
+        if isinstance(output, Mapping):
+            output = output.get(self.member)
+        if isinstance(output, bool | int | float):
+            return float(output)
+        if not isinstance(output, str):
+            return None
+        if self.rule is not None and self.rule.labels:
+            return score_of(output, self.rule.labels).value
+        return re.sub(r"\s+", " ", output.strip()).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The steps and scores of a chain that this is about.
+
+    Attributes:
+        scores: Further scores by name; the main one and that of the audit are not among them.
+        audit: The audit's step; ``None`` without one.
+        apart: The step whose repeated answers stay apart, if any.
+        later: The steps that are played for each of these, itself included.
+        partly: Steps that are not played for every item.
+    """
+
+    scores: dict[str, ScoreRule] = field(default_factory=dict)
+    audit: Step | None = None
+    apart: Step | None = None
+    later: frozenset[str] = frozenset()
+    panels: tuple[Panel, ...] = ()
+    pairs: tuple[Step, ...] = ()
+    partly: tuple[Step, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Design | None:
+        """Of a run; ``None`` where there is nothing of the kind."""
+        steps, rule = manifest.steps, manifest.score
+        audits = rule.audit.partition(".")[0] if rule and rule.audit else ""
+        apart = manifest.apart
+        found = cls(
+            scores=manifest.scores if rule else {},
+            audit=next((step for step in steps if audits and step.name == audits), None),
+            apart=apart,
+            later=frozenset(step.name for step in steps[steps.index(apart) :])
+            if apart
+            else frozenset(),
+            panels=tuple(_panel(step, manifest) for step in steps if step.combine and step.asks),
+            pairs=tuple(step for step in steps if len(step.pair) == 2),
+            partly=tuple(step for step in steps if step.when or step.share is not None),
+        )
+        return found if found != cls() else None
+
+
+def _panel(step: Step, manifest: Manifest) -> Panel:
+    rules = [rule for rule in (manifest.score, *manifest.scores.values()) if rule is not None]
+    own = ((rule, named) for rule in rules for named in rule.fields)
+    rule, named = next(
+        ((rule, named) for rule, named in own if named.partition(".")[0] == step.name),
+        (None, ""),
+    )
+    times = step.repeat or 1
+    votes, rows = [str(n + 1) for n in range(times)], [step.name] * times
+    if step.models:
+        again = [f" {n + 1}" for n in range(times)] if step.repeat else [""]
+        votes = [f"{model}{number}" for model in step.models for number in again]
+        rows = [member(step.name, model) for model in step.models for _ in again]
+    return Panel(
+        step.name,
+        tuple(step.models),
+        tuple(votes),
+        tuple(rows),
+        cast(Combine, step.combine),
+        needed(len(votes), step.min_votes),
+        named.partition(".")[2] or _graded(step),
+        rule,
+    )
+
+
+def _graded(step: Step) -> str:
+    """The first field of an output that is no free text; empty where it is no object."""
+    for name, kind in (step.output or {}).items():
+        choices = isinstance(kind, Mapping) and kind.get("choices")
+        if choices or (kind.get("type") if isinstance(kind, Mapping) else kind) != "string":
+            return name
+    return next(iter(step.output or {}), "")
+
+
+class SeveralTally:
+    """Counts of what the parts of a `Design` said.
+
+    Attributes:
+        values: By score, that of each item, NaN where it has none.
+        verdicts: By score, how many pass and how many have a verdict.
+        repeats: Items by the scores and verdicts of their repeats.
+        votes: By step, items by the votes on them.
+        pairs: By step, items by the verdict with the first output shown first, and second.
+        contests: Items by who won against whom, where there are several pairs.
+        audits: What the audit and the judge said of the items that have both.
+        skipped: Items for which a step was not played.
+        lost: Lost answers by row and kind.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        self.read = 0
+        names = [MAIN, *design.scores] if design.scores else []
+        self.values = {name: array("d") for name in names}
+        self.verdicts = {name: [0, 0] for name in names}
+        self.repeats: Counter[tuple[tuple[float | None, bool | None], ...]] = Counter()
+        self.votes: dict[str, Counter[tuple[Vote, ...]]] = {
+            panel.name: Counter() for panel in design.panels
+        }
+        self.pairs: dict[str, Counter[tuple[float | None, float | None]]] = {
+            step.name: Counter() for step in design.pairs
+        }
+        self.contests: Counter[frozenset[tuple[str, float]]] = Counter()
+        self.audits: list[Pair] = []
+        self.skipped: Counter[str] = Counter()
+        self.lost: Counter[tuple[str, str]] = Counter()
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Count some lines, which are `SeveralLine`."""
+        for line in cast("Sequence[SeveralLine]", lines):
+            self.read += 1
+            self._scores(line)
+            if line.repeats:
+                self.repeats[tuple((each.score, each.passed) for each in line.repeats)] += 1
+            for panel in self.design.panels:
+                votes = _first(line.votes.get(panel.name))
+                if votes is not None:
+                    ballot = tuple(panel.cast(votes.get(name)) for name in panel.votes)
+                    self.votes[panel.name][_short(ballot)] += 1
+            if self.pairs:
+                self._pairs(line)
+            self.skipped.update(line.skipped)
+            for row, why in line.lost.items():
+                self.lost[row, why.partition(":")[0]] += 1
+
+    def _scores(self, line: SeveralLine) -> None:
+        audit = line.scores.get(AUDIT)
+        if self.design.audit is not None and audit is not None and audit.score is not None:
+            self.audits.append(Pair(audit.score, line.score, line.passed, audit.passed))
+        for name, values in self.values.items():
+            score, passed = line.score, line.passed
+            if name != MAIN:
+                own = line.scores.get(name)
+                score, passed = (None, None) if own is None else (own.score, own.passed)
+            there = score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
+            values.append(score if there and score is not None else nan)
+            if passed is not None:
+                self.verdicts[name][0] += passed
+                self.verdicts[name][1] += 1
+
+    def _pairs(self, line: SeveralLine) -> None:
+        contests = {}
+        for step in self.design.pairs:
+            votes = _first(line.votes.get(step.name))
+            if not votes:
+                continue
+            verdicts = tuple(
+                _won(votes.get(f"{name} {FIRST}"), own)
+                for name, own in zip(step.pair, (True, False), strict=True)
+            )
+            one, other = verdicts
+            there = [each for each in verdicts if each is not None]
+            if there:
+                self.pairs[step.name][one, other] += 1
+                contests[step.name] = sum(there) / len(there)
+        if contests and len(self.design.pairs) > 1:
+            self.contests[frozenset(contests.items())] += 1
+
+    def merge(self, after: SeveralTally) -> None:
+        """Add what was counted over a later part of the file."""
+        self.read += after.read
+        for name, values in after.values.items():
+            self.values[name].extend(values)
+            for place, n in enumerate(after.verdicts[name]):
+                self.verdicts[name][place] += n
+        self.repeats.update(after.repeats)
+        self.contests.update(after.contests)
+        self.skipped.update(after.skipped)
+        self.lost.update(after.lost)
+        for name, votes in after.votes.items():
+            self.votes[name].update(votes)
+        for name, pairs in after.pairs.items():
+            self.pairs[name].update(pairs)
+        self.audits += after.audits
+
+
+def _first(votes: Any) -> Mapping[str, Any] | None:
+    """The votes on an item; of several repeats those on the first that has some."""
+    each = votes if isinstance(votes, list) else [votes]
+    return next((one for one in each if isinstance(one, Mapping)), None)
+
+
+def _short(ballot: tuple[Vote, ...]) -> tuple[Vote, ...]:
+    """The ballot, with long texts by the order in which each is first met in it."""
+    if any(isinstance(vote, str) and len(vote) > _LONGEST_LABEL for vote in ballot):
+        texts = list(dict.fromkeys(vote for vote in ballot if isinstance(vote, str)))
+        return tuple(f"#{texts.index(v)}" if isinstance(v, str) else v for v in ballot)
+    return ballot
+
+
+def _won(vote: Any, shown_first: bool) -> float | None:
+    """How far the first output of a pair won; ``None`` where this order was not judged."""
+    winner = vote.get(WINNER) if isinstance(vote, Mapping) else None
+    if winner is None:
+        return None
+    return 0.5 if winner == TIE else float((winner == FIRST) == shown_first)
+
+
+def places(names: Iterable[str]) -> dict[str, int]:
+    """Names by their place, in the order of first appearance."""
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
