@@ -115,7 +115,8 @@ _foreign = partial(
     rich_help_panel="Results of another program (JSONL, JSON, CSV, Parquet, Excel)",
 )
 ScoreField = Annotated[str | None, _foreign(
-    "--score", help="Field with the score; a.b reads a field inside an object.",
+    "--score", help="Field with the score; a.b reads a field inside an object. Of a run: which of "
+    "its scores, by its name.",
 )]  # fmt: skip
 Id = Annotated[str | None, _foreign("--id", help="Field with the id.")]  # fmt: skip
 Category = Annotated[str | None, _foreign(

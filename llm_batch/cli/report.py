@@ -136,8 +136,22 @@ def report(
         raise ConfigError(f"--interval {interval!r} is not known", "use wilson or exact")
     if mean not in ("auto", "t", "bca"):
         raise ConfigError(f"--mean {mean!r} is not known", "use auto, t or bca")
+    paths = results or [Path("results.jsonl")]
+    ours = False
+    if score is not None:
+        from llm_batch.reporting.comparison.build import written_by_llmb
+
+        ours = written_by_llmb(paths)
     columns = columns_of(
-        score, id, category, pass_at, pass_words, where, delimiter, encoding, sheet
+        None if ours else score,
+        id,
+        category,
+        pass_at,
+        pass_words,
+        where,
+        delimiter,
+        encoding,
+        sheet,
     )
     source = label_source(labels, label_field, labels_from, labels_run, labels_random)
     if source is not None and no_labels:
@@ -157,7 +171,6 @@ def report(
     if bom and format != "csv":
         raise ConfigError(f"--bom is for CSV, not for {format}", "add --format csv")
     mark = "\ufeff" if bom else ""
-    paths = results or [Path("results.jsonl")]
     if len(paths) > 1:
         given = {
             "--reference": reference,
@@ -174,8 +187,9 @@ def report(
 
         chosen(COMPARISON_FORMATS, format)
         compared = compare_reports(
-            paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster
-        )
+            paths, by=by, level=level, columns=columns, anyway=anyway, cluster=cluster,
+            score=score or "" if ours else "",
+        )  # fmt: skip
         present_all(COMPARISON_FORMATS, format, compared, output, also or (),
                     step_summary=step_summary, full=full, mark=mark)  # fmt: skip
         return
@@ -202,6 +216,7 @@ def report(
             cluster=cluster,
             exact=interval == "exact" or bool(asked),
             mean=cast("Literal['auto', 't', 'bca']", mean),
+            score=score or "" if ours else "",
         )
 
     beside = None if source or columns or no_labels else labels_beside(paths[0])

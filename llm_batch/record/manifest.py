@@ -24,6 +24,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.chain.overrides import Overrides, Typed
+from llm_batch.chain.steps import MAIN
 from llm_batch.errors import LlmbError, OutputError
 from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
@@ -354,6 +355,15 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     def scores(self) -> dict[str, ScoreRule]:
         """Further scores, by name."""
         return self._config.scores
+
+    def scored_by(self, name: str) -> Self | None:
+        """The same with another of its scores as the main one; ``None`` where it has none such."""
+        if self.score is None or name in (MAIN, self.score.named):
+            return self if self.score is not None else None
+        rules = self.config.get("scores") or {}
+        if name not in rules:
+            return None
+        return msgspec.structs.replace(self, config={**self.config, "score": rules[name]})
 
     @property
     def models(self) -> dict[str, str]:

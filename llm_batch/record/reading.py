@@ -18,6 +18,7 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from llm_batch.chain.overrides import command
+from llm_batch.chain.steps import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.files import JOURNAL_ENDS, run_paths
 from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
@@ -90,6 +91,14 @@ class SeveralLine(Line, gc=False, kw_only=True):
     votes: dict[str, Any] = {}
     skipped: list[str] = []
     lost: dict[str, str] = {}
+
+
+def scored_by(line: SeveralLine, name: str) -> None:
+    """Put another score of a line in the place of the main one, which takes its place there."""
+    main = ScoreOf(line.score, line.passed, line.label)
+    own = line.scores.get(name, ScoreOf())
+    line.score, line.passed, line.label = own.score, own.passed, own.label
+    line.scores[MAIN] = main
 
 
 Getter = Callable[[Line], Any]

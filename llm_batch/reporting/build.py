@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from llm_batch.chain.overrides import expanded
+from llm_batch.chain.steps import MAIN
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
+from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
 from llm_batch.record.manifest import Figures, Manifest
 from llm_batch.record.reading import ResultsReader
@@ -37,6 +39,7 @@ from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.scan import Asked, Counted, scan
 from llm_batch.reporting.sentences import caveats, headline, next_steps
 from llm_batch.reporting.several.figures import several
+from llm_batch.reporting.several.tally import Design
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
@@ -218,6 +221,7 @@ def build_report(
     cluster: str | None = None,
     exact: bool = False,
     mean: Literal["auto", "t", "bca"] = "auto",
+    score: str = "",
 ) -> Report:
     """Read a results file, once and from start to end, and say what it shows.
 
@@ -239,11 +243,12 @@ def build_report(
         cluster: Field of the items that says which belong together; intervals are then by clusters.
         exact: Give rates exact intervals (Clopper-Pearson, hypergeometric) in place of Wilson's.
         mean: How the mean's interval is made; ``auto`` takes the bootstrap for skewed scores.
+        score: Which of a run's scores the figures are of, by its name; by default the main one.
 
     Raises:
         OutputError: The file is missing, is no results file, or a line of it cannot be read.
         ConfigError: No item has the field asked for, or it has too many values, or ``level`` is not
-            between 0 and 1.
+            between 0 and 1, or the run has no such score.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
@@ -257,6 +262,10 @@ def build_report(
     by = by or (columns.category or None if columns else None)
     try:
         manifest, problem = (None, "") if columns else Manifest.beside(path)
+        scored = _scored_by(manifest, score, path) if score else manifest
+        score = "" if scored is manifest else score
+        design = Design.of(manifest, score) if manifest else None
+        manifest = scored
         labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
         with _no_garbage_collection():
             counted = scan(
@@ -267,6 +276,8 @@ def build_report(
                 labelled,
                 judges,
                 ClusterTally(cluster) if cluster else None,
+                design,
+                score,
             )
     finally:
         results.close()
@@ -275,7 +286,7 @@ def build_report(
     report = assemble(
         str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
     )
-    report = replace(report, columns=columns)
+    report = replace(report, columns=columns, score=score)
     report = replace(
         report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
     )
@@ -296,6 +307,18 @@ def build_report(
     if unread:
         following = (*following, unread)
     return replace(report, warnings=warnings, next_steps=following)
+
+
+def _scored_by(manifest: Manifest | None, score: str, path: str | Path) -> Manifest:
+    """The manifest of another score; `ConfigError` where there is none of that name."""
+    found = manifest.scored_by(score) if manifest else None
+    if found is not None:
+        return found
+    names = [MAIN, *manifest.scores] if manifest and manifest.score else []
+    raise ConfigError(
+        f"{path} has no score called {clean(score, 60)}",
+        f"it has {listed(names)}" if names else "its run had no [score]",
+    )
 
 
 @contextmanager

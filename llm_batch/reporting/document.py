@@ -15,7 +15,7 @@ from llm_batch.reporting.model import Bin, Group, JudgeCheck, Report
 from llm_batch.reporting.rates import LEAST_IN_GROUP
 from llm_batch.reporting.reference import CHECK_LIMIT
 from llm_batch.reporting.rules import classification, no_answer
-from llm_batch.reporting.sentences import method, rate_name
+from llm_batch.reporting.sentences import mean_name, method, rate_name
 from llm_batch.reporting.several import document as several
 from llm_batch.reporting.spending import tokens_and_cost
 from llm_batch.reporting.timeline import pace
@@ -108,7 +108,9 @@ def result(report: Report) -> Section:
         name = rate_name(report)
         rows.append((name, words.percent(rate.rate.value), words.percent_range(rate.rate)))
     if scores.mean.value is not None and not report.run.rule:
-        rows.append(("Mean score", words.mean(scores.mean.value), words.mean_range(scores.mean)))
+        rows.append(
+            (mean_name(report), words.mean(scores.mean.value), words.mean_range(scores.mean))
+        )
     if rows:
         parts += _intervals(report, rows)
     parts += [text for text in (_dataset(report), _unweighted(report)) if text]

@@ -4,8 +4,9 @@ They are read from the results file a second time: a report itself keeps no item
 million of them fit in memory.
 
 As rows their columns are those of `COLUMNS`, then ``field.NAME`` for each field of the items and
-``output.STEP`` for each step (``output.STEP.NAME`` for a member of an object), in the order of
-first appearance. For a page they are compact.
+``output.STEP`` for each step (``output.STEP.NAME`` for a member of an object), and ``score.NAME``
+and ``passed.NAME`` for each further score, in the order of first appearance. For a page they are
+compact.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from llm_batch.chain.steps import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.manifest import Manifest, Step
-from llm_batch.record.results import ItemLine, item_lines
+from llm_batch.record.results import FurtherScore, ItemLine, item_lines
 from llm_batch.reporting.foreign import ForeignFile, found
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.tally import group_name
@@ -36,6 +38,8 @@ def read_items(report: Report) -> Iterator[ItemLine]:
             "write them to a file: llmb report results.jsonl",
         )
     items = _foreign(report) if report.columns else item_lines(report.path)
+    if report.score:
+        items = (_scored_by(item, report.score) for item in items)
     if report.items.duplicates == 0 and not report.columns:
         yield from items  # the report has looked at their ids
         return
@@ -46,9 +50,19 @@ def read_items(report: Report) -> Iterator[ItemLine]:
             yield item
 
 
+def _scored_by(item: ItemLine, name: str) -> ItemLine:
+    """The item with another score in the place of the main one, which takes its place there."""
+    main = FurtherScore(item.score, item.passed, item.label, item.reason)
+    own = item.scores.get(name, FurtherScore())
+    item.score, item.passed, item.label, item.reason = own.score, own.passed, own.label, own.reason
+    item.scores[MAIN] = main
+    return item
+
+
 def manifest_of(report: Report) -> Manifest | None:
     """The manifest beside the results; ``None`` where there is none that can be read."""
-    return None if report.columns is not None else Manifest.beside(report.path)[0]
+    manifest = None if report.columns is not None else Manifest.beside(report.path)[0]
+    return manifest.scored_by(report.score) if manifest and report.score else manifest
 
 
 def category_of(item: ItemLine, report: Report) -> str:
@@ -115,7 +129,8 @@ def _shape(item: ItemLine) -> tuple[Any, ...]:
         (step, *output) if output.__class__ is dict else step
         for step, output in item.outputs.items()
     ]
-    return (*item.fields, None, *outputs)
+    scores = [(name, score.passed is None) for name, score in item.scores.items()]
+    return (*item.fields, None, *outputs, None, *scores)
 
 
 def rows(report: Report) -> Iterator[dict[str, Any]]:
@@ -157,6 +172,10 @@ def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
                 yield f"output.{step}.{name}", value
         else:
             yield f"output.{step}", output
+    for name, score in item.scores.items():
+        yield f"score.{name}", score.score
+        if score.passed is not None:
+            yield f"passed.{name}", score.passed
 
 
 #: More items than this make a page that takes long to open; the figures are of all of them.

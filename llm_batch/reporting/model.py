@@ -481,6 +481,7 @@ class Report(Readable):
         calibration: The judge beside people's labels, and rates corrected by them.
         judges: How far several judges agree, where some were named.
         rule_check: What a rule found, where one that compares gave the score.
+        score: Which score the figures are of, where it is not the main one.
         several: What juries, repeats, pairs, audits and further scores came to.
     """
 
@@ -508,6 +509,7 @@ class Report(Readable):
     judges: Reliability | None = None
     rule_check: RuleCheck | None = None
     several: Several | None = None
+    score: str = ""
 
     def rows(self) -> list[dict[str, Any]]:
         """The items, as flat as the CSV has them: ``pandas.DataFrame(report.rows())``.

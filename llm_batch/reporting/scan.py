@@ -18,12 +18,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import listed
 from llm_batch.record.manifest import Manifest
-from llm_batch.record.reading import Head, Line, ResultsReader
+from llm_batch.record.reading import Head, Line, ResultsReader, SeveralLine, scored_by
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.labels import LabelTally
@@ -90,6 +90,7 @@ class Wanted:
     answer_step: str
     rule: str
     design: Design | None = None
+    score: str = ""
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ def count_lines(
         ConfigError: The field to group by was asked for and has too many values.
     """
     if isinstance(results, ResultsReader):
-        results.several = wanted.design is not None
+        results.several = wanted.design is not None or bool(wanted.score)
     batches, fields, outputs = results.batches(
         [wanted.field, wanted.reference, *(name for check in checks for name in check.fields)],
         [wanted.answer_step, *(name for check in checks for name in check.outputs)],
@@ -162,6 +163,9 @@ def count_lines(
     several = SeveralTally(wanted.design) if wanted.design is not None else None
     tally = Tally(exact)
     for batch in batches:
+        if wanted.score:
+            for line in batch:
+                scored_by(cast("SeveralLine", line), wanted.score)
         lines = tally.add(batch)
         if groups is not None:
             groups.add(lines)
@@ -272,7 +276,15 @@ def scan(
     labels: LabelTally | None,
     judges: Sequence[str],
     clusters: ClusterTally | None,
+    design: Design | None = None,
+    score: str = "",
 ) -> Counted:
+    """Count all lines of a file, whose manifest is that of the ``score`` that was chosen, if any.
+
+    Raises:
+        OutputError: A line cannot be read.
+        ConfigError: No item has a field that was asked for, or it has too many values.
+    """
     head = results.head()
     several = JudgesTally(judges, head, isinstance(results, ForeignFile)) if judges else None
     checks = [check for check in (labels, several, clusters) if check is not None]
@@ -293,7 +305,8 @@ def scan(
         reference=match,
         answer_step=answer_step,
         rule=manifest.rule,
-        design=Design.of(manifest),
+        design=design,
+        score=score,
     )
     counted = None
     path = results.path if isinstance(results, ResultsReader) else None

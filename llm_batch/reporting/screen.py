@@ -10,7 +10,7 @@ from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.reporting.judging.sentences import labels_of
 from llm_batch.reporting.model import Group, Report
 from llm_batch.reporting.rules import no_answer, worst_classes
-from llm_batch.reporting.sentences import checked_by, headline, rate_name
+from llm_batch.reporting.sentences import checked_by, headline, mean_name, rate_name
 from llm_batch.reporting.several import document as several
 
 #: Groups that are shown; those that differ clearly come first.
@@ -63,9 +63,9 @@ def _rows(report: Report) -> Iterator[_Row]:
         if report.scores.min is not None:
             low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
             spread = f"scores from {low} to {high}"
-        yield "Mean score", words.mean(mean.value), words.mean_range(mean), spread
+        yield mean_name(report), words.mean(mean.value), words.mean_range(mean), spread
     if report.several is not None:
-        yield from several.rows(report.several)
+        yield from several.rows(report.several, report.score)
     if report.rule_check is not None:
         yield from worst_classes(report.rule_check)
     yield from _groups(report)

@@ -86,7 +86,11 @@ def _finding(report: Report, methods: bool) -> str:
     if mean.value is not None:
         told = f"{words.mean(mean.value)}{_bounds(report, mean, False, methods)}"
         corrected = mean_headline_part(check, methods) if check else ""
-        return f"{corrected}; the judge alone says {told}" if corrected else f"Mean score {told}"
+        return (
+            f"{corrected}; the judge alone says {told}"
+            if corrected
+            else f"{mean_name(report)} {told}"
+        )
     if items.ok:
         return f"{items.ok:,} of {words.items(items.read)} answered; none of them has a score"
     return f"No result: {_all_failed(items.read)}"
@@ -101,7 +105,13 @@ def checked_by(report: Report) -> Calibration | None:
 
 def rate_name(report: Report) -> str:
     """What the share that passes is called: where a rule compares with what is right, accuracy."""
-    return "Accuracy" if report.run.rule in _ACCURATE else "Pass rate"
+    name = "Accuracy" if report.run.rule in _ACCURATE else "Pass rate"
+    return f"{name} of {words.named(report.score, 30)}" if report.score else name
+
+
+def mean_name(report: Report) -> str:
+    """What the mean score is called."""
+    return f"Mean of {words.named(report.score, 30)}" if report.score else "Mean score"
 
 
 _ACCURATE = ("equals", "number", "choice")
@@ -179,10 +189,12 @@ def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
         if kind in failed and status.settled:
             steps.append(f"{failed[kind]:,} {status.name}: {status.advice}.")
     paired = report.several is not None and report.several.headline_pair is not None
-    if not report.run.judge and not report.run.rule and items.ok and not paired:
+    scored = report.run.judge or report.run.rule or items.scored
+    if not scored and items.ok and not paired:
         steps.append("Add a [score] to the config to get a mean score and a pass rate.")
     elif items.scored and report.pass_rate.rate.value is None:
-        steps.append("Set pass_at under [score] to get a pass rate.")
+        table = f"scores.{words.clean(report.score, 30)}" if report.score else "score"
+        steps.append(f"Set pass_at under [{table}] to get a pass rate.")
     if report.calibration is not None:
         more = labels_to_make(report.calibration, report.path)
         steps += [more] if more else []

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from llm_batch.errors import ConfigError
 from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score, StepTotals, Usage
 from llm_batch.reporting import FORMATS, build_report
 from llm_batch.reporting import scan as halves
+from llm_batch.reporting.comparison.build import compare_reports
 from llm_batch.reporting.model import Report
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import ppi_rate
@@ -93,6 +95,40 @@ def test_each_score_has_its_figures_and_pairs_of_them_are_correlated(tmp_path: P
     assert found["score", "total"] == pytest.approx(1.0)
     assert found["score", "grounded"] == pytest.approx(-0.866, abs=1e-3)
     assert "grounded is judge.grounded" in full(made)
+
+
+def test_another_score_takes_the_place_of_the_main_one(tmp_path: Path) -> None:
+    path = write(tmp_path, graded(), [GENERATE, JUDGE], MAIN, scores=SCORES)
+    made = build_report(path, score="grounded")
+    assert (made.pass_rate.rate, made.pass_rate.pass_at) == (wilson(4, 10), 1)
+    assert made.headline.startswith("Pass rate of grounded 40.0 %")
+    plain = build_report(path)
+    assert made.several is not None
+    assert made.several == plain.several
+    assert [row["score"] for row in made.rows()] == [1, 1, 0, 0, 0] * 2
+    assert made.rows()[3]["score.score"] == plain.rows()[3]["score"] == 4
+    assert build_report(path, score="total").scores.mean.value == 3.2
+    for name in ("score", "judge.score"):
+        assert build_report(path, score=name) == plain
+    with pytest.raises(ConfigError, match="no score called goodness") as caught:
+        build_report(path, score="goodness")
+    assert caught.value.hint == "it has score, grounded, total"
+
+
+def test_runs_are_compared_by_the_score_that_is_named(tmp_path: Path) -> None:
+    paths = []
+    for name, grounded in (("base", 1.0), ("new", 0.0)):
+        (tmp_path / name).mkdir()
+        results = [
+            item(n, 5.0, scores={"grounded": Score(grounded, passed=grounded > 0)})
+            for n in range(40)
+        ]
+        paths.append(write(tmp_path / name, results, [GENERATE, JUDGE], MAIN, scores=SCORES))
+    found = compare_reports(paths, score="grounded").comparison.against[0].rates
+    same = compare_reports(paths).comparison.against[0].rates
+    assert found is not None
+    assert same is not None
+    assert (found.difference.value, same.difference.value) == (-1.0, 0.0)
 
 
 def votes(*scores: int | None) -> dict[str, Any]:

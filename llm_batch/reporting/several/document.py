@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from llm_batch.chain.steps import MAIN
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Section, Table
@@ -43,8 +44,11 @@ def sections(found: Several, level: float) -> Iterator[Section]:
         yield Section("Skipped steps and lost votes", tuple(left_out(found)))
 
 
-def rows(found: Several) -> Iterator[_Row]:
-    """What a screen has of it, a row each: name, value, interval, remark."""
+def rows(found: Several, chosen: str = "") -> Iterator[_Row]:
+    """What a screen has of it, a row each: name, value, interval, remark.
+
+    The score that is ``chosen``, the main one by default, has its row elsewhere.
+    """
     for pair in found.pairs:
         if pair is not found.headline_pair:
             wins = pair.rates.win_rate
@@ -66,7 +70,9 @@ def rows(found: Several) -> Iterator[_Row]:
         last = several.at_least_one[-1]
         for k, each in (1, several.at_least_one[0]), (several.times, last):
             yield f"pass@{k}", words.percent(each.value), words.percent_range(each), ""
-    for score in found.scores[1:]:
+    for score in found.scores:
+        if score.name == (chosen or MAIN):
+            continue
         rate, mean = score.rate, score.mean
         figures = (words.mean(mean.value), words.mean_range(mean), "mean")
         if rate is not None:

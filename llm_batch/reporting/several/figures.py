@@ -8,7 +8,6 @@ from itertools import combinations
 from math import isfinite, isnan, sqrt
 from typing import Any, cast
 
-from llm_batch.chain.steps import MAIN
 from llm_batch.chain.votes import combined
 from llm_batch.record.manifest import Manifest, Step
 from llm_batch.records import Interval
@@ -76,7 +75,7 @@ def several(
         if counted.pairs[step.name]
     )
     ranking, chances = _ranking(counted, pairs, level)
-    scores = _scores(counted, manifest, main, level, audit)
+    scores = _scores(counted, main, level, audit)
     lost = sorted(counted.lost.items(), key=lambda each: (-each[1], each[0]))
     return Several(
         scores=scores,
@@ -113,25 +112,22 @@ def several(
 
 def _scores(
     counted: SeveralTally,
-    manifest: Manifest,
     main: tuple[Interval, Interval],
     level: float,
     audit: AuditFigures | None,
 ) -> tuple[ScoreFigures, ...]:
     found = []
     for name, values in counted.values.items():
-        rule = manifest.score if name == MAIN else counted.design.scores[name]
-        if rule is None:
-            continue
+        rule = counted.design.scores[name]
         there = [value for value in values if not isnan(value)]
         passed, verdicts = counted.verdicts[name]
         rate, mean = wilson(passed, verdicts, level) if verdicts else None, None
-        if name == MAIN:
+        if name == counted.design.main:
             rate, mean = main[0] if main[0].n else None, main[1]
         elif rule.min is not None and rule.max is not None:
             mean = mean_on_scale(there, rule.min, rule.max, level)
         corrected = None
-        if name == MAIN and audit is not None:
+        if name == counted.design.main and audit is not None:
             corrected = audit.check.corrected if rate else audit.check.corrected_mean
         source = rule.named
         if isinstance(rule.weights, dict) and rule.weights:

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any, cast
 
@@ -67,7 +67,8 @@ class Design:
     """The steps and scores of a chain that this is about.
 
     Attributes:
-        scores: Further scores by name; the main one and that of the audit are not among them.
+        scores: All scores by name where there are several; that of the audit is not among them.
+        main: The one that figures are of; its lines have it as their score.
         audit: The audit's step; ``None`` without one.
         apart: The step whose repeated answers stay apart, if any.
         later: The steps that are played for each of these, itself included.
@@ -75,6 +76,7 @@ class Design:
     """
 
     scores: dict[str, ScoreRule] = field(default_factory=dict)
+    main: str = MAIN
     audit: Step | None = None
     apart: Step | None = None
     later: frozenset[str] = frozenset()
@@ -83,13 +85,17 @@ class Design:
     partly: tuple[Step, ...] = ()
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Design | None:
-        """Of a run; ``None`` where there is nothing of the kind."""
+    def of(cls, manifest: Manifest, chosen: str = "") -> Design | None:
+        """Of a run; ``None`` where there is nothing of the kind.
+
+        Audits and repeats are those of the main score, and nothing is said of them where another
+        one is ``chosen``.
+        """
         steps, rule = manifest.steps, manifest.score
         audits = rule.audit.partition(".")[0] if rule and rule.audit else ""
         apart = manifest.apart
         found = cls(
-            scores=manifest.scores if rule else {},
+            scores={MAIN: rule, **manifest.scores} if rule and manifest.scores else {},
             audit=next((step for step in steps if audits and step.name == audits), None),
             apart=apart,
             later=frozenset(step.name for step in steps[steps.index(apart) :])
@@ -99,6 +105,8 @@ class Design:
             pairs=tuple(step for step in steps if len(step.pair) == 2),
             partly=tuple(step for step in steps if step.when or step.share is not None),
         )
+        if chosen:
+            found = replace(found, main=chosen, audit=None, apart=None)
         return found if found != cls() else None
 
 
@@ -154,9 +162,8 @@ class SeveralTally:
     def __init__(self, design: Design) -> None:
         self.design = design
         self.read = 0
-        names = [MAIN, *design.scores] if design.scores else []
-        self.values = {name: array("d") for name in names}
-        self.verdicts = {name: [0, 0] for name in names}
+        self.values = {name: array("d") for name in design.scores}
+        self.verdicts = {name: [0, 0] for name in design.scores}
         self.repeats: Counter[tuple[tuple[float | None, bool | None], ...]] = Counter()
         self.votes: dict[str, Counter[tuple[Vote, ...]]] = {
             panel.name: Counter() for panel in design.panels
@@ -174,7 +181,7 @@ class SeveralTally:
         for line in cast("Sequence[SeveralLine]", lines):
             self.read += 1
             self._scores(line)
-            if line.repeats:
+            if line.repeats and self.design.apart is not None:
                 self.repeats[tuple((each.score, each.passed) for each in line.repeats)] += 1
             for panel in self.design.panels:
                 votes = _first(line.votes.get(panel.name))
@@ -193,7 +200,7 @@ class SeveralTally:
             self.audits.append(Pair(audit.score, line.score, line.passed, audit.passed))
         for name, values in self.values.items():
             score, passed = line.score, line.passed
-            if name != MAIN:
+            if name != self.design.main:
                 own = line.scores.get(name)
                 score, passed = (None, None) if own is None else (own.score, own.passed)
             there = score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
