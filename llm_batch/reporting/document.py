@@ -100,9 +100,10 @@ def result(report: Report) -> Section:
     if report.run.rule and rate.pass_at is not None and items.read:
         parts.append(f"Right by the rule {report.run.rule!r}: {rate.passed:,}.")
     elif rate.pass_at is not None and items.read:
-        parts.append(
-            f"Passed: {rate.passed:,}, with a score of at least {words.number(rate.pass_at)}."
-        )
+        least = f"a score of at least {words.number(rate.pass_at)}"
+        repeats = report.several.repeats if report.several else None
+        most = f"where most of the {repeats.times} repeats have" if repeats else "with"
+        parts.append(f"Passed: {rate.passed:,}, {most} {least}.")
     rows = []
     if rate.rate.value is not None:
         name = rate_name(report)

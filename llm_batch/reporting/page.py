@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import ceil, floor
 from typing import Any
@@ -23,9 +24,9 @@ from llm_batch.records import Interval
 from llm_batch.reporting.document import document
 from llm_batch.reporting.items import ITEM_LIMIT, manifest_of, page_items
 from llm_batch.reporting.judging.calibration import Calibration
-from llm_batch.reporting.model import FUTURE, Bin, JudgeCheck, Report
+from llm_batch.reporting.model import FUTURE, Bin, JudgeCheck, Report, RuleCheck
 from llm_batch.reporting.reference import REFERENCE_NAMES
-from llm_batch.reporting.sentences import method
+from llm_batch.reporting.sentences import checked_by, method
 from llm_batch.reporting.timeline import over_time
 
 
@@ -61,14 +62,22 @@ def reference_fields(report: Report) -> Sequence[str]:
 
 
 def _finding(report: Report) -> dict[str, Any]:
-    check, rate, scores = report.calibration, report.pass_rate, report.scores
+    check, rate, scores = checked_by(report), report.pass_rate, report.scores
     corrected = (check.corrected, check.corrected_mean) if check else (None, None)
     percent, mean = (words.percent, words.percent_range), (words.mean, words.mean_range)
+    by = "an audit" if check is not None and check.audit else "labels"
+    several = report.several
+    pair = several.headline_pair if several else None
+    repeats = several.repeats if several else None
+    most = f", majority of {repeats.times} repeats" if repeats and repeats.at_least_one else ""
+    wins = f"of pairs won by {pair.first} against {pair.second}" if pair else ""
+    of_score = f" of {words.named(report.score, 30)}" if report.score else ""
     for found, what, of, (shown, between) in (
-        (corrected[0], "pass rate, corrected by labels", FUTURE, percent),
-        (rate.rate, "pass rate", rate.estimand, percent),
-        (corrected[1], "mean score, corrected by labels", FUTURE, mean),
-        (scores.mean, "mean score", scores.estimand, mean),
+        (pair.rates.win_rate if pair else None, words.clean(wins), FUTURE, percent),
+        (corrected[0], f"pass rate, corrected by {by}", FUTURE, percent),
+        (rate.rate, f"pass rate{of_score}{most}", rate.estimand, percent),
+        (corrected[1], f"mean score, corrected by {by}", FUTURE, mean),
+        (scores.mean, f"mean{of_score}" if of_score else "mean score", scores.estimand, mean),
     ):
         if found is not None and found.value is not None:
             return {
@@ -103,7 +112,7 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
     if mean.value is not None and report.pass_rate.rate.value is not None:
         facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
     rate = report.pass_rate.rate
-    check = report.calibration
+    check = checked_by(report)
     if check is not None and check.corrected is not None:
         facts.append(("The judge alone", words.percent(rate.value), words.percent_range(rate)))
     elif check is not None and check.corrected_mean is not None and rate.value is None:
@@ -137,25 +146,71 @@ def _reference(check: JudgeCheck) -> Chart:
 
 def _labels(check: Calibration) -> Iterator[Chart]:
     how = "Blue cells agree, orange cells do not."
+    who, name, whose = ("label", "labels", "a person") if not check.audit else (
+        "audit", "audit", "the audit"
+    )  # fmt: skip
+    made = f"labelled by people ({check.source})"
+    made = f"judged by {check.source} too" if check.audit else made
     if check.agreement.n:
         yield _grid(
-            "labels",
-            "Judge against labels",
-            f"{words.items(check.agreement.n)} labelled by people ({check.source}). {how}",
-            ("label", _VERDICTS),
+            name,
+            f"Judge against {name}",
+            f"{words.items(check.agreement.n)} {made}. {how}",
+            (who, _VERDICTS),
             _VERDICTS,
             check.table.rows,
         )
     if check.scores is not None:
         names = [words.number(value) for value in check.scores.values]
         yield _grid(
-            "label-scores",
-            "Scores of judge and people",
-            f"How often each score of a person met each score of the judge. {how}",
-            ("label", names),
+            f"{who}-scores",
+            f"Scores of judge and {'audit' if check.audit else 'people'}",
+            f"How often each score of {whose} met each score of the judge. {how}",
+            (who, names),
             names,
             check.scores.counts,
         )
+
+
+#: The classes of a picture; those with most items are shown.
+_MOST_CLASSES = 15
+
+
+def _taken(check: RuleCheck) -> Chart:
+    """What was answered where what is right: the table of a rule's classes as a picture."""
+    order = sorted(range(len(check.classes)), key=lambda at: -check.classes[at].items)
+    shown = sorted(order[:_MOST_CLASSES])
+    names = _distinct([words.named(check.classes[at].name, 14) for at in shown])
+    none = len(check.classes) + 1
+    rest = [at for at in range(none) if at not in shown]
+    counts = [
+        [*(row[to] for to in shown), sum(row[to] for to in rest), row[none]]
+        for row in (check.table[at] for at in shown)
+    ]
+    columns = [*names, "(other)", "(none)"]
+    kept = [to for to in range(len(columns)) if to < len(names) or any(row[to] for row in counts)]
+    left = len(check.classes) - len(shown)
+    told = f" The {len(shown)} largest of {len(check.classes)} classes." if left else ""
+    return _grid(
+        "classes",
+        "What was taken for what",
+        f"What is right down the side, what was answered along the top.{told} Blue cells are "
+        "right, orange cells are not.",
+        ("right", names),
+        [columns[to] for to in kept],
+        [[row[to] for to in kept] for row in counts],
+        "answered",
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names that were cut alike, with a number after each but the first."""
+    seen: Counter[str] = Counter()
+    made = []
+    for name in names:
+        seen[name] += 1
+        made.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+    return made
 
 
 def _grid(
@@ -165,12 +220,13 @@ def _grid(
     rows: tuple[str, Sequence[str]],
     columns: Sequence[str],
     counts: Sequence[Sequence[int]],
+    along: str = "judge",
 ) -> Chart:
-    """Counts as cells: what is right down the side, the judge along the top."""
+    """Counts as cells: what is right down the side, the judge or an answer along the top."""
     side, row_names = rows
     total = sum(map(sum, counts))
     values = [
-        {side: row_names[i], "judge": columns[j], "items": n, "text": f"{n:,}",
+        {side: row_names[i], along: columns[j], "items": n, "text": f"{n:,}",
          "share": words.percent(n / total), "agree": i == j, "part": n / total}
         for i, row in enumerate(counts)
         for j, n in enumerate(row)
@@ -210,10 +266,10 @@ def _grid(
         data={"values": values},
         encoding={
             "x": {
-                "field": "judge",
+                "field": along,
                 "type": "nominal",
                 "sort": list(columns),
-                "axis": {"title": "judge", "orient": "top", "labelAngle": 0},
+                "axis": {"title": along, "orient": "top", "labelAngle": 0},
             },
             "y": {
                 "field": side,
@@ -221,7 +277,7 @@ def _grid(
                 "sort": list(row_names),
                 "axis": {"title": side},
             },
-            "tooltip": told(side, "judge", "items", "share"),
+            "tooltip": told(side, along, "items", "share"),
         },
         layer=layers,
     )
@@ -241,10 +297,14 @@ def charts(report: Report, scale: tuple[float, float] | None = None) -> Iterator
         yield _distribution(report, scale)
     if report.groups is not None and any(g.pass_rate.n for g in report.groups.groups):
         yield _groups(report)
+    if report.rule_check is not None and report.rule_check.classes:
+        yield _taken(report.rule_check)
     if report.judge_check is not None:
         yield _reference(report.judge_check)
     if report.calibration is not None:
         yield from _labels(report.calibration)
+    if report.several is not None and report.several.audit is not None:
+        yield from _labels(report.several.audit.check)
     yield from over_time(report.timeline)
 
 
@@ -266,6 +326,8 @@ def _every(bins: Sequence[Bin], scale: tuple[float, float] | None) -> Sequence[B
 
 def _distribution(report: Report, scale: tuple[float, float] | None) -> Chart:
     least = report.columns.pass_at if report.columns else report.pass_rate.pass_at
+    if report.several is not None and report.several.repeats is not None:
+        least = None  # an item passes by the majority of its repeats, and not by their mean
     bins = _every(report.scores.distribution, scale)
     total = sum(part.n for part in bins)
     single = all(part.low == part.high for part in bins)

@@ -12,6 +12,7 @@ from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score
 from llm_batch.reporting import build_report
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.page import charts
 
 #: What is right, what was answered, how often.
 ANSWERS = [
@@ -118,3 +119,15 @@ def test_a_file_is_counted_the_same_in_two_halves(
     monkeypatch.setattr(scan, "LEAST_BYTES", 1)
     monkeypatch.setattr(scan, "_may_fork", lambda: True)
     assert report(tmp_path).rule_check == whole
+
+
+def test_the_page_draws_what_was_taken_for_what(tmp_path: Path) -> None:
+    drawn = next(each for each in charts(report(tmp_path)) if each.name == "classes")
+    cells = {
+        (each["right"], each["answered"]): (each["items"], each["agree"])
+        for each in drawn.spec["data"]["values"]
+    }
+    assert cells["fair", "bad"] == (8, False)
+    assert cells["good", "good"] == (40, True)
+    assert (cells["bad", "(other)"], cells["good", "(none)"]) == ((2, False), (4, False))
+    assert len(cells) == 3 * 5

@@ -12,6 +12,16 @@ const money = (usd) => usd < 0.1 ? `$${Number(usd.toPrecision(2))}` : `$${usd.to
 const asText = (value) =>
   typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
 
+// An output as people read it: fields line by line, repeats one after the other.
+function asOutput(value) {
+  if (value === null) return "Skipped for this item.";
+  if (Array.isArray(value)) {
+    return value.map((each, n) => `${n + 1} of ${value.length}:\n${asOutput(each)}`).join("\n\n");
+  }
+  if (typeof value !== "object") return asText(value);
+  return Object.entries(value).map(([name, each]) => `${name}: ${asText(each)}`).join("\n");
+}
+
 const matches = searching((item) => [
   item[ID], item[REASON], item[ERROR], ...Object.values(item[FIELDS]).map(asText),
   ...Object.values(item[OUTPUTS]).map(asText),
@@ -135,14 +145,15 @@ function panes(item) {
   prompt.classList.add("wide");
   made.append(prompt);
   for (const [step, output] of Object.entries(item[OUTPUTS])) {
-    if (step !== page.judge) made.append(pane(`Output of ${step}`, asText(output)));
+    if (step !== page.judge) made.append(pane(`Output of ${step}`, asOutput(output)));
   }
   const reference = page.references.find((name) => asText(item[FIELDS][name] ?? "") !== "");
   if (reference) made.append(pane(`Reference (${reference})`, asText(item[FIELDS][reference])));
   if (page.judge in item[OUTPUTS] || item[REASON]) {
     const score = item[SCORE] === null ? "" : `, score ${number(item[SCORE])}`;
     const output = item[OUTPUTS][page.judge];
-    const text = item[REASON] || (output === undefined ? "" : asText(output));
+    const several = Array.isArray(output) || output === null;
+    const text = several ? asOutput(output) : item[REASON] || (output === undefined ? "" : asOutput(output));
     made.append(pane(`${page.judge ? `Reason of ${page.judge}` : "Reason"}${score}`, text));
   }
   return made;
