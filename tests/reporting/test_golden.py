@@ -14,6 +14,7 @@ import pytest
 
 from llm_batch.reporting import FORMATS, build_report
 from llm_batch.reporting.model import Report
+from tests.reporting.example import write_example
 from tests.reporting.made import full_manifest, result, write
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -103,8 +104,16 @@ def _empty(folder: Path) -> Report:
     return _built(write(folder, []))
 
 
+def _several(folder: Path) -> Report:
+    """Repeats, a rule, a jury where it fails, an audit of some and a further score."""
+    return _built(write_example(folder))
+
+
+_MADE = [_rich, _small, _empty, _several]
+
+
 @pytest.mark.parametrize("name", sorted(SUFFIXES))
-@pytest.mark.parametrize("make", [_rich, _small, _empty], ids=["rich", "small", "empty"])
+@pytest.mark.parametrize("make", _MADE, ids=lambda each: each.__name__.strip("_"))
 def test_a_report_reads_as_it_did(make, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     text = FORMATS[name](make(tmp_path))
     golden = GOLDEN / f"{make.__name__.strip('_')}.{SUFFIXES[name]}"
@@ -113,7 +122,7 @@ def test_a_report_reads_as_it_did(make, name: str, tmp_path: Path) -> None:  # t
     assert text == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("make", [_rich, _small, _empty], ids=["rich", "small", "empty"])
+@pytest.mark.parametrize("make", _MADE, ids=lambda each: each.__name__.strip("_"))
 def test_text_fits_80_columns_and_has_no_trailing_blanks(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for line in FORMATS["full"](make(tmp_path)).splitlines():
         assert len(line) <= 80

@@ -115,8 +115,8 @@ def left_out(found: Several) -> Iterator[str]:
     for each in found.skipped:
         of = f"{each.n:,} of {words.items(each.of)}"
         why = "not drawn" if each.drawn else "not needed"
-        again = " or for some of their repeats" if each.repeated and not each.drawn else ""
-        yield f"{_named(each.step)}: {why} for {of}{again}."
+        again = "some or all repeats of " if each.repeated and not each.drawn else ""
+        yield f"{_named(each.step)}: {why} for {again}{of}."
     if found.lost:
         told = ", ".join(
             f"{each.n:,} {words.clean(status_of(each.kind).name, 30)} by {_voter(each.row)}"
@@ -146,29 +146,22 @@ def _bounded(found: Interval) -> str:
 
 def _scores(found: Several, level: float) -> Section:
     passing = any(each.rate is not None for each in found.scores)
-    corrected = any(each.corrected is not None for each in found.scores)
     interval = f"{words.level(level)} interval"
     header = ["score", "items", *(["pass rate", interval] if passing else []), "mean", interval]
-    header += ["corrected", interval] if corrected else []
+    nothing = (words.NONE, words.NONE)
     table = []
     for each in found.scores:
-        row = [_named(each.name), words.count(each.n)]
-        if passing:
-            rate = each.rate
-            row += (
-                [words.percent(rate.value), words.percent_range(rate)] if rate else [words.NONE] * 2
-            )
-        row += [words.mean(each.mean.value), words.mean_range(each.mean)]
-        if corrected:
-            better = each.corrected
-            row += (
-                [words.percent(better.value), words.percent_range(better)]
-                if better and each.rate
-                else [words.mean(better.value), words.mean_range(better)]
-                if better
-                else [words.NONE] * 2
-            )
-        table.append(tuple(row))
+        rate = nothing if each.rate is None else _share(each.rate)
+        mean = words.mean(each.mean.value), words.mean_range(each.mean)
+        shown = rate if passing else ()
+        table.append((_named(each.name), words.count(each.n), *shown, *mean))
+        better = each.corrected
+        if better is not None:
+            rate, mean = _share(better), nothing
+            if each.rate is None:
+                rate, mean = nothing, (words.mean(better.value), words.mean_range(better))
+            shown = rate if passing else ()
+            table.append(("  by the audit", words.count(better.n), *shown, *mean))
     made = [f"{_named(each.name)} is {words.clean(each.source, 80)}" for each in found.scores]
     parts: list[Table | str] = [Table.of(header, table), f"{'; '.join(made)}."]
     if found.correlations:
@@ -336,6 +329,10 @@ def _variance(found: RepeatFigures) -> str:
     )
 
 
+#: Another design is worth a word where it leaves at most this share of an error.
+_BETTER = 0.95
+
+
 def _best_use(found: RepeatFigures) -> str:
     """What the same money would have given with other numbers of repeats."""
     best = found.best
@@ -343,21 +340,21 @@ def _best_use(found: RepeatFigures) -> str:
     if best is None or now is None:
         return ""
     unit = 100 if found.at_least_one else 1
-    points = " points" if found.at_least_one else ""
+    name, points = ("pass@1", " points") if found.at_least_one else ("the mean", "")
 
     def told(plan: Plan) -> str:
         error = words.number(unit * plan.standard_error, 2)
         answers = words.counted(plan.repeats, "answer")
         return (
-            f"{words.items(plan.items)} with {answers} each give a standard error of "
+            f"{words.items(plan.items)} with {answers} each give {name} a standard error of "
             f"{error}{points}"
         )
 
     begin = f"For the same {words.usd(now.cost)}, {told(now)}"
-    if best.repeats == found.times:
-        return f"{begin}, the least that this money gives: repeat = {found.times} is the best use."
+    if best.standard_error > _BETTER * now.standard_error:
+        return f"{begin}; no other number of repeats gives clearly less."
     return (
-        f"{begin}, and {told(best)}. For the rate alone, repeat = {best.repeats} with "
+        f"{begin}, and {told(best)}: for {name} alone, repeat = {best.repeats} with "
         f"--sample {best.items} is the better use of it."
     )
 
@@ -479,6 +476,9 @@ def audit_told(audit: AuditFigures) -> Iterator[str]:
             f"The judge says too little of what {_named(audit.step)} says to be worth its money: "
             f"score by {_named(audit.step)} alone."
         )
+        return
+    if audit.margin is not None and best.margin > _BETTER * audit.margin:
+        yield "No other share gives clearly more for the same money."
         return
     yield (
         f"Best for the next run: share = {words.number(best.share, 2)} under the step "
