@@ -15,7 +15,7 @@ from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score, StepTotals, Usage
 from llm_batch.reporting import FORMATS, build_report
 from llm_batch.reporting import scan as halves
-from llm_batch.reporting.comparison.build import compare_reports
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from llm_batch.reporting.model import Report
 from llm_batch.stats.agreement import BinaryTable
 from llm_batch.stats.calibrate import ppi_rate
@@ -124,11 +124,19 @@ def test_runs_are_compared_by_the_score_that_is_named(tmp_path: Path) -> None:
             for n in range(40)
         ]
         paths.append(write(tmp_path / name, results, [GENERATE, JUDGE], MAIN, scores=SCORES))
-    found = compare_reports(paths, score="grounded").comparison.against[0].rates
-    same = compare_reports(paths).comparison.against[0].rates
-    assert found is not None
-    assert same is not None
-    assert (found.difference.value, same.difference.value) == (-1.0, 0.0)
+    found = compare_reports(paths, score="grounded").comparison.against[0]
+    every = compare_reports(paths).comparison.against[0]
+    assert found.rates is not None
+    assert found.rates.difference.value == -1.0
+    assert found.by_score == ()
+    # Without a name all of them are held against each other, with Holm's correction over both.
+    main, grounded = every.by_score
+    assert main.rates == every.rates
+    assert (grounded.name, grounded.rates) == ("grounded", found.rates)
+    assert grounded.p_adjusted == pytest.approx(2 * (found.rates.p_value or 0.0))
+    assert "p is corrected for looking at 2 scores (Holm)" in COMPARISON_FORMATS["full"](
+        compare_reports(paths)
+    ).replace("\n  ", " ")
 
 
 def votes(*scores: int | None) -> dict[str, Any]:

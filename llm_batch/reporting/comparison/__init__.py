@@ -127,6 +127,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedDifference:
+    """The difference in one of several scores: in passes where it has verdicts, else in means.
+
+    ``p_adjusted`` is Holm's over all scores of the two runs.
+    """
+
+    name: str
+    rates: RateDifference | None
+    scores: ScoreDifference | None
+    p_adjusted: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Against:
     """One run against the baseline.
 
@@ -137,6 +150,7 @@ class Against:
         scores: ``None`` where the items differ or there are none.
         categories: Largest first.
         changes: The first of the changed, at most 10,000: lost or lower first.
+        by_score: Every score that both runs have, the main one first; empty where it is alone.
     """
 
     run: str
@@ -150,6 +164,7 @@ class Against:
     categories: tuple[CategoryDifference, ...]
     changed: int
     changes: tuple[Change, ...]
+    by_score: tuple[NamedDifference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

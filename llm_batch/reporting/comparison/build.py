@@ -18,7 +18,13 @@ from llm_batch.paper.words import clean, listed
 from llm_batch.record.baseline import Baseline, is_baseline, read_baseline
 from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.build import build_report
-from llm_batch.reporting.comparison import COMPARISON_SCHEMA, Against, Comparison, Setting
+from llm_batch.reporting.comparison import (
+    COMPARISON_SCHEMA,
+    Against,
+    Comparison,
+    NamedDifference,
+    Setting,
+)
 from llm_batch.reporting.comparison.pair import against
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.comparison.sides import (
@@ -29,6 +35,7 @@ from llm_batch.reporting.comparison.sides import (
     Side,
     data_differs,
     judged_differently,
+    set_up,
     shared_fields,
     side_of,
     side_of_baseline,
@@ -167,6 +174,8 @@ def compare_reports(
         against(name, sides[0], side, level, anyway)
         for name, side in zip(names[1:], sides[1:], strict=True)
     )
+    if not (kept or score or columns):
+        differences = _by_score(reports, differences, level, cluster)
     comparison = Comparison(
         schema=COMPARISON_SCHEMA,
         headline="",
@@ -333,6 +342,43 @@ def _adjusted(differences: tuple[Against, ...]) -> tuple[Against, ...]:
         )
         for i, each in enumerate(differences)
     )
+
+
+#: Each score that is compared besides is read once more.
+_MOST_SCORES = 10
+
+
+def _by_score(
+    reports: Sequence[Report], differences: tuple[Against, ...], level: float, cluster: str | None
+) -> tuple[Against, ...]:
+    """The same with the differences in every score that all runs have, where there are several.
+
+    A score that other steps or settings made in one of the runs is left out.
+    """
+    found = [[NamedDifference(MAIN, each.rates, each.scores, None)] for each in differences]
+    manifests = [manifest_of(report) for report in reports]
+    names = list(manifests[0].scores) if manifests[0] else []
+    shared = [name for name in names if all(each and name in each.scores for each in manifests)]
+    for name in shared[:_MOST_SCORES]:
+        made = [set_up(report, name) for report in reports]
+        if any(judged_differently(made[0], other) for other in made[1:]):
+            continue
+        sides = [side_of(report.path, report, (), cluster, name) for report in reports]
+        for place, side in enumerate(sides[1:]):
+            spelt_alike(sides[0].rows, side.rows)
+            own = against(name, sides[0], side, level, anyway=True)
+            if own.rates is not None or own.scores is not None:
+                found[place].append(NamedDifference(name, own.rates, own.scores, None))
+    return tuple(
+        replace(each, by_score=_adjusted_by_score(rows)) if len(rows) > 1 else each
+        for each, rows in zip(differences, found, strict=True)
+    )
+
+
+def _adjusted_by_score(rows: Sequence[NamedDifference]) -> tuple[NamedDifference, ...]:
+    tested = [(i, test.p_value) for i, row in enumerate(rows) if (test := row.rates or row.scores)]
+    adjusted = _holm_by_place(tested)
+    return tuple(replace(row, p_adjusted=adjusted.get(i)) for i, row in enumerate(rows))
 
 
 def _holm_by_place(tested: list[tuple[int, float | None]]) -> dict[int, float]:

@@ -99,6 +99,8 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
 def _tables(comparison: Comparison) -> Iterator[Section]:
     for each in comparison.against:
         yield _difference(comparison, each)
+        if each.by_score:
+            yield _scores(comparison, each)
         if len(each.categories) > 1:
             yield _by_category(comparison, each)
         if each.changes:
@@ -194,6 +196,28 @@ def _methods(each: Against) -> str:
         clustered = each.scores.difference.method.startswith("clustered")
         made.append(f"{'t by clusters' if clustered else 'paired t'} for the mean")
     return f"Interval and p: {'; '.join(made)}." if made else "No interval can be given."
+
+
+def _scores(comparison: Comparison, each: Against) -> Section:
+    """Every score of both runs, corrected for looking at all of them."""
+    base, run = words.clean(comparison.baseline, _NAME), words.clean(each.run, _NAME)
+    rows = []
+    for score in each.by_score:
+        figures: tuple[str, ...] = ()
+        if (rates := score.rates) is not None:
+            shares = (words.percent(share) for share in (rates.baseline_rate, rates.run_rate))
+            figures = (*shares, *_tested(rates, words.points, words.points_range)[:2])
+        elif (means := score.scores) is not None:
+            both = (words.mean(mean) for mean in (means.baseline_mean, means.run_mean))
+            figures = (*both, *_tested(means, words.signed, words.signed_range)[:2])
+        if figures:
+            rows.append((words.named(score.name, _NAME), *figures, words.p_value(score.p_adjusted)))
+    header = ("", base, run, "difference", _level(comparison), P_VALUE)
+    told = (
+        "Pass rates in percent where a score has pass_at, else means. p is corrected for looking "
+        f"at {len(rows)} scores (Holm)."
+    )
+    return Section(_titled(comparison, each, "Every score"), (Table.of(header, rows), told))
 
 
 def _by_category(comparison: Comparison, each: Against) -> Section:
