@@ -14,7 +14,8 @@ const asText = (value) =>
 
 // An output as people read it: fields line by line, repeats one after the other.
 function asOutput(value) {
-  if (value === null) return "Skipped for this item.";
+  const skipped = Array.isArray(value) ? value.every((each) => each === null) : value === null;
+  if (skipped) return "Skipped for this item.";
   if (Array.isArray(value)) {
     return value.map((each, n) => `${n + 1} of ${value.length}:\n${asOutput(each)}`).join("\n\n");
   }
