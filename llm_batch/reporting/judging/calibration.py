@@ -62,6 +62,7 @@ class ScoreCheck:
         noted_random: Whether they are said to be a random subset of this run.
         alike: p-value of "drawn without regard to the score"; ``None`` where there is no rest.
         labels: The least and the greatest label; ``judged`` those of the judge's scores.
+        spearman: Of 3,000 items at most, as ``kendall``.
         bias: Mean of judge minus label; bounds by clusters where items come in some.
         uncorrected: The judge's mean score over the run.
         corrected: The mean score people would give; ``None`` where it cannot be told.
@@ -185,6 +186,8 @@ class Calibration:
 
 _MOST_VALUES = 20
 _NAMED = 3
+#: Ranks are compared by pairs of items, and items come in random order.
+_MOST_RANKED = 3_000
 #: Below this p-value the labelled items were not drawn without regard to the verdict. A false
 #: alarm does no harm: weights by verdict are right for a random subset too.
 _CHOSEN_BELOW = 0.01
@@ -382,7 +385,7 @@ def _score_check(
     if not both or not len(scores):
         return None
     labels, judged = [label for label, _ in both], [score for _, score in both]
-    ranks = rank_agreement(labels, judged, level)
+    ranks = rank_agreement(labels[:_MOST_RANKED], judged[:_MOST_RANKED], level)
     own = [score for _, score in inside]
     alike = drawn_alike_by_score(own, scores)
     drawn: Drawn = "unknown"
