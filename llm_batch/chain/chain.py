@@ -307,7 +307,8 @@ class Chain:
         """Fields that stand in every prompt of a step."""
         templates = self.templates(step).values()
         found = {name for template in templates for name in template.inserted}
-        return found - self._rendered.keys() - {WHOLE_ITEM}
+        shown = {FIRST, SECOND} if self._rendered[step].step.pair else set()
+        return found - self._rendered.keys() - {WHOLE_ITEM} - shown
 
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""

@@ -28,9 +28,8 @@ def needed(votes: int, least: int | None) -> int:
 def combined(votes: Sequence[Vote], how: Combine) -> Vote | None:
     """What the votes come to; ``None`` for a tie of words, which nobody can decide.
 
-    The majority of numbers is the one that most gave, else their lower median: with either, a
-    score passes where most of the votes pass, and a tie does not. ``all`` is the least of them,
-    ``any`` the greatest.
+    The majority of numbers is their lower median: a score passes where more than half of the
+    votes pass. ``all`` is the least of them, ``any`` the greatest.
     """
     if not votes:
         return None
@@ -68,13 +67,11 @@ def combined_object(
 
 
 def _majority(votes: Sequence[Vote]) -> Vote | None:
+    if not any(isinstance(vote, str) for vote in votes):
+        return median_low(votes)
     texts = [_folded(vote) if isinstance(vote, str) else vote for vote in votes]
     (first, most), *others = Counter(texts).most_common()
-    if not others or others[0][1] < most:
-        return votes[texts.index(first)]
-    if any(isinstance(vote, str) for vote in votes):
-        return None
-    return median_low(votes)
+    return votes[texts.index(first)] if not others or others[0][1] < most else None
 
 
 def _folded(text: str) -> str:

@@ -643,7 +643,7 @@ def test_steps_that_make_what_is_judged_are_no_judges(steps: list[str]) -> None:
 
 def test_without_a_config_the_judge_follows_the_model() -> None:
     def built_in(**flags: str) -> list[str]:
-        return [step.model for step in load_config(flags=Overrides(**flags)).steps]  # type: ignore[arg-type]
+        return [step.model for step in load_config(flags=Overrides(**flags)).asking]  # type: ignore[arg-type]
 
     local = "local/smollm2-135m-instruct"
     assert built_in() == [local, local]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -85,11 +86,10 @@ def test_votes_come_to_one_value(votes: Any, how: Any, value: Any) -> None:
 
 
 def test_a_majority_of_numbers_passes_where_most_votes_pass() -> None:
-    for a in range(1, 6):
-        for b in range(1, 6):
-            for c in range(1, 6):
-                most = sum(vote >= 4 for vote in (a, b, c)) >= 2
-                assert (combined((a, b, c), "majority") >= 4) == most  # type: ignore[operator]
+    for number in (2, 3, 4, 5):
+        for votes in product(range(1, 6), repeat=number):
+            most = sum(vote >= 4 for vote in votes) > number / 2
+            assert (combined(votes, "majority") >= 4) == most  # type: ignore[operator]
 
 
 def test_objects_are_combined_by_field_and_all_reasons_are_kept() -> None:

@@ -66,7 +66,7 @@ def test_two_files_are_compared_and_flags_for_one_are_refused(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["against"][0]["rates"]["lost"] == 12
     refused = llmb("report", *paths, "--reference", "answer", cwd=tmp_path)
-    assert refused.returncode == 2 and "--reference is for the report of one run" in refused.stderr
+    assert refused.returncode == 2 and "--reference works with one run only" in refused.stderr
     alone = llmb("report", paths[0], "--anyway", cwd=tmp_path)
     assert alone.returncode == 2 and "--anyway is for comparing runs" in alone.stderr
 
@@ -124,7 +124,7 @@ def test_labels_beside_the_results_are_used_and_said(tmp_path: Path) -> None:
     assert both.returncode == 2
     (tmp_path / "labels.csv").write_text("something,else\n1,2\n")
     used, said = labelled()
-    assert not used and "labels.csv is not used: " in said
+    assert not used and "labels.csv is ignored: " in said
     # Labels are of one run's answers, and in a folder with two nobody knows of which.
     (tmp_path / "labels.csv").write_text("id,label\n" + labels)
     (tmp_path / "other.manifest.json").write_text("{}")

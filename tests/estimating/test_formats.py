@@ -37,7 +37,7 @@ DOCUMENTED = {
     for code in re.findall(r"`([^`]+)`", (DOCS / page).read_text("utf-8").split("## JSON")[1])
     for word in re.findall(r"\w+", code)
 }
-SUFFIXES = {"text": "txt", "full": "full.txt", "json": "json", "md": "md"}
+SUFFIXES = {"text": "txt", "full": "full.txt", "json": "json", "md": "md", "line": "line.txt"}
 #: Prices of the test's own: the files must not change with litellm's table.
 PRICES = {
     "openai/small": {"input_price": 0.15, "output_price": 0.6},

@@ -302,7 +302,7 @@ def test_the_batch_engine_costs_the_batch_price_and_takes_up_to_a_day_a_step() -
     assert high(made.seconds) == 2 * 86_400
     assert made.bound_by == "Limited by the provider's batches, up to 24 h for each of 2 steps."
     assert made.requests_per_minute == (0, 0)  # no worker makes any of its calls
-    mixed = nothing(config("gpt-4o-mini", "mistral/x", run={"engine": "batch"}), 1000)
+    mixed = nothing(config("gpt-4o-mini", "deepseek/x", run={"engine": "batch"}), 1000)
     assert 0 < mixed.requests_per_minute[1] == pytest.approx(live.requests_per_minute[1], rel=0.5)
     own = {"gpt-4o-mini": {"batch_input_price": 1, "batch_output_price": 1}}
     priced = nothing(single("gpt-4o-mini", max_tokens=300, models=own, run={"engine": "batch"}), 10)

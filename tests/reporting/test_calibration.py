@@ -98,7 +98,7 @@ def test_labels_chosen_by_verdict_are_weighted_by_verdict_whatever_is_claimed(
     assert check.corrected == by_verdict(BinaryTable(50, 0, 10, 40), 800, 1000).interval
     assert check.alike is not None and check.alike < 0.001
     assert report.headline.startswith("Pass rate 84.0 % (95 % interval ")
-    warned = [warning for warning in report.warnings if "but are not" in warning]
+    warned = [warning for warning in report.warnings if "do not look like a random" in warning]
     assert len(warned) == bool(random) and all("p < 0.001" in warning for warning in warned)
 
 
@@ -302,7 +302,7 @@ def test_a_judge_of_scores_is_told_by_correlation_bias_and_the_mean_people_would
     [
         (PEOPLE, None, "nothing says that the labelled items are a random subset"),
         ({item: 20 * label for item, label in PEOPLE.items()}, True, "not on one scale"),
-        ({f"item-{n}": 4 for n in range(200) if n % 4 == 3}, True, "this run and are not"),
+        ({f"item-{n}": 4 for n in range(200) if n % 4 == 3}, True, "but the judge scored"),
         ({f"item-{n}": n % 2 for n in range(60)}, True, "set pass_at"),
     ],
     ids=["chosen in an unknown way", "per cent", "the best alone", "verdicts"],

@@ -29,7 +29,7 @@ def noted(circuit: Circuit, *statuses: str, steps: tuple[str, ...] = ("generate"
 def test_it_says_which_step_failed_how_and_what_to_do() -> None:
     said = noted(Circuit(0.5), *["truncated"] * (AT_LEAST - 1), "timeout")
     assert said == (
-        "step 'generate': 20 of the last 20 items failed, 19 as 'truncated' (last: why); "
+        "step 'generate': 20 of the last 20 items failed, 19 of them cut off (last: why); "
         "raise the step's max_tokens"
     )
 
@@ -55,7 +55,7 @@ def test_prompts_that_cannot_be_rendered_are_no_steps_fault(steps: tuple[str, ..
         failed = Result(item(), "prompt", {}, None, None, dict.fromkeys(steps, TOTALS), "why")
         said = circuit.note(failed)
     assert said == (
-        "prompts: 20 of the last 20 items failed, 20 as 'prompt' (last: why); "
+        "prompts: 20 of the last 20 items failed, 20 of them without a prompt (last: why); "
         "correct the prompt, or the rows that lack what it needs"
     )
 

@@ -379,7 +379,7 @@ def test_a_config_without_any_batch_api_is_refused(tmp_path: Path, server: Batch
     write_project(tmp_path, server, model="fake/a", judge=None)
     path = tmp_path / "llmb.toml"
     path.write_text(path.read_text().replace(f'api_base = "{server.url}"', ""))
-    with pytest.raises(ConfigError, match="no model of this config has a batch API"):
+    with pytest.raises(ConfigError, match="fake/a cannot be served by batch"):
         Session(tmp_path).play()
 
 
