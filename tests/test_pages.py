@@ -48,6 +48,7 @@ PAGES = {
     "gsm8k": Page(("llmb.toml", "results.jsonl", "gsm8k.html", "mini.jsonl")),
     "gate": Page(("baseline.json", "gate.xml", "gate.md"), codes=(0, 4, 5, 6)),
     "judge": Page(("labels.csv", "mini.jsonl", "nano.jsonl"), {"label": "p\nf\n" * 10}),
+    "scores": Page(("results.jsonl", "pairs.jsonl"), codes=(0, 4)),
     "script": Page(("answers.csv", "results.jsonl")),
     "own-data": Page(("llmb.toml", "results.jsonl", "report.html", "items.csv")),
     "paper": Page(("methods.tex",)),
