@@ -47,6 +47,7 @@ from llm_batch.chain.steps import (
     written,
 )
 from llm_batch.chain.templates import Condition, PromptError, Template, skipped
+from llm_batch.chain.turns import turns_of
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
 from llm_batch.records import (
@@ -294,7 +295,9 @@ class Chain:
         return used - {step.name for step in self.steps} - {WHOLE_ITEM}
 
     def templates(self, step: str) -> Mapping[str, Template]:
-        """By their key in the config: prompt, and system if any; value and expected of a rule."""
+        """By their key in the config: prompt, and system if any, or ``messages[1]`` and so on;
+        value and expected of a rule.
+        """
         return self._rendered[step].templates
 
     def names_used(self, step: str) -> set[str]:
@@ -307,12 +310,16 @@ class Chain:
         """Fields that stand in every prompt of a step."""
         templates = self.templates(step).values()
         found = {name for template in templates for name in template.inserted}
+        if conversation := self._rendered[step].step.conversation:
+            found.add(conversation)
         shown = {FIRST, SECOND} if self._rendered[step].step.pair else set()
         return found - self._rendered.keys() - {WHOLE_ITEM} - shown
 
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
-        prompt = self._rendered[step].templates["prompt"]
+        prompt = self._rendered[step].last
+        if prompt is None or self._rendered[step].step.conversation:
+            return False
         if prompt.variables & self._rendered.keys():
             return False
         try:
@@ -883,12 +890,15 @@ class _StepTemplates:
         if step.rule is not None:
             texts = {"value": step.value, "expected": step.expected}
         elif step.provided is None:
-            texts = {"prompt": step.prompt, "system": step.system}
+            texts = {key: text for key, _, text in step.texts}
         self.templates = {
             key: Template(text or "", f"steps.{step.name}.{key}")
             for key, text in texts.items()
             if text or key == "prompt"
         }
+        self._roles = {key: role for key, role, _ in step.texts} if step.asks else {}
+        #: What is asked last, which the answer is to.
+        self.last = next((self.templates[key] for key in reversed(self._roles)), None)
         self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
         shown = {FIRST, SECOND} if step.pair else set()
         found = set[str]().union(
@@ -896,6 +906,8 @@ class _StepTemplates:
             self.when.variables if self.when else (),
         )
         self.variables = (found - shown).union(step.pair or ())
+        if step.conversation:
+            self.variables.add(step.conversation)
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -917,12 +929,32 @@ class _StepTemplates:
         return params | step.params
 
     def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
-        prompt = self.templates["prompt"].render(context)
-        if self.step.output is not None:
-            prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
-        user = Message("user", prompt)
-        system = self.templates.get("system")
-        return (Message("system", system.render(context)), user) if system else (user,)
+        step = self.step
+        messages = [
+            Message(role, self.templates[key].render(context)) for key, role in self._roles.items()
+        ]
+        if step.conversation is not None:
+            where = f"steps.{step.name}.conversation"
+            turns = turns_of(context.get(step.conversation), step.conversation, where)
+            messages = _with_turns(messages, [Message(*turn) for turn in turns])
+            if messages[-1].role != "user":
+                raise PromptError(
+                    f"{where}: the last turn of {step.conversation!r} is of the "
+                    f"{messages[-1].role}, and a model answers a user"
+                )
+        if step.output is not None:
+            last = messages[-1]
+            text = f"{last.content.rstrip()}\n\n{instruction(step.output)}"
+            messages[-1] = replace(last, content=text)
+        return tuple(messages)
+
+
+def _with_turns(own: Sequence[Message], turns: Sequence[Message]) -> list[Message]:
+    """A conversation before the step's own messages, with one system message at the beginning."""
+    both = [*own, *turns]
+    system = [each.content for each in both if each.role == "system"]
+    rest = [each for each in (*turns, *own) if each.role != "system"]
+    return [*([Message("system", "\n\n".join(system))] if system else []), *rest]
 
 
 def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:

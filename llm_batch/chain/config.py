@@ -667,7 +667,7 @@ def _with_prompt(step: Step, source: Path | None, written: Written, position: in
     if not step.asks:
         return step
     if step.prompt_file is None:
-        if not step.prompt.strip():
+        if not step.prompt.strip() and step.messages is None and step.conversation is None:
             raise written.wrong(
                 place, "has no prompt", 'write prompt = "{{ question }}" with a field of your data'
             )

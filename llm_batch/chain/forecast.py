@@ -171,12 +171,13 @@ def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenC
 
 def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:
     """A prompt that cannot be rendered yet: its source, and all it names as often as it does."""
-    source = f"{step.system or ''}\n{step.prompt}"
+    own = [text for _, _, text in step.texts]
+    source = "\n".join([*own, step.conversation or ""])
     named = Counter(re.findall(r"\w+", source))
     texts = [source]
     if step.output is not None:
         texts += [instruction(step.output), msgspec.json.encode(json_schema(step.output)).decode()]
-    messages = [Message("system", ""), Message("user", "\n".join(texts))]
+    messages = [Message("user", "\n".join(texts)), *(Message("user", "") for _ in own[1:] or [""])]
     tokens = counter.count_messages(messages)
     for name, value in {"item": item.fields, **item.fields}.items():
         if named[name]:

@@ -144,7 +144,9 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
         if missing:
             raise _undefined(config, chain, first, missing) from error
         if _is_certain(error, config):
-            place = re.match(r"steps\.(\w+)\.(prompt|system|value|expected)", str(error))
+            place = re.match(
+                r"steps\.(\w+)\.(prompt|system|value|expected|messages\[\d+\])", str(error)
+            )
             where = _line_of(config, place[1], place[2]) if place else ""
             template = chain.templates(place[1])[place[2]] if place else None
             of_item = template is not None and "item" in template.variables
@@ -178,14 +180,18 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
 def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
     known = list(first.fields)
     step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
+    column = step.provided or step.conversation
     key, template = next(
-        (key, template)
-        for key, template in chain.templates(step.name).items()
-        if template.variables & set(missing)
+        (
+            (key, template)
+            for key, template in chain.templates(step.name).items()
+            if template.variables & set(missing)
+        ),
+        ("provided" if step.provided else "conversation", None),
     )
     listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
     plain = {letters_of(name): name for name in reversed(known)}
-    written = [*template.inserts(), *missing]
+    written = [*(template.inserts() if template else ()), *missing]
     same = [plain[word] for each in written if (word := letters_of(each)) in plain]
     near = [
         plain[word]
@@ -195,6 +201,12 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
     meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
     if missing == ["self"]:
         meant = "self" if "self" in first.fields else ""
+    if template is None and column in missing:
+        return ConfigError(
+            f"{_line_of(config, step.name, key)}steps.{step.name}.{key} names {column!r}, a field "
+            f"that item {first.id!r} does not have; its fields are {listed}",
+            f'did you mean {key} = "{meant}"?' if meant else _CORRECT,
+        )
     return ConfigError(
         f"{_line_of(config, step.name, key)}the prompts use {', '.join(map(repr, missing))}, which "
         f"item {first.id!r} does not have; its fields are {listed}",
@@ -222,7 +234,7 @@ def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
     position = next(n for n, each in enumerate(config.steps) if each.name == step)
     if key == "prompt" and config.steps[position].prompt_file:
         key = "prompt_file"
-    return config.line_of("steps", position, key, within=within)
+    return config.line_of("steps", position, key.partition("[")[0], within=within)
 
 
 def same_for_all(chain: Chain) -> list[str]:
