@@ -92,6 +92,8 @@ _MEANINGS = {
     ("steps", "conversation"): "the field of the data with a list of turns (`role` and `content`, "
     "or `from` and `value` as in ShareGPT, or a JSON text of it); they are sent after the system "
     "message and before the step's own prompt, or alone where there is none",
+    ("steps", "images"): "paths or addresses of pictures (PNG, JPEG, GIF, WebP), templates as "
+    "prompt is; paths begin beside the data or the config; sent with the last message",
     ("messages", "role"): "`system` (the first alone), `user` or `assistant`",
     ("messages", "content"): "a template, as prompt is",
     (

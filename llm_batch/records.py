@@ -51,6 +51,34 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a prompt.
+
+    Attributes:
+        source: An address, or the path of a file.
+        digest: What stands for its content in a request's key: of a file a hash, else the address.
+        media_type: As ``image/png``; empty where the vendor fetches it from its address.
+        tokens: What it takes of the prompt, at most.
+    """
+
+    source: str
+    digest: str
+    media_type: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Illustrated(Message):
+    """A message with pictures, which come behind its text."""
+
+    images: tuple[Image, ...]
+
+
+def images_of(message: Message) -> tuple[Image, ...]:
+    return message.images if isinstance(message, Illustrated) else ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of a model, before any provider's wire format.
 
@@ -73,8 +101,9 @@ class Request:
     key: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
+        messages = [_in_key(message) for message in self.messages]
         content = _key_encoder.encode(
-            (self.item_id, self.model, self.messages, self.params, self.sample)
+            (self.item_id, self.model, messages, self.params, self.sample)
         )
         object.__setattr__(self, "key", blake2b(content, digest_size=_KEY_BYTES).hexdigest())
 
@@ -94,6 +123,14 @@ class Request:
         """The cap on output tokens, or ``None`` where the step sets none."""
         value = self.params.get("max_tokens")
         return int(value) if value is not None else None
+
+
+def _in_key(message: Message) -> Any:
+    """Pictures by their content, wherever they lie and whatever they are counted as."""
+    if not isinstance(message, Illustrated):
+        return message
+    images = [image.digest for image in message.images]
+    return {"content": message.content, "images": images, "role": message.role}
 
 
 _KEY_BYTES, _KEY_BYTES_BEFORE = 20, 16

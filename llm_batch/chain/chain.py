@@ -31,6 +31,7 @@ from llm_batch.chain.answers import (
     without_thoughts,
 )
 from llm_batch.chain.functions import Function, file_of, load, verdict
+from llm_batch.chain.images import look_at
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
 from llm_batch.chain.scores import parse_object, score_of
@@ -54,6 +55,8 @@ from llm_batch.records import (
     SCHEMA_NAME,
     Call,
     Completion,
+    Illustrated,
+    Image,
     Item,
     Message,
     Request,
@@ -133,7 +136,8 @@ class Chain:
     """Steps in order, and the rules that turn their outputs into scores.
 
     ``seed`` draws the items of a step with ``share``. ``code`` is the folder of the user's own
-    rules, where they may be executed; without it they say nothing.
+    rules, where they may be executed; without it they say nothing. ``images`` are the
+    folders in which pictures are looked for; without it a step with pictures makes no request.
 
     Raises:
         ConfigError: A template is not valid, uses a step that does not come before it, or more
@@ -147,6 +151,7 @@ class Chain:
         scores: Mapping[str, ScoreRule] | None = None,
         seed: int = 0,
         code: Path | None = None,
+        images: Sequence[Path] | None = None,
     ) -> None:
         self._code = code
         self._functions: dict[str, Function] = {}
@@ -158,7 +163,9 @@ class Chain:
         self.scores = dict(scores or {})
         self._seed = seed
         self._rendered = {
-            each.name: _StepTemplates(each) for step in self.steps for each in (step, *step.rows)
+            each.name: _StepTemplates(each, images)
+            for step in self.steps
+            for each in (step, *step.rows)
         }
         # By part and ids of what its calls brought, which stay theirs since the calls are kept.
         self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
@@ -884,13 +891,15 @@ def _member(step: Step, row: Step, again: int) -> str:
 
 
 class _StepTemplates:
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, images: Sequence[Path] | None) -> None:
         self.step = step
+        self._folders = images
         texts: dict[str, str | None] = {}
         if step.rule is not None:
             texts = {"value": step.value, "expected": step.expected}
         elif step.provided is None:
             texts = {key: text for key, _, text in step.texts}
+            texts |= {f"images[{n}]": text for n, text in enumerate(step.images or (), 1)}
         self.templates = {
             key: Template(text or "", f"steps.{step.name}.{key}")
             for key, text in texts.items()
@@ -946,7 +955,21 @@ class _StepTemplates:
             last = messages[-1]
             text = f"{last.content.rstrip()}\n\n{instruction(step.output)}"
             messages[-1] = replace(last, content=text)
+        if step.images is not None:
+            last = messages[-1]
+            messages[-1] = Illustrated(last.role, last.content, self._images(context))
         return tuple(messages)
+
+    def _images(self, context: Mapping[str, Any]) -> tuple[Image, ...]:
+        found = []
+        for number in range(1, len(self.step.images or ()) + 1):
+            key = f"images[{number}]"
+            where = f"steps.{self.step.name}.{key}"
+            if self._folders is None:
+                raise PromptError(f"{where}: pictures are not looked at here")
+            source = self.templates[key].render(context)
+            found.append(look_at(source, self._folders, self.step.model, where))
+        return tuple(found)
 
 
 def _with_turns(own: Sequence[Message], turns: Sequence[Message]) -> list[Message]:

@@ -499,7 +499,10 @@ class Config(Table):
             ConfigError: A template is not valid.
         """
         folder = self.folder if code else None
-        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder)
+        data = self.data_path()
+        beside = [data.resolve().parent] if isinstance(data, Path) else []
+        images = tuple(dict.fromkeys([*beside, self.folder]))
+        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder, images)
 
     @property
     def folder(self) -> Path:

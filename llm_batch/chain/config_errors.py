@@ -410,6 +410,9 @@ def refuse_controls(written: Written, raw: Mapping[str, Any]) -> None:
     for position in range(len(steps) if isinstance(steps, list) else 0):
         paths.append(("steps", position, "prompt_file"))
         texts += [("steps", position, "prompt"), ("steps", position, "system")]
+        pictures = _at(raw, ("steps", position, "images"))
+        for number in range(len(pictures) if isinstance(pictures, list) else 0):
+            paths.append(("steps", position, "images", number))
         turns = _at(raw, ("steps", position, "messages"))
         for number in range(len(turns) if isinstance(turns, list) else 0):
             texts.append(("steps", position, "messages", number, "content"))

@@ -233,6 +233,7 @@ def _names(step: Mapping[str, Any], other: Any) -> bool:
     texts = [str(step.get(key) or "") for key in ("prompt", "system")]
     texts += [str(turn.get("content")) for turn in turns if isinstance(turn, Mapping)]
     word = re.compile(rf"\{{[{{%][^{{}}]*\b{re.escape(str(other))}\b")
+    texts += map(str, step.get("images") or ())
     return any(word.search(text) for text in texts) or "prompt_file" in step
 
 

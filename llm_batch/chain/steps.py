@@ -113,7 +113,7 @@ PLAY_KEYS = (
     *("repeat", "models", "combine", "min_votes", "when", "share", "provided", "pair", "swap"),
 )
 #: Of a step: what it asks, where that is more than a prompt.
-MESSAGE_KEYS = ("messages", "conversation")
+MESSAGE_KEYS = ("messages", "conversation", "images")
 #: What the two outputs of a pair are called in its prompt and by its judge.
 FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
 
@@ -137,6 +137,7 @@ class Step(Table):
     ``messages`` stand in place of ``prompt`` and ``system``: examples, or turns of several roles.
     ``conversation`` names a field of the data that has a list of turns, which are sent before the
     step's own prompt and after its system message, or alone where the step has no prompt.
+    Each of ``images`` is a template of a picture's path or address, sent with the last message.
 
     With a ``rule`` no model is asked: the text of ``value`` is compared with that of ``expected``,
     two templates, and the output is true or false. ``normalise`` says what makes no difference,
@@ -165,6 +166,7 @@ class Step(Table):
     system: str | None = None
     messages: Annotated[tuple[Turn, ...], Field(strict=False)] | None = None
     conversation: str | None = Field(default=None, min_length=1)
+    images: TextList | None = Field(default=None, min_length=1)
     max_tokens: int | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0)
     output: dict[str, OutputField] | None = None

@@ -43,7 +43,7 @@ from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.estimating.scores import Scored
 from llm_batch.estimating.steps import Facts, Serving, assumed_inputs, facts_of
 from llm_batch.models.tokens import TokenCounter, counter
-from llm_batch.records import Call, Interval, Item, Message, Request
+from llm_batch.records import Call, Interval, Item, Message, Request, images_of
 
 #: A beginning that this many random prompts share is shared by nearly all.
 LOOKED_AT = 50
@@ -82,6 +82,9 @@ def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:
         if one.content != other.content:
             shared.append(Message(one.role, _common_text(one.content, other.content)))
             break
+        if one != other:  # in its pictures, which come behind the text
+            shared.append(Message(one.role, one.content))
+            break
         shared.append(one)
     return shared
 
@@ -99,6 +102,7 @@ def _tokens(messages: Sequence[Message], model: str) -> int:
     counts = counter(model)
     # The last token of a text that is cut may join with what follows, so it does not count.
     texts = [counts.count(message.content) for message in messages]
+    texts += [image.tokens for message in messages for image in images_of(message)]
     return max(0, sum(texts) + _FRAME * len(messages) - 1)
 
 

@@ -77,6 +77,7 @@ class ModelInfo:
     rpm: int | None
     tpm: int | None
     page: str = ""
+    supports_vision: bool = False
 
 
 def model_info(model: str) -> ModelInfo | None:
@@ -104,6 +105,7 @@ def model_info(model: str) -> ModelInfo | None:
         rpm=_whole(entry.get("rpm")),
         tpm=_whole(entry.get("tpm")),
         page=str(entry.get("source") or ""),
+        supports_vision=bool(entry.get("supports_vision")),
     )
 
 

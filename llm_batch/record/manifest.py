@@ -97,6 +97,7 @@ class Step(msgspec.Struct, frozen=True):
     pair: list[str] = []
     messages: list[Turn] = []
     conversation: str = ""
+    images: list[str] = []
 
     @property
     def sources(self) -> list[tuple[str, str]]:
@@ -108,6 +109,7 @@ class Step(msgspec.Struct, frozen=True):
         if self.conversation:
             lead = 1 if own and own[0][0] == "system" else 0
             own.insert(lead, ("conversation", inserted(self.conversation)))
+        own += [("image", source) for source in self.images]
         return own
 
     @property
@@ -641,6 +643,8 @@ def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
             texts["messages"] = [
                 {**turn, "content": _TEMPLATE.sub(put, turn["content"])} for turn in turns
             ]
+        if isinstance(images := step.get("images"), list):
+            texts["images"] = [_TEMPLATE.sub(put, source) for source in images]
         return {**step, **texts, "name": names.get(step["name"], step["name"])}
 
     score = config.get("score")

@@ -16,10 +16,11 @@ from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
-from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.steps import SCALE_HINT, without_scale, written
 from llm_batch.chain.steps import shown as as_read
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
+from llm_batch.models.images import MOST_TOKENS, image_tokens
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
@@ -50,6 +51,7 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
     check_prompts(config, chain, first)
     _check_workers(config)
     _check_models(config)
+    _check_images(config)
     _check_budget(config)
     _check_embedded(config)
 
@@ -74,6 +76,13 @@ def risks(config: Config) -> list[str]:
             notes.append(
                 f"the config says that {name} costs nothing; what {where} bills for it is not "
                 "known here, and neither the budget nor the report counts it"
+            )
+    for step in config.asking:
+        simulated = step.model.startswith("fake/")
+        if step.images and not simulated and not image_tokens(step.model, None).known:
+            notes.append(
+                f"how {step.model} counts images is not known here; each is counted with "
+                f"{MOST_TOKENS:,} tokens at most, which is more than it costs as a rule"
             )
     if caution := without_scale(config.score, config.steps):
         notes.append(f"{caution}; {SCALE_HINT}")
@@ -145,7 +154,8 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
             raise _undefined(config, chain, first, missing) from error
         if _is_certain(error, config):
             place = re.match(
-                r"steps\.(\w+)\.(prompt|system|value|expected|messages\[\d+\])", str(error)
+                r"steps\.(\w+)\.(prompt|system|value|expected|(?:messages|images)\[\d+\])",
+                str(error),
             )
             where = _line_of(config, place[1], place[2]) if place else ""
             template = chain.templates(place[1])[place[2]] if place else None
@@ -360,6 +370,32 @@ def _check_models(config: Config) -> None:
         headers_of(step.params)
     for name in dict.fromkeys(step.model for step in config.asking):
         check_servable(name, config.model(name))
+
+
+def _check_images(config: Config) -> None:
+    for step in config.asking:
+        if not step.images:
+            continue
+        settings, info = config.model(step.model), model_info(step.model)
+        where = _line_of(config, written(step.name), "images")
+        if step.model.startswith("local/"):
+            raise ConfigError(
+                f"{where}the embedded models read text alone, and step {as_read(step.name)!r} has "
+                "images",
+                "name a model that sees, such as openai/gpt-4o-mini, or a server under [models]",
+            )
+        own = settings.api_base is not None or settings.endpoints
+        if info is not None and not info.supports_vision and not own:
+            raise ConfigError(
+                f"{where}{step.model} reads no images, as litellm's table has it, and step "
+                f"{as_read(step.name)!r} has some",
+                "name a model that sees, such as openai/gpt-4o-mini",
+            )
+        if config.run.engine == "ray":
+            raise ConfigError(
+                f"{where}images are read on this machine, and --engine ray sends from others",
+                "use --engine threads",
+            )
 
 
 def _check_workers(config: Config) -> None:
