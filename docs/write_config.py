@@ -94,6 +94,8 @@ _MEANINGS = {
     "message and before the step's own prompt, or alone where there is none",
     ("steps", "images"): "paths or addresses of pictures (PNG, JPEG, GIF, WebP), templates as "
     "prompt is; paths begin beside the data or the config; sent with the last message",
+    ("steps", "cache"): "marks what all prompts of the step begin with, for vendors whose cache "
+    "must be asked (Anthropic, wherever it runs); others keep it by themselves",
     ("messages", "role"): "`system` (the first alone), `user` or `assistant`",
     ("messages", "content"): "a template, as prompt is",
     (

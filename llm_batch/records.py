@@ -68,14 +68,17 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Illustrated(Message):
-    """A message with pictures, which come behind its text."""
+class Parts(Message):
+    """A message of several parts: pictures come behind its text, and ``kept`` characters of that
+    are the end of what the vendor is asked to keep in its cache.
+    """
 
-    images: tuple[Image, ...]
+    images: tuple[Image, ...] = ()
+    kept: int = 0
 
 
 def images_of(message: Message) -> tuple[Image, ...]:
-    return message.images if isinstance(message, Illustrated) else ()
+    return message.images if isinstance(message, Parts) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +129,11 @@ class Request:
 
 
 def _in_key(message: Message) -> Any:
-    """Pictures by their content, wherever they lie and whatever they are counted as."""
-    if not isinstance(message, Illustrated):
+    """Pictures by their content, wherever they lie; a mark for a cache changes no answer."""
+    if not isinstance(message, Parts):
         return message
+    if not message.images:
+        return Message(message.role, message.content)
     images = [image.digest for image in message.images]
     return {"content": message.content, "images": images, "role": message.role}
 

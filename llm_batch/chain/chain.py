@@ -51,14 +51,15 @@ from llm_batch.chain.templates import Condition, PromptError, Template, skipped
 from llm_batch.chain.turns import turns_of
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
+from llm_batch.models.table import must_mark
 from llm_batch.records import (
     SCHEMA_NAME,
     Call,
     Completion,
-    Illustrated,
     Image,
     Item,
     Message,
+    Parts,
     Request,
     Result,
     Score,
@@ -942,6 +943,8 @@ class _StepTemplates:
         messages = [
             Message(role, self.templates[key].render(context)) for key, role in self._roles.items()
         ]
+        if step.cache and must_mark(step.model):
+            messages = self._marked(messages)
         if step.conversation is not None:
             where = f"steps.{step.name}.conversation"
             turns = turns_of(context.get(step.conversation), step.conversation, where)
@@ -957,8 +960,27 @@ class _StepTemplates:
             messages[-1] = replace(last, content=text)
         if step.images is not None:
             last = messages[-1]
-            messages[-1] = Illustrated(last.role, last.content, self._images(context))
+            kept = last.kept if isinstance(last, Parts) else 0
+            messages[-1] = Parts(last.role, last.content, self._images(context), kept)
         return tuple(messages)
+
+    def _marked(self, messages: Sequence[Message]) -> list[Message]:
+        """With a mark where what is the same for every item ends, if anything is."""
+        marked = list(messages)
+        end = None
+        for number, key in enumerate(self._roles):
+            # A conversation comes behind the system message.
+            if self.step.conversation is not None and marked[number].role != "system":
+                break
+            template = self.templates[key]
+            if template.head.strip() and marked[number].content.startswith(template.head):
+                end = number, len(template.head)
+            if not template.is_constant:
+                break
+        if end is not None:
+            number, kept = end
+            marked[number] = Parts(marked[number].role, marked[number].content, (), kept)
+        return marked
 
     def _images(self, context: Mapping[str, Any]) -> tuple[Image, ...]:
         found = []
@@ -974,10 +996,12 @@ class _StepTemplates:
 
 def _with_turns(own: Sequence[Message], turns: Sequence[Message]) -> list[Message]:
     """A conversation before the step's own messages, with one system message at the beginning."""
-    both = [*own, *turns]
-    system = [each.content for each in both if each.role == "system"]
+    system = [each for each in (*own, *turns) if each.role == "system"]
     rest = [each for each in (*turns, *own) if each.role != "system"]
-    return [*([Message("system", "\n\n".join(system))] if system else []), *rest]
+    if not system:
+        return rest
+    text = "\n\n".join(each.content for each in system)
+    return [replace(system[0], content=text), *rest]
 
 
 def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:

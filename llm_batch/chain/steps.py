@@ -113,7 +113,7 @@ PLAY_KEYS = (
     *("repeat", "models", "combine", "min_votes", "when", "share", "provided", "pair", "swap"),
 )
 #: Of a step: what it asks, where that is more than a prompt.
-MESSAGE_KEYS = ("messages", "conversation", "images")
+MESSAGE_KEYS = ("messages", "conversation", "images", "cache")
 #: What the two outputs of a pair are called in its prompt and by its judge.
 FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
 
@@ -138,6 +138,7 @@ class Step(Table):
     ``conversation`` names a field of the data that has a list of turns, which are sent before the
     step's own prompt and after its system message, or alone where the step has no prompt.
     Each of ``images`` is a template of a picture's path or address, sent with the last message.
+    ``cache`` marks what all prompts of the step begin with, where the vendor keeps nothing unasked.
 
     With a ``rule`` no model is asked: the text of ``value`` is compared with that of ``expected``,
     two templates, and the output is true or false. ``normalise`` says what makes no difference,
@@ -167,6 +168,7 @@ class Step(Table):
     messages: Annotated[tuple[Turn, ...], Field(strict=False)] | None = None
     conversation: str | None = Field(default=None, min_length=1)
     images: TextList | None = Field(default=None, min_length=1)
+    cache: bool = False
     max_tokens: int | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0)
     output: dict[str, OutputField] | None = None

@@ -43,7 +43,7 @@ from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.estimating.scores import Scored
 from llm_batch.estimating.steps import Facts, Serving, assumed_inputs, facts_of
 from llm_batch.models.tokens import TokenCounter, counter
-from llm_batch.records import Call, Interval, Item, Message, Request, images_of
+from llm_batch.records import Call, Interval, Item, Message, Parts, Request, images_of
 
 #: A beginning that this many random prompts share is shared by nearly all.
 LOOKED_AT = 50
@@ -65,12 +65,21 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
         for request in rendered(chain, item, number):
             before = shared.get(request.step)
             seen[request.step] = seen.get(request.step, 0) + 1
-            messages = list(request.messages)
+            messages = _marked(request.messages)
             shared[request.step] = messages if before is None else _common(before, messages)
     models = {step.name: step.model for step in chain.asking}
     return {
         name: _tokens(messages, models[name]) for name, messages in shared.items() if seen[name] > 1
     }
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    """What the vendor is asked to keep; without a mark, all of it may be."""
+    for number, message in enumerate(messages):
+        if isinstance(message, Parts) and message.kept:
+            head = Message(message.role, message.content[: message.kept])
+            return [*messages[:number], head]
+    return list(messages)
 
 
 def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:

@@ -26,7 +26,7 @@ from llm_batch.errors import (
     Unavailable,
     status_of,
 )
-from llm_batch.records import Message, Request, images_of
+from llm_batch.records import Message, Parts, Request, images_of
 from llm_batch.sending.providers.decoding import Words
 from llm_batch.sending.providers.refusals import is_about_format, is_passing
 
@@ -149,7 +149,8 @@ class Form:
             if each.role == "system":
                 before.append(each.content)
             elif before and each.role == "user":
-                made.append(replace(each, content="\n\n".join([*before, each.content])))
+                text = "\n\n".join([*before, each.content])
+                made.append(Parts(each.role, text, images_of(each)))
                 before = []
             else:
                 made.append(each)
@@ -157,16 +158,23 @@ class Form:
 
 
 def content_of(message: Message) -> str | list[dict[str, Any]]:
-    """A message's content as OpenAI's format has it: text, or parts where there are pictures.
+    """A message's content as OpenAI's format has it: text, or parts where there are pictures
+    or a mark for the vendor's cache.
 
     Raises:
         Rejected: A picture cannot be read any more.
     """
-    pictures = images_of(message)
-    if not pictures:
+    if not isinstance(message, Parts) or not (message.images or message.kept):
         return message.content
     parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
-    for image in pictures:
+    if message.kept:
+        # Anthropic refuses a part of nothing but spaces.
+        end = message.kept if message.content[message.kept :].strip() else len(message.content)
+        mark = {"cache_control": {"type": "ephemeral"}}
+        parts = [{"type": "text", "text": message.content[:end], **mark}]
+        if end < len(message.content):
+            parts.append({"type": "text", "text": message.content[end:]})
+    for image in message.images:
         parts.append({"type": "image_url", "image_url": {"url": address_of(image)}})
     return parts
 

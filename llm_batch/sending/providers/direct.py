@@ -15,7 +15,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import Timeout
-from llm_batch.records import Completion, Request, images_of
+from llm_batch.records import Completion, Parts, Request
 from llm_batch.sending.providers import Prepared, Reply, headers_of, too_slow
 from llm_batch.sending.providers.dialect import Dialect, Form, content_of
 from llm_batch.sending.providers.endpoints import is_loopback
@@ -111,7 +111,7 @@ class DirectProvider:
 
     def _body(self, request: Request, form: Form, **more: Any) -> bytes:
         messages: Sequence[Any] = form.messages(request)
-        if any(map(images_of, messages)):
+        if any(isinstance(message, Parts) for message in messages):
             messages = [{"role": m.role, "content": content_of(m)} for m in messages]
         body: dict[str, Any] = {"model": self._model, "messages": messages, **more}
         for name, value in form.params(request).items():

@@ -12,7 +12,7 @@ import pytest
 
 from llm_batch.chain.config import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable
-from llm_batch.records import Illustrated, Image, Message, Request
+from llm_batch.records import Image, Message, Parts, Request
 from llm_batch.sending.providers import make_provider, route, wire
 from llm_batch.sending.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from tests.sending.providers.asking import SCHEMA, ask
@@ -47,7 +47,7 @@ TALK = Request(
     {"max_tokens": 40},
 )
 _DATA = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
-SEEN = Illustrated(
+SEEN = Parts(
     "user",
     "What is this?",
     (Image(_DATA, "d", "image/gif", 9), Image("https://h/a.png", "https://h/a.png", "", 9)),
