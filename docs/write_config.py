@@ -32,6 +32,7 @@ TABLES = (
     ('[models."name"]: endpoint, prices and limits of a model', "Model", "models"),
     ("endpoints: one of several servers of a model", "EndpointOptions", "endpoints"),
     ("[[steps]]: one call of the chain", "Step", "steps"),
+    ("messages: one message of a step", "Turn", "messages"),
     ("[steps.output]: a field of the step's object", "OutputField", "output"),
     ("[score] and [scores.NAME]: what is a score, and what passes", "ScoreRule", "score"),
 )
@@ -86,6 +87,17 @@ _MEANINGS = {
     ("endpoints", "tpm"): "tokens a minute of this endpoint",
     ("steps", "name"): "how later prompts and results call its output",
     ("steps", "system"): "instructions, a template as well",
+    ("steps", "messages"): "in place of prompt and system: a list of messages, see below; the last "
+    "is the user's",
+    ("steps", "conversation"): "the field of the data with a list of turns (`role` and `content`, "
+    "or `from` and `value` as in ShareGPT, or a JSON text of it); they are sent after the system "
+    "message and before the step's own prompt, or alone where there is none",
+    ("steps", "images"): "paths or addresses of pictures (PNG, JPEG, GIF, WebP), templates as "
+    "prompt is; paths begin beside the data or the config; sent with the last message",
+    ("steps", "cache"): "marks what all prompts of the step begin with, for vendors whose cache "
+    "must be asked (Anthropic, wherever it runs); others keep it by themselves",
+    ("messages", "role"): "`system` (the first alone), `user` or `assistant`",
+    ("messages", "content"): "a template, as prompt is",
     (
         "steps",
         "prompt",

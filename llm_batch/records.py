@@ -51,6 +51,37 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a prompt.
+
+    Attributes:
+        source: An address, or the path of a file.
+        digest: What stands for its content in a request's key: of a file a hash, else the address.
+        media_type: As ``image/png``; empty where the vendor fetches it from its address.
+        tokens: What it takes of the prompt, at most.
+    """
+
+    source: str
+    digest: str
+    media_type: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Message):
+    """A message of several parts: pictures come behind its text, and ``kept`` characters of that
+    are the end of what the vendor is asked to keep in its cache.
+    """
+
+    images: tuple[Image, ...] = ()
+    kept: int = 0
+
+
+def images_of(message: Message) -> tuple[Image, ...]:
+    return message.images if isinstance(message, Parts) else ()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of a model, before any provider's wire format.
 
@@ -73,8 +104,9 @@ class Request:
     key: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
+        messages = [_in_key(message) for message in self.messages]
         content = _key_encoder.encode(
-            (self.item_id, self.model, self.messages, self.params, self.sample)
+            (self.item_id, self.model, messages, self.params, self.sample)
         )
         object.__setattr__(self, "key", blake2b(content, digest_size=_KEY_BYTES).hexdigest())
 
@@ -94,6 +126,16 @@ class Request:
         """The cap on output tokens, or ``None`` where the step sets none."""
         value = self.params.get("max_tokens")
         return int(value) if value is not None else None
+
+
+def _in_key(message: Message) -> Any:
+    """Pictures by their content, wherever they lie; a mark for a cache changes no answer."""
+    if not isinstance(message, Parts):
+        return message
+    if not message.images:
+        return Message(message.role, message.content)
+    images = [image.digest for image in message.images]
+    return {"content": message.content, "images": images, "role": message.role}
 
 
 _KEY_BYTES, _KEY_BYTES_BEFORE = 20, 16

@@ -31,6 +31,7 @@ from llm_batch.chain.answers import (
     without_thoughts,
 )
 from llm_batch.chain.functions import Function, file_of, load, verdict
+from llm_batch.chain.images import look_at
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
 from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
 from llm_batch.chain.scores import parse_object, score_of
@@ -47,14 +48,18 @@ from llm_batch.chain.steps import (
     written,
 )
 from llm_batch.chain.templates import Condition, PromptError, Template, skipped
+from llm_batch.chain.turns import turns_of
 from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
+from llm_batch.models.table import must_mark
 from llm_batch.records import (
     SCHEMA_NAME,
     Call,
     Completion,
+    Image,
     Item,
     Message,
+    Parts,
     Request,
     Result,
     Score,
@@ -132,7 +137,8 @@ class Chain:
     """Steps in order, and the rules that turn their outputs into scores.
 
     ``seed`` draws the items of a step with ``share``. ``code`` is the folder of the user's own
-    rules, where they may be executed; without it they say nothing.
+    rules, where they may be executed; without it they say nothing. ``images`` are the
+    folders in which pictures are looked for; without it a step with pictures makes no request.
 
     Raises:
         ConfigError: A template is not valid, uses a step that does not come before it, or more
@@ -146,6 +152,7 @@ class Chain:
         scores: Mapping[str, ScoreRule] | None = None,
         seed: int = 0,
         code: Path | None = None,
+        images: Sequence[Path] | None = None,
     ) -> None:
         self._code = code
         self._functions: dict[str, Function] = {}
@@ -157,7 +164,9 @@ class Chain:
         self.scores = dict(scores or {})
         self._seed = seed
         self._rendered = {
-            each.name: _StepTemplates(each) for step in self.steps for each in (step, *step.rows)
+            each.name: _StepTemplates(each, images)
+            for step in self.steps
+            for each in (step, *step.rows)
         }
         # By part and ids of what its calls brought, which stay theirs since the calls are kept.
         self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
@@ -294,7 +303,9 @@ class Chain:
         return used - {step.name for step in self.steps} - {WHOLE_ITEM}
 
     def templates(self, step: str) -> Mapping[str, Template]:
-        """By their key in the config: prompt, and system if any; value and expected of a rule."""
+        """By their key in the config: prompt, and system if any, or ``messages[1]`` and so on;
+        value and expected of a rule.
+        """
         return self._rendered[step].templates
 
     def names_used(self, step: str) -> set[str]:
@@ -307,12 +318,16 @@ class Chain:
         """Fields that stand in every prompt of a step."""
         templates = self.templates(step).values()
         found = {name for template in templates for name in template.inserted}
+        if conversation := self._rendered[step].step.conversation:
+            found.add(conversation)
         shown = {FIRST, SECOND} if self._rendered[step].step.pair else set()
         return found - self._rendered.keys() - {WHOLE_ITEM} - shown
 
     def is_blank(self, step: str, fields: Mapping[str, Any]) -> bool:
         """Whether the prompt of a step is empty for an item, as far as fields alone say it."""
-        prompt = self._rendered[step].templates["prompt"]
+        prompt = self._rendered[step].last
+        if prompt is None or self._rendered[step].step.conversation:
+            return False
         if prompt.variables & self._rendered.keys():
             return False
         try:
@@ -877,18 +892,23 @@ def _member(step: Step, row: Step, again: int) -> str:
 
 
 class _StepTemplates:
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, images: Sequence[Path] | None) -> None:
         self.step = step
+        self._folders = images
         texts: dict[str, str | None] = {}
         if step.rule is not None:
             texts = {"value": step.value, "expected": step.expected}
         elif step.provided is None:
-            texts = {"prompt": step.prompt, "system": step.system}
+            texts = {key: text for key, _, text in step.texts}
+            texts |= {f"images[{n}]": text for n, text in enumerate(step.images or (), 1)}
         self.templates = {
             key: Template(text or "", f"steps.{step.name}.{key}")
             for key, text in texts.items()
             if text or key == "prompt"
         }
+        self._roles = {key: role for key, role, _ in step.texts} if step.asks else {}
+        #: What is asked last, which the answer is to.
+        self.last = next((self.templates[key] for key in reversed(self._roles)), None)
         self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
         shown = {FIRST, SECOND} if step.pair else set()
         found = set[str]().union(
@@ -896,6 +916,8 @@ class _StepTemplates:
             self.when.variables if self.when else (),
         )
         self.variables = (found - shown).union(step.pair or ())
+        if step.conversation:
+            self.variables.add(step.conversation)
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -917,12 +939,69 @@ class _StepTemplates:
         return params | step.params
 
     def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
-        prompt = self.templates["prompt"].render(context)
-        if self.step.output is not None:
-            prompt = f"{prompt.rstrip()}\n\n{instruction(self.step.output)}"
-        user = Message("user", prompt)
-        system = self.templates.get("system")
-        return (Message("system", system.render(context)), user) if system else (user,)
+        step = self.step
+        messages = [
+            Message(role, self.templates[key].render(context)) for key, role in self._roles.items()
+        ]
+        if step.cache and must_mark(step.model):
+            messages = self._marked(messages)
+        if step.conversation is not None:
+            where = f"steps.{step.name}.conversation"
+            turns = turns_of(context.get(step.conversation), step.conversation, where)
+            messages = _with_turns(messages, [Message(*turn) for turn in turns])
+            if messages[-1].role != "user":
+                raise PromptError(
+                    f"{where}: the last turn of {step.conversation!r} is of the "
+                    f"{messages[-1].role}, and a model answers a user"
+                )
+        if step.output is not None:
+            last = messages[-1]
+            text = f"{last.content.rstrip()}\n\n{instruction(step.output)}"
+            messages[-1] = replace(last, content=text)
+        if step.images is not None:
+            last = messages[-1]
+            kept = last.kept if isinstance(last, Parts) else 0
+            messages[-1] = Parts(last.role, last.content, self._images(context), kept)
+        return tuple(messages)
+
+    def _marked(self, messages: Sequence[Message]) -> list[Message]:
+        """With a mark where what is the same for every item ends, if anything is."""
+        marked = list(messages)
+        end = None
+        for number, key in enumerate(self._roles):
+            # A conversation comes behind the system message.
+            if self.step.conversation is not None and marked[number].role != "system":
+                break
+            template = self.templates[key]
+            if template.head.strip() and marked[number].content.startswith(template.head):
+                end = number, len(template.head)
+            if not template.is_constant:
+                break
+        if end is not None:
+            number, kept = end
+            marked[number] = Parts(marked[number].role, marked[number].content, (), kept)
+        return marked
+
+    def _images(self, context: Mapping[str, Any]) -> tuple[Image, ...]:
+        found = []
+        for number in range(1, len(self.step.images or ()) + 1):
+            key = f"images[{number}]"
+            where = f"steps.{self.step.name}.{key}"
+            if self._folders is None:
+                raise PromptError(f"{where}: pictures are not looked at here")
+            source = self.templates[key].render(context)
+            found.append(look_at(source, self._folders, self.step.model, where))
+        return tuple(found)
+
+
+def _with_turns(own: Sequence[Message], turns: Sequence[Message]) -> list[Message]:
+    """A conversation before the step's own messages, with one system message at the beginning."""
+    system = [each for each in (*own, *turns) if each.role == "system"]
+    rest = [each for each in (*turns, *own) if each.role != "system"]
+    if not system:
+        return rest
+    text = "\n\n".join(each.content for each in system)
+    return [replace(system[0], content=text), *rest]
 
 
 def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:

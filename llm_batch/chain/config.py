@@ -499,7 +499,10 @@ class Config(Table):
             ConfigError: A template is not valid.
         """
         folder = self.folder if code else None
-        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder)
+        data = self.data_path()
+        beside = [data.resolve().parent] if isinstance(data, Path) else []
+        images = tuple(dict.fromkeys([*beside, self.folder]))
+        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder, images)
 
     @property
     def folder(self) -> Path:
@@ -667,7 +670,7 @@ def _with_prompt(step: Step, source: Path | None, written: Written, position: in
     if not step.asks:
         return step
     if step.prompt_file is None:
-        if not step.prompt.strip():
+        if not step.prompt.strip() and step.messages is None and step.conversation is None:
             raise written.wrong(
                 place, "has no prompt", 'write prompt = "{{ question }}" with a field of your data'
             )

@@ -198,6 +198,9 @@ def key_lines(text: str) -> dict[Place, int]:
             opened = re.match(r'"""|\'\'\'', pair[2])
             if opened and opened[0] not in pair[2][3:]:
                 closing = opened[0]
+        if not header and re.match(rf"\s*(?:{_DOTTED}\s*=\s*\[\s*)?\{{", line):
+            # A message in a list over several lines, whose text goes over several too.
+            closing = next((each for each in ('"""', "'''") if line.count(each) % 2), closing)
     return found
 
 
@@ -407,6 +410,12 @@ def refuse_controls(written: Written, raw: Mapping[str, Any]) -> None:
     for position in range(len(steps) if isinstance(steps, list) else 0):
         paths.append(("steps", position, "prompt_file"))
         texts += [("steps", position, "prompt"), ("steps", position, "system")]
+        pictures = _at(raw, ("steps", position, "images"))
+        for number in range(len(pictures) if isinstance(pictures, list) else 0):
+            paths.append(("steps", position, "images", number))
+        turns = _at(raw, ("steps", position, "messages"))
+        for number in range(len(turns) if isinstance(turns, list) else 0):
+            texts.append(("steps", position, "messages", number, "content"))
     for place in [*paths, *texts]:
         text = _at(raw, place)
         if not isinstance(text, str):

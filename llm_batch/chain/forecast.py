@@ -21,6 +21,7 @@ from llm_batch.chain.chain import CLOSE, OPEN, Chain
 from llm_batch.chain.outputs import OutputField, instruction, json_schema
 from llm_batch.chain.steps import Step, written
 from llm_batch.chain.templates import PromptError
+from llm_batch.models.images import image_tokens
 from llm_batch.models.tokens import TokenCounter
 from llm_batch.records import Call, Completion, Item, Message, Request
 
@@ -160,7 +161,7 @@ def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenC
             contains[name] = times
             contents = [content.replace(mark, "") for content in contents]
     messages = [
-        Message(message.role, content)
+        replace(message, content=content)
         for message, content in zip(request.messages, contents, strict=True)
     ]
     tokens = counter.count_messages(messages)
@@ -171,13 +172,15 @@ def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenC
 
 def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:
     """A prompt that cannot be rendered yet: its source, and all it names as often as it does."""
-    source = f"{step.system or ''}\n{step.prompt}"
+    own = [text for _, _, text in step.texts]
+    source = "\n".join([*own, step.conversation or ""])
     named = Counter(re.findall(r"\w+", source))
     texts = [source]
     if step.output is not None:
         texts += [instruction(step.output), msgspec.json.encode(json_schema(step.output)).decode()]
-    messages = [Message("system", ""), Message("user", "\n".join(texts))]
+    messages = [Message("user", "\n".join(texts)), *(Message("user", "") for _ in own[1:] or [""])]
     tokens = counter.count_messages(messages)
+    tokens += len(step.images or ()) * image_tokens(step.model, None).tokens
     for name, value in {"item": item.fields, **item.fields}.items():
         if named[name]:
             text = value if isinstance(value, str) else json.dumps(value, default=str)

@@ -228,8 +228,12 @@ def _judges(steps: Sequence[Mapping[str, Any]], score: Any) -> set[Any]:
 
 
 def _names(step: Mapping[str, Any], other: Any) -> bool:
+    turns = step.get("messages")
+    turns = turns if isinstance(turns, list | tuple) else ()
     texts = [str(step.get(key) or "") for key in ("prompt", "system")]
+    texts += [str(turn.get("content")) for turn in turns if isinstance(turn, Mapping)]
     word = re.compile(rf"\{{[{{%][^{{}}]*\b{re.escape(str(other))}\b")
+    texts += map(str, step.get("images") or ())
     return any(word.search(text) for text in texts) or "prompt_file" in step
 
 

@@ -30,7 +30,9 @@ _MORE: dict[str, dict[str, dict[str, Any]]] = {
     "Step": {
         "name": {"pattern": _NAME, "not": {"enum": sorted(RESERVED)}},
         "output": {"minProperties": 1},
+        "messages": {"minItems": 1},
     },
+    "Turn": {"content": {"pattern": r"\S"}},
     "OutputField": {"choices": {"minItems": 1}},
     "Model": {"api_base": {"pattern": _URL}, "api_key_env": {"pattern": r"^[A-Za-z_]\w*$"}},
     "EndpointOptions": {"api_base": {"pattern": _URL}},
@@ -63,14 +65,17 @@ def config_schema() -> dict[str, Any]:
             value.update(_MORE.get(name, {}).get(key, {}))
             if said := comments.get((_SECTIONS.get(name, ""), key)):
                 value["description"] = said
-    # A prompt stands in the step or in a file of its own, and a rule has none.
+    # A prompt stands in the step, in a file of its own, or in the data; a rule has none.
     written = {"prompt": {"pattern": r"\S"}}
+    own = ("prompt", "prompt_file", "messages")
+    prompted = {"anyOf": [{"required": [said]} for said in own]}
     tables["Step"]["oneOf"] = [
         *(
             {"required": [who, said], "properties": written if said == "prompt" else {}}
             for who in ("model", "models")
-            for said in ("prompt", "prompt_file")
+            for said in own
         ),
+        *({"required": [who, "conversation"], "not": prompted} for who in ("model", "models")),
         {"required": ["rule", "value"]},
         {"required": ["provided"]},
     ]

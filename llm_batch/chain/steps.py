@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -31,7 +31,7 @@ _NOT_PARAMS = {
     "temperature": "set temperature of the step",
     "response_format": "describe the object under [steps.output]",
     "model": "set model of the step",
-    "messages": "set system and prompt of the step",
+    "messages": "set messages of the step, or system and prompt",
     "stream": "answers are read whole",
     "stream_options": "answers are read whole",
     "n": "one answer is asked for at a time",
@@ -112,8 +112,17 @@ _KEYS_ELSEWHERE = "keys are read from the environment; api_key_env under [models
 PLAY_KEYS = (
     *("repeat", "models", "combine", "min_votes", "when", "share", "provided", "pair", "swap"),
 )
+#: Of a step: what it asks, where that is more than a prompt.
+MESSAGE_KEYS = ("messages", "conversation", "images", "cache")
 #: What the two outputs of a pair are called in its prompt and by its judge.
 FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
+
+
+class Turn(Table):
+    """One of the messages of a step; the content is a template."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 class Step(Table):
@@ -124,6 +133,12 @@ class Step(Table):
     object of those fields. An answer cut at ``max_tokens`` fails its item, or is kept as it is.
     ``params`` go to the provider as they are; the keys of ``extra_body`` are put into the body
     and ``extra_headers`` beside the key, whoever carries the request.
+
+    ``messages`` stand in place of ``prompt`` and ``system``: examples, or turns of several roles.
+    ``conversation`` names a field of the data that has a list of turns, which are sent before the
+    step's own prompt and after its system message, or alone where the step has no prompt.
+    Each of ``images`` is a template of a picture's path or address, sent with the last message.
+    ``cache`` marks what all prompts of the step begin with, where the vendor keeps nothing unasked.
 
     With a ``rule`` no model is asked: the text of ``value`` is compared with that of ``expected``,
     two templates, and the output is true or false. ``normalise`` says what makes no difference,
@@ -150,6 +165,10 @@ class Step(Table):
     prompt: str = ""
     prompt_file: str | None = None
     system: str | None = None
+    messages: Annotated[tuple[Turn, ...], Field(strict=False)] | None = None
+    conversation: str | None = Field(default=None, min_length=1)
+    images: TextList | None = Field(default=None, min_length=1)
+    cache: bool = False
     max_tokens: int | None = Field(default=None, gt=0)
     temperature: float | None = Field(default=None, ge=0)
     output: dict[str, OutputField] | None = None
@@ -190,6 +209,19 @@ class Step(Table):
         return self.rule is None and self.provided is None
 
     @property
+    def texts(self) -> tuple[tuple[str, str, str], ...]:
+        """Key, role and template of each message that the step itself has, in order."""
+        if self.messages is not None:
+            return tuple(
+                (f"messages[{number}]", turn.role, turn.content)
+                for number, turn in enumerate(self.messages, 1)
+            )
+        system = (("system", "system", self.system),) if self.system else ()
+        # Without a prompt a step is not complete, unless the data has all that is asked.
+        alone = self.conversation is not None and not self.prompt
+        return system if alone else (*system, ("prompt", "user", self.prompt))
+
+    @property
     def rows(self) -> tuple[Step, ...]:
         """The step once for each model that it asks, named after it; itself where it asks one."""
         if not self.asks:
@@ -210,7 +242,7 @@ class Step(Table):
         values: dict[str, Any] = whole(self)
         wanted = {"name", *self.model_fields_set}
         if self.asks:
-            unset = {*RULE_KEYS, *PLAY_KEYS, *(("model",) if self.models else ())}
+            unset = {*RULE_KEYS, *PLAY_KEYS, *MESSAGE_KEYS, *(("model",) if self.models else ())}
             wanted |= set(type(self).model_fields) - unset
         return {key: value for key, value in values.items() if key in wanted}
 
@@ -230,6 +262,7 @@ class Step(Table):
         if self.provided is not None:
             self._only("name", "output", "when", beside="provided, which asks no model")
             return self
+        self._sound_messages()
         self._sound_play()
         self._sound_pair()
         if not self.model and not self.models:
@@ -259,6 +292,37 @@ class Step(Table):
         for key in type(self).model_fields:
             if key in self.model_fields_set and key not in own:
                 raise Wrong((key,), f"stands beside {beside}", f"leave out {key}")
+
+    def _sound_messages(self) -> None:
+        if self.messages is None:
+            return
+        for key in ("prompt", "prompt_file", "system"):
+            if getattr(self, key):
+                hint = 'write { role = "system", content = "…" } as the first of messages'
+                raise Wrong(
+                    (key,),
+                    "stands beside messages",
+                    hint if key == "system" else "keep one of the two",
+                )
+        if not self.messages:
+            raise Wrong(
+                ("messages",), "is empty", 'write [{ role = "user", content = "{{ question }}" }]'
+            )
+        for position, turn in enumerate(self.messages):
+            if not turn.content.strip():
+                raise Wrong(("messages", position, "content"), "is empty")
+            if turn.role == "system" and position:
+                raise Wrong(
+                    ("messages", position, "role"),
+                    "is system, which only the first message can be",
+                    "move it up, or write user",
+                )
+        if self.messages[-1].role != "user":
+            raise Wrong(
+                ("messages", len(self.messages) - 1, "role"),
+                f"of the last message is {self.messages[-1].role}, and a model answers a user",
+                'write { role = "user", content = "{{ question }}" } as the last',
+            )
 
     def _sound_play(self) -> None:
         """How often and by whom, and what becomes of several answers."""
@@ -320,9 +384,10 @@ class Step(Table):
                 f"of a pair must have {WINNER}",
                 f'winner = {{ type = "string", choices = ["{FIRST}", "{SECOND}", "{TIE}"] }}',
             )
-        if self.prompt and not all(name in self.prompt for name in (FIRST, SECOND)):
+        shown = self.prompt or "\n".join(turn.content for turn in self.messages or ())
+        if shown and not all(name in shown for name in (FIRST, SECOND)):
             raise Wrong(
-                ("prompt",),
+                ("messages" if self.messages else "prompt",),
                 "does not show both outputs of the pair",
                 "insert {{ first }} and {{ second }}",
             )

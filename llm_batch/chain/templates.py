@@ -84,6 +84,8 @@ class Template:
             )
         self.variables: set[str] = meta.find_undeclared_variables(tree)
         self.inserted = set(_inserted_names(tree))
+        #: The text in front of whatever is inserted first, and whether there is nothing else.
+        self.head, self.is_constant = _head(tree)
 
     @cached_property
     def _template(self) -> jinja2.Template:
@@ -154,6 +156,15 @@ def _parts_of(tree: nodes.Template) -> list[str | _Insert] | None:
             return None
         parts.append(part)
     return parts
+
+
+def _head(tree: nodes.Template) -> tuple[str, bool]:
+    from jinja2 import nodes
+
+    found = [node for each in tree.body for node in getattr(each, "nodes", [each])]
+    first = found[0] if found else None
+    head = first.data if isinstance(first, nodes.TemplateData) else ""
+    return head, len(found) == bool(head)
 
 
 def _inserted_names(tree: nodes.Template) -> Iterator[str]:

@@ -370,7 +370,7 @@ def _step_estimate(plan: Plan, load: StepLoad) -> StepEstimate:
         measured=measure is not None,
         cached_share=measure.cached_share if measure else None,
         shared_prefix=prefix,
-        cacheable_prefix=kept_tokens(prefix or 0, fact.info),
+        cacheable_prefix=kept_tokens(prefix or 0, fact.info, marked=fact.marks),
         longest=counted.longest.get(name, ()) if counted else (),
         too_long=too_long.count,
         too_long_ids=too_long.ids,

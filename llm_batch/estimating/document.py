@@ -17,6 +17,7 @@ from llm_batch.estimating.estimates import (
     StepEstimate,
 )
 from llm_batch.models.prices import why_unknown
+from llm_batch.models.table import must_mark
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.records import Interval
@@ -404,6 +405,8 @@ def _prefix(estimate: Estimate, step: StepEstimate) -> str:
         )
     if step.cacheable_prefix:
         return f"{said}; no price of cached input is listed for {words.clean(step.model, 60)}."
+    if must_mark(step.model):
+        return f"{said}; with cache = true in the step the provider keeps them, if long enough."
     return f"{said}; that is too short for the provider's cache, or the cache must be asked for."
 
 

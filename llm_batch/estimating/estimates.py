@@ -78,7 +78,7 @@ class StepEstimate:
         measured: True when answers and times come from a pilot or an earlier run.
         cached_share: Share of the input that came from the cache there; ``None`` unmeasured.
         shared_prefix: Tokens that all its prompts begin with; ``None`` when not looked at.
-        cacheable_prefix: The part of them that the provider's cache serves unasked.
+        cacheable_prefix: The part of them that the provider's cache serves, as the config asks it.
         longest: Input tokens and ids of the longest prompts counted.
         too_long: Prompts counted that exceed the model's context, and the ids of the first.
         rpm: Requests a minute that hold for its model; ``None`` without a limit. So is ``tpm``.

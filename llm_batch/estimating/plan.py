@@ -43,7 +43,7 @@ from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.estimating.scores import Scored
 from llm_batch.estimating.steps import Facts, Serving, assumed_inputs, facts_of
 from llm_batch.models.tokens import TokenCounter, counter
-from llm_batch.records import Call, Interval, Item, Message, Request
+from llm_batch.records import Call, Interval, Item, Message, Parts, Request, images_of
 
 #: A beginning that this many random prompts share is shared by nearly all.
 LOOKED_AT = 50
@@ -65,12 +65,21 @@ def shared_prefixes(chain: Chain, items: Iterable[Item]) -> dict[str, int]:
         for request in rendered(chain, item, number):
             before = shared.get(request.step)
             seen[request.step] = seen.get(request.step, 0) + 1
-            messages = list(request.messages)
+            messages = _marked(request.messages)
             shared[request.step] = messages if before is None else _common(before, messages)
     models = {step.name: step.model for step in chain.asking}
     return {
         name: _tokens(messages, models[name]) for name, messages in shared.items() if seen[name] > 1
     }
+
+
+def _marked(messages: Sequence[Message]) -> list[Message]:
+    """What the vendor is asked to keep; without a mark, all of it may be."""
+    for number, message in enumerate(messages):
+        if isinstance(message, Parts) and message.kept:
+            head = Message(message.role, message.content[: message.kept])
+            return [*messages[:number], head]
+    return list(messages)
 
 
 def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:
@@ -81,6 +90,9 @@ def _common(a: Sequence[Message], b: Sequence[Message]) -> list[Message]:
             break
         if one.content != other.content:
             shared.append(Message(one.role, _common_text(one.content, other.content)))
+            break
+        if one != other:  # in its pictures, which come behind the text
+            shared.append(Message(one.role, one.content))
             break
         shared.append(one)
     return shared
@@ -99,6 +111,7 @@ def _tokens(messages: Sequence[Message], model: str) -> int:
     counts = counter(model)
     # The last token of a text that is cut may join with what follows, so it does not count.
     texts = [counts.count(message.content) for message in messages]
+    texts += [image.tokens for message in messages for image in images_of(message)]
     return max(0, sum(texts) + _FRAME * len(messages) - 1)
 
 

@@ -26,7 +26,7 @@ from llm_batch.estimating.ranges import (
     exactly,
 )
 from llm_batch.models.prices import Tariff, tariff_of
-from llm_batch.models.table import ModelInfo, model_info
+from llm_batch.models.table import ModelInfo, model_info, must_mark
 from llm_batch.models.tokens import TokenCounter
 from llm_batch.sending.limits import DEFAULT_RPM
 from llm_batch.sending.providers import Route, goes_by_batch, route
@@ -263,9 +263,18 @@ def cache_rule(info: ModelInfo | None) -> CacheRule | None:
     return _RULES.get(provider)
 
 
-def kept_tokens(prefix: int, info: ModelInfo | None) -> int:
-    """How many tokens of a shared prefix a provider's cache serves; 0 when it is too short."""
+# Anthropic, Prompt caching: the longest of the least lengths, where the table has none.
+_MARKED_LEAST = 4096
+
+
+def kept_tokens(prefix: int, info: ModelInfo | None, *, marked: bool = False) -> int:
+    """How many tokens of a shared prefix a provider's cache serves; 0 when it is too short.
+
+    ``marked``: the requests ask for it, in the way that the provider wants.
+    """
     rule = cache_rule(info)
+    if rule is None and marked and info is not None:
+        rule = CacheRule(info.cache_least or _MARKED_LEAST)
     if rule is None or prefix < rule.least:
         return 0
     return prefix // rule.block * rule.block
@@ -425,6 +434,11 @@ class StepFacts:
     def has_batch_price(self) -> bool:
         return self.tariff is not None and bool(self.tariff.batch_source)
 
+    @property
+    def marks(self) -> bool:
+        """Whether requests mark what the provider's cache is to keep."""
+        return self.step.cache and must_mark(self.step.model)
+
     def saved_per_call(self, prefix: int) -> float | None:
         """USD that a call saves whose prompts share so many tokens; ``None``: nothing, or unknown.
 
@@ -432,7 +446,7 @@ class StepFacts:
         """
         if self.measure is not None and self.measure.cached_share:
             return None  # the cost has it already, as it was measured
-        kept = kept_tokens(prefix, self.info)
+        kept = kept_tokens(prefix, self.info, marked=self.marks)
         if not kept or self.tariff is None or self.tariff.price.cache_read is None:
             return None
         rate = self.tariff.standard[0]

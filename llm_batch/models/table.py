@@ -49,6 +49,7 @@ _VENDOR = {
 _OPENROUTER = {"openai": "openai", "anthropic": "anthropic", "google": "gemini", "x-ai": "xai"}
 
 
+_MARKING = ("anthropic", "bedrock", "vertex_ai", "azure_ai", "openrouter")
 _FINE_TUNED = re.compile(r"((?:[^:]*/)?ft:[^:]+):")
 
 
@@ -63,6 +64,7 @@ class ModelInfo:
         max_input_tokens: Length of the context.
         max_output_tokens: Most it writes in one answer.
         deprecation_date: The day from which it may be gone.
+        cache_least: Tokens of the shortest beginning that the vendor's cache keeps.
         page: The vendor's page that the table names as its source; empty where it names none.
     """
 
@@ -77,6 +79,8 @@ class ModelInfo:
     rpm: int | None
     tpm: int | None
     page: str = ""
+    supports_vision: bool = False
+    cache_least: int | None = None
 
 
 def model_info(model: str) -> ModelInfo | None:
@@ -104,7 +108,15 @@ def model_info(model: str) -> ModelInfo | None:
         rpm=_whole(entry.get("rpm")),
         tpm=_whole(entry.get("tpm")),
         page=str(entry.get("source") or ""),
+        supports_vision=bool(entry.get("supports_vision")),
+        cache_least=_whole(entry.get("prompt_cache_min_tokens")),
     )
+
+
+def must_mark(model: str) -> bool:
+    """Whether the vendor caches only what a request marks, as Anthropic does wherever it runs."""
+    vendor = model.partition("/")[0] if "/" in model else ""
+    return "claude" in model and (not vendor or vendor in _MARKING)
 
 
 def find_entry(model: str) -> tuple[str, Mapping[str, Any]] | None:

@@ -22,7 +22,7 @@ from threading import Lock
 
 from llm_batch.errors import LlmbError
 from llm_batch.models.table import litellm_folder
-from llm_batch.records import Message
+from llm_batch.records import Message, images_of
 
 #: The files litellm ships, by encoding: tiktoken names a file by the SHA-1 of its address.
 _FILES = {
@@ -75,7 +75,8 @@ class TokenCounter:
     def count_messages(self, messages: Sequence[Message]) -> int:
         """Input tokens of a chat request: the texts, their frames and the start of the reply."""
         texts = sum(self.count(message.content) for message in messages)
-        return texts + _PER_MESSAGE * len(messages) + _REPLY
+        pictures = sum(image.tokens for message in messages for image in images_of(message))
+        return texts + pictures + _PER_MESSAGE * len(messages) + _REPLY
 
     def count_many(self, texts: Iterable[str]) -> list[int]:
         """Tokens of each text.

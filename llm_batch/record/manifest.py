@@ -25,6 +25,7 @@ import msgspec
 from llm_batch import __version__
 from llm_batch.chain.overrides import Overrides, Typed
 from llm_batch.chain.steps import MAIN
+from llm_batch.chain.templates import inserted
 from llm_batch.errors import LlmbError, OutputError
 from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
@@ -64,6 +65,13 @@ class ScoreRule(msgspec.Struct, frozen=True):
         return ", ".join(self.fields)
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """One of a step's messages; see `llm_batch.chain.steps.Turn`."""
+
+    role: str
+    content: str
+
+
 class Step(msgspec.Struct, frozen=True):
     """A step of the chain as far as others than a run ask for it.
 
@@ -87,6 +95,22 @@ class Step(msgspec.Struct, frozen=True):
     share: float | None = None
     provided: str = ""
     pair: list[str] = []
+    messages: list[Turn] = []
+    conversation: str = ""
+    images: list[str] = []
+
+    @property
+    def sources(self) -> list[tuple[str, str]]:
+        """Role and template of each message; a conversation of the data has a role of its own."""
+        own = [(turn.role, turn.content) for turn in self.messages]
+        if not own:
+            both = (("system", self.system), ("user", self.prompt))
+            own = [(role, text) for role, text in both if text]
+        if self.conversation:
+            lead = 1 if own and own[0][0] == "system" else 0
+            own.insert(lead, ("conversation", inserted(self.conversation)))
+        own += [("image", source) for source in self.images]
+        return own
 
     @property
     def asks(self) -> bool:
@@ -615,6 +639,12 @@ def _with_names(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
         keys = ("prompt", "system", "value", "expected", "when")
         texts = {key: step[key] for key in keys if isinstance(step.get(key), str)}
         texts = {key: _TEMPLATE.sub(put, text) for key, text in texts.items()}
+        if isinstance(turns := step.get("messages"), list):
+            texts["messages"] = [
+                {**turn, "content": _TEMPLATE.sub(put, turn["content"])} for turn in turns
+            ]
+        if isinstance(images := step.get("images"), list):
+            texts["images"] = [_TEMPLATE.sub(put, source) for source in images]
         return {**step, **texts, "name": names.get(step["name"], step["name"])}
 
     score = config.get("score")
@@ -636,9 +666,9 @@ def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[s
     # A key that the last run did not know yet was not changed by anyone, and a prompt is what its
     # file holds, wherever that lies. A rule has the keys that were written and no others.
     # Those that say how it is played are there where they are set.
-    from llm_batch.chain.steps import PLAY_KEYS
+    from llm_batch.chain.steps import MESSAGE_KEYS, PLAY_KEYS
 
-    set_now = (key for key in after if "rule" in before or key in PLAY_KEYS)
+    set_now = (key for key in after if "rule" in before or key in (*PLAY_KEYS, *MESSAGE_KEYS))
     keys = [*before, *(key for key in set_now if key not in before)]
     return [key for key in keys if key != "prompt_file" and before.get(key) != after.get(key)]
 

@@ -230,13 +230,8 @@ class _Prompts:
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = []
         for step in steps:
-            sources = [
-                (role, source)
-                for role, source in (("system", step.system), ("user", step.prompt))
-                if source
-            ]
-            if sources:
-                self._steps.append((step.name, [_Message(*source) for source in sources]))
+            if step.sources:
+                self._steps.append((step.name, [_Message(*source) for source in step.sources]))
         self._left = _PROMPTS_SIZE
 
     def of(self, item: ItemLine) -> Iterator[tuple[str, list[tuple[str, str]]]]:

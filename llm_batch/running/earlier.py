@@ -30,6 +30,7 @@ from llm_batch.record.manifest import (
     ListPrice,
     Manifest,
     Sample,
+    Step,
     Stopping,
     Totals,
     changes,
@@ -386,8 +387,8 @@ def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tupl
         return "", False
     then, now = before.dataset, manifest.dataset
     other_data = then.sha256 != now.sha256 and not _same_place(then, now)
-    shared = {each.prompt for each in before.steps if not each.rule} & {
-        each.prompt for each in manifest.steps if not each.rule
+    shared = {_own_prompt(each) for each in before.steps if not each.rule} & {
+        _own_prompt(each) for each in manifest.steps if not each.rule
     }
     names = [step.name for step in before.steps]
     same_names = not {step.name for step in manifest.steps}.isdisjoint(names)
@@ -397,6 +398,10 @@ def replaced_by(before: Manifest | None, manifest: Manifest, path: Path) -> tupl
     counted = f"{words.items(items) if items else 'items'} of "
     said = f"{counted}another run ({then.path}; steps {', '.join(names)})"
     return said, other_data and not shared
+
+
+def _own_prompt(step: Step) -> str | tuple[tuple[str, str], ...]:
+    return tuple(step.sources) if step.messages or step.conversation else step.prompt
 
 
 def _same_place(then: Dataset, now: Dataset) -> bool:

@@ -173,7 +173,9 @@ def run(
         edited = edited_since(before, paths.results)
         hashed = chain_hash(manifest)
         finished = None
-        if not (edited or other or until):
+        # A picture may be another one under its name, so such items are looked at again.
+        seen = any(step.images for step in config.asking)
+        if not (edited or other or until or seen):
             finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
         if finished is not None:
             answers.count(finished)

@@ -16,10 +16,11 @@ from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import MANY_WORKERS, Config
 from llm_batch.chain.forecast import forecast
 from llm_batch.chain.scores import letters_of
-from llm_batch.chain.steps import SCALE_HINT, without_scale
+from llm_batch.chain.steps import SCALE_HINT, without_scale, written
 from llm_batch.chain.steps import shown as as_read
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
+from llm_batch.models.images import MOST_TOKENS, image_tokens
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
@@ -50,6 +51,7 @@ def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
     check_prompts(config, chain, first)
     _check_workers(config)
     _check_models(config)
+    _check_images(config)
     _check_budget(config)
     _check_embedded(config)
 
@@ -74,6 +76,13 @@ def risks(config: Config) -> list[str]:
             notes.append(
                 f"the config says that {name} costs nothing; what {where} bills for it is not "
                 "known here, and neither the budget nor the report counts it"
+            )
+    for step in config.asking:
+        simulated = step.model.startswith("fake/")
+        if step.images and not simulated and not image_tokens(step.model, None).known:
+            notes.append(
+                f"how {step.model} counts images is not known here; each is counted with "
+                f"{MOST_TOKENS:,} tokens at most, which is more than it costs as a rule"
             )
     if caution := without_scale(config.score, config.steps):
         notes.append(f"{caution}; {SCALE_HINT}")
@@ -144,7 +153,10 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
         if missing:
             raise _undefined(config, chain, first, missing) from error
         if _is_certain(error, config):
-            place = re.match(r"steps\.(\w+)\.(prompt|system|value|expected)", str(error))
+            place = re.match(
+                r"steps\.(\w+)\.(prompt|system|value|expected|(?:messages|images)\[\d+\])",
+                str(error),
+            )
             where = _line_of(config, place[1], place[2]) if place else ""
             template = chain.templates(place[1])[place[2]] if place else None
             of_item = template is not None and "item" in template.variables
@@ -178,14 +190,18 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
 def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
     known = list(first.fields)
     step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
+    column = step.provided or step.conversation
     key, template = next(
-        (key, template)
-        for key, template in chain.templates(step.name).items()
-        if template.variables & set(missing)
+        (
+            (key, template)
+            for key, template in chain.templates(step.name).items()
+            if template.variables & set(missing)
+        ),
+        ("provided" if step.provided else "conversation", None),
     )
     listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
     plain = {letters_of(name): name for name in reversed(known)}
-    written = [*template.inserts(), *missing]
+    written = [*(template.inserts() if template else ()), *missing]
     same = [plain[word] for each in written if (word := letters_of(each)) in plain]
     near = [
         plain[word]
@@ -195,6 +211,12 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
     meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
     if missing == ["self"]:
         meant = "self" if "self" in first.fields else ""
+    if template is None and column in missing:
+        return ConfigError(
+            f"{_line_of(config, step.name, key)}steps.{step.name}.{key} names {column!r}, a field "
+            f"that item {first.id!r} does not have; its fields are {listed}",
+            f'did you mean {key} = "{meant}"?' if meant else _CORRECT,
+        )
     return ConfigError(
         f"{_line_of(config, step.name, key)}the prompts use {', '.join(map(repr, missing))}, which "
         f"item {first.id!r} does not have; its fields are {listed}",
@@ -222,7 +244,7 @@ def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
     position = next(n for n, each in enumerate(config.steps) if each.name == step)
     if key == "prompt" and config.steps[position].prompt_file:
         key = "prompt_file"
-    return config.line_of("steps", position, key, within=within)
+    return config.line_of("steps", position, key.partition("[")[0], within=within)
 
 
 def same_for_all(chain: Chain) -> list[str]:
@@ -348,6 +370,32 @@ def _check_models(config: Config) -> None:
         headers_of(step.params)
     for name in dict.fromkeys(step.model for step in config.asking):
         check_servable(name, config.model(name))
+
+
+def _check_images(config: Config) -> None:
+    for step in config.asking:
+        if not step.images:
+            continue
+        settings, info = config.model(step.model), model_info(step.model)
+        where = _line_of(config, written(step.name), "images")
+        if step.model.startswith("local/"):
+            raise ConfigError(
+                f"{where}the embedded models read text alone, and step {as_read(step.name)!r} has "
+                "images",
+                "name a model that sees, such as openai/gpt-4o-mini, or a server under [models]",
+            )
+        own = settings.api_base is not None or settings.endpoints
+        if info is not None and not info.supports_vision and not own:
+            raise ConfigError(
+                f"{where}{step.model} reads no images, as litellm's table has it, and step "
+                f"{as_read(step.name)!r} has some",
+                "name a model that sees, such as openai/gpt-4o-mini",
+            )
+        if config.run.engine == "ray":
+            raise ConfigError(
+                f"{where}images are read on this machine, and --engine ray sends from others",
+                "use --engine threads",
+            )
 
 
 def _check_workers(config: Config) -> None:

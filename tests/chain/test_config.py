@@ -744,6 +744,7 @@ def test_the_example_shows_every_key_there_is() -> None:
 
 def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
+    Path("scoring.py").write_text("def exact(value, expected, item): ...\n", encoding="utf-8")
     # The keys that stand for another, and those that go with another field or path.
     text = re.sub(r"^(prompt_file|equals|labels|query) = .*$", "", text, flags=re.MULTILINE)
     Path("scoring.py").write_text("def exact(value, expected, item): return True\n")
@@ -756,6 +757,7 @@ def test_every_line_of_the_example_that_is_switched_on_is_valid() -> None:
 
 def test_the_examples_labels_score_its_verdict() -> None:
     text = uncommented(DEMO_CONFIG.read_text(encoding="utf-8"))
+    Path("scoring.py").write_text("def exact(value, expected, item): ...\n", encoding="utf-8")
     text = re.sub(r"^(prompt_file|equals|audit|query) = .*$", "", text, flags=re.MULTILINE)
     text = text.replace('labels = ["positive"', '# labels = ["positive"')
     text = text.replace('field = "judge.score"', 'field = "judge.verdict"')

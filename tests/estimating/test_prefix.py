@@ -93,3 +93,19 @@ def test_no_discount_is_assumed_where_none_is_stated(model: str, models: dict[st
 
 def test_a_free_model_has_no_word_on_it() -> None:
     assert "begin with the same" not in FORMATS["full"](made("fake/x"))
+
+
+def test_a_cache_that_must_be_asked_saves_where_the_step_asks_it() -> None:
+    model, texts = "claude-sonnet-4-5", counter("claude-sonnet-4-5")
+    plain = single(model, LONG + "{{ question }}")
+    asking = plain.model_copy(
+        update={"steps": tuple(s.model_copy(update={"cache": True}) for s in plain.steps)}
+    )
+    saved = []
+    for settings in (plain, asking):
+        (step,) = estimate_from_items(settings, items(50), 1000, 1000, today=TODAY).steps
+        saved.append(step.cache_saves)
+    assert saved[0] is None
+    kept = step.cacheable_prefix
+    assert abs(kept - texts.count(LONG)) < 10
+    assert saved[1] == pytest.approx(999 * kept * (3e-6 - 0.3e-6))

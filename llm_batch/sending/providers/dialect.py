@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from llm_batch.chain.credentials import without_keys
+from llm_batch.chain.images import address_of
 from llm_batch.errors import (
     ProviderError,
     RateLimited,
@@ -25,7 +26,7 @@ from llm_batch.errors import (
     Unavailable,
     status_of,
 )
-from llm_batch.records import Message, Request
+from llm_batch.records import Message, Parts, Request, images_of
 from llm_batch.sending.providers.decoding import Words
 from llm_batch.sending.providers.refusals import is_about_format, is_passing
 
@@ -139,7 +140,7 @@ class Form:
             return messages
         if self.system == "developer":
             return [
-                Message("developer", each.content) if each.role == "system" else each
+                replace(each, role="developer") if each.role == "system" else each
                 for each in messages
             ]
         made: list[Message] = []
@@ -148,11 +149,34 @@ class Form:
             if each.role == "system":
                 before.append(each.content)
             elif before and each.role == "user":
-                made.append(Message("user", "\n\n".join([*before, each.content])))
+                text = "\n\n".join([*before, each.content])
+                made.append(Parts(each.role, text, images_of(each)))
                 before = []
             else:
                 made.append(each)
         return [*made, *(Message("user", text) for text in before)]
+
+
+def content_of(message: Message) -> str | list[dict[str, Any]]:
+    """A message's content as OpenAI's format has it: text, or parts where there are pictures
+    or a mark for the vendor's cache.
+
+    Raises:
+        Rejected: A picture cannot be read any more.
+    """
+    if not isinstance(message, Parts) or not (message.images or message.kept):
+        return message.content
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
+    if message.kept:
+        # Anthropic refuses a part of nothing but spaces.
+        end = message.kept if message.content[message.kept :].strip() else len(message.content)
+        mark = {"cache_control": {"type": "ephemeral"}}
+        parts = [{"type": "text", "text": message.content[:end], **mark}]
+        if end < len(message.content):
+            parts.append({"type": "text", "text": message.content[end:]})
+    for image in message.images:
+        parts.append({"type": "image_url", "image_url": {"url": address_of(image)}})
+    return parts
 
 
 @dataclass(slots=True)

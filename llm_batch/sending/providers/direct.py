@@ -7,7 +7,7 @@ two. Without litellm's overhead a call costs less than a tenth of the CPU time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,9 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.errors import Timeout
-from llm_batch.records import Completion, Request
+from llm_batch.records import Completion, Parts, Request
 from llm_batch.sending.providers import Prepared, Reply, headers_of, too_slow
-from llm_batch.sending.providers.dialect import Dialect, Form
+from llm_batch.sending.providers.dialect import Dialect, Form, content_of
 from llm_batch.sending.providers.endpoints import is_loopback
 from llm_batch.sending.providers.refusals import error_from_reply, limit_headers
 from llm_batch.sending.providers.replies import COST_HEADER, completion_from_reply
@@ -110,7 +110,10 @@ class DirectProvider:
         self._wire.close()
 
     def _body(self, request: Request, form: Form, **more: Any) -> bytes:
-        body: dict[str, Any] = {"model": self._model, "messages": form.messages(request), **more}
+        messages: Sequence[Any] = form.messages(request)
+        if any(isinstance(message, Parts) for message in messages):
+            messages = [{"role": m.role, "content": content_of(m)} for m in messages]
+        body: dict[str, Any] = {"model": self._model, "messages": messages, **more}
         for name, value in form.params(request).items():
             if name not in ("extra_body", "extra_headers"):
                 body[form.renamed.get(name) or self._renamed.get(name, name)] = value

@@ -29,7 +29,7 @@ from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
 from llm_batch.sending.providers.decoding import Words, value_in
-from llm_batch.sending.providers.dialect import Dialect, Form
+from llm_batch.sending.providers.dialect import Dialect, Form, content_of
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
@@ -238,7 +238,9 @@ class LitellmProvider:
         with _unlogged():
             return self._litellm.completion(
                 model=self._model,
-                messages=[{"role": m.role, "content": m.content} for m in form.messages(request)],
+                messages=[
+                    {"role": m.role, "content": content_of(m)} for m in form.messages(request)
+                ],
                 timeout=timeout_seconds,
                 **self._fixed,
                 **self._params(request, form, beside),

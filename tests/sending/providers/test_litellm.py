@@ -13,7 +13,7 @@ import pytest
 
 from llm_batch.chain.config import Model
 from llm_batch.errors import ConfigError, RateLimited, Refused, Timeout, Unavailable
-from llm_batch.records import Usage
+from llm_batch.records import Image, Parts, Request, Usage
 from llm_batch.sending.providers import Provider, make_provider
 from tests.sending.providers.asking import SCHEMA, ask, at_once, faulty, scripted
 from tests.sending.providers.faults import (
@@ -503,3 +503,27 @@ def test_a_file_of_settings_in_a_project_is_not_read(server: Server) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert ran.stdout == ""
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "azure"])
+def test_a_picture_reaches_the_wire_in_every_format(vendor: str, make: Make) -> None:
+    picture = Image("data:image/gif;base64,R0lGODlhAQABAAAAACw=", "d", "image/gif", 9)
+    message = Parts("user", "What is this?", (picture,))
+    provider: Any = make(vendor)
+    sent = provider.prepared(Request("q1", "step", "any/m", (message,), {"max_tokens": 9})).body
+    assert b"R0lGODlhAQABAAAAACw=" in sent
+    assert b"image/gif" in sent
+    assert b"What is this?" in sent
+
+
+def test_the_mark_for_anthropics_cache_stands_where_the_shared_part_ends(make: Make) -> None:
+    messages = (Parts("system", "S", (), 1), Parts("user", "Rules. Question", (), 7))
+    provider: Any = make("anthropic")
+    request = Request("q1", "step", "any/m", messages, {"max_tokens": 9})
+    body = msgspec.json.decode(provider.prepared(request).body)
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert body["system"] == [{"type": "text", "text": "S", **mark}]
+    assert body["messages"][0]["content"] == [
+        {"type": "text", "text": "Rules. ", **mark},
+        {"type": "text", "text": "Question"},
+    ]
