@@ -64,11 +64,11 @@ def _rows(report: Report) -> Iterator[_Row]:
             low, high = (words.number(end) for end in (report.scores.min, report.scores.max))
             spread = f"scores from {low} to {high}"
         yield mean_name(report), words.mean(mean.value), words.mean_range(mean), spread
-    if report.several is not None:
-        yield from several.rows(report.several, report.score)
     if report.rule_check is not None:
         yield from worst_classes(report.rule_check)
     yield from _groups(report)
+    if report.several is not None:
+        yield from several.rows(report.several, report.score)
     check = report.judge_check
     if check is not None and report.calibration is None and check.agreement.value is not None:
         yield (
