@@ -415,7 +415,13 @@ def guess(
         if task is None and alone and few and sorts:
             task = "classify"
         if task == "classify":
-            reference = label or next((name for name in free if rest[name].labels), "")
+            # Without a name that says it, an age or a year is no label.
+            likely = [
+                name
+                for name in free
+                if 0 < len(rest[name].labels) <= _FEW_LABELS and rest[name].is_text
+            ]
+            reference = label or next(iter(likely), "")
             certain = bool(label)
         else:
             reference, certain = named, bool(named) or not any(rest[n].is_text for n in free)
@@ -450,6 +456,8 @@ def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tup
             f"no column of {table.path} has text for the model",
             f"name a column with --question: {', '.join(table.names[:NAMED_COLUMNS])}",
         )
+    # A column that most rows leave empty is a remark beside the text, such as an optional title.
+    texts = [column for column in texts if column.filled >= table.rows / 2] or texts
     # An address or a name of one word is seldom what a model is asked about.
     wordy = [c for c in texts if c.words > 1.5 * c.seen or c.asking > c.seen / 2]
     texts = [c for c in texts if c in wordy or not wordy or named_like_a_task(c.name)]
@@ -474,14 +482,23 @@ def with_answers(table: Table, roles: Roles) -> Roles:
     """
     if roles.given:
         return roles
-    texts = [column.name for column in table.columns if column.is_text]
-    found = _by_name([name for name in texts if name != roles.asked], _GIVEN)
+    found = _answers_in(table, roles)
     if not found:
         raise ConfigError(
             "no column is named like answers that a model gave", "call that column model_answer"
         )
     reference = "" if roles.reference == found else roles.reference
     return replace(roles, given=(found,), reference=reference)
+
+
+def has_answers(table: Table, roles: Roles) -> bool:
+    """Whether a column is named like answers that a model gave, and is not the right answer."""
+    return _answers_in(table, roles) not in ("", roles.reference)
+
+
+def _answers_in(table: Table, roles: Roles) -> str:
+    texts = [column.name for column in table.columns if column.is_text]
+    return _by_name([name for name in texts if name != roles.asked], _GIVEN)
 
 
 def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:

@@ -339,7 +339,7 @@ def _asked(sentence: str, names: Sequence[str], best: str, none: bool = False) -
 
 def _tell(table: Table, roles: Roles) -> None:
     """What was found and chosen, and how to choose otherwise."""
-    from llm_batch.cli.columns import TASKS
+    from llm_batch.cli.columns import JUDGE, TASKS, has_answers
     from llm_batch.cli.console import say
     from llm_batch.paper import words
 
@@ -348,14 +348,17 @@ def _tell(table: Table, roles: Roles) -> None:
 
     rows = words.counted(table.rows, "row")
     say(f"{table.path}: {rows}; columns {', '.join(map(shown, table.names[:20]))}")
-    others = ", ".join(name for name in TASKS if name != roles.task)
+    also = [JUDGE] if not roles.given and has_answers(table, roles) else []
+    others = ", ".join([*also, *(name for name in TASKS if name != roles.task)])
     say(f"  task: {roles.task}   (or --task {others})")
     say(f"  the model gets: {shown(roles.asked)}   (or --question COLUMN)")
     if roles.given:
         say(f"  existing answers: {', '.join(map(shown, roles.given))}")
     if roles.task != "extract":
         what = "right label" if roles.task == "classify" else "right answer"
-        say(f"  {what}: {shown(roles.reference) or 'none'}   (or --reference COLUMN)")
+        guessed = roles.reference and "reference" in roles.unsure
+        said, none = (", a guess", ", or '' for none") if guessed else ("", "")
+        say(f"  {what}: {shown(roles.reference) or 'none'}{said}   (or --reference COLUMN{none})")
     if roles.id or roles.category:
         named = [f"ids: {shown(roles.id)}"] if roles.id else []
         named += [f"categories: {shown(roles.category)}"] if roles.category else []

@@ -203,7 +203,7 @@ class Writer:
         info = model_info(model)
         lines = [f"# {line}" for line in comment.splitlines()]
         lines += ["[[steps]]", f"name = {toml_text(name)}"]
-        why = f"   # {self.why}" if model == self.model else ""
+        why = f"   # {self.why}" if self.why and model == self.model else ""
         lines.append(f"model = {toml_text(model)}{why}")
         if system:
             lines.append(f"system = {toml_text(system)}")
@@ -371,8 +371,10 @@ class Writer:
             comment=comment,
         )
         if not roles.reference:
-            yield "# No column has the right labels, so there is no [score]. The results say how\n"
-            yield "# often the model chose each label.\n"
+            yield (
+                "# No column has the right labels, so there is no [score]. The results say how\n"
+                "# often the model chose each label.\n"
+            )
             return
         # Labels that differ in case alone are no two to choose from.
         apart = len({label.strip().casefold() for label in labels}) == len(labels) > 1

@@ -256,6 +256,13 @@ def same_for_all(chain: Chain) -> list[str]:
     ]
 
 
+def _how_to_leave_out(field: str) -> str:
+    """The line of the config, where the field's name can be quoted in it."""
+    if any(mark in field for mark in "'\"\\{}%\n"):
+        return ""
+    return f""": under [data], where = '{{{{ item["{field}"] }}}}'"""
+
+
 def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str]:
     """Sentences on items with nothing to put into a prompt: they would be sent, and paid for."""
     first = next(iter(items()), None)
@@ -294,6 +301,7 @@ def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str
     said += [
         f"{count.n:,} of {of} {'has' if count.n == 1 else 'have'} nothing in {field!r}, which step "
         f"{steps[field]!r} uses (the first is {count.first!r}); leave such rows out of the data"
+        f"{_how_to_leave_out(field)}"
         for field, count in empty.items()
         if count.n
     ]

@@ -249,6 +249,23 @@ def test_where_nobody_can_be_asked_nothing_is_asked_and_the_choice_is_said(here:
     assert "Which column" not in said
 
 
+def test_a_column_that_is_mostly_empty_is_not_put_to_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    titles = ["a fine thing to have", "", "", "", "", ""]
+    rows = [f"{title},it broke on day {n} of use" for n, title in enumerate(titles)]
+    path.write_text("\n".join(["Title,What people say", *rows]))
+    assert guess(look(path)).asked == "What people say"
+
+
+def test_ages_are_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "survey.csv"
+    rows = [f"the food in it is cold {n},{20 + n % 9},{'fm'[n % 2]}" for n in range(40)]
+    path.write_text("\n".join(["text,age,sex", *rows]))
+    roles = guess(look(path), "classify")
+    assert roles.reference == "sex"
+    assert "reference" in roles.unsure
+
+
 def test_the_report_that_is_suggested_names_the_reference_and_the_category(here: Path) -> None:
     csv(
         here / "own.csv",
