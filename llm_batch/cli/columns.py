@@ -73,7 +73,7 @@ _LETTERS, _YES_NO = frozenset("abcdefghij"), frozenset(("yes", "no", "true", "fa
 #: What the rule "number" can compare: a number and nothing else but a sign, a currency or a unit,
 #: or a solution as GSM8K ends it.
 _AMOUNT = re.compile(
-    r"^\s*[-+−]?\s*[$€£¥]?\s*\d[\d.,/ ]*\s*(?:%|°?[A-Za-z€]{0,4})\s*$"
+    r"^\s*+[-+−]?\s*+[$€£¥]?\s*+\d[\d.,/ ]*+\s*+(?:%|°?[A-Za-z€]{0,4})\s*$"
     r"|####\s*[-+]?\$?\d[\d.,]*\s*$"
 )
 _NEARLY_ALL = 0.95

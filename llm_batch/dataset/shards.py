@@ -36,7 +36,7 @@ _PATTERN = re.compile(r"[*?[]")
 _SAVED, _SPLITS = "state.json", "dataset_dict.json"
 _SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|dev)(?=[-_./0-9])[^/]*(?:/|$)")
 # ``lang=de/part-0.parquet``, as Spark and Hive part what they write.
-_PARTED = re.compile(r"([^/=]+)=([^/]*)/")
+_PARTED = re.compile(r"(?<![^/])([^/=]++)=([^/]*+)/")
 
 
 class Input(Protocol):

@@ -29,7 +29,7 @@ from llm_batch.record.lines import UNREADABLE, Amount, Count
 from llm_batch.records import without_mark
 
 BASELINE_SCHEMA = 1
-_BEGINS = re.compile(rb'\s*\{\s*"baseline"\s*:')
+_FIRST_KEY = re.compile(rb'\s*\{\s*"baseline"\s*:')
 _AGAIN = "write it anew from the results: llmb baseline set results.jsonl -o {}"
 _HASH_BYTES = 8
 #: Longer settings are kept as a hash, and whatever may be one's own words.
@@ -105,7 +105,7 @@ def is_baseline(path: str | Path) -> bool:
         if not Path(path).is_file():
             return False
         with open(path, "rb") as file:
-            return bool(_BEGINS.match(without_mark(file.read(200))))
+            return bool(_FIRST_KEY.match(without_mark(file.read(200))))
     except OSError:
         return False
 

@@ -194,7 +194,7 @@ def test_grades_and_notes_go_into_the_file_and_the_report_reads_grades(graded: P
     lines = "5\nn the reference = wrong\n1\n7\nn\nodd\n1\n"
     done = llmb("label", "--grades", "--n", "3", cwd=graded, stdin=lines)
     assert done.returncode == 0 and "1-5 grade, s skip" in done.stderr, done.stderr
-    assert "'7' is none of these" in done.stderr and "grade 5" in done.stderr
+    assert "'7' is not one of these keys" in done.stderr and "grade 5" in done.stderr
     goes_on = llmb("label", "--n", "5", cwd=graded, stdin="1\n1\n")
     assert "1-5 grade" in goes_on.stderr
     with open(graded / "labels.csv", newline="") as stored:

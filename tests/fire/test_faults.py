@@ -423,7 +423,7 @@ def test_a_budget_refuses_a_model_whose_price_is_not_known(tmp_path: Path, serve
         ("reasoning_only", "raise the step's max_tokens, or lower its reasoning effort"),
         ("content_filter", "use another model"),
         ("context_length", "shorten the prompt"),
-        ("500", "look at the log of the server at http://127.0.0.1:"),
+        ("500", "check the log of the server at http://127.0.0.1:"),
         ("html", "api_base"),
         ("hang", "raise timeout under [limits]"),
     ],
@@ -448,7 +448,7 @@ def test_a_judge_that_cannot_be_read_stops_the_run_at_the_judge(
     write_project(tmp_path, server, [f"{n}?" for n in range(120)], max_failure_share=0.5)
     summary = play(tmp_path)
     assert (summary.status, summary.exit_code) == ("circuit", EXIT_INCOMPLETE)
-    assert "step 'judge'" in summary.message and "'unparsed'" in summary.message
+    assert "step 'judge'" in summary.message and "20 of them unreadable" in summary.message
     assert "use a stronger model" in summary.message
 
 

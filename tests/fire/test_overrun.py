@@ -25,9 +25,7 @@ def test_nobody_to_ask_stops_the_run_and_what_to_type_goes_on(
     dear(tmp_path, server)
     code, said = llmb_run(tmp_path, agree=False)
     assert code == 4, said
-    assert (
-        "the run cost more than estimated, and nobody agreed to more: this run has cost $1." in said
-    )
+    assert "it cost more than estimated and nobody agreed to that: this run has cost $1." in said
     assert "add --yes to agree to the cost, or --budget USD to cap it" in said
     paid = len(journal(tmp_path))
     assert paid < COUNT
@@ -42,7 +40,7 @@ def test_a_budget_without_a_terminal_is_what_was_agreed_to(tmp_path: Path, serve
     dear(tmp_path, server)
     code, said = llmb_run(tmp_path, "--budget", "50", agree=False)
     assert code == 0, said
-    assert said.count("it goes on, up to its budget of $50.00") == 1
+    assert said.count("it continues, up to its budget of $50.00") == 1
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 4), ("\x03", 4)])

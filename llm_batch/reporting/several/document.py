@@ -76,7 +76,11 @@ def rows(found: Several, chosen: str = "") -> Iterator[_Row]:
         rate, mean = score.rate, score.mean
         figures = (words.mean(mean.value), words.mean_range(mean), "mean")
         if rate is not None:
-            figures = (words.percent(rate.value), words.percent_range(rate), f"of {words.items(rate.n)}")
+            figures = (
+                words.percent(rate.value),
+                words.percent_range(rate),
+                f"of {words.items(rate.n)}",
+            )
         yield (f"Score {_named(score.name)}", *figures)
     for jury in found.juries:
         if jury.alpha.value is not None:
