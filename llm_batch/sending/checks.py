@@ -187,17 +187,25 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
             )
 
 
+def _names(value: str | list[str], missing: list[str]) -> bool:
+    return any(name in value for name in missing)
+
+
 def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) -> ConfigError:
     known = list(first.fields)
     step = next(step for step in config.steps if chain.names_used(step.name) & set(missing))
     column = step.provided or step.conversation
+    # Not only prompts look fields up.
+    others = [
+        (key, None) for key in ("provided", "conversation", "pair", "when") if getattr(step, key)
+    ]
     key, template = next(
         (
             (key, template)
             for key, template in chain.templates(step.name).items()
             if template.variables & set(missing)
         ),
-        ("provided" if step.provided else "conversation", None),
+        next((each for each in others if _names(getattr(step, each[0]), missing)), ("name", None)),
     )
     listed = ", ".join(known[:_MANY_FIELDS]) + (", …" if len(known) > _MANY_FIELDS else "")
     plain = {letters_of(name): name for name in reversed(known)}
@@ -211,16 +219,18 @@ def _undefined(config: Config, chain: Chain, first: Item, missing: list[str]) ->
     meant = next((name for name in [*same, *near] if name not in chain.names_used(step.name)), "")
     if missing == ["self"]:
         meant = "self" if "self" in first.fields else ""
-    if template is None and column in missing:
+    if key in ("provided", "conversation"):
         return ConfigError(
             f"{_line_of(config, step.name, key)}steps.{step.name}.{key} names {column!r}, a field "
             f"that item {first.id!r} does not have; its fields are {listed}",
             f'did you mean {key} = "{meant}"?' if meant else _CORRECT,
         )
+    used = "the prompts use" if template else f"steps.{step.name}.{key} uses"
+    shown = inserted(meant) if template or key == "when" else repr(meant)
     return ConfigError(
-        f"{_line_of(config, step.name, key)}the prompts use {', '.join(map(repr, missing))}, which "
+        f"{_line_of(config, step.name, key)}{used} {', '.join(map(repr, missing))}, which "
         f"item {first.id!r} does not have; its fields are {listed}",
-        f"did you mean {inserted(meant)}?" if meant else _CORRECT,
+        f"did you mean {shown}?" if meant else _CORRECT,
     )
 
 

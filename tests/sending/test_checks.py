@@ -95,6 +95,25 @@ def test_a_field_misspelt_is_named_with_the_fields_there_are() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({**JUDGE, "prompt": "{{ generate }}", "when": "{{ anser }}"},
+         "steps.judge.when uses 'anser'"),
+        ({"name": "judge", "provided": "anser"}, "steps.judge.provided names 'anser'"),
+        ({**JUDGE, "output": None, "pair": ["anser", "generate"],
+          "prompt": "{{ first }}{{ second }}"}, "steps.judge.pair uses 'anser'"),
+    ],
+    ids=["when", "provided", "pair"],
+)  # fmt: skip
+def test_a_field_misspelt_outside_of_prompts_is_named_with_its_key(
+    step: dict[str, Any], said: str
+) -> None:
+    error = refused(config(GENERATE, step))
+    assert said in error.message
+    assert error.hint is not None and "answer" in error.hint
+
+
 def test_a_field_misspelt_in_a_later_prompt_is_found_before_the_first_step_is_paid() -> None:
     error = refused(config(GENERATE, {**JUDGE, "prompt": "{{ anser }} {{ generate }}"}))
     assert "the prompts use 'anser'" in error.message
