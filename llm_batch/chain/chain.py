@@ -174,11 +174,13 @@ class Chain:
         #: By step: itself and all that its output follows from.
         self._sources: dict[str, set[str]] = {}
         for position, step in enumerate(self.steps):
-            used = self._rendered[step.name].variables
+            used, when = self._rendered[step.name].variables, self._rendered[step.name].when
             for later in names[position:]:
                 if later in used:
+                    where = "rule" if step.rule else "prompt"
+                    where = "when" if when is not None and later in when.variables else where
                     raise ConfigError(
-                        f"steps.{step.name}: the {'rule' if step.rule else 'prompt'} uses "
+                        f"steps.{step.name}: the {where} uses "
                         f"{later!r}, the output of a step that does not come before it",
                         f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
                     )
