@@ -339,6 +339,7 @@ def _asked(sentence: str, names: Sequence[str], best: str, none: bool = False) -
 
 def _tell(table: Table, roles: Roles) -> None:
     """What was found and chosen, and how to choose otherwise."""
+    from llm_batch.chain.overrides import command
     from llm_batch.cli.columns import JUDGE, TASKS, has_answers
     from llm_batch.cli.console import say
     from llm_batch.paper import words
@@ -349,8 +350,9 @@ def _tell(table: Table, roles: Roles) -> None:
     rows = words.counted(table.rows, "row")
     say(f"{table.path}: {rows}; columns {', '.join(map(shown, table.names[:20]))}")
     also = [JUDGE] if not roles.given and has_answers(table, roles) else []
-    others = ", ".join([*also, *(name for name in TASKS if name != roles.task)])
-    say(f"  task: {roles.task}   (or --task {others})")
+    task = JUDGE if roles.given and roles.task == "grade" else roles.task
+    others = ", ".join([*also, *(name for name in TASKS if name != task)])
+    say(f"  task: {task}   (or --task {others})")
     say(f"  the model gets: {shown(roles.asked)}   (or --question COLUMN)")
     if roles.given:
         say(f"  existing answers: {', '.join(map(shown, roles.given))}")
@@ -363,6 +365,12 @@ def _tell(table: Table, roles: Roles) -> None:
         named = [f"ids: {shown(roles.id)}"] if roles.id else []
         named += [f"categories: {shown(roles.category)}"] if roles.category else []
         say(f"  {'; '.join(named)}")
+    if roles.task == "grade" and not roles.given and not roles.reference:
+        sorted_by = [c for c in table.columns if c.labels and c.name not in (roles.asked, roles.id)]
+        if len(sorted_by) == 1:
+            label = sorted_by[0].name
+            flags = ("--data", table.path, "--task", "classify", "--reference", label, "--force")
+            say(f"  if {shown(label)} is the right answer: {command('init', *flags)}")
     for note in table.notes:
         say(note)
     if table.bad_rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -552,3 +553,14 @@ def test_answers_that_are_there_are_judged_and_no_other_model_is_asked(
     assert (summary.exit_code, summary.progress.calls) == (0, 3), summary.message
     with pytest.raises(ConfigError, match="no column is named like answers"):
         with_answers(replace(table, columns=table.columns[:1]), guess(table, "extract"))
+
+
+def test_a_column_that_may_be_the_right_answer_is_named_with_the_command_for_it(here: Path) -> None:
+    teams = ("IT", "HR", "Sales")
+    rows = [f"Ticket {i},My printer number {i} stands still,{teams[i % 3]}" for i in range(12)]
+    csv(here / "own.csv", "subject,body,department\n" + "\n".join(rows) + "\n")
+    _, said = init("--data", "own.csv", "--model", "fake/a")
+    (line,) = [line for line in said.splitlines() if "if department is the right answer: " in line]
+    again = shlex.split(line.partition(": llmb init ")[2])
+    _, said = init(*again, "--model", "fake/a")
+    assert "right label: department" in said
