@@ -121,6 +121,7 @@ class Kind:
             file; called for a run by another engine, or (``True``) one that overwrites.
         on_stop: What becomes of what is under way when the run is stopped.
         early: What to know before a run by it that may stop early; may be empty.
+        elsewhere: Requests are sent by other machines, which do not have this one's files.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Kind:
     refuse_open: Callable[[str, bool], None] = lambda output, overwrite: None
     on_stop: str = "what is in flight is finished and kept"
     early: str = ""
+    elsewhere: bool = False
 
     def workers(self, config: Config) -> int:
         return min(config.limits.workers, self.at_once or config.limits.workers)
@@ -198,7 +200,14 @@ ENGINES: dict[str, Kind] = {
     for kind in (
         Kind("threads", "threads (default)", _threads),
         Kind("serial", "serial", _serial, at_once=1),
-        Kind("ray", "ray (a cluster)", _ray, _check_cluster, keys_go_to=_cluster),
+        Kind(
+            "ray",
+            "ray (a cluster)",
+            _ray,
+            _check_cluster,
+            keys_go_to=_cluster,
+            elsewhere=True,
+        ),
         Kind(
             "batch",
             "batch: the provider's batch API, half the price within 24 h",

@@ -409,9 +409,10 @@ def _check_images(config: Config) -> None:
                 f"{as_read(step.name)!r} has some",
                 "name a model that sees, such as openai/gpt-4o-mini",
             )
-        if config.run.engine == "ray":
+        if config.engine.elsewhere:
             raise ConfigError(
-                f"{where}images are read on this machine, and --engine ray sends from others",
+                f"{where}images are read on this machine, and --engine {config.engine.name} sends "
+                "from others",
                 "use --engine threads",
             )
 
