@@ -47,7 +47,15 @@ from llm_batch.record.files import (
 )
 from llm_batch.record.index import CallIndex, Places
 from llm_batch.record.lease import Lease
-from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, StepUsage, bounded_lines, newer
+from llm_batch.record.lines import (
+    SCHEMA,
+    UNREADABLE,
+    Amount,
+    StepUsage,
+    bounded_lines,
+    newer,
+    some_lines,
+)
 from llm_batch.records import (
     Attempt,
     Call,
@@ -60,7 +68,6 @@ from llm_batch.records import (
 )
 
 _encoder = msgspec.json.Encoder()
-_BATCH_BYTES = 1 << 18
 
 _When = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since 1970
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -227,7 +234,7 @@ def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[li
     """
     decoder = msgspec.json.Decoder(CallLine)
     before = 0
-    for lines in _some(bounded_lines(file)):
+    for lines in some_lines(file):
         try:
             yield decoder.decode_lines(b"".join(lines))
         except UNREADABLE:
@@ -271,19 +278,6 @@ def calls_of(
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
     return found
-
-
-def _some(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for line in lines:
-        batch.append(line)
-        size += len(line)
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def short(key: str) -> int:

@@ -77,6 +77,25 @@ def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
+#: What is read of a file at a time stays in the processor's cache; 16 times as much takes half as
+#: long again.
+BATCH_BYTES = 1 << 18
+
+
+def some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
+    """`bounded_lines`, as many at a time as `BATCH_BYTES` hold."""
+    lines: list[bytes] = []
+    size = 0
+    for line in bounded_lines(file):
+        lines.append(line)
+        size += len(line)
+        if size >= BATCH_BYTES:
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
+
+
 #: So many bytes before where a look ended tell the file from another one of its name.
 _KNOWN_BYTES = 256
 

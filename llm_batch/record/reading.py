@@ -21,7 +21,16 @@ from llm_batch.chain.overrides import command
 from llm_batch.chain.steps import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.files import JOURNAL_ENDS, run_paths
-from llm_batch.record.lines import LONGEST_LINE, SCHEMA, UNREADABLE, Amount, Count, StepUsage, newer
+from llm_batch.record.lines import (
+    BATCH_BYTES,
+    LONGEST_LINE,
+    SCHEMA,
+    UNREADABLE,
+    Amount,
+    Count,
+    StepUsage,
+    newer,
+)
 from llm_batch.records import without_mark
 
 
@@ -184,7 +193,6 @@ def _from_dict(attribute: str, name: str, line: Line) -> Any:
     return getattr(line, attribute).get(name)
 
 
-_BATCH_BYTES = 1 << 18  # stays in the processor's cache; 1 << 22 takes half as long again
 # Also that of a member of a jury; see `llm_batch.chain.steps.member`.
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:#[^\"\\\x00-\x1f]+)?")
 
@@ -222,7 +230,7 @@ class ResultsReader:
         if start:
             self._file.seek(start)
         self._left = sys.maxsize if end is None else end - start
-        self._buffer = bytearray(_BATCH_BYTES)
+        self._buffer = bytearray(BATCH_BYTES)
         self._cut = b""
         self._steps: dict[str, None] = {}
         self._before = 0  # lines before those in the buffer

@@ -41,7 +41,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import msgspec
 
@@ -65,6 +65,7 @@ from llm_batch.record.lines import (
     Amount,
     Count,
     bounded_lines,
+    some_lines,
     too_deep,
 )
 from llm_batch.record.reading import open_results
@@ -248,28 +249,13 @@ def item_lines(path: str) -> Iterator[ItemLine]:
     number = 1
     try:
         with open(path, "rb") as file:
-            for lines in _some_lines(file):
+            for lines in some_lines(file):
                 yield from _whole_items(lines) or _items(lines, path, number)
                 number += len(lines)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
-    """The lines of a file, as many at a time as a cache of the processor holds."""
-    lines: list[bytes] = []
-    size = 0
-    for line in bounded_lines(file):
-        lines.append(line)
-        size += len(line)
-        if size >= _BATCH:
-            yield lines
-            lines, size = [], 0
-    if lines:
-        yield lines
-
-
-_BATCH = 1 << 18
 _decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
 
 
