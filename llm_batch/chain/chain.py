@@ -356,7 +356,7 @@ class Chain:
         Raises:
             PromptError: It cannot be rendered for this item.
         """
-        walk = self._walk(item, calls, {row.name.partition("#")[0] for row in self.asking})
+        walk = self._walk(item, calls, {step.name for step in self.steps if step.asks})
         lane = walk.lanes[0] if walk.lanes else walk.trunk
         context = _context(item, {n: v for n, v in lane.outputs.items() if n != rule.name})
         return {key: each.render(context) for key, each in self.templates(rule.name).items()}
@@ -670,7 +670,9 @@ class Chain:
         if len(walk.lanes) - len(bad) >= needed(len(walk.lanes), self._apart.min_votes):
             for number, lane in enumerate(walk.lanes, 1):
                 if lane.status != "ok":
-                    lane.lost[f"{self._apart.name}#{number}"] = f"{lane.status}: {lane.error}"
+                    lane.lost[member(self._apart.name, str(number))] = (
+                        f"{lane.status}: {lane.error}"
+                    )
             return "ok", ""
         return bad[0].status, bad[0].error
 

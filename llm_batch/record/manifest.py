@@ -24,7 +24,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.chain.overrides import Overrides, Typed
-from llm_batch.chain.steps import MAIN
+from llm_batch.chain.steps import MAIN, member, written
 from llm_batch.chain.templates import inserted
 from llm_batch.errors import LlmbError, OutputError
 from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
@@ -391,9 +391,9 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
     @property
     def models(self) -> dict[str, str]:
-        """By step, or by member of a jury as `llm_batch.chain.steps.member` names it."""
+        """By step, or by member of a jury."""
         return {
-            f"{step.name}#{model}" if step.models else step.name: model
+            member(step.name, model) if step.models else step.name: model
             for step in self.steps
             if step.asks
             for model in step.models or [step.model]
@@ -415,7 +415,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
                 width = step.repeat or 1
             own = 2 if step.pair else 1 if step is self.apart else step.repeat or 1
             for row in self.models:
-                if row.partition("#")[0] == step.name:
+                if written(row) == step.name:
                     found[row] = own * width
         return found
 
@@ -465,11 +465,11 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         steps = {step.name: step.rule for step in self.steps}
         if len(rule.fields) == 1 and steps.get(rule.fields[0]):
             return 0.0, 1.0
-        name, _, member = rule.fields[-1].partition(".")
-        if not member and any(step.name == name and step.pair for step in self.steps):
+        name, _, inner = rule.fields[-1].partition(".")
+        if not inner and any(step.name == name and step.pair for step in self.steps):
             return 0.0, 1.0
         outputs = (step.output for step in self.steps if step.name == name)
-        field = (next(outputs, None) or {}).get(member)
+        field = (next(outputs, None) or {}).get(inner)
         kind = field.get("type") if isinstance(field, dict) else field
         if kind == "boolean":
             return 0.0, 1.0

@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
+from llm_batch.chain.steps import written
 from llm_batch.paper import words
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.record.files import run_paths
@@ -123,7 +124,7 @@ def _who(report: Report) -> str:
     run = report.run
     audit = report.several.audit.step if report.several and report.several.audit else ""
     judges = {run.judge, audit} - {""}
-    makers = [model for step, model in run.models.items() if step.partition("#")[0] not in judges]
+    makers = [model for step, model in run.models.items() if written(step) not in judges]
     makers = makers or [*run.models.values()]
     names = list(dict.fromkeys(words.clean(each.rpartition("/")[2], 60) for each in makers))
     if len(names) > 1:

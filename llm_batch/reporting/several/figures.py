@@ -8,6 +8,7 @@ from itertools import combinations
 from math import isfinite, isnan, sqrt
 from typing import Any, cast
 
+from llm_batch.chain.steps import member, written
 from llm_batch.chain.votes import combined
 from llm_batch.record.manifest import Manifest, Step
 from llm_batch.records import Interval
@@ -219,7 +220,7 @@ def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> Ju
             JuryMember(
                 name=name,
                 votes=each.votes,
-                lost=lost[f"{panel.name}#{name}"],
+                lost=lost[member(panel.name, name)],
                 own=each.own,
                 agrees=each.agrees,
                 decisive=each.decisive,
@@ -240,7 +241,7 @@ def _cost(tally: Tally, rows: Sequence[str], parts: int = 1) -> float | None:
 
 def _rows(manifest: Manifest, names: Sequence[str] | frozenset[str]) -> list[str]:
     """The rows of steps, as costs are called."""
-    return [row for row in manifest.models if row.partition("#")[0] in names]
+    return [row for row in manifest.models if written(row) in names]
 
 
 def _consistency(counted: SeveralTally, manifest: Manifest, level: float) -> list[Consistency]:
