@@ -792,13 +792,15 @@ def _mean_score(
 def _weighted(
     rule: ScoreRule, scores: Mapping[str, tuple[Score | None, bool | None]]
 ) -> tuple[Score | None, bool | None]:
-    """The sum of other scores, each so many times; none where one of them is not there."""
-    total = 0.0
-    for name, weight in (rule.weights or {}).items():
-        score = scores[name][0]
-        if score is None or score.value is None:
-            return None, None
-        total += weight * score.value
+    """The sum of other scores, each so many times; none where one that counts is not there."""
+    from llm_batch.stats.several import weighted_sum
+
+    values = {
+        name: score.value if score is not None else None for name, (score, _) in scores.items()
+    }
+    total = weighted_sum(values, rule.weights or {})
+    if total is None:
+        return None, None
     return Score(total), None if rule.pass_at is None else total >= rule.pass_at
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median, median_low
+from statistics import median_low
 from typing import Any, Literal
 
 from llm_batch.chain.outputs import Fields
@@ -31,15 +30,13 @@ def combined(votes: Sequence[Vote], how: Combine) -> Vote | None:
     The majority of numbers is their lower median: a score passes where more than half of the
     votes pass. ``all`` is the least of them, ``any`` the greatest.
     """
-    if not votes:
-        return None
+    from llm_batch.stats.jury import combined as combined_numbers
+
     if how == "majority":
         return _majority(votes)
-    numbers = [float(vote) for vote in votes if not isinstance(vote, str)]
-    if how in ("all", "any"):
-        value = min(numbers) if how == "all" else max(numbers)
-    else:
-        value = fmean(numbers) if how == "mean" else median(numbers)
+    value = combined_numbers([vote for vote in votes if not isinstance(vote, str)], how)
+    if value is None:
+        return None
     if all(isinstance(vote, bool) for vote in votes) and value in (0.0, 1.0):
         return bool(value)
     return int(value) if all(map(_whole, votes)) and value.is_integer() else value
@@ -67,11 +64,13 @@ def combined_object(
 
 
 def _majority(votes: Sequence[Vote]) -> Vote | None:
-    if not any(isinstance(vote, str) for vote in votes):
+    from llm_batch.stats.jury import most_common
+
+    if votes and not any(isinstance(vote, str) for vote in votes):
         return median_low(votes)
-    texts = [_folded(vote) if isinstance(vote, str) else vote for vote in votes]
-    (first, most), *others = Counter(texts).most_common()
-    return votes[texts.index(first)] if not others or others[0][1] < most else None
+    texts: list[Vote] = [_folded(vote) if isinstance(vote, str) else vote for vote in votes]
+    most = most_common(texts)
+    return None if most is None else votes[texts.index(most)]
 
 
 def _folded(text: str) -> str:
