@@ -1,4 +1,5 @@
-"""What of a reply is an answer: why it ended, and its text without the thoughts before it.
+"""What of a reply is an answer: why it ended, its text without the thoughts before it, and what
+several calls for one answer come to.
 
 Only a word on the list of those that mean a whole answer is taken for one. The other lists tell
 what else is certain; of any other word nothing is, so it is kept as it is and said.
@@ -15,8 +16,17 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from llm_batch.chain.outputs import Unreadable
+from llm_batch.chain.scores import parse_object
+from llm_batch.records import Call, Completion
+
+if TYPE_CHECKING:
+    from llm_batch.chain.steps import Step
 
 # Why it ended
 
@@ -338,3 +348,92 @@ def _unwrapped(rest: str) -> str | None:
 def _after_space(text: str, at: int) -> int:
     space = _SPACE.match(text, at)
     return space.end() if space else at
+
+
+# What several calls come to
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the calls of one step came to, and what should be asked because of it."""
+
+    status: str
+    value: Any = None
+    error: str = ""
+    reask: str = ""  # the problem that a re-ask should name
+    answer: str = ""  # of the last call, without thoughts
+    repeat: bool = False  # ask the same once more
+
+
+def outcome_of(step: Step, calls: Sequence[Call]) -> Outcome:
+    call = calls[-1]
+    if call.failure is not None:
+        return Outcome(call.failure.kind, error=call.failure.message)
+    completion = call.completion
+    assert completion is not None  # a call has exactly one of the two
+    reason = ending(completion.finish_reason)
+    text = without_thoughts(completion.text) if completion.text else ""
+    if reason != WHOLE or not text or text.isspace():
+        lacking = _lacking(step, calls, completion, reason, text)
+        if lacking is not None:
+            return lacking
+    assert text is not None  # or it would be lacking
+    if step.output is None:
+        return Outcome("ok", text)
+    try:
+        return Outcome("ok", parse_object(text, step.output))
+    except Unreadable as error:
+        problem = str(error)
+        asked_again = sum(not _is_empty(earlier) for earlier in calls) > 1
+        return Outcome("unparsed", None, problem, "" if asked_again else problem, text)
+
+
+def _lacking(
+    step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
+) -> Outcome | None:
+    if reason == FILTERED:
+        return Outcome("filtered", error="the provider's content filter stopped the answer")
+    if reason == TOOL_CALL:
+        return Outcome("tool_call", error="the model called a tool instead of answering")
+    if reason not in (WHOLE, CUT, EMPTY, REASONING):
+        said = repr(completion.finish_reason)
+        return Outcome("incomplete", error=f"the answer ended as {said}, which may be half of it")
+    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
+    if text is None or reason == REASONING:
+        return Outcome("reasoning", error=_only_thoughts(step, completion, reason))
+    if not text.strip():
+        if reasoning and reason == CUT:
+            return Outcome(
+                "reasoning",
+                error=f"all {reasoning} output tokens went into reasoning; raise max_tokens",
+            )
+        if reason == CUT:
+            return Outcome("truncated", error=f"no text within {_cap(step)}")
+        # Most servers that send nothing send something the next time.
+        first = sum(map(_is_empty, calls)) == 1
+        return Outcome("empty", error="the provider sent no text", repeat=first)
+    if reason == CUT and (step.on_truncated == "fail" or step.output is not None):
+        return Outcome("truncated", error=f"the answer was cut at {_cap(step)}; raise max_tokens")
+    return None
+
+
+def _only_thoughts(step: Step, completion: Completion, reason: str) -> str:
+    if reason == REASONING:
+        return (
+            "all text is in the reply's field for reasoning and none in its content; lower the "
+            "reasoning effort, or correct how the server parts the two"
+        )
+    if reason == CUT:
+        return f"the answer was cut at {_cap(step)} in the middle of thoughts; raise max_tokens"
+    return "the answer is thoughts and nothing after them"
+
+
+def _is_empty(call: Call) -> bool:
+    completion = call.completion
+    if completion is None or completion.text.strip():
+        return False
+    return ending(completion.finish_reason) in (WHOLE, EMPTY)
+
+
+def _cap(step: Step) -> str:
+    return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"

@@ -14,52 +14,32 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from llm_batch.chain.answers import (
-    CUT,
-    EMPTY,
-    FILTERED,
-    REASONING,
-    TOOL_CALL,
-    WHOLE,
-    ending,
-    without_thoughts,
-)
+from llm_batch.chain.answers import Outcome, outcome_of
 from llm_batch.chain.functions import Function, file_of, load, verdict
-from llm_batch.chain.images import look_at
-from llm_batch.chain.outputs import Unreadable, checked_object, instruction, json_schema
+from llm_batch.chain.outputs import Unreadable, checked_object, instruction
+from llm_batch.chain.prompts import StepTemplates
 from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import (
-    AUDIT,
+from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member, written
+from llm_batch.chain.templates import PromptError, Template, skipped
+from llm_batch.chain.votes import (
     FIRST,
-    MAIN,
     SECOND,
-    TIE,
-    WINNER,
-    ScoreRule,
-    Step,
-    member,
-    written,
+    combined,
+    combined_object,
+    needed,
+    winner_of,
 )
-from llm_batch.chain.templates import Condition, PromptError, Template, skipped
-from llm_batch.chain.turns import turns_of
-from llm_batch.chain.votes import combined, combined_object, needed
 from llm_batch.errors import ConfigError
-from llm_batch.models.table import must_mark
 from llm_batch.records import (
-    SCHEMA_NAME,
     Call,
-    Completion,
-    Image,
     Item,
     Message,
-    Parts,
     Request,
     Result,
     Score,
@@ -77,18 +57,6 @@ _BUILT_IN = {"range", "dict", "cycler", "joiner", "namespace"}
 # Outcomes that are kept at most: more than the items that are open at once, as a rule.
 _REMEMBERED = 4096
 _TIE = "no answer has more votes than every other"
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What the calls of one step came to, and what should be asked because of it."""
-
-    status: str
-    value: Any = None
-    error: str = ""
-    reask: str = ""  # the problem that a re-ask should name
-    answer: str = ""  # of the last call, without thoughts
-    repeat: bool = False  # ask the same once more
 
 
 @dataclass(slots=True)
@@ -164,12 +132,12 @@ class Chain:
         self.scores = dict(scores or {})
         self._seed = seed
         self._rendered = {
-            each.name: _StepTemplates(each, images)
+            each.name: StepTemplates(each, images)
             for step in self.steps
             for each in (step, *step.rows)
         }
         # By part and ids of what its calls brought, which stay theirs since the calls are kept.
-        self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], _Outcome]] = {}
+        self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], Outcome]] = {}
         names = [step.name for step in self.steps]
         #: By step: itself and all that its output follows from.
         self._sources: dict[str, set[str]] = {}
@@ -186,7 +154,8 @@ class Chain:
                     )
             before = (self._sources[name] for name in used & self._sources.keys())
             self._sources[step.name] = {step.name}.union(*before)
-        self._apart = next((s for s in self.steps if s.repeat and not s.combine), None)
+        #: The step whose repeated answers stay apart, if any.
+        self.apart = next((s for s in self.steps if s.repeat and not s.combine), None)
         self._check_lanes()
         #: How often each row is asked for an item, re-asks left out.
         self.times = {
@@ -197,32 +166,27 @@ class Chain:
 
     def _check_lanes(self) -> None:
         for step in self.steps:
-            if step.repeat and not step.combine and step is not self._apart:
-                assert self._apart is not None
+            if step.repeat and not step.combine and step is not self.apart:
+                assert self.apart is not None
                 raise ConfigError(
                     f"steps.{step.name}: repeat keeps its answers apart, and so does that of "
-                    f"{self._apart.name!r}; only one step can",
-                    f'write combine = "majority" in {step.name!r}, or in {self._apart.name!r}',
+                    f"{self.apart.name!r}; only one step can",
+                    f'write combine = "majority" in {step.name!r}, or in {self.apart.name!r}',
                 )
 
     @property
     def _width(self) -> int:
-        return (self._apart.repeat or 1) if self._apart else 1
+        return (self.apart.repeat or 1) if self.apart else 1
 
     def _repeats(self, step: Step) -> int:
         """How often each model of a step is asked in one lane, at most."""
         if step.pair is not None:
             return 2 if step.swap else 1
-        return 1 if step is self._apart else step.repeat or 1
+        return 1 if step is self.apart else step.repeat or 1
 
     def in_lanes(self, step: str) -> bool:
         """Whether a step is played for each answer of the step whose answers stay apart."""
-        return self._apart is not None and self._apart.name in self._sources[step]
-
-    @property
-    def apart(self) -> Step | None:
-        """The step whose repeated answers stay apart, if any."""
-        return self._apart
+        return self.apart is not None and self.apart.name in self._sources.get(step, ())
 
     def next_request(
         self, item: Item, calls: Sequence[Call], guessed: Collection[str] = ()
@@ -404,7 +368,7 @@ class Chain:
             own.setdefault((call.request.step, call.request.part), []).append(call)
         walk = _Walk(item, own, guessed, final)
         for step in self.steps:
-            if self._apart is step:
+            if self.apart is step:
                 walk.lanes = [walk.trunk.split() for _ in range(self._width)]
             apart = walk.lanes if walk.lanes and self.in_lanes(step.name) else None
             try:
@@ -459,7 +423,7 @@ class Chain:
         """All parts of a step in one lane, and what its answers come to."""
         repeat = self._repeats(step)
         votes: dict[str, Any] = {}
-        failed: list[_Outcome] = []
+        failed: list[Outcome] = []
         waiting = len(walk.pending)
         asked = repeat
         if step.pair is not None and _place("swap", self._seed, walk.item.id) >= step.swap:
@@ -494,7 +458,7 @@ class Chain:
             return
         if step.pair is not None and votes:
             lane.votes[step.name] = votes
-            lane.outputs[step.name] = _winner(step.pair, votes)
+            lane.outputs[step.name] = winner_of(step.pair, votes)
             return
         if step.combine is None:
             if failed:
@@ -505,7 +469,7 @@ class Chain:
         self._combine(step, lane, votes, failed)
 
     def _combine(
-        self, step: Step, lane: _Lane, votes: Mapping[str, Any], failed: Sequence[_Outcome]
+        self, step: Step, lane: _Lane, votes: Mapping[str, Any], failed: Sequence[Outcome]
     ) -> None:
         assert step.combine is not None
         there, all_votes = len(votes), len(votes) + len(failed)
@@ -530,7 +494,7 @@ class Chain:
         else:
             lane.outputs[step.name] = made
 
-    def _vote(self, step: Step, outcome: _Outcome) -> tuple[Any, _Outcome | None]:
+    def _vote(self, step: Step, outcome: Outcome) -> tuple[Any, Outcome | None]:
         """The output of a part, or why it has none; of a jury that answers in words, the score."""
         if outcome.status != "ok":
             return None, outcome
@@ -540,10 +504,10 @@ class Chain:
             if rule is not None:
                 read = score_of(value, rule.labels, "", rule.min, rule.max).value
                 if read is None:
-                    return None, _Outcome("unparsed", error=f"no score in {value[:80]!r}")
+                    return None, Outcome("unparsed", error=f"no score in {value[:80]!r}")
                 return read, None
             if step.combine != "majority":
-                return None, _Outcome("unparsed", error=f"no number: {value[:80]!r}")
+                return None, Outcome("unparsed", error=f"no number: {value[:80]!r}")
         return value, None
 
     def _rules(self) -> Iterator[ScoreRule]:
@@ -553,10 +517,10 @@ class Chain:
 
     def _outcome(
         self, step: Step, part: int, own: Sequence[Call], *, final: bool = False
-    ) -> _Outcome:
+    ) -> Outcome:
         """What the calls of a part came to; they are read once, up to the ``final`` look."""
         key = (step.name, part, *(id(call.completion or call.failure) for call in own))
-        known = self._outcomes.pop(key, None) or (own, _outcome(step, own))
+        known = self._outcomes.pop(key, None) or (own, outcome_of(step, own))
         if not final:
             if len(self._outcomes) >= _REMEMBERED:
                 self._outcomes.clear()
@@ -595,13 +559,17 @@ class Chain:
         The parts of a row are numbered before any of them is asked again, whatever order their
         answers come in.
         """
+        times = self.times[row.name]
+        if again and times > 1:
+            before = walk.calls[row.name, part]
+            same = before[0].request.sample + times * len(before)
+            return Request(walk.item.id, row.name, row.model, messages, params, same, part)
         asked = (row.model, messages, params)
         same = 0
-        times = self.times[row.name]
         for (name, number), calls in walk.calls.items():
             own = calls
             if name == row.name and times > 1:
-                own = calls[:1] if number < part or (again and number == part) else []
+                own = calls[:1] if number < part else []
             same += sum(
                 (c.request.model, c.request.messages, c.request.params) == asked for c in own
             )
@@ -611,9 +579,6 @@ class Chain:
                 for each in walk.pending
                 if (each.step, each.part) not in walk.calls  # asked again, it is counted above
             )
-        if again and times > 1:
-            first = walk.calls[row.name, part][0].request
-            same = first.sample + times * len(walk.calls[row.name, part])
         return Request(walk.item.id, row.name, row.model, messages, params, same, part)
 
     def _ruling(self, step: Step, item: Item, outputs: Mapping[str, Any]) -> Ruling:
@@ -666,13 +631,11 @@ class Chain:
         if not walk.lanes:
             return walk.trunk.status, walk.trunk.error
         bad = [lane for lane in walk.lanes if lane.status != "ok"]
-        assert self._apart is not None
-        if len(walk.lanes) - len(bad) >= needed(len(walk.lanes), self._apart.min_votes):
+        assert self.apart is not None
+        if len(walk.lanes) - len(bad) >= needed(len(walk.lanes), self.apart.min_votes):
             for number, lane in enumerate(walk.lanes, 1):
                 if lane.status != "ok":
-                    lane.lost[member(self._apart.name, str(number))] = (
-                        f"{lane.status}: {lane.error}"
-                    )
+                    lane.lost[member(self.apart.name, str(number))] = f"{lane.status}: {lane.error}"
             return "ok", ""
         return bad[0].status, bad[0].error
 
@@ -681,9 +644,7 @@ class Chain:
             return _Scored()
         lanes = [lane for lane in walk.lanes if lane.status == "ok"] or [walk.trunk]
         apart = bool(walk.lanes) and any(
-            self.in_lanes(step.name)
-            for step in self.steps
-            if step.name in self._steps_of(self.score)
+            self.in_lanes(name.partition(".")[0]) for name in self.score.fields
         )
         lanes = lanes if apart else lanes[:1]
         each = [self._score(self.score, lane) for lane in lanes]
@@ -716,10 +677,6 @@ class Chain:
             scores={n: replace(score, passed=ok) for n, (score, ok) in scores.items() if score},
             repeats=tuple(replace(score, passed=ok) for score, ok in readable) if apart else (),
         )
-
-    @staticmethod
-    def _steps_of(rule: ScoreRule) -> set[str]:
-        return {name.partition(".")[0] for name in rule.fields}
 
     def _score(self, rule: ScoreRule, lane: _Lane) -> tuple[Score | None, bool | None]:
         """The first of the fields that the item has, and whether it passes."""
@@ -869,27 +826,6 @@ def _short(vote: Any) -> str:
     return str(vote)[:40]
 
 
-def _winner(pair: Sequence[str], votes: Mapping[str, Any]) -> dict[str, Any]:
-    """What a pair comes to over the orders it was judged in: who wins, and how far."""
-    wins = []
-    for label, vote in votes.items():
-        if vote[WINNER] == TIE:
-            wins.append(0.5)
-        else:
-            wins.append(float((vote[WINNER] == FIRST) == (label == f"{pair[0]} {FIRST}")))
-    win = fmean(wins)
-    name = TIE if win == 0.5 else pair[0] if win > 0.5 else pair[1]
-    said = [(label, vote) for label, vote in votes.items()]
-    if len(said) == 1:
-        return {**said[0][1], WINNER: name, "win": win}
-    texts = {
-        key: "\n".join(f"{label}: {vote[key]}" for label, vote in said)
-        for key in said[0][1]
-        if key != WINNER
-    }
-    return {**texts, WINNER: name, "win": win}
-
-
 def _member(step: Step, row: Step, again: int) -> str:
     """What votes call a part: its model, its number, or both."""
     if not step.models:
@@ -897,194 +833,7 @@ def _member(step: Step, row: Step, again: int) -> str:
     return f"{row.model} {again + 1}" if step.repeat else row.model
 
 
-class _StepTemplates:
-    def __init__(self, step: Step, images: Sequence[Path] | None) -> None:
-        self.step = step
-        self._folders = images
-        texts: dict[str, str | None] = {}
-        if step.rule is not None:
-            texts = {"value": step.value, "expected": step.expected}
-        elif step.provided is None:
-            texts = {key: text for key, _, text in step.texts}
-            texts |= {f"images[{n}]": text for n, text in enumerate(step.images or (), 1)}
-        self.templates = {
-            key: Template(text or "", f"steps.{step.name}.{key}")
-            for key, text in texts.items()
-            if text or key == "prompt"
-        }
-        self._roles = {key: role for key, role, _ in step.texts} if step.asks else {}
-        #: What is asked last, which the answer is to.
-        self.last = next((self.templates[key] for key in reversed(self._roles)), None)
-        self.when = Condition(step.when, f"steps.{step.name}.when") if step.when else None
-        shown = {FIRST, SECOND} if step.pair else set()
-        found = set[str]().union(
-            *(each.variables for each in self.templates.values()),
-            self.when.variables if self.when else (),
-        )
-        self.variables = (found - shown).union(step.pair or ())
-        if step.conversation:
-            self.variables.add(step.conversation)
-
-    @cached_property
-    def params(self) -> dict[str, Any]:
-        step = self.step
-        params: dict[str, Any] = {}
-        if step.max_tokens is not None:
-            params["max_tokens"] = step.max_tokens
-        if step.temperature is not None:
-            params["temperature"] = step.temperature
-        if step.output is not None:
-            params["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": SCHEMA_NAME,
-                    "strict": True,
-                    "schema": json_schema(step.output),
-                },
-            }
-        return params | step.params
-
-    def render(self, context: Mapping[str, Any]) -> tuple[Message, ...]:
-        step = self.step
-        messages = [
-            Message(role, self.templates[key].render(context)) for key, role in self._roles.items()
-        ]
-        if step.cache and must_mark(step.model):
-            messages = self._marked(messages)
-        if step.conversation is not None:
-            where = f"steps.{step.name}.conversation"
-            turns = turns_of(context.get(step.conversation), step.conversation, where)
-            messages = _with_turns(messages, [Message(*turn) for turn in turns])
-            if messages[-1].role != "user":
-                raise PromptError(
-                    f"{where}: the last turn of {step.conversation!r} is of the "
-                    f"{messages[-1].role}, and a model answers a user"
-                )
-        if step.output is not None:
-            last = messages[-1]
-            text = f"{last.content.rstrip()}\n\n{instruction(step.output)}"
-            messages[-1] = replace(last, content=text)
-        if step.images is not None:
-            last = messages[-1]
-            kept = last.kept if isinstance(last, Parts) else 0
-            messages[-1] = Parts(last.role, last.content, self._images(context), kept)
-        return tuple(messages)
-
-    def _marked(self, messages: Sequence[Message]) -> list[Message]:
-        """With a mark where what is the same for every item ends, if anything is."""
-        marked = list(messages)
-        end = None
-        for number, key in enumerate(self._roles):
-            # A conversation comes behind the system message.
-            if self.step.conversation is not None and marked[number].role != "system":
-                break
-            template = self.templates[key]
-            if template.head.strip() and marked[number].content.startswith(template.head):
-                end = number, len(template.head)
-            if not template.is_constant:
-                break
-        if end is not None:
-            number, kept = end
-            marked[number] = Parts(marked[number].role, marked[number].content, (), kept)
-        return marked
-
-    def _images(self, context: Mapping[str, Any]) -> tuple[Image, ...]:
-        found = []
-        for number in range(1, len(self.step.images or ()) + 1):
-            key = f"images[{number}]"
-            where = f"steps.{self.step.name}.{key}"
-            if self._folders is None:
-                raise PromptError(f"{where}: pictures are not looked at here")
-            source = self.templates[key].render(context)
-            found.append(look_at(source, self._folders, self.step.model, where))
-        return tuple(found)
-
-
-def _with_turns(own: Sequence[Message], turns: Sequence[Message]) -> list[Message]:
-    """A conversation before the step's own messages, with one system message at the beginning."""
-    system = [each for each in (*own, *turns) if each.role == "system"]
-    rest = [each for each in (*turns, *own) if each.role != "system"]
-    if not system:
-        return rest
-    text = "\n\n".join(each.content for each in system)
-    return [replace(system[0], content=text), *rest]
-
-
-def _outcome(step: Step, calls: Sequence[Call]) -> _Outcome:
-    call = calls[-1]
-    if call.failure is not None:
-        return _Outcome(call.failure.kind, error=call.failure.message)
-    completion = call.completion
-    assert completion is not None  # a call has exactly one of the two
-    reason = ending(completion.finish_reason)
-    text = without_thoughts(completion.text) if completion.text else ""
-    if reason != WHOLE or not text or text.isspace():
-        lacking = _lacking(step, calls, completion, reason, text)
-        if lacking is not None:
-            return lacking
-    assert text is not None  # or it would be lacking
-    if step.output is None:
-        return _Outcome("ok", text)
-    try:
-        return _Outcome("ok", parse_object(text, step.output))
-    except Unreadable as error:
-        problem = str(error)
-        asked_again = sum(not _is_empty(earlier) for earlier in calls) > 1
-        return _Outcome("unparsed", None, problem, "" if asked_again else problem, text)
-
-
-def _lacking(
-    step: Step, calls: Sequence[Call], completion: Completion, reason: str, text: str | None
-) -> _Outcome | None:
-    if reason == FILTERED:
-        return _Outcome("filtered", error="the provider's content filter stopped the answer")
-    if reason == TOOL_CALL:
-        return _Outcome("tool_call", error="the model called a tool instead of answering")
-    if reason not in (WHOLE, CUT, EMPTY, REASONING):
-        said = repr(completion.finish_reason)
-        return _Outcome("incomplete", error=f"the answer ended as {said}, which may be half of it")
-    reasoning = completion.usage.reasoning_tokens if completion.usage else 0
-    if text is None or reason == REASONING:
-        return _Outcome("reasoning", error=_only_thoughts(step, completion, reason))
-    if not text.strip():
-        if reasoning and reason == CUT:
-            return _Outcome(
-                "reasoning",
-                error=f"all {reasoning} output tokens went into reasoning; raise max_tokens",
-            )
-        if reason == CUT:
-            return _Outcome("truncated", error=f"no text within {_cap(step)}")
-        # Most servers that send nothing send something the next time.
-        first = sum(map(_is_empty, calls)) == 1
-        return _Outcome("empty", error="the provider sent no text", repeat=first)
-    if reason == CUT and (step.on_truncated == "fail" or step.output is not None):
-        return _Outcome("truncated", error=f"the answer was cut at {_cap(step)}; raise max_tokens")
-    return None
-
-
-def _only_thoughts(step: Step, completion: Completion, reason: str) -> str:
-    if reason == REASONING:
-        return (
-            "all text is in the reply's field for reasoning and none in its content; lower the "
-            "reasoning effort, or correct how the server parts the two"
-        )
-    if reason == CUT:
-        return f"the answer was cut at {_cap(step)} in the middle of thoughts; raise max_tokens"
-    return "the answer is thoughts and nothing after them"
-
-
-def _is_empty(call: Call) -> bool:
-    completion = call.completion
-    if completion is None or completion.text.strip():
-        return False
-    return ending(completion.finish_reason) in (WHOLE, EMPTY)
-
-
-def _cap(step: Step) -> str:
-    return f"{step.max_tokens} output tokens" if step.max_tokens else "the model's output limit"
-
-
-def _reask(call: Call, outcome: _Outcome, row: Step, walk: _Walk, times: int) -> Request:
+def _reask(call: Call, outcome: Outcome, row: Step, walk: _Walk, times: int) -> Request:
     request = call.request
     assert row.output is not None  # only an object is asked for again
     complaint = f"That reply cannot be used: {outcome.reask}. {instruction(row.output)}"

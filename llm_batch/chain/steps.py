@@ -20,7 +20,7 @@ from llm_batch.chain.rules import (
     check_pattern,
 )
 from llm_batch.chain.templates import RESERVED, inserted
-from llm_batch.chain.votes import Combine, takes_words
+from llm_batch.chain.votes import FIRST, SECOND, TIE, WINNER, Combine, takes_words
 
 # What is said elsewhere, or would break what is promised: a stream or several answers cannot be
 # read, and a budget counts on the step's own max_tokens. It may not come by extra_body either.
@@ -114,8 +114,6 @@ PLAY_KEYS = (
 )
 #: Of a step: what it asks, where that is more than a prompt.
 MESSAGE_KEYS = ("messages", "conversation", "images", "cache")
-#: What the two outputs of a pair are called in its prompt and by its judge.
-FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
 
 
 class Turn(Table):

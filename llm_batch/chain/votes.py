@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from statistics import median_low
-from typing import Any, Literal
+from statistics import fmean, median_low
+from typing import Any, Literal, cast
 
 from llm_batch.chain.outputs import Fields
 
 Combine = Literal["majority", "mean", "median", "all", "any"]
 
 Vote = bool | int | float | str
+
+#: What the two outputs of a pair are called in its prompt and by its judge.
+FIRST, SECOND, TIE, WINNER = "first", "second", "tie", "winner"
 
 
 def takes_words(how: Combine) -> bool:
@@ -63,13 +66,34 @@ def combined_object(
     return None if all(found[name] is None for name in graded or fields) else found
 
 
+def winner_of(pair: Sequence[str], votes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a pair comes to over the orders it was judged in: who wins, and how far."""
+    wins = []
+    for label, vote in votes.items():
+        if vote[WINNER] == TIE:
+            wins.append(0.5)
+        else:
+            wins.append(float((vote[WINNER] == FIRST) == (label == f"{pair[0]} {FIRST}")))
+    win = fmean(wins)
+    name = TIE if win == 0.5 else pair[0] if win > 0.5 else pair[1]
+    said = [(label, vote) for label, vote in votes.items()]
+    if len(said) == 1:
+        return {**said[0][1], WINNER: name, "win": win}
+    texts = {
+        key: "\n".join(f"{label}: {vote[key]}" for label, vote in said)
+        for key in said[0][1]
+        if key != WINNER
+    }
+    return {**texts, WINNER: name, "win": win}
+
+
 def _majority(votes: Sequence[Vote]) -> Vote | None:
     from llm_batch.stats.jury import most_common
 
     if votes and not any(isinstance(vote, str) for vote in votes):
         return median_low(votes)
     texts: list[Vote] = [_folded(vote) if isinstance(vote, str) else vote for vote in votes]
-    most = most_common(texts)
+    most = cast("Vote | None", most_common(texts))
     return None if most is None else votes[texts.index(most)]
 
 

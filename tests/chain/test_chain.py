@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.chain import chain as chains
+from llm_batch.chain import answers
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.outputs import OutputField, instruction
 from llm_batch.chain.steps import ScoreRule, Step
@@ -56,7 +56,7 @@ def test_a_reply_is_read_once_however_often_its_item_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, read = chain(), list[str]()
-    monkeypatch.setattr(chains, "parse_object", lambda text, _: read.append(text) or {"score": 4})
+    monkeypatch.setattr(answers, "parse_object", lambda text, _: read.append(text) or {"score": 4})
     calls = played(made, item(), "One.", "4")
     for _ in range(3):
         assert made.next_request(item(), calls) is None

@@ -15,8 +15,8 @@ from math import nan
 from typing import Any, cast
 
 from llm_batch.chain.scores import score_of
-from llm_batch.chain.steps import AUDIT, FIRST, MAIN, TIE, WINNER, member
-from llm_batch.chain.votes import Combine, needed
+from llm_batch.chain.steps import AUDIT, MAIN, member
+from llm_batch.chain.votes import FIRST, TIE, WINNER, Combine, needed
 from llm_batch.record.manifest import Manifest, ScoreRule, Step
 from llm_batch.record.reading import Line, SeveralLine
 from llm_batch.reporting.judging.labels import Pair
