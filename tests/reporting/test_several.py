@@ -169,6 +169,19 @@ def test_a_jury_says_who_decides_and_what_it_would_be_without_each(tmp_path: Pat
     assert "1 vote lost: 1 unreadable by openai/b." in full(made)
 
 
+def test_a_jury_that_answers_in_words_decides_by_their_numbers_as_the_chain_does(
+    tmp_path: Path,
+) -> None:
+    judge = {"name": "judge", "models": [*JURY], "combine": "majority"}
+    score = {"field": "judge", "pass_at": 0.5, "labels": {"right": 1, "half": 0.5, "wrong": 0}}
+    cast = {"judge": dict(zip(JURY, (1.0, 0.5, 0.0), strict=True))}
+    results = [replace(item(n), score=Score(0.5), passed=True, votes=cast) for n in range(10)]
+    made = report(tmp_path, results, [GENERATE, judge], score)
+    assert made.several is not None
+    (jury,) = made.several.juries
+    assert (jury.verdict, jury.ties) == (wilson(10, 10), 0)
+
+
 def repeated(passes: Sequence[str], **cost: float) -> list[Result]:
     """An item for each text, a repeat for each of its letters: ``+`` passes."""
     made = []

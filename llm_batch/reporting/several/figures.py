@@ -187,7 +187,9 @@ def _numbered(
 def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> JuryFigures:
     ballots, in_words = _numbered(counted.votes[panel.name])
     pass_at = panel.rule.pass_at if panel.rule is not None and not in_words else None
-    in_words = in_words or bool(panel.rule is not None and panel.rule.labels)
+    # Of an object the chain combines the words; of a text it reads the number of its label first.
+    labels = panel.rule.labels if panel.rule is not None and panel.member else None
+    in_words = in_words or bool(labels)
 
     def as_the_chain(votes: Sequence[float]) -> float | None:
         return cast("float | None", combined(votes, panel.combine))
