@@ -120,7 +120,8 @@ class Progress:
 
     def count_result(self, result: Result) -> None:
         score = result.score.value if result.score else None
-        self.lost += len(result.lost)
+        if result.status == "ok":
+            self.lost += len(result.lost)
         self.skipped.update(result.skipped)
         self.count_item(result.status, score, result.passed, result.simulated)
 

@@ -11,9 +11,11 @@ from llm_batch.chain.config import Config
 from llm_batch.estimating import Estimate, estimate
 from llm_batch.estimating.document import document
 from llm_batch.paper.text import format as as_text
+from llm_batch.records import Result
 from llm_batch.running.pilot import dry_run, pilot
-from llm_batch.running.progress import concluded
+from llm_batch.running.progress import Progress, concluded
 from llm_batch.running.run import run
+from tests.builders import item
 from tests.estimating.made import high, value
 
 PRICES = {"input_price": 1.0, "output_price": 2.0}
@@ -135,3 +137,11 @@ def test_the_end_of_a_run_says_what_was_skipped_and_progress_counts_calls(
     made, expected = states[-1]
     assert made == summary.progress.calls <= expected
     assert expected == pytest.approx(value(estimate(settings).calls), rel=0.05)
+
+
+@pytest.mark.parametrize(("status", "lost"), [("ok", 1), ("filtered", 0)])
+def test_a_vote_is_lost_where_its_item_went_on_without_it(status: str, lost: int) -> None:
+    state = Progress()
+    missing = {"judge#openai/b": "filtered: blocked"}
+    state.count_result(Result(item(), status, {}, None, None, {}, lost=missing))
+    assert state.lost == lost
