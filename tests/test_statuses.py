@@ -23,7 +23,7 @@ ERRORS = {
 SHORT = {"unfinished": Transient, "_refused": Refused}
 #: What makes an outcome beside these, and where its kind stands among the arguments. A log of
 #: batch jobs has an `ended` too, of a job.
-MAKERS = {"Failure": 0, "_Outcome": 0, "unfinished": 0, "ended": 1, "Attempt": 3, "result": 3}
+MAKERS = {"Failure": 0, "Outcome": 0, "unfinished": 0, "ended": 1, "Attempt": 3, "result": 3}
 
 
 def _calls() -> Iterator[tuple[str, ast.Call]]:
