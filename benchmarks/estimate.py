@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
 from llm_batch.chain.forecast import forecast
+from llm_batch.chain.options import Model
 from llm_batch.estimating import estimate
 from llm_batch.estimating.ranges import mean_of_unseen
 from llm_batch.models.tokens import counter

@@ -8,7 +8,8 @@ from typing import Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.outputs import OutputField
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.score_rules import ScoreRule
+from llm_batch.chain.steps import Step
 from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Model, load_config
+from llm_batch.chain.config import Config, load_config
+from llm_batch.chain.options import Model
 from llm_batch.chain.overrides import Overrides
 from llm_batch.errors import ProviderError
 from llm_batch.records import Completion, Request, Usage

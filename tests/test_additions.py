@@ -17,7 +17,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint  # type: ignore[import-untyped]
 
 import llm_batch
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.dataset.readers import READERS, Reader
 from llm_batch.dataset.shape import Row, Shape
 from llm_batch.records import Completion, Interval, Request, Usage

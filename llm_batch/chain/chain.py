@@ -24,8 +24,9 @@ from llm_batch.chain.functions import Function, file_of, load, verdict
 from llm_batch.chain.outputs import Unreadable, checked_object, instruction
 from llm_batch.chain.prompts import StepTemplates
 from llm_batch.chain.rules import RuleError, Ruling, apply, said_by_function
+from llm_batch.chain.score_rules import AUDIT, MAIN, ScoreRule
 from llm_batch.chain.scores import parse_object, score_of
-from llm_batch.chain.steps import AUDIT, MAIN, ScoreRule, Step, member, written
+from llm_batch.chain.steps import Step, member, written
 from llm_batch.chain.templates import PromptError, Template, skipped
 from llm_batch.chain.votes import (
     FIRST,

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.dataset.shape import DELIMITER_NAMES, DELIMITERS
 from llm_batch.dataset.shards import opened
 from llm_batch.dataset.stores import Tally

@@ -221,7 +221,7 @@ def run(
 
 
 def _grace(text: str | None) -> float | None:
-    from llm_batch.chain.config import duration_seconds
+    from llm_batch.chain.options import duration_seconds
     from llm_batch.errors import ConfigError
 
     if text is None:

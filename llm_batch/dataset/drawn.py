@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from llm_batch.chain.config import Data
+    from llm_batch.chain.options import Data
 
 
 #: More strata than this mean a field that is no grouping at all.

@@ -9,7 +9,7 @@ from llm_batch.chain.templates import Condition
 from llm_batch.errors import DataError
 
 if TYPE_CHECKING:
-    from llm_batch.chain.config import Data
+    from llm_batch.chain.options import Data
 
 # Names of fields that a message lists at most.
 _MANY = 20

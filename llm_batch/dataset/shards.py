@@ -27,7 +27,7 @@ from llm_batch.errors import DataError
 from llm_batch.paper import words
 
 if TYPE_CHECKING:
-    from llm_batch.chain.config import Data
+    from llm_batch.chain.options import Data
 
 # Names that are listed, and notes that are said, at most.
 _MANY = 3

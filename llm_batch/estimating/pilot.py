@@ -19,7 +19,8 @@ from typing import IO
 import msgspec
 
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
+from llm_batch.chain.options import Model
 from llm_batch.chain.overrides import Overrides, expanded, with_flags
 from llm_batch.chain.steps import Step, written
 from llm_batch.errors import OutputError, status_of
@@ -32,10 +33,11 @@ from llm_batch.estimating.ranges import (
     share_unseen,
 )
 from llm_batch.models.prices import Tariff
+from llm_batch.record.changes import changed_steps
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
-from llm_batch.record.manifest import Manifest, chain_of, changed_steps, config_record
+from llm_batch.record.manifest import Manifest, chain_of, config_record
 from llm_batch.record.results import SpentLine
 from llm_batch.records import Usage
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.estimating.sample_size import Claim, Clusters

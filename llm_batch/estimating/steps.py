@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from llm_batch.chain.config import Config, Model, model_limits
+from llm_batch.chain.config import Config, model_limits
+from llm_batch.chain.options import Model
 from llm_batch.chain.steps import Step, written
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.pilot import Measured, StepMeasure, measures_of

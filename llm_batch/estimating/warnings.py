@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from llm_batch.chain.config import MANY_WORKERS
-from llm_batch.chain.steps import SCALE_HINT, shown, without_scale, written
+from llm_batch.chain.options import MANY_WORKERS
+from llm_batch.chain.score_rules import SCALE_HINT, without_scale
+from llm_batch.chain.steps import shown, written
 from llm_batch.errors import status_of
 from llm_batch.estimating import sentences as size_words
 from llm_batch.estimating.estimates import Caution, Option

@@ -18,7 +18,7 @@ from typing import IO, Annotated, Any
 import msgspec
 
 from llm_batch.chain.overrides import command
-from llm_batch.chain.steps import MAIN
+from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.files import JOURNAL_ENDS, run_paths
 from llm_batch.record.lines import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm_batch.chain.overrides import expanded
-from llm_batch.chain.steps import MAIN
+from llm_batch.chain.score_rules import MAIN
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean, listed

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from llm_batch.chain.steps import MAIN
+from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.manifest import Manifest, Step
 from llm_batch.record.results import FurtherScore, ItemLine, item_lines

@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from llm_batch import __version__
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.config import Config, Model, load_config, model_limits
+from llm_batch.chain.config import Config, load_config, model_limits
+from llm_batch.chain.options import Model
 from llm_batch.chain.overrides import Overrides
 from llm_batch.dataset import draw
 from llm_batch.errors import (

@@ -21,6 +21,7 @@ from llm_batch.errors import STATUSES, ConfigError, OutputError
 from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
+from llm_batch.record.changes import changes
 from llm_batch.record.files import Paths, run_paths
 from llm_batch.record.journal import Journal, Lookup, Replay, head_of
 from llm_batch.record.lines import SCHEMA
@@ -33,7 +34,6 @@ from llm_batch.record.manifest import (
     Step,
     Stopping,
     Totals,
-    changes,
     config_record,
     hash_of,
     new_run_id,

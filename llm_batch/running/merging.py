@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
-from llm_batch.chain.config import shard_of
+from llm_batch.chain.options import shard_of
 from llm_batch.dataset.drawn import order_key
 from llm_batch.engines.batch.job_log import JobLog
 from llm_batch.errors import ConfigError

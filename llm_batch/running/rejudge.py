@@ -14,8 +14,9 @@ from llm_batch.chain.overrides import command
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import Estimate
 from llm_batch.record.baseline import is_baseline
+from llm_batch.record.changes import steps_of
 from llm_batch.record.files import Writing, run_paths
-from llm_batch.record.manifest import Manifest, steps_of
+from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.comparison.sides import scoring_steps
 from llm_batch.running.run import drawn_for, run
 

@@ -13,11 +13,13 @@ from heapq import nlargest
 from itertools import islice
 
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.config import MANY_WORKERS, Config
+from llm_batch.chain.config import Config
 from llm_batch.chain.forecast import forecast
+from llm_batch.chain.options import MANY_WORKERS
+from llm_batch.chain.score_rules import SCALE_HINT, without_scale
 from llm_batch.chain.scores import letters_of
-from llm_batch.chain.steps import SCALE_HINT, without_scale, written
 from llm_batch.chain.steps import shown as as_read
+from llm_batch.chain.steps import written
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
 from llm_batch.models.images import MOST_TOKENS, image_tokens

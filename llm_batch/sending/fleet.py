@@ -10,8 +10,9 @@ from typing import Self
 
 import msgspec
 
-from llm_batch.chain.config import Config, Model, model_limits
+from llm_batch.chain.config import Config, model_limits
 from llm_batch.chain.credentials import heard_echo
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError
 from llm_batch.models.prices import Tariff, tariff_of
 from llm_batch.models.table import model_info

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
 from llm_batch.chain.functions import file_of, parts_of
-from llm_batch.chain.steps import FROM_ENVIRONMENT
+from llm_batch.chain.options import Model
+from llm_batch.chain.params import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError
 from llm_batch.record.files import leads_out, run_paths
 from llm_batch.sending.providers import Route, route

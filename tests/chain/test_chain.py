@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from llm_batch.chain import answers
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.outputs import OutputField, instruction
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.score_rules import ScoreRule
+from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import PromptError
 from llm_batch.errors import ConfigError
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Message, Request, Usage

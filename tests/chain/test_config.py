@@ -13,7 +13,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from llm_batch.chain.config import DEMO_CONFIG, DEMO_DATA, Config, Limits, Model, load_config
+from llm_batch.chain.config import DEMO_CONFIG, DEMO_DATA, Config, load_config
+from llm_batch.chain.options import Limits, Model
 from llm_batch.chain.outputs import OutputField
 from llm_batch.chain.overrides import Overrides, expanded
 from llm_batch.errors import EXIT_USAGE, ConfigError

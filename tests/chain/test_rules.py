@@ -17,7 +17,8 @@ from llm_batch.chain.config import Config, load_config
 from llm_batch.chain.forecast import compared, forecast, rendered
 from llm_batch.chain.overrides import Overrides
 from llm_batch.chain.rules import LETTERS, RULES, RuleError, Ruling, apply, last_number, normalised
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.score_rules import ScoreRule
+from llm_batch.chain.steps import Step
 from llm_batch.errors import ConfigError
 from llm_batch.models.tokens import counter
 from llm_batch.records import Score

@@ -12,7 +12,8 @@ import pytest
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import forecast
 from llm_batch.chain.outputs import OutputField, Wrong
-from llm_batch.chain.steps import ScoreRule, Step, check_scores
+from llm_batch.chain.score_rules import ScoreRule, check_scores
+from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import PromptError
 from llm_batch.chain.votes import combined, combined_object
 from llm_batch.errors import ConfigError

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from llm_batch.chain.config import DEMO_DATA, Data
+from llm_batch.chain.config import DEMO_DATA
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw, drawn
 from llm_batch.dataset.stores import InFile, Smallest, Spool
 from llm_batch.errors import DataError

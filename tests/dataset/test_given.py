@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import llm_batch
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw
 from llm_batch.errors import DataError
 from tests.dataset.test_shards import ROWS

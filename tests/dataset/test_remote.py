@@ -13,7 +13,8 @@ import pytest
 from pyarrow import parquet
 
 from llm_batch.chain.addresses import is_address
-from llm_batch.chain.config import Data, load_config
+from llm_batch.chain.config import load_config
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw
 from llm_batch.dataset.shards import opened
 from llm_batch.errors import ConfigError, DataError

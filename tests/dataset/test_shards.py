@@ -14,7 +14,8 @@ import pytest
 import zstandard
 from pyarrow import feather, ipc, parquet
 
-from llm_batch.chain.config import Data, load_config
+from llm_batch.chain.config import load_config
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw
 from llm_batch.errors import ConfigError, DataError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.estimating.sample_size import Claim
 from llm_batch.estimating.scores import Scored, ScoredItem, clusters_by, read_scored, value_counts

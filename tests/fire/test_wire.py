@@ -14,7 +14,7 @@ from itertools import repeat
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.engines.batch.vendors import Http
 from llm_batch.errors import ProviderError, Refused, Rejected
 from llm_batch.sending.providers import Prepared, Provider, make_provider

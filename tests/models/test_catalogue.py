@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.models import table
 from llm_batch.models.catalogue import listed, matching, nearest, typed
 from llm_batch.models.table import entry_names

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from llm_batch import __version__
 from llm_batch.chain.config import Config, load_config
 from llm_batch.errors import OutputError
+from llm_batch.record.changes import changed_steps, changes
 from llm_batch.record.files import run_paths
 from llm_batch.record.lines import SCHEMA
 from llm_batch.record.manifest import (
@@ -29,8 +30,6 @@ from llm_batch.record.manifest import (
     Sample,
     Stopping,
     Totals,
-    changed_steps,
-    changes,
     config_record,
     hash_of,
     new_run_id,

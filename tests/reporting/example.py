@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_batch.chain.chain import Chain
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.score_rules import ScoreRule
+from llm_batch.chain.steps import Step
 from llm_batch.records import Attempt, Call, Completion, Failure, Item, Request, Result, Usage
 from tests.reporting.made import full_manifest, write
 

@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 import llm_batch
-from llm_batch.chain.config import Data
+from llm_batch.chain.options import Data
 from llm_batch.dataset import draw
 from llm_batch.errors import LlmbError
 from llm_batch.reporting.export import Which, export

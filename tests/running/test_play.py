@@ -11,7 +11,8 @@ import pytest
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.outputs import OutputField
-from llm_batch.chain.steps import ScoreRule, Step
+from llm_batch.chain.score_rules import ScoreRule
+from llm_batch.chain.steps import Step
 from llm_batch.engines.local import SerialEngine, Serve, ThreadsEngine
 from llm_batch.records import Call, Item, Request, Result
 from llm_batch.running.play import _REFUSALS, OpenGate, Tick, play

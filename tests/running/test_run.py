@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
+from llm_batch.chain.options import Model
 from llm_batch.engines import ENGINES, Kind, Supplies
 from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Model
 from llm_batch.chain.credentials import heard_echo, remember_key
+from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
 from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Budget, Client

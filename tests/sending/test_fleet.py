@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError
 from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import FakeClock

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
+from llm_batch.chain.options import Model
 from llm_batch.engines.batch.api import BatchApi, Fields, Line, is_token_limit
 from llm_batch.errors import (
     ConfigError,

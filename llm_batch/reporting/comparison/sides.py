@@ -19,8 +19,9 @@ import msgspec
 
 from llm_batch.errors import OutputError
 from llm_batch.record.baseline import Baseline, BaselineItem, BaselineScore, brief, content_hash
+from llm_batch.record.changes import steps_of
 from llm_batch.record.lines import UNREADABLE
-from llm_batch.record.manifest import Manifest, ScoreRule, steps_of
+from llm_batch.record.manifest import Manifest, ScoreRule
 from llm_batch.record.results import FurtherScore, ItemLine
 from llm_batch.records import Interval
 from llm_batch.reporting.comparison import RunFigures

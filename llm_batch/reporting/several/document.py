@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from llm_batch.chain.steps import MAIN
+from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import status_of
 from llm_batch.paper import words
 from llm_batch.paper.document import Section, Table

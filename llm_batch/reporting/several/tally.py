@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any, cast
 
+from llm_batch.chain.score_rules import AUDIT, MAIN
 from llm_batch.chain.scores import score_of
-from llm_batch.chain.steps import AUDIT, MAIN, member
+from llm_batch.chain.steps import member
 from llm_batch.chain.votes import FIRST, TIE, WINNER, Combine, needed
 from llm_batch.record.manifest import Manifest, ScoreRule, Step
 from llm_batch.record.reading import Line, SeveralLine

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from llm_batch.chain.config import Config, Model
+from llm_batch.chain.config import Config
 from llm_batch.chain.credentials import remember_key
-from llm_batch.chain.steps import FROM_ENVIRONMENT
+from llm_batch.chain.options import Model
+from llm_batch.chain.params import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError, Timeout
 from llm_batch.models.table import ModelInfo, model_info, names_like, vendors
 from llm_batch.records import Completion, Request

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError, ProviderError, Unavailable
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Reply, too_slow

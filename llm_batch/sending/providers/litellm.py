@@ -23,8 +23,8 @@ from typing import Any
 import httpx
 
 from llm_batch.chain.answers import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, ending, word_of
-from llm_batch.chain.config import Model
 from llm_batch.chain.credentials import without_keys
+from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow

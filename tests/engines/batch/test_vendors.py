@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.engines.batch.api import Fields
 from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.errors import EXIT_OK, EXIT_REFUSED, ConfigError

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.engines.batch.vendors import Carried
 from llm_batch.errors import ProviderError
 from llm_batch.records import Message, Request

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable
 from llm_batch.records import Image, Message, Parts, Request
 from llm_batch.sending.providers import make_provider, route, wire

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, RateLimited, Rejected, Transient, Unavailable
 from llm_batch.records import Completion, Message, Request
 from llm_batch.sending.providers import Reply, make_provider

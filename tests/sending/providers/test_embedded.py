@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError, Rejected, Timeout, Unavailable
 from llm_batch.sending.providers import Provider, embedded, make_provider
 from llm_batch.sending.providers.embedded import BUNDLED, EmbeddedProvider, find_gguf, is_installed

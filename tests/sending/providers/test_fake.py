@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.chain.outputs import OutputField, checked_object, json_schema
 from llm_batch.errors import ConfigError, Timeout, Unavailable
 from llm_batch.records import Completion, Usage

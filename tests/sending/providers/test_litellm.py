@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError, RateLimited, Refused, Timeout, Unavailable
 from llm_batch.records import Image, Parts, Request, Usage
 from llm_batch.sending.providers import Provider, make_provider

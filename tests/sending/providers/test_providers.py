@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.sending.providers import Provider, make_provider
 from tests.sending.providers.asking import SCHEMA, ask, at_once
 from tests.server import Server

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_batch.chain.config import Model
+from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError
 from llm_batch.models.table import model_info
 from llm_batch.sending.providers import check_servable, make_provider, route, structured_mode
