@@ -29,9 +29,9 @@ BOUNDED = {
 LOCAL = """
 llm_batch.chain.config_errors: f'\\\\s*{_DOTTED}\\\\s*=\\\\s*{re.escape(mark)}'
 llm_batch.models.images: f'(?:{pattern}){_DATED}'
+llm_batch.record.changes: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
 llm_batch.record.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\\\.tmp'
 llm_batch.chain.overrides: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
-llm_batch.record.manifest: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
 llm_batch.chain.scores: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
 llm_batch.chain.scores: re.escape(key)
 llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
