@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import time
 from typing import Literal
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.engines import ENGINES
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
+from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Figures, Manifest
 from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Usage
@@ -290,7 +292,7 @@ def build_report(
     report = replace(
         report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
     )
-    tally = counted.tally
+    tally, waiting = counted.tally, "" if columns else _waiting(path)
     said = caveats(
         report,
         manifest,
@@ -299,14 +301,28 @@ def build_report(
         first_duplicate=tally.first_duplicate,
         simulated=tally.simulated,
         calls=made,
+        waiting=waiting,
     )
     notes = results.notes if isinstance(results, ForeignFile) else ()
     warnings = (*said, *notes, *(labelled.notes if labelled else ()))
     typed = manifest.typed(path) if manifest else None
-    following = next_steps(report, typed) if columns is None else ()
+    following = next_steps(report, typed, waiting) if columns is None else ()
     if unread:
         following = (*following, unread)
     return replace(report, warnings=warnings, next_steps=following)
+
+
+def _waiting(path: str | Path) -> str:
+    """The batch jobs of a run that are open, in words; empty without any."""
+    jobs = run_paths(path).jobs
+    if str(path) == "-" or not jobs.exists():
+        return ""
+    from llm_batch.engines.batch.job_log import JobLog, waited_for
+
+    try:
+        return waited_for([(job, None) for job in JobLog(jobs).open.values()], time())
+    except OutputError as error:
+        return f"batch jobs that cannot be named: {error.message}"
 
 
 def _scored_by(manifest: Manifest | None, score: str, path: str | Path) -> Manifest:

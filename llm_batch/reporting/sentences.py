@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.chain.overrides import Typed, command
+from llm_batch.engines import ENGINES
 from llm_batch.errors import ENDINGS, STATUSES, status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Manifest, Stopping
@@ -62,7 +63,8 @@ def headline(report: Report, methods: bool = True) -> str:
     """
     items = report.items
     if not items.read:
-        return "No results yet: the file holds no items"
+        ending = ENDINGS.get(report.run.status)
+        return f"No results yet: {(ending and ending.words) or 'the file holds no items'}"
     found = _finding(report, methods)
     return f"SIMULATED: {found}" if report.run.simulated else found
 
@@ -163,19 +165,32 @@ def left_estimate(
     return f"The estimate was off: the run {' and '.join(told)}." if told else ""
 
 
-def next_steps(report: Report, typed: Typed | None) -> tuple[str, ...]:
-    """What to do next, most pressing first; ``typed`` made the run, where that is known."""
+def next_steps(report: Report, typed: Typed | None, waiting: str = "") -> tuple[str, ...]:
+    """What to do next, most pressing first; ``typed`` made the run, where that is known.
+
+    ``waiting`` as in `caveats`.
+    """
     items = report.items
     steps: list[str] = []
     failed = {status.kind: status.n for status in report.statuses if status.kind != "ok"}
     again = sum(n for kind, n in failed.items() if not status_of(kind).settled)
     left = (items.planned or 0) - items.read
+    if waiting:
+        collect = (
+            typed.command("run", "--collect", engine="batch") if typed else "llmb run --collect"
+        )
+        steps += [
+            f"Run `{collect}`: it takes what has been answered, and submits what follows.",
+            f"See how far the jobs are: `{command('batches', report.path)}`.",
+        ]
+        if not items.read:
+            return tuple(steps)
     if not items.read:
         return (
             f"Run {_again(typed, '`llmb run`')}: it writes the results, or resumes where it "
             "stopped.",
         )
-    if left > 0 or again:
+    if (left > 0 or again) and not waiting:
         wanted = [f"plays the {words.items(left)} left"] if left > 0 else []
         wanted += [f"tries {words.items(again)} again"] if again else []
         steps.append(
@@ -273,11 +288,13 @@ def caveats(
     first_duplicate: str,
     simulated: int,
     calls: CallsTally | None,
+    waiting: str = "",
 ) -> Iterator[str]:
     """The warnings that apply, most serious first.
 
-    ``problem`` says why the manifest could not be read, ``first_duplicate`` is the first id that
-    was seen twice, and ``simulated`` counts the items that the fake provider answered.
+    ``waiting`` names the batch jobs that are open; empty without any. ``problem`` says why the
+    manifest could not be read, ``first_duplicate`` is the first id that was seen twice, and
+    ``simulated`` counts the items that the fake provider answered.
     """
     items = report.items
     if report.run.simulated:
@@ -310,6 +327,8 @@ def caveats(
             )
     yield from _about_the_journal(calls)
     yield from _about_the_sample(report, manifest)
+    if waiting:
+        yield f"Answers are still to come from {waiting}."
     yield from _about_the_scores(report)
     yield from _about_the_judge(report)
     yield from _about_the_cost(report)
@@ -345,7 +364,12 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
     items = report.items
     ending = ENDINGS.get(report.run.status)
     stopped = ending.words[:1].upper() + ending.words[1:] if ending is not None else ""
-    if items.planned is not None and items.read < items.planned:
+    if items.planned and not items.read:
+        yield (
+            f"{stopped or 'The run is not complete'}: none of {words.items(items.planned)} planned "
+            "is finished."
+        )
+    elif items.planned is not None and items.read < items.planned:
         yield (
             f"{stopped or 'The run is not complete'}: {items.read:,} of "
             f"{words.items(items.planned)} planned are here. They were drawn at random, so they "
@@ -499,8 +523,10 @@ def _about_the_judge(report: Report) -> Iterator[str]:
 
 def _about_the_cost(report: Report) -> Iterator[str]:
     money, total, items = report.money, report.total, report.items
+    kind = ENGINES.get(report.run.engine)
     if left := left_estimate(
-        report.run.seconds,
+        # A batch goes on while nobody waits for it, and that time is not counted.
+        None if kind and kind.by_batch else report.run.seconds,
         report.run.expected_seconds,
         total.cost,
         total.estimate.cost if total.estimate else None,

@@ -22,7 +22,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +121,27 @@ class Job(msgspec.Struct):
         if own != self.id or not position.isdecimal() or len(position) > 9:
             return None
         return self.entries[int(position)] if int(position) < len(self.entries) else None
+
+
+def count_of(job: Job) -> str:
+    """What is in a job, in words."""
+    steps = list(dict.fromkeys(repr(entry.step) for entry in job.entries))
+    named = f"step{'s' if len(steps) > 1 else ''} {' and '.join(steps)}"
+    return f"{words.counted(len(job.entries), 'request')} of {job.model}, {named}"
+
+
+def waited_for(jobs: Sequence[tuple[Job, int | None]], now: float) -> str:
+    """Open jobs in words: what is in them, how many of it are done where known, how old they are.
+
+    ``now`` is in seconds since 1970-01-01 UTC.
+    """
+    said = []
+    for job, done in jobs[:3]:
+        counts = count_of(job) if done is None else f"{count_of(job)}, {done:,} done"
+        age = words.duration(max(1.0, now - job.at))
+        said.append(f"{job.job or job.id} ({counts}, begun {age} ago)")
+    more = len(jobs) - len(said)
+    return ", ".join(said) + (f" and {more} more" if more else "")
 
 
 def stub_of(entry: Entry, model: str) -> Request:

@@ -24,7 +24,15 @@ from llm_batch.engines.batch.api import (
     is_token_limit,
     stated_limit,
 )
-from llm_batch.engines.batch.job_log import Collected, Entry, Job, JobLog, collected
+from llm_batch.engines.batch.job_log import (
+    Collected,
+    Entry,
+    Job,
+    JobLog,
+    collected,
+    count_of,
+    waited_for,
+)
 from llm_batch.engines.batch.vendors import Connection, Creator
 from llm_batch.errors import ConfigError, ProviderError, RateLimited, Refused, Rejected, Transient
 from llm_batch.paper import words
@@ -82,6 +90,11 @@ class Watch:
         if moved:
             self.interval = self._poll
         self.later(now)
+
+    @property
+    def done(self) -> int | None:
+        """Requests that are answered or failed, as the provider said last; ``None`` before."""
+        return None if self.state is None else self.state.completed + self.state.failed
 
     @property
     def wavers(self) -> bool:
@@ -217,14 +230,8 @@ class Jobs:
     def waited_for(self) -> str:
         """The jobs that are open, in words: what is in them, how far they are, how old."""
         now = self._clock.time()
-        said = []
-        for watch in list(self.watches.values())[:3]:
-            job, state = watch.job, watch.state
-            done = f", {state.completed + state.failed:,} done" if state is not None else ""
-            age = words.duration(max(1.0, now - job.at))
-            said.append(f"{job.job or job.id} ({count_of(job)}{done}, begun {age} ago)")
-        more = len(self.watches) - len(said)
-        return ", ".join(said) + (f" and {more} more" if more else "")
+        watches = self.watches.values()
+        return waited_for([(watch.job, watch.done) for watch in watches], now)
 
     def names(self) -> str:
         jobs = [watch.job for watch in self.watches.values()]
@@ -505,9 +512,3 @@ def _check_place(job: Job, connection: Connection) -> None:
             f"{connection.origin}",
             f"put api_base back, or give that batch up with --forget-job {job.id}",
         )
-
-
-def count_of(job: Job) -> str:
-    steps = list(dict.fromkeys(repr(entry.step) for entry in job.entries))
-    named = f"step{'s' if len(steps) > 1 else ''} {' and '.join(steps)}"
-    return f"{words.counted(len(job.entries), 'request')} of {job.model}, {named}"

@@ -52,7 +52,15 @@ def test_a_cron_job_plays_a_run_over_three_submits(
     assert code == EXIT_USAGE and "--submit" in said and not server.requests
     code, said = llmb("run", "--submit", "--yes")
     assert code == EXIT_OK and "what can be sent is at the provider" in said
-    assert not next(iter(server.jobs.values())).looks  # nobody waited
+    (job,) = server.jobs.values()
+    assert not job.looks  # nobody waited
+    code, said = llmb("report", "results.jsonl")
+    said = " ".join(said.split())
+    assert "No results yet: what can be sent is at the provider" in said
+    assert (
+        f"still to come from {job.id} (8 requests of openai/writer, step 'generate', begun" in said
+    )
+    assert "--collect" in said and "still represent" not in said
     codes = []
     while not codes or (codes[-1] == EXIT_INCOMPLETE and len(codes) < 20):
         code, said = llmb("run", "--collect")
