@@ -9,8 +9,8 @@ keep the answers honest:
   always search the web are unknown too, since their bill is not made of tokens alone.
 - **No discount is assumed.** Where the table lists no cached or long-request price, the dearer
   price it does list applies; surcharges (cache writes, reasoning) keep their proportion. Batches
-  have a price where the table lists one, where the vendor halves the price of all its chat models,
-  or by the user's word; elsewhere they have none, and the live price is booked.
+  have a price where the table lists one, where the vendor's page halves it for the model or for all
+  its chat models, or by the user's word; elsewhere they have none, and the live price is booked.
 
 Left out: fees for tools, regional surcharges, off-peak discounts, caches kept for an hour.
 """
@@ -45,15 +45,42 @@ _OWN_SERVERS = frozenset(
 _ALWAYS_SEARCHES = re.compile(r"sonar|search-preview|search-api|-search$|deep-research")
 _LEVEL = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
-#: Vendors whose batch API costs half of every chat model's price, by their own pages.
-HALF_BY_BATCH = {
-    "openai": "platform.openai.com/docs/guides/batch",
-    "anthropic": "docs.claude.com/en/docs/build-with-claude/batch-processing",
-    "gemini": "ai.google.dev/gemini-api/docs/batch-api",
-    "mistral": "docs.mistral.ai/capabilities/batch",
+
+class _Discount(NamedTuple):
+    """What a vendor's page says of its batch API: half of the live price.
+
+    Attributes:
+        page: The page.
+        as_of: When it was read.
+        models: Names of the models it holds for, and all others have the live price by batch too;
+            empty where it holds for every chat model.
+    """
+
+    page: str
+    as_of: str = "2026-11"
+    models: frozenset[str] = frozenset()
+
+
+#: By vendor.
+_HALF_BY_BATCH = {
+    "openai": _Discount("platform.openai.com/docs/guides/batch"),
+    "anthropic": _Discount("docs.claude.com/en/docs/build-with-claude/batch-processing"),
+    "gemini": _Discount("ai.google.dev/gemini-api/docs/batch-api"),
+    "mistral": _Discount("docs.mistral.ai/capabilities/batch"),
+    "groq": _Discount("console.groq.com/docs/batch"),
+    "together_ai": _Discount(
+        "docs.together.ai/docs/inference/batch/overview",
+        models=frozenset(
+            {
+                "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+                "meta-llama/Llama-3-70b-chat-hf",
+                "Qwen/Qwen2.5-7B-Instruct-Turbo",
+                "mistralai/Mixtral-8x7B-Instruct-v0.1",
+                "zai-org/GLM-4.5-Air-FP8",
+            }
+        ),
+    ),
 }
-#: When those pages were read.
-HALF_BY_BATCH_AS_OF = "2026-11"
 #: Models of these vendors that are not for batches, or not billed by tokens alone.
 _NOT_IN_BATCHES = re.compile(
     r"audio|realtime|search|deep-research|computer-use|chat-latest|^chatgpt|container|lyria|gemma"
@@ -281,10 +308,13 @@ def _known(model: str, service_tier: str | None) -> _Known | None:
     vendor = entry["litellm_provider"]
     if any(key.endswith("_batches") for key in entry):
         batch, batch_source = _rows(entry, "_batches"), f"{source}, batch"
-    elif vendor in HALF_BY_BATCH and not _NOT_IN_BATCHES.search(name):
-        batch = tuple(_halved(row) for row in standard)
-        page = HALF_BY_BATCH[vendor]
-        batch_source = f"half of the price, as {vendor} says ({page}, {HALF_BY_BATCH_AS_OF})"
+    elif (half := _HALF_BY_BATCH.get(vendor)) and not _NOT_IN_BATCHES.search(name):
+        page = f"as {vendor} says ({half.page}, {half.as_of})"
+        if half.models and name.removeprefix(f"{vendor}/") not in half.models:
+            batch_source = f"the live price, {page}"
+        else:
+            batch = tuple(_halved(row) for row in standard)
+            batch_source = f"half of the price, {page}"
     return _Known(standard, batch, source, table_version(), batch_source)
 
 

@@ -39,10 +39,9 @@ class Listed:
     differs: dict[str, str | None] = field(default_factory=dict)
 
 
-OPENAI, ANTHROPIC, GOOGLE, MISTRAL, DEEPSEEK, COHERE, GROQ = (
-    "openai", "anthropic", "gemini", "mistral", "deepseek", "cohere", "groq",
+OPENAI, ANTHROPIC, GOOGLE, MISTRAL, DEEPSEEK, COHERE, GROQ, TOGETHER = (
+    "openai", "anthropic", "gemini", "mistral", "deepseek", "cohere", "groq", "together_ai",
 )  # fmt: skip
-NO_BATCH: dict[str, str | None] = {"batch": None}
 
 PRICE_LISTS: dict[str, list[Listed]] = {
     OPENAI: [
@@ -115,10 +114,12 @@ PRICE_LISTS: dict[str, list[Listed]] = {
         Listed("command-r7b-12-2024", ("0.0375", "0.15", None), None, "2025-10"),
     ],
     GROQ: [
-        Listed("groq/openai/gpt-oss-120b", ("0.15", "0.6", "0.075"), "0.5", "2025-12",
-               differs=NO_BATCH),
-        Listed("groq/openai/gpt-oss-20b", ("0.075", "0.3", "0.0375"), "0.5", "2025-12",
-               differs=NO_BATCH),
+        Listed("groq/openai/gpt-oss-120b", ("0.15", "0.6", "0.075"), "0.5", "2025-12"),
+        Listed("groq/openai/gpt-oss-20b", ("0.075", "0.3", "0.0375"), "0.5", "2025-12"),
+    ],
+    TOGETHER: [
+        Listed("together_ai/zai-org/GLM-4.5-Air-FP8", ("0.2", "1.1", None), "0.5", "2026-11"),
+        Listed("together_ai/openai/gpt-oss-120b", ("0.15", "0.6", None), "1", "2026-11"),
     ],
 }  # fmt: skip
 ALL = [line for lines in PRICE_LISTS.values() for line in lines]

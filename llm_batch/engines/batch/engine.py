@@ -80,6 +80,12 @@ class BatchEngine(Engine):
             model: fleet.models.get(model) or FleetModel(model, config.model(model))
             for model in self._connections
         }
+        for model, priced in self._priced.items():
+            if priced.tariff is not None and not priced.tariff.batch_source:
+                say(
+                    f"{model} has no known batch price: its live price is booked; set "
+                    f'batch_input_price and batch_output_price under [models."{model}"]'
+                )
         # Every request held is in one of the four: waiting for a job, in a job, live, or done.
         self._waiting = Waiting(self._jobs, self._connections, self._priced, config, stop)
         self._joined: dict[str, Request] = {}
