@@ -69,6 +69,13 @@ class Engine(Protocol):
         """A call that `wait` returned is in the journal, before anything depends on it."""
         return
 
+    def in_flight(self) -> Sequence[tuple[Request, float]]:
+        """Requests that are sent and not answered, and when they were taken up.
+
+        In seconds since 1970-01-01 UTC. A run that does not wait for them books their worst case.
+        """
+        return ()
+
     @property
     def note(self) -> str:
         """How things stand elsewhere, in a few words for the progress line; may be empty."""

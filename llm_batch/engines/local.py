@@ -7,6 +7,7 @@ that finishes need not wait for the main thread.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -30,6 +31,8 @@ class ThreadsEngine(Engine):
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         # A request comes back in the place of a call when the run stopped before it was sent.
         self._finished: SimpleQueue[Call | Request | BaseException] = SimpleQueue()
+        # What threads work on, by key, and since when (seconds since 1970-01-01 UTC).
+        self._flying: dict[str, tuple[Request, float]] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="llmb")
 
     @property
@@ -78,6 +81,9 @@ class ThreadsEngine(Engine):
             if request is not None:
                 returned.append(request)
 
+    def in_flight(self) -> Sequence[tuple[Request, float]]:
+        return list(self._flying.values())
+
     def close(self) -> None:
         self.give_back()
         for _ in range(self._started):
@@ -86,12 +92,16 @@ class ThreadsEngine(Engine):
 
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:
+            self._flying[request.key] = request, time.time()
+            outcome: Call | Request | BaseException
             try:
-                self._finished.put(self._serve(request))
+                outcome = self._serve(request)
             except Cancelled:
-                self._finished.put(request)
+                outcome = request
             except BaseException as error:  # a bug: the main thread must see it
-                self._finished.put(error)
+                outcome = error
+            del self._flying[request.key]
+            self._finished.put(outcome)
 
 
 class SerialEngine(Engine):

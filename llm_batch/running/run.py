@@ -31,7 +31,7 @@ from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
-from llm_batch.records import Call, Item, Result
+from llm_batch.records import Attempt, Call, Failure, Item, Result
 from llm_batch.running.earlier import (
     Answers,
     Earlier,
@@ -351,7 +351,7 @@ class _Session:
                 self._progress(self.state)
                 self._log.progress(self.state)
                 if self._stop.is_overdue and engine.held:
-                    self._leave(engine.held)
+                    self._leave()
                     left = True
                     break
                 if self.state.seconds >= checkpoint_at:
@@ -435,12 +435,31 @@ class _Session:
         for sending in (self._fleet, self._engine):
             sending.hold(False)
 
-    def _leave(self, count: int) -> None:
-        """The grace of a stop is over: what is in flight is nobody's any more."""
-        requests = words.counted(count, "request")
+    def _leave(self) -> None:
+        """The grace of a stop is over: what is in flight is nobody's any more, and is booked."""
+        for call in self._engine.wait(0.0):
+            self._record(call)
+            self._take_in(call)
+        flying = self._engine.in_flight()
+        booked = 0.0
+        for request, at in flying:
+            model = self._fleet.models[request.model]
+            cost = model.most(request) if model.tariff is not None else None
+            call = Call(
+                request,
+                (Attempt(1, at, max(0.0, time.time() - at), "cancelled", maybe_billed=True),),
+                failure=Failure("cancelled", "the run ended before its reply came"),
+                cost=cost,
+                worst_case=True,
+            )
+            self._record(call)
+            self._take_in(call)
+            booked += cost or 0.0
+        worst = f", booked at their worst case ({words.usd(booked)})" if booked else ""
         self._say(
-            f"{self._stop.grace:g} s of grace are over, {requests} in flight left: the provider "
-            "may bill them, and the same command asks again"
+            f"{self._stop.grace:g} s of grace are over, "
+            f"{words.counted(len(flying), 'request')} in flight left: the provider may bill "
+            f"them{worst}, and the same command asks again"
         )
 
     def _save_what_is_in_flight(self) -> None:

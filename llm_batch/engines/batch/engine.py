@@ -173,6 +173,9 @@ class BatchEngine(Engine):
         self._joined.clear()
         return returned
 
+    def in_flight(self) -> Sequence[tuple[Request, float]]:
+        return self._late.in_flight()
+
     def close(self) -> None:
         self._late.close()
         if self._stop.reason not in ("interrupted", "refused", "failed", "submitted", "pending"):

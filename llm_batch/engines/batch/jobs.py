@@ -496,8 +496,8 @@ class Jobs:
             return False
         self.queues[job.model].split(requests)
         if requests > 1:
-            self._say(f"{job.model}: {error.message}; its jobs have at most {requests // 2:,} "
-                      "requests from now on")  # fmt: skip
+            said = f"{job.model}: {error.message.rstrip('.')}; its jobs have at most"
+            self._say(f"{said} {requests // 2:,} requests from now on")
         return requests > 1
 
     def _forget(self, watch: Watch, status: str, limit: int | None = None) -> None:

@@ -280,6 +280,9 @@ class Late:
         self._queue.clear()
         return returned
 
+    def in_flight(self) -> Sequence[tuple[Request, float]]:
+        return self._threads.in_flight()
+
     def close(self) -> None:
         self._threads.close()
 

@@ -217,6 +217,9 @@ class RayEngine(Engine):
         self._done += calls
         return unsent
 
+    def in_flight(self) -> Sequence[tuple[Request, float]]:
+        return [(sent.request, sent.at) for actor in self._actors for sent in actor.sent.values()]
+
     def hold(self, on: bool) -> None:
         self._ledger.handle.hold.remote(on)
 
