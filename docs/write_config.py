@@ -92,8 +92,10 @@ _MEANINGS = {
     ("steps", "conversation"): "the field of the data with a list of turns (`role` and `content`, "
     "or `from` and `value` as in ShareGPT, or a JSON text of it); they are sent after the system "
     "message and before the step's own prompt, or alone where there is none",
-    ("steps", "images"): "paths or addresses of pictures (PNG, JPEG, GIF, WebP), templates as "
-    "prompt is; paths begin beside the data or the config; sent with the last message",
+    ("steps", "images"): "pictures (PNG, JPEG, GIF, WebP) by path or address, and PDFs by path; "
+    "templates as prompt is; paths begin beside the data or the config; sent with the last "
+    "message. A page of a PDF is counted as its text (3,000 tokens at most) and a picture of it, "
+    "by Gemini 2 as 258 tokens; models that take no PDF are refused",
     ("steps", "cache"): "marks what all prompts of the step begin with, for vendors whose cache "
     "must be asked (Anthropic, wherever it runs); others keep it by themselves",
     ("messages", "role"): "`system` (the first alone), `user` or `assistant`",

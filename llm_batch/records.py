@@ -50,14 +50,17 @@ class Message:
     content: str
 
 
+PDF = "application/pdf"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture in a prompt.
+    """A picture or a PDF in a prompt.
 
     Attributes:
         source: An address, or the path of a file.
         digest: What stands for its content in a request's key: of a file a hash, else the address.
-        media_type: As ``image/png``; empty where the vendor fetches it from its address.
+        media_type: As ``image/png`` or `PDF`; empty where the vendor fetches it from its address.
         tokens: What it takes of the prompt, at most.
     """
 

@@ -1,15 +1,18 @@
-"""Pictures that a prompt names: what they are, and their bytes when they are sent.
+"""Pictures and PDFs that a prompt names: what they are, and their bytes when they are sent.
 
-A file is looked at for its size, which says what it costs, and for a hash, by which the journal
-knows the answer again. An address is sent as it is, and nobody looks at it here.
+A file is looked at for its size or its pages, which say what it costs, and for a hash, by which the
+journal knows the answer again. The address of a picture is sent as it is, and nobody looks at it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,21 +20,29 @@ from typing import NamedTuple
 
 from llm_batch.chain.templates import PromptError
 from llm_batch.errors import Rejected
-from llm_batch.models.images import Size, image_tokens
-from llm_batch.records import Image
+from llm_batch.models.images import Size, image_tokens, pdf_tokens
+from llm_batch.models.table import model_info
+from llm_batch.records import PDF, Image
 
 _KINDS = "PNG, JPEG, GIF or WebP"
-_PDF = (
-    "is a PDF, which is not sent; make a picture of each page: pdftoppm -png -r 100 file.pdf page"
-)
+_AS_PICTURES = "make a picture of each page: pdftoppm -png -r 100 file.pdf page"
 # OpenAI takes 50 MB a request; Anthropic 5 MB a picture, and says so itself.
 _MOST_BYTES = 50 << 20
 
 
 class _Looked(NamedTuple):
+    """``sizes`` are that of a picture, or those that the ``pages`` of a PDF have, in points."""
+
     digest: str
     media_type: str
-    size: Size
+    sizes: tuple[tuple[float, float], ...]
+    pages: int = 0
+
+    def tokens(self, model: str) -> int:
+        if self.pages:
+            return pdf_tokens(model, self.pages, self.sizes).tokens
+        ((width, height),) = self.sizes
+        return image_tokens(model, (int(width), int(height))).tokens
 
 
 class _NoImageError(Exception):
@@ -39,10 +50,10 @@ class _NoImageError(Exception):
 
 
 def look_at(source: str, folders: Sequence[Path], model: str, where: str) -> Image:
-    """The picture that a text names: an address, a ``data:`` URL, or a file in one of ``folders``.
+    """The picture or PDF that a text names: an address, a ``data:`` URL, or a file in a folder.
 
     Raises:
-        PromptError: There is none, or it is of a kind that no vendor takes.
+        PromptError: There is none, or it is of a kind that no vendor or not this model takes.
     """
     source = source.strip()
     if not source:
@@ -50,7 +61,10 @@ def look_at(source: str, folders: Sequence[Path], model: str, where: str) -> Ima
     lower = source[:8].lower()
     if lower.startswith(("http://", "https://")):
         if source.lower().partition("?")[0].endswith(".pdf"):
-            raise PromptError(f"{where}: {source[:100]!r} {_PDF}")
+            raise PromptError(
+                f"{where}: {source[:100]!r} is the address of a PDF, whose pages cannot be counted "
+                "from here; get it and give the path of the file"
+            )
         return Image(source, source, "", image_tokens(model, None).tokens)
     try:
         if lower.startswith("data:"):
@@ -65,25 +79,32 @@ def look_at(source: str, folders: Sequence[Path], model: str, where: str) -> Ima
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise PromptError(f"{where}: cannot read {source[:100]!r}: {said}") from error
-    if min(looked.size) < 1:
-        raise PromptError(f"{where}: {shown} is a picture of no size")
-    return Image(source, looked.digest, looked.media_type, image_tokens(model, looked.size).tokens)
+    if looked.media_type == PDF and (info := model_info(model)) and not info.supports_pdf:
+        raise PromptError(
+            f"{where}: {shown} is a PDF, and {model} takes none, as litellm's table has it; "
+            f"{_AS_PICTURES}"
+        )
+    return Image(source, looked.digest, looked.media_type, looked.tokens(model))
 
 
 def address_of(image: Image) -> str:
-    """What is sent: an address as it is, a file as a ``data:`` URL.
+    """What is sent: the address of a picture as it is, a file as a ``data:`` URL.
 
     Raises:
         Rejected: The file is gone, or is another one than was looked at.
     """
-    if not image.media_type or image.source[:5].lower() == "data:":
+    if not image.media_type:
         return image.source
+    if image.source[:5].lower() == "data:":
+        own = image.source if image.media_type != PDF else ""
+        return own or f"data:{PDF};base64,{image.source.partition(',')[2]}"
+    kind = "PDF" if image.media_type == PDF else "picture"
     try:
         content = Path(image.source).read_bytes()
     except OSError as error:
-        raise Rejected(f"cannot read the picture {image.source}: {error.strerror}") from error
+        raise Rejected(f"cannot read the {kind} {image.source}: {error.strerror}") from error
     if sha256(content).hexdigest() != image.digest:
-        raise Rejected(f"the picture {image.source} was changed while the run went on")
+        raise Rejected(f"the {kind} {image.source} was changed while the run went on")
     return f"data:{image.media_type};base64,{base64.b64encode(content).decode()}"
 
 
@@ -115,13 +136,59 @@ def _looked_at_file(path: str, changed_ns: int, length: int) -> _Looked:
 
 
 def _looked(content: bytes) -> _Looked:
-    if content.startswith(b"%PDF"):
-        raise _NoImageError(_PDF)
+    if b"%PDF-" in content[:1024]:
+        pages, sizes = _pages(content)
+        return _Looked(sha256(content).hexdigest(), PDF, sizes, pages)
     try:
         media_type, size = _kind(content)
     except (struct.error, IndexError) as error:
         raise _NoImageError("is cut off, or no picture") from error
-    return _Looked(sha256(content).hexdigest(), media_type, size)
+    if min(size) < 1:
+        raise _NoImageError("is a picture of no size")
+    return _Looked(sha256(content).hexdigest(), media_type, (size,))
+
+
+_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_BOX = re.compile(rb"/MediaBox\s*\[\s*" + rb"\s+".join([rb"(-?[\d.]{1,12})"] * 4) + rb"\s*\]")
+_LETTER = (612.0, 792.0)
+#: An object stream that unfolds to more than this is no list of pages.
+_MOST_UNFOLDED = 32 << 20
+
+
+def _pages(content: bytes) -> tuple[int, tuple[tuple[float, float], ...]]:
+    """How many pages a PDF has, at most, and the sizes they have, in points.
+
+    Pages are counted where they are declared, also in compressed objects; one that was written over
+    by a later edit counts again.
+    """
+    texts = [content, *_unfolded(content)]
+    pages = sum(len(_PAGE.findall(text)) for text in texts)
+    if not pages:
+        raise _NoImageError(
+            f"is a PDF whose pages cannot be counted: damaged, or locked; {_AS_PICTURES}"
+        )
+    sizes = set()
+    for left, bottom, right, top in (found.groups() for t in texts for found in _BOX.finditer(t)):
+        try:
+            sides = abs(float(right) - float(left)), abs(float(top) - float(bottom))
+        except ValueError:
+            continue
+        if min(sides) > 0:
+            sizes.add(sides)
+    return pages, tuple(sorted(sizes)) or (_LETTER,)
+
+
+def _unfolded(content: bytes) -> Iterator[bytes]:
+    """The objects that a PDF keeps in compressed streams (ISO 32000-1, 7.5.7)."""
+    at, view = 0, memoryview(content)
+    while (at := content.find(b"/ObjStm", at)) >= 0:
+        start = content.find(b"stream", at) + len(b"stream")
+        at += 1
+        if start < len(b"stream"):
+            return
+        start += 2 if content[start : start + 2] == b"\r\n" else 1
+        with suppress(zlib.error):
+            yield zlib.decompressobj().decompress(view[start:], _MOST_UNFOLDED)
 
 
 def _kind(content: bytes) -> tuple[str, Size]:
@@ -134,7 +201,7 @@ def _kind(content: bytes) -> tuple[str, Size]:
         return "image/jpeg", _jpeg_size(content)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp", _webp_size(content)
-    raise _NoImageError(f"is no {_KINDS} picture")
+    raise _NoImageError(f"is no {_KINDS} picture and no PDF")
 
 
 def _jpeg_size(content: bytes) -> Size:

@@ -1,9 +1,9 @@
-"""Tokens of a picture, by the rules that vendors document."""
+"""Tokens of pictures and PDFs, by the rules that vendors document."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import ceil, floor, sqrt
 from typing import NamedTuple
 
@@ -37,6 +37,30 @@ def image_tokens(model: str, size: Size | None) -> ImageTokens:
         return ImageTokens(max(_LEAST_BOUND, min(MOST_TOKENS, patches)), known=False)
     sizes = _LARGEST if size is None else (size,)
     return ImageTokens(max(rule(*each) for each in sizes), known=True)
+
+
+#: Tokens of the text of a page, at most (Anthropic, PDF support: 1,500 to 3,000).
+_PAGE_TEXT = 3_000
+#: Pixels of a page's longer side, at most: vendors do not say how they draw it, and their rules
+#: make no more of what is larger.
+_PAGE_SIDE = 2_048
+
+
+def pdf_tokens(model: str, pages: int, sizes: Collection[tuple[float, float]]) -> ImageTokens:
+    """Input tokens of a PDF at most; ``sizes`` are those that its pages have, in any unit.
+
+    OpenAI (File inputs) and Anthropic (PDF support) put the text of each page into the prompt, and
+    a picture of it. Google (Document understanding) counts 258 a page, and no text.
+    """
+    if _rule_of(model) is _gemini_2:
+        return ImageTokens(258 * pages, known=True)
+    shapes = {
+        (max(1, round(width * scale)), max(1, round(height * scale)))
+        for width, height in sizes
+        if (scale := _PAGE_SIDE / max(width, height))
+    }
+    dearest = max((image_tokens(model, size) for size in shapes), default=image_tokens(model, None))
+    return ImageTokens(pages * (_PAGE_TEXT + dearest.tokens), dearest.known)
 
 
 def _tiles(base: int, tile: int) -> Callable[[int, int], int]:

@@ -80,6 +80,7 @@ class ModelInfo:
     tpm: int | None
     page: str = ""
     supports_vision: bool = False
+    supports_pdf: bool = False
     cache_least: int | None = None
 
 
@@ -109,6 +110,7 @@ def model_info(model: str) -> ModelInfo | None:
         tpm=_whole(entry.get("tpm")),
         page=str(entry.get("source") or ""),
         supports_vision=bool(entry.get("supports_vision")),
+        supports_pdf=bool(entry.get("supports_pdf_input")),
         cache_least=_whole(entry.get("prompt_cache_min_tokens")),
     )
 

@@ -22,7 +22,7 @@ from llm_batch.estimating.screen import screen
 from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
-from llm_batch.records import Item, Request, images_of
+from llm_batch.records import PDF, Item, Request, images_of
 from llm_batch.running.progress import RunSummary
 from llm_batch.running.run import drawn_for, run
 from llm_batch.sending.checks import check_before_spending, risks
@@ -109,7 +109,8 @@ def _path(config: Config, chain: Chain, item: Item) -> Iterator[Section]:
             for message in asked[0].messages:
                 texts.append(f"[{message.role}]\n{message.content}")
                 for image in images_of(message):
-                    texts.append(f"[image, {image.tokens:,} tokens at most]\n{image.source[:200]}")
+                    kind = "PDF" if image.media_type == PDF else "image"
+                    texts.append(f"[{kind}, {image.tokens:,} tokens at most]\n{image.source[:200]}")
             if asked[0].params:
                 given = asked[0].params.items()
                 lines = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,12 @@ def test_an_address_is_sent_as_it_is_and_counted_at_most(tmp_path: Path) -> None
     [
         ("", b"", "is empty: the item names no picture"),
         ("none.png", b"", "'none.png' is no file in"),
-        ("file", b"hello", "file' is no PNG, JPEG, GIF or WebP picture"),
+        ("file", b"hello", "file' is no PNG, JPEG, GIF or WebP picture and no PDF"),
         ("file", b"\x89PNG\r\n\x1a\n", "is cut off, or no picture"),
         ("file", b"\xff\xd8\xff\xe0", "is cut off, or no picture"),
         ("file", png(0, 9), "is a picture of no size"),
-        ("file", b"%PDF-1.7", "is a PDF, which is not sent"),
-        ("https://h/a.pdf", b"", "is a PDF, which is not sent"),
+        ("file", b"%PDF-1.7", "is a PDF whose pages cannot be counted"),
+        ("https://h/a.pdf", b"", "get it and give the path of the file"),
         ("data:image/png,x", b"", "not in base64"),
     ],
 )
@@ -145,6 +146,56 @@ def test_what_is_no_picture_fails_its_item(
         asked(tmp_path, pic)
     assert str(raised.value).startswith("steps.ask.images[1]")
     assert said in str(raised.value)
+
+
+def pdf(pages: int, *, folded: bool = False) -> bytes:
+    """One of US Letter, with its pages as they are or in a compressed object stream."""
+    page = b"<</Type /Page /MediaBox [0 0 612 792] /Parent 1 0 R>>\n"
+    own = b"<</Type /Pages /Count %d>>\n" % pages + page * pages
+    if folded:
+        packed = zlib.compress(own)
+        own = b"<</Type/ObjStm/Length %d>>stream\r\n%s\nendstream" % (len(packed), packed)
+    return b"%PDF-1.5\n1 0 obj\n" + own + b"\nendobj\n%%EOF"
+
+
+# A page is its text, 3,000 tokens at most, and its picture: of US Letter, four tiles or 1,600; or
+# 258 in all (the vendors' pages on PDFs).
+@pytest.mark.parametrize("folded", [False, True], ids=["plain", "folded"])
+@pytest.mark.parametrize(
+    ("model", "page"),
+    [
+        ("openai/gpt-4o", 3000 + 85 + 4 * 170),
+        ("anthropic/claude-sonnet-4-5", 3000 + 1600),
+        ("gemini/gemini-2.5-flash", 258),
+        ("openai/my-model", 3000 + 12_672),
+    ],
+)
+def test_a_pdf_is_counted_by_its_pages_and_sent_whole(
+    model: str, page: int, folded: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "a.pdf").write_bytes(content := pdf(3, folded=folded))
+    request = asked(tmp_path, "a.pdf", model)
+    (document,) = images_of(request.messages[-1])
+    assert (document.tokens, document.media_type) == (3 * page, "application/pdf")
+    body = base64.b64encode(content).decode()
+    assert address_of(document) == f"data:application/pdf;base64,{body}"
+    data = asked(tmp_path, f"data:;base64,{body}", model)
+    assert data.key == request.key
+    assert address_of(images_of(data.messages[-1])[0]) == address_of(document)
+
+
+def test_a_model_that_takes_no_pdf_is_named_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "k")
+    (tmp_path / "a.pdf").write_bytes(pdf(1))
+    (tmp_path / "llmb.toml").write_text(f'{HEAD}model = "mistral/mistral-large-latest"\n')
+    config = load_config(tmp_path / "llmb.toml")
+    with pytest.raises(ConfigError) as raised:
+        check_before_spending(config, config.chain(), Item("q1", {"question": "", "pic": "a.pdf"}))
+    assert "line 5: item 'q1': steps.ask.images[1]: 'a.pdf' is a PDF, and mistral" in str(
+        raised.value.message
+    )
 
 
 def test_pictures_are_counted_and_found_beside_the_data(tmp_path: Path) -> None:

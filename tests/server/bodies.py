@@ -19,10 +19,25 @@ Json = dict[str, Any]
 
 
 class Text(msgspec.Struct):
-    """A part of a message; other kinds than text are not read."""
+    """A part of a message: a text, or a picture or document in Anthropic's or Gemini's form."""
 
-    text: str
+    text: str = ""
     type: str = "text"
+    source: Json | None = None
+    inline_data: Json | None = None
+
+    def __post_init__(self) -> None:
+        """Msgspec makes a validation error of what this raises."""
+        if self.source is not None and (
+            self.type not in ("image", "document")
+            or self.source.get("type") not in ("base64", "url")
+            or (self.type == "document" and self.source.get("media_type") != "application/pdf")
+        ):
+            raise ValueError(f"a part of type {self.type!r} with such a source is not known")
+        if self.inline_data is not None and not self.inline_data.get("data"):
+            raise ValueError("inline_data has no data")
+        if not (self.text or self.source or self.inline_data):
+            raise ValueError("a part has no content")
 
 
 class Turn(msgspec.Struct):

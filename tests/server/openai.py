@@ -18,10 +18,38 @@ _Count = Annotated[int, Meta(ge=1)] | None
 _Penalty = Annotated[float, Meta(ge=-2, le=2)] | None
 
 
+class _Text(msgspec.Struct, forbid_unknown_fields=True, tag="text"):
+    text: str
+
+
+class _Url(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    url: Annotated[str, Meta(pattern=r"^(https?://|data:image/(png|jpeg|gif|webp);base64,)")]
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class _Picture(msgspec.Struct, forbid_unknown_fields=True, tag="image_url"):
+    image_url: _Url
+
+
+class _Data(msgspec.Struct, forbid_unknown_fields=True):
+    filename: str
+    file_data: Annotated[str, Meta(pattern="^data:application/pdf;base64,JVBER")]
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, tag="file"):
+    file: _Data
+
+
 class _Message(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    content: str | list[_Text | _Picture | _File]
     name: str | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, _Text))
 
 
 class _JsonSchema(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -99,7 +127,7 @@ def read(body: bytes, _path: str, _headers: Mapping[str, str]) -> Ask:
         schema = response_format.json_schema.schema
     return Ask(
         model=request.model,
-        messages=[(message.role, message.content) for message in request.messages],
+        messages=[(message.role, message.text) for message in request.messages],
         body_hash=blake2b(_encode_sorted(request), digest_size=8).hexdigest(),
         max_tokens=request.max_completion_tokens or request.max_tokens,
         schema=schema,
@@ -149,7 +177,7 @@ def _check_combinations(request: _Request) -> None:
             param="response_format.json_schema",
         )
     if wanted.type == "json_object" and not any(
-        "json" in message.content.lower() for message in request.messages
+        "json" in message.text.lower() for message in request.messages
     ):
         raise ApiError(
             400,

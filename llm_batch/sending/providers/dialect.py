@@ -26,7 +26,7 @@ from llm_batch.errors import (
     Unavailable,
     status_of,
 )
-from llm_batch.records import Message, Parts, Request, images_of
+from llm_batch.records import PDF, Message, Parts, Request, images_of
 from llm_batch.sending.providers.decoding import Words
 from llm_batch.sending.providers.refusals import is_about_format, is_passing
 
@@ -158,8 +158,8 @@ class Form:
 
 
 def content_of(message: Message) -> str | list[dict[str, Any]]:
-    """A message's content as OpenAI's format has it: text, or parts where there are pictures
-    or a mark for the vendor's cache.
+    """A message's content as OpenAI's format has it: text, or parts where there are pictures,
+    PDFs or a mark for the vendor's cache.
 
     Raises:
         Rejected: A picture cannot be read any more.
@@ -175,7 +175,12 @@ def content_of(message: Message) -> str | list[dict[str, Any]]:
         if end < len(message.content):
             parts.append({"type": "text", "text": message.content[end:]})
     for image in message.images:
-        parts.append({"type": "image_url", "image_url": {"url": address_of(image)}})
+        if image.media_type == PDF:
+            # The name is no part of the request's key, so it is the same for all.
+            file = {"filename": "document.pdf", "file_data": address_of(image)}
+            parts.append({"type": "file", "file": file})
+        else:
+            parts.append({"type": "image_url", "image_url": {"url": address_of(image)}})
     return parts
 
 

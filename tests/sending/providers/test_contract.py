@@ -12,7 +12,7 @@ import pytest
 
 from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable
-from llm_batch.records import Image, Message, Parts, Request
+from llm_batch.records import PDF, Image, Message, Parts, Request
 from llm_batch.sending.providers import make_provider, route, wire
 from llm_batch.sending.providers.endpoints import ENDPOINTS, OWN_SERVERS, renamed_for
 from tests.sending.providers.asking import SCHEMA, ask
@@ -50,7 +50,11 @@ _DATA = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 SEEN = Parts(
     "user",
     "What is this?",
-    (Image(_DATA, "d", "image/gif", 9), Image("https://h/a.png", "https://h/a.png", "", 9)),
+    (
+        Image(_DATA, "d", "image/gif", 9),
+        Image("https://h/a.png", "https://h/a.png", "", 9),
+        Image("data:application/pdf;base64,JVBERi0xLjQ=", "p", PDF, 9),
+    ),
 )
 REQUESTS = {
     "plain": ask(),
@@ -76,7 +80,9 @@ OPENAIS_OWN = {
     "cache": ask(prompt_cache_key="judge-1"),
     "safety": ask(safety_identifier="u1"),
     "verbosity": ask(verbosity="low"),
-    "picture": Request("q1", "step", "any/model", (Message("system", "Look."), SEEN), {}),
+    "pictures and a PDF": Request(
+        "q1", "step", "any/model", (Message("system", "Look."), SEEN), {}
+    ),
     "strange": ask(top_k=3, repetition_penalty=1.1, guided_choice=["yes", "no"]),
     "metadata": ask(extra_body={"metadata": {"run": "1"}}),
 }

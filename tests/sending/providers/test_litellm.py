@@ -13,7 +13,7 @@ import pytest
 
 from llm_batch.chain.options import Model
 from llm_batch.errors import ConfigError, RateLimited, Refused, Timeout, Unavailable
-from llm_batch.records import Image, Parts, Request, Usage
+from llm_batch.records import PDF, Image, Parts, Request, Usage
 from llm_batch.sending.providers import Provider, make_provider
 from tests.sending.providers.asking import SCHEMA, ask, at_once, faulty, scripted
 from tests.sending.providers.faults import (
@@ -505,15 +505,29 @@ def test_a_file_of_settings_in_a_project_is_not_read(server: Server) -> None:
     assert ran.stdout == ""
 
 
-@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini", "azure"])
-def test_a_picture_reaches_the_wire_in_every_format(vendor: str, make: Make) -> None:
+#: What stands for a PDF in each vendor's format.
+_AS_DOCUMENT = {
+    "openai": b'"file_data":"data:application/pdf;base64,JVBERi0xLjQ="',
+    "azure": b'"file_data":"data:application/pdf;base64,JVBERi0xLjQ="',
+    "anthropic": b'{"type":"document","source":{"type":"base64","media_type":"application/pdf",'
+    b'"data":"JVBERi0xLjQ="}}',
+    "gemini": b'"inline_data":{"data":"JVBERi0xLjQ=","mime_type":"application/pdf"}',
+}
+
+
+@pytest.mark.parametrize("vendor", _AS_DOCUMENT)
+def test_pictures_and_pdfs_reach_the_wire_in_every_format(
+    vendor: str, make: Make, server: Server
+) -> None:
     picture = Image("data:image/gif;base64,R0lGODlhAQABAAAAACw=", "d", "image/gif", 9)
-    message = Parts("user", "What is this?", (picture,))
+    pdf = Image("data:application/pdf;base64,JVBERi0xLjQ=", "p", PDF, 9)
+    message = Parts("user", "What is this?", (picture, pdf))
     provider: Any = make(vendor)
-    sent = provider.prepared(Request("q1", "step", "any/m", (message,), {"max_tokens": 9})).body
-    assert b"R0lGODlhAQABAAAAACw=" in sent
-    assert b"image/gif" in sent
-    assert b"What is this?" in sent
+    request = Request("q1", "step", "any/m", (message,), {"max_tokens": 9})
+    sent = provider.prepared(request).body.replace(b", ", b",").replace(b": ", b":")
+    assert b"R0lGODlhAQABAAAAACw=" in sent and b"image/gif" in sent and b"What is this?" in sent
+    assert _AS_DOCUMENT[vendor] in sent
+    assert provider.complete(request, 30).completion.text
 
 
 def test_the_mark_for_anthropics_cache_stands_where_the_shared_part_ends(make: Make) -> None:
