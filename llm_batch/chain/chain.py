@@ -107,7 +107,8 @@ class Chain:
 
     ``seed`` draws the items of a step with ``share``. ``code`` is the folder of the user's own
     rules, where they may be executed; without it they say nothing. ``images`` are the
-    folders in which pictures are looked for; without it a step with pictures makes no request.
+    folders in which pictures are looked for; without it a step with pictures makes no request, and
+    with none of them pictures are named and not looked at.
 
     Raises:
         ConfigError: A template is not valid, uses a step that does not come before it, or more

@@ -21,7 +21,7 @@ from llm_batch.records import SCHEMA_NAME, Image, Message, Parts
 class StepTemplates:
     """What a step looks up and asks.
 
-    ``images`` are the folders in which pictures are looked for; without it there are none.
+    ``images`` are the folders in which pictures are looked for, as of a chain.
     """
 
     def __init__(self, step: Step, images: Sequence[Path] | None) -> None:
@@ -122,7 +122,10 @@ class StepTemplates:
             if self._folders is None:
                 raise PromptError(f"{where}: pictures are not looked at here")
             source = self.templates[key].render(context)
-            found.append(look_at(source, self._folders, self.step.model, where))
+            if self._folders:
+                found.append(look_at(source, self._folders, self.step.model, where))
+            else:
+                found.append(Image(source.strip(), source.strip(), "", 0))
         return tuple(found)
 
 

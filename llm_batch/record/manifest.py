@@ -13,7 +13,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from math import isfinite
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from llm_batch import __version__
+from llm_batch.chain.addresses import is_address
 from llm_batch.chain.overrides import Overrides, Typed
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.chain.steps import member, written
@@ -546,8 +547,8 @@ def _ends(numbers: Collection[Any]) -> tuple[float, float] | None:
     return float(min(numbers)), float(max(numbers))
 
 
-def chain_of(manifest: Manifest) -> Chain | None:
-    """The chain of a run; ``None`` where this version cannot make it."""
+def chain_of(manifest: Manifest, images: Sequence[Path] | None = None) -> Chain | None:
+    """The chain of a run, with ``images`` as of a `Chain`; ``None`` where it cannot be made."""
     from llm_batch.chain.chain import Chain
     from llm_batch.chain.score_rules import ScoreRule as Rule
     from llm_batch.chain.steps import Step as ConfigStep
@@ -558,6 +559,16 @@ def chain_of(manifest: Manifest) -> Chain | None:
         main, further = config.get("score"), config.get("scores") or {}
         score = Rule.model_validate(main) if main else None
         scores = {name: Rule.model_validate(rule) for name, rule in further.items()}
-        return Chain(steps, score, scores, manifest.sample.seed or 0) if steps else None
+        seed = manifest.sample.seed or 0
+        return Chain(steps, score, scores, seed, images=images) if steps else None
     except (ValueError, LlmbError):
         return None
+
+
+def folders_of(manifest: Manifest, results: str | Path) -> tuple[Path, ...]:
+    """Where the pictures of a run are looked for: beside its data, its config and its results."""
+    beside = Path(results).parent
+    config, data = manifest.made.get("config"), manifest.dataset.path
+    own = (beside / config).parent if isinstance(config, str) else beside
+    there = [(own / data).parent] if data and not is_address(data) else []
+    return tuple(dict.fromkeys([*there, own, beside]))

@@ -23,13 +23,14 @@ import msgspec
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import Condition, PromptError
-from llm_batch.errors import STATUSES, ConfigError, OutputError
+from llm_batch.errors import STATUSES, ConfigError, OutputError, Rejected
 from llm_batch.paper import csv, words
 from llm_batch.record.files import deliver, run_paths
-from llm_batch.record.manifest import Manifest, chain_of
+from llm_batch.record.manifest import Manifest, chain_of, folders_of
 from llm_batch.record.results import ItemLine, item_lines
 from llm_batch.records import Item
 from llm_batch.reporting.items import COLUMNS, row
+from llm_batch.sending.providers.dialect import content_of, unmarked
 
 #: What a file is to be.
 LAYOUTS = ("rows", "fine-tuning", "batch")
@@ -265,7 +266,7 @@ class _Asked:
 
     def __init__(self, results: str, step: str | None) -> None:
         manifest, why = Manifest.beside(results)
-        played = chain_of(manifest) if manifest else None
+        played = chain_of(manifest, folders_of(manifest, results)) if manifest else None
         if manifest is None or played is None:
             raise OutputError(
                 f"the prompts of {results} cannot be made again without its manifest",
@@ -321,7 +322,7 @@ class _Asked:
                 for name, each in outputs.items()
             }
 
-    def _messages(self, item: ItemLine, outputs: dict[str, Any]) -> list[dict[str, str]] | None:
+    def _messages(self, item: ItemLine, outputs: dict[str, Any]) -> list[dict[str, Any]] | None:
         try:
             asked = self._chain.asked(self._step.name, Item(item.id, item.fields), outputs)
         except PromptError as error:
@@ -329,9 +330,13 @@ class _Asked:
                 return None
             raise OutputError(
                 f"the prompt of item {item.id!r} cannot be made again: {error}",
-                "results need the fields of the prompts: see keep under [data]",
+                "results need the fields of the prompts (see keep under [data]), and pictures "
+                "must be where they were",
             ) from error
-        return [{"role": each.role, "content": each.content} for each in asked]
+        try:
+            return [{"role": each.role, "content": content_of(unmarked(each))} for each in asked]
+        except Rejected as error:
+            raise OutputError(f"item {item.id!r}: {error.message}") from error
 
 
 def _step(played: Chain, judge: str, wanted: str | None) -> Step:

@@ -25,13 +25,19 @@ from llm_batch.paper.document import Document, Quote, Section, Table
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import ItemCall, calls_of
 from llm_batch.record.lines import StepUsage
-from llm_batch.record.manifest import Manifest, chain_of, utc
+from llm_batch.record.manifest import Manifest, chain_of, folders_of, utc
 from llm_batch.record.results import ItemLine, decoded_item, ids_with_lines
-from llm_batch.records import Call, Item, Message, Request
+from llm_batch.records import PDF, Call, Item, Message, Request, images_of
 
 #: Ids that an unknown one is compared with at most; a second's work.
 _COMPARED = 50_000
 _CLOSE = 0.6
+_UNCHECKED = (
+    "What was sent cannot be checked, as where a picture or PDF is gone or is another one: the "
+    "prompts are as the config of the run makes them, and the file is named."
+)
+#: Characters of the name of a picture, which may be its content.
+_NAMED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,12 @@ def read_item(path: str | Path, id: str) -> ShownItem:
     if line is None:
         notes.append("It is not in the results yet: the run is still going, or was stopped.")
     manifest, why = Manifest.beside(paths.results)
-    chain = chain_of(manifest) if manifest is not None else None
+    chain = chain_of(manifest, folders_of(manifest, path)) if manifest is not None else None
     calls = _replayed(chain, line, kept) if chain is not None and line is not None else None
+    if calls is None and manifest and line and any(step.images for step in manifest.steps):
+        named = chain_of(manifest, ())
+        calls = _replayed(named, line, kept, by_name=True) if named else None
+        notes += [_UNCHECKED] if calls else []
     if calls is None and kept:
         notes.append("The prompts cannot be rebuilt from the manifest and the results"
                      f"{f': {why[0].lower()}{why[1:]}' if why else ''}.")  # fmt: skip
@@ -214,26 +224,39 @@ def _skipped(chain: Chain | None, line: ItemLine) -> dict[str, str]:
     return found
 
 
-def _replayed(chain: Chain, line: ItemLine, kept: Sequence[ItemCall]) -> list[ShownCall] | None:
-    """The calls that the results are made of, with their prompts; ``None`` where one is missing."""
+def _replayed(
+    chain: Chain, line: ItemLine, kept: Sequence[ItemCall], *, by_name: bool = False
+) -> list[ShownCall] | None:
+    """The calls that the results are made of, with their prompts; ``None`` where one is missing.
+
+    They are found by the keys of their requests, or by their steps where those cannot be known.
+    """
     item = Item(line.id, line.fields)
     names = [step.name for step in chain.asking]
     by_key = {call.key: call for call in kept if call.failure is not None}
     by_key |= {call.key: call for call in kept if call.completion is not None}
+    left = list(by_key.values())
     calls: list[Call] = []
     made: list[ShownCall] = []
     try:
         while (request := chain.next_request(item, calls)) is not None:
             keys = (request.key, *map(request.key_before, names))
             found = next((by_key[key] for key in keys if key in by_key), None)
+            if by_name:
+                found = next((call for call in left if _is_of(call, request)), None)
             call = found.call(request) if found else None
             if found is None or call is None:
                 return made if made and line.status != "ok" else None
+            left.remove(found)
             made.append(_shown(found, _new_messages(request, calls), request.part))
             calls.append(call)
     except PromptError:
         return made if line.status == "prompt" else None
     return made
+
+
+def _is_of(call: ItemCall, request: Request) -> bool:
+    return (call.step, call.model, call.sample) == (request.step, request.model, request.sample)
 
 
 def _new_messages(request: Request, before: Iterable[Call]) -> tuple[Message, ...]:
@@ -378,6 +401,11 @@ def _judged(item: ShownItem) -> str:
 def _said(call: ShownCall, item: ShownItem) -> Iterable[Quote | str]:
     for message in call.messages or ():
         yield Quote(words.clean(message.role, 20), words.quoted(message.content))
+        for image in images_of(message):
+            most = f" ({image.tokens:,} tokens at most)" if image.tokens else ""
+            is_pdf = image.media_type == PDF or image.source.lower().endswith(".pdf")
+            kind = "PDF" if is_pdf else "image"
+            yield Quote(kind, words.quoted(f"{image.source[:_NAMED]}{most}"))
     if call.reply is not None:
         name = "judge's reply" if call.step == item.judge else "reply"
         yield Quote(name, words.quoted(call.reply))

@@ -11,6 +11,7 @@ import pytest
 from llm_batch.chain.config import load_config
 from llm_batch.errors import OutputError
 from llm_batch.record.files import run_paths
+from llm_batch.reporting.export import export
 from llm_batch.reporting.failures import FAILURE_FORMATS, read_failures
 from llm_batch.reporting.item import ITEM_FORMATS, ShownItem, read_item
 from llm_batch.running.run import run
@@ -94,6 +95,45 @@ def test_answers_to_other_prompts_of_the_same_journal_are_not_shown(folder: Path
     item = read_item(path, "q-0")
     assert [call.step for call in item.calls] == ["generate", "judge"]
     assert (item.calls[1].reply, item.score) == ('{"score": 1}', 1.0)
+
+
+IMAGES = """
+[data]
+path = "data/q.jsonl"
+id = "id"
+[sample]
+size = 0
+[[steps]]
+name = "read"
+model = "fake/reader"
+prompt = "{{ question }}"
+images = ["{{ file }}"]
+"""
+
+
+def test_the_files_of_a_prompt_are_named_and_go_into_exports(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "a.pdf").write_bytes(b"%PDF-1.4 <</Type /Page>>")
+    (folder / "data" / "q.jsonl").write_text('{"id": "q-0", "question": "Sum?", "file": "a.pdf"}')
+    (folder / "llmb.toml").write_text(IMAGES)
+    path = folder / run(load_config(folder / "llmb.toml")).path
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    item = read_item(path, "q-0")
+    text = " ".join(ITEM_FORMATS["text"](item).split())
+    assert item.notes == () and "user: Sum?" in text
+    assert "PDF:" in text and "a.pdf (15,672 tokens at most)" in text
+    assert export(path, folder / "b.jsonl", layout="batch").items == 1
+    sent = json.loads((folder / "b.jsonl").read_text())["body"]["messages"][0]["content"]
+    assert [part["type"] for part in sent] == ["text", "file"]
+    assert sent[1]["file"]["file_data"].startswith("data:application/pdf;base64,")
+    (folder / "data" / "a.pdf").unlink()
+    item = read_item(path, "q-0")
+    assert _prompts(item) == [["Sum?"]] and "cannot be checked" in item.notes[0]
+    assert "PDF: a.pdf" in " ".join(ITEM_FORMATS["text"](item).split())
+    with pytest.raises(OutputError, match="'a.pdf' is no file"):
+        export(path, folder / "b.jsonl", layout="batch")
 
 
 def _without_manifest(path: Path) -> None:

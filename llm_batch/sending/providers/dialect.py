@@ -184,6 +184,11 @@ def content_of(message: Message) -> str | list[dict[str, Any]]:
     return parts
 
 
+def unmarked(message: Message) -> Message:
+    """A message without the mark for a vendor's cache."""
+    return replace(message, kept=0) if isinstance(message, Parts) else message
+
+
 @dataclass(slots=True)
 class _Way:
     """The forms that a request has been asked in so far.
