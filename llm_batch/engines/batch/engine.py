@@ -328,6 +328,7 @@ class BatchEngine(Engine):
             for request in each.requests:
                 self._joined[request.key] = request
                 self._job_of[request.key] = each.job.id
+            self._send_tail_live()  # what jobs as large as allowed have left over
 
     # The ends of jobs
 

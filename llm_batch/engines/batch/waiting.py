@@ -144,10 +144,12 @@ class Waiting:
                 yield until
 
     def submit(self) -> Iterator[Begun | Unfit]:
-        """Submit as many as the providers take now; their refusals and `Cancelled` come through."""
+        """Submit as many as the providers take now; their refusals and `Cancelled` come through.
+
+        Between two of them, what waits may be taken elsewhere.
+        """
         for model in self.models:
-            steps = self._requests[model]
-            while any(steps.values()) and not self._stop.reason:
+            while any((steps := self._requests.get(model, {})).values()) and not self._stop.reason:
                 packed = self._packed(model, steps.values())
                 if packed is None:
                     break

@@ -153,6 +153,17 @@ def test_a_small_rest_goes_live_where_that_is_allowed(
     assert server.paid_twice == 0 and spent(tmp_path) == pytest.approx(billed(server))
 
 
+@pytest.mark.parametrize(("share", "jobs"), [("19%", [2, 2, 1]), ("20%", [2, 2])])
+def test_what_full_jobs_leave_over_is_no_job_of_one_where_it_may_go_live(
+    tmp_path: Path, server: BatchServer, share: str, jobs: list[int]
+) -> None:
+    write_project(tmp_path, server, 5, judge=None, batch="job_requests = 2")
+    session = Session(tmp_path)
+    assert session.play(live_tail=share).exit_code == EXIT_OK
+    assert sizes(server) == jobs and server.requests["POST", "completions"] == 5 - sum(jobs)
+    assert server.paid_twice == 0 and spent(tmp_path) == pytest.approx(billed(server))
+
+
 def test_the_jobs_are_listed_with_counts_age_and_cost_and_given_up_or_ended(
     tmp_path: Path, server: BatchServer, llmb: Llmb
 ) -> None:
