@@ -1,6 +1,8 @@
 """Calls per second of a Ray cluster of 1, 2 and 4 actors, beside threads in one process.
 
     python benchmarks/scale.py [--items 4000] [--latency 0.05] [--rounds 3]
+    python benchmarks/scale.py --only threads --items 6000 --workers 50 200 1000 5000
+    python benchmarks/scale.py --only threads --items 15000 --workers 5000 --latency 20 --rounds 1
     python benchmarks/scale.py --items 1000000 --latency 0.01 --rounds 1 --only "ray 2" \\
         --rpm 100000
     python benchmarks/scale.py --fake --items 1000000 --rounds 1 --only "ray 2"
@@ -10,7 +12,8 @@ that no server takes its share of the cores. Every arm is a whole run (limits, j
 parsing) in a process of its own on the same questions, and the arms take turns. Shown are the
 medians, and the ratio to threads. On a machine with 2 cores the server, the driver and the actors
 share them: what this shows is the cost of the machinery, not the gain of more machines. Peaks are
-of resident memory: of the driver, of the largest actor and of the ledger.
+of resident memory: of the driver, of the largest actor and of the ledger; open files and threads
+are the driver's, and in flight is what the server saw at most.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -98,12 +102,20 @@ def one_run(
 
 
 def _watch(process: subprocess.Popen[str], peaks: dict[str, float]) -> None:
-    """Keep the peaks of the actors of a run, in KB, while it lasts."""
+    """Keep the peaks of the processes of a run while it lasts: KB, and open files and threads."""
+
+    def keep(name: str, value: float) -> None:
+        peaks[name] = max(peaks.get(name, 0.0), value)
+
     while process.poll() is None:
         for name, pid in session_of(process.pid):
             for line in _read(f"/proc/{pid}/status").splitlines():
                 if line.startswith("VmHWM"):
-                    peaks[name] = max(peaks.get(name, 0.0), float(line.split()[1]))
+                    keep(name, float(line.split()[1]))
+                if line.startswith("Threads") and pid == process.pid:
+                    keep("threads", float(line.split()[1]))
+        with suppress(OSError):  # it has ended
+            keep("files", len(os.listdir(f"/proc/{process.pid}/fd")))
         time.sleep(0.5)
 
 
@@ -132,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=4000)
     parser.add_argument("--latency", type=float, default=0.05)
-    parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--workers", type=int, nargs="+", default=[64])
     parser.add_argument("--rpm", type=int, help="a limit that the ledger keeps (none)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fake", action="store_true", help="no server: the rehearsal model")
@@ -140,28 +152,40 @@ def main() -> None:
     options = parser.parse_args()
     arms = {"threads": 0, "ray 1": 1, "ray 2": 2, "ray 4": 4}
     arms = {name: actors for name, actors in arms.items() if options.only in name}
+    for workers in options.workers:
+        compare(options, arms, workers)
+
+
+def compare(options: argparse.Namespace, arms: dict[str, int], workers: int) -> None:
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     with serve(latency=options.latency, log=0) as server:
         for _ in range(options.rounds):
             for name, actors in arms.items():
+                server.reset()
                 engine = name.partition(" ")[0]
-                shape = options.items, options.workers, options.rpm
+                shape = options.items, workers, options.rpm
                 url = None if options.fake else server.url
-                measured[name].append(one_run(url, *shape, engine, actors))
+                found = one_run(url, *shape, engine, actors)
+                measured[name].append(found | {"in_flight": server.stats()["peak_in_flight"]})
                 time.sleep(1)  # let the last cluster go
     latency = "no server" if options.fake else f"{options.latency * 1000:g} ms latency"
-    print(f"{options.items:,} calls, {options.workers} workers, {latency}")
-    print("arm        calls/s  ratio  driver CPU a call  driver peak  actor peak  ledger peak")
+    print(f"{options.items:,} calls, {workers:,} workers, {latency}")
+    print(
+        "arm        calls/s  ratio  driver CPU a call  in flight  files  threads  "
+        "driver peak  actor peak  ledger peak"
+    )
     base = 0.0
     for name, runs in measured.items():
         rate = statistics.median(run["calls"] / run["seconds"] for run in runs)
         cpu = statistics.median(run["driver_cpu"] / run["calls"] for run in runs)
         base = base or rate
         line = f"{name:9} {rate:8,.0f}  {rate / base:5.2f}  {1000 * cpu:14.2f} ms"
+        for what, width in (("in_flight", 9), ("files", 5), ("threads", 7)):
+            line += f"  {max(run[what] for run in runs):{width},.0f}"
         for who, width in (("peak_kb", 8), ("ray::Worker", 7), ("ray::Ledger", 8)):
             peak = statistics.median(run.get(who, 0.0) for run in runs) / 1024
             line += f"  {peak:{width}.0f} MB" if peak else ""
-        print(line)
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class Limits(Table):
     ``max_reply`` MB; without it 1 MB and 4 kB for each of ``max_tokens``, at most 32 MB.
     """
 
-    workers: int = Field(default=5, ge=1, le=1000)
+    workers: int = Field(default=5, ge=1)
     rpm: Positive | None = None
     tpm: Positive | None = None
     tier: Annotated[str, AfterValidator(_known_tier)] | None = None

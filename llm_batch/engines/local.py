@@ -1,18 +1,20 @@
 """Requests carried in this process: many at once in threads, or one after the other.
 
-Each worker of the pool pulls requests from one queue for as long as the run lasts: a Future for
-every call would cost more than the queue does. A few requests wait in the queue, so that a worker
-that finishes need not wait for the main thread.
+Each worker is a thread that pulls requests from one queue for as long as the run lasts: a Future
+for every call would cost more than the queue does. A few requests wait in the queue, so that a
+worker that finishes need not wait for the main thread. A thread that waits for its reply takes
+some 40 KB of memory, its connection included (`benchmarks/scale.py`), so thousands of them do.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
 from llm_batch.engines import Engine
+from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
 from llm_batch.sending.clock import Cancelled
 
@@ -20,20 +22,36 @@ Serve = Callable[[Request], Call]
 
 
 class ThreadsEngine(Engine):
-    """A pool of ``workers`` threads around one function, which runs in them."""
+    """``workers`` threads around one function, which runs in them.
+
+    Raises:
+        ConfigError: The system does not let this process start so many.
+    """
 
     def __init__(self, serve: Serve, workers: int) -> None:
         self._serve = serve
-        self._workers = workers
         self._capacity = workers + max(1, workers // 4)
         self._held = 0
-        self._started = 0
         self._requests: SimpleQueue[Request | None] = SimpleQueue()
         # A request comes back in the place of a call when the run stopped before it was sent.
         self._finished: SimpleQueue[Call | Request | BaseException] = SimpleQueue()
         # What threads work on, by key, and since when (seconds since 1970-01-01 UTC).
         self._flying: dict[str, tuple[Request, float]] = {}
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="llmb")
+        self._threads: list[threading.Thread] = []
+        # All of them before anything is sent: one that cannot be had is no reason to lose a call.
+        for number in range(workers):
+            thread = threading.Thread(target=self._work, name=f"llmb_{number}")
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self.close()
+                raise ConfigError(
+                    f"{workers:,} workers need as many threads, and the system lets this process "
+                    f"start {number:,}",
+                    f"use --workers {max(1, number // 2)}, or raise ulimit -u, ulimit -v or the "
+                    "container's limit of processes",
+                ) from error
+            self._threads.append(thread)
 
     @property
     def free(self) -> int:
@@ -46,9 +64,6 @@ class ThreadsEngine(Engine):
     def submit(self, request: Request) -> None:
         self._held += 1
         self._requests.put(request)
-        if self._started < self._workers:
-            self._started += 1
-            self._pool.submit(self._work)
 
     def wait(self, timeout_seconds: float) -> Sequence[Call]:
         calls: list[Call] = []
@@ -86,9 +101,10 @@ class ThreadsEngine(Engine):
 
     def close(self) -> None:
         self.give_back()
-        for _ in range(self._started):
+        for _ in self._threads:
             self._requests.put(None)
-        self._pool.shutdown(wait=True)
+        while self._threads:
+            self._threads.pop().join()
 
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:

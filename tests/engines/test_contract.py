@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -146,13 +145,13 @@ def test_closing_waits_for_what_has_begun_and_drops_the_rest(
     begun = threading.Semaphore(0)
     go_on = threading.Event()
     served: list[str] = []
-    shutdown = ThreadPoolExecutor.shutdown
+    join = threading.Thread.join
 
-    def shutting_down(pool: ThreadPoolExecutor, **how: bool) -> None:
+    def joining(thread: threading.Thread, timeout: float | None = None) -> None:
         go_on.set()  # not before closing has come as far as waiting
-        shutdown(pool, **how)
+        join(thread, timeout)
 
-    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutting_down)
+    monkeypatch.setattr(threading.Thread, "join", joining)
 
     def serve(asked: Request) -> Call:
         begun.release()
@@ -210,6 +209,23 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
         assert len(drain(engine)) == 1
     finally:
         engine.close()
+
+
+def test_more_threads_than_may_be_had_are_refused_and_none_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, room = threading.Thread.start, iter(range(100))
+
+    def start_some(thread: threading.Thread) -> None:
+        if next(room, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    with pytest.raises(ConfigError, match=r"1,000 workers .* start 100") as refused:
+        ThreadsEngine(answer, 1000)
+    assert "--workers 50" in refused.value.hint
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmb_")]
 
 
 @pytest.fixture
