@@ -111,6 +111,11 @@ class Supplies:
     leave: str = ""
 
 
+#: Calls a second that one process makes at most, by HTTP and however many workers it has: each
+#: takes 0.8 ms of one core. How it was measured: docs/scale.md, "One process".
+CALLS_PER_SECOND = 1_250.0
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A row of the table: what is known of an engine before it is opened.
@@ -129,6 +134,9 @@ class Kind:
         on_stop: What becomes of what is under way when the run is stopped.
         early: What to know before a run by it that may stop early; may be empty.
         elsewhere: Requests are sent by other machines, which do not have this one's files.
+        calls_per_second: That one run by it makes at most, whatever the provider allows.
+        carrier: What cannot do more than that, in words.
+        beyond: What to type where more is needed.
     """
 
     name: str
@@ -142,6 +150,10 @@ class Kind:
     on_stop: str = "what is in flight is finished and kept"
     early: str = ""
     elsewhere: bool = False
+    calls_per_second: float = CALLS_PER_SECOND
+    carrier: str = "one process"
+    beyond: str = "for more, run with --engine ray (several processes, on this machine or on "
+    "many) or --shard 1/4 (a quarter of the items each run)"
 
     def workers(self, config: Config) -> int:
         return min(config.limits.workers, self.at_once or config.limits.workers)
@@ -214,6 +226,10 @@ ENGINES: dict[str, Kind] = {
             _check_cluster,
             keys_go_to=_cluster,
             elsewhere=True,
+            # What stays with the driver: the chain, the journal and the budget.
+            calls_per_second=1.28 * CALLS_PER_SECOND,
+            carrier="the driver of a Ray run",
+            beyond="for more, run with --shard 1/4 (a quarter of the items each run)",
         ),
         Kind(
             "batch",

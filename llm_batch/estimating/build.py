@@ -27,7 +27,6 @@ from llm_batch.estimating.load import (
     priced_cost_of,
     scaled,
     seconds_of,
-    wall_time_of,
     with_savings,
 )
 from llm_batch.estimating.pilot import Measured
@@ -279,7 +278,7 @@ def estimate(
 def _assembled(plan: Plan, others: Sequence[Plan] = ()) -> Estimate:
     interval, ask = plan.interval, plan.ask
     load, counted, measured = plan.remaining, plan.counted, plan.measured
-    time = wall_time_of(load, plan.workers)
+    time = plan.wall_time(load)
     calls = total(_calls_of(step) for step in load)
     cost, batch, cached = cost_of(load), batch_cost_of(load), cached_cost_of(load)
     needed = needed_for(ask.claim, plan.population, ask.clusters)
@@ -426,7 +425,7 @@ def _alternative(plan: Plan, needed: Needed) -> Alternative:
         batch_cost=_known(plan, costs["batch"]),
         cached_cost=_known(plan, costs["cached"]),
         priced_cost=plan.interval(priced_cost_of(load)),
-        seconds=plan.interval(wall_time_of(load, plan.workers).seconds),
+        seconds=plan.interval(plan.wall_time(load).seconds),
         buys=tuple(
             _purchase(way, cost, plan, needed, budget)
             for way, cost in costs.items()
@@ -472,7 +471,7 @@ def _options(plan: Plan, needed: Needed) -> Iterator[Option]:
     for size, label in sorted(_labels(plan, needed).items()):
         load = scaled(plan.whole, size / plan.n)
         spent = _known(plan, cost_of(load))
-        seconds = plan.interval(wall_time_of(load, plan.workers).seconds)
+        seconds = plan.interval(plan.wall_time(load).seconds)
         yield Option(
             n=size,
             label=label,

@@ -3,7 +3,8 @@
 How long it takes: each limit alone would take so many seconds, and the slowest decides. The steps
 of a chain share the workers, models share nothing, steps with one model share its limits. A limit
 lets the first half second of requests go at once; the last call ends as long after it was sent as
-any other; workers end together only where items and workers divide.
+any other; workers end together only where items and workers divide. However many workers there
+are, one process makes so many calls a second and no more.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from math import ceil
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.forecast import Forecast
+from llm_batch.engines import Kind
 from llm_batch.estimating.ranges import NOTHING, Span, SpanMoments, exactly, total
 from llm_batch.estimating.steps import (
     BATCH_SECONDS,
     LOCAL_AT_ONCE,
+    MACHINES,
     OWN_SECONDS,
     Facts,
     Serving,
@@ -295,6 +298,7 @@ class WallTime:
     Attributes:
         bound_by: What decides in the expected case, as a sentence.
         by_limit: Whether that is a limit of the provider.
+        by_process: Whether it is what the engine makes at most.
         live_calls: Calls that the workers make; those of batches are not among them.
         workers_seconds: Seconds of these if nothing but the workers decided.
         enough_workers: More than this many would not help.
@@ -303,6 +307,7 @@ class WallTime:
     seconds: Span
     bound_by: str
     by_limit: bool
+    by_process: bool
     live_calls: float
     workers_seconds: Span
     enough_workers: int
@@ -321,10 +326,11 @@ class _Bound:
     seconds: float
     reason: str
     by_limit: bool = False
+    by_process: bool = False
 
 
-def wall_time_of(load: Load, workers: int) -> WallTime:
-    bounds = [list(_bounds(_made(load, case), workers, case)) for case in range(3)]
+def wall_time_of(load: Load, workers: int, engine: Kind) -> WallTime:
+    bounds = [list(_bounds(_made(load, case), workers, engine, case)) for case in range(3)]
     seconds = Span(*(max(bound.seconds for bound in each) for each in bounds))
     live = _live(load)
     by_workers = Span(*(_worker_seconds(live, workers, case) for case in range(3)))
@@ -335,6 +341,7 @@ def wall_time_of(load: Load, workers: int) -> WallTime:
         seconds,
         slowest.reason,
         slowest.by_limit,
+        slowest.by_process,
         sum(step.calls for step in live),
         by_workers,
         max(1, int(enough)),
@@ -350,7 +357,7 @@ def _live(load: Load) -> Load:
     return [step for step in load if not step.fact.serving.batch]
 
 
-def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
+def _bounds(load: Load, workers: int, engine: Kind, case: int) -> Iterator[_Bound]:
     """The seconds that each limit alone would take; ``case`` is an index into `Span`."""
     if not any(step.calls for step in load):
         yield _Bound(0.0, "Nothing is left to send.")
@@ -373,6 +380,14 @@ def _bounds(load: Load, workers: int, case: int) -> Iterator[_Bound]:
         _embedded_seconds(load, workers, case),
         f"Limited by this machine, which computes at most {LOCAL_AT_ONCE} calls at once; "
         "more workers will not help.",
+    )
+    yield _Bound(
+        sum(step.calls for step in live if step.fact.serving.remote)
+        * MACHINES[case]
+        / engine.calls_per_second,
+        f"Limited by {engine.carrier}, which makes about {engine.calls_per_second:,.0f} calls a "
+        "second; more workers will not help.",
+        by_process=True,
     )
     for model in dict.fromkeys(step.fact.model for step in live):
         own = [step for step in live if step.fact.model == model and step.calls]

@@ -31,10 +31,12 @@ from llm_batch.errors import ConfigError
 from llm_batch.estimating.load import (
     Group,
     Load,
+    WallTime,
     add_forecasts,
     input_of,
     load_of_alike,
     scaled,
+    wall_time_of,
     with_savings,
 )
 from llm_batch.estimating.pilot import ItemSeen, Measured, with_input_ratio
@@ -502,6 +504,9 @@ class Plan:
     @property
     def workers(self) -> int:
         return self.config.engine.workers(self.config)
+
+    def wall_time(self, load: Load) -> WallTime:
+        return wall_time_of(load, self.workers, self.config.engine)
 
     @property
     def servings(self) -> list[Serving]:

@@ -20,6 +20,7 @@ from typing import Any
 from llm_batch.chain.config import Config, model_limits
 from llm_batch.chain.options import Model
 from llm_batch.chain.steps import Step, written
+from llm_batch.engines import CALLS_PER_SECOND
 from llm_batch.errors import ConfigError
 from llm_batch.estimating.pilot import Measured, StepMeasure, measures_of
 from llm_batch.estimating.ranges import (
@@ -92,8 +93,12 @@ BUSY = Span(0.7, 1.0, 1.6)
 BATCH_SECONDS = Span(600.0, 4 * 3600.0, 24 * 3600.0)
 
 
-#: Our own work on one call: what a simulated answer without latency takes.
-OWN_SECONDS = 0.001
+#: Our own work on one call, which no answer is quicker than.
+OWN_SECONDS = 1 / CALLS_PER_SECOND
+
+
+#: Other machines take so many times as long for it as the one that docs/scale.md is of.
+MACHINES = Span(0.5, 1.0, 2.0)
 
 
 #: Calls that an embedded model computes at once.
@@ -314,6 +319,11 @@ class Serving:
     @property
     def embedded(self) -> bool:
         return self.model.startswith("local/")
+
+    @property
+    def remote(self) -> bool:
+        """Whether its calls go by a network, if only this machine's."""
+        return not self.model.startswith(("local/", "fake/"))
 
     @property
     def deprecated_from(self) -> date | None:

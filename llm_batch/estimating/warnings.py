@@ -267,6 +267,14 @@ def _rate(plan: Plan, time: WallTime) -> Iterator[Caution]:
             "set --rpm to your account's limit, or --tier openai-1, or --workers 5",
         )
         return
+    engine = plan.config.engine
+    if time.by_process:
+        yield Caution(
+            f"{plan.workers:,} workers could make up to {quick:,.0f} requests a minute; "
+            f"{engine.carrier} makes about {60 * engine.calls_per_second:,.0f}.",
+            f"--workers {time.enough_workers} is enough; {engine.beyond}",
+        )
+        return
     for serving in _live(plan):
         calls = sum(step.calls for step in plan.remaining if step.fact.model == serving.model)
         most = quick * calls / time.live_calls

@@ -130,7 +130,8 @@ class Fleet:
         clock: Shared by all.
         make: How to make a provider; tests pass their own.
         limiter_of: The limiter of a model; by default a new one from the config.
-        connections: Threads that will call; those of the config by default.
+        connections: Threads that will call; those of the config by default, and one where other
+            machines send.
         resumed: Whether an earlier session of the run was answered.
 
     Raises:
@@ -155,7 +156,8 @@ class Fleet:
         #: Requests a minute in force by place, where another process keeps the pace.
         self.told: dict[str, float | None] = {}
         self._clients: dict[str, Client] = {}
-        threads = connections or config.limits.workers
+        here = 1 if config.engine.elsewhere else config.limits.workers
+        threads = connections or here
         names = dict.fromkeys(step.model for step in config.asking)
         # Each place keeps its connections, and one that is given up is open for a moment more.
         make_room_for(threads * (1 + sum(len(places_of(config, name)) for name in names)))

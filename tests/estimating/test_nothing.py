@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llm_batch.chain.config import load_config
 from llm_batch.chain.overrides import Overrides
+from llm_batch.engines import ENGINES
 from llm_batch.estimating import Estimate, estimate, estimate_from_nothing
 from llm_batch.models.prices import tariff_of
 from llm_batch.records import Usage
@@ -456,3 +457,29 @@ def test_the_rule_of_thumb_on_the_page_is_what_the_prices_give() -> None:
         assert (50 <= cost <= 200) == (model == "claude-haiku-4-5")
     cheap = value(nothing(config("gpt-4o-mini", "gpt-4o-mini"), 30_000).cost)
     assert f"{50 / cheap:.1f} to {200 / cheap:.1f} times as long" in told
+
+
+@pytest.mark.parametrize(
+    ("engine", "carrier", "beyond"),
+    [
+        ("threads", "one process", "--engine ray"),
+        ("ray", "the driver of a Ray run", "--shard 1/4"),
+    ],
+)
+def test_no_number_of_workers_makes_more_than_a_process_does(
+    engine: str, carrier: str, beyond: str
+) -> None:
+    def made(workers: int, model: str = "openai/mine") -> Estimate:
+        own = {"openai/mine": {"api_base": "http://127.0.0.1:8000/v1"}}
+        limits = {"workers": workers, "rpm": 10**7}
+        return nothing(single(model, limits=limits, models=own, run={"engine": engine}), 100_000)
+
+    few, many, rate = made(1000), made(5000), ENGINES[engine].calls_per_second
+    assert value(few.seconds) == pytest.approx(100_000 * 3 / 1000)
+    assert "one process" not in said(few)
+    assert (value(many.seconds), high(many.seconds)) == pytest.approx((1e5 / rate, 2e5 / rate))
+    assert f"Limited by {carrier}, which makes about {rate:,.0f} calls a second" in many.bound_by
+    (hint,) = [hint for what, hint in many.warnings if carrier in what]
+    assert f"--workers {rate * 3:.0f} is enough" in hint and beyond in hint
+    # A rehearsal sends nothing.
+    assert "process" not in made(5000, "fake/x").bound_by

@@ -116,7 +116,8 @@ def lonely_addresses(config: Config, nodes: Sequence[Mapping[str, Any]]) -> Iter
                 return
 
 
-# One process makes about this many calls at once well; more share it between them.
+# One process makes about this many quick calls at once well; more share them between processes, as
+# long as the cluster has a core for each. Slow calls need no more: thousands wait in one process.
 _THREADS_PER_ACTOR = 50
 # How long the cluster may have no actor at all, to start one on another node.
 _START_SECONDS = 120.0
@@ -154,7 +155,10 @@ class RayEngine(Engine):
         }
         workers = config.limits.workers
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        wanted = config.run.ray_actors or max(len(nodes), -(-workers // _THREADS_PER_ACTOR))
+        cores = int(ray.cluster_resources().get("CPU", 0.0))
+        wanted = config.run.ray_actors or max(
+            len(nodes), min(cores, -(-workers // _THREADS_PER_ACTOR))
+        )
         count = min(workers, wanted)
         say(used(config, ray, nodes, count))
         for sentence in lonely_addresses(config, nodes):
