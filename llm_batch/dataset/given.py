@@ -70,7 +70,7 @@ GIVEN = "data of the program"
 
 
 class Given(Rows):
-    """Rows of a program's own: dicts, or a frame of pandas, Polars or pyarrow, or a Dataset.
+    """Rows of a program's own: dicts, a frame of pandas, Polars or pyarrow, a Dataset of any kind.
 
     Whatever they are in, they are gone through once, some at a time.
     """
@@ -95,6 +95,8 @@ class Given(Rows):
 
 def _dicts(data: Any) -> Iterator[Any]:
     """The rows of what was given, by what it can do and not by its type: nothing is imported."""
+    if hasattr(data, "iter_batches") and hasattr(data, "iter_rows"):  # Ray Data
+        return iter(data.iter_rows())
     if hasattr(data, "iter_rows"):  # Polars
         return iter(data.iter_rows(named=True))
     if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # lazy, of Polars

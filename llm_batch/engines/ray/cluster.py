@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_batch import __version__
+from llm_batch.chain.options import RunOptions
 from llm_batch.engines.ray.leases import Ledger, Limits
 from llm_batch.engines.ray.worker import Kit, News, actor_class
 from llm_batch.errors import ConfigError, Incomplete, LlmbError
@@ -40,9 +41,14 @@ GcsClient(address=found(sys.argv[1]))
 _START_ONE = "start one with: ray start --head, or leave ray_address out for one of its own"
 
 
+#: Of the clusters that this process started.
+_started: set[str] = set()
+
+
 def connected(address: str | None) -> Any:
     """Ray, connected; ``None`` starts a cluster of this machine, which ends with this process.
 
+    A program that is connected already stays where it is: Ray knows one cluster at a time.
     Signals are handled by whoever did before: Ray would end the process at SIGTERM. `ConfigError`
     where Ray is not installed or there is no cluster.
     """
@@ -72,7 +78,21 @@ def connected(address: str | None) -> Any:
             raise _not_let_in(address) from error
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise _no_cluster(address, _words(error)) from error
+    if address is None:
+        _started.add(ray.get_runtime_context().gcs_address)
     return ray
+
+
+def where(options: RunOptions, ray: Any) -> str:
+    """Which cluster a run is on, and who chose it."""
+    address = ray.get_runtime_context().gcs_address
+    if address in _started:
+        return "on a Ray cluster of this machine alone, which ends with the run"
+    if options.ray_address:
+        who = ""
+    else:
+        who = " (RAY_ADDRESS)" if options.cluster else ", which this program is connected to"
+    return f"on the Ray cluster at {address}{who}"
 
 
 def check_reachable(address: str | None) -> None:

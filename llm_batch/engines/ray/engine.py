@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_batch.chain.config import Config
 from llm_batch.engines import Engine, Supplies
-from llm_batch.engines.ray.cluster import Actor, Gone, LedgerActor, Losses, connected
+from llm_batch.engines.ray.cluster import Actor, Gone, LedgerActor, Losses, connected, where
 from llm_batch.engines.ray.leases import Limits
 from llm_batch.engines.ray.worker import Kit, News
 from llm_batch.errors import ConfigError, Incomplete
@@ -52,14 +52,16 @@ class Room:
         if not running and len(waiting) < len(pending):
             return  # one is about to start
         self._said.add(kind)
+        # Where there is room, Ray starts its process, or makes the environment that it asks for.
         if running:
-            what = words.counted(len(waiting), "process waits", "processes wait")
+            waits = words.counted(len(waiting), "process waits", "processes wait")
             self._say(
-                f"{what} for a place in the Ray cluster ({self.words()}); the run goes on with "
-                f"{running} of {workers} workers"
+                f"{waits} {'for a place in' if full else 'to be started on'} the Ray cluster "
+                f"({self.words()}); the run goes on with {running:,} of {workers:,} workers"
             )
         else:
-            self._say(f"the run waits for a place in the Ray cluster ({self.words()})")
+            what = "a place in" if full else "its processes to be started on"
+            self._say(f"the run waits for {what} the Ray cluster ({self.words()})")
 
     def words(self) -> str:
         total = self._ray.cluster_resources().get("CPU", 0.0)
@@ -74,17 +76,10 @@ class Room:
 
 def used(config: Config, ray: Any, nodes: Sequence[Mapping[str, Any]], processes: int) -> str:
     """Which cluster a run is on, and who said so."""
-    address = config.run.cluster
-    if address is None:
-        where = "on a Ray cluster of this machine alone, which ends with the run"
-    else:
-        found = ray.get_runtime_context().gcs_address
-        where = f"on the Ray cluster at {found}"
-        if not config.run.ray_address:
-            where += " (RAY_ADDRESS)"
     cpus = ray.cluster_resources().get("CPU", 0.0)
+    cores = f"{cpus:g} CPU{'' if cpus == 1 else 's'}"
     return (
-        f"{where}: {words.counted(len(nodes), 'node')}, {cpus:g} CPU{'' if cpus == 1 else 's'}, "
+        f"{where(config.run, ray)}: {words.counted(len(nodes), 'node')}, {cores}, "
         f"{words.counted(processes, 'process', 'processes')} of this run"
     )
 

@@ -38,6 +38,13 @@ def project(folder: Path, address: str) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests have connected this process to."""
+    if (ray := sys.modules.get("ray")) is not None:
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
 @pytest.fixture
 def nobody() -> str:
     """An address at which nobody listens."""

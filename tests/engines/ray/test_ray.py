@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from llm_batch.engines.ray.engine import RayEngine
 from llm_batch.running.run import Overrun, run
 from llm_batch.sending.clock import Stop
-from tests.engines.ray.runs import play, questions
+from tests.engines.ray.runs import on_ray, play, questions
 from tests.fire.processes import until
 from tests.fire.runs import load, results, write_project
 from tests.server import Server
@@ -39,7 +40,7 @@ def test_a_run_on_a_cluster_gives_what_threads_give(
     assert server.stats()["requests"] == requests
 
 
-@pytest.mark.parametrize("by", ["flag", "variable"])
+@pytest.mark.parametrize("by", ["flag", "variable", "program"])
 def test_the_cluster_that_is_used_is_said(
     cluster: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
@@ -49,10 +50,16 @@ def test_the_cluster_that_is_used_is_said(
     if by == "flag":
         monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
         flag = cluster.address
-    else:
+    elif by == "variable":
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    else:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
     run(load(tmp_path, engine="ray", ray_address=flag), say=said.append)
-    who = "" if flag else " (RAY_ADDRESS)"
+    who = {
+        "flag": "",
+        "variable": " (RAY_ADDRESS)",
+        "program": ", which this program is connected to",
+    }[by]
     nodes = "2 nodes, 1 CPU, 2 processes of this run"
     assert f"on the Ray cluster at {cluster.address}{who}: {nodes}" in said
 
@@ -159,3 +166,31 @@ def test_paths_begin_where_the_command_was_typed(
     assert play(tmp_path, 1).exit_code == 0
     found = [row["outputs"]["generate"] for row in results(tmp_path).values()]
     assert found == ["as scripted"] * 2
+
+
+def test_a_dataset_of_ray_goes_in_and_the_results_are_one(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    data = pytest.importorskip("ray.data", reason="Ray Data is not installed: ray[data]")
+    write_project(tmp_path, server, [])
+    rows = [{"id": f"q{n}", "question": f"What is {n}?"} for n in range(20)]
+    summary = run(on_ray(load(tmp_path)), data=data.from_items(rows))
+    assert summary.status == "done"
+    written = data.read_json(summary.path, lines=True)
+    found = {row["id"]: row["outputs"]["generate"] for row in written.iter_rows()}
+    assert set(found) == {row["id"] for row in rows} and all(found.values())
+
+
+def test_many_workers_wait_in_few_processes_and_take_no_connections_of_the_driver(
+    cluster: Any, server: Server, tmp_path: Path
+) -> None:
+    write_project(tmp_path, server, questions(2), workers=600)
+    said: list[str] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        run(load(tmp_path, engine="ray"), say=said.append)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "2 processes of this run" in said[0]
