@@ -111,8 +111,8 @@ class Supplies:
     leave: str = ""
 
 
-#: Calls a second that one process makes at most, by HTTP and however many workers it has: each
-#: takes 0.8 ms of one core. How it was measured: docs/scale.md, "One process".
+#: Calls a second that one process makes at most, by HTTP and however many workers it has. How it
+#: was measured: docs/scale.md, "One process".
 CALLS_PER_SECOND = 1_250.0
 
 
