@@ -156,8 +156,6 @@ class RunSummary:
 
 
 def concluded(summary: RunSummary) -> Document:
-    from llm_batch.reporting.sentences import left_estimate
-
     state, ending = summary.progress, ENDINGS.get(summary.status)
     spent = f", {words.usd(state.spent)}" if state.priced and state.spent else ""
     if state.reused:
@@ -166,7 +164,7 @@ def concluded(summary: RunSummary) -> Document:
     if state.expected is not None and summary.status == "done" and not state.reused:
         seconds, cost = state.expected
         paid = state.spent if state.priced else None
-        origin.append(left_estimate(state.seconds, seconds, paid, cost, whole=True))
+        origin.append(words.left_estimate(state.seconds, seconds, paid, cost, whole=True))
     failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
     if failed:
         counts = (f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
