@@ -122,7 +122,8 @@ class Progress:
         score = result.score.value if result.score else None
         if result.status == "ok":
             self.lost += len(result.lost)
-        self.skipped.update(result.skipped)
+        if result.skipped:
+            self.skipped.update(result.skipped)
         self.count_item(result.status, score, result.passed, result.simulated)
 
     def count_item(
@@ -332,6 +333,8 @@ class LogFile:
 
     def call(self, call: Call) -> None:
         """Write a call that has finished; it reaches the file with the first one a second later."""
+        if self._file is None:
+            return
         usage = call.completion.usage if call.completion else None
         failure = call.failure
         self._write(
@@ -357,6 +360,8 @@ class LogFile:
             self._follow()
 
     def result(self, result: Result) -> None:
+        if self._file is None:
+            return
         score = result.score
         costs = [totals.cost for totals in result.steps.values()]
         self._write(

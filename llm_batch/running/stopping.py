@@ -61,15 +61,16 @@ class Circuit:
     def _add(self, step: str, status: str, error: str = "") -> str:
         outcomes = self._outcomes.setdefault(step, deque(maxlen=WINDOW))
         outcomes.append(status)
-        failures = Counter(outcome for outcome in outcomes if outcome != "ok")
-        if len(outcomes) < AT_LEAST or failures.total() <= self._share * len(outcomes):
+        failed = len(outcomes) - outcomes.count("ok")
+        if len(outcomes) < AT_LEAST or failed <= self._share * len(outcomes):
             return ""
+        failures = Counter(outcome for outcome in outcomes if outcome != "ok")
         kind, count = failures.most_common(1)[0]
         advice = status_of(kind).advice_at(self._servers.get(step))
         last = f" (last: {error})" if error else ""
         where = "prompts" if step == _PROMPTS else f"step {shown(step)!r}"
         return (
-            f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
+            f"{where}: {failed} of the last {len(outcomes)} items failed, "
             f"{count} of them {status_of(kind).name}{last}; {advice}"
         )
 
