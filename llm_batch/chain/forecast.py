@@ -89,6 +89,16 @@ def forecast(
     return coming
 
 
+def check(chain: Chain, item: Item) -> None:
+    """Render all that an item may be asked.
+
+    Raises:
+        PromptError: A prompt cannot be rendered for this item.
+    """
+    for _ in _played(chain, item, []):
+        pass
+
+
 def compared(chain: Chain, item: Item) -> Iterator[tuple[Step, dict[str, str]]]:
     """Each rule with the texts it compares for an item; a note stands for an answer to come.
 
