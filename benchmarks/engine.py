@@ -2,6 +2,7 @@
 
     python benchmarks/engine.py                        # all arms, 3 rounds; about 10 minutes
     python benchmarks/engine.py --rounds 1 --arms direct,litellm-threads
+    python benchmarks/engine.py --arms chain --peers ../peers/bin/python   # one table, 2 minutes
 
 One local server answers after 0 or 50 ms. Every arm is a process of its own and the arms take
 turns, so that a noisy machine is noisy for all. Seconds and CPU are those of the calls, counted
@@ -13,7 +14,11 @@ litellm          the same with transport = "litellm"
 litellm-threads  ThreadPoolExecutor over litellm.completion, what scripts do
 openai-threads   ThreadPoolExecutor over openai's client
 httpx-threads    ThreadPoolExecutor over one httpx.Client: no limits, no journal, nothing
-chain            `llmb run` of 2,000 items x 2 calls at 20 ms with 50 workers, whole process
+chain            whole processes for 2,000 items x 2 calls at 20 ms, 50 at once: `llmb run`, two
+                 batches of flexllm, threads over openai's client, over litellm and over sockets
+
+Peers run in the Python of ``--peers``, where they are installed (pip install flexllm openai
+litellm), and by default in this one. Threads over sockets do nothing but send and read.
 
 At 50 ms and 50 workers no client can make more than 1,000 calls/s.
 """
@@ -23,10 +28,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -201,22 +209,162 @@ def one(arm: str, url: str, calls: int, workers: int) -> Figures:
     return found
 
 
-def chain(url: str) -> float:
-    """Seconds of the whole process."""
+def chain(peer: str, url: str, python: str) -> Figures:
+    """Seconds and CPU seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
-        write(folder, url, 2000, 50, "direct", judge=True)
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "llm_batch", "run", "--quiet", "--yes"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-benchmark-0123456789"},
-            capture_output=True,
-            text=True,
-        )
+        write(folder, url, ITEMS, WORKERS, "direct", judge=True)
+        command = [python, __file__, "--chain", peer, url]
+        if peer == "llmb":
+            command = [sys.executable, "-m", "llm_batch", "run", "--quiet", "--yes"]
+        # Installed packages are compiled; without this ours would be compiled in every process.
+        own = {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-benchmark-0123456789"}
+        env = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"} | own
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         seconds = time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode:
-            raise SystemExit(done.stderr)
-        return seconds
+            raise SystemExit(f"{peer}: {done.stderr}")
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return {"seconds": seconds, "cpu": cpu}
+
+
+# --- the chain as others play it, inside their processes
+
+ITEMS, WORKERS = 2000, 50
+
+
+def questions() -> list[str]:
+    rows = Path("q.jsonl").read_text().splitlines()
+    return [str(json.loads(row)["question"]) for row in rows]
+
+
+def asked(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def judged(question: str, answer: str) -> str:
+    return f"{question} {answer}\n\nAnswer with one JSON object and nothing else: score, 1 to 5."
+
+
+def chain_in_threads(ask: Callable[[str], str]) -> list[str]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(lambda text: ask(judged(text, ask(text))), questions()))
+
+
+def chain_by_openai(url: str) -> list[str]:
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+
+    def ask(text: str) -> str:
+        made = client.chat.completions.create(
+            model="m",
+            messages=asked(text),  # type: ignore[arg-type]
+            max_tokens=40,
+        )
+        return str(made.choices[0].message.content)
+
+    return chain_in_threads(ask)
+
+
+def chain_by_litellm(url: str) -> list[str]:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+
+    def ask(text: str) -> str:
+        made = litellm.completion(
+            model="openai/m",
+            messages=asked(text),
+            api_base=f"{url}/v1",
+            api_key="none",
+            max_tokens=40,
+            max_retries=0,
+        )
+        return str(made.choices[0].message.content)
+
+    return chain_in_threads(ask)
+
+
+def chain_by_flexllm(url: str) -> list[str]:
+    from flexllm import LLMClient
+
+    client = LLMClient(
+        provider="openai",
+        base_url=f"{url}/v1",
+        api_key="none",
+        model="m",
+        concurrency_limit=WORKERS,
+    )
+
+    def batch(texts: list[str]) -> list[str]:
+        made = client.chat_completions_batch_sync(
+            [asked(text) for text in texts], show_progress=False, max_tokens=40
+        )
+        return [str(one) for one in made]
+
+    rows = questions()
+    return batch([judged(*pair) for pair in zip(rows, batch(rows), strict=True)])
+
+
+def chain_by_sockets(url: str) -> list[str]:
+    host, _, port = url.removeprefix("http://").partition(":")
+    local = threading.local()
+
+    def ask(text: str) -> str:
+        if not hasattr(local, "sock"):
+            local.sock = socket.create_connection((host, int(port)))
+            local.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local.file = local.sock.makefile("rb")
+        body = json.dumps({"model": "m", "messages": asked(text), "max_tokens": 40}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}"
+        kind = "Content-Type: application/json\r\nAuthorization: Bearer none"
+        local.sock.sendall(f"{head}\r\n{kind}\r\n\r\n".encode() + body)
+        length = 0
+        while (line := local.file.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        return str(json.loads(local.file.read(length))["choices"][0]["message"]["content"])
+
+    return chain_in_threads(ask)
+
+
+#: Who plays the chain; llmb is the command itself.
+PEERS: dict[str, Callable[[str], list[str]] | None] = {
+    "llmb": None,
+    "flexllm": chain_by_flexllm,
+    "openai": chain_by_openai,
+    "litellm": chain_by_litellm,
+    "sockets": chain_by_sockets,
+}
+
+
+def chain_of(peer: str, url: str) -> None:
+    """Play the chain as a peer, with its answers in a file."""
+    play = PEERS[peer]
+    assert play is not None
+    answers = play(url)
+    if len(answers) != ITEMS or not all(answers):
+        raise SystemExit(f"{peer} has {sum(map(bool, answers))} answers")
+    Path("answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+
+
+def chains(rounds: int, python: str) -> None:
+    from tests.server import serve
+
+    found: dict[str, list[Figures]] = {peer: [] for peer in PEERS}
+    with serve(latency=0.02, log=0) as server:
+        for _ in range(rounds):
+            for peer, runs in found.items():
+                runs.append(chain(peer, server.url, python))
+    print(f"\n{ITEMS:,} items x 2 calls, 20 ms, {WORKERS} at once, whole processes")
+    print("                         seconds      times llmb      CPU seconds")
+    for peer, runs in found.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        cpu = statistics.median(run["cpu"] for run in runs)
+        pairs = zip(runs, found["llmb"], strict=True)
+        ratio = statistics.median(run["seconds"] / own["seconds"] for run, own in pairs)
+        print(f"  {peer:16}      {seconds:10.2f}  {ratio:14.2f}  {cpu:15.2f}")
 
 
 def main() -> None:
@@ -225,15 +373,20 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join([*ARMS, "chain"]))
     parser.add_argument("--workers", type=int, nargs="*", default=[50, 200])
     parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
+    parser.add_argument("--peers", default=sys.executable, help="the Python that has them")
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--chain", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         arm, url, calls, workers = options.measure
         measure(arm, url, int(calls), int(workers))
+    if options.chain:
+        chain_of(*options.chain)
+        return
     from tests.server import serve
 
     arms = options.arms.split(",")
-    for latency in options.latency:
+    for latency in options.latency if set(arms) & set(ARMS) else ():
         for workers in options.workers:
             found: dict[str, list[Figures]] = {arm: [] for arm in arms if arm in ARMS}
             with serve(latency=latency, log=0) as server:
@@ -248,9 +401,7 @@ def main() -> None:
                 ratio = statistics.median(run["rate"] for run in first) / rate
                 print(f"  {arm:16}      {rate:12,.0f}  {1000 * cpu:9.2f} ms   1 : {ratio:.1f}")
     if "chain" in arms:
-        with serve(latency=0.02, log=0) as server:
-            seconds = [chain(server.url) for _ in range(options.rounds)]
-        print(f"\n2,000 items x 2 calls, 20 ms, 50 workers: {statistics.median(seconds):.2f} s")
+        chains(options.rounds, options.peers)
 
 
 if __name__ == "__main__":

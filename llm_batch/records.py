@@ -93,8 +93,6 @@ class Request:
         params: ``max_tokens``, ``temperature``, ``response_format`` and whatever the step adds.
         sample: Which repeat of the same request this is, from 0.
         part: Which request of its step this is for the item, from 0, where there are several.
-        key: Hash of all of the above but the name of the step and the part, which are not sent:
-            what the journal is looked up by.
     """
 
     item_id: str
@@ -104,14 +102,25 @@ class Request:
     params: Mapping[str, Any]
     sample: int = 0
     part: int = 0
-    key: str = field(init=False, default="")
+    _key: str = field(init=False, default="", repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        messages = [_in_key(message) for message in self.messages]
-        content = _key_encoder.encode(
-            (self.item_id, self.model, messages, self.params, self.sample)
-        )
-        object.__setattr__(self, "key", blake2b(content, digest_size=_KEY_BYTES).hexdigest())
+    @property
+    def key(self) -> str:
+        """Hash of all of the above but the name of the step and the part, which are not sent:
+        what the journal is looked up by.
+        """
+        # Most requests that are made are counted or looked at, and not sent: they need none.
+        if not self._key:
+            messages = [_in_key(message) for message in self.messages]
+            content = _key_encoder.encode(
+                (self.item_id, self.model, messages, self.params, self.sample)
+            )
+            self.set_key(blake2b(content, digest_size=_KEY_BYTES).hexdigest())
+        return self._key
+
+    def set_key(self, key: str) -> None:
+        """The key that a request had when it was sent, where not all of it is known any more."""
+        object.__setattr__(self, "_key", key)
 
     def key_before(self, step: str) -> str:
         """The key this request had in schema 1, as one of a step of that name."""

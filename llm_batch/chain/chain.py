@@ -15,6 +15,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from operator import is_
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -92,14 +93,23 @@ class _Walk:
     """One way through the chain: where it has come to, and what should be sent now."""
 
     item: Item
+    made: tuple[Call, ...]
     calls: dict[tuple[str, int], list[Call]]
     guessed: Collection[str]
-    final: bool
     trunk: _Lane = field(default_factory=_Lane)
     lanes: list[_Lane] = field(default_factory=list)
     pending: list[Request] = field(default_factory=list)
     unusable: set[tuple[str, int]] = field(default_factory=set)
     problem: PromptError | None = None
+
+    def is_of(self, item: Item, calls: Sequence[Call], guessed: Collection[str]) -> bool:
+        """Whether this is the way of the same item after the very same calls."""
+        return (
+            self.item is item
+            and len(self.made) == len(calls)
+            and all(map(is_, self.made, calls))
+            and set(self.guessed) == set(guessed)
+        )
 
 
 class Chain:
@@ -128,15 +138,16 @@ class Chain:
         self._functions: dict[str, Function] = {}
         self._said: dict[tuple[str, str, str, str | None], bool | float | str | RuleError] = {}
         self.steps = tuple(steps)
+        self._rows = {step.name: step.rows for step in self.steps}
         #: What asks a model: a step, or each member of a jury.
-        self.asking = tuple(row for step in self.steps for row in step.rows)
+        self.asking = tuple(row for step in self.steps for row in self._rows[step.name])
         self.score = score
         self.scores = dict(scores or {})
         self._seed = seed
         self._rendered = {
             each.name: StepTemplates(each, images)
             for step in self.steps
-            for each in (step, *step.rows)
+            for each in (step, *self._rows[step.name])
         }
         # By part and ids of what its calls brought, which stay theirs since the calls are kept.
         self._outcomes: dict[tuple[object, ...], tuple[Sequence[Call], Outcome]] = {}
@@ -163,8 +174,9 @@ class Chain:
         self.times = {
             row.name: self._repeats(step) * (self._width if self.in_lanes(step.name) else 1)
             for step in self.steps
-            for row in step.rows
+            for row in self._rows[step.name]
         }
+        self._last: _Walk | None = None
 
     def _check_lanes(self) -> None:
         for step in self.steps:
@@ -227,7 +239,9 @@ class Chain:
         A ``problem`` (a `PromptError`) is why no further request could be made, and its ``kind`` is
         what becomes of the item. Without one, a request that is to come is a `ValueError`.
         """
-        walk = self._walk(item, calls, final=True)
+        walk = self._walk(item, calls)
+        for (name, part), own in walk.calls.items():
+            self._outcomes.pop(_read_as(name, part, own), None)  # not asked for again
         if not problem:
             if walk.problem is not None:
                 raise walk.problem
@@ -356,19 +370,18 @@ class Chain:
             return ""
         return "" if holds else f"when = {step.when!r} is not so for this item"
 
-    def _walk(
-        self,
-        item: Item,
-        calls: Sequence[Call],
-        guessed: Collection[str] = (),
-        *,
-        final: bool = False,
-    ) -> _Walk:
-        """From the first step to the first that waits for an answer, or to the end."""
+    def _walk(self, item: Item, calls: Sequence[Call], guessed: Collection[str] = ()) -> _Walk:
+        """From the first step to the first that waits for an answer, or to the end.
+
+        The last one is kept: what comes next is asked for, what it may cost, and what came of it.
+        """
+        last = self._last
+        if last is not None and last.is_of(item, calls, guessed):
+            return last
         own: dict[tuple[str, int], list[Call]] = {}
         for call in calls:
             own.setdefault((call.request.step, call.request.part), []).append(call)
-        walk = _Walk(item, own, guessed, final)
+        walk = self._last = _Walk(item, tuple(calls), own, frozenset(guessed))
         for step in self.steps:
             if self.apart is step:
                 walk.lanes = [walk.trunk.split() for _ in range(self._width)]
@@ -430,14 +443,14 @@ class Chain:
         asked = repeat
         if step.pair is not None and _place("swap", self._seed, walk.item.id) >= step.swap:
             asked = 1
-        for row in step.rows:
+        for row in self._rows[step.name]:
             for again in range(asked):
                 part = number * repeat + again
                 calls = walk.calls.get((row.name, part), [])
                 if not calls:
                     walk.pending.append(self._request(walk, row, lane, part, again))
                     continue
-                outcome = self._outcome(row, part, calls, final=walk.final)
+                outcome = self._outcome(row, part, calls)
                 if outcome.reask:
                     walk.pending.append(_reask(calls[-1], outcome, row, walk, self.times[row.name]))
                 elif outcome.repeat:
@@ -446,9 +459,11 @@ class Chain:
                         self._sample(walk, row, part, last.messages, last.params, again=True)
                     )
                 value, why = self._vote(step, outcome)
-                label = _member(step, row, again)
+                label = ""
                 if step.pair is not None:
                     label = f"{step.pair[self._order(walk.item, again)]} {FIRST}"
+                elif step.combine is not None or asked > 1:
+                    label = _member(step, row, again)
                 if why is None:
                     votes[label] = value
                     continue
@@ -517,16 +532,14 @@ class Chain:
             yield self.score
         yield from (rule for rule in self.scores.values() if rule.weights is None)
 
-    def _outcome(
-        self, step: Step, part: int, own: Sequence[Call], *, final: bool = False
-    ) -> Outcome:
-        """What the calls of a part came to; they are read once, up to the ``final`` look."""
-        key = (step.name, part, *(id(call.completion or call.failure) for call in own))
-        known = self._outcomes.pop(key, None) or (own, outcome_of(step, own))
-        if not final:
+    def _outcome(self, step: Step, part: int, own: Sequence[Call]) -> Outcome:
+        """What the calls of a part came to; they are read once."""
+        key = _read_as(step.name, part, own)
+        known = self._outcomes.get(key)
+        if known is None:
             if len(self._outcomes) >= _REMEMBERED:
                 self._outcomes.clear()
-            self._outcomes[key] = known
+            known = self._outcomes[key] = (own, outcome_of(step, own))
         return known[1]
 
     def _request(self, walk: _Walk, row: Step, lane: _Lane, part: int, again: int) -> Request:
@@ -566,8 +579,10 @@ class Chain:
             before = walk.calls[row.name, part]
             same = before[0].request.sample + times * len(before)
             return Request(walk.item.id, row.name, row.model, messages, params, same, part)
-        asked = (row.model, messages, params)
         same = 0
+        if times == 1 and not walk.calls:
+            return Request(walk.item.id, row.name, row.model, messages, params, same, part)
+        asked = (row.model, messages, params)
         for (name, number), calls in walk.calls.items():
             own = calls
             if name == row.name and times > 1:
@@ -722,6 +737,11 @@ class Chain:
                 low = output.min if low is None else low
                 high = output.max if high is None else high
         return (0.0 if low is None else low), (1.0 if high is None else high)
+
+
+def _read_as(row: str, part: int, own: Sequence[Call]) -> tuple[object, ...]:
+    """What the calls of a part are known by, since they are the same objects as long as kept."""
+    return row, part, *[id(call.completion or call.failure) for call in own]
 
 
 @dataclass(frozen=True, slots=True)

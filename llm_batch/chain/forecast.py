@@ -74,8 +74,7 @@ def forecast(
     coming: list[Forecast] = []
     try:
         for step, request, undecided in _played(chain, item, played):
-            counted = _counted(request, step, names, counters(request.model))
-            coming.append(replace(counted, undecided=undecided))
+            coming.append(_counted(request, step, names, counters(request.model), undecided))
     except PromptError:
         if not guess:
             raise
@@ -88,6 +87,16 @@ def forecast(
                 undecided = chain.undecided(written(row.name))
                 coming += [replace(guessed, undecided=undecided)] * left
     return coming
+
+
+def check(chain: Chain, item: Item) -> None:
+    """Render all that an item may be asked.
+
+    Raises:
+        PromptError: A prompt cannot be rendered for this item.
+    """
+    for _ in _played(chain, item, []):
+        pass
 
 
 def compared(chain: Chain, item: Item) -> Iterator[tuple[Step, dict[str, str]]]:
@@ -151,7 +160,13 @@ def _played(
             calls.append(Call(request, (), completion=_marked(row, number)))
 
 
-def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenCounter) -> Forecast:
+def _counted(
+    request: Request,
+    step: Step,
+    names: Sequence[str],
+    counter: TokenCounter,
+    undecided: bool,
+) -> Forecast:
     contains = {}
     contents = [message.content for message in request.messages]
     for name in names:
@@ -160,14 +175,16 @@ def _counted(request: Request, step: Step, names: Sequence[str], counter: TokenC
         if times:
             contains[name] = times
             contents = [content.replace(mark, "") for content in contents]
-    messages = [
-        replace(message, content=content)
-        for message, content in zip(request.messages, contents, strict=True)
-    ]
+    messages: Sequence[Message] = request.messages
+    if contains:
+        messages = [
+            replace(message, content=content)
+            for message, content in zip(messages, contents, strict=True)
+        ]
     tokens = counter.count_messages(messages)
     if schema := request.params.get("response_format"):
         tokens += counter.count(msgspec.json.encode(schema).decode())
-    return Forecast(step, tokens, contains)
+    return Forecast(step, tokens, contains, undecided)
 
 
 def _guessed(step: Step, item: Item, names: Sequence[str], counter: TokenCounter) -> Forecast:

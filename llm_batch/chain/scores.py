@@ -75,6 +75,12 @@ def _unquoted(text: str) -> str:
 
 
 def _objects_in(text: str, fields: Fields) -> Iterator[dict[str, Any]]:
+    if text.startswith("{") and text.endswith("}") and text.count("{") <= _DEEPEST_BRACES:
+        # As a rule the object is all there is, so that nobody need look for its end.
+        value = _decoded(text)
+        if value is not None:
+            yield from _answering(value, fields)
+            return
     at, unclosed, repairs = text.find("{"), 0, 0
     for _ in range(_MOST_OBJECTS):
         if at < 0:

@@ -10,7 +10,6 @@ import json
 import keyword
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -126,10 +125,12 @@ class Template:
             PromptError: A name is not there, or an expression does not work for these values.
         """
         if self._parts is not None:
-            with suppress(Exception):  # Jinja says what is the matter, or knows the name
+            try:
                 return "".join(
                     [part if isinstance(part, str) else part(context) for part in self._parts]
                 )
+            except Exception:
+                pass  # Jinja says what is the matter, or knows the name
         from jinja2.exceptions import SecurityError
 
         try:

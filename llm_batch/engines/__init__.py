@@ -208,6 +208,10 @@ def _check_vendors(config: Config, dry: bool) -> None:
 
 
 def _refuse_open_jobs(output: str, overwrite: bool) -> None:
+    from llm_batch.record.files import run_paths
+
+    if not run_paths(output).jobs.exists():
+        return
     from llm_batch.engines.batch.job_log import refuse_open_jobs
 
     refuse_open_jobs(output, overwrite)

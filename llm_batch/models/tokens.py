@@ -78,6 +78,10 @@ class TokenCounter:
         pictures = sum(image.tokens for message in messages for image in images_of(message))
         return texts + pictures + _PER_MESSAGE * len(messages) + _REPLY
 
+    def at_most(self) -> TokenCounter:
+        """Never counts fewer and has nothing to load: of bytes, as no token has less than one."""
+        return _Bytes(self.encoding, self.exact, self.upper_factor)
+
     def count_many(self, texts: Iterable[str]) -> list[int]:
         """Tokens of each text.
 
@@ -85,6 +89,13 @@ class TokenCounter:
         two cores (200 words and more), for 1.6 times the CPU, and 4 times slower on short texts.
         """
         return [self.count(text) for text in texts]
+
+
+class _Bytes(TokenCounter):
+    __slots__ = ()
+
+    def count(self, text: str) -> int:
+        return len(text.encode("utf-8", "surrogatepass"))
 
 
 @lru_cache(maxsize=64)

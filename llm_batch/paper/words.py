@@ -244,6 +244,33 @@ def level(value: float) -> str:
     return f"{100 * value:g} %"
 
 
+def left_estimate(
+    seconds: float | None,
+    expected_seconds: Bounds | None,
+    cost: float | None,
+    expected_cost: Bounds | None,
+    whole: bool,
+) -> str:
+    """By what a run left the ranges of its estimate; empty where it did not.
+
+    Times are seconds, costs USD, ``None`` where not known. With less than the ``whole`` played,
+    less than the least says nothing.
+    """
+    told = []
+    for verb, value, expected, shown, slack in (
+        ("took", seconds, expected_seconds, duration, 1.0),  # less nobody waits for
+        ("cost", cost, expected_cost, usd, 0.0),
+    ):
+        if value is None or expected is None or expected.low is None or expected.high is None:
+            continue
+        # What reads the same as a bound has not left it.
+        least, most = shown(expected.low), shown(expected.high)
+        above = value > expected.high + slack and shown(value) != most
+        if above or (whole and value < expected.low - slack and shown(value) != least):
+            told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
+    return f"The estimate was off: the run {' and '.join(told)}." if told else ""
+
+
 def clean(text: str, limit: int = 200) -> str:
     """Foreign text on one line, without control characters, cut to ``limit`` characters.
 

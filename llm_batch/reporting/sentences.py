@@ -18,7 +18,7 @@ from llm_batch.reporting.judging.sentences import (
     labels_to_make,
     mean_headline_part,
 )
-from llm_batch.reporting.model import Range, Report
+from llm_batch.reporting.model import Report
 from llm_batch.reporting.rates import MISSING_SHARE
 from llm_batch.reporting.several.document import audit_cautions, pair_headline, repeats_headline
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
@@ -136,33 +136,6 @@ def _bounds(report: Report, interval: Interval, percent: bool, methods: bool) ->
     level = words.level(report.level)
     how = f", {method(interval)}" if methods else ""
     return f" ({level} interval {bounds}{how}), {count}"
-
-
-def left_estimate(
-    seconds: float | None,
-    expected_seconds: Interval | Range | None,
-    cost: float | None,
-    expected_cost: Interval | Range | None,
-    whole: bool,
-) -> str:
-    """By what a run left the ranges of its estimate; empty where it did not.
-
-    Times are seconds, costs USD, ``None`` where not known. With less than the ``whole`` played,
-    less than the least says nothing.
-    """
-    told = []
-    for verb, value, expected, shown, slack in (
-        ("took", seconds, expected_seconds, words.duration, 1.0),  # less nobody waits for
-        ("cost", cost, expected_cost, words.usd, 0.0),
-    ):
-        if value is None or expected is None or expected.low is None or expected.high is None:
-            continue
-        # What reads the same as a bound has not left it.
-        least, most = shown(expected.low), shown(expected.high)
-        above = value > expected.high + slack and shown(value) != most
-        if above or (whole and value < expected.low - slack and shown(value) != least):
-            told.append(f"{verb} {shown(value)} (estimated {least} to {most})")
-    return f"The estimate was off: the run {' and '.join(told)}." if told else ""
 
 
 def next_steps(report: Report, typed: Typed | None, waiting: str = "") -> tuple[str, ...]:
@@ -524,7 +497,7 @@ def _about_the_judge(report: Report) -> Iterator[str]:
 def _about_the_cost(report: Report) -> Iterator[str]:
     money, total, items = report.money, report.total, report.items
     kind = ENGINES.get(report.run.engine)
-    if left := left_estimate(
+    if left := words.left_estimate(
         # A batch goes on while nobody waits for it, and that time is not counted.
         None if kind and kind.by_batch else report.run.seconds,
         report.run.expected_seconds,

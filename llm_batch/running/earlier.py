@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -18,7 +18,6 @@ from llm_batch.chain.config import Config
 from llm_batch.chain.overrides import Typed, expanded
 from llm_batch.dataset import Drawn
 from llm_batch.errors import STATUSES, ConfigError, OutputError
-from llm_batch.estimating import Estimate, estimate_record
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
 from llm_batch.record.changes import changes
@@ -44,6 +43,9 @@ from llm_batch.record.results import DoneLine, ResultsFile, is_edited, standing
 from llm_batch.records import Call, Request
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch
+
+if TYPE_CHECKING:
+    from llm_batch.estimating import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +279,8 @@ class _Index:
         self._file.close()
 
 
-def new_manifest(
-    config: Config, drawn: Drawn, before: Manifest | None, estimate: Estimate
-) -> Manifest:
+def new_manifest(config: Config, drawn: Drawn, before: Manifest | None) -> Manifest:
+    """Of a run that begins; its estimate is that of the run before until there is another."""
     record = config_record(config)
     prices = {}
     for step in config.asking:
@@ -310,7 +311,7 @@ def new_manifest(
         prices=prices,
         engine=config.engine.name,
         limits=record["limits"],
-        estimate=estimate_record(estimate),
+        estimate=before.estimate,
         totals=Totals(RUNNING, seconds=before.totals.seconds or 0.0),
         made=_made(config),
     )
@@ -322,6 +323,12 @@ def _made(config: Config) -> dict[str, Any]:
     typed = Typed(str(config.source or ""), config.flags).moved(Path(), folder)
     flags = {name: value for name, value in asdict(typed.flags).items() if value is not None}
     return {"config": typed.config, **flags}
+
+
+def with_estimate(manifest: Manifest, estimate: Estimate) -> Manifest:
+    from llm_batch.estimating import estimate_record
+
+    return msgspec.structs.replace(manifest, estimate=estimate_record(estimate))
 
 
 def with_seconds(manifest: Manifest, seconds: float) -> Manifest:

@@ -122,7 +122,8 @@ class Progress:
         score = result.score.value if result.score else None
         if result.status == "ok":
             self.lost += len(result.lost)
-        self.skipped.update(result.skipped)
+        if result.skipped:
+            self.skipped.update(result.skipped)
         self.count_item(result.status, score, result.passed, result.simulated)
 
     def count_item(
@@ -156,8 +157,6 @@ class RunSummary:
 
 
 def concluded(summary: RunSummary) -> Document:
-    from llm_batch.reporting.sentences import left_estimate
-
     state, ending = summary.progress, ENDINGS.get(summary.status)
     spent = f", {words.usd(state.spent)}" if state.priced and state.spent else ""
     if state.reused:
@@ -166,7 +165,7 @@ def concluded(summary: RunSummary) -> Document:
     if state.expected is not None and summary.status == "done" and not state.reused:
         seconds, cost = state.expected
         paid = state.spent if state.priced else None
-        origin.append(left_estimate(state.seconds, seconds, paid, cost, whole=True))
+        origin.append(words.left_estimate(state.seconds, seconds, paid, cost, whole=True))
     failed = {kind: count for kind, count in state.statuses.items() if kind != "ok"}
     if failed:
         counts = (f"{count:,} {status_of(kind).name}" for kind, count in failed.items())
@@ -334,6 +333,8 @@ class LogFile:
 
     def call(self, call: Call) -> None:
         """Write a call that has finished; it reaches the file with the first one a second later."""
+        if self._file is None:
+            return
         usage = call.completion.usage if call.completion else None
         failure = call.failure
         self._write(
@@ -359,6 +360,8 @@ class LogFile:
             self._follow()
 
     def result(self, result: Result) -> None:
+        if self._file is None:
+            return
         score = result.score
         costs = [totals.cost for totals in result.steps.values()]
         self._write(

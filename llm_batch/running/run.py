@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
@@ -25,7 +25,6 @@ from llm_batch.errors import (
     Incomplete,
     OutputError,
 )
-from llm_batch.estimating import Estimate, estimate_from_items
 from llm_batch.paper import words
 from llm_batch.record.files import run_paths
 from llm_batch.record.journal import Journal
@@ -42,6 +41,7 @@ from llm_batch.running.earlier import (
     replaced_by,
     set_aside,
     what_is_odd,
+    with_estimate,
     with_seconds,
     with_totals,
 )
@@ -61,6 +61,9 @@ from llm_batch.sending.fleet import Fleet
 from llm_batch.sending.pool import Outages
 from llm_batch.sending.providers import own_server
 from llm_batch.sending.trust import require_trust
+
+if TYPE_CHECKING:
+    from llm_batch.estimating import Estimate
 
 __all__ = ["ASK_ABOVE_USD", "Earlier", "Overrun", "Progress", "RunSummary", "Stop", "Until", "run"]
 
@@ -158,9 +161,10 @@ def run(
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = Manifest.read(paths.manifest)
-        first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
-        estimate = estimate_from_items(config, first, drawn.size, drawn.population)
-        manifest = new_manifest(config, drawn, before, estimate)
+        asks = confirm is not None and config.limits.budget is None
+        # Where nobody is asked, the first requests need not wait for it.
+        estimate = _estimate(config, drawn) if asks or config.engine.by_batch else None
+        manifest = new_manifest(config, drawn, before)
         other, refused = replaced_by(before, manifest, paths.results)
         if refused:
             raise ConfigError(
@@ -182,18 +186,16 @@ def run(
             stamp = before.totals.results_file if before else None
             if finished.lines is not None and isinstance(stamp, dict):
                 finished.lines.hash = stamp.get("hash")
-        if confirm is not None and config.limits.budget is None:
+        if asks and confirm is not None and estimate is not None:
             _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
-        if confirm is None and estimate.cost is None:
-            unpriced = ", ".join(
-                dict.fromkeys(step.model for step in estimate.steps if step.cost is None)
-            )
-            say(
-                f"the price of {unpriced} is not known, so what this run costs is not counted; "
-                "set input_price and output_price under [models]"
-            )
         budget = Budget(config.limits.budget, journal.spent)
         fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
+        unpriced = [name for name, model in fleet.models.items() if model.tariff is None]
+        if confirm is None and unpriced:
+            say(
+                f"the price of {', '.join(unpriced)} is not known, so what this run costs is not "
+                "counted; set input_price and output_price under [models]"
+            )
         results = ResultsFile(
             paths.results,
             config.data.keep,
@@ -214,16 +216,21 @@ def run(
         )
         session.confirm_overrun = confirm_overrun
         session.leave = leave
-        if estimate.cost is not None:
-            session.expected = estimate.cost.high or estimate.cost.value or 0.0
         if finished is not None:
             session.state.add(finished.state)
             session.state.reused = answers.used
         session.state.planned = drawn.size
-        if sum(chain.times.values()) > sum(step.asks for step in config.steps):
-            session.state.expected_calls = round(estimate.calls.value or 0)
-        session.state.expected = (estimate.seconds, estimate.cost)
-        session.state.expected_cost = estimate.cost.value if estimate.cost else None
+
+        def look_ahead() -> None:
+            nonlocal manifest
+            made = estimate or _estimate(config, drawn)
+            manifest = with_estimate(manifest, made)
+            session.expect(made)
+
+        if estimate is None:
+            session.look_ahead = look_ahead
+        else:
+            look_ahead()
         log.start(config, manifest, drawn.size)
         with results:
             session.checkpoint = lambda: with_seconds(manifest, session.state.seconds).write(
@@ -233,6 +240,7 @@ def run(
             session.play(
                 drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
             )
+            session.look_once()
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -303,6 +311,8 @@ class _Session:
         #: USD that this session may cost by its estimate, where that is watched.
         self.expected: float | None = None
         self.leave = ""
+        #: Makes the estimate, if it is still to be made.
+        self.look_ahead: Callable[[], None] | None = None
         self._spent_before = budget.spent
         self._finished_cost = 0.0
         self._outages = Outages(config)
@@ -327,6 +337,7 @@ class _Session:
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
+        purse.roughly = self.look_ahead is not None
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         left = False
@@ -342,6 +353,9 @@ class _Session:
                 ask_again=ask_again,
             )
             for event in events:
+                if purse.roughly:
+                    self.look_once()
+                    purse.roughly = False
                 self._take_in(event)
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)
@@ -369,6 +383,23 @@ class _Session:
             self.state.spent = self._budget.spent  # its last look may have found more
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
+
+    def look_once(self) -> None:
+        """Make the estimate, if it is still to be made: it loads what the first requests do not
+        need, and so is made while they are under way.
+        """
+        if self.look_ahead is not None:
+            self.look_ahead()
+            self.look_ahead = None
+
+    def expect(self, estimate: Estimate) -> None:
+        state, cost = self.state, estimate.cost
+        if cost is not None:
+            self.expected = cost.high or cost.value or 0.0
+        if sum(self._chain.times.values()) > sum(step.asks for step in self._config.steps):
+            state.expected_calls = round(estimate.calls.value or 0)
+        state.expected = (estimate.seconds, cost)
+        state.expected_cost = cost.value if cost else None
 
     def _record(self, call: Call) -> None:
         self._journal.append(call)
@@ -475,6 +506,13 @@ class _Session:
                         self._record(call)
 
 
+def _estimate(config: Config, drawn: Drawn) -> Estimate:
+    from llm_batch.estimating import estimate_from_items
+
+    first = itertools.islice(drawn.items(), _ESTIMATE_ITEMS)
+    return estimate_from_items(config, first, drawn.size, drawn.population)
+
+
 def _check_budget(budget: float, item_id: str, most: float) -> None:
     """Refuse a budget that not even the first item fits into, of which nothing was sent."""
     if most <= budget:
@@ -503,6 +541,8 @@ def _ask(
     A price of one's own that is below the vendor's does not count here: it may be a mistake, or
     a stranger's.
     """
+    from llm_batch.estimating import estimate_from_items
+
     if finished is not None and not finished.left:
         return
     priced = with_list_prices(config)

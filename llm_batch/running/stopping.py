@@ -20,7 +20,7 @@ from llm_batch.record.manifest import Stopping
 from llm_batch.records import Call, Interval, Item, Request, Result
 from llm_batch.sending.client import Budget
 from llm_batch.sending.clock import Stop
-from llm_batch.sending.fleet import Fleet
+from llm_batch.sending.fleet import Fleet, FleetModel
 from llm_batch.stats.interval import wilson, wilson_finite
 from llm_batch.stats.sequential import beta_binomial, prior_posterior_ratio
 
@@ -61,15 +61,16 @@ class Circuit:
     def _add(self, step: str, status: str, error: str = "") -> str:
         outcomes = self._outcomes.setdefault(step, deque(maxlen=WINDOW))
         outcomes.append(status)
-        failures = Counter(outcome for outcome in outcomes if outcome != "ok")
-        if len(outcomes) < AT_LEAST or failures.total() <= self._share * len(outcomes):
+        failed = len(outcomes) - outcomes.count("ok")
+        if len(outcomes) < AT_LEAST or failed <= self._share * len(outcomes):
             return ""
+        failures = Counter(outcome for outcome in outcomes if outcome != "ok")
         kind, count = failures.most_common(1)[0]
         advice = status_of(kind).advice_at(self._servers.get(step))
         last = f" (last: {error})" if error else ""
         where = "prompts" if step == _PROMPTS else f"step {shown(step)!r}"
         return (
-            f"{where}: {failures.total()} of the last {len(outcomes)} items failed, "
+            f"{where}: {failed} of the last {len(outcomes)} items failed, "
             f"{count} of them {status_of(kind).name}{last}; {advice}"
         )
 
@@ -231,6 +232,10 @@ class Purse:
         self._fleet = fleet
         self._stop = stop
         self._held_already = held_already
+        #: Whether prompts are bounded and not counted, as far as the budget has room for that:
+        #: while the encodings are not loaded.
+        self.roughly = False
+        self._bounds = {name: model.at_most() for name, model in fleet.models.items()}
         #: The item that was turned away last, and USD that it may cost to the end of the chain.
         self.refused: tuple[str, float] | None = None
 
@@ -241,27 +246,31 @@ class Purse:
     def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         if self._budget.cap is None:
             return True
-        most = self._worst_case(item, request, calls) * self._budget.dearer
-        if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
-            return True
+        for models in (self._bounds, self._fleet.models) if self.roughly else (self._fleet.models,):
+            most = self._worst_case(models, item, request, calls) * self._budget.dearer
+            if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
+                return True
         self.refused = item.id, most
         return False
 
     def forget(self, item: Item) -> None:
         self._budget.release(item.id)
 
-    def _worst_case(self, item: Item, request: Request, calls: Sequence[Call]) -> float:
-        now = self._fleet.models[request.model].most(request)
+    def _worst_case(
+        self, models: Mapping[str, FleetModel], item: Item, request: Request, calls: Sequence[Call]
+    ) -> float:
+        now = models[request.model].most(request)
         last = self._chain.asking[-1].name
         if (request.step, request.part + 1) == (last, self._chain.times[last]):
             return now
         # What a later prompt makes of an answer may not be known before there is one. It is then
         # guessed; should that be too little, the request must find the rest when it is due.
-        coming = forecast(self._chain, item, self._fleet.counter, calls, guess=True)
+        counters = {name: model.counter() for name, model in models.items()}
+        coming = forecast(self._chain, item, counters.__getitem__, calls, guess=True)
         total = now
         outputs: dict[str, float] = {}
         for position, next_one in enumerate(coming):
-            step, model = next_one.step, self._fleet.models[next_one.step.model]
+            step, model = next_one.step, models[next_one.step.model]
             if position:
                 total += model.worst_case(next_one.input_tokens_given(outputs), step.max_tokens)
             outputs[step.name] = _RECOUNTED * model.most_output(step.max_tokens)

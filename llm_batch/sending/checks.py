@@ -14,7 +14,7 @@ from itertools import islice
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
-from llm_batch.chain.forecast import forecast
+from llm_batch.chain.forecast import check, forecast
 from llm_batch.chain.options import MANY_WORKERS
 from llm_batch.chain.score_rules import SCALE_HINT, without_scale
 from llm_batch.chain.scores import letters_of
@@ -149,7 +149,7 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
         earlier.append(step.name)
     try:
         chain.next_request(first, [])
-        forecast(chain, first, counter)
+        check(chain, first)
     except PromptError as error:
         missing = sorted(chain.variables() - set(first.fields))
         if missing:
@@ -360,6 +360,11 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
     found: dict[str, list[str]] = {}
     for item in longest:
         with suppress(PromptError):
+            bounds = forecast(chain, item, lambda model: counter(model).at_most())
+            if all(
+                each.input_tokens <= windows.get(each.step.name, sys.maxsize) for each in bounds
+            ):
+                break  # nor has any of the others, which are shorter
             for coming in forecast(chain, item, counter):
                 if coming.input_tokens > windows.get(coming.step.name, sys.maxsize):
                     found.setdefault(coming.step.name, []).append(item.id)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Protocol
 
-import tenacity
-
 from llm_batch.chain.credentials import without_echoes, without_own_keys
 from llm_batch.errors import (
     ProviderError,
@@ -93,14 +91,6 @@ class Client:
         # Total time is bounded too: every attempt in full, as much again for the waits between
         # them, and one long pause. It counts from the first sending, not from the queue for it.
         self._longest_seconds = 2 * self.max_attempts * self.timeout_seconds + LONGEST_PAUSE_SECONDS
-        # Made once: it keeps the state of a call per thread.
-        self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Transient),
-            stop=self._tried_enough,
-            wait=self._backoff,
-            sleep=self.clock.sleep,
-            reraise=True,
-        )
 
     def call(self, request: Request) -> Call:
         """Send a request until it is answered, refused for good, or tried often enough.
@@ -110,7 +100,14 @@ class Client:
         """
         progress = _Progress(request)
         try:
-            reply = self._retrying(self._attempt, progress)
+            while True:
+                try:
+                    reply = self._attempt(progress)
+                    break
+                except Transient as error:
+                    if self._tried_enough(progress):
+                        raise
+                    self.clock.sleep(self._backoff(progress, error))
         except ProviderError as error:
             return self._failed(progress, error)
         except Cancelled:
@@ -227,20 +224,17 @@ class Client:
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
         return 0.0
 
-    def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
-        progress: _Progress = state.args[0]
+    def _tried_enough(self, progress: _Progress) -> bool:
         return (
-            state.attempt_number >= self.max_attempts
+            len(progress.attempts) >= self.max_attempts
             or self.clock.now() - progress.first_sent >= self._longest_seconds
         )
 
-    def _backoff(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
+    def _backoff(self, progress: _Progress, error: Transient) -> float:
         if isinstance(error, RateLimited):
             # The limiter holds everyone back already, or else this is a stray.
-            progress: _Progress = state.args[0]
             return progress.wait_alone
-        return self._exponential(state.attempt_number) * self.jitter()
+        return self._exponential(len(progress.attempts)) * self.jitter()
 
     def _exponential(self, attempt: int) -> float:
         return min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from copy import copy
 from functools import partial
 from typing import Self
 
@@ -82,9 +83,17 @@ class FleetModel:
         info = model_info(name)
         self._output_cap = info.max_output_tokens if info else None
         self._beside: dict[str, int] = {}
+        self._counter: Callable[[str], TokenCounter] = counter
 
     def counter(self) -> TokenCounter:
-        return counter(self.name)
+        return self._counter(self.name)
+
+    def at_most(self) -> FleetModel:
+        """The same with an upper bound of tokens, which needs no encoding."""
+        rough = copy(self)
+        rough._beside = {}
+        rough._counter = lambda name: counter(name).at_most()
+        return rough
 
     def input_tokens(self, request: Request) -> int:
         """Our count of what is sent: messages, and the schemas and tools beside them."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from llm_batch.paper import words
 from llm_batch.paper.document import Table
 from llm_batch.record.manifest import ListPrice
 from llm_batch.records import Usage
 from llm_batch.reporting import build_report
 from llm_batch.reporting.model import CostBreakdown, Range
-from llm_batch.reporting.sentences import left_estimate
 from llm_batch.reporting.spending import list_cost, where_it_went
 from tests.reporting.made import attempt, call, full_manifest, journal, manifest, result, write
 
@@ -158,7 +158,7 @@ def test_results_without_any_call_have_no_breakdown(tmp_path: Path) -> None:
 def test_a_run_that_left_its_estimate_is_told(
     seconds: float | None, cost: float | None, whole: bool, told: str
 ) -> None:
-    found = left_estimate(seconds, Range(8, 11, 15), cost, Range(0.02, 0.025, 0.04), whole)
+    found = words.left_estimate(seconds, Range(8, 11, 15), cost, Range(0.02, 0.025, 0.04), whole)
     assert found == (f"The estimate was off: {told.replace('it ', 'the run ', 1)}" if told else "")
 
 

@@ -7,7 +7,6 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ from llm_batch.errors import (
     Timeout,
     Unavailable,
 )
-from llm_batch.estimating import Estimate, estimate_from_items
+from llm_batch.estimating import Estimate
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
@@ -952,13 +951,10 @@ def test_what_an_earlier_session_cost_is_not_counted_against_this_one(project: P
 def test_what_cannot_be_priced_is_said_where_nobody_is_asked(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unpriced(*args: Any, **more: Any) -> Estimate:
-        made = estimate_from_items(*args, **more)
-        return replace(made, cost=None, steps=tuple(replace(s, cost=None) for s in made.steps))
-
     project.run()
     assert not any("is not known" in said for said in project.said)
-    monkeypatch.setattr("llm_batch.running.run.estimate_from_items", unpriced)
+    for place in ("sending.fleet", "estimating.steps"):
+        monkeypatch.setattr(f"llm_batch.{place}.tariff_of", lambda *args, **more: None)
     project.run()
     assert any("the price of fake/a is not known" in said for said in project.said)
     asked: list[Estimate] = []

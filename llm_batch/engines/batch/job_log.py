@@ -147,7 +147,7 @@ def waited_for(jobs: Sequence[tuple[Job, int | None]], now: float) -> str:
 def stub_of(entry: Entry, model: str) -> Request:
     """A request that has the key of an entry and not its text, for the journal of calls."""
     request = Request(entry.item, entry.step, model, (), {}, entry.sample)
-    object.__setattr__(request, "key", entry.key)
+    request.set_key(entry.key)
     return request
 
 

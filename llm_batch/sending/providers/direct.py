@@ -124,5 +124,7 @@ class DirectProvider:
     def _headers_for(self, request: Request) -> dict[str, str]:
         """The step's own in the place of ours; names differ in no case."""
         own = headers_of(request.params)
+        if not own:
+            return self._headers
         names = {name.lower() for name in own}
         return {n: v for n, v in self._headers.items() if n.lower() not in names} | own

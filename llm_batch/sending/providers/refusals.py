@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -33,11 +34,21 @@ from llm_batch.sending.headers import reset_seconds, retry_after_seconds
 from llm_batch.sending.providers.decoding import Words, bounded, words_of
 
 
-def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+class _Any:
+    """Any of these patterns, in whatever case.
+
+    They are compiled for the first reply that is no answer: that takes as long as many imports.
+    """
+
+    def __init__(self, *patterns: str) -> None:
+        self._patterns = patterns
+
+    @cached_property
+    def search(self) -> Callable[[str], re.Match[str] | None]:
+        return re.compile("|".join(self._patterns), re.IGNORECASE).search
 
 
-_TOO_LONG = _any(
+_TOO_LONG = _Any(
     r"context[_ -]?(?:length|window|size|limit)",  # OpenAI, vLLM, xAI, DeepSeek, llama.cpp
     r"maximum (?:context|prompt|input|sequence|model)",  # xAI, Together
     r"\b(?:prompt|input|inputs|context|conversation|text|content|messages?|requests?)\b"
@@ -58,17 +69,17 @@ _TOO_LONG = _any(
     r"token count\b[^.;]{0,40}only supports|超长|超过[^。;]{0,12}长度",  # Vertex AI, Zhipu
 )
 # A cap on the output is the step's setting, and says nothing of the prompt.
-_ABOUT_OUTPUT = _any(
+_ABOUT_OUTPUT = _Any(
     r"max_(?:completion_|new_|output_)?tokens\b[^.;]{0,40}(?:too (?:large|big|high)|exceed|greater"
     r"|>|must|cannot|at most)",
     r"(?:request|response|operation|generation)\b[^.;]{0,20} took too long",
     r"array too long|name too long|too long to (?:respond|reply|answer|process)",
 )
 # What has this beside it is about the prompt all the same: vLLM names both.
-_PROMPT_TOO = _any(r"maximum context|context[_ -](?:length|window|size|limit)|`inputs` tokens")
+_PROMPT_TOO = _Any(r"maximum context|context[_ -](?:length|window|size|limit)|`inputs` tokens")
 # Nor is a limit by the minute about the prompt, unless one request alone is above it.
-_ABOVE_A_MINUTE = _any(r"request too large")
-_FILTERED = _any(
+_ABOVE_A_MINUTE = _Any(r"request too large")
+_FILTERED = _Any(
     r"content[_ -]?(?:filter|polic|management|moderat|security|safety|guideline|violat)",
     r"content exists risk",  # DeepSeek
     r"(?:safety|usage|community|acceptable[_ ]use|responsible ai)[_ -]?(?:system|polic|guideline"
@@ -96,7 +107,7 @@ _FILTER_CODES = frozenset(
         *("sensitive_words_detected", "1301", "base_resp 1026", "base_resp 1027"),
     )
 )
-_NO_QUOTA = _any(
+_NO_QUOTA = _Any(
     r"insufficient[_ ](?:user_)?(?:quota|balance|credit|fund)|billing[_ ]hard[_ ]limit|arrearage",
     r"credit balance is too low|(?:balance|credits?) (?:is |are |has been )?(?:exhausted|used up)",
     r"(?:run|ran) out of credit|payment required|base_resp 1008|余额不足|欠费",
@@ -105,8 +116,8 @@ _NO_QUOTA = _any(
     r"free ?tier ?only|free (?:tier|quota)\b[^.;]{0,30}\bexhausted",
 )
 # Of a 429 it says nothing: limits by the minute are called so as well.
-_USED_UP = _any(r"reached (?:its|your|the) [^.;]{0,30}usage limit")
-_WRONG_KEY = _any(
+_USED_UP = _Any(r"reached (?:its|your|the) [^.;]{0,30}usage limit")
+_WRONG_KEY = _Any(
     r"api[_ -]?key[_ ](?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
     r"|disabled|revoked|incorrect|wrong)",
     r"(?:incorrect|invalid|wrong|bad|missing|expired|unknown|no)[_ ]?(?:x-)?api[_ -]?key",
@@ -125,12 +136,12 @@ _SHUT = re.compile(
     r"(?<!may )(?<!be )\b(?:deactivated|disabled|suspended|terminated|banned|blocked|revoked)\b",
     re.IGNORECASE,
 )
-_MAY_BE_SHUT = _any(r"\b(?:may|might|could|can|will) (?:be|get|result|lead)")
-_BUSY = _any(
+_MAY_BE_SHUT = _Any(r"\b(?:may|might|could|can|will) (?:be|get|result|lead)")
+_BUSY = _Any(
     r"rate[_ -]?limit|too[_ ]many[_ ]requests|throttl|requests per (?:second|minute|hour|day)",
     r"tokens per (?:second|minute)|base_resp 1002|resource_exhausted|访问频率|并发",
 )
-_PASSING = _any(
+_PASSING = _Any(
     r"please (?:re-?try|try again|try your request again)(?! with| using| by| without)",
     r"(?:re-?try|resend) (?:your|the|this) request(?! with| using| by| without)",
     r"(?:try again|re-?try) (?:later|soon|shortly|in (?:a|an|\d)|after (?:a|some|\d))",
@@ -141,17 +152,17 @@ _PASSING = _any(
     r"upstream (?:connect |request )?(?:error|timeout|timed out)|high demand|capacity exceeded",
 )
 # A limit of a day: Gemini's quotaId, OpenRouter's free models, Groq's RPD and TPD, and plain words.
-_DAILY = _any(r"per[-_ ]?day|daily (?:limit|quota)|\((?:rpd|tpd)\)|(?:requests|tokens) / day")
+_DAILY = _Any(r"per[-_ ]?day|daily (?:limit|quota)|\((?:rpd|tpd)\)|(?:requests|tokens) / day")
 _DAILY_ID = re.compile(r'"quotaId"\s{0,9}:\s{0,9}"\w{0,200}PerDay')
-_MINUTELY = _any(r"per[-_ ]?(?:minute|min|second|sec)\b|PerMinute")
+_MINUTELY = _Any(r"per[-_ ]?(?:minute|min|second|sec)\b|PerMinute")
 # A window that is whole again after this long is no minute's.
 _DAILY_SECONDS = 3600.0
-_BAD_DRAW = _any(
+_BAD_DRAW = _Any(
     r"json_validate_failed|failed to generate json|failed_generation",
     r"failed to parse tool call|tool_use_failed|generated json does not match",
     r"(?:model|output) (?:produced|generated|returned) (?:an )?invalid (?:json|tool call)",
 )
-_BAD_SETTING = _any(
+_BAD_SETTING = _Any(
     r"unsupported_(?:parameter|value)|unknown_parameter|invalid_model|model_not_found",
     r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
     r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
@@ -159,11 +170,11 @@ _BAD_SETTING = _any(
     r"(?:invalid|not a valid) model\b|model identifier is invalid",
 )
 # nginx and Cloudflare, Go, Apache, Tomcat.
-_WANTS_TLS = _any(
+_WANTS_TLS = _Any(
     r"plain http request was sent to (?:an )?https port|http request to an https server",
     r"speaking plain http to an ssl|combination of host and port requires tls",
 )
-_ABOUT_FORMAT = _any(
+_ABOUT_FORMAT = _Any(
     r"response[_ ]?(?:format|schema|mime)|json[_ ]?(?:schema|mode|object|format)|grammar",
     r"structured.?output|output_(?:config|format)|guided|xgrammar|outlines|\bschema\b",
     r"no endpoints found that",  # OpenRouter, of the parameters that were asked for
@@ -172,8 +183,8 @@ _TIME = (
     r"\s*(?:(?P<h>\d+)\s*h)?(?:(?P<m>\d+)\s*m(?!s))?"
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?"
 )
-_TRY_AGAIN_IN = _any(rf"(?:try again in|retry in){_TIME}")
-_RETRY_DELAY = _any(rf"retryDelay\W+{_TIME}")
+_TRY_AGAIN_IN = _Any(rf"(?:try again in|retry in){_TIME}")
+_RETRY_DELAY = _Any(rf"retryDelay\W+{_TIME}")
 # Of a request, a conflict, a wrong server, a dependency, a lock, or time: it may pass.
 _PASSING_STATUSES = frozenset((408, 409, 421, 423, 424, 425, 449, 460, 498, 499))
 # OpenRouter's is a time in milliseconds.
