@@ -11,7 +11,8 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from llm_batch.chain.credentials import without_echoes, without_own_keys
 from llm_batch.errors import (
@@ -28,6 +29,9 @@ from llm_batch.sending.clock import Cancelled, Clock, clock_words
 from llm_batch.sending.headers import StatedLimits, stated_limits
 from llm_batch.sending.limits import Limiter, counted_tokens
 from llm_batch.sending.providers import Provider, Reply
+
+if TYPE_CHECKING:
+    import tenacity
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -100,14 +104,10 @@ class Client:
         """
         progress = _Progress(request)
         try:
-            while True:
-                try:
-                    reply = self._attempt(progress)
-                    break
-                except Transient as error:
-                    if self._tried_enough(progress):
-                        raise
-                    self.clock.sleep(self._backoff(progress, error))
+            try:
+                reply = self._attempt(progress)
+            except Transient as error:
+                reply = self._retrying(self._again, progress, [error])
         except ProviderError as error:
             return self._failed(progress, error)
         except Cancelled:
@@ -116,6 +116,25 @@ class Client:
             stopped = Unavailable("the run stopped before another attempt", kind="cancelled")
             return self._failed(progress, stopped)
         return self._answered_call(progress, reply.completion)
+
+    @cached_property
+    def _retrying(self) -> tenacity.Retrying:
+        """Loaded at the first failure: a call that is answered at once pays nothing for it."""
+        import tenacity
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=self._tried_enough,
+            wait=self._backoff,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+
+    def _again(self, progress: _Progress, failed: list[Transient]) -> Reply:
+        """Another attempt, after the one that failed already; that one is waited for too."""
+        if failed:
+            raise failed.pop()
+        return self._attempt(progress)
 
     def _attempt(self, progress: _Progress) -> Reply:
         request, limiter = progress.request, self.limiter
@@ -224,13 +243,16 @@ class Client:
             self.limiter.pause(seconds * (1 + _PAUSE_JITTER * jitter) + 0.01 * jitter)
         return 0.0
 
-    def _tried_enough(self, progress: _Progress) -> bool:
+    def _tried_enough(self, state: tenacity.RetryCallState) -> bool:
+        progress: _Progress = state.args[0]
         return (
             len(progress.attempts) >= self.max_attempts
             or self.clock.now() - progress.first_sent >= self._longest_seconds
         )
 
-    def _backoff(self, progress: _Progress, error: Transient) -> float:
+    def _backoff(self, state: tenacity.RetryCallState) -> float:
+        progress: _Progress = state.args[0]
+        error = state.outcome.exception() if state.outcome else None
         if isinstance(error, RateLimited):
             # The limiter holds everyone back already, or else this is a stray.
             return progress.wait_alone
