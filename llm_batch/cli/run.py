@@ -25,7 +25,7 @@ _earlier = partial(typer.Option, rich_help_panel="Earlier calls")
 _early = partial(typer.Option, rich_help_panel="Stopping early")
 _leaving = partial(typer.Option, rich_help_panel="With --engine batch")
 #: Seconds in which a run that was left at the end of its grace writes its last lines.
-_BEYOND_GRACE = 2.0
+_BEYOND_GRACE = 4.0
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 

@@ -471,7 +471,8 @@ class _Session:
         for call in self._engine.wait(0.0):
             self._record(call)
             self._take_in(call)
-        flying = self._engine.in_flight()
+        if not (flying := self._engine.in_flight()):
+            return
         booked = 0.0
         for request, at in flying:
             model = self._fleet.models[request.model]
@@ -486,11 +487,11 @@ class _Session:
             self._record(call)
             self._take_in(call)
             booked += cost or 0.0
-        worst = f", booked at their worst case ({words.usd(booked)})" if booked else ""
+        worst = f", so they are booked at their worst case ({words.usd(booked)})" if booked else ""
         self._say(
             f"{self._stop.grace:g} s of grace are over, "
             f"{words.counted(len(flying), 'request')} in flight left: the provider may bill "
-            f"them{worst}, and the same command asks again"
+            f"them{worst}; the same command asks again"
         )
 
     def _save_what_is_in_flight(self) -> None:
