@@ -42,7 +42,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, ClassVar, Self, TypeVar
 
 import msgspec
 
@@ -72,7 +72,7 @@ from llm_batch.record.lines import (
 from llm_batch.record.reading import open_results
 from llm_batch.records import Result, Score, StepTotals, Usage, without_mark
 
-T = TypeVar("T", bound="ShapeLine | ItemLine")
+T = TypeVar("T", bound="ShapeLine | ComparedLine | ItemLine")
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -253,9 +253,19 @@ class ShapeLine(msgspec.Struct):
     scores: dict[str, FurtherScore] = {}
 
 
+class ComparedLine(ScoredLine, kw_only=True):
+    """A line as far as two runs are compared item by item."""
+
+    outputs: ClassVar[dict[str, Any]] = {}
+    cost: _Total = msgspec.field(default_factory=_Total)
+    latency_seconds: _Total = msgspec.field(default_factory=_Total)
+    scores: dict[str, FurtherScore] = {}
+
+
 _decode = msgspec.json.Decoder(ItemLine).decode
 _decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
 _decode_shapes = msgspec.json.Decoder(ShapeLine).decode_lines
+_decode_compared = msgspec.json.Decoder(ComparedLine).decode_lines
 
 
 def item_lines(path: str | Path, start: int = 0, end: int | None = None) -> Iterator[ItemLine]:
@@ -270,6 +280,31 @@ def item_lines(path: str | Path, start: int = 0, end: int | None = None) -> Iter
 def shape_lines(path: str | Path, start: int, end: int) -> Iterator[ShapeLine | ItemLine]:
     """The same, as far as they say which columns there are."""
     yield from _lines(path, start, end, _decode_shapes)
+
+
+def compared_lines(path: str | Path, start: int, end: int) -> Iterator[ComparedLine | ItemLine]:
+    """The same, as far as two runs are compared."""
+    yield from _lines(path, start, end, _decode_compared)
+
+
+def items_among(path: str | Path, ids: Collection[str], start: int, end: int) -> Iterator[ItemLine]:
+    """Those of `item_lines` that have one of these ids; of the others no more is read."""
+    decode = msgspec.json.Decoder(_Id).decode_lines
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        for block in some_blocks(file, end):
+            lines = block.split(b"\n")
+            try:
+                found = decode(block)
+            except UNREADABLE:
+                found = []
+            if len(found) == len(lines) - 1:
+                of_lines = zip(found, lines, strict=False)
+                named = (line for each, line in of_lines if each.id in ids)
+                yield from (decoded_item(line, f"a line of {path}") for line in named)
+            else:  # a line needs a closer look
+                yield from (item for item in _items(block, path, start) if item.id in ids)
+            start += len(block)
 
 
 def _lines(

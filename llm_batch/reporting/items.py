@@ -22,7 +22,14 @@ from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.manifest import Manifest, Step
 from llm_batch.record.parts import PIECE_BYTES, Part, each_part, parts_of
-from llm_batch.record.results import FurtherScore, ItemLine, ShapeLine, item_lines, shape_lines
+from llm_batch.record.results import (
+    FurtherScore,
+    ItemLine,
+    ScoredLine,
+    ShapeLine,
+    item_lines,
+    shape_lines,
+)
 from llm_batch.reporting.foreign import ForeignFile, found
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.tally import group_name
@@ -67,7 +74,7 @@ def manifest_of(report: Report) -> Manifest | None:
     return manifest.scored_by(report.score) if manifest and report.score else manifest
 
 
-def category_of(item: ItemLine, report: Report) -> str:
+def category_of(item: ScoredLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
