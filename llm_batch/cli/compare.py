@@ -72,6 +72,7 @@ def compare(
     from llm_batch.cli.console import chosen, present_all
     from llm_batch.cli.report import columns_of
     from llm_batch.errors import ConfigError
+    from llm_batch.record.parts import stay_able_to_fork
     from llm_batch.reporting.comparison.build import (
         COMPARISON_FORMATS,
         compare_reports,
@@ -80,6 +81,7 @@ def compare(
     from llm_batch.reporting.gating import GATE_FORMATS, Asked
     from llm_batch.reporting.gating.build import check_asked, gate_of
 
+    stay_able_to_fork()
     asked = Asked(
         fail_if=cast("Any", fail_if or ""),
         tolerance=tolerance,

@@ -6,10 +6,12 @@ import codecs
 import difflib
 import errno
 import io
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -193,9 +195,10 @@ def present(
         mark: What stands before the text, such as a byte order mark.
     """
     name = "full" if full and name == "text" else name
+    chosen(formats, name)
     document = formats.document(name, made) if name in ("text", "full") else None
     if document is None or output not in (None, "-") or not sys.stdout.isatty():
-        deliver(mark + chosen(formats, name)(made), output)
+        deliver(itertools.chain([mark], formats.pieces(name, made)), output)
         return
     from rich.console import Console
 
@@ -229,10 +232,11 @@ def present_all(
         kind, sign, file = each.partition("=")
         if not sign or not file:
             raise ConfigError(f"--also {each!r} names no file", "write --also junit=gate.xml")
-        files.append((chosen(formats, kind), file))
+        chosen(formats, kind)
+        files.append((kind, file))
     present(formats, name, made, output, full=full, mark=mark)
-    for format, file in files:
-        deliver(format(made), file)
+    for kind, file in files:
+        deliver(formats.pieces(kind, made), file)
     if not step_summary:
         return
     path = os.environ.get("GITHUB_STEP_SUMMARY")
@@ -246,15 +250,33 @@ def present_all(
         raise OutputError(f"cannot write the summary {path}: {error.strerror}") from error
 
 
-def deliver(text: str, output: str | None) -> None:
-    """Write to a file, or to stdout without one or with ``-``."""
+#: A text up to so many bytes is held in memory until all of it is there, a longer one on disk.
+_HELD_BYTES = 1 << 24
+
+
+def deliver(text: str | Iterable[str], output: str | None) -> None:
+    """Write to a file, or to stdout without one or with ``-``; all of a text or nothing."""
     from llm_batch.record.files import deliver as write
 
-    if output is None or output == "-":
+    if isinstance(text, str) and output in (None, "-"):
         put(text)
         return
+    last = ""
     try:
-        write(expanded(output), (text if text.endswith("\n") else text + "\n").encode(), "--output")
+        with tempfile.SpooledTemporaryFile(_HELD_BYTES) as held:
+            for piece in [text] if isinstance(text, str) else text:
+                held.write(piece.encode())
+                last = piece or last
+            if not last.endswith("\n"):
+                held.write(b"\n")
+            held.seek(0)
+            if output is not None and output != "-":
+                write(expanded(output), held, "--output")
+                say(f"wrote {output}")
+                return
+            shown = io.TextIOWrapper(held, "utf-8", newline="")
+            while piece := shown.read(_HELD_BYTES):
+                sys.stdout.write(printable(piece) if sys.stdout.isatty() else piece)
+            sys.stdout.flush()
     except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from error
-    say(f"wrote {output}")
+        raise OutputError(f"cannot write {output or 'the text'}: {error.strerror}") from error

@@ -127,9 +127,11 @@ def report(
     """
     from llm_batch.cli.console import chosen, present_all
     from llm_batch.errors import ConfigError
+    from llm_batch.record.parts import stay_able_to_fork
     from llm_batch.reporting import FORMATS, build_report
     from llm_batch.reporting.gating import GATE_FORMATS, Asked
 
+    stay_able_to_fork()
     if not 0.5 <= level < 1:
         raise ConfigError(f"--confidence {level:g} is not a level", "use 0.95, or 0.99")
     if interval not in ("wilson", "exact"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -127,31 +127,36 @@ class Grouping:
 class Keys:
     """The order keys of all rows, which also show whether an id comes twice."""
 
-    def __init__(self, unique: bool, source: Input) -> None:
+    def __init__(self, source: Input) -> None:
         self._source = source
-        self._tally = Tally() if unique else None
-        self._numbers = array("Q")
+        self.numbers = array("Q")
         self.firsts = array("Q")
         self.seconds = array("Q")
 
-    def add(self, key: tuple[int, int], number: int, item_id: str) -> None:
-        first, second = key
-        if self._tally is not None:
-            if self._tally.add(first) > 1:
-                self._refuse_second(key, number, item_id)
-            self._numbers.append(number)
-        self.firsts.append(first)
-        self.seconds.append(second)
-
-    def _refuse_second(self, key: tuple[int, int], number: int, item_id: str) -> None:
-        for index, found in enumerate(zip(self.firsts, self.seconds, strict=True)):
-            if found == key:
-                where = self._source.at(self._numbers[index], number)
+    def refuse_second(self, name: Callable[[int], str]) -> None:
+        """`DataError` where two rows have one id, as ``name`` gives it for the second of them."""
+        if not twice(self.firsts):
+            return
+        known: dict[tuple[int, int], int] = {}
+        for index, key in enumerate(zip(self.firsts, self.seconds, strict=True)):
+            before = known.setdefault(key, index)
+            if before < index:
+                where = self._source.at(self.numbers[before], self.numbers[index])
                 raise DataError(
-                    f"{self._source.name}, {where}: both have the id {item_id!r}",
+                    f"{self._source.name}, {where}: both have the id {name(index)!r}",
                     "give each row an id of its own, or leave out id under [data] to tell items "
                     "apart by content",
                 )
+
+
+def twice(numbers: array[int]) -> bool:
+    """Whether one of them comes twice."""
+    if len(numbers) <= _SLICE:
+        return len(set(numbers)) < len(numbers)
+    import numpy
+
+    ordered = numpy.sort(numpy.frombuffer(numbers, numpy.uint64))
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
@@ -384,22 +389,26 @@ def draw(
         namer = Namer(data.id)
         grouping = Grouping(stratify) if stratify is not None else None
         skipped = _Skipped(source, data.on_bad_row)
-        keys = Keys(data.id is not None, source)
+        keys = Keys(source)
         store: Store | None = None
+        early: Tally | None = None
         names: tuple[str, ...] = ()
         passed = 0
         rows = source.rows()  # kept: what it has open is hashed after the last that is taken
+        stack.callback(getattr(rows, "close", rows.__iter__))  # also where a row is refused
+        firsts, seconds, numbers = keys.firsts.append, keys.seconds.append, keys.numbers.append
+        chosen_only, all_taken = data.columns is not None, not data.where
         for number, fields, row, offset in rows:
             try:
                 if isinstance(fields, str):
                     raise BadRow(fields)
-                if not _takes(selection, fields):
+                if not (all_taken or _takes(selection, fields)):
                     passed += 1
                     continue
                 if store is None:
                     selection.check(fields, f"{source.name}, {source.at(number)}")
-                if (chosen := selection.of(fields)) is not fields:
-                    fields, row = chosen, row if source.in_place else b""
+                if chosen_only:
+                    fields, row = selection.of(fields), row if source.in_place else b""
                 stratum = grouping.name(fields) if grouping else ""
                 item_id = namer.name(fields)
             except BadRow as problem:
@@ -409,15 +418,28 @@ def draw(
                 names = tuple(fields)
                 store = _store(source, size, stratify, scratch)
                 stack.callback(store.close)
+                # Rows that are let go cannot be named at the end.
+                early = Tally() if data.id is not None and isinstance(store, Smallest) else None
             if grouping:
                 grouping.add(stratum)
             key = order_key(seed, item_id)
-            keys.add(key, number, item_id)
+            firsts(key[0])
+            seconds(key[1])
+            numbers(number)
+            if early is not None and early.add(key[0]) > 1:
+                keys.refuse_second({len(keys.firsts) - 1: item_id}.__getitem__)
             store.add(key, row or _encode(fields), offset)
-            if len(keys.firsts) == selection.limit:
+            if selection.limit and len(keys.firsts) == selection.limit:
                 break
         if store is None:
             raise skipped.all_of_them(passed)
+        if data.id is not None and early is None:
+            kept = store
+
+            def named(index: int) -> str:
+                return namer.again(selection.of(decoded(kept.read(index), Shape())), index)
+
+            keys.refuse_second(named)
         namer.seal()
         population = len(keys.firsts)
         size = min(size or population, population)

@@ -54,6 +54,13 @@ class Formats(Mapping[str, Callable[[T], str]]):
         give = self._views[view]
         return lambda made: str(import_module(module).format(give(made)))
 
+    def pieces(self, name: str, made: T) -> Iterator[str]:
+        """The text of a format, a piece at a time where it may be as long as the results."""
+        view, module = RENDERERS[name]
+        format = import_module(module)
+        given = self._views[view](made)
+        yield from format.pieces(given) if hasattr(format, "pieces") else [format.format(given)]
+
     def document(self, name: str, made: T) -> Document | None:
         """What a format for people draws; ``None`` for the others."""
         view, _ = RENDERERS[name]

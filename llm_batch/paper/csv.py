@@ -10,12 +10,11 @@ get their apostrophe too. `unguarded` takes all of them away again.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,23 +22,68 @@ import msgspec
 _FORMULA = tuple("=+-@＝＋－＠﹢﹣﹦﹫−")
 _TAKEN_AWAY = " \xa0\u2002\u2003\u2009\u200b\u200e\u200f\u3000\ufeff\v\f\"'“”‘’"
 _BEGINS = re.compile(r"([;\t\r\n])")  # a cell, in one of the readers
-_RISKY = re.compile(f"[{re.escape(''.join(_FORMULA))}\t\r\n]")
 _LONG_NUMBER = 40
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """Rows that come from parts of a large file, which are worked on at once.
+
+    Going through them gives all, in order.
+    """
+
+    def __iter__(self) -> Iterator[Iterable[Any]]: ...
+
+    def each_part(self, made: Callable[[Iterable[Iterable[Any]]], str]) -> Iterator[str]:
+        """What a function makes of the rows of each part, in their order."""
+
+
+_PIECE_ROWS = 1000
 
 
 def format(rows: Iterable[Iterable[Any]]) -> str:
     """The rows, the header first."""
-    # One long text and no list of a million short ones.
-    whole, target = io.StringIO(newline=""), io.StringIO(newline="")
-    # A writer quotes a lone carriage return only where its own line ends hold one.
-    write = csv.writer(target, lineterminator="\r\n").writerow
+    return "".join(pieces(rows))
+
+
+def pieces(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """The same, some rows at a time."""
+    if isinstance(rows, InParts):
+        yield from rows.each_part(_text)
+        return
+    left = iter(rows)
+    while text := _text(islice(left, _PIECE_ROWS)):
+        yield text
+
+
+def _text(rows: Iterable[Iterable[Any]]) -> str:
+    lines = []
     for row in rows:
-        write([value if value.__class__ is int else _cell(value) for value in row])
-        whole.write(target.getvalue()[:-2])
-        whole.write("\n")
-        target.seek(0)
-        target.truncate()
-    return whole.getvalue()
+        cells = []
+        for value in row:
+            kind = value.__class__
+            if kind is str:
+                cells.append(value if not value or _plain(value) else _quoted(_cell(value)))
+            elif value is None:
+                cells.append("")
+            elif kind is int:
+                cells.append(str(value))
+            else:
+                cells.append(_quoted(_cell(value)))
+        # A line with nothing in it would be no row.
+        lines.append(",".join(cells) if cells != [""] else '""')
+    return "\n".join([*lines, ""])
+
+
+# A text that stands in a cell as it is, and begins with a letter or a digit.
+_plain = re.compile(r'[^\W_][^\0;\t\r\n,"]*').fullmatch
+
+
+def _quoted(cell: str) -> str:
+    """The text of a cell, in quotes where it would be taken for several."""
+    if '"' in cell:
+        return '"' + cell.replace('"', '""') + '"'
+    return f'"{cell}"' if "," in cell or "\n" in cell or "\r" in cell else cell
 
 
 def line(values: Iterable[Any]) -> str:
@@ -53,6 +97,8 @@ def _cell(value: Any) -> str:
         text = value
     elif value is None:
         return ""
+    elif value.__class__ is float and math.isfinite(value):
+        return f"{value:.12g}"
     elif isinstance(value, bool):
         return "true" if value else "false"
     elif isinstance(value, int | float):
@@ -68,8 +114,9 @@ def _cell(value: Any) -> str:
 
 def guarded(text: str) -> str:
     """The text with an apostrophe before whatever a spreadsheet would compute."""
-    if not _RISKY.search(text):
-        return text
+    if not _BEGINS.search(text):
+        plain = text[:1].isalnum() or not _computed(text)
+        return text if plain else f"'{text}"
     pieces = _BEGINS.split(text)
     opened = len(pieces) > 1 and not pieces[0].strip(_TAKEN_AWAY) and pieces[1] != ";"
     for place in range(0, len(pieces), 2):

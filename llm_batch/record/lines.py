@@ -19,6 +19,7 @@ left out, and it says so.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -96,6 +97,32 @@ def some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
         yield lines
 
 
+def some_blocks(file: IO[bytes], end: int | None = None) -> Iterator[bytes]:
+    """The same as they stand in a file without a buffer, joined; to the byte ``end``, if any.
+
+    What follows the last end of a line is given alone. A mark stays where it is.
+    """
+    left = sys.maxsize if end is None else end - file.tell()
+    held: list[bytes] = []  # of a line that has no end yet
+    too_long = False
+    while more := file.read(min(BATCH_BYTES, left)):
+        left -= len(more)
+        first, cut = more.find(b"\n"), more.rfind(b"\n") + 1
+        if not cut:
+            if not too_long:
+                held.append(more)
+            too_long = too_long or sum(map(len, held)) >= LONGEST_LINE
+            continue
+        if too_long:
+            held, more, cut = [TOO_LONG[:-1]], more[first:], cut - first
+        yield b"".join([*held, more[:cut]])
+        held, too_long = [more[cut:]], False
+    if too_long:
+        held = [TOO_LONG]
+    if last := b"".join(held):
+        yield last
+
+
 #: So many bytes before where a look ended tell the file from another one of its name.
 _KNOWN_BYTES = 256
 
@@ -138,8 +165,11 @@ class Growing:
         return file.read(self._end - start)
 
 
+_NESTING = (dict, list)  # a union of them is looked at twice as long
+
+
 def too_deep(*values: Any) -> bool:
-    level: list[Any] = [value for value in values if isinstance(value, dict | list)]
+    level: list[Any] = [value for value in values if isinstance(value, _NESTING)]
     for _ in range(DEEPEST):
         if not level:
             return False
@@ -147,6 +177,6 @@ def too_deep(*values: Any) -> bool:
             inner
             for value in level
             for inner in (value.values() if isinstance(value, dict) else value)
-            if isinstance(inner, dict | list)
+            if isinstance(inner, _NESTING)
         ]
     return bool(level)

@@ -34,14 +34,15 @@ and `llm_batch.record.reading` for the figures of a million.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, ClassVar, Self, TypeVar
 
 import msgspec
 
@@ -65,11 +66,13 @@ from llm_batch.record.lines import (
     Amount,
     Count,
     bounded_lines,
-    some_lines,
+    some_blocks,
     too_deep,
 )
 from llm_batch.record.reading import open_results
 from llm_batch.records import Result, Score, StepTotals, Usage, without_mark
+
+T = TypeVar("T", bound="ShapeLine | ComparedLine | ItemLine")
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -242,30 +245,88 @@ class SpentLine(VerdictLine, kw_only=True):
     skipped: list[str] = []
 
 
+class ShapeLine(msgspec.Struct):
+    """A line as far as it says which columns a table of items has."""
+
+    fields: dict[str, msgspec.Raw] = {}
+    outputs: dict[str, Any] = {}
+    scores: dict[str, FurtherScore] = {}
+
+
+class ComparedLine(ScoredLine, kw_only=True):
+    """A line as far as two runs are compared item by item."""
+
+    outputs: ClassVar[dict[str, Any]] = {}
+    cost: _Total = msgspec.field(default_factory=_Total)
+    latency_seconds: _Total = msgspec.field(default_factory=_Total)
+    scores: dict[str, FurtherScore] = {}
+
+
 _decode = msgspec.json.Decoder(ItemLine).decode
+_decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
+_decode_shapes = msgspec.json.Decoder(ShapeLine).decode_lines
+_decode_compared = msgspec.json.Decoder(ComparedLine).decode_lines
 
 
-def item_lines(path: str) -> Iterator[ItemLine]:
-    number = 1
+def item_lines(path: str | Path, start: int = 0, end: int | None = None) -> Iterator[ItemLine]:
+    """The lines of a file, or of the part between two bytes that each begin a line.
+
+    Raises:
+        OutputError: The file cannot be read, or a line of it is not a result.
+    """
+    yield from _lines(path, start, end, _decode_lines)
+
+
+def shape_lines(path: str | Path, start: int, end: int) -> Iterator[ShapeLine | ItemLine]:
+    """The same, as far as they say which columns there are."""
+    yield from _lines(path, start, end, _decode_shapes)
+
+
+def compared_lines(path: str | Path, start: int, end: int) -> Iterator[ComparedLine | ItemLine]:
+    """The same, as far as two runs are compared."""
+    yield from _lines(path, start, end, _decode_compared)
+
+
+def items_among(path: str | Path, ids: Collection[str], start: int, end: int) -> Iterator[ItemLine]:
+    """Those of `item_lines` that have one of these ids; of the others no more is read."""
+    decode = msgspec.json.Decoder(_Id).decode_lines
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        for block in some_blocks(file, end):
+            lines = block.split(b"\n")
+            try:
+                found = decode(block)
+            except UNREADABLE:
+                found = []
+            if len(found) == len(lines) - 1:
+                of_lines = zip(found, lines, strict=False)
+                named = (line for each, line in of_lines if each.id in ids)
+                yield from (decoded_item(line, f"a line of {path}") for line in named)
+            else:  # a line needs a closer look
+                yield from (item for item in _items(block, path, start) if item.id in ids)
+            start += len(block)
+
+
+def _lines(
+    path: str | Path, start: int, end: int | None, decode_lines: Callable[[bytes], list[T]]
+) -> Iterator[T | ItemLine]:
     try:
-        with open(path, "rb") as file:
-            for lines in some_lines(file):
-                yield from _whole_items(lines) or _items(lines, path, number)
-                number += len(lines)
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            for block in some_blocks(file, end):
+                yield from _whole_items(block, decode_lines) or _items(block, path, start)
+                start += len(block)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-_decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
-
-
-def _whole_items(lines: Sequence[bytes]) -> list[ItemLine] | None:
+def _whole_items(block: bytes, decode_lines: Callable[[bytes], list[T]]) -> list[T] | None:
     """Lines that are all results; ``None`` where one is not, or needs a closer look."""
     try:
-        items = _decode_lines(b"".join(lines))
+        items = decode_lines(block)
     except UNREADABLE:
         return None
-    if len(items) != len(lines) or not lines[-1].endswith(b"\n"):
+    if len(items) != block.count(b"\n") or not block.endswith(b"\n"):
         return None
     nested = (
         value
@@ -277,8 +338,11 @@ def _whole_items(lines: Sequence[bytes]) -> list[ItemLine] | None:
     return None if any(map(too_deep, nested)) else items
 
 
-def _items(lines: Sequence[bytes], path: str, first: int) -> Iterator[ItemLine]:
-    for number, line in enumerate(lines, first):
+def _items(block: bytes, path: str | Path, start: int) -> Iterator[ItemLine]:
+    """The lines of a block one by one, to find the one that is wrong."""
+    with open(path, "rb", buffering=0) as file:
+        before = sum(lines.count(b"\n") for lines in some_blocks(file, start))
+    for number, line in enumerate(io.BytesIO(block), before + 1):
         if line.isspace() or not line.endswith(b"\n"):
             if (last := _last(line)) is not None:
                 yield last
@@ -452,7 +516,7 @@ class ResultsFile:
         self._published = False
         self._written = False
         self._flushed_at = time.monotonic()
-        self._hash: Any = text_hash(()) if standing is None else None
+        self._hash: Any = text_hash(None) if standing is None else None
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         self._writing = Writing(path, "; every paid call is in the journal", FREE_SPACE)
         with Writing(path):
@@ -469,7 +533,7 @@ class ResultsFile:
         found = os.stat(self.path)
         unchanged = None if self._written or self._standing is None else self._standing.hash
         if self._hash is None and unchanged is None:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", buffering=0) as file:
                 self._hash = text_hash(file)
         return {
             "size": found.st_size,
@@ -540,19 +604,29 @@ def is_edited(path: Path, stamp: Any) -> bool:
             return stamp != [found.st_size, found.st_mtime_ns]
         if (found.st_size, found.st_mtime_ns) == (stamp.get("size"), stamp.get("mtime_ns")):
             return False
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return bool(text_hash(file).hexdigest() != stamp.get("hash"))
     except OSError:
         return False  # there is none, or opening it will say what is wrong
 
 
-def text_hash(lines: Iterable[bytes]) -> Any:
+def text_hash(file: IO[bytes] | None) -> Any:
     """The hash of lines, whatever marks their ends and the beginning of the file."""
     made = blake2b(digest_size=16)
-    for line in map(without_mark, lines):
-        if line.strip():
-            made.update(line.rstrip(b"\r\n") + b"\n")
+    for block in some_blocks(file) if file else ():
+        if _as_written(block):
+            made.update(block)
+            continue
+        for line in map(without_mark, io.BytesIO(block)):
+            if line.strip():
+                made.update(line.rstrip(b"\r\n") + b"\n")
     return made
+
+
+def _as_written(block: bytes) -> bool:
+    """Whether these are lines as a run writes them, objects and nothing else."""
+    begins = block.startswith(b"{") + block.count(b"\n{")
+    return begins == block.count(b"\n") and block.endswith(b"\n") and b"\r" not in block
 
 
 def _is_results(path: Path) -> bool:

@@ -13,14 +13,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import OutputError
 from llm_batch.record.manifest import Manifest, Step
-from llm_batch.record.results import FurtherScore, ItemLine, item_lines
+from llm_batch.record.parts import PIECE_BYTES, Part, each_part, parts_of
+from llm_batch.record.results import (
+    FurtherScore,
+    ItemLine,
+    ScoredLine,
+    ShapeLine,
+    item_lines,
+    shape_lines,
+)
 from llm_batch.reporting.foreign import ForeignFile, found
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.tally import group_name
@@ -65,7 +74,7 @@ def manifest_of(report: Report) -> Manifest | None:
     return manifest.scored_by(report.score) if manifest and report.score else manifest
 
 
-def category_of(item: ItemLine, report: Report) -> str:
+def category_of(item: ScoredLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
@@ -84,6 +93,8 @@ def _foreign(report: Report) -> Iterator[ItemLine]:
     for row in ForeignFile(report.path, report.columns).lines():
         yield ItemLine(**{name: getattr(row, name) for name in _READ})
 
+
+_PIECE_ROWS = 1000
 
 #: The columns that every file has, in this order.
 COLUMNS = (
@@ -104,26 +115,71 @@ COLUMNS = (
 )
 
 
-def table(report: Report) -> Iterator[Sequence[Any]]:
-    """The cells of the items, a row each, with the header first.
+def table(report: Report) -> Table:
+    """The cells of the items, a row each, with the header first."""
+    return Table(report)
 
-    Raises:
-        OutputError: The results file cannot be read a second time.
-    """
+
+class Table:
+    """The rows of `table`; of a large file also by its parts, see `paper.csv.InParts`."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        """Raises: OutputError: The results file cannot be read a second time."""
+        names = _names(read_items(self._report))
+        yield (*COLUMNS, *names)
+        yield from _rows(read_items(self._report), self._report, names)
+
+    def each_part(self, made: Callable[[Iterable[Sequence[Any]]], str]) -> Iterator[str]:
+        report = self._report
+        parts = parts_of_items(report, PIECE_BYTES)
+        if not parts:
+            rows = iter(self)
+            while text := made(islice(rows, _PIECE_ROWS)):
+                yield text
+            return
+
+        def names_of(start: int, end: int) -> dict[str, None]:
+            return _names(shape_lines(report.path, start, end))
+
+        def rows_of(start: int, end: int) -> str:
+            return made(_rows(item_lines(report.path, start, end), report, names))
+
+        names = {name: None for found in each_part(names_of, parts) for name in found}
+        yield made([(*COLUMNS, *names)])
+        yield from each_part(rows_of, parts)
+
+
+def _names(items: Iterable[ItemLine | ShapeLine]) -> dict[str, None]:
+    """The columns that not every file has."""
     names: dict[str, None] = {}
     shapes: set[tuple[Any, ...]] = set()
-    for item in read_items(report):
+    for item in items:
         shape = _shape(item)
         if shape not in shapes:
             shapes.add(shape)
-            names.update(dict.fromkeys(name for name, _ in _members(item)))
-    yield (*COLUMNS, *names)
-    for item in read_items(report):
-        more = dict(_members(item))
+            names.update(dict.fromkeys(_members(item)))
+    return names
+
+
+def _rows(
+    items: Iterable[ItemLine], report: Report, names: Iterable[str]
+) -> Iterator[Sequence[Any]]:
+    for item in items:
+        more = _members(item)
         yield (*_fixed(item, category_of(item, report)), *map(more.get, names))
 
 
-def _shape(item: ItemLine) -> tuple[Any, ...]:
+def parts_of_items(report: Report, piece: int | None = None) -> list[Part]:
+    """The parts of a results file whose lines can be taken as they are; none of another one."""
+    if report.columns or report.score or report.items.duplicates or report.path == "-":
+        return []
+    return parts_of(Path(report.path), piece)
+
+
+def _shape(item: ItemLine | ShapeLine) -> tuple[Any, ...]:
     """What tells whether an item has the same columns as another."""
     outputs = [
         (step, *output) if output.__class__ is dict else step
@@ -141,7 +197,7 @@ def rows(report: Report) -> Iterator[dict[str, Any]]:
 
 def row(item: ItemLine, category: str) -> dict[str, Any]:
     """An item with the columns of the CSV as keys; ``category`` is that of a report."""
-    return {**dict(zip(COLUMNS, _fixed(item, category), strict=True)), **dict(_members(item))}
+    return {**dict(zip(COLUMNS, _fixed(item, category), strict=True)), **_members(item)}
 
 
 def _fixed(item: ItemLine, category: str) -> tuple[Any, ...]:
@@ -163,19 +219,19 @@ def _fixed(item: ItemLine, category: str) -> tuple[Any, ...]:
     )
 
 
-def _members(item: ItemLine) -> Iterator[tuple[str, Any]]:
-    for name, value in item.fields.items():
-        yield f"field.{name}", value
+def _members(item: ItemLine | ShapeLine) -> dict[str, Any]:
+    found = {f"field.{name}": value for name, value in item.fields.items()}
     for step, output in item.outputs.items():
-        if isinstance(output, dict):
+        if output.__class__ is dict:
             for name, value in output.items():
-                yield f"output.{step}.{name}", value
+                found[f"output.{step}.{name}"] = value
         else:
-            yield f"output.{step}", output
+            found[f"output.{step}"] = output
     for name, score in item.scores.items():
-        yield f"score.{name}", score.score
+        found[f"score.{name}"] = score.score
         if score.passed is not None:
-            yield f"passed.{name}", score.passed
+            found[f"passed.{name}"] = score.passed
+    return found
 
 
 #: More items than this make a page that takes long to open; the figures are of all of them.

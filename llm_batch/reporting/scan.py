@@ -1,28 +1,24 @@
-"""The scan of a results file: all that is counted over its lines, in one or in two processes.
+"""The scan of a results file: all that is counted over its lines, in one or in several processes.
 
-Python counts on one core only, so the second half is counted by a second process and its sums are
-added to those of the first. They are those of one pass; sums of fractions may differ in their
-last digits. Where that cannot be had (a line that cannot be read), the answer is ``None``, and one
-pass over the whole file says what there is to say. So does another one where an id may come twice:
-ids are compared by their hashes, eight bytes each, and kept themselves only in that pass.
-
-The second process is a fork, as a fresh one would import the caller's program again, which a
-script need not be written for.
+Of a large file each process counts a part, and its sums are added to those of the parts before.
+They are those of one pass; sums of fractions may differ in their last digits. Where that cannot be
+had (a line that cannot be read), the answer is ``None``, and one pass over the whole file says what
+there is to say. So does another one where an id may come twice: ids are compared by their hashes,
+eight bytes each, and kept themselves only in that pass.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
-from llm_batch.errors import ConfigError
+from llm_batch.errors import ConfigError, LlmbError
 from llm_batch.paper.words import listed
 from llm_batch.record.manifest import Manifest
+from llm_batch.record.parts import each_part, parts_of
 from llm_batch.record.reading import Head, Line, ResultsReader, SeveralLine, scored_by
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
@@ -32,9 +28,6 @@ from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
 from llm_batch.reporting.rules import RuleTally
 from llm_batch.reporting.several.tally import Design, SeveralTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,57 +179,25 @@ def _stratum(line: Line) -> str:
     return line.stratum
 
 
-#: Smaller files, in bytes, are read in less than a second by one process.
-LEAST_BYTES = 200_000_000
-
-
-def count_halves(path: Path, wanted: Wanted) -> Tallies | None:
-    """Count both halves of a file, each in a process of its own; ``None`` where one pass is needed.
+def count_parts(path: Path, wanted: Wanted) -> Tallies | None:
+    """Count the parts of a file, each in a process of its own; ``None`` where one pass is needed.
 
     Raises:
-        OutputError: A line of the first half cannot be read.
         ConfigError: The field to group by was asked for and has too many values.
     """
-    middle = _middle(path)
-    if middle is None or not _may_fork():
-        return None
-    from multiprocessing import get_context
 
-    context = get_context("fork")
-    mine, others = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(others, path, middle, wanted), daemon=True)
-    process.start()
-    others.close()
-    try:
-        first = _count(path, 0, middle, wanted)
-        second = _received(mine)
-    finally:
-        process.kill()
-        process.join()
-        mine.close()
-    return first if second is not None and first.merge(second) else None
+    def count(start: int, end: int) -> Tallies | None:
+        try:
+            return _count(path, start, end, wanted)
+        except LlmbError:
+            return None  # one pass over the file meets it again, and knows the line
 
-
-def _middle(path: Path) -> int | None:
-    """Where the first line of the second half begins; ``None`` without two halves."""
-    if not path.is_file():
-        return None  # a pipe can be read only once
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size < LEAST_BYTES:
+    whole: Tallies | None = None
+    for part in each_part(count, parts_of(path)):
+        if part is None or (whole is not None and not whole.merge(part)):
             return None
-        file.seek(size // 2)
-        file.readline()
-        return file.tell() if file.tell() < size else None
-
-
-def _may_fork() -> bool:
-    """Whether a second process helps and is safe: not while another thread may hold a lock."""
-    return (
-        sys.platform == "linux"
-        and len(os.sched_getaffinity(0)) > 1
-        and len(list(Path("/proc/self/task").iterdir())) == 1
-    )
+        whole = whole or part
+    return whole
 
 
 def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:
@@ -245,22 +206,6 @@ def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:
         return count_lines(results, wanted, exact=False)
     finally:
         results.close()
-
-
-def _send(to: Connection, path: Path, start: int, wanted: Wanted) -> None:
-    """Count the second half and send the sums; nothing is sent where that fails."""
-    try:
-        to.send(_count(path, start, None, wanted))
-    except BaseException:  # whatever it is, one pass over the file meets it again and says so
-        os._exit(1)
-
-
-def _received(source: Connection) -> Tallies | None:
-    try:
-        tallies: Tallies = source.recv()
-    except (EOFError, OSError):
-        return None
-    return tallies
 
 
 _CATEGORY = "category"
@@ -311,7 +256,7 @@ def scan(
     counted = None
     path = results.path if isinstance(results, ResultsReader) else None
     if path and path.is_file() and not checks:  # a pipe can be read only once
-        counted = count_halves(path, wanted) or _count(path, 0, None, wanted)
+        counted = count_parts(path, wanted) or _count(path, 0, None, wanted)
         if counted.lines.twice():
             counted = None
     if counted is None:

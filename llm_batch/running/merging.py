@@ -183,7 +183,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 def _write_results(path: Path, paths: Sequence[Paths], seed: int) -> tuple[int, dict[str, Any]]:
     """Write the lines in the order of their items; how many, and what `ResultsFile.stamp` says."""
-    made = text_hash(())
+    made = text_hash(None)
     with ExitStack() as stack:
         shards = [stack.enter_context(own.results.open("rb")) for own in paths]
         order = [

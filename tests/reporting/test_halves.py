@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_batch.errors import ConfigError, LlmbError, OutputError
-from llm_batch.reporting import build_report, reference
-from llm_batch.reporting import scan as halves
+from llm_batch.record import parts
+from llm_batch.reporting import FORMATS, build_report, items, reference, scan
+from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from llm_batch.reporting.scan import Tallies
 from tests.reporting.made import full_manifest, result, write
 
@@ -22,17 +24,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="halves are coun
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Tallies | None]:
     """Files of any size are halved; what came of it is kept."""
     kept: list[Tallies | None] = []
-    count = halves.count_halves
+    count = scan.count_parts
 
     def keeping(*args: Any) -> Tallies | None:
         kept.append(None)
         kept[-1] = count(*args)
         return kept[-1]
 
-    monkeypatch.setattr(halves, "LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "LEAST_BYTES", 1)
     # Other tests of this process may have started threads that numpy keeps.
-    monkeypatch.setattr(halves, "_may_fork", lambda: True)
-    monkeypatch.setattr(halves, "count_halves", keeping)
+    monkeypatch.setattr(parts, "may_fork", lambda: True)
+    monkeypatch.setattr(parts, "_processes", lambda: 2)
+    monkeypatch.setattr(scan, "count_parts", keeping)
     return kept
 
 
@@ -59,7 +62,7 @@ def _results(n: int = 400) -> list[Any]:
 
 def _one_pass(path: Path, monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(halves, "LEAST_BYTES", sys.maxsize)
+        patch.setattr(parts, "LEAST_BYTES", sys.maxsize)
         return build_report(path, **asked)
 
 
@@ -71,6 +74,37 @@ def test_both_halves_make_the_report_of_one_pass(
     assert counted[0] is not None
     assert made == _one_pass(path, monkeypatch)
     assert (made.items.read, made.groups and len(made.groups.groups)) == (400, 2)
+
+
+def _everything(path: Path, other: Path) -> list[str]:
+    compared = compare_reports([path, other], by="category", cluster="answer")
+    formats = ("csv", "json", "full")
+    return [
+        *(FORMATS[name](build_report(path)) for name in formats),
+        *(COMPARISON_FORMATS[name](compare_reports([path, other])) for name in formats),
+        COMPARISON_FORMATS["json"](compared),
+    ]
+
+
+def test_parts_make_the_texts_of_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of columns that come late, texts in quotes, ids that were changed, and a blank line."""
+    first = [replace(each, item=replace(each.item, id=str(n))) for n, each in enumerate(_results())]
+    late = replace(first[399].item, fields={"late": 'a "b", c\r\nd;=1', **first[399].item.fields})
+    first[399] = replace(first[399], item=late)
+    second = [replace(each, passed=each.passed and n % 7 > 0) for n, each in enumerate(first)]
+    second = [replace(each, item=replace(each.item, id=f"{each.item.id}.0")) for each in second]
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for folder, results in zip(paths, (first, second), strict=True):
+        folder.mkdir()
+        write(folder, results, full_manifest(planned=400))
+    one, two = (folder / "results.jsonl" for folder in paths)
+    two.write_bytes(two.read_bytes().replace(b"\n", b"\n\n", 1))
+    monkeypatch.setattr(items, "PIECE_BYTES", 5_000)
+    made = _everything(one, two)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "LEAST_BYTES", sys.maxsize)
+        assert _everything(one, two) == made
+    assert "field.late" in made[0].partition("\n")[0] and '"lost"' in made[4]
 
 
 def test_an_id_in_both_halves_counts_once(
@@ -140,9 +174,9 @@ def test_a_second_process_that_dies_is_made_up_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Tallies | None]
 ) -> None:
     path = write(tmp_path, _results(), full_manifest(planned=400))
-    monkeypatch.setattr(halves, "_send", lambda *_: os._exit(9))
+    monkeypatch.setattr(parts, "_send", lambda *_: os._exit(9))
     made = build_report(path)
-    assert counted == [None]
+    assert counted[0] is not None
     assert made == _one_pass(path, monkeypatch)
 
 

@@ -113,11 +113,12 @@ def test_right_answers_that_are_no_classes_are_not_taken_for_some(
 def test_a_file_is_counted_the_same_in_two_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llm_batch.reporting import scan
+    from llm_batch.record import parts
 
     whole = report(tmp_path).rule_check
-    monkeypatch.setattr(scan, "LEAST_BYTES", 1)
-    monkeypatch.setattr(scan, "_may_fork", lambda: True)
+    monkeypatch.setattr(parts, "LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "may_fork", lambda: True)
+    monkeypatch.setattr(parts, "_processes", lambda: 2)
     assert report(tmp_path).rule_check == whole
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import ConfigError
+from llm_batch.record import parts
 from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score, StepTotals, Usage
-from llm_batch.reporting import FORMATS, build_report
-from llm_batch.reporting import scan as halves
+from llm_batch.reporting import FORMATS, build_report, scan
 from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from llm_batch.reporting.model import Report
 from llm_batch.stats.agreement import BinaryTable
@@ -363,11 +363,12 @@ def test_two_halves_count_what_one_pass_counts(
     steps = [GENERATE | {"repeat": 2}, JUDGE, PAIR, AUDITED[2]]
     path = write(tmp_path, results, steps, MAIN | {"audit": "audit.score"}, scores=SCORES)
     once = build_report(path).several
-    count: Callable[..., Any] = halves.count_halves
+    count: Callable[..., Any] = scan.count_parts
     halved: list[Any] = []
-    monkeypatch.setattr(halves, "LEAST_BYTES", 1)
-    monkeypatch.setattr(halves, "_may_fork", lambda: True)
-    monkeypatch.setattr(halves, "count_halves", lambda *a: halved.append(count(*a)) or halved[-1])
+    monkeypatch.setattr(parts, "LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "may_fork", lambda: True)
+    monkeypatch.setattr(parts, "_processes", lambda: 2)
+    monkeypatch.setattr(scan, "count_parts", lambda *a: halved.append(count(*a)) or halved[-1])
     assert build_report(path).several == once
     assert halved != [None]
 

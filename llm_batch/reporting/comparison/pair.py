@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from math import isnan
+from typing import TYPE_CHECKING
 
 from llm_batch.errors import ConfigError
 from llm_batch.paper.words import clean, items, listed
@@ -29,13 +31,22 @@ from llm_batch.stats.compare import (
     unpaired_p_value,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-def common_places(first: Rows, second: Rows) -> Iterator[tuple[str, int, int]]:
-    """Id and places of the items that are in both, in the order of the first."""
-    for id, place in first.index.items():
-        other = second.index.get(id)
-        if other is not None:
-            yield id, place, other
+
+def common_places(first: Rows, second: Rows) -> NDArray[np.int64]:
+    """The items that are in both, in the order of the first, as columns of three numbers: of the
+    item among its ids, and the places in the two.
+    """
+    import numpy
+
+    n = len(first.index)
+    found = numpy.fromiter(map(second.index.get, first.index, repeat(-1)), numpy.int64, n)
+    shared = numpy.flatnonzero(found >= 0)
+    mine = numpy.fromiter(first.index.values(), numpy.int64, n)
+    return numpy.stack([shared, mine[shared], found[shared]])
 
 
 #: More changed items than this are counted and not described.
@@ -110,53 +121,55 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
     Raises:
         ConfigError: The items are not the same, without ``anyway``.
     """
-    pairs, counts, differences = _Pairs(), _Verdicts(), []
-    by_cluster: dict[str, ClusterSums] = {}
-    means = [0.0, 0.0]
-    wins = losses = 0
-    changes: list[Change] = []
+    import numpy
+
+    counts = _Verdicts()
     first, second = baseline.rows, run.rows
+    ids = list(first.index)
     # A baseline has no fields, so the run says what an item belongs to.
     grouped, places = (run, 1) if baseline.report is None else (baseline, 0)
     categories, clusters = list(grouped.rows.names), grouped.rows.clusters
-    for id, *pair in common_places(first, second):
-        (one, two), place = pair, pair[places]
-        pairs.common += 1
-        if first.content[one] != second.content[two]:
-            pairs.other_content += 1
-            if len(pairs.examples) < _NAMED:
-                pairs.examples += (id,)
-        before, after = first.scores[one], second.scores[two]
-        scored = not (isnan(before) or isnan(after))
-        if scored:
-            differences.append(after - before)
-            if clusters:
-                _add_to(by_cluster, clusters[place], after - before)
-            means[0] += before
-            means[1] += after
-            wins += after > before
-            losses += after < before
-        was, now = first.passed[one], second.passed[two]
-        judged = NO_VERDICT not in (was, now)
-        if judged:
-            counts.add(
-                categories[grouped.rows.categories[place]],
-                was,
-                now,
-                clusters[place] if clusters else "",
-            )
-        pairs.unscored += not (judged or scored)
-        kind = ""
-        if judged:
-            kind = ("", "gained", "lost")[now - was]
-        elif scored and after != before:
-            kind = "higher" if after > before else "lower"
-        if kind:
-            category = categories[grouped.rows.categories[place]]
-            changes.append(Change(id, kind, category, _or_none(before), _or_none(after)))
+    shared, one, two = common_places(first, second)
+    place = (one, two)[places]
+    category = numpy.asarray(grouped.rows.categories)[place]
+    other = numpy.asarray(first.content)[one] != numpy.asarray(second.content)[two]
+    before, after = numpy.asarray(first.scores)[one], numpy.asarray(second.scores)[two]
+    was = numpy.asarray(first.passed, numpy.uint8)[one].astype(int)
+    now = numpy.asarray(second.passed, numpy.uint8)[two].astype(int)
+    scored = ~(numpy.isnan(before) | numpy.isnan(after))
+    judged = (was != NO_VERDICT) & (now != NO_VERDICT)
+    pairs = _Pairs(
+        common=len(shared),
+        unscored=int((~(judged | scored)).sum()),
+        other_content=int(other.sum()),
+        examples=tuple(ids[n] for n in shared[other][:_NAMED]),
+    )
     if not anyway:
         _check_items(baseline, run, pairs)
-    changes.sort(key=lambda change: change.kind not in ("lost", "lower"))
+    differences = (after - before)[scored].tolist()
+    # One after the other, as a loop adds them.
+    means = [float(each[scored].cumsum()[-1]) if differences else 0.0 for each in (before, after)]
+    wins, losses = int((after > before).sum()), int((after < before).sum())
+    cells = numpy.bincount((category * 4 + was * 2 + now)[judged])
+    for cell in cells.nonzero()[0].tolist():
+        number, verdicts = divmod(cell, 4)
+        counts.add(categories[number], *divmod(verdicts, 2), int(cells[cell]))
+    by_cluster: dict[str, ClusterSums] = {}
+    if clusters:
+        for n, difference in zip(place[scored].tolist(), differences, strict=True):
+            _add_to(by_cluster, clusters[n], difference)
+        for n in judged.nonzero()[0].tolist():
+            change, cluster = float(now[n] - was[n]), clusters[place[n]]
+            counts.add_cluster(categories[category[n]], cluster, change)
+    worse, better = numpy.where(judged, (now < was, now > was), (after < before, after > before))
+    changed = numpy.concatenate([worse.nonzero()[0], better.nonzero()[0]])
+    changes = []
+    for n in changed[:CHANGE_LIMIT].tolist():
+        kinds = ("lost", "gained") if judged[n] else ("lower", "higher")
+        were, are = _or_none(float(before[n])), _or_none(float(after[n]))
+        changes.append(
+            Change(ids[shared[n]], kinds[int(better[n])], categories[category[n]], were, are)
+        )
     n = len(differences)
     scores = None
     if n:
@@ -186,8 +199,8 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
         rates=_rates(counts, "", level) if pairs.common else _unpaired(baseline, run, level),
         scores=scores,
         categories=tuple(_categories(counts, level)) if grouped.group_field else (),
-        changed=len(changes),
-        changes=described(changes[:CHANGE_LIMIT], baseline, run),
+        changed=len(changed),
+        changes=described(changes, baseline, run),
     )
 
 
@@ -200,11 +213,13 @@ class _Verdicts:
         self.counts: dict[str, Counter[tuple[int, int]]] = {}
         self.clusters: dict[str, dict[str, ClusterSums]] = {}
 
-    def add(self, category: str, was: int, now: int, cluster: str) -> None:
+    def add(self, category: str, was: int, now: int, n: int) -> None:
         for name in (_ALL, f"={category}"):
-            self.counts.setdefault(name, Counter())[was, now] += 1
-            if cluster:
-                _add_to(self.clusters.setdefault(name, {}), cluster, float(now - was))
+            self.counts.setdefault(name, Counter())[was, now] += n
+
+    def add_cluster(self, category: str, cluster: str, change: float) -> None:
+        for name in (_ALL, f"={category}"):
+            _add_to(self.clusters.setdefault(name, {}), cluster, change)
 
 
 _ALL = ""

@@ -8,9 +8,9 @@ read again for the few items that are shown.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,18 @@ from llm_batch.record.baseline import Baseline, BaselineItem, BaselineScore, bri
 from llm_batch.record.changes import steps_of
 from llm_batch.record.lines import UNREADABLE
 from llm_batch.record.manifest import Manifest, ScoreRule
-from llm_batch.record.results import FurtherScore, ItemLine
+from llm_batch.record.parts import each_part
+from llm_batch.record.results import (
+    ComparedLine,
+    FurtherScore,
+    ItemLine,
+    compared_lines,
+    items_among,
+)
 from llm_batch.records import Interval
 from llm_batch.reporting.comparison import RunFigures
 from llm_batch.reporting.foreign import found as field_of
-from llm_batch.reporting.items import category_of, manifest_of, read_items
+from llm_batch.reporting.items import category_of, manifest_of, parts_of_items, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.interval import wilson
@@ -188,6 +195,19 @@ class Rows:
         self.categories.append(self.names.setdefault(category, len(self.names)))
         self.content.append(int(content, 16))
 
+    def extend(self, after: Rows) -> None:
+        """Add the items of a later part of the file."""
+        before = len(self.scores)
+        self.index.update((id, before + place) for id, place in after.index.items())
+        categories = [self.names.setdefault(name, len(self.names)) for name in after.names]
+        self.categories.extend(map(categories.__getitem__, after.categories))
+        self.scores.extend(after.scores)
+        self.passed += after.passed
+        self.costs.extend(after.costs)
+        self.seconds.extend(after.seconds)
+        self.clusters += after.clusters
+        self.content.extend(after.content)
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -234,11 +254,17 @@ class Side:
         """
         if self.report is None:
             return {}
-        named = (
-            (item.id if item.id in ids else swapped_spelling(item.id), item)
-            for item in read_items(self.report)
-        )
-        return {id: item for id, item in named if id in ids}
+        report = self.report
+        spelt = {id: id for id in ids} | {
+            other: id for id in ids if (other := swapped_spelling(id)) and other not in ids
+        }
+
+        def among(start: int, end: int) -> list[ItemLine]:
+            return list(items_among(report.path, spelt, start, end))
+
+        parts = parts_of_items(report)
+        items = chain.from_iterable(each_part(among, parts)) if parts else read_items(report)
+        return {spelt[item.id]: item for item in items if item.id in spelt}
 
     def answer(self, item: ItemLine | None) -> str:
         """What was scored: the last output before that of the judge or rule."""
@@ -266,16 +292,7 @@ def side_of(
     Raises:
         OutputError: The file cannot be read a second time.
     """
-    rows, names = Rows(), sorted(fields)
-    for item in read_items(report):
-        content = content_hash(item.fields, names) if names else "0"
-        cost, seconds = item.cost.total, item.latency_seconds.total
-        category = category_of(item, report)
-        found = item.scores.get(score, FurtherScore()) if score else item
-        rows.add(item.id, found.score, found.passed, cost, seconds, category, content)
-        if cluster:
-            value = field_of(item.fields, cluster, None)
-            rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
+    rows = _rows_of(report, sorted(fields), cluster, score)
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
@@ -296,6 +313,32 @@ def side_of(
         score=score,
         scoring=frozenset(scoring_steps(manifest, rule)) if manifest else frozenset(),
     )
+
+
+def _rows_of(report: Report, names: Sequence[str], cluster: str | None, score: str) -> Rows:
+    def rows_of(start: int, end: int) -> Rows:
+        return filled(compared_lines(report.path, start, end))
+
+    def filled(items: Iterable[ItemLine | ComparedLine]) -> Rows:
+        rows = Rows()
+        for item in items:
+            content = content_hash(item.fields, names) if names else "0"
+            cost, seconds = item.cost.total, item.latency_seconds.total
+            category = category_of(item, report)
+            found = item.scores.get(score, FurtherScore()) if score else item
+            rows.add(item.id, found.score, found.passed, cost, seconds, category, content)
+            if cluster:
+                value = field_of(item.fields, cluster, None)
+                rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
+        return rows
+
+    parts = parts_of_items(report)
+    if not parts:
+        return filled(read_items(report))
+    rows, *later = each_part(rows_of, parts)
+    for after in later:
+        rows.extend(after)
+    return rows
 
 
 def _of_score(figures: RunFigures, rows: Rows, level: float) -> RunFigures:

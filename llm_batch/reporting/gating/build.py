@@ -245,7 +245,7 @@ class _Pairs:
         base = compared.sides[0].report is None
         grouped = two if base else one
         names = list(grouped.names)
-        for _, *places in common_places(one, two):
+        for places in common_places(one, two)[1:].T.tolist():
             first, second = places
             place = places[base]
             category = names[grouped.categories[place]]

@@ -1,0 +1,128 @@
+"""A large file in parts, which several processes work on at once.
+
+Python counts on one core only. The other processes are forks, as fresh ones would import the
+caller's program again, which a script need not be written for. Where they cannot be had, or one of
+them fails, this process does their work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+T = TypeVar("T")
+
+#: Smaller files, in bytes, are read in less than a second by one process.
+LEAST_BYTES = 200_000_000
+#: A part whose result is passed on as it comes, and held in memory until then.
+PIECE_BYTES = 8 << 20
+_MOST_PROCESSES = 8
+
+#: The first byte of a part and the one after its last; both begin a line, or end the file.
+Part = tuple[int, int]
+
+
+def parts_of(path: Path | None, piece: int | None = None) -> list[Part]:
+    """The parts of a file, each of some bytes or, without a number, one for each process.
+
+    None of a file that is small or cannot be read twice, or where there is one process only.
+    """
+    if path is None or not path.is_file() or not may_fork():
+        return []
+    size = path.stat().st_size
+    if size < LEAST_BYTES:
+        return []
+    step = piece or size // _processes() + 1
+    starts = [0]
+    with open(path, "rb") as file:
+        for near in range(step, size, step):
+            file.seek(near)
+            file.readline()
+            if starts[-1] < file.tell() < size:
+                starts.append(file.tell())
+    return list(zip(starts, [*starts[1:], size], strict=True)) if len(starts) > 1 else []
+
+
+def each_part(work: Callable[[int, int], T], parts: Sequence[Part]) -> Iterator[T]:
+    """Give what ``work`` makes of each part, in their order.
+
+    Parts are dealt out in turn. What fails in another process is done again in this one, which
+    meets the error and raises it.
+    """
+    count = min(_processes(), len(parts))
+    if count < 2 or not may_fork():
+        yield from (work(*part) for part in parts)
+        return
+    from multiprocessing import get_context
+
+    context = get_context("fork")
+    sources: list[Connection | None] = [None]
+    processes: list[Any] = []
+    try:
+        for first in range(1, count):
+            mine, others = context.Pipe(duplex=False)
+            process = context.Process(
+                target=_send, args=(others, work, parts[first::count]), daemon=True
+            )
+            process.start()
+            others.close()
+            sources.append(mine)
+            processes.append(process)
+        for place, part in enumerate(parts):
+            source = sources[place % count]
+            found = None if source is None else _received(source)
+            if source is not None and found is None:
+                source.close()
+                sources[place % count] = None
+            yield work(*part) if found is None else found[0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+        for source in sources:
+            if source is not None:
+                source.close()
+
+
+def stay_able_to_fork() -> None:
+    """Keep numpy from starting threads when it is imported, for a program that uses none of them.
+
+    Nothing here multiplies matrices.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def may_fork() -> bool:
+    """Whether another process helps and is safe: not while another thread may hold a lock."""
+    return (
+        sys.platform == "linux"
+        and _processes() > 1
+        and len(list(Path("/proc/self/task").iterdir())) == 1
+    )
+
+
+def _processes() -> int:
+    return min(len(os.sched_getaffinity(0)), _MOST_PROCESSES) if sys.platform == "linux" else 1
+
+
+def _received(source: Connection) -> Any:
+    """What was sent, in a tuple; ``None`` where the other process has failed."""
+    try:
+        return source.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _send(to: Connection, work: Callable[[int, int], object], parts: Sequence[Part]) -> None:
+    """Do some parts and send what comes of each; nothing more is sent where one fails."""
+    try:
+        for part in parts:
+            to.send((work(*part),))
+    except BaseException:  # whatever it is, the other process meets it again and says so
+        os._exit(1)
