@@ -411,7 +411,7 @@ class Chain:
             try:
                 ruling = self._ruling(step, item, lane.outputs)
             except RuleError as error:
-                lane.fails("rule", f"{name}: {error}")
+                lane.fails(error.status, f"{name}: {error}")
                 lane.trace = error.trace
             else:
                 if ruling.output is None:

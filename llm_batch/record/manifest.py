@@ -24,6 +24,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.chain.addresses import is_address
+from llm_batch.chain.functions import code_hash
 from llm_batch.chain.overrides import Overrides, Typed
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.chain.steps import member, written
@@ -240,6 +241,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         versions: What answers and prices depend on.
         config: All that the user wrote, with defaults and prompts from files; no keys. As plain
             values, since that of another version has other keys; `steps` and `score` read it.
+        code: Of each rule in Python a hash of its text, by step.
         prices: Of each model; ``None`` where none is known.
         limits: Those of the config once more.
         made: The config's file and the flags that made the run; paths as they lead from the
@@ -253,6 +255,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     versions: dict[str, str] = {}
     config: dict[str, Any] = {}
     config_hash: str = ""
+    code: dict[str, str] = {}
     dataset: Dataset = Dataset()
     sample: Sample = Sample()
     prices: dict[str, ListPrice | None] = {}
@@ -526,6 +529,13 @@ def versions() -> dict[str, str]:
 def config_record(config: Config) -> dict[str, Any]:
     """The whole config as plain values, prompts from files included. It holds no keys."""
     return config.model_dump(mode="json")
+
+
+def code_record(config: Config) -> dict[str, str]:
+    """Of each rule in Python a hash of its text."""
+    return {
+        step.name: code_hash(config.folder, step.python) for step in config.steps if step.python
+    }
 
 
 def hash_of(value: Any) -> str:
