@@ -35,9 +35,8 @@ from llm_batch.reporting.several.tally import Panel, SeveralTally, Vote
 from llm_batch.reporting.tally import StepTally, Tally
 from llm_batch.stats.agreement import Scale
 from llm_batch.stats.audit import LEAST_AUDITED, Costs, best_audit, dear_alone, phi
-from llm_batch.stats.interval import wilson
 from llm_batch.stats.jury import OwnRule, Rule, jury
-from llm_batch.stats.means import mean_and_sd, mean_on_scale, mean_t, with_width
+from llm_batch.stats.means import mean_and_sd
 from llm_batch.stats.pairs import bradley_terry, pair_rates
 from llm_batch.stats.repeats import (
     Plan,
@@ -57,13 +56,15 @@ def several(
     tally: Tally,
     manifest: Manifest,
     main: tuple[Interval, Interval],
+    others: Mapping[str, tuple[Interval, Interval]],
     level: float,
     clustered: bool,
 ) -> Several:
     """All figures.
 
     Args:
-        main: Pass rate and mean of the main score, as the report has them.
+        main: Pass rate and mean of the main score, as the report has them; ``others`` those of
+            the other scores.
         clustered: Whether items come in clusters, for which nothing is corrected.
     """
     design = counted.design
@@ -76,7 +77,7 @@ def several(
         if counted.pairs[step.name]
     )
     ranking, chances = _ranking(counted, pairs, level)
-    scores = _scores(counted, main, level, audit)
+    scores = _scores(counted, main, others, audit)
     lost = sorted(counted.lost.items(), key=lambda each: (-each[1], each[0]))
     return Several(
         scores=scores,
@@ -114,37 +115,30 @@ def several(
 def _scores(
     counted: SeveralTally,
     main: tuple[Interval, Interval],
-    level: float,
+    others: Mapping[str, tuple[Interval, Interval]],
     audit: AuditFigures | None,
 ) -> tuple[ScoreFigures, ...]:
     found = []
-    for name, values in counted.values.items():
-        rule = counted.design.scores[name]
-        there = [value for value in values if not isnan(value)]
-        passed, verdicts = counted.verdicts[name]
-        rate, mean = wilson(passed, verdicts, level) if verdicts else None, None
-        if name == counted.design.main:
-            rate, mean = main[0] if main[0].n else None, main[1]
-        elif rule.min is not None and rule.max is not None:
-            mean = mean_on_scale(there, rule.min, rule.max, level)
+    for name, rule in counted.design.scores.items():
+        rate, mean = others.get(name, main)
         corrected = None
         if name == counted.design.main and audit is not None:
-            corrected = audit.check.corrected if rate else audit.check.corrected_mean
+            corrected = audit.check.corrected if rate.n else audit.check.corrected_mean
         source = rule.named
         if isinstance(rule.weights, dict) and rule.weights:
             source = " + ".join(f"{weight:g} {each}" for each, weight in rule.weights.items())
+        there = sum(not isnan(value) for value in _values(counted, name))
         found.append(
             ScoreFigures(
-                name,
-                source,
-                len(there),
-                rule.pass_at,
-                rate,
-                mean or with_width(mean_t(there, level)),
-                corrected,
+                name, source, there, rule.pass_at, rate if rate.n else None, mean, corrected
             )
         )
     return tuple(found)
+
+
+def _values(counted: SeveralTally, name: str) -> Sequence[float]:
+    other = counted.others.get(name)
+    return counted.values if other is None else other.values
 
 
 #: More scores than this make more pairs than anybody reads.
@@ -152,11 +146,12 @@ _MOST_SCORES = 6
 
 
 def _correlations(counted: SeveralTally, level: float) -> tuple[ScorePair, ...]:
-    if not 2 <= len(counted.values) <= _MOST_SCORES:
+    names = counted.design.scores
+    if not 2 <= len(names) <= _MOST_SCORES:
         return ()
     columns = {
-        name: [None if isnan(value) else value for value in values]
-        for name, values in counted.values.items()
+        name: [None if isnan(value) else value for value in _values(counted, name)]
+        for name in names
     }
     found = correlations(columns, level).items()
     return tuple(ScorePair(*names, each.spearman, each.pearson) for names, each in found)

@@ -19,9 +19,9 @@ from llm_batch.chain.scores import score_of
 from llm_batch.chain.steps import member
 from llm_batch.chain.votes import FIRST, TIE, WINNER, Combine, needed
 from llm_batch.record.manifest import Manifest, ScoreRule, Step
-from llm_batch.record.reading import Line, SeveralLine
+from llm_batch.record.reading import Line, SeveralLine, asked
 from llm_batch.reporting.judging.labels import Pair
-from llm_batch.reporting.tally import SCORE_LIMIT
+from llm_batch.reporting.tally import SCORE_LIMIT, ClusterTally, GroupTally, Tally
 
 #: Longer votes are texts, which are held against each other within one item alone.
 _LONGEST_LABEL = 60
@@ -145,12 +145,66 @@ def _graded(step: Step) -> str:
     return next(iter(step.output or {}), "")
 
 
+@dataclass(slots=True)
+class ScoreTally:
+    """One of the scores that are not the main one, counted as that is.
+
+    Attributes:
+        values: That of each item, NaN where it has none.
+    """
+
+    values: array[float]
+    tally: Tally
+    strata: GroupTally | None
+    clusters: ClusterTally | None
+
+    def add(self, lines: Sequence[SeveralLine], name: str) -> None:
+        """Count some lines, which are left as they were."""
+        found = [line for line in lines if asked(line, name)]
+        main = [(line.score, line.passed) for line in found]
+        for line in found:
+            own = line.scores.get(name)
+            line.score, line.passed = (own.score, own.passed) if own else (None, None)
+        tally = self.tally
+        tally.read += len(lines)
+        tally.unasked += len(lines) - len(found)
+        scores = [line.score for line in found if within(line.score)]
+        tally.scores.extend(cast("list[float]", scores))
+        verdicts = [line.passed for line in found if line.passed is not None]
+        tally.passed += sum(verdicts)
+        tally.verdicts += len(verdicts)
+        if self.strata is not None:
+            self.strata.add(cast("list[Line]", found))
+            self.strata.leave_out(line for line in lines if not asked(line, name))
+        if self.clusters is not None:
+            self.clusters.add(cast("list[Line]", found))
+        for line, (score, passed) in zip(found, main, strict=True):
+            line.score, line.passed = score, passed
+        for line in lines:
+            there = line.scores.get(name)
+            score = there.score if there else None
+            self.values.append(score if score is not None and within(score) else nan)
+
+    def merge(self, after: ScoreTally) -> None:
+        """Add what was counted over a later part of the file."""
+        self.values.extend(after.values)
+        self.tally.scores.extend(after.tally.scores)
+        for count in ("read", "unasked", "passed", "verdicts"):
+            setattr(self.tally, count, getattr(self.tally, count) + getattr(after.tally, count))
+        if self.strata is not None and after.strata is not None:
+            self.strata.merge(after.strata)
+
+
+def within(score: float | None) -> bool:
+    return score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
+
+
 class SeveralTally:
     """Counts of what the parts of a `Design` said.
 
     Attributes:
-        values: By score, that of each item, NaN where it has none.
-        verdicts: By score, how many pass and how many have a verdict.
+        values: Of the main score, that of each item, NaN where it has none.
+        others: The other scores.
         repeats: Items by the scores and verdicts of their repeats.
         votes: By step, items by the votes on them.
         pairs: By step, items by the verdict with the first output shown first, and second.
@@ -160,11 +214,22 @@ class SeveralTally:
         lost: Lost answers by row and kind.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(
+        self, design: Design, strata: bool = False, clusters: ClusterTally | None = None
+    ) -> None:
         self.design = design
         self.read = 0
-        self.values = {name: array("d") for name in design.scores}
-        self.verdicts = {name: [0, 0] for name in design.scores}
+        self.values = array("d")
+        self.others = {
+            name: ScoreTally(
+                array("d"),
+                Tally(exact=False),
+                GroupTally.of_strata() if strata else None,
+                clusters.another() if clusters is not None else None,
+            )
+            for name in design.scores
+            if name != design.main
+        }
         self.repeats: Counter[tuple[tuple[float | None, bool | None], ...]] = Counter()
         self.votes: dict[str, Counter[tuple[Vote, ...]]] = {
             panel.name: Counter() for panel in design.panels
@@ -179,6 +244,8 @@ class SeveralTally:
 
     def add(self, lines: Sequence[Line]) -> None:
         """Count some lines, which are `SeveralLine`."""
+        for name, other in self.others.items():
+            other.add(cast("Sequence[SeveralLine]", lines), name)
         for line in cast("Sequence[SeveralLine]", lines):
             self.read += 1
             self._scores(line)
@@ -199,16 +266,8 @@ class SeveralTally:
         audit = line.scores.get(AUDIT)
         if self.design.audit is not None and audit is not None and audit.score is not None:
             self.audits.append(Pair(audit.score, line.score, line.passed, audit.passed))
-        for name, values in self.values.items():
-            score, passed = line.score, line.passed
-            if name != self.design.main:
-                own = line.scores.get(name)
-                score, passed = (None, None) if own is None else (own.score, own.passed)
-            there = score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
-            values.append(score if there and score is not None else nan)
-            if passed is not None:
-                self.verdicts[name][0] += passed
-                self.verdicts[name][1] += 1
+        if self.others:
+            self.values.append(line.score if line.score is not None and within(line.score) else nan)
 
     def _pairs(self, line: SeveralLine) -> None:
         contests = {}
@@ -231,10 +290,9 @@ class SeveralTally:
     def merge(self, after: SeveralTally) -> None:
         """Add what was counted over a later part of the file."""
         self.read += after.read
-        for name, values in after.values.items():
-            self.values[name].extend(values)
-            for place, n in enumerate(after.verdicts[name]):
-                self.verdicts[name][place] += n
+        self.values.extend(after.values)
+        for name, other in after.others.items():
+            self.others[name].merge(other)
         self.repeats.update(after.repeats)
         self.contests.update(after.contests)
         self.skipped.update(after.skipped)
