@@ -286,7 +286,7 @@ def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
     """
     if score is None or score.labels or (score.min is not None and score.max is not None):
         return ""
-    for named in score.fields:
+    for named in (*score.fields, *((score.audit,) if score.audit else ())):
         name, _, member = named.partition(".")
         step = next((step for step in steps if step.name == name), None)
         if step is not None and (step.rule is not None or (step.pair is not None and not member)):

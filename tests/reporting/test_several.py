@@ -98,8 +98,8 @@ def test_each_score_has_its_figures_and_pairs_of_them_are_correlated(tmp_path: P
 
 
 def drawn_apart(folder: Path) -> Path:
-    """40 items each of strata of 900 and 100: of these 30 are grounded, and 5 of 20, while 20 of the
-    small one were not asked that; 4 failed. Two and two belong together.
+    """40 items each of strata of 900 and 100: of these 30 are grounded, and 5 of 20, while 20 of
+    the small one were not asked that; 4 failed. Two and two belong together.
     """
     results = []
     for n in range(80):
