@@ -375,6 +375,12 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
             f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, even an interval by "
             "clusters is too narrow."
         )
+    asked = report.several
+    if clusters is not None and asked and (asked.juries or asked.pairs or asked.repeats):
+        yield (
+            "The figures of juries, pairs and repeats take items for independent: they do not go "
+            "by clusters."
+        )
     yield from _out_of_proportion(report)
 
 

@@ -292,6 +292,18 @@ def pair(name: str, first: str, second: str, *said: str | None) -> dict[str, Any
 PAIR = {"name": "better", "model": "openai/j", "pair": ["new", "old"]}
 
 
+def test_a_jury_of_repeats_votes_on_all_of_them_and_an_item_counts_once(tmp_path: Path) -> None:
+    lanes = [votes(5, 5, 1)["judge"], None, votes(1, 1, 1)["judge"]]
+    results = [item(n, 3.0, votes={"judge": lanes}, repeats=(Score(5.0),)) for n in range(8)]
+    made = report(tmp_path, results, [{**GENERATE, "repeat": 3}, JUDGE], MAIN)
+    assert made.several is not None
+    (jury,) = made.several.juries
+    assert (jury.items, jury.answers, jury.members[0].votes) == (8, 3, 16)
+    assert jury.unanimous.value == pytest.approx(1 / 3)  # draws: first, second, first once more
+    assert jury.members[0].own.value == pytest.approx(2 / 3)
+    assert jury.members[0].own.n == 8
+
+
 def test_a_pair_has_a_win_rate_that_is_free_of_the_order(tmp_path: Path) -> None:
     # Whatever is first wins half of the time more: +.25 for it. New wins 1/2 over both orders.
     said: list[tuple[str | None, str | None]] = (

@@ -1,7 +1,8 @@
 """What juries, repeats, pairs, audits and further scores said, counted as lines are read.
 
-An item of which a step was played for each of its repeats has a vote of each. Of these the first
-counts: votes on one item are alike, and intervals are made for items drawn one by one.
+An item of which a step was played for each of its repeats has a vote of each. Votes on one item
+are alike, and intervals are made for items drawn one by one. So there are as many draws as repeats:
+each has one vote of each item, another one as far as there are, and figures are made of each draw.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from math import nan
+from statistics import fmean
 from typing import Any, cast
 
 from llm_batch.chain.score_rules import AUDIT, MAIN
@@ -74,6 +77,7 @@ class Design:
         apart: The step whose repeated answers stay apart, if any.
         later: The steps that are played for each of these, itself included.
         partly: Steps that are not played for every item.
+        repeats: How often each item is answered, where the answers stay apart.
     """
 
     scores: dict[str, ScoreRule] = field(default_factory=dict)
@@ -84,6 +88,11 @@ class Design:
     panels: tuple[Panel, ...] = ()
     pairs: tuple[Step, ...] = ()
     partly: tuple[Step, ...] = ()
+    repeats: int = 1
+
+    def draws(self, step: str) -> int:
+        """How many draws there are of the votes in a step."""
+        return self.repeats if step in self.later else 1
 
     @classmethod
     def of(cls, manifest: Manifest, chosen: str = "") -> Design | None:
@@ -105,6 +114,7 @@ class Design:
             panels=tuple(_panel(step, manifest) for step in steps if step.combine and step.asks),
             pairs=tuple(step for step in steps if len(step.pair) == 2),
             partly=tuple(step for step in steps if step.when or step.share is not None),
+            repeats=(apart.repeat or 1) if apart else 1,
         )
         if chosen:
             found = replace(found, main=chosen, audit=None, apart=None)
@@ -206,9 +216,10 @@ class SeveralTally:
         values: Of the main score, that of each item, NaN where it has none.
         others: The other scores.
         repeats: Items by the scores and verdicts of their repeats.
-        votes: By step, items by the votes on them.
-        pairs: By step, items by the verdict with the first output shown first, and second.
-        contests: Items by who won against whom, where there are several pairs.
+        votes: By step and draw, items by the votes on them.
+        cast: Votes by step and member, of all draws.
+        pairs: By step and draw, items by the verdict with the first output shown first, and second.
+        contests: By draw, items by who won against whom, where there are several pairs.
         audits: What the audit and the judge said of the items that have both.
         skipped: Items for which a step was not played.
         lost: Lost answers by row and kind.
@@ -231,13 +242,17 @@ class SeveralTally:
             if name != design.main
         }
         self.repeats: Counter[tuple[tuple[float | None, bool | None], ...]] = Counter()
-        self.votes: dict[str, Counter[tuple[Vote, ...]]] = {
-            panel.name: Counter() for panel in design.panels
+        self.votes: dict[str, list[Counter[tuple[Vote, ...]]]] = {
+            panel.name: [Counter() for _ in range(design.draws(panel.name))]
+            for panel in design.panels
         }
-        self.pairs: dict[str, Counter[tuple[float | None, float | None]]] = {
-            step.name: Counter() for step in design.pairs
+        self.cast: Counter[tuple[str, str]] = Counter()
+        self.pairs: dict[str, list[Counter[tuple[float | None, float | None]]]] = {
+            step.name: [Counter() for _ in range(design.draws(step.name))] for step in design.pairs
         }
-        self.contests: Counter[frozenset[tuple[str, float]]] = Counter()
+        self.contests: list[Counter[frozenset[tuple[str, float]]]] = [
+            Counter() for _ in range(max((design.draws(s.name) for s in design.pairs), default=0))
+        ]
         self.audits: list[Pair] = []
         self.skipped: Counter[str] = Counter()
         self.lost: Counter[tuple[str, str]] = Counter()
@@ -252,10 +267,18 @@ class SeveralTally:
             if line.repeats and self.design.apart is not None:
                 self.repeats[tuple((each.score, each.passed) for each in line.repeats)] += 1
             for panel in self.design.panels:
-                votes = _first(line.votes.get(panel.name))
-                if votes is not None:
-                    ballot = tuple(panel.cast(votes.get(name)) for name in panel.votes)
-                    self.votes[panel.name][_short(ballot)] += 1
+                ballots = [
+                    tuple(panel.cast(votes.get(name)) for name in panel.votes)
+                    for votes in _each(line.votes.get(panel.name))
+                ]
+                for draw, ballot in zip(self.votes[panel.name], cycle(ballots), strict=False):
+                    draw[_short(ballot)] += 1
+                for ballot in ballots:
+                    self.cast.update(
+                        (panel.name, name)
+                        for name, vote in zip(panel.votes, ballot, strict=True)
+                        if vote is not None
+                    )
             if self.pairs:
                 self._pairs(line)
             self.skipped.update(line.skipped)
@@ -270,22 +293,25 @@ class SeveralTally:
             self.values.append(line.score if line.score is not None and within(line.score) else nan)
 
     def _pairs(self, line: SeveralLine) -> None:
-        contests = {}
+        contests: list[dict[str, float]] = [{} for _ in self.contests]
         for step in self.design.pairs:
-            votes = _first(line.votes.get(step.name))
-            if not votes:
-                continue
-            verdicts = tuple(
-                _won(votes.get(f"{name} {FIRST}"), own)
-                for name, own in zip(step.pair, (True, False), strict=True)
-            )
-            one, other = verdicts
-            there = [each for each in verdicts if each is not None]
-            if there:
-                self.pairs[step.name][one, other] += 1
-                contests[step.name] = sum(there) / len(there)
-        if contests and len(self.design.pairs) > 1:
-            self.contests[frozenset(contests.items())] += 1
+            judged = [
+                tuple(
+                    _won(votes.get(f"{name} {FIRST}"), own)
+                    for name, own in zip(step.pair, (True, False), strict=True)
+                )
+                for votes in _each(line.votes.get(step.name))
+            ]
+            known = [(one, other) for one, other in judged if (one, other) != (None, None)]
+            for number, (draw, verdicts) in enumerate(
+                zip(self.pairs[step.name], cycle(known), strict=False)
+            ):
+                draw[verdicts] += 1
+                contests[number][step.name] = fmean(v for v in verdicts if v is not None)
+        if len(self.design.pairs) > 1:
+            for draw_of_all, won in zip(self.contests, contests, strict=True):
+                if won:
+                    draw_of_all[frozenset(won.items())] += 1
 
     def merge(self, after: SeveralTally) -> None:
         """Add what was counted over a later part of the file."""
@@ -294,20 +320,23 @@ class SeveralTally:
         for name, other in after.others.items():
             self.others[name].merge(other)
         self.repeats.update(after.repeats)
-        self.contests.update(after.contests)
+        self.cast.update(after.cast)
+        for mine, others in (
+            (self.contests, after.contests),
+            *((self.votes[name], votes) for name, votes in after.votes.items()),
+            *((self.pairs[name], pairs) for name, pairs in after.pairs.items()),
+        ):
+            for draw, other in zip(cast("Any", mine), cast("Any", others), strict=True):
+                draw.update(other)
         self.skipped.update(after.skipped)
         self.lost.update(after.lost)
-        for name, votes in after.votes.items():
-            self.votes[name].update(votes)
-        for name, pairs in after.pairs.items():
-            self.pairs[name].update(pairs)
         self.audits += after.audits
 
 
-def _first(votes: Any) -> Mapping[str, Any] | None:
-    """The votes on an item; of several repeats those on the first that has some."""
+def _each(votes: Any) -> list[Mapping[str, Any]]:
+    """The votes on each answer to an item that has some."""
     each = votes if isinstance(votes, list) else [votes]
-    return next((one for one in each if isinstance(one, Mapping)), None)
+    return [one for one in each if isinstance(one, Mapping)]
 
 
 def _short(ballot: tuple[Vote, ...]) -> tuple[Vote, ...]:
