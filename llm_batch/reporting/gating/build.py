@@ -187,6 +187,7 @@ def gate_report(report: Report, bounds: Report, asked: Asked) -> Gated:
         [(None, test.interval.value) for test in tests],
         report.money.per_item,
     )
+    checks = [_of_all(check, report.items.read, report.money.per_item) for check in checks]
     gate = Gate(
         schema=GATE_SCHEMA,
         verdict=_gravest(checks),
