@@ -79,7 +79,7 @@ class Config(Table):
         check_scores(self.score, self.scores, self.steps)
         for name, model in self.models.items():
             for key in ("script", "latency", "error_rate"):
-                if key in model.model_fields_set and not name.startswith("fake/"):
+                if getattr(model, key) and not name.startswith("fake/"):
                     raise Wrong(("models", name, key), "is for fake/ models only")
         return self
 

@@ -52,6 +52,8 @@ class ScoreRule(Table):
     @model_serializer(mode="wrap")
     def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = whole(self)
+        if self.weights is not None:  # nothing else goes with them
+            return {"weights": values["weights"], "pass_at": values["pass_at"]}
         unset = {"audit", "weights"} - self.model_fields_set
         return {key: value for key, value in values.items() if key not in unset}
 
