@@ -50,7 +50,7 @@ def _kinds(of: type[ProviderError] = ProviderError) -> set[str]:
 
 def _outcomes() -> set[str]:
     """Kinds that calls, attempts and items are made with, not by way of an error."""
-    made = {"prompt"}  # the default of `Chain.result`
+    made = {"prompt", "rule"}  # the defaults of `Chain.result` and `RuleError`
     for name, call in _calls():
         of_a_log = "log" in ast.unparse(call.func)
         if name in MAKERS and len(call.args) > MAKERS[name] and not of_a_log:

@@ -160,10 +160,11 @@ class Chain:
                 if later in used:
                     where = "rule" if step.rule else "prompt"
                     where = "when" if when is not None and later in when.variables else where
+                    above = f"move [[steps]] {later!r} above {step.name!r}, or rename the field"
                     raise ConfigError(
                         f"steps.{step.name}: the {where} uses "
                         f"{later!r}, the output of a step that does not come before it",
-                        f"move [[steps]] {later!r} above {step.name!r}, or rename the field",
+                        above if later != step.name else "name an earlier step, or a field",
                     )
             before = (self._sources[name] for name in used & self._sources.keys())
             self._sources[step.name] = {step.name}.union(*before)
@@ -411,7 +412,7 @@ class Chain:
             try:
                 ruling = self._ruling(step, item, lane.outputs)
             except RuleError as error:
-                lane.fails("rule", f"{name}: {error}")
+                lane.fails(error.status, f"{name}: {error}")
                 lane.trace = error.trace
             else:
                 if ruling.output is None:

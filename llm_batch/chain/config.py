@@ -7,6 +7,7 @@ config, what ``llmb init`` writes and the commented example at once, so the thre
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ class Config(Table):
         check_scores(self.score, self.scores, self.steps)
         for name, model in self.models.items():
             for key in ("script", "latency", "error_rate"):
-                if key in model.model_fields_set and not name.startswith("fake/"):
+                if getattr(model, key) and not name.startswith("fake/"):
                     raise Wrong(("models", name, key), "is for fake/ models only")
         return self
 
@@ -132,7 +133,24 @@ class Config(Table):
         data = self.data_path()
         beside = [data.resolve().parent] if isinstance(data, Path) else []
         images = tuple(dict.fromkeys([*beside, self.folder]))
-        return Chain(self.steps, self.score, self.scores, self.sample.seed, folder, images)
+        try:
+            return Chain(self.steps, self.score, self.scores, self.sample.seed, folder, images)
+        except ConfigError as error:
+            where = self._line_in(error.message)
+            raise ConfigError(where + error.message, error.hint) from error
+
+    def _line_in(self, message: str) -> str:
+        """Where the key stands that a message of the chain begins with."""
+        found = _PLACE.match(message)
+        names = [step.name for step in self.steps]
+        if found is None or found[1] not in names:
+            return ""
+        key = found[2] or found[3]
+        step = names.index(found[1])
+        place: Place = ("steps", step)
+        if key and (key != "prompt" or not self.steps[step].prompt_file):
+            place = (*place, key if key in Step.model_fields else "value")
+        return self.line_of(*place, within=int(found[4] or 1))
 
     @property
     def folder(self) -> Path:
@@ -181,6 +199,7 @@ class Config(Table):
 
 
 _NO_SETTINGS = Model()
+_PLACE = re.compile(r"steps\.(\w+)(?:\.(\w+)|: the (\w+) uses)?(?:.{1,80}?\(its line (\d{1,6})\))?")
 #: What is said of rows, wherever they come from.
 _OF_ROWS = ("id", "columns", "where", "limit", "on_bad_row", "keep")
 #: What is no key of the file.

@@ -65,10 +65,13 @@ _PATIENCE = 1.0
 class RuleError(ValueError):
     """A rule cannot be applied to an item; the message says why.
 
-    ``trace`` has the traceback where the code of a user raised; else it is empty.
+    ``trace`` has the traceback where the code of a user raised; else it is empty. ``status`` is
+    what becomes of the item.
     """
 
-    trace = ""
+    def __init__(self, message: str, trace: str = "", status: str = "rule") -> None:
+        super().__init__(message)
+        self.trace, self.status = trace, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,30 +321,53 @@ def _inside(given: Any) -> Iterator[Any]:
 
 # Numbers
 
-# Thousands, a decimal comma that is no list's, a decimal point.
+# Thousands (by lakhs in India, by points with a decimal comma, by spaces that do not break), a
+# decimal comma that is no list's, a decimal point.
+_GROUPS = (
+    r"\d{1,3}(?:,\d{3}){1,12}(?!\d)(?:\.\d{1,40})?",
+    r"\d{1,2}(?:,\d{2}){1,8},\d{3}(?!,?\d)(?:\.\d{1,40})?",
+    r"\d{1,3}(?:\.\d{3}){1,12},\d{1,40}(?![,.]?\d)",
+    r"\d{1,3}(?:\.\d{3}){2,12}(?![,.]?\d)",
+    r"\d{1,3}(?:(?:['’\xa0\u2009\u202f]\d{3}){1,12}|(?: \d{3}){2,12})(?!\d)(?:[.,]\d{1,40})?",
+)
 _DIGITS = (
-    r"\d{1,3}(?:,\d{3}){1,12}(?!\d)(?:\.\d{1,40})?|(?<!\d,)\d{1,40},\d{1,40}(?!,?\d)|"
+    rf"(?P<groups>{'|'.join(_GROUPS)})|(?<!\d,)\d{{1,40}},\d{{1,40}}(?!,?\d)|"
     r"\d{1,40}(?:\.\d{1,40})?|\.\d{1,40}"
 )
-_POWER = r"(?:[eE][-+]?\d{1,3}(?!\d)|\s?[x×*·]\s?10\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?!\d)\}?)"
+_POWER = (
+    r"(?:[eE][-+]?\d{1,3}(?!\d)|(?P<ten>\s?[x×*·]\s?10)?"
+    r"\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?![\d.])\}?)"
+)
+# A minus with a space behind it is one where nothing that it could join stands before it.
 _NUMBER = re.compile(
-    r"(?<![\w.])(?P<sign>[-+−](?=\s?[$€£¥]?[.\d])\s?)?[$€£¥]?\s?(?P<sign2>[-−])?"
+    r"(?<![\w.])(?P<sign>(?:[-+−–]|(?:\A|(?<=[=:≈({])|(?<=[=:≈({] ))[-−] )"
+    r"(?=[$€£¥]?[.\d]))?[$€£¥]?\s?(?P<sign2>[-−])?"
     rf"(?P<digits>{_DIGITS})(?P<power>{_POWER})?"
     r"(?:\s?/\s?(?P<under>\d{1,40})(?!\w|[./]\d)|"
     r"\s(?P<part>\d{1,9}/\d{1,9})(?!\w|[./]\d))?"
 )
+# Digits of a number that is raised to a power: beyond them nobody writes one.
+_LONGEST_BASE = 12
 _BOXED = re.compile(r"\\boxed\s?\{([^{}]{0,200}(?:\{[^{}]{0,100}\}[^{}]{0,100}){0,4})\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?([^{}]{1,40})\}\s?\{\s?([^{}]{1,40})\}")
 _TIMES = re.compile(r"\\(?:times|cdot)")
+# Of a unit: cm^2 is no 2.
+_UNIT_POWER = re.compile(
+    r"(?:(?<=[^\W\d_])|(?<=[A-Za-z]\}))\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?!\d)\}?"
+)
+_RAISED = re.compile(r"(?<=\d)[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}")
+_VULGAR = re.compile("[¼-¾⅐-⅞]")
+#: Full-width letters, digits and signs as those of ASCII.
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 
 
 def last_number(text: str) -> Fraction | None:
     """The number a text comes to: behind its last ``####``, in its last box, or its last one.
 
-    ``1,234``, ``$5``, ``1/2``, ``3 1/2``, ``2.5e3``, ``50 %`` as 50; of ``3,5`` the comma is a
-    decimal one.
+    ``1,234``, ``1.234,5``, ``$5``, ``1/2``, ``3 1/2``, ``2.5e3``, ``2^10``, ``50 %`` as 50; of
+    ``3,5`` the comma is a decimal one.
     """
-    text = text[-_END:]
+    text = text[-_END:].translate(_NARROW)
     final = text.rfind("####")
     if final >= 0 and (found := _last(text[final + 4 :].strip().partition("\n")[0])) is not None:
         return found
@@ -354,24 +380,42 @@ def last_number(text: str) -> Fraction | None:
 def _last(text: str) -> Fraction | None:
     text = _TIMES.sub("×", text.replace("\\$", "$").replace("\\,", "").replace("{,}", ","))
     text = _FRACTION.sub(r" \1/\2", text)
+    text = _VULGAR.sub(lambda one: f" {_plain_form(one[0])}", text).replace("\u2044", "/")
+    text = _RAISED.sub(lambda power: f"^{_plain_form(power[0])}", text)
+    text = _UNIT_POWER.sub(" ", text)
     found = None
     for found in _NUMBER.finditer(text):  # noqa: B007  (the last one is wanted)
         pass
     return None if found is None else _as_fraction(found)
 
 
+def _plain_form(char: str) -> str:
+    return unicodedata.normalize("NFKC", char)
+
+
+def _ungrouped(digits: str) -> str:
+    """Digits in groups without what parts these, and with a decimal point."""
+    plain = re.sub("['’ \xa0\u2009\u202f]", "", digits)
+    if "," in plain and "." in plain:
+        groups = "." if plain.rfind(",") > plain.rfind(".") else ","
+        return plain.replace(groups, "").replace(",", ".")
+    if plain == digits:
+        return re.sub("[.,]", "", plain)
+    return plain.replace(",", ".")
+
+
 def _as_fraction(found: re.Match[str]) -> Fraction | None:
-    digits = found["digits"]
-    whole, comma, rest = digits.partition(",")
-    if comma and re.fullmatch(r"\d{3}(?:,\d{3})*(?:\.\d+)?", rest) and len(whole) <= 3:
-        digits = digits.replace(",", "")
-    else:
-        digits = digits.replace(",", ".")
-    number = Fraction(Decimal(digits))
+    groups = found["groups"]
+    number = Fraction(Decimal(_ungrouped(groups) if groups else found["digits"].replace(",", ".")))
     if found["power"]:
         *_, last = re.findall(r"[-+−]?\d{1,3}", found["power"])
         power = int(last.replace("−", "-"))
-        number *= Fraction(10) ** power
+        if found["ten"] or ("^" not in found["power"] and "**" not in found["power"]):
+            number *= Fraction(10) ** power
+        elif (not number and power < 0) or len(found["digits"]) > _LONGEST_BASE:
+            return None
+        else:
+            number **= power
     if found["part"]:
         over, _, under = found["part"].partition("/")
         if not int(under):
@@ -381,7 +425,7 @@ def _as_fraction(found: re.Match[str]) -> Fraction | None:
         if not int(found["under"]):
             return None
         number /= int(found["under"])
-    negative = (found["sign"] or "").strip() in ("-", "−") or found["sign2"]
+    negative = (found["sign"] or "").strip() in ("-", "−", "–") or found["sign2"]
     return -number if negative else number
 
 
@@ -416,14 +460,21 @@ _STATES = (
 )
 _LINKS = (
     r"(?:\s{0,3}(?:['’]s|is|are|was|(?:would|should|must) be|ist|es|est|[是为為:：=]|->|→)){1,2}"
-    r"\s{0,3}(?:(?:the |an? )?(?:(?:option|choice|answer|letter|label|category|class)\s)?)"
+    r"\s{0,3}(?:(?-i:the |an? )?(?:(?:option|choice|answer|letter|label|category|class)\s)?)"
+)
+_RIGHT = (
+    r"[)\]]?\s(?:is|would be)\s(?:the\s)?(?:correct|right|best)"
+    r"(?:\s(?:answer|option|choice|one))?\b"
+)
+_CHOSEN = (
+    r"\bI(?:['’]d| would| will|['’]ll)? (?:choose|pick|select|go (?:with|for)) (?:option |choice )?"
 )
 _OPENS = r"[\s(\[{'‘“\"$]{0,4}(?:\\(?:boxed|text|mathrm|mathbf)\{){0,2}[(\[]?"
 _NOT = re.compile(
     r"(?:\b(?:not|never|no|neither|nor|without|cannot)|n['’]t)(?:\s+[\w'’]+){0,2}\s*[\W_]{0,3}\Z",
     re.IGNORECASE,
 )
-_MARKS = str.maketrans(dict.fromkeys('*`"“”', ""))
+_MARKS = str.maketrans(dict.fromkeys('*`"“”', "")) | _NARROW
 
 
 class _Labels:
@@ -433,13 +484,25 @@ class _Labels:
         self._known = {_folded(label): label for label in labels}
         self.letters = all(len(label.strip()) == 1 for label in labels)
         label = f"(?:{any_of(map(_spaced, labels))})".replace(r"\ ", r"\s{1,3}")
-        end = r"(?![\w'’-]|[ ]?%)" if self.letters else r"(?![\w])"
+        # 1 is neither in 1.5 nor in -1, and no quoted label is a word with an apostrophe.
+        end = r"(?![\w-]|['’]\w|[.,]\d|[ ]?%)" if self.letters else r"(?!\w|-\w|[.,]\d)"
+        whole = r"(?<![-−.,](?=\d))"
+        begins = rf"(?<!\w)(?<!\w-){whole}"
         flags = 0 if self.letters else re.IGNORECASE
         case = label if self.letters else f"(?i:{label})"
-        self._alone = re.compile(rf"[\W_]{{0,4}}({label})[\W_]{{0,6}}", re.IGNORECASE)
+        # In small letters a label could be a word, unless it ends what is said.
+        claimed = rf"{case}|(?i:{label})(?=[)\]]|[.:]?\s{{0,9}}(?:\Z|\n))" if self.letters else case
+        self._alone = re.compile(rf"[\W_]{{0,4}}{whole}({label})[\W_]{{0,6}}", re.IGNORECASE)
         self._claims = re.compile(
-            rf"(?i:\b(?P<final>final\s)?{_STATES}{_LINKS}){_OPENS}(?P<label>{case}){end}"
+            rf"(?i:\b(?P<final>final\s)?{_STATES}{_LINKS}){_OPENS}(?P<label>{claimed}){end}"
         )
+        self._tagged = re.compile(
+            rf"<(?P<tag>\w{{1,20}})>\s{{0,9}}[(\[]?(?P<label>(?i:{label}))[)\]]?\s{{0,9}}</(?P=tag)>"
+        )
+        self._right = re.compile(
+            rf"{begins}(?<!\bor\s)(?<!\band\s)(?<!/)[(\[]?(?P<label>{case})(?i:{_RIGHT})"
+        )
+        self._chosen = re.compile(rf"(?i:{_CHOSEN}){_OPENS}(?P<label>{claimed}){end}")
         self._boxed = re.compile(
             rf"\\boxed\s?\{{\s?(?:\\(?:text|mathrm|mathbf)\{{)?\(?(?P<label>{case}){end}"
         )
@@ -447,9 +510,7 @@ class _Labels:
             rf"[ \t>#-]{{0,4}}[(\[]?(?P<label>{label})(?:[)\]][.:]?|[.:])(?=\s|\Z)", flags
         )
         bare = rf"(?i:\b(?:option|choice|answer|letter)\s){label}{end}|[(\[]{label}[)\]]"
-        self._mentions = re.compile(
-            bare if self.letters else rf"(?<!\w){label}{end}", 0 if self.letters else re.IGNORECASE
-        )
+        self._mentions = re.compile(bare if self.letters else f"{begins}{label}{end}", flags)
         self._label = re.compile(label, flags)
         self._another = re.compile(
             rf"[\s)\]}}\x27’”\x22$]{{0,4}}(?:\b(?:or|and|oder|und|o|ou)\b|[/&|,])\s{{0,3}}"
@@ -468,9 +529,9 @@ class _Labels:
             return label
         if alone := self._alone.fullmatch(text):
             return self._known.get(_folded(alone[1]))
-        claims = [*self._claims.finditer(text), *self._boxed.finditer(text)]
+        claims = _all(text, self._claims, self._boxed, self._tagged)
         final = [one for one in claims if one.groupdict().get("final")]
-        claims = final or claims
+        claims = final or claims or _all(text, self._right, self._chosen)
         if claims:
             return self._one(text, claims)
         lines = [line for line in text.splitlines() if line.strip()]
@@ -509,12 +570,16 @@ class _Labels:
         return labels.pop() if len(labels) == 1 else None
 
 
+def _all(text: str, *patterns: re.Pattern[str]) -> list[re.Match[str]]:
+    return [found for pattern in patterns for found in pattern.finditer(text)]
+
+
 def _spaced(label: str) -> str:
     return " ".join(label.split())
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(text.split()).casefold())
+    return unicodedata.normalize("NFC", " ".join(text.translate(_NARROW).split()).casefold())
 
 
 @lru_cache(maxsize=64)

@@ -52,6 +52,8 @@ class ScoreRule(Table):
     @model_serializer(mode="wrap")
     def _as_written(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = whole(self)
+        if self.weights is not None:  # nothing else goes with them
+            return {"weights": values["weights"], "pass_at": values["pass_at"]}
         unset = {"audit", "weights"} - self.model_fields_set
         return {key: value for key, value in values.items() if key not in unset}
 
@@ -286,7 +288,7 @@ def without_scale(score: ScoreRule | None, steps: tuple[Step, ...]) -> str:
     """
     if score is None or score.labels or (score.min is not None and score.max is not None):
         return ""
-    for named in score.fields:
+    for named in (*score.fields, *((score.audit,) if score.audit else ())):
         name, _, member = named.partition(".")
         step = next((step for step in steps if step.name == name), None)
         if step is not None and (step.rule is not None or (step.pair is not None and not member)):

@@ -50,6 +50,11 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
                 f"{name} is served from {_named(now)}, was {_named(then)}; answers that the "
                 "journal holds are kept"
             )
+    found.extend(
+        f"the code of step {name!r} changed; it is worked out again, without a call"
+        for name, code in new.code.items()
+        if old.code.get(name, code) != code
+    )
     if _set(configs[0].get("score")) != _set(configs[1].get("score")):
         found.append("the [score] rule changed: scores are recalculated from the stored answers")
     return found

@@ -24,6 +24,7 @@ import msgspec
 
 from llm_batch import __version__
 from llm_batch.chain.addresses import is_address
+from llm_batch.chain.functions import code_hash
 from llm_batch.chain.overrides import Overrides, Typed
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.chain.steps import member, written
@@ -135,6 +136,7 @@ class _Limits(_Pace, frozen=True):
 class _Config(msgspec.Struct, frozen=True):
     steps: list[Step] = []
     score: ScoreRule | None = None
+    main: ScoreRule | None = None  # as it was written, where another one stands for it
     scores: dict[str, ScoreRule] = {}
     models: dict[str, _Model] = {}
     limits: _Limits = _Limits()
@@ -240,6 +242,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         versions: What answers and prices depend on.
         config: All that the user wrote, with defaults and prompts from files; no keys. As plain
             values, since that of another version has other keys; `steps` and `score` read it.
+        code: Of each rule in Python a hash of its text, by step.
         prices: Of each model; ``None`` where none is known.
         limits: Those of the config once more.
         made: The config's file and the flags that made the run; paths as they lead from the
@@ -253,6 +256,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     versions: dict[str, str] = {}
     config: dict[str, Any] = {}
     config_hash: str = ""
+    code: dict[str, str] = {}
     dataset: Dataset = Dataset()
     sample: Sample = Sample()
     prices: dict[str, ListPrice | None] = {}
@@ -388,7 +392,15 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         rules = self.config.get("scores") or {}
         if name not in rules:
             return None
-        return msgspec.structs.replace(self, config={**self.config, "score": rules[name]})
+        return self._with(rules[name])
+
+    def with_rule(self, rule: ScoreRule) -> Self:
+        """The same with this as its main score."""
+        return self._with(msgspec.to_builtins(rule))
+
+    def _with(self, rule: Any) -> Self:
+        main = self.config.get("main") or self.config.get("score")
+        return msgspec.structs.replace(self, config={**self.config, "main": main, "score": rule})
 
     @property
     def models(self) -> dict[str, str]:
@@ -457,15 +469,18 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
 
         What stands under ``[score]`` wins, then its labels, then the field of the step's output.
         """
-        if rule is None or rule.weights:
+        if rule is None:
             return None
+        if rule.weights:
+            return self._scale_of_sum(rule.weights)
         if rule.min is not None and rule.max is not None:
             return rule.min, rule.max
         if isinstance(rule.labels, dict) and rule.labels:
             return _ends(rule.labels.values())
         steps = {step.name: step.rule for step in self.steps}
         if len(rule.fields) == 1 and steps.get(rule.fields[0]):
-            return 0.0, 1.0
+            # A function of the user's own gives numbers on any scale.
+            return None if steps[rule.fields[0]] == "python" else (0.0, 1.0)
         name, _, inner = rule.fields[-1].partition(".")
         if not inner and any(step.name == name and step.pair for step in self.steps):
             return 0.0, 1.0
@@ -475,6 +490,17 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         if kind == "boolean":
             return 0.0, 1.0
         return _ends((field.get("min"), field.get("max"))) if isinstance(field, dict) else None
+
+    def _scale_of_sum(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
+        low = high = 0.0
+        for name, weight in weights.items():
+            main = self._config.main or self.score
+            ends = self.scale_of(main if name == MAIN else self.scores.get(name))
+            if ends is None:
+                return None
+            parts = sorted(weight * end for end in ends)
+            low, high = low + parts[0], high + parts[1]
+        return low, high
 
     @property
     def answer_step(self) -> str:
@@ -526,6 +552,13 @@ def versions() -> dict[str, str]:
 def config_record(config: Config) -> dict[str, Any]:
     """The whole config as plain values, prompts from files included. It holds no keys."""
     return config.model_dump(mode="json")
+
+
+def code_record(config: Config) -> dict[str, str]:
+    """Of each rule in Python a hash of its text."""
+    return {
+        step.name: code_hash(config.folder, step.python) for step in config.steps if step.python
+    }
 
 
 def hash_of(value: Any) -> str:

@@ -110,6 +110,11 @@ def scored_by(line: SeveralLine, name: str) -> None:
     line.scores[MAIN] = main
 
 
+def asked(line: SeveralLine, name: str) -> bool:
+    """Whether a further score is for an item, which it is not where its step was skipped."""
+    return line.status != "ok" or name in line.scores
+
+
 Getter = Callable[[Line], Any]
 
 

@@ -21,7 +21,8 @@ what was right; ``"label"`` is then what the answer says, and empty where nothin
 Where the chain has them, and only there: ``"scores"``, further scores by name, each with ``score``,
 ``passed`` and ``label``; ``"repeats"``, a list of the same, whose mean is ``"score"``; ``"votes"``,
 what each member of a jury or each repeat said, by step; ``"skipped"``, the steps that were not for
-the item, whose output is ``null``; ``"lost"``, why a vote or a repeat is missing.
+the item, whose output is ``null``; ``"lost"``, why a vote or a repeat is missing; ``"trace"``,
+the traceback of a rule in Python that failed.
 
 Costs are USD, ``null`` when a price is unknown. Where the provider says what its answers cost,
 ``cost`` has two keys more: ``"reported"``, the sum of that, and ``"listed"``, those same answers at
@@ -134,6 +135,7 @@ def _further(result: Result) -> dict[str, Any]:
         "votes": result.votes,
         "skipped": result.skipped,
         "lost": result.lost,
+        "trace": result.trace,
     }
     return {key: value for key, value in found.items() if value}
 
@@ -210,6 +212,7 @@ class ItemLine(ScoredLine, kw_only=True):
     votes: dict[str, Any] = {}
     skipped: list[str] = []
     lost: dict[str, str] = {}
+    trace: str = ""
 
 
 class _Usages(msgspec.Struct):

@@ -19,7 +19,7 @@ from llm_batch.record import manifest as manifests
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Figures, Manifest
 from llm_batch.record.reading import ResultsReader
-from llm_batch.records import Usage
+from llm_batch.records import Interval, Usage
 from llm_batch.reporting.calls import read_calls
 from llm_batch.reporting.foreign import Columns, ForeignFile
 from llm_batch.reporting.judging.calibration import calibration
@@ -41,7 +41,7 @@ from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
 from llm_batch.reporting.scan import Asked, Counted, scan
 from llm_batch.reporting.sentences import caveats, headline, next_steps
 from llm_batch.reporting.several.figures import several
-from llm_batch.reporting.several.tally import Design
+from llm_batch.reporting.several.tally import Design, SeveralTally
 from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
@@ -120,12 +120,26 @@ def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> R
             tally,
             manifest,
             (rate.rate, mean.mean),
+            _others(counted.several, manifest, population, asked),
             level,
             clustered=counted.clusters is not None,
         )
         if counted.several
         else None,
     )
+
+
+def _others(
+    several: SeveralTally, manifest: Manifest, population: int | None, asked: Asked
+) -> dict[str, tuple[Interval, Interval]]:
+    """Pass rate and mean of the scores beside the main one, made as those of that are."""
+    found = {}
+    for name, other in several.others.items():
+        own = manifest.with_rule(several.design.scores[name])
+        counted = Counted(other.tally, None, other.strata, None, "", True, clusters=other.clusters)
+        rate = pass_rate(own, counted, population, asked)
+        found[name] = rate.rate, scores(own, counted, population, asked).mean
+    return found
 
 
 def _items(manifest: Manifest, counted: Counted, population: int | None) -> Items:
@@ -142,6 +156,7 @@ def _items(manifest: Manifest, counted: Counted, population: int | None) -> Item
         scored=scored,
         coverage=done / whole if whole else None,
         duplicates=tally.duplicates,
+        unasked=tally.unasked,
     )
 
 

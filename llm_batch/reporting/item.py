@@ -92,6 +92,7 @@ class ShownItem:
         votes: By step and member what each said, before it was combined.
         skipped: Steps that were not for this item, each with the reason.
         lost: By step and member why a vote or a repeat is missing.
+        trace: The traceback of a rule in Python that failed; else empty.
         cost: USD of all its calls.
         seconds: What its calls took.
         calls: In order.
@@ -119,6 +120,7 @@ class ShownItem:
     votes: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
+    trace: str = ""
 
 
 def read_item(path: str | Path, id: str) -> ShownItem:
@@ -178,6 +180,7 @@ def read_item(path: str | Path, id: str) -> ShownItem:
         votes=line.votes if line else {},
         skipped=_skipped(chain, line) if line else {},
         lost=line.lost if line else {},
+        trace=line.trace if line else "",
     )
 
 
@@ -313,6 +316,7 @@ def _document(item: ShownItem) -> Document:
     if item.reason or item.error:
         reason = [("reason", item.reason)] if item.reason else []
         wrong = [("error", item.error)] if item.error else []
+        wrong += [("traceback", item.trace)] if item.trace else []
         title = "Score" if item.reason else "What went wrong"
         sections.append(Section(title, tuple(_quotes([*reason, *wrong]))))
     if item.calls:

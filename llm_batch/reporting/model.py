@@ -197,6 +197,7 @@ class Items:
         ok: Those whose chain came to its end.
         coverage: ``scored / planned``; of the items read when the plan is unknown.
         duplicates: Lines left out because their id had been seen before.
+        unasked: Items that the score is not for, since its step was skipped; of a further score.
     """
 
     population: int | None
@@ -206,6 +207,7 @@ class Items:
     scored: int
     coverage: float | None
     duplicates: int
+    unasked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from llm_batch.record.manifest import Manifest
 from llm_batch.records import Interval
 from llm_batch.reporting.model import FUTURE, Bin, Group, Groups, PassRate, Scores
 from llm_batch.reporting.scan import Asked, Counted
-from llm_batch.reporting.tally import GroupCount, GroupTally
+from llm_batch.reporting.tally import GroupCount, GroupTally, Tally
 from llm_batch.stats.compare import difference_of, fisher_mid_p, holm, unpaired_difference
 from llm_batch.stats.interval import (
     clopper_pearson,
@@ -59,6 +59,14 @@ def _finite(read: int, population: int | None) -> int | None:
     return population if population is not None and read > FINITE_SHARE * population else None
 
 
+def _asked_for(tally: Tally, population: int | None) -> tuple[int, int | None]:
+    """Items read that the score is for, and how many there are of these as far as they tell."""
+    read = tally.read - tally.unasked
+    if population is None or not tally.unasked:
+        return read, population
+    return read, round(population * read / tally.read)
+
+
 def _estimand(read: int, population: int | None) -> str:
     if population is None or _finite(read, population):
         return FUTURE
@@ -76,7 +84,8 @@ def pass_rate(
     tally, level = counted.tally, asked.level
     passed, n = tally.passed, tally.verdicts
     pass_at = manifest.score.pass_at if manifest.score else None
-    missing = tally.read - n if n or pass_at is not None else 0
+    read, population = _asked_for(tally, population)
+    missing = read - n if n or pass_at is not None else 0
     # Missing verdicts are taken for what would widen it most.
     bound = None
     if n and passed == n:
@@ -116,8 +125,16 @@ def pass_rate(
         most=possible[1],
         unweighted=plain if weighted and strata and not strata.proportional else None,
         design_effect=clusters.design_effect if clusters else None,
-        clusters=clusters.clusters if clusters else None,
+        clusters=_clusters(counted, level),
     )
+
+
+def _clusters(counted: Counted, level: float) -> int | None:
+    """How many clusters the rate is of, or where no item has a verdict the mean."""
+    if counted.clusters is None:
+        return None
+    of = counted.clusters.rate if counted.tally.verdicts else counted.clusters.mean
+    return of(level).clusters
 
 
 def _whatever_missing(
@@ -158,7 +175,8 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
     """The scores as numbers, with bounds of their mean that fit how the items were drawn."""
     tally, level = counted.tally, asked.level
     ordered = in_order(tally.scores)
-    read = tally.read if len(ordered) else 0
+    read, population = _asked_for(tally, population)
+    read = read if len(ordered) else 0
     finite = _finite(read, population)
     scale = _scale(manifest, ordered)
     plain = mean = _mean(ordered, asked, scale)
@@ -296,14 +314,18 @@ def drawn_by_strata(manifest: Manifest, tally: GroupTally | None) -> Strata | No
     sizes = manifest.dataset.strata
     if not sizes or tally is None or not set(tally.groups) <= sizes.keys():
         return None
-    seen, total = sum(group.n for group in tally.groups.values()), sum(sizes.values())
     counts = {name: tally.groups.get(name, GroupCount()) for name in sizes}
-    if not seen or any(group.n > sizes[name] for name, group in counts.items()):
+    played = {name: group.n + group.unasked for name, group in counts.items()}
+    seen, total = sum(played.values()), sum(sizes.values())
+    if not seen or any(played[name] > sizes[name] for name in sizes):
         return None
     # A proportional draw is off by the rounding to whole items, one at most.
-    proportional = all(
-        abs(group.n - seen * sizes[name] / total) <= 1 for name, group in counts.items()
-    )
+    proportional = all(abs(played[name] - seen * sizes[name] / total) <= 1 for name in sizes)
+    # Of a stratum as many are taken to be the score's as of its items that were played.
+    sizes = {
+        name: round(size * counts[name].n / played[name]) if played[name] else size
+        for name, size in sizes.items()
+    }
     if proportional and any(
         sizes[name] and not min(group.verdicts, group.scored) for name, group in counts.items()
     ):

@@ -19,7 +19,14 @@ from llm_batch.errors import ConfigError, LlmbError
 from llm_batch.paper.words import listed
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.parts import each_part, parts_of
-from llm_batch.record.reading import Head, Line, ResultsReader, SeveralLine, scored_by
+from llm_batch.record.reading import (
+    Head,
+    Line,
+    ResultsReader,
+    SeveralLine,
+    asked,
+    scored_by,
+)
 from llm_batch.reporting.calls import CallsTally
 from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.labels import LabelTally
@@ -60,9 +67,6 @@ class Counted:
     clusters: ClusterTally | None = None
     rules: RuleTally | None = None
     several: SeveralTally | None = None
-
-
-_MOST_STRATA = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +154,30 @@ def count_lines(
     if wanted.field:
         value = _stratum if wanted.in_stratum else fields[0]
         groups = GroupTally(wanted.field, value, wanted.most_groups, wanted.asked_for)
-    strata = GroupTally("stratum", _stratum, _MOST_STRATA, False) if wanted.strata else None
+    strata = GroupTally.of_strata() if wanted.strata else None
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
     rules = RuleTally(wanted.rule) if wanted.rule else None
-    several = SeveralTally(wanted.design) if wanted.design is not None else None
+    several = None
+    if wanted.design is not None:
+        clusters = next((each for each in checks if isinstance(each, ClusterTally)), None)
+        several = SeveralTally(wanted.design, strata=wanted.strata, clusters=clusters)
     tally = Tally(exact)
     for batch in batches:
         if wanted.score:
             for line in batch:
                 scored_by(cast("SeveralLine", line), wanted.score)
-        lines = tally.add(batch)
+        lines = found = tally.add(batch)
+        if wanted.score:
+            found = [each for each in lines if asked(cast("SeveralLine", each), wanted.score)]
+            tally.unasked += len(lines) - len(found)
         if groups is not None:
-            groups.add(lines)
+            groups.add(found)
         if strata is not None:
-            strata.add(lines)
+            strata.add(found)
+            if len(found) < len(lines):
+                strata.leave_out(
+                    each for each in lines if not asked(cast("SeveralLine", each), wanted.score)
+                )
         if wanted.reference and wanted.answer_step:
             references.add(lines)
         if rules is not None:
@@ -171,7 +185,7 @@ def count_lines(
         if several is not None:
             several.add(lines)
         for check in checks:
-            check.add(lines)
+            check.add(found if isinstance(check, ClusterTally) else lines)
     return Tallies(tally, groups, strata, references, rules, several, results.torn)
 
 

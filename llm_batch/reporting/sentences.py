@@ -375,6 +375,12 @@ def _about_the_sample(report: Report, manifest: Manifest | None) -> Iterator[str
             f"Only {clusters} clusters: with fewer than {FEW_CLUSTERS}, even an interval by "
             "clusters is too narrow."
         )
+    asked = report.several
+    if clusters is not None and asked and (asked.juries or asked.pairs or asked.repeats):
+        yield (
+            "The figures of juries, pairs and repeats take items for independent: they do not go "
+            "by clusters."
+        )
     yield from _out_of_proportion(report)
 
 
@@ -403,7 +409,13 @@ def _out_of_proportion(report: Report) -> Iterator[str]:
 
 def _about_the_scores(report: Report) -> Iterator[str]:
     scores, rate, items = report.scores, report.pass_rate, report.items
-    missing = rate.missing or (items.read - items.scored if items.scored else 0)
+    unasked = items.unasked if items.scored else 0
+    missing = rate.missing or (items.read - unasked - items.scored if items.scored else 0)
+    if unasked:
+        yield (
+            f"{words.items(unasked)} of {items.read:,} {'was' if unasked == 1 else 'were'} not "
+            "scored, since the step was skipped: the figures are of the others."
+        )
     if missing:
         beginning = f"{words.items(missing)} of {items.read:,} {'has' if missing == 1 else 'have'}"
         if rate.rate.n and rate.least is not None and rate.most is not None:
@@ -446,7 +458,9 @@ def _about_the_scores(report: Report) -> Iterator[str]:
 
 def _scale_hint(report: Report) -> str:
     """How to name the ends of the scale, as the end of a sentence."""
-    return "." if report.columns is not None else ": set min and max under [score]."
+    if report.columns is not None:
+        return "."
+    return f": set min and max under [{f'scores.{report.score}' if report.score else 'score'}]."
 
 
 def _at_the_end(report: Report) -> Iterator[str]:

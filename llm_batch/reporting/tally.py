@@ -28,10 +28,11 @@ _USAGE = tuple(Usage.__dataclass_fields__)
 _COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 
 _COUNTED = (
-    "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated",
+    "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated", "unasked",
 )  # fmt: skip
 # Fewer are compared before the package that sorts many is imported.
 _FEW = 50_000
+_MOST_STRATA = 10_000
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
 
@@ -84,6 +85,8 @@ class Tally:
         self.examples: dict[str, tuple[str, str]] = {}
         self.scores = array("d")
         self.excluded = self.verdicts = self.passed = self.worst_case = self.simulated = 0
+        #: Items read that the score is not for, since its step was skipped.
+        self.unasked = 0
         self.steps: dict[str, StepTally] = {}
         self.total = StepTally()
         #: Items without a result; only their number and cost are kept.
@@ -229,10 +232,12 @@ def _known(values: Iterable[T | None]) -> list[T]:
 class GroupCount:
     """Counts of the items that share a value."""
 
-    __slots__ = ("n", "passed", "score_squares", "score_sum", "scored", "verdicts")
+    __slots__ = ("n", "passed", "score_squares", "score_sum", "scored", "unasked", "verdicts")
 
     def __init__(self) -> None:
         self.n = self.scored = self.verdicts = self.passed = 0
+        #: Items that the score is not for; not among the ``n``.
+        self.unasked = 0
         self.score_sum = self.score_squares = 0.0
 
 
@@ -251,6 +256,11 @@ class GroupTally:
         self._value = value
         self._limit = limit
         self.asked_for = asked_for
+
+    @classmethod
+    def of_strata(cls) -> GroupTally:
+        """By the strata that the items were drawn by."""
+        return cls("stratum", attrgetter("stratum"), _MOST_STRATA, False)
 
     def add(self, lines: list[Line]) -> None:
         """Count some lines.
@@ -279,6 +289,12 @@ class GroupTally:
                 group.verdicts += 1
                 group.passed += line.passed
         self._check_number()
+
+    def leave_out(self, lines: Iterable[Line]) -> None:
+        """Count lines of items that the score is not for, since its step was skipped."""
+        for line in lines:
+            name = group_name(self._value(line))
+            self.groups.setdefault(name, GroupCount()).unasked += 1
 
     def merge(self, after: GroupTally) -> None:
         """Add the counts of a later part of the file; raises as `add` does."""
@@ -343,6 +359,12 @@ class ClusterTally:
         self._by = ""
         self._found = False
         self._get: Sequence[Getter] = ()
+
+    def another(self) -> ClusterTally:
+        """One of the same clusters, for another score; made once this one is bound."""
+        found = ClusterTally(self.field)
+        found._get = self._get
+        return found
 
     def group_by(self, field: str, in_stratum: bool) -> None:
         """Count by the values of another field too; called before lines are read."""

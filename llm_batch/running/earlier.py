@@ -33,6 +33,7 @@ from llm_batch.record.manifest import (
     Step,
     Stopping,
     Totals,
+    code_record,
     config_record,
     hash_of,
     new_run_id,
@@ -219,7 +220,7 @@ class Finished:
 
 #: What a later run of the same chain makes of an item again, without a call.
 _WITH_ANSWERS = {kind for kind, status in STATUSES.items() if status.kept}
-_SETTLED = _WITH_ANSWERS | {"prompt", "rule", "oversized"}
+_SETTLED = _WITH_ANSWERS | {"prompt", "rule", "oversized"}  # code may also fail by chance
 
 
 def chain_hash(manifest: Manifest) -> str:
@@ -232,6 +233,8 @@ def chain_hash(manifest: Manifest) -> str:
     kept |= {key: config[key] for key in config if key not in _NO_MATTER}
     kept["stratify"] = config["sample"]["stratify"]
     kept["max_reply"] = config["limits"].get("max_reply")
+    if manifest.code:
+        kept["code"] = manifest.code
     return hash_of([kept, manifest.dataset.sha256, manifest.versions["llm_batch"], SCHEMA])
 
 
@@ -304,6 +307,7 @@ def new_manifest(config: Config, drawn: Drawn, before: Manifest | None) -> Manif
         versions=versions(),
         config=record,
         config_hash=hash_of(record),
+        code=code_record(config),
         dataset=Dataset(
             str(drawn.path), drawn.sha256, drawn.population, drawn.skipped, drawn.strata
         ),

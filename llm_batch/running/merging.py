@@ -152,6 +152,7 @@ def _common(manifest: Manifest) -> dict[str, Any]:
         "dataset": manifest.dataset.sha256,
         "seed": manifest.sample.seed,
         "config": _config(manifest),
+        "code of a rule": manifest.code,
     }
 
 

@@ -140,7 +140,8 @@ def check_prompts(config: Config, chain: Chain, first: Item) -> None:
     for step in config.steps:
         if step.name in first.fields:
             raise ConfigError(
-                f"step {step.name!r} has the name of a field of the data",
+                f"{_line_of(config, step.name, 'name')}step {step.name!r} has the name of a field "
+                "of the data",
                 f"rename the step: {{{{ {step.name} }}}} could mean either",
             )
     earlier: list[str] = []
@@ -180,6 +181,13 @@ def _check_braces(config: Config, chain: Chain, position: int, names: list[str])
                 "nothing",
                 f"write {inserted(name)}; braces that the model is to see go between "
                 "{% raw %} and {% endraw %}",
+            )
+        text = (getattr(step, key, None) or "").strip() if step.rule else ""
+        if text in names:
+            raise ConfigError(
+                f"{where}steps.{step.name}.{key} is the word {text!r} itself, the same for every "
+                "item",
+                f'write {key} = "{inserted(text)}"',
             )
         for word in template.constants(names):
             raise ConfigError(

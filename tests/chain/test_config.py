@@ -791,3 +791,30 @@ def test_a_key_in_the_environment_never_becomes_the_name_of_a_file(
     assert expanded("$SOMEWHERE/x.jsonl") == str(Path("there/x.jsonl"))
     assert expanded("${MY_API_KEY}/x.jsonl") == "${MY_API_KEY}/x.jsonl"
     assert expanded("-") == "-"
+
+
+PLAY = """
+[[steps]]
+name = "a"
+model = "fake/m"
+prompt = "{{ question }}"
+[[steps]]
+name = "b"
+model = "fake/m"
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ('prompt = "{{ x }}"\nwhen = "{{ b }}"', "line 10: steps.b: the when uses 'b'"),
+        ('prompt = "{{ x }}"\nwhen = "a"', "line 10: steps.b.when is not one expression"),
+        ('prompt = """\n{{ x }}\n{{ x """', "line 11: steps.b.prompt is not a valid template"),
+    ],
+)
+def test_what_the_chain_refuses_is_told_with_its_line(tmp_path: Path, rest: str, said: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(PLAY + rest, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load_config(path).chain()
+    assert f"c.toml, {said}" in raised.value.message

@@ -116,6 +116,22 @@ NUMBERS = [
     ("5km", 5),
     (".5", Fraction(1, 2)),
     ("10-20", 20),
+    ("1.234,5 km", Fraction("1234.5")),
+    ("1.234.567", 1234567),
+    ("1\u202f234,5", Fraction("1234.5")),
+    ("1'234.5", Fraction("1234.5")),
+    ("1 000 000", 1_000_000),
+    ("₹1,00,000", 100_000),
+    ("3½ cups", Fraction(7, 2)),
+    ("１２３．５", Fraction("123.5")),
+    ("2^10", 1024),
+    ("6.02·10²³", 602 * 10**21),
+    (r"\boxed{25 \text{ cm}^2}", 25),
+    ("20 kg m^-2", 20),
+    ("Apples - 5", 5),
+    ("x = - 5", -5),
+    ("–5", -5),
+    ("0^-1", None),
     ("H2O", None),
     ("none", None),
     ("", None),
@@ -165,6 +181,15 @@ LETTERED = [
     ("I think (C) is best.", "C"),
     ("Option C", "C"),
     ("The final answer is B. The answer is A at first sight", "B"),
+    ("The answer is b.", "B"),
+    ("The answer is 'B'", "B"),
+    ("（Ｂ）", "B"),
+    ("<answer>B</answer>", "B"),
+    ("A is wrong. Therefore, B is the correct answer.", "B"),
+    ("I'd go with D.", "D"),
+    ("If A is right, so is B, but the answer is C", "C"),
+    ("The answer: A Cat", "A"),
+    ("A or B is correct", None),
     ("A or B", None),
     ("The answer is A or B", None),
     ("Both (A) and (B)", None),
@@ -183,6 +208,7 @@ WORDED = [
     ("This is spam!", "spam"),
     ("sentiment: positive, not negative", "positive"),
     ("It is not positive", None),
+    ("non-positive", None),
     ("positive or negative", None),
     ("The positively best", None),
 ]
@@ -197,6 +223,12 @@ def test_a_letter_is_the_one_that_a_text_states(text: str, label: str | None) ->
 def test_a_label_is_the_one_that_a_text_states(text: str, label: str | None) -> None:
     labels = ("positive", "negative", "not spam", "spam")
     assert ruling("choice", text, "positive", labels=labels).found == (label or "")
+
+
+@pytest.mark.parametrize("text", ["1.5", "The answer is 1.5", "-1", "1,5", "It is 1.5."])
+def test_a_digit_is_no_label_where_it_is_part_of_another_number(text: str) -> None:
+    assert ruling("choice", text, "1", labels=("1", "2")).found == ""
+    assert ruling("choice", text, "1", labels=("1", "10")).found == ""
 
 
 FIELDS = {"name": "string", "age": {"type": "integer", "min": 0}}

@@ -91,6 +91,7 @@ WRITTEN = """{
   "versions": {},
   "config": {},
   "config_hash": "",
+  "code": {},
   "dataset": {
     "path": "fragen-ä.csv",
     "sha256": null,

@@ -109,6 +109,18 @@ def test_undecided_says_how_many_items_would_decide_it_and_their_price(tmp_path:
     assert f"about {check.needed - 200:,} items more would decide it, about $" in check.sentence
 
 
+def test_the_items_that_a_category_needs_are_counted_as_items_of_the_run(tmp_path: Path) -> None:
+    one = run(tmp_path, "one", spread(200, range(5)))
+    two = run(tmp_path, "two", spread(200, range(3, 10)))
+    whole, *parts = gate(one, two, by="category", tolerance=0.05).gate.checks
+    undecided = [check for check in parts if check.verdict == "undecided"]
+    assert undecided
+    for check in undecided:
+        assert check.bounds.n == 100 and check.needed is not None
+        assert check.needed > 200 and check.more == check.needed - 200
+        assert f"about {check.more:,} items more would decide it" in check.sentence
+
+
 def test_one_bad_category_fails_the_gate_and_is_named_with_what_broke(tmp_path: Path) -> None:
     one = run(tmp_path, "one", spread(400, ()))
     two = run(tmp_path, "two", spread(400, range(1, 60, 2)))

@@ -97,6 +97,47 @@ def test_each_score_has_its_figures_and_pairs_of_them_are_correlated(tmp_path: P
     assert "grounded is judge.grounded" in full(made)
 
 
+def drawn_apart(folder: Path) -> Path:
+    """40 items each of strata of 900 and 100: of these 30 are grounded, and 5 of 20, while 20 of
+    the small one were not asked that; 4 failed. Two and two belong together.
+    """
+    results = []
+    for n in range(80):
+        small = n >= 40
+        grounded = float(n % 4 < 3 if not small else n % 4 < 1)
+        scores = {} if n >= 60 else {"grounded": Score(grounded, passed=grounded >= 1)}
+        one = replace(
+            item(n, float(n % 5 + 1), scores=scores),
+            item=Item(str(n), {"doc": n // 2}, "small" if small else "large"),
+        )
+        results.append(one)
+    failed = Result(Item("f0", {"doc": "f"}, "large"), "truncated", {}, None, None, {})
+    results += [replace(failed, item=replace(failed.item, id=f"f{n}")) for n in range(4)]
+    path = write(folder, results, [GENERATE, JUDGE], MAIN, scores=SCORES)
+    place = path.with_name("results.manifest.json")
+    made = json.loads(place.read_text())
+    made["dataset"]["strata"] = {"large": 900, "small": 100}
+    place.write_text(json.dumps(made))
+    return path
+
+
+@pytest.mark.parametrize("asked", [{}, {"cluster": "doc"}], ids=["strata", "clusters"])
+def test_each_score_has_the_interval_that_it_has_as_the_first(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    path = drawn_apart(tmp_path)
+    made = build_report(path, **asked)
+    first = build_report(path, score="grounded", **asked)
+    assert made.several is not None and first.several is not None
+    beside = {each.name: (each.rate, each.mean) for each in made.several.scores}
+    assert beside["grounded"] == (first.pass_rate.rate, first.scores.mean)
+    there = {each.name: (each.rate, each.mean) for each in first.several.scores}
+    assert there["score"] == (made.pass_rate.rate, made.scores.mean)
+    assert (first.items.unasked, first.pass_rate.missing) == (20, 4)
+    if not asked:  # of the small stratum half is asked, so 50 of 100 count
+        assert first.pass_rate.rate.value == pytest.approx((900 * 0.75 + 50 * 0.25) / 950)
+
+
 def test_another_score_takes_the_place_of_the_main_one(tmp_path: Path) -> None:
     path = write(tmp_path, graded(), [GENERATE, JUDGE], MAIN, scores=SCORES)
     made = build_report(path, score="grounded")
@@ -249,6 +290,18 @@ def pair(name: str, first: str, second: str, *said: str | None) -> dict[str, Any
 
 
 PAIR = {"name": "better", "model": "openai/j", "pair": ["new", "old"]}
+
+
+def test_a_jury_of_repeats_votes_on_all_of_them_and_an_item_counts_once(tmp_path: Path) -> None:
+    lanes = [votes(5, 5, 1)["judge"], None, votes(1, 1, 1)["judge"]]
+    results = [item(n, 3.0, votes={"judge": lanes}, repeats=(Score(5.0),)) for n in range(8)]
+    made = report(tmp_path, results, [{**GENERATE, "repeat": 3}, JUDGE], MAIN)
+    assert made.several is not None
+    (jury,) = made.several.juries
+    assert (jury.items, jury.answers, jury.members[0].votes) == (8, 3, 16)
+    assert jury.unanimous.value == pytest.approx(1 / 3)  # draws: first, second, first once more
+    assert jury.members[0].own.value == pytest.approx(2 / 3)
+    assert jury.members[0].own.n == 8
 
 
 def test_a_pair_has_a_win_rate_that_is_free_of_the_order(tmp_path: Path) -> None:

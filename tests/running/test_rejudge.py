@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from llm_batch.chain.config import load_config
 from llm_batch.errors import ConfigError
+from llm_batch.record.manifest import Manifest, chain_of, config_record
 from llm_batch.reporting.comparison.build import compare_reports
 from llm_batch.running.rejudge import rejudge, rejudged_config
 from tests.project import Project
@@ -67,3 +69,44 @@ def test_what_cannot_be_judged_anew_is_said(two_runs: tuple[Project, Path, Path]
         rejudged_config(base, new)
     with pytest.raises(ConfigError, match="cannot be judged anew"):
         rejudged_config(project.folder / "other.jsonl", new)
+
+
+PLAIN = """
+[[steps]]
+name = "generate"
+model = "openai/m"
+prompt = "{{ question }}"
+[[steps]]
+name = "exact"
+rule = "equals"
+value = "{{ generate }}"
+expected = "{{ answer }}"
+[[steps]]
+name = "better"
+model = "openai/m"
+pair = ["generate", "answer"]
+prompt = "{{ first }} or {{ second }}?"
+[score]
+field = ["exact", "better"]
+[scores.exact]
+field = "exact"
+[scores.total]
+weights = { score = 1, exact = 0.5 }
+pass_at = 1
+[models."openai/m"]
+api_base = "http://127.0.0.1:8000/v1"
+"""
+
+
+def test_a_manifest_gives_the_config_that_was_written(project: Project) -> None:
+    path = project.folder / "plain.toml"
+    path.write_text(PLAIN)
+    made = load_config(path, data=str(project.folder / "q.jsonl"))
+    results = project.folder / "plain.jsonl"
+    results.write_text("")
+    results.with_suffix(".calls.jsonl").write_text("")
+    manifest = Manifest(config=config_record(made))
+    manifest.write(results.with_suffix(".manifest.json"))
+    again = rejudged_config(results, results)
+    assert again.scores == made.scores and again.models["openai/m"].api_base
+    assert chain_of(manifest) is not None

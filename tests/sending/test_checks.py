@@ -62,6 +62,16 @@ def test_a_score_in_words_without_a_scale_is_said_before_a_run(
     assert all("min = 1 and max = 5" in sentence for sentence in said)
 
 
+def test_an_audit_in_words_without_a_scale_is_said_as_well() -> None:
+    made = config(
+        GENERATE,
+        JUDGE,
+        {**GENERATE, "name": "dear"},
+        score={"field": "judge.score", "audit": "dear"},
+    )
+    assert any("the words of dear" in sentence for sentence in risks(made))
+
+
 def test_a_free_text_of_an_object_is_words_too_and_the_built_in_chain_is_not() -> None:
     judge = {**JUDGE, "output": {"text": {"type": "string"}}}
     assert risks(config(GENERATE, judge, score={"field": "judge.text"}))
@@ -144,6 +154,14 @@ def test_a_prompt_that_takes_an_answer_apart_is_not_judged_by_a_made_up_one() ->
 def test_a_first_prompt_that_fails_for_the_first_item_is_refused() -> None:
     error = refused(config({**GENERATE, "prompt": "{{ question | length / 0 }}"}))
     assert error.message.startswith("item 'q1': steps.generate.prompt: ")
+
+
+@pytest.mark.parametrize(("key", "word"), [("value", "generate"), ("expected", "answer")])
+def test_a_rule_that_compares_the_name_of_a_field_is_refused(key: str, word: str) -> None:
+    texts = {"value": "{{ generate }}", "expected": "{{ answer }}"} | {key: word}
+    error = refused(config(GENERATE, {"name": "exact", "rule": "equals", **texts}))
+    assert error.message.startswith(f"steps.exact.{key} is the word {word!r} itself")
+    assert error.hint == f'write {key} = "{{{{ {word} }}}}"'
 
 
 def test_a_step_with_the_name_of_a_field_is_refused() -> None:

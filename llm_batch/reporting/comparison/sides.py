@@ -111,6 +111,8 @@ def _values(manifest: Manifest, score: ScoreRule) -> Iterator[tuple[str, Any]]:
                     yield f"{param} of {name}", each
             elif key != "name":
                 yield f"{key} of {name}", value
+        if name in manifest.code:
+            yield f"code of {name}", manifest.code[name]
     yield "score field", score.field or None
     yield "pass at", score.pass_at
     yield "least score", score.min

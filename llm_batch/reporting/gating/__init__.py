@@ -69,7 +69,7 @@ class Check:
         missing: Items without a verdict in one of the runs. To pass, it must hold if they all came
             out badly, and to fail if they came out well.
         needed: Items in all that would decide it in 80 % of cases, if the figure is the true one.
-        more_cost: USD for those that are missing, in both runs.
+        more: Those of them that are not played yet, and ``more_cost`` USD for these in both runs.
         sentence: The whole finding.
         broken: Up to five items that got worse, the worst first.
     """
@@ -85,6 +85,7 @@ class Check:
     p_value: float | None
     missing: int
     needed: int | None
+    more: int | None
     more_cost: float | None
     sentence: str
     broken: tuple[Change, ...] = ()

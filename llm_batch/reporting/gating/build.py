@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import ceil, isnan
 
 from llm_batch.errors import VERDICTS, ConfigError
 from llm_batch.paper import words
@@ -89,6 +89,8 @@ def gate_of(compared: Compared, asked: Asked) -> Gated:
         figures = base.figures.latency_p95, run.figures.latency_p95
         checks.append(_check(asked, "latency", "ratio", "", test, figures, price))
     comparison = compared.comparison
+    played = comparison.against[0].common
+    checks = [_of_all(check, played, price) for check in checks]
     steps = tuple(_plays(checks, compared)) if _gravest(checks) == "undecided" else ()
     gate = Gate(
         schema=GATE_SCHEMA,
@@ -106,6 +108,20 @@ def gate_of(compared: Compared, asked: Asked) -> Gated:
         comparison=comparison,
     )
     return Gated(_worded(gate, run.population), compared)
+
+
+def _of_all(check: Check, played: int, price: float | None) -> Check:
+    """The check with the items that a run needs for it, of which a part counts: those of a
+    category, or those that have the score.
+    """
+    n = check.bounds.n
+    if check.needed is None or not 0 < n < played:
+        return check
+    needed = ceil(check.needed * played / n)
+    more = needed - played
+    return replace(
+        check, needed=needed, more=more, more_cost=None if price is None else more * price
+    )
 
 
 def _plays(checks: Sequence[Check], compared: Compared) -> Iterator[str]:
@@ -171,6 +187,7 @@ def gate_report(report: Report, bounds: Report, asked: Asked) -> Gated:
         [(None, test.interval.value) for test in tests],
         report.money.per_item,
     )
+    checks = [_of_all(check, report.items.read, report.money.per_item) for check in checks]
     gate = Gate(
         schema=GATE_SCHEMA,
         verdict=_gravest(checks),
@@ -460,6 +477,7 @@ def _made(
         p_value=None if test.p_failed is None else p_value,
         missing=0,
         needed=needed,
+        more=more,
         more_cost=None if more is None or price is None else more * price,
         sentence="",
     )

@@ -66,14 +66,13 @@ def sentence(check: Check, population: int | None) -> str:
 
 
 def _to_decide(check: Check, population: int | None) -> str:
-    n, needed = check.bounds.n, check.needed
-    if needed is None:
+    needed, more = check.needed, check.more
+    if needed is None or more is None:
         if check.missing:
             return f"{words.items(check.missing)} without a verdict leave it open"
         if check.bounds.value == check.limit and check.unit in ("points", "score"):
             return "what was found lies at the limit: allow for more with --tolerance"
         return "no number of items would decide it"
-    more = needed - n
     cost = "" if check.more_cost is None else f", about {words.about_usd(check.more_cost)}"
     if population is not None and needed > population:
         return (

@@ -198,7 +198,7 @@ def _jury(jury: JuryFigures, level: float) -> Section:
         else "Votes are compared as they are."
     )
     field = f" by {jury.field!r}" if jury.field else ""
-    first = ", the first repeat of each" if jury.first_repeat else ""
+    first = f" of up to {jury.answers} answers, which count as one" if jury.answers > 1 else ""
     parts: list[Table | str] = [
         f"{len(jury.members)} members vote{field}, combined by {jury.combine}, on "
         f"{words.items(jury.items)}{first}. {compared} {_agree(jury)}"

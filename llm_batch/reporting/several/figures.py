@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import isfinite, isnan, sqrt
 from typing import Any, cast
@@ -35,14 +35,14 @@ from llm_batch.reporting.several.tally import Panel, SeveralTally, Vote
 from llm_batch.reporting.tally import StepTally, Tally
 from llm_batch.stats.agreement import Scale
 from llm_batch.stats.audit import LEAST_AUDITED, Costs, best_audit, dear_alone, phi
-from llm_batch.stats.interval import wilson
 from llm_batch.stats.jury import OwnRule, Rule, jury
-from llm_batch.stats.means import mean_and_sd, mean_on_scale, mean_t, with_width
+from llm_batch.stats.means import mean_and_sd
 from llm_batch.stats.pairs import bradley_terry, pair_rates
 from llm_batch.stats.repeats import (
     Plan,
     flip_rate,
     majority_rate,
+    over_draws,
     parts_of_variance,
     pass_at_k,
     pass_hat_k,
@@ -57,26 +57,31 @@ def several(
     tally: Tally,
     manifest: Manifest,
     main: tuple[Interval, Interval],
+    others: Mapping[str, tuple[Interval, Interval]],
     level: float,
     clustered: bool,
 ) -> Several:
     """All figures.
 
     Args:
-        main: Pass rate and mean of the main score, as the report has them.
+        main: Pass rate and mean of the main score, as the report has them; ``others`` those of
+            the other scores.
         clustered: Whether items come in clusters, for which nothing is corrected.
     """
     design = counted.design
     audit = _audit(counted, tally, manifest, level, clustered) if counted.audits else None
     pairs = tuple(
         PairFigures(
-            step.name, step.pair[0], step.pair[1], pair_rates(counted.pairs[step.name], level)
+            step.name,
+            step.pair[0],
+            step.pair[1],
+            over_draws([pair_rates(draw, level) for draw in counted.pairs[step.name]]),
         )
         for step in design.pairs
-        if counted.pairs[step.name]
+        if counted.pairs[step.name][0]
     )
     ranking, chances = _ranking(counted, pairs, level)
-    scores = _scores(counted, main, level, audit)
+    scores = _scores(counted, main, others, audit)
     lost = sorted(counted.lost.items(), key=lambda each: (-each[1], each[0]))
     return Several(
         scores=scores,
@@ -84,7 +89,7 @@ def several(
         juries=tuple(
             _jury(panel, counted, tally, level)
             for panel in design.panels
-            if panel.models and counted.votes[panel.name] and not _texts(panel, counted)
+            if panel.models and counted.votes[panel.name][0] and not _texts(panel, counted)
         ),
         consistency=tuple(_consistency(counted, manifest, level)),
         repeats=_repeats(counted, tally, manifest, level),
@@ -114,37 +119,30 @@ def several(
 def _scores(
     counted: SeveralTally,
     main: tuple[Interval, Interval],
-    level: float,
+    others: Mapping[str, tuple[Interval, Interval]],
     audit: AuditFigures | None,
 ) -> tuple[ScoreFigures, ...]:
     found = []
-    for name, values in counted.values.items():
-        rule = counted.design.scores[name]
-        there = [value for value in values if not isnan(value)]
-        passed, verdicts = counted.verdicts[name]
-        rate, mean = wilson(passed, verdicts, level) if verdicts else None, None
-        if name == counted.design.main:
-            rate, mean = main[0] if main[0].n else None, main[1]
-        elif rule.min is not None and rule.max is not None:
-            mean = mean_on_scale(there, rule.min, rule.max, level)
+    for name, rule in counted.design.scores.items():
+        rate, mean = others.get(name, main)
         corrected = None
         if name == counted.design.main and audit is not None:
-            corrected = audit.check.corrected if rate else audit.check.corrected_mean
+            corrected = audit.check.corrected if rate.n else audit.check.corrected_mean
         source = rule.named
         if isinstance(rule.weights, dict) and rule.weights:
             source = " + ".join(f"{weight:g} {each}" for each, weight in rule.weights.items())
+        there = sum(not isnan(value) for value in _values(counted, name))
         found.append(
             ScoreFigures(
-                name,
-                source,
-                len(there),
-                rule.pass_at,
-                rate,
-                mean or with_width(mean_t(there, level)),
-                corrected,
+                name, source, there, rule.pass_at, rate if rate.n else None, mean, corrected
             )
         )
     return tuple(found)
+
+
+def _values(counted: SeveralTally, name: str) -> Sequence[float]:
+    other = counted.others.get(name)
+    return counted.values if other is None else other.values
 
 
 #: More scores than this make more pairs than anybody reads.
@@ -152,11 +150,12 @@ _MOST_SCORES = 6
 
 
 def _correlations(counted: SeveralTally, level: float) -> tuple[ScorePair, ...]:
-    if not 2 <= len(counted.values) <= _MOST_SCORES:
+    names = counted.design.scores
+    if not 2 <= len(names) <= _MOST_SCORES:
         return ()
     columns = {
-        name: [None if isnan(value) else value for value in values]
-        for name, values in counted.values.items()
+        name: [None if isnan(value) else value for value in _values(counted, name)]
+        for name in names
     }
     found = correlations(columns, level).items()
     return tuple(ScorePair(*names, each.spearman, each.pearson) for names, each in found)
@@ -164,28 +163,29 @@ def _correlations(counted: SeveralTally, level: float) -> tuple[ScorePair, ...]:
 
 def _texts(panel: Panel, counted: SeveralTally) -> bool:
     """Whether the votes are texts and no labels, so that they are alike only within one item."""
-    return panel.rule is None and not panel.member and bool(_labels(counted.votes[panel.name]))
+    return panel.rule is None and not panel.member and bool(_labels(counted.votes[panel.name][0]))
 
 
-def _labels(ballots: Mapping[tuple[Vote, ...], int]) -> dict[str, float]:
+def _labels(ballots: Iterable[tuple[Vote, ...]]) -> dict[str, float]:
     """A number for each text among the votes."""
     texts = sorted({vote for ballot in ballots for vote in ballot if isinstance(vote, str)})
     return {text: float(number) for number, text in enumerate(texts)}
 
 
 def _numbered(
-    ballots: Mapping[tuple[Vote, ...], int],
-) -> tuple[Counter[tuple[float | None, ...]], bool]:
-    """Ballots as numbers, and whether they were words."""
-    labels = _labels(ballots)
+    ballots: Mapping[tuple[Vote, ...], int], labels: Mapping[str, float]
+) -> Counter[tuple[float | None, ...]]:
+    """Ballots as numbers."""
     found: Counter[tuple[float | None, ...]] = Counter()
     for ballot, n in ballots.items():
         found[tuple(labels[vote] if isinstance(vote, str) else vote for vote in ballot)] += n
-    return found, bool(labels)
+    return found
 
 
 def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> JuryFigures:
-    ballots, in_words = _numbered(counted.votes[panel.name])
+    draws = counted.votes[panel.name]
+    labels_of = _labels([ballot for draw in draws for ballot in draw])
+    each, in_words = [_numbered(draw, labels_of) for draw in draws], bool(labels_of)
     pass_at = panel.rule.pass_at if panel.rule is not None and not in_words else None
     # Of an object the chain combines the words; of a text it reads the number of its label first.
     labels = panel.rule.labels if panel.rule is not None and panel.member else None
@@ -195,11 +195,13 @@ def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> Ju
         return cast("float | None", combined(votes, panel.combine))
 
     rule: Rule | OwnRule = panel.combine if in_words else as_the_chain
-    values = {vote for ballot in ballots for vote in ballot if vote is not None}
+    values = {vote for ballots in each for ballot in ballots for vote in ballot if vote is not None}
     scale: Scale = "nominal"
     if not in_words and pass_at is None and len(values) > 2:
         scale = "ordinal"
-    found = jury(ballots, rule, panel.min_votes, pass_at, scale, level)
+    found = over_draws(
+        [jury(ballots, rule, panel.min_votes, pass_at, scale, level) for ballots in each]
+    )
     lost: Counter[str] = Counter()
     for (row, _), n in counted.lost.items():
         lost[row] += n
@@ -208,7 +210,7 @@ def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> Ju
         field=panel.member,
         combine=panel.combine,
         pass_at=pass_at,
-        items=sum(ballots.values()),
+        items=sum(each[0].values()),
         verdict=found.verdict,
         ties=found.ties,
         too_few=found.too_few,
@@ -221,18 +223,18 @@ def _jury(panel: Panel, counted: SeveralTally, tally: Tally, level: float) -> Ju
         members=tuple(
             JuryMember(
                 name=name,
-                votes=each.votes,
+                votes=counted.cast[panel.name, name],
                 lost=lost[member(panel.name, name)],
-                own=each.own,
-                agrees=each.agrees,
-                decisive=each.decisive,
-                without=each.without,
-                change=each.change,
+                own=of_one.own,
+                agrees=of_one.agrees,
+                decisive=of_one.decisive,
+                without=of_one.without,
+                change=of_one.change,
                 cost=_cost(tally, [row], panel.rows.count(row)),
             )
-            for name, row, each in zip(panel.votes, panel.rows, found.members, strict=True)
+            for name, row, of_one in zip(panel.votes, panel.rows, found.members, strict=True)
         ),
-        first_repeat=panel.name in counted.design.later,
+        answers=counted.design.draws(panel.name),
     )
 
 
@@ -249,9 +251,13 @@ def _rows(manifest: Manifest, names: Sequence[str] | frozenset[str]) -> list[str
 def _consistency(counted: SeveralTally, manifest: Manifest, level: float) -> list[Consistency]:
     found = []
     for panel in counted.design.panels:
-        if not panel.models and counted.votes[panel.name]:
-            ballots = _numbered(counted.votes[panel.name])[0]
-            found.append(_consistent(panel.name, len(panel.votes), ballots, level))
+        draws = counted.votes[panel.name]
+        if not panel.models and draws[0]:
+            each_draw = [
+                _consistent(panel.name, len(panel.votes), _numbered(draw, _labels(draw)), level)
+                for draw in draws
+            ]
+            found.append(over_draws(each_draw))
     apart = counted.design.apart
     if apart is not None and _judges(apart, manifest) and counted.repeats:
         own: Counter[tuple[float | None, ...]] = Counter()
@@ -325,11 +331,16 @@ def _ranking(
     if len(names) < 3:
         return (), ()
     place = {each.step: (names.index(each.first), names.index(each.second)) for each in pairs}
-    items: list[Mapping[tuple[int, int], float]] = []
-    for contests, n in counted.contests.items():
-        items += [{place[step]: share for step, share in contests}] * n
+    draws = [
+        [
+            {place[step]: share for step, share in contests}
+            for contests, n in draw.items()
+            for _ in range(n)
+        ]
+        for draw in counted.contests
+    ]
     try:
-        found = bradley_terry(items, len(names), level)
+        found = over_draws([bradley_terry(items, len(names), level) for items in draws])
     except ValueError:  # some never met the others
         return (), ()
     ranked = [Ranked(name, each) for name, each in zip(names, found.strengths, strict=True)]

@@ -50,7 +50,7 @@ class JuryMember:
     """One member of a jury, and what the jury would have said without it.
 
     Attributes:
-        votes: Items that it voted on; of ``lost`` answers none could be used.
+        votes: Answers that it voted on; of ``lost`` answers none could be used.
         own: Its own pass rate, or mean.
         agrees: How often it says what the jury says.
         decisive: Share of these items on which the others alone would have said something else, or
@@ -89,7 +89,7 @@ class JuryFigures:
         items: Items with a vote.
         ties: Of these, items without a verdict, by a tie or by ``too_few`` votes.
         unanimous: Share of items with two votes or more on which all say the same.
-        first_repeat: Whether it judged each of an item's repeats; votes are those on the first.
+        answers: To each item, at most: figures are means over these, as if there were one.
     """
 
     step: str
@@ -104,7 +104,7 @@ class JuryFigures:
     alpha: Interval
     kappas: tuple[Agreement, ...]
     members: tuple[JuryMember, ...]
-    first_repeat: bool
+    answers: int
 
 
 @dataclass(frozen=True, slots=True)

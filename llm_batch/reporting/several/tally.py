@@ -1,7 +1,8 @@
 """What juries, repeats, pairs, audits and further scores said, counted as lines are read.
 
-An item of which a step was played for each of its repeats has a vote of each. Of these the first
-counts: votes on one item are alike, and intervals are made for items drawn one by one.
+An item of which a step was played for each of its repeats has a vote of each. Votes on one item
+are alike, and intervals are made for items drawn one by one. So there are as many draws as repeats:
+each has one vote of each item, another one as far as there are, and figures are made of each draw.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from math import nan
+from statistics import fmean
 from typing import Any, cast
 
 from llm_batch.chain.score_rules import AUDIT, MAIN
@@ -19,9 +22,9 @@ from llm_batch.chain.scores import score_of
 from llm_batch.chain.steps import member
 from llm_batch.chain.votes import FIRST, TIE, WINNER, Combine, needed
 from llm_batch.record.manifest import Manifest, ScoreRule, Step
-from llm_batch.record.reading import Line, SeveralLine
+from llm_batch.record.reading import Line, SeveralLine, asked
 from llm_batch.reporting.judging.labels import Pair
-from llm_batch.reporting.tally import SCORE_LIMIT
+from llm_batch.reporting.tally import SCORE_LIMIT, ClusterTally, GroupTally, Tally
 
 #: Longer votes are texts, which are held against each other within one item alone.
 _LONGEST_LABEL = 60
@@ -74,6 +77,7 @@ class Design:
         apart: The step whose repeated answers stay apart, if any.
         later: The steps that are played for each of these, itself included.
         partly: Steps that are not played for every item.
+        repeats: How often each item is answered, where the answers stay apart.
     """
 
     scores: dict[str, ScoreRule] = field(default_factory=dict)
@@ -84,6 +88,11 @@ class Design:
     panels: tuple[Panel, ...] = ()
     pairs: tuple[Step, ...] = ()
     partly: tuple[Step, ...] = ()
+    repeats: int = 1
+
+    def draws(self, step: str) -> int:
+        """How many draws there are of the votes in a step."""
+        return self.repeats if step in self.later else 1
 
     @classmethod
     def of(cls, manifest: Manifest, chosen: str = "") -> Design | None:
@@ -105,6 +114,7 @@ class Design:
             panels=tuple(_panel(step, manifest) for step in steps if step.combine and step.asks),
             pairs=tuple(step for step in steps if len(step.pair) == 2),
             partly=tuple(step for step in steps if step.when or step.share is not None),
+            repeats=(apart.repeat or 1) if apart else 1,
         )
         if chosen:
             found = replace(found, main=chosen, audit=None, apart=None)
@@ -145,50 +155,130 @@ def _graded(step: Step) -> str:
     return next(iter(step.output or {}), "")
 
 
+@dataclass(slots=True)
+class ScoreTally:
+    """One of the scores that are not the main one, counted as that is.
+
+    Attributes:
+        values: That of each item, NaN where it has none.
+    """
+
+    values: array[float]
+    tally: Tally
+    strata: GroupTally | None
+    clusters: ClusterTally | None
+
+    def add(self, lines: Sequence[SeveralLine], name: str) -> None:
+        """Count some lines, which are left as they were."""
+        found = [line for line in lines if asked(line, name)]
+        main = [(line.score, line.passed) for line in found]
+        for line in found:
+            own = line.scores.get(name)
+            line.score, line.passed = (own.score, own.passed) if own else (None, None)
+        tally = self.tally
+        tally.read += len(lines)
+        tally.unasked += len(lines) - len(found)
+        scores = [line.score for line in found if within(line.score)]
+        tally.scores.extend(cast("list[float]", scores))
+        verdicts = [line.passed for line in found if line.passed is not None]
+        tally.passed += sum(verdicts)
+        tally.verdicts += len(verdicts)
+        if self.strata is not None:
+            self.strata.add(cast("list[Line]", found))
+            self.strata.leave_out(line for line in lines if not asked(line, name))
+        if self.clusters is not None:
+            self.clusters.add(cast("list[Line]", found))
+        for line, (score, passed) in zip(found, main, strict=True):
+            line.score, line.passed = score, passed
+        for line in lines:
+            there = line.scores.get(name)
+            score = there.score if there else None
+            self.values.append(score if score is not None and within(score) else nan)
+
+    def merge(self, after: ScoreTally) -> None:
+        """Add what was counted over a later part of the file."""
+        self.values.extend(after.values)
+        self.tally.scores.extend(after.tally.scores)
+        for count in ("read", "unasked", "passed", "verdicts"):
+            setattr(self.tally, count, getattr(self.tally, count) + getattr(after.tally, count))
+        if self.strata is not None and after.strata is not None:
+            self.strata.merge(after.strata)
+
+
+def within(score: float | None) -> bool:
+    return score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
+
+
 class SeveralTally:
     """Counts of what the parts of a `Design` said.
 
     Attributes:
-        values: By score, that of each item, NaN where it has none.
-        verdicts: By score, how many pass and how many have a verdict.
+        values: Of the main score, that of each item, NaN where it has none.
+        others: The other scores.
         repeats: Items by the scores and verdicts of their repeats.
-        votes: By step, items by the votes on them.
-        pairs: By step, items by the verdict with the first output shown first, and second.
-        contests: Items by who won against whom, where there are several pairs.
+        votes: By step and draw, items by the votes on them.
+        cast: Votes by step and member, of all draws.
+        pairs: By step and draw, items by the verdict with the first output shown first, and second.
+        contests: By draw, items by who won against whom, where there are several pairs.
         audits: What the audit and the judge said of the items that have both.
         skipped: Items for which a step was not played.
         lost: Lost answers by row and kind.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(
+        self, design: Design, strata: bool = False, clusters: ClusterTally | None = None
+    ) -> None:
         self.design = design
         self.read = 0
-        self.values = {name: array("d") for name in design.scores}
-        self.verdicts = {name: [0, 0] for name in design.scores}
+        self.values = array("d")
+        self.others = {
+            name: ScoreTally(
+                array("d"),
+                Tally(exact=False),
+                GroupTally.of_strata() if strata else None,
+                clusters.another() if clusters is not None else None,
+            )
+            for name in design.scores
+            if name != design.main
+        }
         self.repeats: Counter[tuple[tuple[float | None, bool | None], ...]] = Counter()
-        self.votes: dict[str, Counter[tuple[Vote, ...]]] = {
-            panel.name: Counter() for panel in design.panels
+        self.votes: dict[str, list[Counter[tuple[Vote, ...]]]] = {
+            panel.name: [Counter() for _ in range(design.draws(panel.name))]
+            for panel in design.panels
         }
-        self.pairs: dict[str, Counter[tuple[float | None, float | None]]] = {
-            step.name: Counter() for step in design.pairs
+        self.cast: Counter[tuple[str, str]] = Counter()
+        self.pairs: dict[str, list[Counter[tuple[float | None, float | None]]]] = {
+            step.name: [Counter() for _ in range(design.draws(step.name))] for step in design.pairs
         }
-        self.contests: Counter[frozenset[tuple[str, float]]] = Counter()
+        self.contests: list[Counter[frozenset[tuple[str, float]]]] = [
+            Counter() for _ in range(max((design.draws(s.name) for s in design.pairs), default=0))
+        ]
         self.audits: list[Pair] = []
         self.skipped: Counter[str] = Counter()
         self.lost: Counter[tuple[str, str]] = Counter()
 
     def add(self, lines: Sequence[Line]) -> None:
         """Count some lines, which are `SeveralLine`."""
+        for name, other in self.others.items():
+            other.add(cast("Sequence[SeveralLine]", lines), name)
         for line in cast("Sequence[SeveralLine]", lines):
             self.read += 1
             self._scores(line)
             if line.repeats and self.design.apart is not None:
                 self.repeats[tuple((each.score, each.passed) for each in line.repeats)] += 1
             for panel in self.design.panels:
-                votes = _first(line.votes.get(panel.name))
-                if votes is not None:
-                    ballot = tuple(panel.cast(votes.get(name)) for name in panel.votes)
-                    self.votes[panel.name][_short(ballot)] += 1
+                ballots = [
+                    tuple(panel.cast(votes.get(name)) for name in panel.votes)
+                    for votes in _each(line.votes.get(panel.name))
+                ]
+                for draw, ballot in zip(self.votes[panel.name], cycle(ballots), strict=False):
+                    draw[_short(ballot)] += 1
+                for ballot in ballots:
+                    self.cast.update(
+                        (panel.name, name)
+                        for name, vote in zip(panel.votes, ballot, strict=True)
+                        if vote is not None
+                    )
             if self.pairs:
                 self._pairs(line)
             self.skipped.update(line.skipped)
@@ -199,57 +289,54 @@ class SeveralTally:
         audit = line.scores.get(AUDIT)
         if self.design.audit is not None and audit is not None and audit.score is not None:
             self.audits.append(Pair(audit.score, line.score, line.passed, audit.passed))
-        for name, values in self.values.items():
-            score, passed = line.score, line.passed
-            if name != self.design.main:
-                own = line.scores.get(name)
-                score, passed = (None, None) if own is None else (own.score, own.passed)
-            there = score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
-            values.append(score if there and score is not None else nan)
-            if passed is not None:
-                self.verdicts[name][0] += passed
-                self.verdicts[name][1] += 1
+        if self.others:
+            self.values.append(line.score if line.score is not None and within(line.score) else nan)
 
     def _pairs(self, line: SeveralLine) -> None:
-        contests = {}
+        contests: list[dict[str, float]] = [{} for _ in self.contests]
         for step in self.design.pairs:
-            votes = _first(line.votes.get(step.name))
-            if not votes:
-                continue
-            verdicts = tuple(
-                _won(votes.get(f"{name} {FIRST}"), own)
-                for name, own in zip(step.pair, (True, False), strict=True)
-            )
-            one, other = verdicts
-            there = [each for each in verdicts if each is not None]
-            if there:
-                self.pairs[step.name][one, other] += 1
-                contests[step.name] = sum(there) / len(there)
-        if contests and len(self.design.pairs) > 1:
-            self.contests[frozenset(contests.items())] += 1
+            judged = [
+                tuple(
+                    _won(votes.get(f"{name} {FIRST}"), own)
+                    for name, own in zip(step.pair, (True, False), strict=True)
+                )
+                for votes in _each(line.votes.get(step.name))
+            ]
+            known = [(one, other) for one, other in judged if (one, other) != (None, None)]
+            for number, (draw, verdicts) in enumerate(
+                zip(self.pairs[step.name], cycle(known), strict=False)
+            ):
+                draw[verdicts] += 1
+                contests[number][step.name] = fmean(v for v in verdicts if v is not None)
+        if len(self.design.pairs) > 1:
+            for draw_of_all, won in zip(self.contests, contests, strict=True):
+                if won:
+                    draw_of_all[frozenset(won.items())] += 1
 
     def merge(self, after: SeveralTally) -> None:
         """Add what was counted over a later part of the file."""
         self.read += after.read
-        for name, values in after.values.items():
-            self.values[name].extend(values)
-            for place, n in enumerate(after.verdicts[name]):
-                self.verdicts[name][place] += n
+        self.values.extend(after.values)
+        for name, other in after.others.items():
+            self.others[name].merge(other)
         self.repeats.update(after.repeats)
-        self.contests.update(after.contests)
+        self.cast.update(after.cast)
+        for mine, others in (
+            (self.contests, after.contests),
+            *((self.votes[name], votes) for name, votes in after.votes.items()),
+            *((self.pairs[name], pairs) for name, pairs in after.pairs.items()),
+        ):
+            for draw, other in zip(cast("Any", mine), cast("Any", others), strict=True):
+                draw.update(other)
         self.skipped.update(after.skipped)
         self.lost.update(after.lost)
-        for name, votes in after.votes.items():
-            self.votes[name].update(votes)
-        for name, pairs in after.pairs.items():
-            self.pairs[name].update(pairs)
         self.audits += after.audits
 
 
-def _first(votes: Any) -> Mapping[str, Any] | None:
-    """The votes on an item; of several repeats those on the first that has some."""
+def _each(votes: Any) -> list[Mapping[str, Any]]:
+    """The votes on each answer to an item that has some."""
     each = votes if isinstance(votes, list) else [votes]
-    return next((one for one in each if isinstance(one, Mapping)), None)
+    return [one for one in each if isinstance(one, Mapping)]
 
 
 def _short(ballot: tuple[Vote, ...]) -> tuple[Vote, ...]:
