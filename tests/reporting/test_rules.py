@@ -131,3 +131,15 @@ def test_the_page_draws_what_was_taken_for_what(tmp_path: Path) -> None:
     assert cells["good", "good"] == (40, True)
     assert (cells["bad", "(other)"], cells["good", "(none)"]) == ((2, False), (4, False))
     assert len(cells) == 3 * 5
+
+
+def test_answers_with_a_part_of_the_right_one_are_told_with_what_to_do(tmp_path: Path) -> None:
+    answers = [
+        ("william shakespeare", "shakespeare wrote it", 2), ("ulan bator", "it is lima", 3),
+        ("42 km", "41 km", 1), ("東京都", "東京", 1), ("lima", "lima", 4),
+    ]  # fmt: skip
+    made = report(tmp_path, answers, "contains")
+    assert made.rule_check is not None and made.rule_check.near == 2
+    (said,) = [each for each in made.warnings if "share a word" in each]
+    assert "2 wrong answers" in said and "llmb init --judge MODEL" in said
+    assert "'shakespeare wrote it' where 'william shakespeare' is right" in said
