@@ -419,7 +419,8 @@ def _about_the_scores(report: Report) -> Iterator[str]:
             )
         else:
             yield f"{beginning} no score."
-        if scores.least is not None and scores.most is not None:
+        # The mean of a rule's verdicts is the rate, of which this was said.
+        if scores.least is not None and scores.most is not None and not report.run.rule:
             yield (
                 f"If every missing score were the lowest of the scale, the mean would be "
                 f"{words.mean(scores.least)}; if the highest, {words.mean(scores.most)}"
@@ -510,7 +511,7 @@ def _about_the_cost(report: Report) -> Iterator[str]:
         whole=items.planned is not None and items.read >= items.planned,
     ):
         yield left
-    if money.worst_case_items:
+    if money.worst_case_items and total.cost != 0:  # of a free model nothing can be billed
         yield (
             f"The cost of {words.items(money.worst_case_items)} is an upper bound: the provider "
             "did not report what it used, or may have billed a failed attempt."

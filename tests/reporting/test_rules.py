@@ -12,7 +12,7 @@ from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score
 from llm_batch.reporting import build_report
 from llm_batch.reporting.model import Report
-from llm_batch.reporting.page import charts
+from llm_batch.reporting.page import _facts, charts
 
 #: What is right, what was answered, how often.
 ANSWERS = [
@@ -143,3 +143,13 @@ def test_answers_with_a_part_of_the_right_one_are_told_with_what_to_do(tmp_path:
     (said,) = [each for each in made.warnings if "share a word" in each]
     assert "2 wrong answers" in said and "llmb init --judge MODEL" in said
     assert "'shakespeare wrote it' where 'william shakespeare' is right" in said
+
+
+def test_the_mean_of_verdicts_is_not_told_beside_the_rate(tmp_path: Path) -> None:
+    made = report(tmp_path)
+    path = tmp_path / "results.jsonl"
+    failed = Result(Item("left", {}), "truncated", {}, None, None, {})
+    path.write_bytes(path.read_bytes() + encode_result(failed))
+    assert "Mean score" not in [name for name, *_ in _facts(made)]
+    said = " ".join(build_report(path).warnings)
+    assert "If all of them had failed" in said and "lowest of the scale" not in said
