@@ -43,7 +43,12 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
     ("claim", "n", "settings", "said"),
     [
         (Claim(), 600, priced(), "Take 235: ±5 points (95 %) for $4.23 "),
-        (Claim(), 10, priced(), "Take all 10 for $0.18 in 6 s: a smaller sample is not precise enough."),
+        (
+            Claim(),
+            10,
+            priced(),
+            "Take all 10 for $0.18 in 6 s: a smaller sample is not precise enough.",
+        ),
         (
             Claim(detect=0.03, discordance=0.09),
             30_000,
