@@ -43,16 +43,20 @@ _IDS = _listed("id itemid questionid qid uuid guid key exampleid rowid index idx
 _ASKED = _listed(
     "question prompt query instruction input problem text sentence review comment message "
     "tweet document content passage article body abstract email post utterance title feedback "
-    "description source src original frage beschreibung nachricht kommentar pregunta domanda "
-    "pertanyaan вопрос 问题 質問"
+    "description source src original frage aufgabe text beschreibung nachricht kommentar pregunta "
+    "domanda pergunta vraag pytanie soru pertanyaan texte énoncé texto testo tekst metin вопрос "
+    "текст 问题 質問 질문 文本 本文 سؤال"
 )
 _REFERENCES = _listed(
     "reference referenceanswer groundtruth goldanswer gold correctanswer rightanswer expected "
     "expectedanswer expectedoutput ideal target solution answer correct human translation "
-    "antwort respuesta risposta ответ 答案 output completion response"
+    "musterlösung lösung antwort réponse respuesta risposta resposta antwoord odpowiedź cevap "
+    "solución soluzione solução attendu attendue esperada esperado ответ 答案 正解 回答 정답 إجابة "
+    "output completion response"
 )
 _LABELS = _listed(
     "label goldlabel gold class sentiment intent category target topic type tag annotation "
+    "etikett klasse étiquette etiqueta etichetta ラベル 标签 标注 레이블 "
     "kategorie thema categoria categoría catégorie rating stars overall truth groundtruth answer"
 )
 _GIVEN = _listed(
@@ -60,15 +64,26 @@ _GIVEN = _listed(
     "predicted generated generatedanswer machinetranslation mt candidate hypothesis response "
     "completion output"
 )
+# A name with a word of each says it too: "Model's answer (v2)".
+_WHO_ANSWERED = frozenset(_listed("model models llm ai ki ia bot chatbot assistant gpt claude"))
+_WHAT_WAS_SAID = frozenset(
+    _listed("answer answers response responses reply output completion prediction antwort réponse "
+            "respuesta risposta resposta")
+)  # fmt: skip
 _CATEGORIES = _listed(
     "category topic subject domain type difficulty level language lang group section dataset "
-    "source split kategorie thema department priority priorität"
+    "source split kategorie thema categoria categoría catégorie department priority priorität"
 )
-_CLASSES = frozenset(("label", "goldlabel", "class", "sentiment", "intent"))
+_CLASSES = _listed(
+    "label goldlabel class sentiment intent etikett klasse étiquette etiqueta etichetta "
+    "ラベル 标签 标注 레이블"
+)
 #: What texts are sorted by as well, where nothing else in the file is a right answer.
 _SORTED_BY = frozenset(
     ("category", "topic", "kategorie", "thema", "categoria", "categoría", "catégorie")
 ) | frozenset(("rating", "stars", "overall"))
+#: A table with one of these on top has names there, whatever the others look like.
+_KNOWN = frozenset((*_IDS, *_ASKED, *_REFERENCES, *_LABELS, *_GIVEN, *_CATEGORIES))
 _LETTERS, _YES_NO = frozenset("abcdefghij"), frozenset(("yes", "no", "true", "false"))
 #: What the rule "number" can compare: a number and nothing else but a sign, a currency or a unit,
 #: or a solution as GSM8K ends it.
@@ -79,6 +94,7 @@ _AMOUNT = re.compile(
 _NEARLY_ALL = 0.95
 #: Answers of more words than this, on average, are said in more than one way.
 _SHORT_WORDS = 3
+_PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp)(?:\?\S*)?\s*$", re.IGNORECASE)
 _PAIR = re.compile(r"(.*?)[ _.-]?([ab12])", re.IGNORECASE | re.DOTALL)
 
 
@@ -98,6 +114,9 @@ class Column:
         words: How many words they have, in all.
         amounts: How many are a number with its sign, currency or unit, or end with ``#### 42``.
         nested: Whether lists or objects are in it.
+        talks: How many are conversations: turns of a role and a text.
+        answered: How many of these end with the assistant's turn.
+        pictures: How many are paths or addresses of pictures.
         unique: Whether no value stands there twice; known of columns that are called like ids.
     """
 
@@ -113,6 +132,9 @@ class Column:
     words: int = 0
     amounts: int = 0
     nested: bool = False
+    talks: int = 0
+    answered: int = 0
+    pictures: int = 0
     unique: bool = True
     _tally: Tally | None = None
     _many: bool = False
@@ -124,6 +146,9 @@ class Column:
     def add(self, value: Any) -> None:
         """Take in a value that is not empty."""
         self.filled += 1
+        if self.filled <= _LOOKED_AT and (turns := _turns(value)):
+            self.talks += 1
+            self.answered += turns[-1][0] == "assistant"
         if isinstance(value, dict | list):
             self.nested = True
             return
@@ -142,6 +167,7 @@ class Column:
             self.asking += text.rstrip().endswith("?")
             self.longest = max(self.longest, len(text))
             self.words += len(text.split())
+            self.pictures += bool(_PICTURE.search(text[-_LONGEST_LABEL:]))
             self.amounts += bool(_AMOUNT.search(text[-_LONGEST_LABEL:]))
             if is_number(text):
                 self.numbers += 1
@@ -166,6 +192,16 @@ class Column:
     def is_text(self) -> bool:
         """Whether it holds text that could be put to a model."""
         return bool(self.seen) and not self.nested and self.numbers < self.seen / 2
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether it holds conversations; with ``answered`` a model has the last word in most."""
+        return self.talks > _NEARLY_ALL * min(self.filled, _LOOKED_AT)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it names pictures."""
+        return bool(self.seen) and self.pictures > _NEARLY_ALL * self.seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +305,19 @@ def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def _turns(value: Any) -> list[tuple[str, str]]:
+    """The turns of a conversation; empty for anything else."""
+    from llm_batch.chain.prompts import turns_of
+    from llm_batch.chain.templates import PromptError
+
+    if not isinstance(value, list) and not (isinstance(value, str) and value.startswith("[{")):
+        return []
+    try:
+        return turns_of(value, "", "")
+    except PromptError:
+        return []
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a number and nothing else."""
     return bool(re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?\s*", text[:_LONGEST_LABEL]))
@@ -309,8 +358,10 @@ def _refuse_no_header(table: Table) -> None:
     if not alike or not all(alike):
         return
     # pandas numbers columns without names, and statistics have a column for each year.
-    if table.names == [str(number) for number in range(len(table.names))] or all(
-        re.fullmatch(r"(?:18|19|20|21)\d\d", name) for name in alike
+    if (
+        table.names == [str(number) for number in range(len(table.names))]
+        or all(re.fullmatch(r"(?:18|19|20|21)\d\d", name) for name in alike)
+        or any(_plain(name) in _KNOWN for name in table.names)
     ):
         return
     shown = ", ".join(words.clean(name, 40) for name in table.names[:5])
@@ -346,7 +397,8 @@ def _by_name(names: Iterable[str], wanted: Sequence[str]) -> str:
     names = list(names)
     for called in (
         lambda name, word: _plain(name) == word,
-        lambda name, word: word in _words_of(name),
+        # Chinese and Japanese put no spaces between words.
+        lambda name, word: word in (_plain(name) if word > "\u2e80" else _words_of(name)),
     ):
         for word in wanted:
             for name in names:
@@ -366,6 +418,7 @@ class Roles:
         id: Names the items.
         category: To break results down by.
         given: Answers that are there already: one is graded, two are compared.
+        pictures: Paths or addresses of pictures that go with what is asked.
         unsure: Which of ``asked`` and ``reference`` are guesses that a user may know better.
     """
 
@@ -375,6 +428,7 @@ class Roles:
     id: str = ""
     category: str = ""
     given: tuple[str, ...] = ()
+    pictures: str = ""
     unsure: frozenset[str] = frozenset()
 
 
@@ -408,10 +462,10 @@ def guess(
     if reference is None:
         free = [name for name in rest if name not in given]
         named = _by_name([name for name in free if not rest[name].nested], _REFERENCES)
-        alone = _plain(named) in _CLASSES or not named
+        alone = named in ("", label)
         few = label and len(rest[label].labels) <= _FEW_LABELS
         wordy = any(rest[name].words > 1.5 * rest[name].seen for name in free if name != label)
-        sorts = _plain(label) in _CLASSES or (_plain(label) in _SORTED_BY and not wordy)
+        sorts = bool(_by_name([label], _CLASSES)) or (_plain(label) in _SORTED_BY and not wordy)
         if task is None and alone and few and sorts:
             task = "classify"
         if task == "classify":
@@ -443,14 +497,25 @@ def guess(
         named_id if whole and named_id != asked else "",
         _by_name(groups, _CATEGORIES),
         given,
+        next((name for name, column in columns.items() if column.is_picture), ""),
         frozenset(unsure),
     )
 
 
 def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tuple[str, bool]:
     """The column to put to the model, and whether that is sure."""
+    talks = [column for column in columns.values() if column.is_conversation]
+    if open_ones := [column for column in talks if column.answered <= column.talks / 2]:
+        return open_ones[0].name, len(open_ones) == 1
     usable = [column for column in columns.values() if not column.nested]
-    texts = [column for column in usable if column.is_text and column.name != named_id] or usable
+    texts = [column for column in usable if column.is_text and column.name != named_id]
+    texts = [column for column in texts if not column.is_picture] or texts or usable
+    if talks and all(column.name == named_id for column in texts):
+        raise ConfigError(
+            f"the conversations in {talks[0].name!r} end with the assistant's answer, so there is "
+            "nothing for a model to answer",
+            "put the last turn of each into a column of its own, such as 'answer'",
+        )
     if not texts:
         raise ConfigError(
             f"no column of {table.path} has text for the model",
@@ -474,18 +539,22 @@ def named_like_a_task(name: str) -> str:
     return _by_name([name], _ASKED[: _ASKED.index("text")])
 
 
-def with_answers(table: Table, roles: Roles) -> Roles:
-    """The roles with the column of answers that are to be judged.
+def with_answers(table: Table, roles: Roles, named: str = "") -> Roles:
+    """The roles with the column of answers that are to be judged; ``named`` if the user said it.
 
     Raises:
-        ConfigError: No column is named like that.
+        ConfigError: There is no such column, or none is called like that.
     """
-    if roles.given:
+    if named:
+        table.column(named)
+    elif roles.given:
         return roles
-    found = _answers_in(table, roles)
+    found = named or _answers_in(table, roles)
     if not found:
+        listed = ", ".join(words.clean(each, 40) for each in table.names[:NAMED_COLUMNS])
         raise ConfigError(
-            "no column is named like answers that a model gave", "call that column model_answer"
+            "no column is named like answers that a model gave",
+            f"name it with --answers COLUMN; the columns are {listed}",
         )
     reference = "" if roles.reference == found else roles.reference
     return replace(roles, given=(found,), reference=reference)
@@ -498,7 +567,13 @@ def has_answers(table: Table, roles: Roles) -> bool:
 
 def _answers_in(table: Table, roles: Roles) -> str:
     texts = [column.name for column in table.columns if column.is_text]
-    return _by_name([name for name in texts if name != roles.asked], _GIVEN)
+    others = [name for name in texts if name != roles.asked]
+    return _by_name(others, _GIVEN) or next(filter(_says_who_answered, others), "")
+
+
+def _says_who_answered(name: str) -> bool:
+    said = _words_of(name)
+    return bool(said & _WHO_ANSWERED and said & _WHAT_WAS_SAID)
 
 
 def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> tuple[str, ...]:
@@ -515,8 +590,11 @@ def _given(rest: dict[str, Column], reference: str | None, task: str | None) -> 
                         return first, second
         return ()
     named = [name for name in texts if _plain(name) in _GIVEN and name != reference]
-    found = _by_name(named, _GIVEN)
+    told = [name for name in texts if _says_who_answered(name) and name != reference]
+    found = _by_name(named, _GIVEN) or next(iter(told), "")
     others = [name for name in rest if name != found]
     # A response alone may be the one to hold answers against.
-    surely = _plain(found) in _GIVEN[: _GIVEN.index("response")] if found else False
+    surely = (
+        found in told or _plain(found) in _GIVEN[: _GIVEN.index("response")] if found else False
+    )
     return (found,) if found and (surely or reference or _by_name(others, _REFERENCES)) else ()

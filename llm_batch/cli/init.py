@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -75,6 +76,13 @@ def init(
             help="The column with the right answer or label; '' for none. Otherwise, llmb guesses.",
         ),
     ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            "--answers", rich_help_panel=_DATA, metavar="COLUMN",
+            help="The column with answers to judge; --task judge is meant then.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -126,8 +134,9 @@ def init(
 
     path = Path(expanded(path))
     about_data = {
-        "--task": task, "--question": question, "--reference": reference, "--model": model,
-        "--judge": judge, "--delimiter": delimiter, "--encoding": encoding, "--sheet": sheet,
+        "--task": task, "--question": question, "--reference": reference, "--answers": answers,
+        "--model": model, "--judge": judge, "--delimiter": delimiter, "--encoding": encoding,
+        "--sheet": sheet,
     }  # fmt: skip
     given = [flag for flag, value in about_data.items() if value is not None]
     if check:
@@ -161,14 +170,20 @@ def init(
         raise ConfigError(
             f"--task {task!r} is not known", f"tasks are {', '.join((*TASKS, JUDGE))}"
         )
+    if answers and task not in (None, JUDGE):
+        raise ConfigError(f"--answers does not go with --task {task}", f"leave out --task {task}")
+    task = JUDGE if answers else task
     if data == "-":
         raise ConfigError(
             "standard input can be read only once", "save it to a file and use --data FILE"
         )
     table = look(Path(expanded(data)), _settings(delimiter, encoding, sheet))
-    roles = _roles(table, "grade" if task == JUDGE else task, question, reference)
+    if answers:
+        table.column(answers)
+    others = replace(table, columns=tuple(c for c in table.columns if c.name != answers))
+    roles = _roles(others, "grade" if task == JUDGE else task, question, reference)
     if task == JUDGE:
-        roles = with_answers(table, roles)
+        roles = with_answers(table, roles, answers or "")
     # Who names a judge wants one, also where a rule would do.
     rule = rule_for(table, roles) if judge is None else ("", "")
     judged = roles.task != "classify" and not rule[0]
@@ -187,11 +202,10 @@ def init(
         ],
     )
     _tell(table, roles)
-    say(
-        f"  model: {steps}"
-        + (f", judge: {judges}" if judges != steps and judged else "")
-        + f" ({why})"
-    )
+    if not roles.given or judged:
+        answering = steps if not roles.given else judges
+        judging = f", judge: {judges}" if judges != answering and judged else ""
+        say(f"  model: {answering}{judging} ({why})")
     if rule[0]:
         say(f"  scored by the rule {rule[0]!r}, without a judge, because the right answers "
             f"{rule[1]}   (or --judge MODEL)")  # fmt: skip
@@ -349,13 +363,19 @@ def _tell(table: Table, roles: Roles) -> None:
 
     rows = words.counted(table.rows, "row")
     say(f"{table.path}: {rows}; columns {', '.join(map(shown, table.names[:20]))}")
+    for note in table.notes:
+        say(f"  {note}")
     also = [JUDGE] if not roles.given and has_answers(table, roles) else []
     task = JUDGE if roles.given and roles.task == "grade" else roles.task
     others = ", ".join([*also, *(name for name in TASKS if name != task)])
     say(f"  task: {task}   (or --task {others})")
-    say(f"  the model gets: {shown(roles.asked)}   (or --question COLUMN)")
+    what = "question" if roles.given else "the model gets"
+    say(f"  {what}: {shown(roles.asked)}   (or --question COLUMN)")
     if roles.given:
-        say(f"  existing answers: {', '.join(map(shown, roles.given))}")
+        other = "" if roles.task == "compare" else "   (or --answers COLUMN)"
+        say(f"  answers to judge: {', '.join(map(shown, roles.given))}{other}")
+    if roles.pictures:
+        say(f"  pictures: {shown(roles.pictures)}")
     if roles.task != "extract":
         what = "right label" if roles.task == "classify" else "right answer"
         guessed = roles.reference and "reference" in roles.unsure
@@ -371,8 +391,6 @@ def _tell(table: Table, roles: Roles) -> None:
             label = sorted_by[0].name
             flags = ("--data", table.path, "--task", "classify", "--reference", label, "--force")
             say(f"  if {shown(label)} is the right answer: {command('init', *flags)}")
-    for note in table.notes:
-        say(note)
     if table.bad_rows:
         count = words.counted(len(table.bad_rows), "row")
         say(f"{count} cannot be read and will be skipped: {words.clean(table.bad_rows[0], 160)}",
@@ -380,7 +398,7 @@ def _tell(table: Table, roles: Roles) -> None:
     for column in table.columns:
         if column.unique or column.name == roles.id:
             continue
-        say(f"{shown(column.name)} is not used as the id: two rows have the same value")
+        say(f"  {shown(column.name)} is not used as the id: two rows have the same value")
 
 
 def _tell_empty(table: Table, roles: Roles) -> None:

@@ -189,7 +189,7 @@ def label(
     Every key is saved at once, and the same command resumes. From your labels, `llmb report` tells
     how often the judge is right.
     """
-    from llm_batch.chain.overrides import expanded
+    from llm_batch.chain.overrides import command, expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
     from llm_batch.record.manifest import Manifest
@@ -200,7 +200,9 @@ def label(
     scale = Scale.of(results) if grades else None
     manifest, _ = Manifest.beside(results)
     run = manifest.run_id if manifest else ""
-    file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale, run=run)
+    own = path.with_name(f"{results.stem}-{run}-labels.csv" if run else "other-labels.csv")
+    elsewhere = command("label", results, "--output", own)
+    file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale, run=run, elsewhere=elsewhere)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]
     subset = Subset(results, file.seed, n, fields, file.by_verdict, with_judge)
     session = Session(subset, file)

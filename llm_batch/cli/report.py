@@ -306,7 +306,12 @@ def labels_beside(results: Path) -> Path | None:
     if runs and manifest is not None and manifest.run_id:
         if runs == {manifest.run_id}:
             return found
-        say(f"{found} is ignored: its labels are for another run; to use them anyway: {again}")
+        own = results.with_name(f"{results.stem}-{manifest.run_id}-labels.csv")
+        say(
+            f"{found} is ignored: its labels are for another run ({min(runs)}), not for "
+            f"{manifest.run_id}; to label this one: {command('label', results, '--output', own)}; "
+            f"to use them anyway: {again}"
+        )
         return None
     mine = run_paths(results).manifest
     if any(other != mine for other in results.parent.glob("*.manifest.json")):

@@ -14,7 +14,10 @@ def show(
     id: Annotated[
         str,
         typer.Argument(
-            help="The item's id.", metavar="ID", show_default=False, autocompletion=complete.ids
+            help="The item's id or its beginning, or a text in its data.",
+            metavar="ID",
+            show_default=False,
+            autocompletion=complete.ids,
         ),
     ],
     results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),

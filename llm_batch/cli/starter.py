@@ -107,7 +107,8 @@ class Writer:
     def asks(self) -> bool:
         """Whether the texts of the column say by themselves what the model is to do."""
         column = self.table.column(self.roles.asked)
-        return column.asking > column.seen / 2 or bool(named_like_a_task(column.name))
+        says = column.is_conversation or column.is_picture or bool(named_like_a_task(column.name))
+        return says or column.asking > column.seen / 2
 
     def text(self, folder: Path, commands: Sequence[tuple[str, str]]) -> str:
         """The whole file, for a folder; ``commands`` with what they do stand on top."""
@@ -177,6 +178,21 @@ class Writer:
     def _in(self, name: str) -> str:
         return insert(name, self.table.names)
 
+    @property
+    def _asked(self) -> str:
+        """What the model is asked, as text."""
+        column = self.table.column(self.roles.asked)
+        return _PICTURES if column.is_picture else self._in(column.name)
+
+    @property
+    def _text(self) -> tuple[str, list[str]]:
+        """What the model looks at, in a word, and the lines that put it into a prompt."""
+        column = self.table.column(self.roles.asked)
+        if column.is_picture:
+            return "picture", []
+        kind = "conversation" if column.is_conversation else "text"
+        return kind, [f"{kind.capitalize()}: {self._in(column.name)}"]
+
     def _expression(self, name: str) -> str:
         return self._in(name)[2:-2].strip()
 
@@ -193,10 +209,13 @@ class Writer:
         system: str = "",
         *,
         judges: bool = False,
+        talks: bool = False,
+        shows: bool = False,
         output: Sequence[str] = (),
         cap: int = 300,
         comment: str = "",
     ) -> str:
+        """A step; it goes on with a conversation if it ``talks``, has pictures if it ``shows``."""
         from llm_batch.models.table import model_info
 
         model = self.judge if judges else self.model
@@ -207,7 +226,12 @@ class Writer:
         lines.append(f"model = {toml_text(model)}{why}")
         if system:
             lines.append(f"system = {toml_text(system)}")
-        lines.append(f"prompt = {_toml_lines(prompt)}")
+        if talks and self.table.column(self.roles.asked).is_conversation:
+            lines.append(f"conversation = {toml_text(self.roles.asked)}   # its turns are sent")
+        else:
+            lines.append(f"prompt = {_toml_lines(prompt)}")
+        if shows and self.roles.pictures:
+            lines.append(f"images = [{toml_text(self._in(self.roles.pictures))}]")
         if info is not None and info.supports_reasoning:
             # What it thinks counts too, and many of these take no temperature.
             lines.append("max_tokens = 2000")
@@ -233,7 +257,8 @@ class Writer:
             alone = (
                 "" if self.asks else "The prompt is the column alone: add what the model is to do."
             )
-            yield self._step(step, self._in(roles.asked), _HOW_TO_ANSWER[rule], comment=alone)
+            how = _HOW_TO_ANSWER[rule]
+            yield self._step(step, self._asked, how, talks=True, shows=True, comment=alone)
         if not rule:
             yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
             return
@@ -254,7 +279,7 @@ class Writer:
     def _graded(self, answer: str, system: str, asked: str, given: str) -> Iterator[str]:
         """A judge from 1 to 5, against the reference where there is one."""
         roles, judge = self.roles, self._free("judge", "grader")
-        lines = [f"{asked}: {self._in(roles.asked)}"]
+        lines = [f"{asked}: {self._asked}"]
         comment = ""
         if roles.reference:
             lines += [f"Reference answer: {self._in(roles.reference)}", f"{given}: {answer}"]
@@ -274,6 +299,7 @@ class Writer:
             "\n".join(lines),
             system,
             judges=True,
+            shows=not roles.reference,
             output=['reason = "string"', 'score = { type = "integer", min = 1, max = 5 }'],
             comment=comment,
         )
@@ -298,7 +324,7 @@ class Writer:
         )
 
     def _compare(self) -> Iterator[str]:
-        roles, asked = self.roles, self._in(self.roles.asked)
+        roles, asked = self.roles, self._asked
         if roles.given:
             first, second = map(self._in, roles.given)
             about = f"A is the column {words.clean(roles.given[0], 40)}, B is "
@@ -311,13 +337,16 @@ class Writer:
                 names[0],
                 asked,
                 "Answer in one or two sentences.",
+                talks=True,
+                shows=True,
                 comment="These two answers are compared. Change the model or prompt of either.",
             )
-            yield self._step(names[1], asked, "Think step by step, then answer in one sentence.")
+            second_way = "Think step by step, then answer in one sentence."
+            yield self._step(names[1], asked, second_way, talks=True, shows=True)
         judge = self._free("judge", "grader")
         one, two = f'Answer "A": {first}', f'Answer "B": {second}'
         reference = [f"Reference answer: {self._in(roles.reference)}"] if roles.reference else []
-        even = f"{self._expression(roles.asked)} | string | length is even"
+        even = f"{self._expression(self.roles.asked)} | string | length is even"
         yield self._step(
             judge,
             "\n".join(
@@ -352,6 +381,7 @@ class Writer:
 
     def _classify(self) -> Iterator[str]:
         roles, step = self.roles, self._free("classify", "classified")
+        kind, text = self._text
         labels = self.table.column(roles.reference).labels if roles.reference else []
         if labels:
             listed = ", ".join(map(toml_text, labels))
@@ -364,8 +394,9 @@ class Writer:
             comment = "Write your own labels here: no column of your file has any."
         yield self._step(
             step,
-            f"Text: {self._in(roles.asked)}\nWhich label fits this text?",
-            "You classify texts.",
+            "\n".join([*text, f"Which label fits this {kind}?"]),
+            f"You classify {kind}s.",
+            shows=True,
             output=[output],
             cap=100,
             comment=comment,
@@ -390,10 +421,13 @@ class Writer:
 
     def _extract(self) -> Iterator[str]:
         roles, step = self.roles, self._free("extract", "extracted")
+        kind, text = self._text
         wanted = [
             column
             for column in self.table.columns
-            if column.name not in (roles.asked, roles.id) and column.filled and not column.nested
+            if column.name not in (roles.asked, roles.id, roles.pictures)
+            and column.filled
+            and not column.nested
         ][:_MOST_FIELDS]
         if wanted:
             fields = [f"{_key(column.name)} = {self._field(column)}" for column in wanted]
@@ -413,11 +447,12 @@ class Writer:
             ]
             comment = "Write your own fields here; types: string, integer, number, boolean."
             known = []
-            rule = "Rate how far the text supports these values, from 1 (not) to 5 (all)."
+            rule = f"Rate how far the {kind} supports these values, from 1 (not) to 5 (all)."
         yield self._step(
             step,
-            f"Text: {self._in(roles.asked)}\nFind the values of the fields in this text.",
-            "You extract facts from texts. You add nothing.",
+            "\n".join([*text, f"Find the values of the fields in this {kind}."]),
+            f"You extract facts from {kind}s. You add nothing.",
+            shows=True,
             output=fields,
             comment=comment,
         )
@@ -427,7 +462,7 @@ class Writer:
             judge,
             "\n".join(
                 [
-                    f"Text: {self._in(roles.asked)}",
+                    *text,
                     *right,
                     f"Found values: {{{{ {step} }}}}",
                     rule,
@@ -435,6 +470,7 @@ class Writer:
             ),
             "You check extracted facts.",
             judges=True,
+            shows=True,
             output=['reason = "string"', 'score = { type = "integer", min = 1, max = 5 }'],
         )
         yield _score(f"{judge}.score", "4", "an item passes when its score is at least this")
@@ -463,6 +499,8 @@ _HOW_TO_ANSWER = {
     "contains": "Reply with the answer alone: a word, a name or a number. No sentence.",
     "choice": "Reply with the right option alone. No sentence.",
 }
+#: What is asked of pictures that no text goes with.
+_PICTURES = "What does this picture show?"
 _COMPARES = {
     "number": "the last number of the reply",
     "contains": "the reply must contain the right answer, ignoring case and punctuation",

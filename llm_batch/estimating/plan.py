@@ -45,6 +45,7 @@ from llm_batch.estimating.sample_size import Claim, Clusters
 from llm_batch.estimating.scores import Scored
 from llm_batch.estimating.steps import Facts, Serving, assumed_inputs, facts_of
 from llm_batch.models.tokens import TokenCounter, counter
+from llm_batch.paper import words
 from llm_batch.records import Call, Interval, Item, Message, Parts, Request, images_of
 
 #: A beginning that this many random prompts share is shared by nearly all.
@@ -187,7 +188,7 @@ class _Count:
     def failed(self, item: Item, error: PromptError) -> None:
         self.unrenderable += 1
         if not self.first_problem[1]:
-            self.first_problem = (item.id, str(error))
+            self.first_problem = (words.item(item.id, item.fields), str(error))
 
     def add(self, group: Group, item: Item, calls: Sequence[Call] = ()) -> list[Forecast]:
         coming = forecast_of(self.chain, item, calls)
@@ -265,7 +266,7 @@ def count_items(
     if not count.all.sampled:
         item_id, problem = count.first_problem
         raise ConfigError(
-            f"item {item_id!r}: {problem}" if problem else "there are no items to estimate from",
+            f"item {item_id}: {problem}" if problem else "there are no items to estimate from",
             "correct the prompt in the config, or give data with --data",
         )
     progress(looked_at)

@@ -105,7 +105,10 @@ def verdict(needed: Needed, options: Sequence[Option]) -> str:
     shown = _shown(needed, take.margin)
     said = f"Take {_all(take, most)}{each}: {shown}{comma}{_price(take)}"
     if take.n == most.n:
-        return f"{said}; no smaller number shows what is asked for."
+        if not take.margin and needed.kind in ("rate", "mean"):
+            all_of_them = f"Take {_all(take, most)}{each}{_price(take)}"
+            return f"{all_of_them}: a smaller sample is not precise enough."
+        return f"{said}; a smaller sample does not show what you ask."
     return f"{said}. {_the_rest(needed, take, most)}"
 
 

@@ -332,7 +332,7 @@ def _prompts(plan: Plan) -> Iterator[Caution]:
         yield Caution(
             f"{words.counted(counted.unrenderable, 'item')} of the "
             f"{counted.sampled + counted.unrenderable:,} looked at cannot be put into the prompt; "
-            f"the first is {words.clean(first, 60)!r}: {words.clean(problem)}.",
+            f"the first is {first}: {words.clean(problem)}.",
             "correct the prompt or the data; such items fail",
         )
     for name, long in counted.too_long.items():

@@ -6,11 +6,12 @@ what it is worth (`about_usd`, `about_duration`).
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from math import floor, isfinite, log10
-from typing import Protocol
+from typing import Any, Protocol
 
 from llm_batch.records import Interval
 
@@ -19,6 +20,8 @@ NONE = "-"
 #: A group or a model without a name.
 NAMELESS = "(none)"
 _LONG_LINE = 8_000
+#: The id of an item that has none in its data.
+_HASHED = re.compile(r"[0-9a-f]{16}(?:-\d+)?")
 
 
 class Bounds(Protocol):
@@ -314,6 +317,21 @@ def wrapped(text: str, width: int) -> Iterator[str]:
         for start in range(0, len(line) or 1, _LONG_LINE):
             part = line[start : start + _LONG_LINE]
             yield from textwrap.wrap(part, width, break_on_hyphens=False) or [""]
+
+
+def is_hash(id: str) -> bool:
+    """Whether an id was made from the content of its row, so that nobody knows it."""
+    return bool(_HASHED.fullmatch(id))
+
+
+def item(id: str, fields: Mapping[str, Any]) -> str:
+    """An item by its id in quotes and, where that is a hash, by the beginning of its row."""
+    said = repr(clean(id, 60))
+    if not is_hash(id):
+        return said
+    cells = (str(value) for value in fields.values() if isinstance(value, str | int | float))
+    row = clean("; ".join(cell for cell in cells if cell.strip()), 50)
+    return f'{said}, the row "{row}"' if row else said
 
 
 def named(text: str, limit: int = 200) -> str:

@@ -17,7 +17,7 @@ from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
 from llm_batch.record.files import run_paths
-from llm_batch.record.manifest import Figures, Manifest
+from llm_batch.record.manifest import Figures, Manifest, chain_of
 from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.calls import read_calls
@@ -321,7 +321,8 @@ def build_report(
     notes = results.notes if isinstance(results, ForeignFile) else ()
     warnings = (*said, *notes, *(labelled.notes if labelled else ()))
     typed = manifest.typed(path) if manifest else None
-    following = next_steps(report, typed, waiting) if columns is None else ()
+    reference = _likely_reference(manifest) if manifest else ""
+    following = next_steps(report, typed, waiting, reference) if columns is None else ()
     if unread:
         following = (*following, unread)
     return replace(report, warnings=warnings, next_steps=following)
@@ -338,6 +339,18 @@ def _waiting(path: str | Path) -> str:
         return waited_for([(job, None) for job in JobLog(jobs).open.values()], time())
     except OutputError as error:
         return f"batch jobs that cannot be named: {error.message}"
+
+
+def _likely_reference(manifest: Manifest) -> str:
+    """The only field that the judge is shown and no step before it; empty for none or several."""
+    chain = chain_of(manifest)
+    judge = manifest.judge
+    if chain is None or judge not in [step.name for step in chain.asking]:
+        return ""
+    before = [step.name for step in chain.asking if step.name != judge]
+    known = set[str]().union(*(chain.fields_inserted(name) for name in before))
+    new = chain.fields_inserted(judge) - known if before else set()
+    return next(iter(new)) if len(new) == 1 else ""
 
 
 def _scored_by(manifest: Manifest | None, score: str, path: str | Path) -> Manifest:

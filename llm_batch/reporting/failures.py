@@ -30,9 +30,15 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An item of a group; ``reply`` is what the failing step's model said, ``None`` if nothing."""
+    """An item of a group.
+
+    Attributes:
+        item: The id, and the beginning of the row where the id is a hash.
+        reply: What the failing step's model said, ``None`` if nothing.
+    """
 
     id: str
+    item: str
     error: str
     reply: str | None
 
@@ -130,7 +136,13 @@ def read_failures(path: str | Path) -> Failures:
             status_of(status).advice_at(servers.get(step)),
             tuple(group.ids),
             tuple(
-                Example(each.id, each.error, _reply(calls[each.id], step)) for each in group.lines
+                Example(
+                    each.id,
+                    words.item(each.id, each.fields).replace("'", ""),
+                    each.error,
+                    _reply(calls[each.id], step),
+                )
+                for each in group.lines
             ),
         )
         for (status, step, reason), group in groups.items()
@@ -165,7 +177,7 @@ def _document(made: Failures) -> Document:
     steps = [f"See one item: llmb show {_typed(made.groups[0].ids[0])} {_typed(made.path)}"]
     if any(status_of(kind).of == "answer" for kind in kinds):
         steps.append("To ask again for unusable answers: the same llmb run with --retry-failed.")
-    if any(status_of(kind).of != "answer" for kind in kinds - {"rule", "code"}):
+    if any(status_of(kind).of != "answer" and not status_of(kind).settled for kind in kinds):
         steps.append("To try failed calls again: the same llmb run. It pays for nothing twice.")
     left = len(made.groups) - _GROUPS
     hidden = [f"{words.counted(left, 'rarer kind')} not shown: add --json."] if left > 0 else []
@@ -190,7 +202,7 @@ def _parts(group: Group) -> Iterator[Quote | str]:
     yield words.sentence(f"{means}: {group.reason}" if group.reason else means)
     for example in group.examples:
         said = example.error if example.reply is None else example.reply
-        yield Quote(words.clean(example.id, 60), words.quoted(said, _LONGEST_REPLY) or "(no text)")
+        yield Quote(example.item, words.quoted(said, _LONGEST_REPLY) or "(no text)")
     if more := len(group.ids) - len(group.examples):
         named = ", ".join(words.clean(id, 40) for id in group.ids[_EXAMPLES : _EXAMPLES + 5])
         yield f"and {more:,} more: {named}{', …' if more > 5 else ''}"

@@ -38,6 +38,8 @@ _UNCHECKED = (
 )
 #: Characters of the name of a picture, which may be its content.
 _NAMED = 200
+#: Letters that begin an id or stand somewhere in an item's data, so that they tell it.
+_LEAST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def read_item(path: str | Path, id: str) -> ShownItem:
 
     Args:
         path: The results file, or its journal.
-        id: As the data has it.
+        id: As the data has it; else the beginning of one that is a hash, or a text that only
+            one item has in its data.
 
     Raises:
         OutputError: There is no such item (the hint names the nearest), or a file cannot be read.
@@ -139,7 +142,7 @@ def read_item(path: str | Path, id: str) -> ShownItem:
     kept = calls_of(paths.journal, [id], damaged.append)[id]
     line = _line(paths.results, id, bool(kept))
     if line is None and not kept:
-        raise _unknown(paths.results, id)
+        return read_item(path, _found(paths.results, id))
     if not paths.journal.exists():
         notes.append(f"The journal {paths.journal.name} is missing, so the calls are unknown.")
     if damaged:
@@ -196,9 +199,52 @@ def _line(results: Path, id: str, in_journal: bool) -> ItemLine | None:
     return None
 
 
+def _found(results: Path, text: str) -> str:
+    """The id that begins so, or that of the only item with the text in its data.
+
+    Raises:
+        OutputError: There is none, or there are several.
+    """
+    wanted = text.casefold().strip()
+    begins: list[str] = []
+    equal: dict[str, str] = {}
+    has: dict[str, str] = {}
+    for id, raw in islice(ids_with_lines(results), _COMPARED):
+        if len(wanted) >= _LEAST and words.is_hash(id) and id.startswith(text):
+            begins.append(id)
+        if not wanted or begins:
+            continue
+        try:
+            fields = decoded_item(raw, "").fields
+        except OutputError:
+            continue
+        cells = [str(cell).casefold().strip() for cell in fields.values()]
+        if wanted in cells:
+            equal[id] = words.item(id, fields)
+        elif len(wanted) >= _LEAST and any(wanted in cell for cell in cells):
+            has[id] = words.item(id, fields)
+    if len(begins) == 1:
+        return begins[0]
+    if not begins and len(found := equal or has) == 1:
+        return next(iter(found))
+    if begins or not (equal or has):
+        raise _unknown(results, text)
+    several = list((equal or has).values())
+    raise OutputError(
+        f"{words.clean(text, 80)!r} is no id in {results}, and {len(several):,} items have it in "
+        "their data",
+        "give an id, or more of the text: " + "; ".join(several[:3]),
+    )
+
+
 def _unknown(results: Path, id: str) -> OutputError:
     """The error for an id that is not there, with those that are like it."""
     ids = [item for item, _ in islice(ids_with_lines(results), _COMPARED)]
+    if ids and all(map(words.is_hash, ids)):
+        return OutputError(
+            f"no item of {results} has the id {words.clean(id, 80)!r}, or alone has that text",
+            "the data has no ids: give a text that only one row has, such as its question",
+        )
     plain, wanted = {item.casefold(): item for item in reversed(ids)}, id.casefold()
     parts = [plain[item] for item in plain if wanted and wanted in item]
     close = difflib.get_close_matches(wanted, plain, n=3, cutoff=_CLOSE)

@@ -453,6 +453,8 @@ class RuleCheck:
     Attributes:
         compared: Items that had something right to compare with.
         unanswered: Those of them in whose answer nothing was found; they are wrong.
+        near: Wrong answers that share a word with the right one, which may be only too strict.
+        near_example: What was right of the first of them, and what was answered.
         classes: By name; empty where what is right are no few classes.
         averages: Over all classes; ``None`` without.
         table: A row for each class, a column for each class, one for other answers and one for
@@ -462,6 +464,8 @@ class RuleCheck:
 
     compared: int
     unanswered: int
+    near: int = 0
+    near_example: tuple[str, str] | None = None
     classes: tuple[ClassFigures, ...] = ()
     averages: Averages | None = None
     table: tuple[tuple[int, ...], ...] = ()

@@ -109,7 +109,8 @@ def _facts(report: Report) -> list[tuple[str, str, str]]:
     elif items.population is not None:
         of = f"of {items.read:,} played, {items.population:,} in the dataset"
     facts = [("Items scored", f"{items.scored:,}", of)]
-    if mean.value is not None and report.pass_rate.rate.value is not None:
+    rated = report.pass_rate.rate.value is not None
+    if mean.value is not None and rated and not report.run.rule:
         facts.append(("Mean score", words.mean(mean.value), words.mean_range(mean)))
     rate = report.pass_rate.rate
     check = checked_by(report)

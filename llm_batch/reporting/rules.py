@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,6 +15,10 @@ from llm_batch.stats.classes import averages, class_figures
 
 #: Rules whose right answers may be classes, and how many of these there may be.
 _CLASSED = ("equals", "choice")
+#: Rules by which an answer that has only a part of the right one is wrong.
+_WHOLE = ("equals", "contains")
+# A word that says something: no article, no unit, no number.
+_TELLING = re.compile(r"[^\W\d_]{4,}")
 _MOST_CLASSES = 30
 #: Items that each class has on average, or what is right are no classes but answers.
 _LEAST_ITEMS = 3
@@ -34,6 +39,9 @@ class RuleTally:
         self._right: set[str] = set()
         self._ids: dict[tuple[str, str], list[str]] = {}
         self._letters = rule == "choice"
+        self._whole = rule in _WHOLE
+        self.near = 0
+        self.near_example: tuple[str, str] | None = None
         self.compared = self.unanswered = 0
 
     def add(self, lines: list[Line]) -> None:
@@ -44,11 +52,16 @@ class RuleTally:
             self.compared += 1
             self.unanswered += not line.label
             self._count(line.expected, line.label, 1, [line.id])
+            if self._whole and not line.passed and _nearly(line.expected, line.label):
+                self.near += 1
+                self.near_example = self.near_example or (line.expected, line.label)
 
     def merge(self, after: RuleTally) -> None:
         """Add what was counted over a later part of the file."""
         self.compared += after.compared
         self.unanswered += after.unanswered
+        self.near += after.near
+        self.near_example = self.near_example or after.near_example
         if after._counts is None:
             self._counts = None
         for (right, found), n in (after._counts or {}).items():
@@ -77,7 +90,9 @@ class RuleTally:
         names = sorted(self._right)
         few = len(names) >= 2 and len(names) * _LEAST_ITEMS <= self.compared
         if self._counts is None or not (few or (self._letters and len(names) > 1)):
-            return RuleCheck(self.compared, self.unanswered)
+            right, answer = self.near_example or ("", "")
+            shown = (words.clean(right, 40), words.clean(answer, 40)) if self.near else None
+            return RuleCheck(self.compared, self.unanswered, self.near, shown)
         table = [[0] * (len(names) + 2) for _ in names]
         place = {name: at for at, name in enumerate(names)} | {"": len(names) + 1}
         for (right, found), n in self._counts.items():
@@ -112,6 +127,22 @@ class RuleTally:
                 )
                 for n, (right, found) in wrong[:_CONFUSIONS]
             ),
+        )
+
+
+def _nearly(right: str, answer: str) -> bool:
+    return bool({*_TELLING.findall(right)}.intersection(_TELLING.findall(answer)))
+
+
+def near_misses(check: RuleCheck) -> Iterator[str]:
+    """What to say of answers that a rule may have failed for their form alone."""
+    if check.near and check.near_example:
+        right, answer = check.near_example
+        is_, share = ("wrong answer", "shares") if check.near == 1 else ("wrong answers", "share")
+        yield (
+            f"{check.near:,} {is_} {share} a word with the right one, such as {answer!r} where "
+            f"{right!r} is right. If such answers are right, shorten the right answers in your "
+            "data, or let a judge decide: `llmb init --judge MODEL`."
         )
 
 

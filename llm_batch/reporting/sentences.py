@@ -20,6 +20,7 @@ from llm_batch.reporting.judging.sentences import (
 )
 from llm_batch.reporting.model import Report
 from llm_batch.reporting.rates import MISSING_SHARE
+from llm_batch.reporting.rules import near_misses
 from llm_batch.reporting.several.document import audit_cautions, pair_headline, repeats_headline
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.means import ON_SCALE
@@ -138,10 +139,12 @@ def _bounds(report: Report, interval: Interval, percent: bool, methods: bool) ->
     return f" ({level} interval {bounds}{how}), {count}"
 
 
-def next_steps(report: Report, typed: Typed | None, waiting: str = "") -> tuple[str, ...]:
+def next_steps(
+    report: Report, typed: Typed | None, waiting: str = "", reference: str = ""
+) -> tuple[str, ...]:
     """What to do next, most pressing first; ``typed`` made the run, where that is known.
 
-    ``waiting`` as in `caveats`.
+    ``waiting`` as in `caveats`; ``reference`` is a field that the judge alone is shown.
     """
     items = report.items
     steps: list[str] = []
@@ -195,11 +198,10 @@ def next_steps(report: Report, typed: Typed | None, waiting: str = "") -> tuple[
     if larger and left <= 0:
         steps.append(larger)
     unchecked = report.judge_check is None and report.calibration is None
-    if report.pass_rate.rate.n and unchecked and not report.run.rule:
+    if report.pass_rate.rate.n and unchecked and not report.run.rule and reference:
         steps.append(
-            "Compare the judge with reference answers: "
-            f"`{command('report', report.path, '--reference', 'FIELD')}` (the field must be in the "
-            "results)."
+            "See how often the judge agrees with the reference answers: "
+            f"`{command('report', report.path, '--reference', reference)}`."
         )
     return tuple(steps)
 
@@ -302,6 +304,8 @@ def caveats(
     yield from _about_the_sample(report, manifest)
     if waiting:
         yield f"Answers are still to come from {waiting}."
+    if report.rule_check is not None:
+        yield from near_misses(report.rule_check)
     yield from _about_the_scores(report)
     yield from _about_the_judge(report)
     yield from _about_the_cost(report)
@@ -427,7 +431,8 @@ def _about_the_scores(report: Report) -> Iterator[str]:
             )
         else:
             yield f"{beginning} no score."
-        if scores.least is not None and scores.most is not None:
+        # The mean of a rule's verdicts is the rate, of which this was said.
+        if scores.least is not None and scores.most is not None and not report.run.rule:
             yield (
                 f"If every missing score were the lowest of the scale, the mean would be "
                 f"{words.mean(scores.least)}; if the highest, {words.mean(scores.most)}"
@@ -520,7 +525,7 @@ def _about_the_cost(report: Report) -> Iterator[str]:
         whole=items.planned is not None and items.read >= items.planned,
     ):
         yield left
-    if money.worst_case_items:
+    if money.worst_case_items and total.cost != 0:  # of a free model nothing can be billed
         yield (
             f"The cost of {words.items(money.worst_case_items)} is an upper bound: the provider "
             "did not report what it used, or may have billed a failed attempt."

@@ -186,7 +186,7 @@ def concluded(summary: RunSummary) -> Document:
         steps.append(ending.hint)
     else:
         ours = {kind for kind in failed if status_of(kind).of == "answer"}
-        if failed.keys() - ours - {"rule", "code"}:
+        if not all(status_of(kind).settled for kind in failed):
             steps.append("the same command tries the failed calls again")
         if ours:
             steps.append("unusable answers are kept; --retry-failed asks for them again")

@@ -26,6 +26,7 @@ from llm_batch.models.images import MOST_TOKENS, image_tokens
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
+from llm_batch.paper import words
 from llm_batch.record.files import run_paths
 from llm_batch.records import Item
 from llm_batch.sending.fleet import places_of
@@ -305,22 +306,22 @@ def empty_prompts(chain: Chain, items: Callable[[], Iterable[Item]]) -> list[str
         looked_at += 1
         for name, count in blank.items():
             if chain.is_blank(name, item.fields):
-                count.add(item.id)
+                count.add(item)
         for field, count in empty.items():
             value = item.fields.get(field)
             if value is None or (isinstance(value, str) and not value.strip()):
-                count.add(item.id)
+                count.add(item)
     of = f"{looked_at:,} items" if looked_at < _LOOKED_AT else f"the first {looked_at:,} items"
     said = [
         f"{count.n:,} of {of} {'gives' if count.n == 1 else 'give'} step {name!r} an empty prompt, "
-        f"{'which is' if count.n == 1 else 'each'} sent and paid for (the first is "
-        f"{count.first!r}); leave such rows out of the data"
+        f"{'which is' if count.n == 1 else 'each'} sent all the same (the first is "
+        f"{count.first}); leave such rows out of the data"
         for name, count in blank.items()
         if count.n
     ]
     said += [
         f"{count.n:,} of {of} {'has' if count.n == 1 else 'have'} nothing in {field!r}, which step "
-        f"{steps[field]!r} uses (the first is {count.first!r}); leave such rows out of the data"
+        f"{steps[field]!r} uses (the first is {count.first}); leave such rows out of the data"
         f"{_how_to_leave_out(field)}"
         for field, count in empty.items()
         if count.n
@@ -335,9 +336,9 @@ class _Count:
     n: int = 0
     first: str = ""
 
-    def add(self, item_id: str) -> None:
+    def add(self, item: Item) -> None:
         self.n += 1
-        self.first = self.first or item_id
+        self.first = self.first or words.item(item.id, item.fields)
 
 
 def _window(model: str) -> int | None:
@@ -365,7 +366,7 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
         islice(items(), _LOOKED_AT),
         key=lambda item: sum(len(str(item.fields.get(field, ""))) for field in fields),
     )
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Item]] = {}
     for item in longest:
         with suppress(PromptError):
             bounds = forecast(chain, item, lambda model: counter(model).at_most())
@@ -375,13 +376,14 @@ def long_prompts(config: Config, items: Callable[[], Iterable[Item]]) -> list[st
                 break  # nor has any of the others, which are shorter
             for coming in forecast(chain, item, counter):
                 if coming.input_tokens > windows.get(coming.step.name, sys.maxsize):
-                    found.setdefault(coming.step.name, []).append(item.id)
+                    found.setdefault(coming.step.name, []).append(item)
     return [
-        f"{'at least ' * (len(ids) == _MOST_COUNTED)}{len(ids):,} "
-        f"{'item gives' if len(ids) == 1 else 'items give'} step "
+        f"{'at least ' * (len(long) == _MOST_COUNTED)}{len(long):,} "
+        f"{'item gives' if len(long) == 1 else 'items give'} step "
         f"{as_read(name)!r} a prompt of more than the {windows[name]:,} tokens its model reads "
-        f"(the longest is {ids[0]!r}); shorten the prompt or leave such rows out of the data"
-        for name, ids in found.items()
+        f"(the longest is {words.item(long[0].id, long[0].fields)}); shorten the prompt or leave "
+        "such rows out of the data"
+        for name, long in found.items()
     ]
 
 

@@ -26,6 +26,7 @@ from llm_batch.models.table import model_info
 from llm_batch.records import Item, Request
 from llm_batch.sending.providers import check_servable
 from tests.builders import answer
+from tests.chain.test_images import png
 from tests.project import Project
 from tests.workbooks import xlsx
 
@@ -146,6 +147,21 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], tuple[str, str, str, str, str]]] =
              mt_de=lambda n: f"Druecke {n} zwei Mal, bitte.", domain=lambda n: "ab"[n % 2]),
         ("grade", "source_en", "human_de", "", "domain"),
     ),
+    "a classification in Japanese": (
+        rows(本文=lambda n: f"映画は {n} 番目", **{'正解 "ラベル"': lambda n: "良悪"[n % 2]}),
+        ("classify", "本文", '正解 "ラベル"', "", ""),
+    ),
+    "answers in German": (
+        rows(**{"Nr.": lambda n: n // 2, 'Frage (auf "Deutsch")': lambda n: f"Wie viel ist {n}?",
+                "Lösung [Zahl]": lambda n: f"{n},5"}),
+        ("grade", 'Frage (auf "Deutsch")', "Lösung [Zahl]", "", ""),
+    ),
+    "conversations": (
+        rows(chat_id=lambda n: n // 2, expected=str, turns=lambda n: [
+            {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes?"},
+            {"role": "user", "content": f"What is {n}?"}]),
+        ("grade", "turns", "expected", "", ""),
+    ),
     "names that say nothing": (
         rows(a=lambda n: f"What may {n} be?", b=lambda n: f"thing {n}"),
         ("grade", "a", "", "", ""),
@@ -213,9 +229,17 @@ def test_what_cannot_be_used_is_refused_with_what_to_do(text: str, said: str, he
     assert not (here / "llmb.toml").exists()
 
 
-@pytest.mark.parametrize("header", ["0,1,2", "country,2019,2020", "How are you today?,age"])
-def test_numbers_and_sentences_may_be_names(header: str, tmp_path: Path) -> None:
-    cells = ",".join(["fine thanks", "1", "2"][: header.count(",") + 1])
+@pytest.mark.parametrize(
+    ("header", "first"),
+    [
+        ("0,1,2", "fine thanks"),
+        ("country,2019,2020", "fine thanks"),
+        ("How are you today?,age", "fine thanks"),
+        ("Which colour?,answer", "What colour is it?"),
+    ],
+)
+def test_numbers_and_sentences_may_be_names(header: str, first: str, tmp_path: Path) -> None:
+    cells = ",".join([first, "1", "2"][: header.count(",") + 1])
     assert look(csv(tmp_path / "own.csv", f"{header}\n{cells}\n{cells} \n")).rows == 2
 
 
@@ -551,8 +575,44 @@ def test_answers_that_are_there_are_judged_and_no_other_model_is_asked(
     assert [(step.name, step.model) for step in config.asking] == [("judge", "fake/b")]
     summary = project.run(config)
     assert (summary.exit_code, summary.progress.calls) == (0, 3), summary.message
-    with pytest.raises(ConfigError, match="no column is named like answers"):
+    with pytest.raises(ConfigError, match="no column is named like answers") as refused:
         with_answers(replace(table, columns=table.columns[:1]), guess(table, "extract"))
+    assert "--answers COLUMN" in str(refused.value.hint)
+
+
+def test_answers_are_found_by_an_odd_name_and_by_the_flag(here: Path) -> None:
+    said = {"Model's answer (v2) [raw]": "The capital is Lima.", "other": "Lima, of course."}
+    items = [{"prompt": f"Capital no. {n}?", "gold": f"Lima {n}", **said} for n in range(3)]
+    jsonl(here / "own.jsonl", items)
+    _, told = init("--data", "own.jsonl")
+    assert "task: judge" in told and "answers to judge: Model's answer (v2) [raw]" in told
+    code, told = init("two.toml", "--data", "own.jsonl", "--answers", "other")
+    assert code == 0 and "answers to judge: other" in told
+    assert load_config("two.toml").steps[0].provided == "other"
+    assert init("no.toml", "--data", "own.jsonl", "--answers", "Other")[1].endswith("mean 'other'?")
+    assert init("no.toml", "--data", "own.jsonl", "--answers", "other", "--task", "grade")[0] == 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_conversations_and_pictures_go_to_the_model_as_such(task: str, here: Path) -> None:
+    (here / "dot.png").write_bytes(png(1, 1))
+    talk = [{"from": "human", "value": "Hello"}]
+    own = [{"talk": talk, "file": "dot.png", "label": "ab"[n % 2]} for n in range(4)]
+    jsonl(here / "talks.jsonl", own)
+    jsonl(here / "files.jsonl", [{"file": row["file"], "label": row["label"]} for row in own])
+    for name, conversation in (("talks", "talk"), ("files", None)):
+        code, said = init(f"{name}.toml", "--data", f"{name}.jsonl", "--task", task,
+                          "--model", "fake/a")  # fmt: skip
+        assert code == 0 and "before it can run" not in said, said
+        step = load_config(f"{name}.toml").steps[0]
+        assert step.images == ("{{ file }}",)
+        assert step.conversation == (conversation if task in ("grade", "compare") else None)
+
+
+def test_conversations_that_the_assistant_ends_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    with pytest.raises(ConfigError, match="'turns' end with the assistant's answer"):
+        guess(look(jsonl(tmp_path / "own.jsonl", [{"turns": turns}] * 3)))
 
 
 def test_a_column_that_may_be_the_right_answer_is_named_with_the_command_for_it(here: Path) -> None:

@@ -84,7 +84,11 @@ def test_labels_of_another_run_are_neither_used_nor_mixed(folder: Path) -> None:
     assert "labels.csv is ignored: its labels are for another run" in ignored.stderr
     assert "Judge is right" in used.stdout and "Judge is right" not in ignored.stdout
     refused = llmb("label", "other.jsonl", cwd=folder, stdin="1\n")
-    assert refused.returncode == 2 and "--output other-labels.csv" in refused.stderr
+    assert refused.returncode == 2 and full_manifest()["run_id"] in refused.stderr
+    own = "llmb label other.jsonl --output other-another-labels.csv"
+    assert own in refused.stderr and own in ignored.stderr
+    llmb(*own.split()[1:], cwd=folder, stdin="1\n")
+    assert (folder / "other-another-labels.csv").exists()
     assert _labels(folder) == ["1", "1", "0"]
 
 

@@ -43,7 +43,12 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
     ("claim", "n", "settings", "said"),
     [
         (Claim(), 600, priced(), "Take 235: ±5 points (95 %) for $4.23 "),
-        (Claim(), 10, priced(), "Take all 10: leaves no sampling error for $0.18"),
+        (
+            Claim(),
+            10,
+            priced(),
+            "Take all 10 for $0.18 in 6 s: a smaller sample is not precise enough.",
+        ),
         (
             Claim(detect=0.03, discordance=0.09),
             30_000,
@@ -65,7 +70,7 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
             Claim(sensitivity=0.9, specificity=0.8),
             300,
             priced(),
-            "Take all 300: ±5.8 points (95 %) for $5.40 in 3 min; no smaller number",
+            "Take all 300: ±5.8 points (95 %) for $5.40 in 3 min; a smaller sample does not show",
         ),
     ],
 )

@@ -375,6 +375,8 @@ def test_worst_case_costs_are_a_warning(tmp_path: Path) -> None:
     report = build_report(write(tmp_path, [result(0, worst_case=True), result(1)]))
     assert report.money.worst_case_items == 1
     assert "The cost of 1 item is an upper bound" in _said(report)
+    free = [result(0, worst_case=True, cost=0.0), result(1, cost=0.0)]
+    assert "upper bound" not in _said(build_report(write(tmp_path, free)))
 
 
 def _by(values: list[Any], stratum: bool = False) -> list[Result]:

@@ -309,3 +309,22 @@ prompt = "{{ generate }}"
 field = "judge.score"
 pass_at = 3
 """
+
+
+def test_an_item_whose_id_is_a_hash_is_told_by_its_row(folder: Path) -> None:
+    texts = {"8017fcfa46002cfa": "Who wrote Faust?", "8017fcfa46002cfb-2": "Who wrote Hamlet?"}
+    lines = [
+        result(n, None, status="truncated", id=id, fields={"no": n, "question": text})
+        for n, (id, text) in enumerate(texts.items())
+    ]
+    path = write(folder, lines, full_manifest())
+    said = FAILURE_FORMATS["text"](read_failures(path))
+    assert '8017fcfa46002cfa, the row "0; Who wrote Faust?":' in said
+    for asked, found in [("FAUST", 0), ("Who wrote Hamlet?", 1), ("1", 1), ("8017fcfa46002cfb", 1)]:
+        assert read_item(path, asked).id == list(texts)[found]
+    with pytest.raises(OutputError, match="2 items have it in their data") as refused:
+        read_item(path, "wrote")
+    assert 'the row "1; Who wrote Hamlet?"' in str(refused.value.hint)
+    with pytest.raises(OutputError) as refused:
+        read_item(path, "Macbeth")
+    assert "a text that only one row has" in str(refused.value.hint)

@@ -12,7 +12,7 @@ from llm_batch.record.results import encode_result
 from llm_batch.records import Item, Result, Score
 from llm_batch.reporting import build_report
 from llm_batch.reporting.model import Report
-from llm_batch.reporting.page import charts
+from llm_batch.reporting.page import _facts, charts
 
 #: What is right, what was answered, how often.
 ANSWERS = [
@@ -132,3 +132,25 @@ def test_the_page_draws_what_was_taken_for_what(tmp_path: Path) -> None:
     assert cells["good", "good"] == (40, True)
     assert (cells["bad", "(other)"], cells["good", "(none)"]) == ((2, False), (4, False))
     assert len(cells) == 3 * 5
+
+
+def test_answers_with_a_part_of_the_right_one_are_told_with_what_to_do(tmp_path: Path) -> None:
+    answers = [
+        ("william shakespeare", "shakespeare wrote it", 2), ("ulan bator", "it is lima", 3),
+        ("42 km", "41 km", 1), ("東京都", "東京", 1), ("lima", "lima", 4),
+    ]  # fmt: skip
+    made = report(tmp_path, answers, "contains")
+    assert made.rule_check is not None and made.rule_check.near == 2
+    (said,) = [each for each in made.warnings if "share a word" in each]
+    assert "2 wrong answers" in said and "llmb init --judge MODEL" in said
+    assert "'shakespeare wrote it' where 'william shakespeare' is right" in said
+
+
+def test_the_mean_of_verdicts_is_not_told_beside_the_rate(tmp_path: Path) -> None:
+    made = report(tmp_path)
+    path = tmp_path / "results.jsonl"
+    failed = Result(Item("left", {}), "truncated", {}, None, None, {})
+    path.write_bytes(path.read_bytes() + encode_result(failed))
+    assert "Mean score" not in [name for name, *_ in _facts(made)]
+    said = " ".join(build_report(path).warnings)
+    assert "If all of them had failed" in said and "lowest of the scale" not in said

@@ -335,6 +335,7 @@ class LabelFile:
         by_verdict: Whether a new file's items are drawn within each verdict of the judge.
         scale: That of a new file's grades; ``None`` for pass and fail, or what the file has.
         run: The id of the run that is labelled; empty where it is not known.
+        elsewhere: What to type to write another file.
 
     Attributes:
         seed: Of the order that its items were drawn in.
@@ -357,6 +358,7 @@ class LabelFile:
         by_verdict: bool = False,
         scale: Scale | None = None,
         run: str = "",
+        elsewhere: str = "--output other-labels.csv",
     ) -> None:
         self.path = path
         self._run = run
@@ -377,8 +379,8 @@ class LabelFile:
         runs = {row[RUN_COLUMN] for row in self._more.values() if row.get(RUN_COLUMN)}
         if run and (others := runs - {run}):
             raise ConfigError(
-                f"{path} holds labels for the answers of another run ({min(others)})",
-                "keep them, and add to your command: --output other-labels.csv",
+                f"{path} holds labels of another run ({min(others)}); the results are of run {run}",
+                f"keep these labels and write others: {elsewhere}",
             )
         if seeds and seed is not None and seeds != {str(seed)}:
             raise ConfigError(
