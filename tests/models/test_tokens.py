@@ -276,3 +276,9 @@ def test_a_table_that_is_nowhere_and_cannot_be_fetched_is_a_users_error(
     with pytest.raises(LlmbError, match="cl100k_base.*no route to host") as caught:
         counter("gpt-4").count("hello")
     assert "TIKTOKEN_CACHE_DIR" in caught.value.hint
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_bound_is_never_below_the_count(text: str) -> None:
+    for model in ("gpt-4", "gpt-4o", "anthropic/claude-x"):
+        assert counter(model).at_most().count(text) >= counter(model).count(text)

@@ -141,3 +141,19 @@ def test_the_gate_is_stopped_once_the_run_is() -> None:
         assert not one.purse.stopped
         one.stop()
         assert one.purse.stopped
+
+
+def test_while_prompts_are_bounded_more_is_held_and_nothing_that_fits_is_turned_away() -> None:
+    with rig(1.0) as one:
+        one.purse.admit(item(), one.next(), [])
+        needed = one.budget.held
+    for cap, fits, bounded in (
+        (1.0, True, True),
+        (needed, True, False),
+        (needed / 2, False, False),
+    ):
+        with rig(cap) as one:
+            one.purse.roughly = True
+            assert one.purse.admit(item(), one.next(), []) is fits
+            held = one.budget.held
+            assert held > needed if bounded else held == pytest.approx(needed if fits else 0.0)

@@ -26,6 +26,7 @@ from llm_batch.errors import (
     Unavailable,
 )
 from llm_batch.estimating import Estimate
+from llm_batch.models import tokens
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
@@ -961,3 +962,24 @@ def test_what_cannot_be_priced_is_said_where_nobody_is_asked(
     project.data(14)
     project.run(confirm=lambda estimate: not asked.append(estimate))
     assert asked and not any("is not known" in said for said in project.said)
+
+
+@pytest.mark.parametrize("limits", [{}, {"budget": 5.0}], ids=["free", "budget"])
+def test_nothing_is_counted_before_the_first_request(
+    project: Project, monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]
+) -> None:
+    sent_before: list[int] = []
+    loaded = tokens._counter_of
+
+    def noted(encoding: str) -> Any:
+        sent_before.append(len(project.model.requests))
+        return loaded(encoding)
+
+    monkeypatch.setattr(tokens, "_counter_of", noted)
+    assert project.run(project.config(engine="serial", **limits)).status == "done"
+    assert min(sent_before) == 1
+    assert project.manifest()["estimate"]["cost"]
+    sent_before.clear()
+    project.data(14)
+    project.run(project.config(engine="serial"), confirm=lambda estimate: True)
+    assert min(sent_before) == 0
