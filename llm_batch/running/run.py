@@ -188,14 +188,14 @@ def run(
                 finished.lines.hash = stamp.get("hash")
         if asks and confirm is not None and estimate is not None:
             _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
-        budget = Budget(config.limits.budget, journal.spent)
-        fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
-        unpriced = [name for name, model in fleet.models.items() if model.tariff is None]
+        unpriced = [name for name, price in manifest.prices.items() if price is None]
         if confirm is None and unpriced:
             say(
                 f"the price of {', '.join(unpriced)} is not known, so what this run costs is not "
                 "counted; set input_price and output_price under [models]"
             )
+        budget = Budget(config.limits.budget, journal.spent)
+        fleet = stack.enter_context(Fleet(config, budget, stop.clock, resumed=journal.answers > 0))
         results = ResultsFile(
             paths.results,
             config.data.keep,

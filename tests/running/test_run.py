@@ -954,7 +954,7 @@ def test_what_cannot_be_priced_is_said_where_nobody_is_asked(
 ) -> None:
     project.run()
     assert not any("is not known" in said for said in project.said)
-    for place in ("sending.fleet", "estimating.steps"):
+    for place in ("running.earlier", "estimating.steps"):
         monkeypatch.setattr(f"llm_batch.{place}.tariff_of", lambda *args, **more: None)
     project.run()
     assert any("the price of fake/a is not known" in said for said in project.said)
