@@ -6,7 +6,8 @@
 Every way runs in a process of its own, the least of the rounds counts, and its ratio to ours is
 printed. What the others do is less: they add up the passes, the scores and the cost of each line,
 while ``llmb report`` also checks every number, looks for repeated ids, adds up tokens, cost and
-latency by step, groups by category, holds verdicts against references and bounds all of it. DuckDB
+latency by step, groups by category, holds verdicts against references and bounds all of it; as CSV
+it writes every item, and a comparison reads two such files and pairs their items. DuckDB
 is given the columns, as it would otherwise look for them. CPU time and peak memory are those of
 the process and of the one that it may have started, added up.
 """
@@ -80,6 +81,32 @@ def ours(path: str) -> tuple[int, float]:
     return report.pass_rate.passed, report.total.cost or 0.0
 
 
+def as_csv(path: str) -> tuple[int, float]:
+    """``llmb report --format csv`` into a file."""
+    from llm_batch.reporting import FORMATS, build_report
+
+    report = build_report(path)
+    with tempfile.TemporaryFile("w") as file:
+        file.writelines(FORMATS.pieces("csv", report))
+    return report.pass_rate.passed, report.total.cost or 0.0
+
+
+def compared(path: str) -> tuple[int, float]:
+    """``llmb compare`` of the file with itself under another name: two runs of as many lines."""
+    from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
+
+    twin = Path(f"{path}.twin")
+    twin.hardlink_to(path)  # under another name, which tells one run from the other
+    try:
+        made = compare_reports([path, twin])
+        COMPARISON_FORMATS["text"](made)
+    finally:
+        twin.unlink()
+    report = made.sides[0].report
+    assert report is not None
+    return report.pass_rate.passed, report.total.cost or 0.0
+
+
 def json_loop(path: str) -> tuple[int, float]:
     """The loop one writes by hand."""
     import json
@@ -150,6 +177,8 @@ def pyarrow(path: str) -> tuple[int, float]:
 
 WAYS = {
     "llmb report": ours,
+    "llmb csv": as_csv,
+    "llmb compare": compared,
     "json loop": json_loop,
     "msgspec structs": msgspec_structs,
     "duckdb": duckdb,
@@ -159,6 +188,9 @@ WAYS = {
 
 def one(way: str, path: str) -> None:
     """Run one way in this process and print wall time, CPU time, memory and what it found."""
+    from llm_batch.record.parts import stay_able_to_fork
+
+    stay_able_to_fork()  # as the commands do
     start, cpu = time.perf_counter(), time.process_time()
     passed, cost = WAYS[way](path)
     wall = time.perf_counter() - start

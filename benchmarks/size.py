@@ -3,9 +3,9 @@
     python benchmarks/size.py                  # 1,000,000 items from JSONL and Parquet; minutes
     python benchmarks/size.py --items 200000
 
-Each run is a process of its own, watched from outside: resident memory (VmHWM and VmRSS) when
-each tenth of the items is done, and the seconds that tenth took. Then the same run is resumed:
-everything is answered from the journal.
+A run of half of the items, one of the rest, and one with nothing left, each a process of its own:
+seconds of wall time and of CPU until its first call is made, resident memory (VmHWM and VmRSS) when
+each tenth of the items is done, and the seconds that tenth took.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ path = "{data}"
 id = "id"
 keep = []
 [sample]
-size = 0
+size = {size}
 [limits]
 workers = 4
 [[steps]]
@@ -46,13 +46,16 @@ from llm_batch.running.run import run
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
-marks, began = [], time.perf_counter()
+marks, began, first = [], time.perf_counter(), []
 def watch(state):
+    if state.calls and not first:
+        first.extend([time.perf_counter() - began, time.process_time()])
     if state.done >= len(marks) * state.planned / 10:
         marks.append((state.done, time.perf_counter() - began, memory("VmRSS")))
 
 summary = run(load_config(sys.argv[1]), progress=watch)
 print(json.dumps({"marks": marks, "seconds": time.perf_counter() - began,
+                  "cpu": time.process_time(), "first": first,
                   "peak": memory("VmHWM"), "calls": summary.progress.calls,
                   "done": summary.progress.done}))
 """
@@ -102,13 +105,18 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             data = write_data(folder, options.items, kind)
-            (folder / "llmb.toml").write_text(CONFIG.format(data=data))
-            for what in ("first run", "resumed"):
+            half = options.items // 2
+            for what, size in (("first half", half), ("the rest", 0), ("nothing left", 0)):
+                (folder / "llmb.toml").write_text(CONFIG.format(data=data, size=size))
                 found = one_run(folder)
                 print(
                     f"\n{kind}, {what}: {found['done']:,} items, {found['calls']:,} calls made, "
-                    f"{found['seconds']:.1f} s, peak {found['peak']:.0f} MB"
+                    f"{found['seconds']:.1f} s, {found['cpu']:.1f} s of CPU, "
+                    f"peak {found['peak']:.0f} MB"
                 )
+                if found["first"]:
+                    wall, cpu = found["first"]  # type: ignore[misc]
+                    print(f"  first call after {wall:.1f} s, {cpu:.1f} s of CPU")
                 before = 0.0
                 for done, seconds, memory in found["marks"]:  # type: ignore[attr-defined]
                     print(f"  {done:>9,}  {seconds - before:6.1f} s  {memory:5.0f} MB")
