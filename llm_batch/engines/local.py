@@ -40,7 +40,9 @@ class ThreadsEngine(Engine):
         self._threads: list[threading.Thread] = []
         # All of them before anything is sent: one that cannot be had is no reason to lose a call.
         for number in range(workers):
-            thread = threading.Thread(target=self._work, name=f"llmb_{number}")
+            # Only `close` waits for it: a process that ends otherwise, as Ray ends one that nobody
+            # refers to any more, is not held up by a queue that stays empty.
+            thread = threading.Thread(target=self._work, name=f"llmb_{number}", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:

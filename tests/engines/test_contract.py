@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -209,6 +211,12 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
         assert len(drain(engine)) == 1
     finally:
         engine.close()
+
+
+def test_a_process_that_does_not_close_its_engine_ends_all_the_same() -> None:
+    """As Ray ends an actor that nobody refers to any more: its threads wait for requests."""
+    code = "from llm_batch.engines.local import ThreadsEngine; ThreadsEngine(print, 3)"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 def test_more_threads_than_may_be_had_are_refused_and_none_is_left(
