@@ -123,7 +123,7 @@ SETTINGS = {
         f"learn: {share:.0%} refused at random": Setting(
             rpm=None, workers=5, latency=0.3, tell=0, strays=share, retry_after=False
         )
-        for share in (0.01, 0.03)
+        for share in (0.01, 0.03, 0.3)
     },
     "another process takes half": Setting("bucket10", workers=5, latency=0.3, others=300),
 }

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from llm_batch.sending.limits import Limiter  # noqa: E402
 from tests.server.limits import Limiter as ServerLimiter  # noqa: E402
-from tests.simulated import Simulation  # noqa: E402
+from tests.simulated import Simulation, Traffic  # noqa: E402
 
 LATE = 0.01
 
@@ -90,8 +90,8 @@ def settings() -> dict[str, Setting]:
         found[f"at once {number}, {latency:g} s"] = Setting(
             at_once=number, latency=latency, workers=2 * number + 1, seconds=660
         )
-    for workers, latency in ((5, 0.05), (5, 1.0), (8, 0.5), (50, 1.0)):
-        for share in (0.01, 0.03):
+    for workers, latency in ((5, 0.05), (5, 0.3), (5, 1.0), (8, 0.5), (50, 1.0)):
+        for share in (0.01, 0.03, 0.1, 0.3):
             found[f"random {share:.0%}, {workers} workers, {latency:g} s"] = Setting(
                 latency=latency, strays=share, workers=workers, seconds=180
             )
@@ -112,13 +112,10 @@ def settings() -> dict[str, Setting]:
     return found
 
 
-def play(setting: Setting, seed: int) -> tuple[float, float]:
-    """The shares used and refused from the first minute on."""
-    workers = setting.workers
-    if setting.limit is not None:
-        workers = max(5, int(2 * setting.per_second * setting.latency) + 5)
+def simulation_of(setting: Setting, workers: int, seed: int) -> Simulation:
+    """The server of a setting."""
     by_tokens = setting.tokens > 0
-    simulation = Simulation(
+    return Simulation(
         setting.kind,
         None if by_tokens else setting.limit,
         setting.limit if by_tokens else None,
@@ -131,12 +128,28 @@ def play(setting: Setting, seed: int) -> tuple[float, float]:
         late=LATE,
         strays=setting.strays,
     )
+
+
+def shares(setting: Setting, seen: list[Traffic]) -> tuple[float, float]:
+    """The shares used and refused from the first minute on."""
+    admitted = sum(at >= 60 for traffic in seen for at in traffic.admitted)
+    refused = sum(at >= 60 for traffic in seen for at in traffic.refused)
+    allowed = setting.per_second * (setting.seconds - 60)
+    return admitted / allowed, refused / max(1, admitted + refused)
+
+
+def play(setting: Setting, seed: int) -> tuple[float, float]:
+    """The shares of runs of llm_batch."""
+    workers = setting.workers
+    if setting.limit is not None:
+        workers = max(5, int(2 * setting.per_second * setting.latency) + 5)
+    simulation = simulation_of(setting, workers, seed)
     clock = simulation.clock
     limiters = [
         Limiter.with_default(clock) if setting.told is None else Limiter(setting.told, None, clock)
         for _ in range(setting.runs)
     ]
-    if by_tokens:
+    if setting.tokens:
         sizes = random.Random(seed)
         limiter = Limiter(None, setting.told, clock)
         seen = [
@@ -148,10 +161,14 @@ def play(setting: Setting, seed: int) -> tuple[float, float]:
         ]
     else:
         seen = simulation.run_together(limiters, seconds=setting.seconds)
-    admitted = sum(at >= 60 for traffic in seen for at in traffic.admitted)
-    refused = sum(at >= 60 for traffic in seen for at in traffic.refused)
-    allowed = setting.per_second * (setting.seconds - 60)
-    return admitted / allowed, refused / max(1, admitted + refused)
+    return shares(setting, seen)
+
+
+def plain(setting: Setting, seed: int) -> tuple[float, float]:
+    """The shares of plain threads with backoff: ten, or as many as there are workers."""
+    threads = setting.workers if setting.strays else 10
+    simulation = simulation_of(setting, threads, seed)
+    return shares(setting, [simulation.run_plain(threads, seconds=setting.seconds)])
 
 
 def best(setting: Setting) -> tuple[float, float]:
@@ -177,17 +194,25 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="settings whose name contains this")
     parser.add_argument("--seeds", type=int, default=3, help="simulations of each (3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="of these (0)")
+    parser.add_argument("--ours", action="store_true", help="no plain threads")
+    parser.add_argument("--fixed", action="store_true", help="the best fixed pace as well")
     asked = parser.parse_args()
-    print(f"{'setting':36}{'used':>8}{'refused':>9}   best fixed pace")
+    print(f"{'':36}{'llmb':>17}{'plain threads':>18}")
+    print(f"{'setting':36}{'used':>8}{'refused':>9}{'used':>9}{'refused':>9}")
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     with ProcessPoolExecutor() as pool:
         for name, setting in settings().items():
             if asked.only not in name:
                 continue
-            played = list(pool.map(play, repeat(setting), range(asked.seeds)))
-            used, refused = (statistics.mean(column) for column in zip(*played, strict=True))
-            line = f"{name:36}{used:>8.1%}{refused:>9.2%}"
-            if setting.period == 1 and setting.runs == 1 and not setting.retry_after:
-                line += "   {:.1%} used, {:.2%} refused".format(*best(setting))
+            line = f"{name:36}"
+            arms = (play,) if asked.ours or setting.tokens or setting.runs > 1 else (play, plain)
+            for arm in arms:
+                played = list(pool.map(arm, repeat(setting), seeds))
+                used, refused = (statistics.mean(column) for column in zip(*played, strict=True))
+                line += f"{used:>8.1%}{refused:>9.2%} "
+            if asked.fixed and setting.period == 1 and setting.runs == 1:
+                line += "   at a fixed pace {:.1%} used, {:.2%} refused".format(*best(setting))
             print(line, flush=True)
 
 

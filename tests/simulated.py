@@ -159,6 +159,33 @@ class Simulation:
         slip = limiter._take(0.0, now)
         self._send(limiter, slip, lambda _: self._keep_sending(limiter, traffic), traffic)
 
+    def run_plain(self, threads: int, *, seconds: float) -> Traffic:
+        """Threads that know no limit, and back off by themselves when refused, as scripts do."""
+
+        def send(attempt: int) -> None:
+            late = 0.4 if self._random.random() < self._late else 0.0
+            self.clock.at(
+                self.clock.now() + self._random.uniform(0.005, 0.05) + late, lambda: arrive(attempt)
+            )
+
+        def arrive(attempt: int) -> None:
+            wait = self._admit(self.ours, 0.0)
+            if not wait:
+                ends = self.clock.now() + self._latency * self._random.uniform(0.8, 1.2)
+                self.clock.at(ends, self.server.end)
+                self.clock.at(ends, lambda: send(0))
+                return
+            backoff = min(60.0, 2.0**attempt) * self._random.uniform(0.5, 1.0)
+            asked = float(-(-wait // 1)) if self._retry_after else 0.0
+            again = self.clock.now() + 0.05 + max(backoff, asked)
+            self.clock.at(again, lambda: send((attempt + 1) % 12))
+
+        for _ in range(threads):
+            send(0)
+        while self.clock.now() < seconds:
+            self.clock.next()
+        return self.ours
+
     def other(self, per_minute: float, begin: float, end: float) -> Traffic:
         """Another process on the same key, that sends at its pace come what may."""
         traffic, gap = Traffic(), 60 / per_minute

@@ -20,11 +20,17 @@ refused now and then at any pace.
 Not every refusal is a limit. A single one slows a few requests only. Where what was sent after
 refused requests has passed, the others need no pause; and where a slower pace does not make
 refusals rarer, they have nothing to do with the pace, which is given up.
+
+Where no limit was given or stated, this is tried soon. After a few refusals a faster pace is sent:
+a limit refuses what is sent beyond it, an overloaded server no more than before (a sequential test,
+Wald, 1945). Then refused requests wait by themselves, and all others go at the workers' own speed.
+Now and then a slower pace is tried as well, for a limit that is only a little exceeded.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import log
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
@@ -71,6 +77,21 @@ _TOLERATED, _RECENT = 0.015, 10
 _VAIN, _VAIN_SHARE, _VAIN_OPEN, _VAIN_OPEN_SHARE = 10, 0.5, 4, 0.85
 _VAIN_RUN, _VAIN_LONGER, _VAIN_MOST = 150, 2.5, 0.06
 _STRAY_TIMES, _STRAY_MORE = 2.5, 0.01
+# Sending freely, a request that passes halves the odds of a limit, and one that is refused raises
+# them, by the share that was refused before. The logarithms of the odds at which there is one, at
+# which there is none, and the least they are taken to be; what the share before counts for, in
+# requests, its bounds, and how many requests are remembered.
+_LIMIT, _NO_LIMIT, _LEAST_ODDS = 3.0, -3.0, -4.0
+_SHARE_REQUESTS, _SHARE_LEAST, _SHARE_MOST, _SHARE_MEMORY = 10, 0.02, 0.6, 200
+# After so many refusals while sending freely, if they are such a share, a slower pace is tried;
+# next after so many times as many. So many refusals at that pace tell whether it has helped: if
+# they are less than such a part of the share before.
+_FREE_REFUSALS, _FREE_SHARE, _FREE_TIMES = 5, 0.015, 4
+_SLOW_SHARE, _SLOW_REFUSALS, _HELPED = 0.95, 3, 0.33
+# After so many refusals at a pace so many times as much is tried, the first time, and later where
+# such a share is refused or the pace has come down to such a part; after so many times as many
+# refusals where there was a limit.
+_ASK_REFUSALS, _TRY_TIMES, _ASK_SHARE, _SUNK, _ASK_TIMES = 4, 3.0, 0.04, 0.7, 3
 # The least that one refusal leaves of a pace.
 _LEAST_STEP = 0.3
 # How late a request may be and the pace still catch up with it.
@@ -144,6 +165,76 @@ class _Measured(NamedTuple):
     tokens: float
 
 
+class _Free:
+    """Sending as fast as it goes: whether more is refused then, so that there is a limit.
+
+    Args:
+        number: Of the refused request it begins with.
+        share: That is refused, if it has nothing to do with the pace.
+        held: The pace of before, how long it is trusted, and the most at once.
+        began: When.
+        count: Requests sent until then.
+        tokens: Of these.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        share: float,
+        held: tuple[float | None, float, int | None],
+        began: float,
+        count: int,
+        tokens: float,
+    ) -> None:
+        self.number, self.held = number, held
+        self.began, self.count, self.tokens = began, count, tokens
+        self.refusals, self._requests, self._refused = 0, float(_SHARE_REQUESTS), 0.0
+        # Where a slower pace is tried: the last request before it, and refusals since then.
+        self.slow_from: int | None = None
+        self.slow_refused = 0
+        self._refused = share * self._requests
+        self._odds = 0.0
+        #: Whether it is known that there is no limit.
+        self.passed = False
+        # The last one refused, and the last of those sent together with an earlier one.
+        self._last = self._together = number
+
+    @property
+    def share(self) -> float:
+        """Of the requests, that is refused."""
+        return min(_SHARE_MOST, max(_SHARE_LEAST, self._refused / self._requests))
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit after all."""
+        return self._odds >= _LIMIT
+
+    def refused(self, number: int, count: int) -> None:
+        """Take in the refusal of one of so many requests sent (a test of Wald, 1945).
+
+        Refusals come sooner than answers: what was sent before this one and is not refused by now
+        has passed. Those of requests sent together come in any order.
+        """
+        if number <= self.number:
+            return
+        if number > self._together:
+            # All that was sent together with earlier ones is known.
+            self._odds -= max(0, self._together - self._last) * log(2.0)
+            self._last = max(self._last, self._together)
+            self._odds = max(_LEAST_ODDS, self._odds)
+            self.passed = self.passed or self._odds <= _NO_LIMIT
+            self._together = count
+        # A limit refuses half of what would pass otherwise, at least.
+        passed = number - self._last - 1 if number > self._last else -1
+        self._last = max(self._last, number)
+        self._odds += log((1.0 + self.share) / (2.0 * self.share)) - passed * log(2.0)
+        self._requests += passed + 1
+        self._refused += 1
+        self.refusals += 1
+        if self._requests > _SHARE_MEMORY:
+            self._requests, self._refused = self._requests / 2, self._refused / 2
+
+
 class Learned:
     """The learned limits of one model. Not safe for threads; times are seconds.
 
@@ -172,6 +263,15 @@ class Learned:
         self._tolerated = _TOLERATED
         self._series: list[tuple[float, int]] = []
         self._vain_times = 1
+        # Sending freely, and after how many refusals a slower pace is tried against them.
+        self._free: _Free | None = None
+        self._bound = False
+        self._free_refusals = _FREE_REFUSALS
+        # Refusals and requests since it was asked whether the pace helps, the pace then, and after
+        # how many refusals it is asked again.
+        self._looked_refused, self._looked_count = 0, 0
+        self._looked_pace: float | None = None
+        self._look_refusals = _ASK_REFUSALS
         # Whether a refusal was met that is no limit yet.
         self._single = False
         # What was sent, and of the measurement that goes on: since when, and what before it.
@@ -206,12 +306,17 @@ class Learned:
     @property
     def active(self) -> bool:
         """Whether anything was refused and holds still."""
-        return self._pace is not None or self._at_once is not None or self.in_a_row > 0
+        return (
+            self._pace is not None
+            or self._at_once is not None
+            or self._free is not None
+            or self.in_a_row > 0
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether a refusal concerns one request only: those sent after such ones have passed."""
-        return (
+        return self._free is not None or (
             self.in_a_row <= 1
             and self._at_once is None
             and self._open >= _OPEN_LEAST
@@ -221,8 +326,10 @@ class Learned:
 
     @property
     def quiet(self) -> int:
-        """Requests since the last refusal, or since `forget_quiet`."""
-        return self._count - max(self._count_then, self._quiet_from)
+        """Requests since the last refusal that is a matter of the pace, or since `forget_quiet`."""
+        free = self._free
+        then = free.count if free is not None and free.passed else self._count_then
+        return self._count - max(then, self._quiet_from)
 
     @property
     def slowed(self) -> Slowed:
@@ -283,7 +390,13 @@ class Learned:
             self._at_once_answers += 1
 
     def refused(
-        self, sent: Sent, tokens: float, seconds: float, now: float, by_tokens: bool
+        self,
+        sent: Sent,
+        tokens: float,
+        seconds: float,
+        now: float,
+        by_tokens: bool,
+        bound: bool = False,
     ) -> None:
         """Note a refusal.
 
@@ -293,6 +406,7 @@ class Learned:
             seconds: How long it took.
             now: The time.
             by_tokens: Whether tokens were what requests waited for.
+            bound: Whether a limit was given or stated, so that nothing is sent faster to try.
         """
         self._end(now)
         self._recent.append(sent.number)
@@ -301,7 +415,9 @@ class Learned:
         if sent.number > self._count_then:
             self._refused += 1
             self._refused_tokens += tokens
-        if sent.number <= self._known:
+        if self._free is not None:
+            self._free.refused(sent.number, self._count)
+        if sent.number <= self._known and not (self._free and self._free.limited):
             self._shut += 1.0
             self._after = max(0, self._after - 1)
             return  # it was sent before the last refusal was known, and says nothing new
@@ -310,6 +426,10 @@ class Learned:
         if self._open + self._shut > _OPEN_MOST:
             self._open, self._shut = self._open / 2, self._shut / 2
         self._known, self._after = self._count, self._count - sent.number
+        tried = self._free is not None
+        self._bound = bound
+        if not bound and self._goes_on_freely(sent, admitted, now):
+            return
         if self.is_open:
             if self._share() <= self._tolerated:
                 return
@@ -317,7 +437,7 @@ class Learned:
             if self._pace is None:
                 self._by_tokens = by_tokens
             return
-        if self._too_many_at_once(sent, admitted):
+        if not tried and self._too_many_at_once(sent, admitted):
             self.in_a_row = 0
             self._begin(now)
             return
@@ -359,12 +479,6 @@ class Learned:
         if self.under_way:
             self.under_way -= 1
 
-    def _share(self) -> float:
-        """What of the requests was refused lately; 0 while it is too early to say."""
-        if len(self._recent) < _RECENT:
-            return 0.0
-        return (_RECENT - 1) / max(1, self._count - self._recent[0])
-
     def _in_vain(self, speed: float, admitted: int) -> bool:
         """Whether a slower pace has not helped, so that it is not the pace that is refused."""
         series = self._series
@@ -384,6 +498,65 @@ class Learned:
         if vain:
             self._tolerated = _STRAY_TIMES * self._share() + _STRAY_MORE
         return vain
+
+    def _goes_on_freely(self, sent: Sent, admitted: int, now: float) -> bool:
+        """Whether a refusal is no matter of the pace, as far as is known; begins to try that."""
+        free = self._free
+        if free is None:
+            self._looked_refused += admitted > 0
+            if admitted <= 0 or self._looked_refused < self._look_refusals:
+                return False
+            share = self._looked_refused / max(1, self._count - self._looked_count)
+            sunk = (self._pace or 0.0) < _SUNK * (self._looked_pace or 0.0)
+            helped = self._looked_pace is not None and share < _ASK_SHARE and not sunk
+            self._look()
+            if helped:
+                return False
+            held = (self._pace, self._trust, self._at_once)
+            self._free = _Free(sent.number, share, held, now, self._count, self._tokens)
+            # Not all at once: those of a limit would all be refused.
+            if self._pace is not None:
+                self._pace, self._trust, self._quiet = _TRY_TIMES * self._speed(), _TRUST_LEAST, 0
+                self._arrival = now
+            if self._at_once is not None:
+                self._at_once *= 2
+        elif free.limited:
+            self._free = None
+            self._look_refusals *= _ASK_TIMES
+            if now - free.began < self._minute:
+                self._pace, self._trust, self._at_once = free.held
+            self._refused_beside, self._refused_below = 0, 0
+            self._look()
+            return False
+        elif free.slow_from is not None:
+            free.slow_refused += sent.number > free.slow_from
+            if free.slow_refused >= _SLOW_REFUSALS:
+                if free.slow_refused < _HELPED * free.share * (self._count - free.slow_from):
+                    self._free = None
+                    self._look_refusals *= _ASK_TIMES
+                    self._look()
+                    return False
+                self._pace, free.slow_from, free.slow_refused = None, None, 0
+        elif free.passed:
+            self._pace = self._at_once = None
+            if free.refusals >= self._free_refusals and free.share >= _FREE_SHARE:
+                self._free_refusals *= _FREE_TIMES
+                units = self._tokens - free.tokens if self._by_tokens else self._count - free.count
+                self._pace = _SLOW_SHARE * (1.0 - free.share) * units / max(now - free.began, 1e-3)
+                self._trust, self._quiet, self._arrival = _TRUST_MOST, 0, now
+                free.slow_from = self._count
+        self.in_a_row = 0
+        self._begin(now)
+        return True
+
+    def _look(self) -> None:
+        self._looked_refused, self._looked_count, self._looked_pace = 0, self._count, self._pace
+
+    def _share(self) -> float:
+        """What of the requests was refused lately; 0 while it is too early to say."""
+        if len(self._recent) < _RECENT:
+            return 0.0
+        return (_RECENT - 1) / max(1, self._count - self._recent[0])
 
     def _most(self) -> int:
         """Requests that may be under way at once now."""
@@ -469,6 +642,8 @@ class Learned:
         speed = self._speed() if base else 0.0
         lately = self._lately
         admitted = self._begin(now)
+        if self._free is not None:
+            return
         closed = admitted <= 0
         if not lately:
             return
@@ -500,7 +675,7 @@ class Learned:
         # On the way up the pace may be faster than what was really sent.
         rising = single or speed >= _GREW * (base or 0.0)
         met = min(speed, measured) if rising else speed
-        if base and not closed and self._in_vain(met, admitted):
+        if base and not closed and self._bound and self._in_vain(met, admitted):
             self._pace = None
             return
         fresh = not base and not closed and not self.is_open

@@ -250,7 +250,10 @@ class Limiter:
             seconds = now - slip.at
             if refused:
                 by_tokens = self._waits_for_tokens(now)
-                self._learned.refused(slip.sent, slip.tokens, seconds, now, by_tokens)
+                bound = self._tokens is not None or (
+                    self._requests is not None and not self._is_default
+                )
+                self._learned.refused(slip.sent, slip.tokens, seconds, now, by_tokens, bound)
             else:
                 self._learned.answered(slip.sent, seconds, now)
 

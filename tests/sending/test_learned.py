@@ -198,6 +198,24 @@ def test_refusals_at_random_do_not_slow_a_run(
     assert seen.share(60 * ideal, 30, 120) >= 0.8
 
 
+@pytest.mark.parametrize(
+    ("workers", "latency", "share"),
+    [(5, 0.3, 0.03), (5, 1.0, 0.1), (5, 0.3, 0.3), (8, 0.5, 0.3)],
+)
+def test_an_overloaded_server_is_asked_as_often_as_by_plain_threads(
+    workers: int, latency: float, share: float
+) -> None:
+    def server() -> Simulation:
+        return Simulation(
+            rpm=None, workers=workers, latency=latency, retry_after=False, strays=share
+        )
+
+    ours, plain = server(), server().run_plain(workers, seconds=180)
+    (seen,) = ours.run_together([Limiter.with_default(ours.clock)], seconds=180)
+    answered, beside = (sum(at >= 60 for at in each.admitted) for each in (seen, plain))
+    assert answered >= 0.95 * beside
+
+
 @pytest.mark.parametrize("retry_after", [True, False])
 def test_a_single_refusal_costs_little_more_than_its_pause(retry_after: bool) -> None:
     simulation = Simulation(rpm=None, workers=4, latency=0.3, retry_after=retry_after, late=0.0)
