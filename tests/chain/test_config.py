@@ -279,7 +279,6 @@ WRONG = [
     ("size = 10", "size = -1", "line 2: sample.size must be at least 0, not -1"),
     ("size = 10", "stratify = 3", "line 2: sample.stratify must be text in quotes, not 3"),
     ("workers = 2", "workers = 0", "line 5: limits.workers must be at least 1, not 0"),
-    ("workers = 2", "workers = 5000", "line 5: limits.workers must be at most 1000, not 5000"),
     ("workers = 2", 'rpm = "9"', "line 5: limits.rpm must be a number, not '9'"),
     ("workers = 2", "rpm = 0", "line 5: limits.rpm must be above 0, not 0"),
     ("workers = 2", "timeout = inf", "line 5: limits.timeout must be a finite number, not inf"),
