@@ -278,6 +278,7 @@ class Scores:
         unweighted: Given when ``mean`` is weighted because strata were drawn out of proportion.
         least: The mean if every missing score were the least of the scale, ``most`` the greatest;
             ``None`` where none is missing or the ends of the scale are not known.
+        scale: The least and the greatest score there can be, where that is known.
     """
 
     mean: Interval
@@ -292,6 +293,7 @@ class Scores:
     unweighted: Interval | None = None
     least: float | None = None
     most: float | None = None
+    scale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from llm_batch.stats.means import (
     skewness,
     wants_bootstrap,
     with_width,
+    within,
 )
 from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate
 
@@ -201,19 +202,21 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
             mean = missing_mean(value, ends, level, n)
             if counted.clusters is None and finite is not None:
                 dataset = missing_mean(value, replace(ends, finite=finite), level, n)
+    uneven = weighted and strata is not None and not strata.proportional
     return Scores(
-        mean=mean,
+        mean=within(mean, scale),
         estimand=_estimand(read, population) if counted.clusters is None else FUTURE,
-        dataset=dataset,
+        dataset=dataset and within(dataset, scale),
         sd=mean_and_sd(ordered)[1],
         median=quantile(ordered, 0.5),
         min=ordered[0] if ordered else None,
         max=ordered[-1] if ordered else None,
         distribution=_distribution(ordered),
         excluded=tally.excluded,
-        unweighted=plain if weighted and strata and not strata.proportional else None,
+        unweighted=within(plain, scale) if uneven else None,
         least=least,
         most=most,
+        scale=scale,
     )
 
 

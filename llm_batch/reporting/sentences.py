@@ -249,7 +249,6 @@ _ENOUGH_OF_SKEWED = 150
 #: With so few scores that are not the end of the scale a mean's interval does not hold (simulated:
 #: 31 to 92 % with 20 to 100 scores).
 _FEW_ELSEWHERE = 10
-_KNOWN_ENDS = (ON_SCALE, WHATEVER_MISSING)
 #: By this much the share of a stratum may differ from its share of the dataset.
 _OUT_OF_PROPORTION = 0.05
 
@@ -471,7 +470,7 @@ def _scale_hint(report: Report) -> str:
 def _at_the_end(report: Report) -> Iterator[str]:
     """Nearly all scores are the best, or the worst, of a scale that nobody named."""
     mean, bins = report.scores.mean, report.scores.distribution
-    if mean.low is None or mean.method in _KNOWN_ENDS or len(bins) < 2:
+    if mean.low is None or report.scores.scale or len(bins) < 2:
         return
     end = max(bins[0], bins[-1], key=lambda bin: bin.n)
     others = mean.n - end.n

@@ -99,6 +99,13 @@ def with_width(interval: Interval) -> Interval:
     return interval
 
 
+def within(interval: Interval, scale: tuple[float, float] | None) -> Interval:
+    """The same with its bounds cut at the ends of a scale, beyond which no mean can lie."""
+    if scale is None or interval.low is None or interval.high is None:
+        return interval
+    return replace(interval, low=max(interval.low, scale[0]), high=min(interval.high, scale[1]))
+
+
 def quantile(sorted_values: Sequence[float], q: float) -> float | None:
     """Read a quantile off values that are sorted already, in their unit; ``None`` without values.
 

@@ -324,3 +324,17 @@ def _intervals(tree: Any) -> list[dict[str, Any]]:
     if isinstance(tree, list):
         return [found for value in tree for found in _intervals(value)]
     return []
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"), [([2.0, 4.0], (1.0, 5.0)), ([3.0, 3.0, 4.0], (1.9, 4.8))]
+)
+def test_bounds_of_a_mean_stay_on_a_known_scale(
+    tmp_path: Path, scores: list[float], ends: tuple[float, float]
+) -> None:
+    made = full_manifest(planned=len(scores), score=_RUBRIC)
+    report = build_report(write(tmp_path, [result(n, s) for n, s in enumerate(scores)], made))
+    found = report.scores.mean
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.05)
+    # The lowest of these is not the end of the scale, and nobody need name it again.
+    assert not any("ends of the scale" in said for said in report.warnings)
