@@ -183,7 +183,7 @@ def run(
     if undecided_passes and until_decided is None:
         raise ConfigError("--undecided-passes is for a gate", "add --until-decided 0.9")
     if settings.source is None:
-        _say_what_runs(settings)
+        say_what_runs(settings)
     if dry_run:
         from llm_batch.paper import text
         from llm_batch.running.pilot import dry_run as shown
@@ -261,7 +261,7 @@ def _is_submitted(settings: Config) -> bool:
     return before.config_hash == hash_of(config_record(settings))
 
 
-def _say_what_runs(settings: Any) -> None:
+def say_what_runs(settings: Any) -> None:
     from llm_batch.cli.console import say
 
     models = ", ".join(dict.fromkeys(step.model for step in settings.asking))

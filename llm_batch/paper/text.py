@@ -79,7 +79,7 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
     for section in document.sections:
         yield Text("")
         if section.title:
-            yield Text(section.title, style="bold")
+            yield Text(_wrapped(section.title, width), style="bold")
         for part in section.parts:
             if isinstance(part, Quote) and not part.name:
                 yield part.text
