@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -200,7 +201,9 @@ def label(
     scale = Scale.of(results) if grades else None
     manifest, _ = Manifest.beside(results)
     run = manifest.run_id if manifest else ""
-    own = path.with_name(f"{results.stem}-{run}-labels.csv" if run else "other-labels.csv")
+    # A manifest may be a stranger's, and its id anything.
+    sound = re.fullmatch(r"[\w-]{1,60}", run)
+    own = path.with_name(f"{results.stem}-{run}-labels.csv" if sound else "other-labels.csv")
     elsewhere = command("label", results, "--output", own)
     file = LabelFile(path, seed, by_verdict=by_verdict, scale=scale, run=run, elsewhere=elsewhere)
     fields = [name.strip() for name in (show or "").split(",") if name.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,12 +13,14 @@ from typing import Literal
 
 from llm_batch.chain.overrides import expanded
 from llm_batch.chain.score_rules import MAIN
+from llm_batch.chain.templates import RESERVED
+from llm_batch.chain.votes import FIRST, SECOND
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
 from llm_batch.record.files import run_paths
-from llm_batch.record.manifest import Figures, Manifest, chain_of
+from llm_batch.record.manifest import Figures, Manifest
 from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.calls import read_calls
@@ -46,6 +49,9 @@ from llm_batch.reporting.spending import cost_breakdown
 from llm_batch.reporting.tally import ClusterTally, StepTally, Tally
 from llm_batch.reporting.timeline import timeline
 from llm_batch.stats.means import mean_t, median_interval, quantile, quantile_interval, with_width
+
+#: A template's field, by its name or as ``item['its name']``.
+_INSERTED = re.compile(r"\{\{-?\s?(?:item\[['\"]([^'\"\n]{1,200})['\"]\]|(\w{1,200}))\s?-?\}\}")
 
 
 def assemble(path: str, manifest: Manifest, counted: Counted, asked: Asked) -> Report:
@@ -342,14 +348,20 @@ def _waiting(path: str | Path) -> str:
 
 
 def _likely_reference(manifest: Manifest) -> str:
-    """The only field that the judge is shown and no step before it; empty for none or several."""
-    chain = chain_of(manifest)
-    judge = manifest.judge
-    if chain is None or judge not in [step.name for step in chain.asking]:
-        return ""
-    before = [step.name for step in chain.asking if step.name != judge]
-    known = set[str]().union(*(chain.fields_inserted(name) for name in before))
-    new = chain.fields_inserted(judge) - known if before else set()
+    """The only field that the judge is shown and no step before it; empty for none or several.
+
+    Templates are looked at as texts: a manifest may be a stranger's, and they are never run.
+    """
+    shown = {
+        step.name: {
+            quoted or name for _, text in step.sources for quoted, name in _INSERTED.findall(text)
+        }
+        for step in manifest.steps
+        if step.asks
+    }
+    judged = shown.pop(manifest.judge, set())
+    names = {FIRST, SECOND, *RESERVED, *(step.name for step in manifest.steps)}
+    new = judged - names - set[str]().union(*shown.values()) if shown else set()
     return next(iter(new)) if len(new) == 1 else ""
 
 

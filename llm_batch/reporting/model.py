@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_batch.engines import ENGINES
 from llm_batch.paper import Readable
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.foreign import Columns
@@ -185,6 +186,12 @@ class Run:
     seconds: float | None
     expected_seconds: Range | None
     simulated: bool
+
+    @property
+    def waits_unwatched(self) -> bool:
+        """Whether it goes on while nobody waits for it, and that time is not counted."""
+        kind = ENGINES.get(self.engine)
+        return kind is not None and kind.by_batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_batch.chain.overrides import Typed, command
-from llm_batch.engines import ENGINES
 from llm_batch.errors import ENDINGS, STATUSES, status_of
 from llm_batch.paper import words
 from llm_batch.record.manifest import Manifest, Stopping
@@ -514,10 +513,8 @@ def _about_the_judge(report: Report) -> Iterator[str]:
 
 def _about_the_cost(report: Report) -> Iterator[str]:
     money, total, items = report.money, report.total, report.items
-    kind = ENGINES.get(report.run.engine)
     if left := words.left_estimate(
-        # A batch goes on while nobody waits for it, and that time is not counted.
-        None if kind and kind.by_batch else report.run.seconds,
+        None if report.run.waits_unwatched else report.run.seconds,
         report.run.expected_seconds,
         total.cost,
         total.estimate.cost if total.estimate else None,

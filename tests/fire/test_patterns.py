@@ -36,18 +36,21 @@ llm_batch.chain.scores: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
 llm_batch.chain.scores: re.escape(key)
 llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
 llm_batch.sending.providers.dialect: pattern
-llm_batch.sending.providers.refusals: '|'.join(patterns)
 llm_batch.sending.providers.refusals: words
+llm_batch.sending.providers.refusals: '|'.join(self._patterns)
 llm_batch.chain.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
 llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?!\\\\w)'
-llm_batch.chain.rules: bare if self.letters else f'(?<!\\\\w){label}{end}'
-llm_batch.chain.rules: f'(?i:\\\\b(?P<final>final\\\\s)?{_STATES}{_LINKS}){_OPENS}(?P<label>{case}){end}'
 llm_batch.chain.rules: f'[ \\\\t>#-]{{0,4}}[(\\\\[]?(?P<label>{label})(?:[)\\\\]][.:]?|[.:])(?=\\\\s|\\\\Z)'
-llm_batch.chain.rules: f'[\\\\W_]{{0,4}}({label})[\\\\W_]{{0,6}}'
 llm_batch.chain.rules: f'[\\\\s)\\\\]}}\\\\x27’”\\\\x22$]{{0,4}}(?:\\\\b(?:or|and|oder|und|o|ou)\\\\b|[/&|,])\\\\s{{0,3}}(?i:option\\\\s|choice\\\\s)?[(\\\\[]?{label}{end}'
 llm_batch.chain.rules: f'\\\\\\\\boxed\\\\s?\\\\{{\\\\s?(?:\\\\\\\\(?:text|mathrm|mathbf)\\\\{{)?\\\\(?(?P<label>{case}){end}'
 llm_batch.chain.rules: label
 llm_batch.chain.rules: pattern
+llm_batch.chain.rules: bare if self.letters else f'{begins}{label}{end}'
+llm_batch.chain.rules: f'(?i:\\\\b(?P<final>final\\\\s)?{_STATES}{_LINKS}){_OPENS}(?P<label>{claimed}){end}'
+llm_batch.chain.rules: f'(?i:{_CHOSEN}){_OPENS}(?P<label>{claimed}){end}'
+llm_batch.chain.rules: f'<(?P<tag>\\\\w{{1,20}})>\\\\s{{0,9}}[(\\\\[]?(?P<label>(?i:{label}))[)\\\\]]?\\\\s{{0,9}}</(?P=tag)>'
+llm_batch.chain.rules: f'[\\\\W_]{{0,4}}{whole}({label})[\\\\W_]{{0,6}}'
+llm_batch.chain.rules: f'{begins}(?<!\\\\bor\\\\s)(?<!\\\\band\\\\s)(?<!/)[(\\\\[]?(?P<label>{case})(?i:{_RIGHT})'
 """  # noqa: E501
 
 ALL = used()
