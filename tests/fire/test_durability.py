@@ -86,7 +86,7 @@ def test_a_closed_terminal_finishes_what_is_in_flight_and_keeps_it(
     tmp_path: Path, server: Server, again: bool
 ) -> None:
     project(tmp_path, server)
-    server.control(latency=0.1)
+    server.control(latency=1)  # so that most of it is still to come when it is seen
     with terminal(tmp_path) as window:
         # Everything is shown in it, so all that comes to be said later finds no terminal.
         until(lambda: "calls/min" in window.read())
@@ -101,6 +101,7 @@ def test_a_closed_terminal_finishes_what_is_in_flight_and_keeps_it(
     assert sum(line["ok"] for line in journal(tmp_path)) == stats["successes"]
     manifest = json.loads((tmp_path / "results.manifest.json").read_bytes())
     assert manifest["totals"]["status"] == "interrupted"
+    server.control(latency=0)
     assert llmb_run(tmp_path)[0] == EXIT_OK
     assert server.stats()["duplicates"] == 0
     everything_is_there_once(tmp_path)
