@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -114,6 +115,8 @@ def _command(agree: bool, words: tuple[str, ...]) -> list[str]:
 
 
 def _control(terminal: int) -> None:
+    # These tests may themselves run under nohup, which would be passed on.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import fcntl
     import termios
 
