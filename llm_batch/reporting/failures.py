@@ -177,7 +177,7 @@ def _document(made: Failures) -> Document:
     steps = [f"See one item: llmb show {_typed(made.groups[0].ids[0])} {_typed(made.path)}"]
     if any(status_of(kind).of == "answer" for kind in kinds):
         steps.append("To ask again for unusable answers: the same llmb run with --retry-failed.")
-    if any(status_of(kind).of != "answer" and not status_of(kind).settled for kind in kinds):
+    if not all(status_of(kind).settled for kind in kinds):
         steps.append("To try failed calls again: the same llmb run. It pays for nothing twice.")
     left = len(made.groups) - _GROUPS
     hidden = [f"{words.counted(left, 'rarer kind')} not shown: add --json."] if left > 0 else []

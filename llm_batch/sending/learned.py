@@ -188,11 +188,11 @@ class _Free:
     ) -> None:
         self.number, self.held = number, held
         self.began, self.count, self.tokens = began, count, tokens
-        self.refusals, self._requests, self._refused = 0, float(_SHARE_REQUESTS), 0.0
+        self.refusals, self._requests = 0, float(_SHARE_REQUESTS)
+        self._refused = share * self._requests
         # Where a slower pace is tried: the last request before it, and refusals since then.
         self.slow_from: int | None = None
         self.slow_refused = 0
-        self._refused = share * self._requests
         self._odds = 0.0
         #: Whether it is known that there is no limit.
         self.passed = False
