@@ -226,3 +226,48 @@ def test_how_large_a_reply_may_be_follows_what_was_asked_for() -> None:
     assert most_bytes(100) == _MB + 409_600
     assert most_bytes(10**9) == 32 * _MB
     assert most_bytes(100, 7) == 7
+
+
+_CHUNKED = ("Transfer-Encoding: chunked",)
+
+
+@pytest.mark.litellm
+@pytest.mark.parametrize("vendor", ["direct", "openai"])
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "said"),
+    [
+        # All of a paid answer is there, whatever breaks behind it.
+        ("200 OK", _CHUNKED, b"%x\r\n%s\r\n" % (len(ANSWER), ANSWER), "Paris"),
+        ("200 OK", _CHUNKED, b"%x\r\n%s\r\n0\r\n" % (len(ANSWER), ANSWER), "Paris"),
+        ("200 OK", (f"Content-Length: {len(ANSWER) + 9}",), ANSWER, "Paris"),
+        # Not packed as the header says.
+        ("200 OK", ("Content-Encoding: gzip", "Connection: close"), ANSWER, "Paris"),
+        ("200 OK", ("Content-Encoding: utf-8", "Connection: close"), ANSWER, "Paris"),
+        ("200 OK", ("Connection: close",), gzip.compress(ANSWER), "Paris"),
+        # Half of one is none.
+        ("200 OK", (f"Content-Length: {len(ANSWER)}",), ANSWER[:-9], "reset"),
+        ("200 OK", _CHUNKED, b"%x\r\n%s" % (len(ANSWER), ANSWER[:-9]), "reset"),
+        # A refusal says enough before its body breaks off, and costs nothing.
+        ("429 Slow", ("Retry-After: 7", "Content-Length: 99"), b"slow", "rate_limited"),
+        ("401 No", ("Content-Length: 99",), b'{"error"', "key"),
+        ("503 Busy", _CHUNKED, b"5\r\nab", "unavailable"),
+    ],
+)
+def test_what_came_before_a_reply_broke_off_counts_where_it_says_enough(
+    status: str,
+    headers: tuple[str, ...],
+    body: bytes,
+    said: str,
+    vendor: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with _saying(_head(status, *headers), body) as (url, _):
+        provider = _provider(vendor, url, monkeypatch)
+        if said == "Paris":
+            assert provider.complete(ask(), 30).completion.text == said
+            return
+        with pytest.raises(ProviderError) as caught:
+            provider.complete(ask(), 30)
+    assert (caught.value.kind, caught.value.maybe_billed) == (said, said == "reset")
+    if said == "rate_limited":
+        assert getattr(caught.value, "retry_after_seconds", 0) == 7

@@ -108,7 +108,7 @@ class Response(http.client.HTTPResponse):
         self.reason = reason.strip()
         self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
         self.headers = self.msg = fields  # type: ignore[assignment]
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunked = fields.get("transfer-encoding", "").lower().endswith("chunked")
         self.chunk_left = None
         length = fields.get("content-length", "").partition(",")[0].strip()
         self.length = int(length) if re.fullmatch("[0-9]{1,18}", length) else None
@@ -133,6 +133,8 @@ class Response(http.client.HTTPResponse):
                 self._connection.close()
         except BaseException as error:
             self._connection.close()
+            if isinstance(said := getattr(error, "partial", None), bytes) and said:
+                yield said
             if isinstance(error, TimeoutError):
                 raise ReadTimeoutError(self._pool, "", "Read timed out.") from error
             if isinstance(error, ssl.SSLError):
@@ -153,8 +155,10 @@ def _fields_in(file: io.BufferedReader) -> dict[str, str]:
         line = file.readline(_LONGEST_LINE + 1)
         if len(line) > _LONGEST_LINE:
             raise http.client.LineTooLong("header line")
-        if line in (b"\r\n", b"\n", b""):
+        if line in (b"\r\n", b"\n"):
             return fields
+        if not line.endswith(b"\n"):
+            raise http.client.RemoteDisconnected("Remote end closed connection within the headers")
         if line[0] in b" \t":  # goes on from the line before
             said = line.decode("iso-8859-1").strip()
             if name:

@@ -44,6 +44,18 @@ def value_in(body: bytes) -> Any:
     return _joined(values, False) if len(values) > 1 and _is_stream(values) else values[0]
 
 
+def is_whole_reply(body: bytes) -> bool:
+    """Whether all of a reply with choices is there, and nothing else, though it broke off.
+
+    What has lines, such as a file of a batch, may lack some of them.
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "choices" in value
+
+
 def _after_comments(text: str) -> int:
     """Where a reply begins after a gateway's signs of life: lines that begin with a colon."""
     at = 0

@@ -28,9 +28,11 @@ from llm_batch.sending.providers.endpoints import not_that_scheme, proxy_for
 from llm_batch.sending.providers.wire import (
     ENCODINGS,
     MOST_BYTES,
+    BrokenOff,
     TooLarge,
     Undecodable,
     gathered,
+    of_use,
     other_scheme,
     too_large,
     undecodable,
@@ -165,6 +167,8 @@ def _whole(response: httpx.Response, most: int) -> httpx.Response:
     stream: Any = response.stream
     try:
         body = gathered(stream, encoding, most)
+    except BrokenOff as broken:
+        body = of_use(broken, response.status_code, encoding, most)
     except TooLarge as error:
         if response.is_success:
             raise UnusableReply(too_large(most, response.status_code)) from None

@@ -355,7 +355,7 @@ def _whole_answer(seen: Exchange) -> Completion | None:
 
     It turns a reply down for a count of tokens that is a text, say.
     """
-    if seen.status != 200:
+    if not 200 <= seen.status < 300:
         return None
     if (read := _read_on_the_wire(seen)) is not None:
         return read

@@ -32,6 +32,7 @@ from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
 from llm_batch.sending.providers import too_slow
 from llm_batch.sending.providers.connection import NotSent, Pool, Response, TlsPool, host_of
+from llm_batch.sending.providers.decoding import is_whole_reply
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
     not_that_scheme,
@@ -45,6 +46,9 @@ MOST_BYTES = 32 << 20
 #: Encodings that a reply may come in, one at a time.
 ENCODINGS = "gzip, deflate"
 
+_GZIP = b"\x1f\x8b"
+# How JSON, the page of a proxy and events begin.
+_TEXT = (b"{", b"[", b"<", b"data:")
 _CHUNK = 1 << 16
 _PROBE_SECONDS = 2.0
 _MOST_OF_AN_ERROR = 1 << 20
@@ -70,6 +74,14 @@ class Undecodable(Exception):
     """A reply is not encoded as its headers say, or in a way that was not asked for."""
 
 
+class BrokenOff(Exception):
+    """A reply ends too early; ``start`` is what came of it, and the cause is why no more did."""
+
+    def __init__(self, start: bytes) -> None:
+        super().__init__()
+        self.start = start
+
+
 class Received(NamedTuple):
     status: int
     headers: Mapping[str, str]
@@ -88,29 +100,59 @@ def most_bytes(max_tokens: int | None, limit: int | None = None) -> int:
 def gathered(chunks: Iterable[bytes], encoding: str, most: int) -> bytes:
     """The body that these pieces make, unpacked; it has ``most`` bytes before and after that.
 
+    Whether it is packed is told by its bytes where they show it: some proxies leave the header out,
+    and some send it beside plain text.
+
     Raises:
         TooLarge: It has more.
         Undecodable: It cannot be unpacked.
+        BrokenOff: The pieces end in an error.
     """
     encoding = encoding.strip().lower()
     plain = encoding in ("", "identity")
     parts: list[bytes] = []
     size = 0
-    for chunk in chunks:
-        parts.append(chunk)
-        size += len(chunk)
-        if size > most:
-            raise TooLarge(parts[0] if plain else b"")
+    try:
+        for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            if size > most:
+                raise TooLarge(parts[0] if plain else b"")
+    except TooLarge:
+        raise
+    except Exception as error:  # of any library's
+        raise BrokenOff(b"".join(parts)) from error
     raw = parts[0] if len(parts) == 1 else b"".join(parts)
+    if raw.startswith(_GZIP):
+        return _unpacked(raw, 16 + zlib.MAX_WBITS, most)
     if not raw or plain:
         return raw
-    if encoding in ("gzip", "x-gzip"):
-        return _unpacked(raw, 16 + zlib.MAX_WBITS, most)
-    if encoding == "deflate":
-        # With the header that the standard asks for, or without, as many send it.
-        with_header = raw[0] & 0x0F == 8 and len(raw) > 1 and (raw[0] << 8 | raw[1]) % 31 == 0
-        return _unpacked(raw, zlib.MAX_WBITS if with_header else -zlib.MAX_WBITS, most)
-    raise Undecodable(f"the reply is encoded as {encoding[:40]!r}")
+    try:
+        if encoding == "deflate":
+            # With the header that the standard asks for, or without, as many send it.
+            with_header = raw[0] & 0x0F == 8 and len(raw) > 1 and (raw[0] << 8 | raw[1]) % 31 == 0
+            return _unpacked(raw, zlib.MAX_WBITS if with_header else -zlib.MAX_WBITS, most)
+        raise Undecodable(f"the reply is encoded as {encoding[:40]!r}, or is not what that means")
+    except Undecodable:
+        if raw.lstrip().startswith(_TEXT):
+            return raw
+        raise
+
+
+def of_use(broken: BrokenOff, status: int, encoding: str, most: int) -> bytes:
+    """The body of a reply that broke off but says enough: a refusal, or all of an answer.
+
+    Raises:
+        Exception: What it broke off with, where it does not.
+    """
+    try:
+        body = gathered([broken.start], encoding, most)
+    except (TooLarge, Undecodable):
+        body = b""
+    if 200 <= status < 300 and not is_whole_reply(body):
+        assert broken.__cause__ is not None
+        raise broken.__cause__
+    return body
 
 
 def _unpacked(raw: bytes, bits: int, most: int) -> bytes:
@@ -219,10 +261,11 @@ def _received(response: Response, most: int) -> Received:
     if not answers:
         most = min(most, _MOST_OF_AN_ERROR)
     chunks = response.pieces()
+    encoding = headers.get("content-encoding", "")
     try:
-        return Received(
-            status, headers, gathered(chunks, headers.get("content-encoding", ""), most)
-        )
+        return Received(status, headers, gathered(chunks, encoding, most))
+    except BrokenOff as broken:
+        return Received(status, headers, of_use(broken, status, encoding, most))
     except TooLarge as error:
         chunks.close()
         if answers:

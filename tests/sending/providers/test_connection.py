@@ -108,7 +108,11 @@ def test_headers_have_names_in_lower_case_and_one_value_each() -> None:
         b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X-A: 1\r\n" * 101 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Len",
+        b"HTTP/1.1 200 OK\r\nX-A: 1\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+        # A file of lines that ends behind one of them may have had more.
+        b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"custom_id": "a"}\n',
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
     ],
