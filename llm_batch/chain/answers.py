@@ -68,7 +68,7 @@ _OF_FILTERS = """
 _OF_CAPS = """
     length maxtoken maximumtoken maxoutput maxnew maxcompletion maxpredicted tokenlimit
     tokenslimit outputlimit errorlimit contextwindow contextlimit contextsize contextfull
-    outofcontext truncat limitreached compaction
+    contextoverflow maxnum outofcontext truncat limitreached compaction
 """
 _OF_FAILURES = """
     error abort network resource fail timeout timedout deadline cancel interrupt overload

@@ -38,7 +38,7 @@ def value_in(body: bytes) -> Any:
         text = text[_after_comments(text) :]
     if text.startswith(_FIELDS):
         return _reply_of_events(text)
-    values = list(_values(text))
+    values, _ = _values(text)
     if not values:
         raise ValueError("it is no JSON")
     return _joined(values, False) if len(values) > 1 and _is_stream(values) else values[0]
@@ -70,8 +70,9 @@ def _after_space(text: str, at: int) -> int:
     return at
 
 
-def _values(text: str) -> Iterator[Any]:
-    """JSON values one after the other, up to the first thing that is none."""
+def _values(text: str) -> tuple[list[Any], str]:
+    """JSON values one after the other, up to the first thing that is none; and that."""
+    values: list[Any] = []
     at, shallow = 0, False
     while at < len(text):
         try:
@@ -82,9 +83,10 @@ def _values(text: str) -> Iterator[Any]:
             text, at, shallow = _without_depths(text[at:]), 0, True
             continue
         except ValueError:
-            return
-        yield value
+            break
+        values.append(value)
         at = _after_space(text, at)
+    return values, text[at:]
 
 
 def within_depth(body: bytes) -> bytes:
@@ -144,7 +146,7 @@ def _reply_of_events(text: str) -> Any:
     """Server-sent events (WHATWG HTML, 9.2), some servers' without blank lines between them."""
     values: list[Any] = []
     data: list[str] = []
-    name, done = "", False
+    name, done, lost = "", False, False
     # Not splitlines, which also ends a line at what a JSON string may hold.
     for line in (*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""):
         field, _, said = line.partition(":")
@@ -158,21 +160,23 @@ def _reply_of_events(text: str) -> Any:
         payload = "\n".join(data).strip()
         if payload.endswith(_DONE):
             payload, done = payload[: -len(_DONE)], True
-        found = list(_values(payload.lstrip()))
+        found, rest = _values(payload.lstrip())
+        lost = lost or rest.startswith("{")
         if name == "error" and payload:
             found = [_as_error(found[0] if found else payload)]
         values += found
         data, name = [], ""
     if not values:
         raise ValueError("its events hold nothing")
-    return _joined(values, done)
+    return _joined(values, done, lost)
 
 
 def _as_error(said: Any) -> dict[str, Any]:
     return said if isinstance(said, dict) and said.get("error") else {"error": said}
 
 
-def _joined(values: list[Any], done: bool) -> dict[str, Any]:
+def _joined(values: list[Any], done: bool, lost: bool = False) -> dict[str, Any]:
+    """One reply of many pieces; with one that was ``lost`` it is not whole."""
     reply: dict[str, Any] = {}
     pieces: dict[str, list[Any]] = {}
     choice: dict[str, Any] = {}
@@ -195,7 +199,7 @@ def _joined(values: list[Any], done: bool) -> dict[str, Any]:
     if not choice and not pieces:
         return reply
     message = {name: _in_one(parts) for name, parts in pieces.items()}
-    ended = done or word_of(choice.get("finish_reason"))
+    ended = not lost and (done or word_of(choice.get("finish_reason")))
     reason = choice.get("finish_reason") if ended else CUT_OFF
     choice = {name: part for name, part in choice.items() if name not in ("delta", "text")}
     return reply | {"choices": [choice | {"message": message, "finish_reason": reason}]}

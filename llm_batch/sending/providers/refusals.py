@@ -66,6 +66,8 @@ _TOO_LONG = _Any(
     r"tokens? (?:to keep|limit) [^.;]{0,40}(?:context|exceed)",  # LM Studio
     r"string_above_max_length|context_overflow|exceed_context_size",
     r"prompt (?:length|is)[^.;]{0,40}(?:exceed|longer than|too)",
+    r"(?:total tokens|length of (?:the )?(?:prompt|input|messages))\b[^.;]{0,40}exceed",
+    r"prompt has [\d,]+ tokens|max input (?:characters|length)",  # and Qianfan
     r"token count\b[^.;]{0,40}only supports|超长|超过[^。;]{0,12}长度",  # Vertex AI, Zhipu
 )
 # A cap on the output is the step's setting, and says nothing of the prompt.
@@ -76,7 +78,9 @@ _ABOUT_OUTPUT = _Any(
     r"array too long|name too long|too long to (?:respond|reply|answer|process)",
 )
 # What has this beside it is about the prompt all the same: vLLM names both.
-_PROMPT_TOO = _Any(r"maximum context|context[_ -](?:length|window|size|limit)|`inputs` tokens")
+_PROMPT_TOO = _Any(
+    r"maximum context|context[_ -](?:length|window|size|limit)(?!`? for this model)|`inputs` tokens"
+)
 # Nor is a limit by the minute about the prompt, unless one request alone is above it.
 _ABOVE_A_MINUTE = _Any(r"request too large")
 _FILTERED = _Any(
@@ -97,7 +101,7 @@ _FILTERED = _Any(
     r"sorry, you have been blocked|request (?:is |was |has been )?blocked"
     r"(?! (?:by|because|due|from)[^.;]{0,40}\b(?:ip|region|country|network|location))",
     r"attention required!|incapsula incident|the requested url was rejected",
-    r"web application firewall|access denied[\s\S]{0,600}\breference\b",
+    r"web application firewall|mod_?security|nsfw|access denied[\s\S]{0,600}\breference\b",
 )
 #: Codes for content that are told from a failure of the server whatever the status.
 _FILTER_CODES = frozenset(
@@ -113,6 +117,7 @@ _NO_QUOTA = _Any(
     r"(?:run|ran) out of credit|payment required|base_resp 1008|余额不足|欠费",
     r"(?:purchase|please add|used all)(?: more| available)* credits|billing_error",
     r"exceeded_current_quota|spend(?:ing)?[_ ]limit|budget[_ ](?:has been )?exceeded",
+    r"\bkey limit exceeded|balance is (?:insufficient|negative)|overdue ?(?:balance|error)",
     r"free ?tier ?only|free (?:tier|quota)\b[^.;]{0,30}\bexhausted",
 )
 # Of a 429 it says nothing: limits by the minute are called so as well.
@@ -126,6 +131,7 @@ _WRONG_KEY = _Any(
     r"\btoken (?:is |has |was |has been |was )?(?:expired|revoked)|expired token",
     r"authentication[_ ](?:error|fail|required|parameter)|could not authenticate|unauthenticated",
     r"no (?:auth\w*|api) (?:credentials|header|key)|missing (?:authentication|credentials)",
+    r"(?:missing|no) authorization|authorization (?:header )?(?:is )?(?:missing|required)",
     r"base_resp (?:1004|2049)|无效的令牌|身份验证失败",
     r"x-api-key header|location is not supported|country, region,? or territory",
     r"organization_restricted",
@@ -140,6 +146,7 @@ _MAY_BE_SHUT = _Any(r"\b(?:may|might|could|can|will) (?:be|get|result|lead)")
 _BUSY = _Any(
     r"rate[_ -]?limit|too[_ ]many[_ ]requests|throttl|requests per (?:second|minute|hour|day)",
     r"tokens per (?:second|minute)|base_resp 1002|resource_exhausted|访问频率|并发",
+    r"concurren\w{1,5} (?:request )?limit|model (?:is )?too busy|速率限制",
 )
 _PASSING = _Any(
     r"please (?:re-?try|try again|try your request again)(?! with| using| by| without)",
@@ -167,7 +174,7 @@ _BAD_SETTING = _Any(
     r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
     r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
     r"model not exist|model_not_available|model_decommissioned|模型不存在",
-    r"(?:invalid|not a valid) model\b|model identifier is invalid",
+    r"(?:invalid|not a valid) model\b|model identifier is invalid|model id\b.{0,80}throughput",
 )
 # nginx and Cloudflare, Go, Apache, Tomcat.
 _WANTS_TLS = _Any(
@@ -277,6 +284,9 @@ def _told_by(
     # A server that failed says so in words that may be about anything.
     failed = status >= 500
     codes = {code.lower() for code in words.codes}
+    if status == 407:
+        hint = "write the proxy's user and password into its address in HTTP_PROXY or HTTPS_PROXY"
+        return Refused(text, kind="setting", hint=hint, **more)
     if status == 413 or (status not in _GATEWAYS and _is_too_long(status, said)):
         return Rejected(text, kind="too_long", **more)
     if status == 402 or _NO_QUOTA.search(said) or (status != 429 and _USED_UP.search(said)):
@@ -302,7 +312,7 @@ def _told_by(
         return Unavailable(text, retry_after_seconds=wait, maybe_billed=billed, **more)
     if status == 403:
         return _refused("key", text, more)
-    if status == 404:
+    if status in (404, 405, 410):
         return _refused("model", text, more)
     if _BAD_SETTING.search(said):
         return _refused("setting", text, more)

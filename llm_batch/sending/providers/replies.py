@@ -202,6 +202,8 @@ def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         return native  # OpenRouter
     if value.get("output_sensitive") is True or value.get("input_sensitive") is True:
         return "sensitive"  # MiniMax
+    if value.get("status") == "incomplete":  # as in the Responses API
+        return word_of(value.get("incomplete_details")) or "incomplete"
     return word
 
 

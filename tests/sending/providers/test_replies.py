@@ -297,7 +297,8 @@ USED = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
         (
             "length MAX_TOKENS max_tokens maxTokens max_output_tokens max_completion_tokens "
             "max-tokens model_length model_context_window_exceeded context_length_exceeded "
-            "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated maximum_tokens",
+            "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated maximum_tokens "
+            "max_num_tokens CONTEXT_OVERFLOW",
             "length",
         ),
         (
@@ -492,6 +493,13 @@ def test_words_beside_a_tool_call_or_a_refusal_are_no_answer(
     assert (made.text, made.finish_reason) == ("I will look.", reason)
 
 
+def test_a_reply_that_calls_itself_incomplete_is_not_whole() -> None:
+    sent = body(
+        choices=[choice()], status="incomplete", incomplete_details={"reason": "max_output_tokens"}
+    )
+    assert completion_from_reply(sent).finish_reason == "length"
+
+
 def test_where_one_name_for_the_ending_says_nothing_another_one_does() -> None:
     sent = choice(reason=None) | {"stop_reason": "max_tokens"}
     assert completion_from_reply(body(choices=[sent])).finish_reason == "length"
@@ -668,6 +676,11 @@ def test_a_stream_that_nobody_asked_for_is_read(sent: list[bytes], between: str)
         (b"data: " + event("Pa") + b"\n\n", "unavailable"),
         (b"data: " + event("Pa") + b"\n\ndata: " + event("ris")[:20], "unavailable"),
         (event("Pa") + b"\n" + event("ris"), "unavailable"),
+        # A piece in the middle that cannot be read is missing from the answer.
+        (
+            b"data: " + b"\n\ndata: ".join((event("Pa"), b'{"choices', LAST, b"[DONE]")),
+            "unavailable",
+        ),
         (b"data: " + event("Pa") + b'\n\ndata: {"error": {"code": 429}}\n\n', "rate_limited"),
         (b"data: " + event("Pa") + b'\n\nevent: error\ndata: {"code": 503}\n\n', "unavailable"),
         (b"event: error\ndata: overloaded\n\n", "unavailable"),
