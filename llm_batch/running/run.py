@@ -337,7 +337,6 @@ class _Session:
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
-        purse.roughly = self.look_ahead is not None
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         left = False
@@ -353,9 +352,7 @@ class _Session:
                 ask_again=ask_again,
             )
             for event in events:
-                if purse.roughly:
-                    self.look_once()
-                    purse.roughly = False
+                self.look_once()
                 self._take_in(event)
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)

@@ -232,9 +232,9 @@ class Purse:
         self._fleet = fleet
         self._stop = stop
         self._held_already = held_already
-        #: Whether prompts are bounded and not counted, as far as the budget has room for that:
-        #: while the encodings are not loaded.
-        self.roughly = False
+        #: Whether prompts are bounded by their bytes and not counted: while the budget has room for
+        #: that, for counting takes a third of a second to load and costs time for each.
+        self.roughly = True
         self._bounds = {name: model.at_most() for name, model in fleet.models.items()}
         #: The item that was turned away last, and USD that it may cost to the end of the chain.
         self.refused: tuple[str, float] | None = None
@@ -250,6 +250,7 @@ class Purse:
             most = self._worst_case(models, item, request, calls) * self._budget.dearer
             if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
                 return True
+            self.roughly = False
         self.refused = item.id, most
         return False
 

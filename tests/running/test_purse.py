@@ -44,7 +44,9 @@ class Rig:
 
 
 @contextmanager
-def rig(cap: float | None, steps: list[dict[str, Any]] = STEPS) -> Iterator[Rig]:
+def rig(
+    cap: float | None, steps: list[dict[str, Any]] = STEPS, *, roughly: bool = False
+) -> Iterator[Rig]:
     config = Config.model_validate(
         {
             "steps": steps,
@@ -57,7 +59,9 @@ def rig(cap: float | None, steps: list[dict[str, Any]] = STEPS) -> Iterator[Rig]
     )
     budget, chain, stop = Budget(cap), config.chain(), Stop()
     with Fleet(config, budget, FakeClock(), lambda *_: FakeProvider()) as fleet:
-        yield Rig(Purse(chain, budget, fleet, stop), budget, fleet, chain, stop)
+        purse = Purse(chain, budget, fleet, stop)
+        purse.roughly = roughly
+        yield Rig(purse, budget, fleet, chain, stop)
 
 
 def test_the_first_request_holds_the_judges_share_as_well() -> None:
@@ -152,8 +156,8 @@ def test_while_prompts_are_bounded_more_is_held_and_nothing_that_fits_is_turned_
         (needed, True, False),
         (needed / 2, False, False),
     ):
-        with rig(cap) as one:
-            one.purse.roughly = True
+        with rig(cap, roughly=True) as one:
             assert one.purse.admit(item(), one.next(), []) is fits
             held = one.budget.held
+            assert one.purse.roughly is bounded
             assert held > needed if bounded else held == pytest.approx(needed if fits else 0.0)
