@@ -337,6 +337,7 @@ class _Session:
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
+        purse.counts = self.look_ahead is None
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         left = False
@@ -353,6 +354,7 @@ class _Session:
             )
             for event in events:
                 self.look_once()
+                purse.counts = True
                 self._take_in(event)
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)
