@@ -209,7 +209,7 @@ def _percent(found: Interval) -> str:
 
 
 # One of so many requests has its item forecast while the end of the budget is far.
-_FORECAST = 17
+_FORECAST = 65
 # Tokens of one model's output, counted by another model's encoding.
 _RECOUNTED = 1.5
 
