@@ -17,6 +17,10 @@ from typing import Protocol
 
 from llm_batch.errors import DataError
 
+#: Rows of no more bytes together are held rather than read again: a run that reads one from the
+#: disk waits for its workers several times.
+HELD_BYTES = 16 << 20
+
 _BUFFER = 1 << 20
 
 
@@ -81,20 +85,30 @@ class Store(Protocol):
 class InFile:
     """Rows that stay where they are, in an uncompressed file; 12 bytes a row.
 
-    It is unbuffered and closed by its owner; ``check`` raises `DataError` once it has changed.
+    It is unbuffered and closed by its owner; ``check`` raises `DataError` once it has changed,
+    unless few of them are held besides.
     """
 
     def __init__(self, file: io.RawIOBase, check: Callable[[], None]) -> None:
         self._file = file
         self._check = check
+        self._room = HELD_BYTES
+        self._rows: list[bytes] = []
         self._offsets = array("Q")
         self._lengths = array("I")
 
     def add(self, key: tuple[int, int], row: bytes, offset: int) -> None:
         self._offsets.append(offset)
         self._lengths.append(len(row))
+        self._room -= len(row)
+        if self._room >= 0:
+            self._rows.append(row)
+        elif self._rows:
+            self._rows = []
 
     def read(self, index: int) -> bytes:
+        if self._rows:
+            return self._rows[index]
         self._check()
         return _read_at(self._file, self._offsets[index], self._lengths[index])
 

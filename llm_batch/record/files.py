@@ -31,6 +31,7 @@ USUAL = 0o666
 _NOT_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _RANDOM_BYTES = 8
+_BUFFER = 1 << 16
 
 
 class Writing:
@@ -137,7 +138,7 @@ def open_to_append(path: Path, mode: int = PRIVATE, *, buffered: bool = False) -
         handle = os.open(path, flags)
     else:
         _set_mode(handle, mode)
-    return os.fdopen(handle, "a+b", buffering=-1 if buffered else 0)
+    return os.fdopen(handle, "a+b", buffering=_BUFFER if buffered else 0)
 
 
 def open_to_change(path: Path) -> IO[bytes]:
@@ -155,7 +156,7 @@ def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}.tmp")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK, PRIVATE)
     _set_mode(handle, mode)
-    return beside, os.fdopen(handle, "wb")
+    return beside, os.fdopen(handle, "wb", buffering=_BUFFER)
 
 
 def replace(path: Path, content: bytes | IO[bytes], mode: int = PRIVATE) -> None:

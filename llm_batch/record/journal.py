@@ -330,7 +330,7 @@ class Lookup:
 
 
 #: A crash of the machine (not of the process) can lose at most this much.
-SYNC_CALLS = 64
+SYNC_CALLS = 256
 SYNC_SECONDS = 0.2
 
 
@@ -413,32 +413,47 @@ class Journal:
         """The call that answered this request before; ``None`` if none did. Failures do not."""
         return self._where.answer(request, self._line_at)
 
-    def append(self, call: Call) -> None:
-        """Write a call; it survives a crash of this process at once, of the machine soon.
+    def append(self, *calls: Call) -> None:
+        """Write calls; they survive a crash of this process at once, of the machine soon.
 
-        `OutputError` when the disk is full or failing, as for `sync`.
+        `OutputError` when the disk is full or failing, as for `sync`; those that fitted are kept.
         """
-        line = encode_call(call)
+        lines = [encode_call(call) for call in calls]
         self._lease.check()
+        try:
+            offset = self._write(b"".join(lines))
+        except OutputError:
+            if len(calls) == 1:
+                raise
+            for call in calls:
+                self.append(call)
+            return
+        for call, line in zip(calls, lines, strict=True):
+            request, ok = call.request, call.completion is not None
+            key = short(request.key)
+            if ok and (self._find_new or key in self._where.places):
+                self._where.places.written(key, offset)
+            self._index.add(
+                *(key, self._number(request.item_id), offset, len(line)),
+                *(ok, call.cost, call.worst_case),
+            )
+            self._count(call.cost, call.worst_case)
+            offset += len(line)
+        self._unsynced += len(calls)
+        self.sync_if_due()
+
+    def _write(self, lines: bytes) -> int:
+        """Where they begin."""
         with self._writing:
             offset = self._file.seek(0, os.SEEK_END)
             try:
-                if self._file.write(line) != len(line):
+                if self._file.write(lines) != len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
                 with contextlib.suppress(OSError):
                     self._file.truncate(offset)
                 raise
-        request, ok = call.request, call.completion is not None
-        key = short(request.key)
-        if ok and (self._find_new or key in self._where.places):
-            self._where.places.written(key, offset)
-        self._index.add(
-            *(key, self._number(request.item_id), offset, len(line), ok, call.cost, call.worst_case)
-        )
-        self._count(call.cost, call.worst_case)
-        self._unsynced += 1
-        self.sync_if_due()
+        return offset
 
     def sync_if_due(self) -> None:
         """Force what was written to disk when enough calls or time have passed."""

@@ -102,7 +102,7 @@ def play(
     items: Iterable[Item],
     chain: Chain,
     engine: Engine,
-    record: Callable[[Call], None] = lambda call: None,
+    record: Callable[[Sequence[Call]], None] = lambda calls: None,
     answers: Answers | None = None,
     gate: Gate | None = None,
     *,
@@ -114,8 +114,8 @@ def play(
     answers are all known still get their results, since those cost nothing.
 
     Args:
-        record: Makes a call durable. It is called for every call before anything else is done
-            with any of them, and so before anything that depends on it is sent or shown.
+        record: Makes calls durable: those that finished together, before anything else is done
+            with any of them, and so before anything that depends on them is sent or shown.
         answers: Calls that were made before. They are not yielded: nothing was sent for them.
         ask_again: Where the answers that were made before do not make a usable result, ask the
             step that failed anew, once.
@@ -136,7 +136,7 @@ class _Play:
         self,
         chain: Chain,
         engine: Engine,
-        record: Callable[[Call], None],
+        record: Callable[[Sequence[Call]], None],
         answers: Answers,
         gate: Gate,
         ask_again: bool,
@@ -211,8 +211,8 @@ class _Play:
 
     def _land(self, timeout_seconds: float) -> Iterator[Event]:
         calls = self._engine.wait(timeout_seconds) if self._engine.held else ()
-        for call in calls:
-            self._record(call)
+        if calls:
+            self._record(calls)
         for call in calls:
             yield call
             begun = self._flying.pop(call.request.key)

@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -337,7 +337,7 @@ class _Session:
         if self.watch is not None and kind.early:
             self._say(kind.early)
         purse = Purse(self._chain, self._budget, self._fleet, self._stop, engine.held_already)
-        purse.roughly = self.look_ahead is not None
+        purse.counts = self.look_ahead is None
         started = time.monotonic()
         checkpoint_at = _CHECKPOINT_SECONDS
         left = False
@@ -353,9 +353,8 @@ class _Session:
                 ask_again=ask_again,
             )
             for event in events:
-                if purse.roughly:
-                    self.look_once()
-                    purse.roughly = False
+                self.look_once()
+                purse.counts = True
                 self._take_in(event)
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)
@@ -401,9 +400,10 @@ class _Session:
         state.expected = (estimate.seconds, cost)
         state.expected_cost = cost.value if cost else None
 
-    def _record(self, call: Call) -> None:
-        self._journal.append(call)
-        self._engine.recorded(call)
+    def _record(self, calls: Sequence[Call]) -> None:
+        self._journal.append(*calls)
+        for call in calls:
+            self._engine.recorded(call)
 
     def _take_in(self, event: Event) -> None:
         state = self.state
@@ -468,8 +468,9 @@ class _Session:
 
     def _leave(self) -> None:
         """The grace of a stop is over: what is in flight is nobody's any more, and is booked."""
-        for call in self._engine.wait(0.0):
-            self._record(call)
+        if calls := self._engine.wait(0.0):
+            self._record(calls)
+        for call in calls:
             self._take_in(call)
         if not (flying := self._engine.in_flight()):
             return
@@ -484,7 +485,7 @@ class _Session:
                 cost=cost,
                 worst_case=True,
             )
-            self._record(call)
+            self._record([call])
             self._take_in(call)
             booked += cost or 0.0
         worst = f", so they are booked at their worst case ({words.usd(booked)})" if booked else ""
@@ -504,7 +505,7 @@ class _Session:
             with suppress(Exception):
                 for call in engine.wait(1.0):
                     with suppress(OutputError):
-                        self._record(call)
+                        self._record([call])
 
 
 def _estimate(config: Config, drawn: Drawn) -> Estimate:

@@ -208,6 +208,8 @@ def _percent(found: Interval) -> str:
     return f"{words.percent(found.value)} ({words.percent_range(found)}, {found.method})"
 
 
+# One of so many requests has its item forecast while the end of the budget is far.
+_FORECAST = 65
 # Tokens of one model's output, counted by another model's encoding.
 _RECOUNTED = 1.5
 
@@ -232,9 +234,14 @@ class Purse:
         self._fleet = fleet
         self._stop = stop
         self._held_already = held_already
-        #: Whether prompts are bounded and not counted, as far as the budget has room for that:
-        #: while the encodings are not loaded.
-        self.roughly = False
+        #: Whether tokens are counted, which loads the encodings; until then bytes bound them.
+        self.counts = True
+        #: Whether items are taken roughly: while half of the budget is neither spent nor held.
+        self.roughly = True
+        self._admitted = 0
+        # The most USD that one item of those that were forecast may cost behind its request.
+        self._rest = 0.0
+        self._last = chain.asking[-1].name
         self._bounds = {name: model.at_most() for name, model in fleet.models.items()}
         #: The item that was turned away last, and USD that it may cost to the end of the chain.
         self.refused: tuple[str, float] | None = None
@@ -246,22 +253,39 @@ class Purse:
     def admit(self, item: Item, request: Request, calls: Sequence[Call]) -> bool:
         if self._budget.cap is None:
             return True
-        for models in (self._bounds, self._fleet.models) if self.roughly else (self._fleet.models,):
+        already = self._held_already(request.key)
+        # To forecast an item takes longer than all else that is done for a request. While the end
+        # of the budget is far, the others are taken to cost as much as the dearest that was
+        # forecast. A provider that bills more than the worst case is found by those too.
+        if self.roughly and self._admitted % _FORECAST:
+            most = self._bounds[request.model].most(request)
+            most += 0.0 if self._is_last(request) else self._rest
+            most = max(0.0, most * self._budget.dearer - already)
+            self.roughly = most + self._budget.spent + self._budget.held <= self._budget.cap / 2
+            if self.roughly:
+                self._admitted += 1
+                return self._budget.hold(item.id, most)
+        bounded = [self._bounds] if self.roughly and not self.counts else []
+        for models in (*bounded, self._fleet.models):
             most = self._worst_case(models, item, request, calls) * self._budget.dearer
-            if self._budget.hold(item.id, max(0.0, most - self._held_already(request.key))):
+            if self._budget.hold(item.id, max(0.0, most - already)):
+                self._admitted += 1
                 return True
+            self.roughly = False
         self.refused = item.id, most
         return False
 
     def forget(self, item: Item) -> None:
         self._budget.release(item.id)
 
+    def _is_last(self, request: Request) -> bool:
+        return (request.step, request.part + 1) == (self._last, self._chain.times[self._last])
+
     def _worst_case(
         self, models: Mapping[str, FleetModel], item: Item, request: Request, calls: Sequence[Call]
     ) -> float:
         now = models[request.model].most(request)
-        last = self._chain.asking[-1].name
-        if (request.step, request.part + 1) == (last, self._chain.times[last]):
+        if self._is_last(request):
             return now
         # What a later prompt makes of an answer may not be known before there is one. It is then
         # guessed; should that be too little, the request must find the rest when it is due.
@@ -274,4 +298,5 @@ class Purse:
             if position:
                 total += model.worst_case(next_one.input_tokens_given(outputs), step.max_tokens)
             outputs[step.name] = _RECOUNTED * model.most_output(step.max_tokens)
+        self._rest = max(self._rest, total - now)
         return total

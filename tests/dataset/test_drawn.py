@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from llm_batch.chain.config import DEMO_DATA
 from llm_batch.chain.options import Data
-from llm_batch.dataset import draw, drawn
+from llm_batch.dataset import draw, drawn, stores
 from llm_batch.dataset.stores import InFile, Smallest, Spool
 from llm_batch.errors import DataError
 from llm_batch.records import Item
@@ -381,10 +381,11 @@ def test_a_field_with_too_many_values_is_no_stratification(
 
 @pytest.mark.parametrize("change", ["longer", "touched"])
 def test_a_file_changed_after_drawing_is_noticed_at_the_next_item(
-    change: str, tmp_path: Path
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "q.jsonl"
     path.write_bytes(jsonl(ROWS))
+    monkeypatch.setattr(stores, "HELD_BYTES", 1)
     with draw(Data(id="id"), path) as sample:
         items = sample.items()
         next(items)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_batch.dataset import stores
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store, Tally
 from llm_batch.errors import DataError
 
@@ -37,12 +39,13 @@ def unchanged() -> None:
     """The file is as it was."""
 
 
-@given(rows=ROWS)
+@given(rows=ROWS, held=st.sampled_from([0, 10, stores.HELD_BYTES]))
 def test_rows_are_read_back_from_their_file_in_any_order(
-    rows: list[tuple[tuple[int, int], bytes]],
+    rows: list[tuple[tuple[int, int], bytes]], held: int
 ) -> None:
     file = io.BytesIO(b"--".join(row for _, row in rows))
-    store = InFile(file, unchanged)  # type: ignore[arg-type]
+    with mock.patch.object(stores, "HELD_BYTES", held):
+        store = InFile(file, unchanged)  # type: ignore[arg-type]
     at = 0
     for key, row in rows:
         store.add(key, row, at)

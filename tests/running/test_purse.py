@@ -37,14 +37,16 @@ class Rig:
         self.purse, self.budget, self.fleet = purse, budget, fleet
         self.chain, self.stop = chain, stop
 
-    def next(self, *calls: Call) -> Request:
-        request = self.chain.next_request(item(), calls)
+    def next(self, *calls: Call, number: int = 1) -> Request:
+        request = self.chain.next_request(item(number), calls)
         assert request is not None
         return request
 
 
 @contextmanager
-def rig(cap: float | None, steps: list[dict[str, Any]] = STEPS) -> Iterator[Rig]:
+def rig(
+    cap: float | None, steps: list[dict[str, Any]] = STEPS, *, roughly: bool = False
+) -> Iterator[Rig]:
     config = Config.model_validate(
         {
             "steps": steps,
@@ -57,7 +59,9 @@ def rig(cap: float | None, steps: list[dict[str, Any]] = STEPS) -> Iterator[Rig]
     )
     budget, chain, stop = Budget(cap), config.chain(), Stop()
     with Fleet(config, budget, FakeClock(), lambda *_: FakeProvider()) as fleet:
-        yield Rig(Purse(chain, budget, fleet, stop), budget, fleet, chain, stop)
+        purse = Purse(chain, budget, fleet, stop)
+        purse.roughly = roughly
+        yield Rig(purse, budget, fleet, chain, stop)
 
 
 def test_the_first_request_holds_the_judges_share_as_well() -> None:
@@ -143,17 +147,34 @@ def test_the_gate_is_stopped_once_the_run_is() -> None:
         assert one.purse.stopped
 
 
-def test_while_prompts_are_bounded_more_is_held_and_nothing_that_fits_is_turned_away() -> None:
+def test_items_are_forecast_now_and_then_while_half_of_the_budget_is_left() -> None:
     with rig(1.0) as one:
         one.purse.admit(item(), one.next(), [])
-        needed = one.budget.held
-    for cap, fits, bounded in (
-        (1.0, True, True),
-        (needed, True, False),
-        (needed / 2, False, False),
-    ):
-        with rig(cap) as one:
-            one.purse.roughly = True
-            assert one.purse.admit(item(), one.next(), []) is fits
-            held = one.budget.held
-            assert held > needed if bounded else held == pytest.approx(needed if fits else 0.0)
+        counted = one.budget.held
+    with rig(1.0, roughly=True) as one:
+        held = []
+        while one.purse.roughly:
+            before = one.budget.held
+            number = len(held) + 1
+            assert one.purse.admit(item(number), one.next(number=number), [])
+            held.append(one.budget.held - before)
+    assert one.budget.held == pytest.approx(0.5, abs=max(held))
+    assert [held[0], held[-1]] == pytest.approx([counted, counted])
+    assert all(each > counted for each in held[1:30])  # by their bytes
+    with rig(1.5 * counted, roughly=True) as one:
+        assert one.purse.admit(item(), one.next(), [])
+        assert one.budget.held == pytest.approx(counted)
+
+
+def test_nothing_is_counted_before_it_may_be() -> None:
+    with rig(1.0) as one:
+        one.purse.admit(item(), one.next(), [])
+        counted = one.budget.held
+    with rig(1.0, roughly=True) as one:
+        one.purse.counts = False
+        assert one.purse.admit(item(), one.next(), [])
+        assert one.budget.held > 2 * counted
+    with rig(counted, roughly=True) as one:  # unless nothing else fits
+        one.purse.counts = False
+        assert one.purse.admit(item(), one.next(), [])
+        assert one.budget.held == pytest.approx(counted)

@@ -1,8 +1,9 @@
 """One connection to a host and the reply that comes over it, in HTTP/1.1.
 
 urllib3 keeps the connections, opens them by a proxy and through TLS, and tells what went wrong.
-What it does for each request and reply anew costs four times the CPU of all else in a call, above
-all headers by way of the email package; so requests are written and replies begun here.
+What it and `http.client` do for each request and reply anew costs several times the CPU of all else
+in a call. So requests are written here, one over a connection that is open already goes past them,
+and a plain reply (its head and so many bytes) is read in one piece. Any other is left to them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import socket
 import ssl
 import time
 from collections.abc import Generator, Mapping
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -37,6 +39,8 @@ _CHUNK = 1 << 16
 # Of one line, and lines of headers, as in `http.client`.
 _LONGEST_LINE = 1 << 16
 _MOST_LINES = 100
+# Of the length of a plain body: less than 1 MB.
+_DIGITS = 7
 _HAVE_BODY = ("POST", "PUT", "PATCH")
 _PORTS = {"http": 80, "https": 443}
 
@@ -53,16 +57,21 @@ class _Deadlined(io.RawIOBase):
 
     urllib3's timeout starts anew with every read, so a reply that comes in drops has no end. Here
     every read, of headers too, gets what is left of the time that the whole reply was given.
+    ``heard`` was received before.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, heard: bytes) -> None:
         self._sock = sock
+        self._heard = memoryview(heard)
         self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if size := min(len(self._heard), len(buffer)):
+            buffer[:size], self._heard = self._heard[:size], self._heard[size:]
+            return size
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -73,11 +82,23 @@ class _Deadlined(io.RawIOBase):
 class _File:
     """A socket whose file keeps the deadline; all that `http.client` asks of a socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, heard: bytes) -> None:
         self._sock = sock
+        self._heard = heard
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Deadlined(self._sock))
+        return io.BufferedReader(_Deadlined(self._sock, self._heard))
+
+
+class Plain(NamedTuple):
+    """A reply that came whole, as `Response` shows it."""
+
+    status: int
+    fields: Mapping[str, str]
+    body: bytes
+
+    def pieces(self) -> Generator[bytes]:
+        yield self.body
 
 
 class Response(http.client.HTTPResponse):
@@ -89,8 +110,8 @@ class Response(http.client.HTTPResponse):
     version_string = "HTTP/1.1"
     length_remaining = None
 
-    def __init__(self, sock: Any, *args: Any, **more: Any) -> None:
-        super().__init__(_File(sock), *args, **more)  # type: ignore[arg-type]
+    def __init__(self, sock: Any, *args: Any, heard: bytes = b"", **more: Any) -> None:
+        super().__init__(_File(sock, heard), *args, **more)  # type: ignore[arg-type]
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -147,6 +168,56 @@ class Response(http.client.HTTPResponse):
             self._pool._put_conn(self._connection)
 
 
+# Of a reply that `_plain` reads: a body of stated length that a keeping connection brings.
+_PLAIN_STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9])(?: |$)")
+
+
+def _plain(sock: socket.socket, seconds: float) -> Plain | bytes:
+    """A reply, where it is the plain one that nearly all are; or else what came of it so far.
+
+    Raises:
+        TimeoutError, OSError: It did not come in time, or the connection broke.
+    """
+    deadline = time.monotonic() + seconds
+    heard = sock.recv(_CHUNK)
+    end = heard.find(b"\r\n\r\n")
+    if end < 0:
+        return heard
+    head = heard[:end].decode("iso-8859-1")
+    first, *lines = head.split("\r\n")
+    said = _PLAIN_STATUS.match(first)
+    fields = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        fields[name.strip().lower() if colon else ""] = value.strip()
+    length = fields.get("content-length", "")
+    if (
+        said is None
+        or said[1] in ("204", "304")
+        or len(fields) != len(lines)  # some of one name
+        or len(lines) > _MOST_LINES
+        or head.count("\n") != len(lines)
+        or "\n " in head
+        or "\n\t" in head
+        or not (length.isascii() and length.isdigit() and len(length) < _DIGITS)
+        or "transfer-encoding" in fields
+        or fields.get("connection", "keep-alive").lower() != "keep-alive"
+        or "" in fields
+    ):
+        return heard
+    missing = end + 4 + int(length) - len(heard)
+    while missing > 0:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        sock.settimeout(left)
+        if not (piece := sock.recv(_CHUNK)):
+            return heard
+        heard += piece
+        missing -= len(piece)
+    return heard if missing else Plain(int(said[1]), fields, heard[end + 4 :])
+
+
 def _fields_in(file: io.BufferedReader) -> dict[str, str]:
     """The headers that come next; a line that is none is passed over."""
     fields: dict[str, str] = {}
@@ -181,7 +252,7 @@ class NotSent(ProtocolError):
 
 class _Connection(HTTPConnection):
     response_class = Response
-    _broke: OSError | None = None  # while the request was written
+    broke: OSError | None = None  # while the request was written
 
     def connect(self) -> None:
         """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
@@ -217,7 +288,7 @@ class _Connection(HTTPConnection):
         sent = f"{head}\r\n\r\n".encode("latin-1")
         if body is not None and len(body) <= _CHUNK:
             sent, body = sent + body, None
-        self._broke = None
+        self.broke = None
         try:
             self.sock.sendall(sent)
             if body is not None:
@@ -225,19 +296,19 @@ class _Connection(HTTPConnection):
         except TimeoutError:
             raise
         except OSError as error:  # a server that wants no more may have said why
-            self._broke = error
+            self.broke = error
 
-    def getresponse(self) -> Any:
+    def getresponse(self, heard: bytes = b"") -> Any:
         self.sock.settimeout(self.timeout)
-        response = Response(self.sock, method=self._method)
+        response = Response(self.sock, method=self._method, heard=heard)
         try:
             response.begin()
         except BaseException as error:
             response.close()
-            if self._broke is not None and isinstance(error, OSError | http.client.HTTPException):
-                raise NotSent("Connection aborted.", self._broke) from error
+            if self.broke is not None and isinstance(error, OSError | http.client.HTTPException):
+                raise NotSent("Connection aborted.", self.broke) from error
             raise
-        response.will_close = response.will_close or self._broke is not None
+        response.will_close = response.will_close or self.broke is not None
         return response
 
 
@@ -249,9 +320,67 @@ class _TlsConnection(_Connection, HTTPSConnection):
         return sock
 
 
-class Pool(urllib3.HTTPConnectionPool):
+@lru_cache(maxsize=64)
+def _encoded(target: str) -> str:
+    return urllib3.util.parse_url(target).request_uri
+
+
+class _Keeping:
+    """What urllib3's pools have in common here."""
+
+    def ask(
+        self: Any,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        seconds: float,
+    ) -> Plain | Response | None:
+        """Send over a connection that is open already; ``None`` where there is none.
+
+        Raises:
+            HTTPError: As `urlopen`.
+        """
+        if self.proxy is not None or not target.startswith("/"):
+            return None
+        connection: _Connection = self._get_conn()
+        if connection.sock is None:
+            self._put_conn(connection)
+            return None
+        try:
+            started = time.monotonic()
+            connection.timeout = seconds
+            connection.request(method, _encoded(target), body, headers)
+            left = seconds - (time.monotonic() - started)
+            if left <= 0:
+                raise TimeoutError("timed out")
+            connection.timeout = left
+            connection.sock.settimeout(left)
+            heard: Plain | bytes = b""
+            if method != "HEAD" and connection.broke is None:
+                heard = _plain(connection.sock, left)
+            if isinstance(heard, Plain):
+                self._put_conn(connection)
+                return heard
+            connection.timeout = max(seconds - (time.monotonic() - started), 0.001)
+            response: Response = connection.getresponse(heard)
+        except BaseException as error:
+            connection.close()
+            self._put_conn(connection)
+            if isinstance(error, TimeoutError):
+                raise ReadTimeoutError(self, target, "Read timed out.") from error
+            if isinstance(error, ssl.SSLError):
+                raise SSLError(error) from error
+            if isinstance(error, OSError | http.client.HTTPException):
+                raise ProtocolError("Connection aborted.", error) from error
+            raise
+        response._connection, response._pool = connection, self
+        return response
+
+
+class Pool(_Keeping, urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection  # type: ignore[assignment]
 
 
-class TlsPool(urllib3.HTTPSConnectionPool):
+class TlsPool(_Keeping, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection  # type: ignore[assignment]

@@ -31,7 +31,7 @@ from urllib3.exceptions import (
 from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ConfigError, ProviderError, Refused, Rejected, Unavailable
 from llm_batch.sending.providers import too_slow
-from llm_batch.sending.providers.connection import NotSent, Pool, Response, TlsPool, host_of
+from llm_batch.sending.providers.connection import NotSent, Plain, Pool, Response, TlsPool, host_of
 from llm_batch.sending.providers.decoding import is_whole_reply
 from llm_batch.sending.providers.endpoints import (
     how_to_look,
@@ -227,12 +227,14 @@ class Wire:
         if self._wrong_scheme:
             raise not_that_scheme(self._shown)
         started = time.monotonic()
+        target, headers = self._before + target, {**self._host, **headers}
         try:
-            response = self._pool.urlopen(
+            plain = self._pool.ask(method, target, headers, body, seconds)
+            response = plain or self._pool.urlopen(
                 method,
-                self._before + target,
+                target,
                 body=body,
-                headers={**self._host, **headers},
+                headers=headers,
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -241,7 +243,7 @@ class Wire:
                 timeout=urllib3.Timeout(total=seconds, connect=seconds),
             )
             self._answered = True
-            return _received(cast(Response, response), most)
+            return _received(cast("Response | Plain", response), most)
         except (HTTPError, OSError) as error:
             took = time.monotonic() - started
             failure = not_received(error, self._shown, seconds, took)
@@ -255,7 +257,7 @@ class Wire:
         self._manager.clear()
 
 
-def _received(response: Response, most: int) -> Received:
+def _received(response: Response | Plain, most: int) -> Received:
     status, headers = response.status, response.fields
     answers = 200 <= status < 300
     if not answers:
@@ -369,9 +371,7 @@ def _speaks_http(sock: socket.socket, host: str) -> bool:
     )
 
 
-def _open_pool(
-    base_url: str, connections: int
-) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
+def _open_pool(base_url: str, connections: int) -> tuple[urllib3.PoolManager, Pool | TlsPool]:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
@@ -391,7 +391,7 @@ def _open_pool(
             headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
             manager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
         manager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
-        return manager, manager.connection_from_url(base_url)
+        return manager, cast("Pool | TlsPool", manager.connection_from_url(base_url))
     except (HTTPError, ValueError) as error:
         where = shown(base_url) + (f" by the proxy {shown(proxy)}" if proxy else "")
         raise ConfigError(f"{where} cannot be called: {without_keys(str(error))}") from error

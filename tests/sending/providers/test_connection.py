@@ -6,29 +6,33 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from llm_batch.errors import ProviderError
+from llm_batch.errors import ProviderError, Timeout
 from llm_batch.sending.providers.connection import host_of
 from llm_batch.sending.providers.wire import Received, Wire
 
+Answer = bytes | Callable[[socket.socket], None]
+
 
 @contextmanager
-def _replying(*replies: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """A server of connections one after the other, each of which is answered so and closed."""
+def _replying(*connections: Answer | tuple[Answer, ...]) -> Iterator[tuple[str, list[bytes]]]:
+    """A server of connections one after the other, which are answered so and then closed."""
     listening = socket.create_server(("127.0.0.1", 0))
     received: list[bytes] = []
 
     def serve() -> None:
         with suppress(OSError):  # the other side leaves
-            for reply in replies:
+            for replies in connections:
                 client, _ = listening.accept()
                 with client:
-                    received.append(_request_from(client))
-                    client.sendall(reply)
+                    for reply in replies if isinstance(replies, tuple) else (replies,):
+                        received.append(_request_from(client))
+                        reply(client) if callable(reply) else client.sendall(reply)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -46,19 +50,25 @@ def _request_from(client: socket.socket) -> bytes:
     return heard
 
 
-def _sent(reply: bytes, method: str = "POST", body: bytes | None = b"{}") -> Received:
-    with _replying(reply) as (url, _):
-        wire = Wire(url, 1)
-        try:
-            return wire.send(method, "/v1", {"Accept": "*/*"}, body, seconds=10)
-        finally:
-            wire.close()
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CLOSED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
+def _sent(reply: bytes, kept: bool) -> Received:
+    """What is made of a reply, on a new connection or on one that brought another before."""
+    with _replying((KEPT, reply) if kept else reply) as (url, _), closing(Wire(url, 1)) as wire:
+        if kept:
+            assert wire.send("GET", "/v1", {}, seconds=10).body == b"ok"
+        return wire.send("POST", "/v1", {"Accept": "*/*"}, b"{}", seconds=10)
+
+
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize(
     ("head", "body", "read"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", b"ab", b"ab"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n", b"a" * 300_000, b"a" * 300_000),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n", b"a" * 3_000_000, b"a" * 3_000_000),
         (b"HTTP/1.1 200\r\ncontent-length:2\r\n", b"abc", b"ab"),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n", b"ab", b"ab"),
         (b"HTTP/1.0 200 OK\r\n", b"ab", b"ab"),
@@ -86,18 +96,20 @@ def _sent(reply: bytes, method: str = "POST", body: bytes | None = b"{}") -> Rec
     ],
 )
 def test_a_reply_is_read_to_its_end_however_its_head_is_written(
-    head: bytes, body: bytes, read: bytes
+    head: bytes, body: bytes, read: bytes, kept: bool
 ) -> None:
-    assert _sent(head + b"\r\n" + body).body == read
+    assert _sent(head + b"\r\n" + body, kept).body == read
 
 
-def test_headers_have_names_in_lower_case_and_one_value_each() -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_headers_have_names_in_lower_case_and_one_value_each(kept: bool) -> None:
     reply = (
         b"HTTP/1.1 200 OK\r\nX-A:  1 \r\nx-a: 2\r\nX-B: one\r\n  two\r\nContent-Length: 0\r\n\r\n"
     )
-    assert _sent(reply).headers == {"x-a": "1, 2", "x-b": "one two", "content-length": "0"}
+    assert _sent(reply, kept).headers == {"x-a": "1, 2", "x-b": "one two", "content-length": "0"}
 
 
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -113,21 +125,36 @@ def test_headers_have_names_in_lower_case_and_one_value_each() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
         # A file of lines that ends behind one of them may have had more.
         b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"custom_id": "a"}\n',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"a" * 200_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab",
     ],
 )
-def test_a_reply_that_is_no_whole_one_is_an_error_and_the_next_is_read(reply: bytes) -> None:
+def test_a_reply_that_is_no_whole_one_is_an_error_and_the_next_is_read(
+    reply: bytes, kept: bool
+) -> None:
+    # What was never answered is asked once whether it speaks TLS, so there is an answer before.
     # The server closes: without saying so, the next request could meet the closing.
-    good = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab"
-    # What was never answered is asked once whether it speaks TLS.
-    with _replying(good, reply, good) as (url, _):
-        wire = Wire(url, 1)
-        assert wire.send("GET", "/", {}, seconds=10).body == b"ab"
+    connections = ((KEPT, reply), CLOSED) if kept else (CLOSED, reply, CLOSED)
+    with _replying(*connections) as (url, _), closing(Wire(url, 1)) as wire:
+        assert wire.send("GET", "/", {}, seconds=10).body == b"ok"
         with pytest.raises(ProviderError, match="the connection broke"):
             wire.send("POST", "/", {}, b"{}", seconds=10)
-        assert wire.send("GET", "/", {}, seconds=10).body == b"ab"
-        wire.close()
+        assert wire.send("GET", "/", {}, seconds=10).body == b"ok"
+
+
+def test_a_reply_in_drops_has_one_deadline_on_a_connection_that_was_kept_too() -> None:
+    def drops(client: socket.socket) -> None:
+        with suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+            while True:
+                client.sendall(b"a")
+                time.sleep(0.02)
+
+    with _replying((KEPT, drops)) as (url, _), closing(Wire(url, 1)) as wire:
+        wire.send("GET", "/", {}, seconds=10)
+        with pytest.raises(Timeout):
+            wire.send("POST", "/", {}, b"{}", seconds=0.2)
 
 
 def test_a_request_is_its_line_its_headers_its_length_and_its_body() -> None:
