@@ -293,10 +293,11 @@ def shape_lines(path: str | Path, start: int, end: int) -> Iterator[ShapeLine | 
         yield from block
 
 
-def compared_lines(path: str | Path, start: int, end: int) -> Iterator[ComparedLine | ItemLine]:
+def compared_blocks(
+    path: str | Path, start: int, end: int
+) -> Iterator[list[ComparedLine] | list[ItemLine]]:
     """The same, as far as two runs are compared."""
-    for block in _blocks(path, start, end, _decode_compared):
-        yield from block
+    return _blocks(path, start, end, _decode_compared)
 
 
 def items_among(path: str | Path, ids: Collection[str], start: int, end: int) -> Iterator[ItemLine]:
@@ -305,13 +306,13 @@ def items_among(path: str | Path, ids: Collection[str], start: int, end: int) ->
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         for block in some_blocks(file, end):
-            lines = block.split(b"\n")
+            lines = io.BytesIO(block).readlines()
             try:
                 found = decode(block)
             except UNREADABLE:
                 found = []
-            if len(found) == len(lines) - 1:
-                of_lines = zip(found, lines, strict=False)
+            if len(found) == len(lines) and block.endswith(b"\n"):
+                of_lines = zip(found, lines, strict=True)
                 named = (line for each, line in of_lines if each.id in ids)
                 yield from (decoded_item(line, f"a line of {path}") for line in named)
             else:  # a line needs a closer look
