@@ -10,10 +10,10 @@ get their apostrophe too. `unguarded` takes all of them away again.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from math import isfinite, nan
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -25,6 +25,10 @@ _BEGINS = re.compile(r"([;\t\r\n])")  # a cell, in one of the readers
 _LONG_NUMBER = 40
 
 
+#: Some rows by their columns, which all have as many cells.
+Columns = Iterable[Sequence[Any]]
+
+
 @runtime_checkable
 class InParts(Protocol):
     """Rows that come from parts of a large file, which are worked on at once.
@@ -34,7 +38,7 @@ class InParts(Protocol):
 
     def __iter__(self) -> Iterator[Iterable[Any]]: ...
 
-    def each_part(self, made: Callable[[Iterable[Iterable[Any]]], str]) -> Iterator[str]:
+    def each_part(self, made: Callable[[Iterable[Columns]], str]) -> Iterator[str]:
         """What a function makes of the rows of each part, in their order."""
 
 
@@ -42,7 +46,7 @@ _PIECE_ROWS = 1000
 
 
 def format(rows: Iterable[Iterable[Any]]) -> str:
-    """The rows, the header first."""
+    """The rows, the header first; all have as many cells."""
     return "".join(pieces(rows))
 
 
@@ -52,27 +56,46 @@ def pieces(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
         yield from rows.each_part(_text)
         return
     left = iter(rows)
-    while text := _text(islice(left, _PIECE_ROWS)):
-        yield text
+    while some := list(islice(left, _PIECE_ROWS)):
+        yield _text([zip(*some, strict=True)])
 
 
-def _text(rows: Iterable[Iterable[Any]]) -> str:
-    lines = []
-    for row in rows:
-        cells = []
-        for value in row:
-            kind = value.__class__
-            if kind is str:
-                cells.append(value if not value or _plain(value) else _quoted(_cell(value)))
-            elif value is None:
-                cells.append("")
-            elif kind is int:
-                cells.append(str(value))
-            else:
-                cells.append(_quoted(_cell(value)))
-        # A line with nothing in it would be no row.
-        lines.append(",".join(cells) if cells != [""] else '""')
+def _text(blocks: Iterable[Columns]) -> str:
+    lines: list[str] = []
+    for columns in blocks:
+        lines += map(",".join, zip(*map(_cells, columns), strict=True))
+    if not all(lines):  # one with nothing in it would be no row
+        lines = [line or '""' for line in lines]
     return "\n".join([*lines, ""])
+
+
+_BOOLS = {True: "true", False: "false", None: ""}
+_SPECIAL = '\0;\t\r\n,"'
+
+
+def _cells(column: Sequence[Any]) -> Sequence[str]:
+    """A column as text; what is done to a cell depends on its kind, which most columns have one of.
+
+    Looking for a character in all texts at once takes a tenth of the time.
+    """
+    kinds = set(map(type, column)) - {type(None)}
+    if not kinds:
+        return [""] * len(column)
+    if kinds == {str}:
+        texts = ["" if value is None else value for value in column]
+        together = "".join(texts)
+        if not any(map(together.__contains__, _SPECIAL)):
+            firsts = "".join([text[:1] for text in texts])
+            if not firsts or firsts.isalnum():
+                return texts
+        return [text if not text or _plain(text) else _quoted(_cell(text)) for text in texts]
+    if kinds == {float}:
+        return ["" if value is None or not isfinite(value) else f"{value:.12g}" for value in column]
+    if kinds == {int}:
+        return ["" if value is None else str(value) for value in column]
+    if kinds == {bool}:
+        return [_BOOLS[value] for value in column]
+    return [_quoted(_cell(value)) for value in column]
 
 
 # A text that stands in a cell as it is, and begins with a letter or a digit.
@@ -86,23 +109,18 @@ def _quoted(cell: str) -> str:
     return f'"{cell}"' if "," in cell or "\n" in cell or "\r" in cell else cell
 
 
-def line(values: Iterable[Any]) -> str:
-    """One row with its line feed; texts that a spreadsheet would compute are made harmless."""
-    return format([values])
-
-
 def _cell(value: Any) -> str:
     """A value as the text of a cell: numbers as they are, objects as JSON."""
     if value.__class__ is str:
         text = value
     elif value is None:
         return ""
-    elif value.__class__ is float and math.isfinite(value):
+    elif value.__class__ is float and isfinite(value):
         return f"{value:.12g}"
     elif isinstance(value, bool):
         return "true" if value else "false"
     elif isinstance(value, int | float):
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and not isfinite(value):
             return ""
         return f"{value:.12g}" if isinstance(value, float) else str(value)
     else:
@@ -146,7 +164,7 @@ def _computed(piece: str) -> bool:
 def _is_number(text: str) -> bool:
     """Whether text is a plain number, as it stands in cells of a CSV that was read."""
     try:
-        number = float(text) if len(text) <= _LONG_NUMBER else math.nan
+        number = float(text) if len(text) <= _LONG_NUMBER else nan
     except ValueError:
         return False
-    return math.isfinite(number) and text.strip() == text and text.isascii()
+    return isfinite(number) and text.strip() == text and text.isascii()

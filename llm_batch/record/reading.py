@@ -30,6 +30,7 @@ from llm_batch.record.lines import (
     Count,
     StepUsage,
     newer,
+    some_blocks,
 )
 from llm_batch.records import without_mark
 
@@ -235,10 +236,12 @@ class ResultsReader:
         if start:
             self._file.seek(start)
         self._left = sys.maxsize if end is None else end - start
+        self._again = self.path is not None and self.path.is_file()
         self._buffer = bytearray(BATCH_BYTES)
         self._cut = b""
         self._steps: dict[str, None] = {}
-        self._before = 0  # lines before those in the buffer
+        # Lines in the buffer come after so many bytes, and of a pipe after so many lines.
+        self._passed, self._counted = start, 0
         self._decoder: msgspec.json.Decoder[Any]
         self._first = self._read()
         if mark := len(self._first) - len(without_mark(bytes(self._first))):
@@ -287,8 +290,10 @@ class ResultsReader:
                 copy = bytes(raw)
                 if self._finds_steps(copy):
                     prepare()
-                yield self._one_by_one(copy, self._before)
-            self._before += self._buffer.count(b"\n", 0, len(raw))
+                yield self._one_by_one(copy, self._lines_before())
+            self._passed += len(raw)
+            if not self._again:
+                self._counted += self._buffer.count(b"\n", 0, len(raw))
             raw = self._read()
 
     def _finds_steps(self, raw: bytes) -> bool:
@@ -317,6 +322,16 @@ class ResultsReader:
                 raise self._explained(line, number, error) from error
         return lines
 
+    def _lines_before(self) -> int:
+        """The lines before those in the buffer; a file is read again for it.
+
+        To count them as they come takes a tenth of the time of decoding them.
+        """
+        if not self._again or self.path is None:
+            return self._counted
+        with open(self.path, "rb", buffering=0) as file:
+            return sum(block.count(b"\n") for block in some_blocks(file, self._passed))
+
     def _read(self) -> memoryview:
         """Whole lines, some 256 KB of them; empty at the end.
 
@@ -331,7 +346,7 @@ class ResultsReader:
                     if held >= LONGEST_LINE:
                         self.close()
                         raise OutputError(
-                            f"{self.name}, line {self._before + 1} is longer than "
+                            f"{self.name}, line {self._lines_before() + 1} is longer than "
                             f"{LONGEST_LINE >> 20} MB: no run writes such a line",
                             "the same llmb run command writes the file again from its journal",
                         )

@@ -42,6 +42,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self, TypeVar
 
@@ -67,6 +68,7 @@ from llm_batch.record.lines import (
     Amount,
     Count,
     bounded_lines,
+    ended_lines,
     some_blocks,
     too_deep,
 )
@@ -277,17 +279,25 @@ def item_lines(path: str | Path, start: int = 0, end: int | None = None) -> Iter
     Raises:
         OutputError: The file cannot be read, or a line of it is not a result.
     """
-    yield from _lines(path, start, end, _decode_lines)
+    return chain.from_iterable(_blocks(path, start, end, _decode_lines))
+
+
+def item_blocks(path: str | Path, start: int, end: int) -> Iterator[list[ItemLine]]:
+    """The same, some at a time."""
+    return _blocks(path, start, end, _decode_lines)
 
 
 def shape_lines(path: str | Path, start: int, end: int) -> Iterator[ShapeLine | ItemLine]:
     """The same, as far as they say which columns there are."""
-    yield from _lines(path, start, end, _decode_shapes)
+    for block in _blocks(path, start, end, _decode_shapes):
+        yield from block
 
 
-def compared_lines(path: str | Path, start: int, end: int) -> Iterator[ComparedLine | ItemLine]:
+def compared_blocks(
+    path: str | Path, start: int, end: int
+) -> Iterator[list[ComparedLine] | list[ItemLine]]:
     """The same, as far as two runs are compared."""
-    yield from _lines(path, start, end, _decode_compared)
+    return _blocks(path, start, end, _decode_compared)
 
 
 def items_among(path: str | Path, ids: Collection[str], start: int, end: int) -> Iterator[ItemLine]:
@@ -296,13 +306,13 @@ def items_among(path: str | Path, ids: Collection[str], start: int, end: int) ->
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         for block in some_blocks(file, end):
-            lines = block.split(b"\n")
+            lines = io.BytesIO(block).readlines()
             try:
                 found = decode(block)
             except UNREADABLE:
                 found = []
-            if len(found) == len(lines) - 1:
-                of_lines = zip(found, lines, strict=False)
+            if len(found) == len(lines) and block.endswith(b"\n"):
+                of_lines = zip(found, lines, strict=True)
                 named = (line for each, line in of_lines if each.id in ids)
                 yield from (decoded_item(line, f"a line of {path}") for line in named)
             else:  # a line needs a closer look
@@ -310,14 +320,14 @@ def items_among(path: str | Path, ids: Collection[str], start: int, end: int) ->
             start += len(block)
 
 
-def _lines(
+def _blocks(
     path: str | Path, start: int, end: int | None, decode_lines: Callable[[bytes], list[T]]
-) -> Iterator[T | ItemLine]:
+) -> Iterator[list[T] | list[ItemLine]]:
     try:
         with open(path, "rb", buffering=0) as file:
             file.seek(start)
             for block in some_blocks(file, end):
-                yield from _whole_items(block, decode_lines) or _items(block, path, start)
+                yield _whole_items(block, decode_lines) or list(_items(block, path, start))
                 start += len(block)
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
@@ -329,16 +339,16 @@ def _whole_items(block: bytes, decode_lines: Callable[[bytes], list[T]]) -> list
         items = decode_lines(block)
     except UNREADABLE:
         return None
-    if len(items) != block.count(b"\n") or not block.endswith(b"\n"):
+    if len(items) != ended_lines(block):
         return None
-    nested = (
+    nested = [
         value
         for item in items
         for of in (item.fields, item.outputs)
         for value in of.values()
         if value.__class__ is dict or value.__class__ is list
-    )
-    return None if any(map(too_deep, nested)) else items
+    ]
+    return None if too_deep(*nested) else items
 
 
 def _items(block: bytes, path: str | Path, start: int) -> Iterator[ItemLine]:

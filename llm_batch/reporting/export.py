@@ -213,9 +213,8 @@ def _write_lines(file: IO[bytes], rows: Iterable[Any], packed: bool) -> None:
 
 def _write_csv(file: IO[bytes], chosen: _Chosen) -> None:
     columns = _columns(chosen)
-    file.write(csv.line(columns).encode())
-    for item in chosen:
-        file.write(csv.line(map(_row(item).get, columns)).encode())
+    rows = (map(_row(item).get, columns) for item in chosen)
+    file.writelines(text.encode() for text in csv.pieces(chain([columns], rows)))
 
 
 def _write_parquet(file: IO[bytes], chosen: _Chosen) -> None:

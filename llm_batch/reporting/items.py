@@ -27,6 +27,7 @@ from llm_batch.record.results import (
     ItemLine,
     ScoredLine,
     ShapeLine,
+    item_blocks,
     item_lines,
     shape_lines,
 )
@@ -94,7 +95,7 @@ def _foreign(report: Report) -> Iterator[ItemLine]:
         yield ItemLine(**{name: getattr(row, name) for name in _READ})
 
 
-_PIECE_ROWS = 1000
+_BLOCK_ROWS = 1000
 
 #: The columns that every file has, in this order.
 COLUMNS = (
@@ -128,48 +129,86 @@ class Table:
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
         """Raises: OutputError: The results file cannot be read a second time."""
+        for columns in self._blocks():
+            yield from zip(*columns, strict=True)
+
+    def _blocks(self) -> Iterator[list[Sequence[Any]]]:
         names = _names(read_items(self._report))
-        yield (*COLUMNS, *names)
-        yield from _rows(read_items(self._report), self._report, names)
+        yield _header(names)
+        items = read_items(self._report)
+        while some := list(islice(items, _BLOCK_ROWS)):
+            yield _columns(some, self._report, names)
 
     def each_part(self, made: Callable[[Iterable[Sequence[Any]]], str]) -> Iterator[str]:
         report = self._report
         parts = parts_of_items(report, PIECE_BYTES)
         if not parts:
-            rows = iter(self)
-            while text := made(islice(rows, _PIECE_ROWS)):
-                yield text
+            yield from (made([columns]) for columns in self._blocks())
             return
 
-        def names_of(start: int, end: int) -> dict[str, None]:
+        def names_of(start: int, end: int) -> dict[str, _Place]:
             return _names(shape_lines(report.path, start, end))
 
         def rows_of(start: int, end: int) -> str:
-            return made(_rows(item_lines(report.path, start, end), report, names))
+            blocks = item_blocks(report.path, start, end)
+            return made(_columns(items, report, names) for items in blocks)
 
-        names = {name: None for found in each_part(names_of, parts) for name in found}
-        yield made([(*COLUMNS, *names)])
+        names: dict[str, _Place] = {}
+        for more in each_part(names_of, parts):
+            _put(more, names)
+        yield made([_header(names)])
         yield from each_part(rows_of, parts)
 
 
-def _names(items: Iterable[ItemLine | ShapeLine]) -> dict[str, None]:
+#: Where the values of a column are: their kind, and the names on the way. `_members` alone knows
+#: where there is no kind, as two places gave the same name.
+_Place = tuple[str, ...]
+
+
+def _names(items: Iterable[ItemLine | ShapeLine]) -> dict[str, _Place]:
     """The columns that not every file has."""
-    names: dict[str, None] = {}
+    names: dict[str, _Place] = {}
     shapes: set[tuple[Any, ...]] = set()
     for item in items:
         shape = _shape(item)
         if shape not in shapes:
             shapes.add(shape)
-            names.update(dict.fromkeys(_members(item)))
+            for place in _places(item):
+                _put({".".join(place): place}, names)
     return names
 
 
-def _rows(
-    items: Iterable[ItemLine], report: Report, names: Iterable[str]
-) -> Iterator[Sequence[Any]]:
-    for item in items:
-        more = _members(item)
-        yield (*_fixed(item, category_of(item, report)), *map(more.get, names))
+def _put(found: Mapping[str, _Place], names: dict[str, _Place]) -> None:
+    for name, place in found.items():
+        if names.setdefault(name, place) != place:
+            names[name] = ()
+
+
+def _header(names: Iterable[str]) -> list[Sequence[Any]]:
+    return [[name] for name in (*COLUMNS, *names)]
+
+
+def _columns(
+    items: Sequence[ItemLine], report: Report, names: Mapping[str, _Place]
+) -> list[Sequence[Any]]:
+    """The cells of some items by columns, as making one row at a time takes twice as long."""
+    fixed = zip(*[_fixed(item, category_of(item, report)) for item in items], strict=True)
+    return [*fixed, *(_column(items, name, place) for name, place in names.items())]
+
+
+def _column(items: Sequence[ItemLine], name: str, place: _Place) -> list[Any]:
+    match place:
+        case "field", key:
+            return [item.fields.get(key) for item in items]
+        case "output", step:
+            outputs = [item.outputs.get(step) for item in items]
+            return [None if output.__class__ is dict else output for output in outputs]
+        case "output", step, key:
+            outputs = [item.outputs.get(step) for item in items]
+            return [output.get(key) if output.__class__ is dict else None for output in outputs]
+        case ("score" | "passed") as kind, key:
+            return [getattr(item.scores.get(key), kind, None) for item in items]
+    return [_members(item).get(name) for item in items]
 
 
 def parts_of_items(report: Report, piece: int | None = None) -> list[Part]:
@@ -217,6 +256,20 @@ def _fixed(item: ItemLine, category: str) -> tuple[Any, ...]:
         item.error,
         item.simulated,
     )
+
+
+def _places(item: ItemLine | ShapeLine) -> Iterator[_Place]:
+    """Where each of `_members` is; joined by dots this is its name."""
+    yield from (("field", name) for name in item.fields)
+    for step, output in item.outputs.items():
+        if output.__class__ is dict:
+            yield from (("output", step, name) for name in output)
+        else:
+            yield "output", step
+    for name, score in item.scores.items():
+        yield "score", name
+        if score.passed is not None:
+            yield "passed", name
 
 
 def _members(item: ItemLine | ShapeLine) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_mean, clu
 T = TypeVar("T")
 
 _USAGE = tuple(Usage.__dataclass_fields__)
-_COUNTS = [(name, attrgetter(name)) for name in _USAGE]
 
 _COUNTED = (
     "read", "duplicates", "excluded", "verdicts", "passed", "worst_case", "simulated", "unasked",
@@ -103,34 +102,33 @@ class Tally:
         """Count some lines; gives those that count: lines with an id seen before are left out."""
         lines = self._new(batch)
         self.read += len(lines)
-        statuses = [line.status for line in lines]
-        self.statuses.update(statuses)
-        new = set(statuses) - self.examples.keys() - {"ok"}
-        for line in lines if new else ():
-            if line.status in new and line.status not in self.examples:
+        failed = [line for line in lines if line.status != "ok"]
+        if len(failed) < len(lines):
+            self.statuses["ok"] += len(lines) - len(failed)
+        for line in failed:
+            self.statuses[line.status] += 1
+            if line.status not in self.examples:
                 self.examples[line.status] = (clean(line.id, 80), clean(line.error, 300))
-        if statuses.count("ok") < len(lines):
-            failed = [line.cost.total for line in lines if line.status != "ok"]
-            self.failed.items += len(failed)
-            self.failed.add_costs(failed)
+        self.failed.items += len(failed)
+        self.failed.add_costs([line.cost.total for line in failed])
         scores = _known([line.score for line in lines])
         if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
             finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
             self.excluded += len(scores) - len(finite)
             scores = finite
-        self.scores.extend(scores)
-        verdicts = [line.passed for line in lines if line.passed is not None]
-        self.passed += sum(verdicts)
+        self.scores.fromlist(scores)
+        verdicts = _known([line.passed for line in lines])
+        self.passed += verdicts.count(True)
         self.verdicts += len(verdicts)
-        self.worst_case += sum([line.worst_case for line in lines])
-        self.simulated += sum([line.simulated for line in lines])
+        self.worst_case += [line.worst_case for line in lines].count(True)
+        self.simulated += [line.simulated for line in lines].count(True)
         self._add_steps(lines)
         return lines
 
     def _new(self, batch: list[Line]) -> list[Line]:
         ids = [line.id for line in batch]
         if self._seen is None:
-            self._hashes.extend(map(hash, ids))
+            self._hashes.fromlist(list(map(hash, ids)))
             return batch
         if len(set(ids)) == len(ids) and self._seen.isdisjoint(ids):
             self._seen.update(ids)
@@ -160,11 +158,15 @@ class Tally:
             step = self.steps.setdefault(name, StepTally())
             step.items += len(used)
             all_called = all_called or len(used) == len(lines)
-            for field, count in _COUNTS:
-                step.tokens[field] += sum(map(count, used))
+            tokens = step.tokens
+            tokens["input_tokens"] += sum([usage.input_tokens for usage in used])
+            tokens["output_tokens"] += sum([usage.output_tokens for usage in used])
+            tokens["cache_read_tokens"] += sum([usage.cache_read_tokens for usage in used])
+            tokens["cache_write_tokens"] += sum([usage.cache_write_tokens for usage in used])
+            tokens["reasoning_tokens"] += sum([usage.reasoning_tokens for usage in used])
             step.attempts += sum(map(of_step, attempts))
             step.add_costs(list(map(of_step, step_costs)))
-            step.latencies.extend(_known(map(of_step, step_latencies)))
+            step.latencies.fromlist(_known(map(of_step, step_latencies)))
         # An item that was never sent (its prompt failed) has taken no time.
         if not all_called:
             uncalled = type(usages[0])() if usages else None
@@ -174,10 +176,10 @@ class Tally:
                 if usage != uncalled
             ]
         self.total.items += len(latencies)
-        self.total.latencies.extend([latency.total for latency in latencies])
+        self.total.latencies.fromlist([latency.total for latency in latencies])
         totals = [cost.total for cost in costs]
         self.total.add_costs(totals)
-        self.costs.extend(_known(totals))
+        self.costs.fromlist(_known(totals))
         told = [cost for cost in costs if cost.reported is not None]
         if told:
             self.reported = (self.reported or 0.0) + sum([cost.reported or 0.0 for cost in told])

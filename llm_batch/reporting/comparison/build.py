@@ -160,7 +160,7 @@ def compare_reports(
         fields = set(kept_run.fields) if fields.issuperset(kept_run.fields) else set()
         sides.append(side if fields else side.without_content())
     sides += [
-        side_of(name, report, fields, cluster, score)
+        side_of(name, report, fields, cluster, score, kept=kept)
         for name, report in zip(names[kept:], reports, strict=True)
     ]
     made = [s.set_up.brief if kept and s.report else s.set_up for s in sides]

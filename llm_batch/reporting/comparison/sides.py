@@ -8,17 +8,24 @@ read again for the few items that are shown.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, takewhile
-from math import isfinite, isnan, nan
+from itertools import chain, count, islice, takewhile
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from llm_batch.errors import OutputError
-from llm_batch.record.baseline import Baseline, BaselineItem, BaselineScore, brief, content_hash
+from llm_batch.record.baseline import (
+    Baseline,
+    BaselineItem,
+    BaselineScore,
+    brief,
+    content_hash,
+    content_of,
+)
 from llm_batch.record.changes import steps_of
 from llm_batch.record.lines import UNREADABLE
 from llm_batch.record.manifest import Manifest, ScoreRule
@@ -27,7 +34,7 @@ from llm_batch.record.results import (
     ComparedLine,
     FurtherScore,
     ItemLine,
-    compared_lines,
+    compared_blocks,
     items_among,
 )
 from llm_batch.records import Interval
@@ -39,6 +46,8 @@ from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.interval import wilson
 from llm_batch.stats.means import mean_t, with_width
 
+_BLOCK_ITEMS = 1000
+_NONE = FurtherScore()
 #: The name of the main score, beside those of further ones.
 MAIN = "score"
 #: What ``Rows.passed`` holds for an item without a verdict.
@@ -180,27 +189,34 @@ class Rows:
 
     def add(
         self,
-        id: str,
-        score: float | None,
-        passed: bool | None,
-        cost: float | None,
-        seconds: float | None,
-        category: str,
-        content: str,
+        ids: Sequence[str],
+        values: Sequence[tuple[float | None, bool | None]],
+        costs: Sequence[float | None],
+        seconds: Sequence[float | None],
+        categories: Sequence[str],
+        content: list[int],
     ) -> None:
-        self.index[id] = len(self.scores)
-        usable = score is not None and isfinite(score) and abs(score) <= SCORE_LIMIT
-        self.scores.append(score if usable and score is not None else nan)
-        self.passed.append(NO_VERDICT if passed is None else int(passed))
-        self.costs.append(nan if cost is None else cost)
-        self.seconds.append(nan if seconds is None else seconds)
-        self.categories.append(self.names.setdefault(category, len(self.names)))
-        self.content.append(int(content, 16))
+        """Add some items by their columns; ``values`` are scores and verdicts."""
+        self.index.update(zip(ids, count(len(self.scores)), strict=False))
+        self.scores.fromlist(
+            [
+                nan if score is None or not abs(score) <= SCORE_LIMIT else score
+                for score, _ in values
+            ]
+        )
+        self.passed += bytes([NO_VERDICT if passed is None else passed for _, passed in values])
+        self.costs.fromlist([nan if cost is None else cost for cost in costs])
+        self.seconds.fromlist([nan if each is None else each for each in seconds])
+        names = self.names
+        for name in dict.fromkeys(categories):
+            names.setdefault(name, len(names))
+        self.categories.fromlist([names[name] for name in categories])
+        self.content.fromlist(content)
 
     def extend(self, after: Rows) -> None:
         """Add the items of a later part of the file."""
         before = len(self.scores)
-        self.index.update((id, before + place) for id, place in after.index.items())
+        self.index.update(zip(after.index, map(before.__add__, after.index.values()), strict=True))
         categories = [self.names.setdefault(name, len(self.names)) for name in after.names]
         self.categories.extend(map(categories.__getitem__, after.categories))
         self.scores.extend(after.scores)
@@ -286,15 +302,25 @@ class Side:
 
 
 def side_of(
-    name: str, report: Report, fields: Collection[str], cluster: str | None, score: str = ""
+    name: str,
+    report: Report,
+    fields: Collection[str],
+    cluster: str | None,
+    score: str = "",
+    *,
+    kept: bool = False,
 ) -> Side:
     """A run by its report, with these ``fields`` as the content of its items, and one of its
     scores.
 
+    Args:
+        kept: Whether hashes of that content are those of a baseline; others take less time, and
+            can be held only against those made by the same process.
+
     Raises:
         OutputError: The file cannot be read a second time.
     """
-    rows = _rows_of(report, sorted(fields), cluster, score)
+    rows = _rows_of(report, sorted(fields), cluster, score, content_hash if kept else _hash)
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
@@ -317,26 +343,43 @@ def side_of(
     )
 
 
-def _rows_of(report: Report, names: Sequence[str], cluster: str | None, score: str) -> Rows:
-    def rows_of(start: int, end: int) -> Rows:
-        return filled(compared_lines(report.path, start, end))
+def _hash(content: bytes) -> int:
+    return hash(content) & (1 << 64) - 1
 
-    def filled(items: Iterable[ItemLine | ComparedLine]) -> Rows:
+
+def _rows_of(
+    report: Report,
+    names: Sequence[str],
+    cluster: str | None,
+    score: str,
+    hash_of: Callable[[bytes], int],
+) -> Rows:
+    def rows_of(start: int, end: int) -> Rows:
+        return filled(compared_blocks(report.path, start, end))
+
+    def filled(blocks: Iterable[Sequence[ItemLine | ComparedLine]]) -> Rows:
         rows = Rows()
-        for item in items:
-            content = content_hash(item.fields, names) if names else "0"
-            cost, seconds = item.cost.total, item.latency_seconds.total
-            category = category_of(item, report)
-            found = item.scores.get(score, FurtherScore()) if score else item
-            rows.add(item.id, found.score, found.passed, cost, seconds, category, content)
-            if cluster:
-                value = field_of(item.fields, cluster, None)
+        for items in blocks:
+            scored = [item.scores.get(score, _NONE) for item in items] if score else items
+            rows.add(
+                [item.id for item in items],
+                [(each.score, each.passed) for each in scored],
+                [item.cost.total for item in items],
+                [item.latency_seconds.total for item in items],
+                [category_of(item, report) for item in items],
+                [hash_of(content_of(item.fields, names)) for item in items]
+                if names
+                else [0] * len(items),
+            )
+            for item in items if cluster else ():
+                value = field_of(item.fields, cluster or "", None)
                 rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
         return rows
 
     parts = parts_of_items(report)
     if not parts:
-        return filled(read_items(report))
+        items = read_items(report)
+        return filled(iter(lambda: list(islice(items, _BLOCK_ITEMS)), []))
     rows, *later = each_part(rows_of, parts)
     for after in later:
         rows.extend(after)
@@ -376,11 +419,18 @@ def side_of_baseline(found: Baseline, path: str | Path, score: str = "") -> Side
             f"{path} is not a whole baseline: {error}",
             f"write it anew from the results: llmb baseline set results.jsonl -o {path}",
         ) from error
-    rows = Rows()
-    for item in found.items:
-        content = item.content or "0"
-        value = item.scores.get(score, (None, None)) if score else (item.score, item.passed)
-        rows.add(item.id, *value, item.cost, item.seconds, "", content)
+    rows, items = Rows(), found.items
+    rows.add(
+        [item.id for item in items],
+        [
+            item.scores.get(score, (None, None)) if score else (item.score, item.passed)
+            for item in items
+        ],
+        [item.cost for item in items],
+        [item.seconds for item in items],
+        [""] * len(items),
+        [int(item.content or "0", 16) for item in items],
+    )
     return Side(
         path=str(path),
         report=None,
@@ -405,7 +455,9 @@ def baseline_of(report: Report) -> Baseline:
     fields = sorted(shared_fields([report]))
     name, manifest = Path(report.path).stem, manifest_of(report)
     further = list(manifest.scores) if manifest else []
-    main, *others = (side_of(name, report, fields, None, score) for score in ("", *further))
+    main, *others = (
+        side_of(name, report, fields, None, score, kept=True) for score in ("", *further)
+    )
     common = main.set_up.brief.values
     return Baseline(
         results=Path(report.path).name,
