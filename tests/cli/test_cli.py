@@ -88,6 +88,20 @@ def test_every_command_has_help_and_every_flag_is_explained(command: str, tmp_pa
         assert getattr(parameter, "help", "") or parameter.name == "help", parameter.name
 
 
+def test_one_command_alone_and_the_list_of_all_are_what_the_whole_program_has() -> None:
+    from typer.main import get_command
+
+    from llm_batch.cli import app, app_of
+
+    whole = get_command(app).commands  # type: ignore[attr-defined]
+    listed = get_command(app_of(["--help"])).commands  # type: ignore[attr-defined]
+    assert [*listed] == [*whole]
+    for name, command in whole.items():
+        assert listed[name].get_short_help_str(200) == command.get_short_help_str(200)
+        alone = get_command(app_of([name, "--help"])).commands[name]  # type: ignore[attr-defined]
+        assert [each.opts for each in alone.params] == [each.opts for each in command.params]
+
+
 def test_the_reference_page_is_what_the_commands_say() -> None:
     done = subprocess.run(
         [sys.executable, "docs/write_cli.py", "--check"], cwd=ROOT, capture_output=True, text=True
