@@ -127,6 +127,29 @@ def test_help_loads_none_of_the_slow_packages(tmp_path: Path) -> None:
     assert not loaded & {"pydantic", "jinja2", "tiktoken", "scipy", "numpy", "urllib3", "msgspec"}
 
 
+def test_the_first_request_waits_for_nothing_that_it_does_not_need(fake: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "def heard(event, given):\n"
+        "    if event == 'socket.connect':\n"
+        "        print(given[1][1], *sys.modules, flush=True)\n"
+        "        os._exit(0)\n"
+        "sys.addaudithook(heard)\n"
+        "sys.argv = 'llmb run --yes --model openai/gpt-4o-mini --sample 2'.split()\n"
+        "sys.argv += ['--workers', '1', '--api-base', 'http://127.0.0.1:9/v1']\n"
+        "from llm_batch.cli import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-0123456789"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=fake, capture_output=True, text=True, env=environment
+    )
+    port, *loaded = done.stdout.split()
+    assert port == "9", done.stderr
+    slow = {"rich", "litellm", "scipy", "numpy", "pyarrow", "llm_batch.estimating"}
+    assert not slow & set(loaded)
+
+
 def test_run_prints_the_results_path_and_nothing_else_on_stdout(fake: Path) -> None:
     done = llmb("run", "--sample", "7", cwd=fake)
     assert (done.returncode, done.stdout) == (0, "results.jsonl\n")
