@@ -1,5 +1,10 @@
 """``python -m llm_batch`` is ``llmb``."""
 
-from llm_batch.cli import main
+import gc
 
-main()
+gc.disable()  # until `main`
+
+from llm_batch.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

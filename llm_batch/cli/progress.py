@@ -105,11 +105,29 @@ class Live(Quiet):
         return asked
 
 
+class Later(Quiet):
+    """The display that fits where stderr goes, from the first update on: what draws it takes 50 ms
+    to load, and by then the first requests are under way.
+    """
+
+    def __init__(self) -> None:
+        self._shown: Live | Lines | None = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown is not None:
+            self._shown.__exit__()
+
+    def update(self, state: Progress) -> None:
+        if self._shown is None:
+            self._shown = Live() if talk().is_terminal else Lines()
+        self._shown.update(state)
+
+    def aside(self, ask: Callable[[Asked], bool]) -> Callable[[Asked], bool]:
+        return lambda about: (self._shown.aside(ask) if self._shown else ask)(about)
+
+
 def make_progress(quiet: bool) -> Quiet:
-    """The display that fits where stderr goes."""
-    if quiet:
-        return Quiet()
-    return Live() if talk().is_terminal else Lines()
+    return Quiet() if quiet else Later()
 
 
 def _calls(state: Progress) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ _early = partial(typer.Option, rich_help_panel="Stopping early")
 _leaving = partial(typer.Option, rich_help_panel="With --engine batch")
 #: Seconds in which a run that was left at the end of its grace writes its last lines.
 _BEYOND_GRACE = 4.0
+#: How often Python looks for garbage as a rule: errors may keep large requests in it.
+_USUAL = gc.get_threshold()
 _ENGINES = [kind.about for kind in ENGINES.values()]
 
 
@@ -141,6 +144,8 @@ def run(
     from llm_batch.running.stopping import Until
     from llm_batch.sending.clock import Stop
 
+    gc.freeze()
+    gc.set_threshold(*_USUAL)
     flags = Overrides(
         data=data, sample=sample, seed=seed, model=model, judge=judge, api_base=api_base,
         workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget, engine=engine, output=output,

@@ -88,6 +88,20 @@ def test_every_command_has_help_and_every_flag_is_explained(command: str, tmp_pa
         assert getattr(parameter, "help", "") or parameter.name == "help", parameter.name
 
 
+def test_one_command_alone_and_the_list_of_all_are_what_the_whole_program_has() -> None:
+    from typer.main import get_command
+
+    from llm_batch.cli import app, app_of
+
+    whole = get_command(app).commands  # type: ignore[attr-defined]
+    listed = get_command(app_of(["--help"])).commands  # type: ignore[attr-defined]
+    assert [*listed] == [*whole]
+    for name, command in whole.items():
+        assert listed[name].get_short_help_str(200) == command.get_short_help_str(200)
+        alone = get_command(app_of([name, "--help"])).commands[name]  # type: ignore[attr-defined]
+        assert [each.opts for each in alone.params] == [each.opts for each in command.params]
+
+
 def test_the_reference_page_is_what_the_commands_say() -> None:
     done = subprocess.run(
         [sys.executable, "docs/write_cli.py", "--check"], cwd=ROOT, capture_output=True, text=True
@@ -111,6 +125,29 @@ def test_litellm_is_not_imported_where_nothing_is_sent(words: list[str], fake: P
 def test_help_loads_none_of_the_slow_packages(tmp_path: Path) -> None:
     loaded = modules_after(["--help"], tmp_path)
     assert not loaded & {"pydantic", "jinja2", "tiktoken", "scipy", "numpy", "urllib3", "msgspec"}
+
+
+def test_the_first_request_waits_for_nothing_that_it_does_not_need(fake: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "def heard(event, given):\n"
+        "    if event == 'socket.connect':\n"
+        "        print(given[1][1], *sys.modules, flush=True)\n"
+        "        os._exit(0)\n"
+        "sys.addaudithook(heard)\n"
+        "sys.argv = 'llmb run --yes --model openai/gpt-4o-mini --sample 2'.split()\n"
+        "sys.argv += ['--workers', '1', '--api-base', 'http://127.0.0.1:9/v1']\n"
+        "from llm_batch.cli import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-0123456789"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=fake, capture_output=True, text=True, env=environment
+    )
+    port, *loaded = done.stdout.split()
+    assert port == "9", done.stderr
+    slow = {"rich", "litellm", "scipy", "numpy", "pyarrow", "llm_batch.estimating"}
+    assert not slow & set(loaded)
 
 
 def test_run_prints_the_results_path_and_nothing_else_on_stdout(fake: Path) -> None:
