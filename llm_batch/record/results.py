@@ -39,7 +39,7 @@ import io
 import itertools
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
@@ -445,10 +445,12 @@ class Standing:
     hash: str | None = None
 
 
-def standing(path: Path, keeps: Callable[[list[DoneLine]], list[bool]]) -> Standing | None:
-    """Ask of each line of a results file whether it stays, some at a time and in their order.
+def standing(
+    path: Path, keeps: Callable[[list[DoneLine]], list[bool]]
+) -> Generator[None, None, Standing | None]:
+    """Ask of each line of a results file whether it stays, in their order; a yield after some.
 
-    Gives ``None`` where there is no file, or one that no run left so.
+    Returns ``None`` where there is no file, or one that no run left so.
     """
     found = Standing()
     decode = msgspec.json.Decoder(DoneLine).decode_lines
@@ -457,8 +459,10 @@ def standing(path: Path, keeps: Callable[[list[DoneLine]], list[bool]]) -> Stand
         with open(path, "rb", buffering=0) as file:
             while more := file.read(_BLOCK):
                 block, mark, rest = (rest + more).rpartition(b"\n")
+                if not mark:
+                    continue
                 lines = decode(block)
-                if block.count(b"\n") + len(mark) != len(lines):
+                if block.count(b"\n") + 1 != len(lines):
                     return None  # no run writes blank lines
                 kept = keeps(lines)
                 if not all(kept):
@@ -467,7 +471,8 @@ def standing(path: Path, keeps: Callable[[list[DoneLine]], list[bool]]) -> Stand
                         if not keep:
                             found.cut.append((start, start + len(line) + 1))
                         start += len(line) + 1
-                found.end += len(block) + len(mark)
+                found.end += len(block) + 1
+                yield
     except (OSError, *UNREADABLE):
         return None
     return found
@@ -505,7 +510,9 @@ class ResultsFile:
     the name it gets.
 
     Of a file in which lines are ``standing``, the others are cut, and new ones come behind; it is
-    left alone until there are some, or to the end where there is nothing to cut.
+    left alone until there are some, or to the end where there is nothing to cut. While it is
+    ``undecided`` which lines stand, new ones are held in memory, up to `decide`: they follow from
+    the journal.
 
     Args:
         chain: What lines follow from besides the calls, see the module's docstring.
@@ -519,27 +526,59 @@ class ResultsFile:
         mode: int = PRIVATE,
         chain: str | None = None,
         standing: Standing | None = None,
+        undecided: bool = False,
     ) -> None:
         self.path = path
         self._keep = keep
         self._chain = chain
         # Where a link leads, so that it stays one; else the name that the user knows.
         self._real = real_path(path) if path.is_symlink() else path
+        self._mode = mode
         self._standing = standing
-        self._published = False
+        #: By item, the status and the line.
+        self._held: dict[str, tuple[str, bytes]] | None = {} if undecided else None
+        self._withdrawn: set[str] = set()
+        self._published = self._to_publish = False
         self._written = False
         self._flushed_at = time.monotonic()
-        self._hash: Any = text_hash(None) if standing is None else None
+        self._hash: Any = None if standing is not None or undecided else text_hash(None)
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         self._writing = Writing(path, "; every paid call is in the journal", FREE_SPACE)
         with Writing(path):
             for left in left_beside(self._real):  # no other run writes here: the journal is ours
                 left.unlink()
-            if standing is not None:
+            self._beside: Path | None = None
+            if standing is not None or undecided:
                 make_own(self._real)
-                self._beside, self._file = None, open_to_append(self._real, mode, buffered=True)
+                self._file = open_to_append(self._real, mode, buffered=True)
             else:
                 self._beside, self._file = open_beside(self._real, mode)
+
+    def decide(self, standing: Standing | None) -> None:
+        """Which lines stand, now that it is known; none of them, without any."""
+        held, self._held = self._held or {}, None
+        self._standing = standing
+        if standing is None:
+            self._file.close()
+            self._hash = text_hash(None)
+            with self._writing:
+                self._beside, self._file = open_beside(self._real, self._mode)
+        for item_id, (_, line) in held.items():
+            if standing is None or item_id not in self._withdrawn:
+                self._add(line)
+        if self._to_publish:
+            self.publish()
+
+    def withdraw(self, item_id: str, status: str) -> bool:
+        """Whether the line that is held of an item has this status; if lines stand, it is dropped.
+
+        Only the first of two lines that stand withdraws it.
+        """
+        held = self._held or {}
+        same = item_id in held and held[item_id][0] == status and item_id not in self._withdrawn
+        if same:
+            self._withdrawn.add(item_id)
+        return same
 
     def stamp(self) -> dict[str, Any]:
         """What tells later whether somebody changed the file; see `is_edited`."""
@@ -557,6 +596,12 @@ class ResultsFile:
     def write(self, result: Result) -> None:
         """Add a line; `OutputError` on a full disk, where the journal has what was paid for."""
         line = encode_result(result, self._keep, self._chain)
+        if self._held is not None:
+            self._held[result.item.id] = result.status, line
+        else:
+            self._add(line)
+
+    def _add(self, line: bytes) -> None:
         if self._standing is not None:
             self.publish()
         else:
@@ -566,6 +611,9 @@ class ResultsFile:
         self._written = True
 
     def publish(self) -> None:
+        if self._held is not None:
+            self._to_publish = True
+            return
         if self._published:
             if time.monotonic() - self._flushed_at > 1.0:
                 self.flush()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,8 +41,8 @@ from llm_batch.record.manifest import (
     utc,
     versions,
 )
-from llm_batch.record.results import DoneLine, ResultsFile, is_edited, standing
-from llm_batch.records import Call, Request
+from llm_batch.record.results import DoneLine, ResultsFile, Standing, is_edited, standing
+from llm_batch.records import Call, Item, Request
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch
 
@@ -115,6 +116,7 @@ class Answers:
         self._journal = journal
         self._own = Replay(journal)
         self._others = [_Index(Path(expanded(path))) for path in others]
+        self._finished: Finished | None = None
         self.taken = 0
 
     @property
@@ -124,7 +126,12 @@ class Answers:
 
     @property
     def unused(self) -> int:
-        """Answers that may still be asked for; too many where journals overlap."""
+        """Answers that may still be asked for; too many where journals overlap.
+
+        To tell, what finished items have is counted first.
+        """
+        if self._finished is not None:
+            self._finished.complete()
         return self._own.unused + sum(index.answers for index in self._others) - self.taken
 
     def answered(self, request: Request) -> Call | None:
@@ -136,8 +143,12 @@ class Answers:
             self.taken += 1
         return call
 
+    def leave_out(self, finished: Finished) -> None:
+        """Nobody will ask for the answers that finished items have."""
+        self._finished = finished
+
     def count(self, finished: Finished) -> None:
-        """Count the answers as used that finished items have."""
+        """Count the answers as used that finished items have, now that these are known."""
         self._own.count(finished.used)
 
     def look_up(self, request: Request) -> Call | None:
@@ -155,11 +166,18 @@ class Answers:
 class Finished:
     """Items of the sample whose results stand, as an earlier run of the same chain wrote them.
 
+    They are found some lines at a time (`look`), so that new calls need not wait for all of
+    them. What the journal has no answer of is left for certain, whatever the results say.
+
     Attributes:
+        known: Whether all lines have been looked at. What follows is right from then on.
         done: A 1 for each of them, by its position in the order of the sample.
-        lines: What of the results file stays.
+        lines: What of the results file stays; ``None`` where all of it must be written again.
         state: A `Progress` that counts them.
         used: Answers of the journal that they have.
+        on_known: Called once that is known.
+        again: Asked for an item that was played meanwhile and has a line too, with the status of
+            that: whether its new result is the same, and dropped.
     """
 
     def __init__(
@@ -167,42 +185,96 @@ class Finished:
     ) -> None:
         import numpy
 
+        self.known = False
         self.done = bytearray(drawn.size)
         self.state = Progress()
-        self._number = drawn.number
+        self.lines: Standing | None = None
+        self.used = 0
+        self.on_known: Callable[[], None] = lambda: None
+        self.again: Callable[[str, str], bool] = lambda item_id, status: False
+        self._drawn = drawn
         self._chain = chain
         self._statuses = {"ok"} if retry_failed else _SETTLED
+        self._of_run = False
         self._positions = drawn.positions()
-        answered = self._positions.of(journal.answered_items())
-        answered = answered[answered >= 0]
+        places = self._positions.of(journal.answered_items())
+        self._places = places[places >= 0]
         self._answered = bytearray(drawn.size)
-        numpy.frombuffer(self._answered, numpy.uint8)[answered] = 1
-        self.lines = standing(path, self._stay) if self._positions.distinct else None
-        self.used = int(numpy.frombuffer(self.done, numpy.uint8)[answered].sum())
+        numpy.frombuffer(self._answered, numpy.uint8)[self._places] = 1
+        # Not given out while not all is known; and those that were given out then.
+        self._passed = bytearray(self._answered)
+        self._given = bytearray(drawn.size)
+        self._looking = standing(path, self._stay)
 
     @classmethod
     def of(
         cls, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
     ) -> Self | None:
-        """What is finished; ``None`` where all of it must be looked at again.
+        """What is finished, known up to the first; ``None`` where all must be looked at again.
 
-        That is where the journal may be another one than the results were made from, where no
-        line is of this chain, or where the file is none that a run has left.
+        That is where the journal may be another one than the results were made from, where the
+        lines are not of this chain, or where the file is none that a run has left.
         """
         if not journal.intact:
             return None
         found = cls(drawn, journal, path, chain, retry_failed)
-        return found if found.lines is not None and found.state.done else None
+        if not found._positions.distinct:
+            return None
+        found.look()
+        while found._of_run and not (found.known or found.state.done):
+            found.look()
+        return found if found._of_run and (found.lines is not None or not found.known) else None
 
     @property
     def left(self) -> int:
         return len(self.done) - self.state.done
 
+    def look(self) -> None:
+        """Look at some more lines."""
+        try:
+            next(self._looking)
+        except StopIteration as end:
+            self._end(end.value)
+
+    def complete(self) -> None:
+        while not self.known:
+            self.look()
+
+    def items(self) -> Iterator[Item]:
+        """Those that are left, in their order.
+
+        While not all is known, those without an answer alone: the others follow in theirs.
+        """
+        import numpy
+
+        if not self.known:
+            places = compress(range(len(self.done)), map(not_, self._passed))
+            for place, item in zip(places, self._drawn.items(self._passed), strict=True):
+                self._given[place] = 1
+                yield item
+                if self.known:
+                    break
+            self.complete()
+        done, given = (numpy.frombuffer(each, numpy.uint8) for each in (self.done, self._given))
+        yield from self._drawn.items(bytearray(numpy.maximum(done, given)))
+
+    def _end(self, lines: Standing | None) -> None:
+        import numpy
+
+        self.known = True
+        if lines is not None and self.state.done:
+            self.lines = lines
+            self.used = int(numpy.frombuffer(self.done, numpy.uint8)[self._places].sum())
+        else:
+            self.done, self.state = bytearray(len(self.done)), Progress()
+        self.on_known()
+
     def _stay(self, lines: list[DoneLine]) -> list[bool]:
-        numbers = array("Q", map(self._number, [line.id for line in lines]))
+        numbers = array("Q", map(self._drawn.number, [line.id for line in lines]))
         chains = {line.chain for line in lines}
+        self._of_run |= self._chain in chains
         of_run = chains == {self._chain} and {line.status for line in lines} <= self._statuses
-        stay = []
+        stay, count = [], []
         for place, line in zip(self._positions.of(numbers).tolist(), lines, strict=True):
             # One that comes twice stays once, and none that is not in the sample now.
             stays = (
@@ -211,10 +283,12 @@ class Finished:
                 and (of_run or (line.chain == self._chain and line.status in self._statuses))
                 and (self._answered[place] > 0 or line.status not in _WITH_ANSWERS)
             )
-            stay.append(stays)
-            if stays:
-                self.done[place] = 1
-        self.state.count_lines(list(compress(lines, stay)))
+            counts = stays and not self._given[place]
+            stay.append(counts or (stays and self.again(line.id, line.status)))
+            count.append(counts)
+            if counts:
+                self.done[place] = self._passed[place] = 1
+        self.state.count_lines(list(compress(lines, count)))
         return stay
 
 

@@ -45,7 +45,7 @@ from llm_batch.running.earlier import (
     with_seconds,
     with_totals,
 )
-from llm_batch.running.play import Event, play
+from llm_batch.running.play import Event, Tick, play
 from llm_batch.running.progress import LogFile, Overrun, Progress, RunSummary
 from llm_batch.running.stopping import Circuit, Purse, Until, Watch
 from llm_batch.sending.checks import (
@@ -77,6 +77,8 @@ _PROJECTED_FROM = 20
 _ESTIMATE_ITEMS = 100
 # How long the run took is written this often: a killed one cannot say it at the end.
 _CHECKPOINT_SECONDS = 30.0
+# Blocks of earlier results that are looked at while nothing else is to be done.
+_LOOKS = 16
 # The limits in force are looked at this often: at every event that took a tenth of a run's time.
 _PACE_SECONDS = 0.1
 
@@ -182,10 +184,9 @@ def run(
         if not (edited or other or until or seen):
             finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
         if finished is not None:
-            answers.count(finished)
-            stamp = before.totals.results_file if before else None
-            if finished.lines is not None and isinstance(stamp, dict):
-                finished.lines.hash = stamp.get("hash")
+            answers.leave_out(finished)
+            if asks or config.engine.by_batch:
+                finished.complete()
         if asks and confirm is not None and estimate is not None:
             _ask(config, drawn, finished, answers, estimate, confirm, say, ask_above)
         unpriced = [name for name, price in manifest.prices.items() if price is None]
@@ -202,7 +203,7 @@ def run(
             edited or bool(other),
             mode,
             hashed,
-            finished.lines if finished else None,
+            undecided=finished is not None,
         )
         if results.kept and other and not edited:
             say(f"{paths.results} holds {other}; it is kept as {results.kept}")
@@ -216,10 +217,9 @@ def run(
         )
         session.confirm_overrun = confirm_overrun
         session.leave = leave
-        if finished is not None:
-            session.state.add(finished.state)
-            session.state.reused = answers.used
         session.state.planned = drawn.size
+        if finished is not None:
+            session.leave_out(finished, before)
 
         def look_ahead() -> None:
             nonlocal manifest
@@ -238,8 +238,10 @@ def run(
             )
             session.watch = Watch(until, drawn.population) if until else None
             session.play(
-                drawn.items(finished.done if finished else None), ask_again=earlier.retry_failed
+                finished.items() if finished else drawn.items(), ask_again=earlier.retry_failed
             )
+            if finished is not None:
+                finished.complete()
             session.look_once()
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
@@ -311,6 +313,7 @@ class _Session:
         #: USD that this session may cost by its estimate, where that is watched.
         self.expected: float | None = None
         self.leave = ""
+        self._finished: Finished | None = None
         #: Makes the estimate, if it is still to be made.
         self.look_ahead: Callable[[], None] | None = None
         self._spent_before = budget.spent
@@ -325,6 +328,23 @@ class _Session:
         self.state = Progress(
             spent=journal.spent, priced=not journal.unpriced, budget=config.limits.budget
         )
+
+    def leave_out(self, finished: Finished, before: Manifest | None) -> None:
+        """Count what is finished and leave its results alone, as soon as all of it is known."""
+        stamp = before.totals.results_file if before else None
+
+        def known() -> None:
+            if finished.lines is not None and isinstance(stamp, dict):
+                finished.lines.hash = stamp.get("hash")
+            self._answers.count(finished)
+            self.state.add(finished.state)
+            self.state.reused = self._answers.used
+            self._results.decide(finished.lines)
+
+        self._finished = finished
+        finished.again, finished.on_known = self._results.withdraw, known
+        if finished.known:
+            known()
 
     def play(self, items: Iterable[Item], ask_again: bool) -> None:
         kind = self._config.engine
@@ -356,6 +376,7 @@ class _Session:
                 self.look_once()
                 purse.counts = True
                 self._take_in(event)
+                self._look_on(_LOOKS if isinstance(event, Tick) else 1)
                 for sentence in self._outages.sentences(self._fleet.heard()):
                     self._say(sentence)
                 self.state.in_flight = engine.held
@@ -382,6 +403,13 @@ class _Session:
             self.state.spent = self._budget.spent  # its last look may have found more
         if purse.refused and not self._stop.reason and not self._journal.calls:
             _check_budget(self._budget.cap or 0.0, *purse.refused)
+
+    def _look_on(self, times: int) -> None:
+        """Look at more of what is finished, while requests are under way."""
+        for _ in range(times):
+            if self._finished is None or self._finished.known:
+                return
+            self._finished.look()
 
     def look_once(self) -> None:
         """Make the estimate, if it is still to be made: it loads what the first requests do not
@@ -448,7 +476,8 @@ class _Session:
         if expected is None or self._stop.reason or state.done == state.planned:
             return
         spent, coming = state.spent - self._spent_before, None
-        if state.fresh >= _PROJECTED_FROM:
+        known = self._finished is None or self._finished.known
+        if state.fresh >= _PROJECTED_FROM and known:
             left = state.planned - state.done
             coming = spent + left * self._finished_cost / state.fresh
         if max(spent, coming or 0.0) <= max(ASK_ABOVE_USD, _LEAVES_ESTIMATE * expected):

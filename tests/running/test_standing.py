@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from llm_batch.chain.chain import Chain
 from llm_batch.errors import ProviderError, Rejected
+from llm_batch.record import results
 from llm_batch.records import Call, Item, Request
+from llm_batch.running.earlier import Finished
 from llm_batch.running.run import Earlier
 from tests.builders import reply_to
 from tests.project import Project
@@ -78,6 +80,71 @@ def test_what_is_left_is_played_and_comes_behind_the_lines_that_stand(
     assert not list(project.folder.glob("results.edited*"))
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happens: a line or two of results looked at (``look``), a request sent (its item)."""
+    events: list[str] = []
+    look = Finished.look
+
+    def looked(self: Finished) -> None:
+        events.append("look")
+        look(self)
+
+    monkeypatch.setattr(results, "_BLOCK", 500)
+    monkeypatch.setattr(Finished, "look", looked)
+    return events
+
+
+@pytest.mark.parametrize("damage", [False, True], ids=["whole", "damaged behind"])
+@pytest.mark.parametrize("engine", ["threads", "serial"])
+def test_new_calls_are_sent_while_finished_items_are_still_looked_at(
+    project: Project, small_blocks: list[str], engine: str, damage: bool
+) -> None:
+    project.data(40)
+    project.run(project.config(workers=1))
+    order = [line["id"] for line in project.lines()]  # by one worker, so the seeded one
+    for path in project.folder.glob("results*"):
+        path.unlink()
+    project.run(project.config(workers=1, sample=20))
+    if damage:  # and the time is as it was, so that nobody takes it for an edited file
+        times = os.stat(project.results)
+        project.results.write_bytes(project.results.read_bytes()[:-2] + b"{\n")
+        os.utime(project.results, ns=(times.st_atime_ns, times.st_mtime_ns))
+    before = project.results.read_bytes()
+
+    def answered(request: Request) -> str:
+        if request.step == "generate":
+            small_blocks.append(request.item_id)
+        return reply_to(request)
+
+    project.answers = answered
+    small_blocks.clear()
+    summary = project.run(project.config(workers=1, engine=engine))
+    last = max(n for n, event in enumerate(small_blocks) if event == "look")
+    assert small_blocks.index(order[20]) < last
+    assert [event for event in small_blocks if event != "look"] == order[20:]
+    assert sorted(project.statuses()) == sorted(order)
+    assert len(project.journal()) == 80
+    assert project.results.read_bytes().startswith(before) is not damage
+    assert (summary.progress.done, summary.progress.reused) == (40, 40)
+    assert project.manifest()["totals"]["items"] == {"ok": 40}
+    project.run()
+    assert not project.model.requests and not list(project.folder.glob("results.edited*"))
+
+
+def test_items_that_no_call_was_made_for_stand_and_come_once(
+    project: Project, small_blocks: list[str]
+) -> None:
+    rows = [{"id": f"q{n}"} | ({"question": "Why?"} if n % 3 != 1 else {}) for n in range(40)]
+    (project.folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    project.run(project.config(workers=1, sample=20))
+    before = project.results.read_bytes()
+    summary = project.run(project.config(workers=1))
+    assert project.results.read_bytes().startswith(before)
+    assert sorted(project.statuses().values()) == ["ok"] * 27 + ["prompt"] * 13
+    assert summary.progress.statuses == {"ok": 27, "prompt": 13}
+
+
 @pytest.mark.parametrize(
     ("change", "count"),
     [
@@ -132,7 +199,7 @@ def test_without_its_journal_everything_is_asked_again(project: Project) -> None
 )
 @given(cuts=st.tuples(*[st.sampled_from([0, 1000]) | st.integers(0, 1000)] * 3))
 def test_files_cut_anywhere_resume_to_the_same_results(
-    project: Project, cuts: tuple[int, ...]
+    project: Project, small_blocks: list[str], cuts: tuple[int, ...]
 ) -> None:
     """As a kill leaves them: the index behind the journal, the last line of any of them torn."""
     for path in project.folder.glob("results*"):
