@@ -296,7 +296,8 @@ class RunOptions(Table):
     as ``local`` does. ``ray_actors`` processes share
     the workers. ``mode`` says who may read the files of a run, in octal digits; those that are
     there stay as they are. ``shard`` ("3/16") plays one part of the sample, and ``output`` is named
-    after it.
+    after it. An ``output`` that ends in .parquet is written when the run ends, from the lines in
+    the .jsonl beside it.
     """
 
     engine: EngineName = "threads"
@@ -331,11 +332,12 @@ class RunOptions(Table):
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
         # Journal and manifest are named after it, so no two outputs may share a stem.
-        if not self.output.endswith(".jsonl") or Path(self.output).name == ".jsonl":
+        path = Path(self.output)
+        if path.suffix not in (".jsonl", ".parquet") or not path.stem:
             raise Wrong(
                 ("output",),
-                f"must end in .jsonl, one JSON object a line, not {self.output!r}",
-                "write results.jsonl; llmb export writes it as Parquet or CSV afterwards",
+                f"must end in .jsonl or .parquet, not {self.output!r}",
+                "write results.jsonl; llmb export writes it as CSV afterwards",
             )
         if self.output.endswith(".calls.jsonl"):
             raise Wrong(("output",), f"is the name of a journal: {self.output!r}")

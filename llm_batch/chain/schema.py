@@ -24,7 +24,8 @@ _URL = "^[Hh][Tt][Tt][Pp][Ss]?://."
 # What the checks of the models say, as far as a schema can say it.
 _MORE: dict[str, dict[str, dict[str, Any]]] = {
     "RunOptions": {
-        "output": {"pattern": r"\.jsonl$|[$%]"},  # of a variable nobody knows what it holds
+        # Of a variable nobody knows what it holds.
+        "output": {"pattern": r"\.(jsonl|parquet)$|[$%]"},
         "mode": {"pattern": "^0?6[0246]{2}$"},
     },
     "Step": {

@@ -126,7 +126,9 @@ def _results(ctx: typer.Context) -> Path:
     # What stands before an option whose word is not typed yet is not among the parameters.
     given: Any = ctx.params.get("results") or ctx.args
     first = given[:1] if isinstance(given, list | tuple) else [given]
-    return Path(*first or ["results.jsonl"])
+    from llm_batch.record.files import results_of
+
+    return Path(results_of(Path(*first or ["results.jsonl"])))
 
 
 def _fields_of_data(ctx: typer.Context) -> Iterable[str]:

@@ -193,10 +193,11 @@ def label(
     from llm_batch.chain.overrides import command, expanded
     from llm_batch.cli.console import put, say
     from llm_batch.errors import EXIT_INTERRUPTED
+    from llm_batch.record.files import results_of
     from llm_batch.record.manifest import Manifest
     from llm_batch.reporting.judging.labelling import LabelFile, Scale, Session, Subset
 
-    results = Path(expanded(results))
+    results = Path(results_of(results))
     path = Path(expanded(output)) if output else results.with_name("labels.csv")
     scale = Scale.of(results) if grades else None
     manifest, _ = Manifest.beside(results)

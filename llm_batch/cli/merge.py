@@ -14,7 +14,8 @@ def merge(
         metavar="SHARDS...", help="Results files of all shards: results-*-of-16.jsonl.",
     )],
     output: Annotated[str, options.output(
-        "--output", "-o", help="Results file to write; journal and manifest lie beside it.",
+        "--output", "-o",
+        help="Results file to write, .jsonl or .parquet; journal and manifest lie beside it.",
     )] = "results.jsonl",
 ) -> None:  # fmt: skip
     """Put the shards of a run together: results, journals and manifests, as one run has them.

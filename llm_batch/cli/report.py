@@ -284,16 +284,16 @@ def labels_beside(results: Path) -> Path | None:
     """The labels beside these results: those that say they are of this run, or that of the only
     run in a folder.
     """
-    from llm_batch.chain.overrides import command, expanded
+    from llm_batch.chain.overrides import command
     from llm_batch.cli.console import say
     from llm_batch.errors import LlmbError
-    from llm_batch.record.files import run_paths
+    from llm_batch.record.files import results_of, run_paths
     from llm_batch.record.manifest import Manifest
     from llm_batch.reporting.judging.labels import runs_of
 
     if str(results) == "-":
         return None
-    results = Path(expanded(results))
+    results = Path(results_of(results))
     found = results.with_name("labels.csv")
     if not found.is_file() or not results.is_file():
         return None

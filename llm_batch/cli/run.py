@@ -85,7 +85,8 @@ def run(
     )] = None,
     output: Annotated[str | None, options.output(
         "--output", "-o",
-        help="Results file; journal and manifest are written next to it. [default: results.jsonl]",
+        help="Results file, .jsonl or .parquet; journal and manifest are written next to it. "
+        "[default: results.jsonl]",
     )] = None,
     dry_run: Annotated[bool, options.what(
         "--dry-run", help="Show the first request of each step and the estimate; send nothing.",

@@ -30,6 +30,6 @@ def show(
     from llm_batch.reporting.item import ITEM_FORMATS, read_item
 
     path = Path(expanded(results))
-    if not path.exists() and id.endswith(".jsonl") and Path(expanded(id)).is_file():
+    if not path.exists() and id.endswith((".jsonl", ".parquet")) and Path(expanded(id)).is_file():
         raise OutputError(f"the id must come first; {id!r} is a file", f"llmb show {results} {id}")
     deliver(ITEM_FORMATS["json" if json else "text"](read_item(path, id)), None)

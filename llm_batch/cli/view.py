@@ -28,14 +28,14 @@ def view(
 
     Prints an address that works on this machine only. Ctrl-C stops watching, not the run.
     """
-    from llm_batch.chain.overrides import expanded
     from llm_batch.cli.console import put, say
     from llm_batch.cli.view_server import Shown
     from llm_batch.errors import OutputError
+    from llm_batch.record.files import results_of
 
     if str(results) == "-":
         raise OutputError("view needs a results file, not standard input", "llmb view FILE")
-    with Shown(Path(expanded(results))) as shown:
+    with Shown(Path(results_of(results))) as shown:
         shown.first_look()
         try:
             put(shown.url)

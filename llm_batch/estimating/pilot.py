@@ -34,7 +34,7 @@ from llm_batch.estimating.ranges import (
 )
 from llm_batch.models.prices import Tariff
 from llm_batch.record.changes import changed_steps
-from llm_batch.record.files import run_paths
+from llm_batch.record.files import results_of, run_paths
 from llm_batch.record.journal import CallLine, call_lines
 from llm_batch.record.lines import SCHEMA, UNREADABLE, bounded_lines, newer
 from llm_batch.record.manifest import Manifest, chain_of, config_record
@@ -112,7 +112,7 @@ def read_measured(path: str | os.PathLike[str], source: str, *, steps: Iterable[
     Raises:
         OutputError: It cannot be read, is no such file, or holds no call of these steps.
     """
-    given = Path(expanded(path))
+    given = Path(results_of(path))
     journal = run_paths(given).journal
     tally = _Tally(source)
     if given != journal and given.is_file():
@@ -252,7 +252,7 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
     Raises:
         OutputError: There is no such run, or it has no call of these steps.
     """
-    paths = run_paths(expanded(path))
+    paths, own = run_paths(expanded(path)), run_paths(config.run.output)
     steps = [step.name for step in config.asking]
     measured = read_measured(path, source or os.fspath(path), steps=steps)
     manifest = Manifest.read(paths.manifest) or Manifest()
@@ -267,7 +267,7 @@ def measured_in(path: str | os.PathLike[str], config: Config, source: str = "") 
     same = (
         bool(manifest.config)
         and not changed
-        and os.path.realpath(paths.results) == os.path.realpath(config.run.output)
+        and os.path.realpath(paths.manifest) == os.path.realpath(own.manifest)
         and manifest.sample.seed == config.sample.seed
     )
     then = chain_of(manifest) or config.chain()

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from llm_batch.chain.options import Data
-from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, DataError
 from llm_batch.estimating.sample_size import Claim, Clusters
+from llm_batch.record.files import results_of
 from llm_batch.record.lines import UNREADABLE, bounded_lines
 from llm_batch.record.results import ScoredLine
 from llm_batch.stats.clusters import cluster_size_of, intraclass_correlation
@@ -91,7 +91,7 @@ def read_scored(path: str | os.PathLike[str], source: str = "") -> Scored | None
     decoder = msgspec.json.Decoder(ScoredLine)
     items = []
     try:
-        with open(expanded(path), "rb") as file:
+        with open(results_of(path), "rb") as file:
             for raw in islice(bounded_lines(file), _READ):
                 try:
                     line = decoder.decode(raw)

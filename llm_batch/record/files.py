@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from llm_batch.chain.overrides import expanded
 from llm_batch.errors import OutputError
 
 #: Prompts and answers are for their owner.
@@ -73,18 +74,46 @@ class Paths(NamedTuple):
 
 
 JOURNAL_ENDS = ".calls.jsonl"
+#: Of an output that is a table too: ``results.parquet``, made of ``results.jsonl`` as a run ends.
+TABLE_ENDS = ".parquet"
 #: Beside the journal while a run writes it; see `llm_batch.record.lease`.
 LEASE_ENDS = ".lease.json"
 
 
 def run_paths(output: str | os.PathLike[str]) -> Paths:
-    """The files of a run, by that of its results or by its journal."""
+    """The files of a run, by that of its results, its table or its journal."""
     results = Path(output)
+    if results.suffix == TABLE_ENDS:
+        results = results.with_suffix(".jsonl")
     if results.name.endswith(JOURNAL_ENDS):
         results = results.with_name(results.name.removesuffix(JOURNAL_ENDS) + ".jsonl")
     stem = results.with_suffix("") if results.suffix else results
     ends = (JOURNAL_ENDS, ".manifest.json", ".batches.jsonl", ".calls.index")
     return Paths(results, *(stem.with_name(stem.name + end) for end in ends))
+
+
+def table_of(output: str | os.PathLike[str]) -> Path | None:
+    """The table that a run with this output writes besides; ``None`` where it writes none."""
+    path = Path(output)
+    return path if path.suffix == TABLE_ENDS else None
+
+
+def files_of(output: str | os.PathLike[str]) -> list[Path]:
+    """All that a run with this output writes over."""
+    table = table_of(output)
+    return [*run_paths(output), *([] if table is None else [table])]
+
+
+def results_of(path: str | os.PathLike[str]) -> str:
+    """The results that a user names, who may name their table: every verb reads the lines.
+
+    A table without its run beside it is a stranger's, and stays what it is.
+    """
+    given = expanded(path)
+    if table_of(given) is None:
+        return given
+    paths = run_paths(given)
+    return str(paths.results) if paths.results.exists() or paths.journal.exists() else given
 
 
 def leads_out(path: str | os.PathLike[str]) -> Path | None:

@@ -30,7 +30,15 @@ from llm_batch.chain.score_rules import MAIN
 from llm_batch.chain.steps import member, written
 from llm_batch.chain.templates import inserted
 from llm_batch.errors import LlmbError, OutputError
-from llm_batch.record.files import PRIVATE, Writing, real_path, replace, run_paths
+from llm_batch.record.files import (
+    PRIVATE,
+    TABLE_ENDS,
+    Writing,
+    real_path,
+    replace,
+    run_paths,
+    table_of,
+)
 from llm_batch.record.lines import SCHEMA, UNREADABLE, Amount, Count, newer, too_deep
 from llm_batch.records import Price, without_mark
 
@@ -350,8 +358,12 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, dict=True):
         # Without the flag the config says where results go, as seen from here.
         run = self.config.get("run")
         own = run.get("output") if isinstance(run, dict) and flags.output is None else None
-        here = isinstance(own, str) and os.path.abspath(own) == os.path.abspath(results)
-        output = None if here else str(results)
+        mine = os.path.abspath(run_paths(results).results)
+        output: str | None = str(results)
+        if isinstance(own, str) and os.path.abspath(run_paths(own).results) == mine:
+            output = None
+        elif flags.output is not None and table_of(flags.output):
+            output = str(Path(results).with_suffix(TABLE_ENDS))
         return Typed(typed.config, dataclasses.replace(typed.flags, output=output))
 
     def write(self, path: Path, mode: int = PRIVATE) -> None:

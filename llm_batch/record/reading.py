@@ -372,6 +372,13 @@ class ResultsReader:
                 f"{self.name} is the journal of a run, not its results",
                 f"report on the file beside it: {command('report', run_paths(self.name).results)}",
             )
+        if number == 1 and raw.startswith(b"PAR1"):
+            return OutputError(
+                f"{self.name} is a table, and no results of a run lie beside it: "
+                f"{run_paths(self.name).results} is missing",
+                "fetch that file, or name the field with the score: "
+                + command("report", self.name, "--score", "FIELD"),
+            )
         if number == 1 and "status" not in keys and not isinstance(error, UnicodeDecodeError):
             return OutputError(
                 f"{self.name} is not a results file: its first line has no status",

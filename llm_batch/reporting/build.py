@@ -11,7 +11,6 @@ from pathlib import Path
 from time import time
 from typing import Literal
 
-from llm_batch.chain.overrides import expanded
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.chain.templates import RESERVED
 from llm_batch.chain.votes import FIRST, SECOND
@@ -19,7 +18,7 @@ from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
-from llm_batch.record.files import run_paths
+from llm_batch.record.files import results_of, run_paths
 from llm_batch.record.manifest import Figures, Manifest
 from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Interval, Usage
@@ -277,7 +276,7 @@ def build_report(
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
     results: ForeignFile | ResultsReader
     if columns is None:
-        path = expanded(path)
+        path = results_of(path)
         results = ResultsReader(path)
     else:
         results = ForeignFile(path, columns)

@@ -12,7 +12,6 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,20 +24,19 @@ from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import Condition, PromptError
 from llm_batch.errors import STATUSES, ConfigError, OutputError, Rejected
 from llm_batch.paper import csv, words
-from llm_batch.record.files import deliver, run_paths
+from llm_batch.record.files import deliver, results_of, run_paths
 from llm_batch.record.manifest import Manifest, chain_of, folders_of
 from llm_batch.record.results import ItemLine, item_lines
 from llm_batch.records import Item
 from llm_batch.reporting.items import COLUMNS, row
+from llm_batch.reporting.table import of_run, write_parquet
 from llm_batch.sending.providers.dialect import content_of, unmarked
 
 #: What a file is to be.
 LAYOUTS = ("rows", "fine-tuning", "batch")
 _SUFFIXES = (".jsonl", ".csv", ".parquet")
-_ROWS = 10_000
 _SHOWN = 6
 _BUFFER = 1 << 20
-_LARGEST = 2**63
 _encode = msgspec.json.Encoder().encode
 
 
@@ -90,18 +88,19 @@ def export(
     if layout not in LAYOUTS:
         raise ConfigError(f"there is no layout {layout!r}", f"write {', '.join(LAYOUTS)}")
     kind = _kind(output, layout)
+    results = results_of(results)
     for path in run_paths(results):
         if os.path.realpath(path) == os.path.realpath(output):
             raise ConfigError(f"{output} is a file of the run itself", "choose another --output")
-    chosen = _Chosen(str(results), which)
+    chosen = _Chosen(results, which)
     player = None
     if layout != "rows":
-        player = _Asked(str(results), step)
+        player = _Asked(results, step)
     elif step is not None:
         raise ConfigError("--step is about prompts, and rows have every step", "leave it out")
     with tempfile.TemporaryFile() as file:
         if kind == ".parquet":
-            _write_parquet(file, chosen)
+            write_parquet(file, chosen.__iter__, of_run(results))
         elif kind == ".csv":
             _write_csv(file, chosen)
         else:
@@ -191,16 +190,9 @@ def _row(item: ItemLine) -> dict[str, Any]:
     return row(item, item.stratum)
 
 
-def _columns(chosen: Iterable[ItemLine]) -> dict[str, set[type]]:
-    """The columns of all rows with the types of what is in them."""
-    found: dict[str, set[type]] = {name: set() for name in COLUMNS}
-    for item in chosen:
-        for name, value in _row(item).items():
-            kind = type(value)
-            if kind is int and not -_LARGEST <= value < _LARGEST:
-                kind = str
-            found.setdefault(name, set()).add(kind)
-    return found
+def _columns(chosen: Iterable[ItemLine]) -> dict[str, None]:
+    """The columns of all rows, in the order of first appearance."""
+    return dict.fromkeys([*COLUMNS, *(name for item in chosen for name in _row(item))])
 
 
 def _write_lines(file: IO[bytes], rows: Iterable[Any], packed: bool) -> None:
@@ -215,49 +207,6 @@ def _write_csv(file: IO[bytes], chosen: _Chosen) -> None:
     columns = _columns(chosen)
     rows = (map(_row(item).get, columns) for item in chosen)
     file.writelines(text.encode() for text in csv.pieces(chain([columns], rows)))
-
-
-def _write_parquet(file: IO[bytes], chosen: _Chosen) -> None:
-    """Typed columns with zstandard; what has several types, and every object, is text."""
-    import pyarrow
-    from pyarrow import parquet
-
-    kinds = {
-        frozenset([bool]): pyarrow.bool_(),
-        frozenset([int]): pyarrow.int64(),
-        frozenset([float]): pyarrow.float64(),
-        frozenset([int, float]): pyarrow.float64(),
-    }
-    nothing = type(None)
-    schema = pyarrow.schema(
-        (name, kinds.get(frozenset(types - {nothing} or known), pyarrow.string()))
-        for name, types in _columns(chosen).items()
-        for known in [_KNOWN_TYPES.get(name, {str})]
-    )
-    texts = [field.name for field in schema if field.type == pyarrow.string()]
-    rows: list[dict[str, Any]] = []
-    with closing(parquet.ParquetWriter(file, schema, compression="zstd")) as writer:
-        for item in chosen:
-            made = _row(item)
-            for name in texts:
-                if not isinstance(made.get(name), str | None):
-                    made[name] = _encode(made[name]).decode()
-            rows.append(made)
-            if len(rows) == _ROWS:
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-                rows = []
-        if rows:
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-
-
-#: Of columns that may be empty throughout.
-_KNOWN_TYPES: dict[str, set[type]] = {
-    "score": {float},
-    "passed": {bool},
-    "cost_usd": {float},
-    "latency_seconds": {float},
-    "attempts": {int},
-}
 
 
 class _Asked:

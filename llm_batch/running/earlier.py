@@ -22,7 +22,7 @@ from llm_batch.errors import STATUSES, ConfigError, OutputError
 from llm_batch.models.prices import tariff_of
 from llm_batch.paper import words
 from llm_batch.record.changes import changes
-from llm_batch.record.files import Paths, run_paths
+from llm_batch.record.files import files_of, run_paths
 from llm_batch.record.journal import Journal, Lookup, Replay, head_of
 from llm_batch.record.lines import SCHEMA
 from llm_batch.record.manifest import (
@@ -72,11 +72,11 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
     They are not deleted: what is in the journal was paid for. Returned is the journal's new name;
     ``None`` without an earlier run. `OutputError` while a run is writing them.
     """
-    files = run_paths(output)
+    files = files_of(output)
     if not any(path.exists() for path in files):
         return None
-    with closing(Journal(files.journal)):  # nobody else may be writing it
-        numbered = (_numbered(files.results, number) for number in itertools.count(1))
+    with closing(Journal(run_paths(output).journal)):  # nobody else may be writing it
+        numbered = (_numbered(Path(output), number) for number in itertools.count(1))
         names = next(free for free in numbered if not any(path.exists() for path in free))
         try:
             for path, name in zip(files, names, strict=True):
@@ -86,7 +86,7 @@ def set_aside(output: str | os.PathLike[str]) -> Path | None:
             raise OutputError(
                 f"cannot rename {error.filename}: {error.strerror}", "choose another --output"
             ) from error
-    return names.journal
+    return run_paths(names[0]).journal
 
 
 def _rename(path: Path, name: Path) -> None:
@@ -100,8 +100,8 @@ def _rename(path: Path, name: Path) -> None:
     name.symlink_to(aside)
 
 
-def _numbered(results: Path, number: int) -> Paths:
-    return run_paths(results.with_name(f"{results.stem}.{number}{results.suffix}"))
+def _numbered(output: Path, number: int) -> list[Path]:
+    return files_of(output.with_name(f"{output.stem}.{number}{output.suffix}"))
 
 
 class Answers:

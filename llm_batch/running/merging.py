@@ -33,6 +33,7 @@ from llm_batch.record.manifest import (
 )
 from llm_batch.record.results import text_hash
 from llm_batch.records import without_mark
+from llm_batch.reporting.table import write_table
 
 _OWN = ("shard", "output")  # what is each shard's own under [run]
 
@@ -52,7 +53,7 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], output: str | os.Path
     """
     paths = sorted({run_paths(shard) for shard in shards}, key=lambda each: str(each.results))
     into = run_paths(output)
-    if there := next((path for path in into if path.exists()), None):
+    if there := next((path for path in files.files_of(output) if path.exists()), None):
         raise ConfigError(f"{there} is there already", "choose another place with --output")
     with ExitStack() as stack:
         # Nobody else may be writing them, and what a crash cut off is mended.
@@ -66,7 +67,10 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], output: str | os.Path
             into.results.parent.mkdir(parents=True, exist_ok=True)
             _write(into.journal, _parts(each.journal for each in paths))
             items, stamp = _write_results(into.results, paths, found[0].sample.seed or 0)
-    _merged(found, paths[0], into, stamp).write(into.manifest)
+    manifest = _merged(found, paths[0], into, output, stamp)
+    manifest.write(into.manifest)
+    if (table := files.table_of(output)) is not None:
+        write_table(table, into.results, manifest, PRIVATE)
     return items
 
 
@@ -131,7 +135,11 @@ def _check_whole(found: Sequence[Manifest], paths: Sequence[Paths]) -> None:
 def _other(manifest: Manifest, paths: Paths, number: str, count: int) -> str:
     typed = manifest.typed(paths.results)
     shard = f"{number}/{count}"
-    return typed.command("run", shard=shard, output=None) if typed else f"llmb run --shard {shard}"
+    if typed is None:
+        return f"llmb run --shard {shard}"
+    output = manifest.made.get("output")
+    named = str(paths.results.with_name(Path(output).name)) if isinstance(output, str) else None
+    return typed.command("run", shard=shard, output=named)
 
 
 def _check_alike(found: Sequence[Manifest], paths: Sequence[Paths]) -> None:
@@ -226,14 +234,18 @@ def _placed(file: IO[bytes]) -> Iterator[tuple[str, int]]:
 
 
 def _merged(
-    found: Sequence[Manifest], paths: Paths, into: Paths, stamp: dict[str, Any]
+    found: Sequence[Manifest],
+    paths: Paths,
+    into: Paths,
+    output: str | os.PathLike[str],
+    stamp: dict[str, Any],
 ) -> Manifest:
     first = found[0]
-    config = _config(first, shard=None, output=str(into.results))
+    config = _config(first, shard=None, output=os.fspath(output))
     sizes = [manifest.sample.size for manifest in found]
     made: dict[str, Any] = {}
     if (typed := first.typed(paths.results)) is not None:
-        flags = replace(typed.flags, shard=None, output=str(into.results))
+        flags = replace(typed.flags, shard=None, output=os.fspath(output))
         typed = replace(typed, flags=flags).moved(Path(), into.results.parent)
         given = {name: value for name, value in asdict(typed.flags).items() if value is not None}
         made = {"config": typed.config, **given}

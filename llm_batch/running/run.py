@@ -26,7 +26,7 @@ from llm_batch.errors import (
     OutputError,
 )
 from llm_batch.paper import words
-from llm_batch.record.files import run_paths
+from llm_batch.record.files import run_paths, table_of
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
@@ -79,6 +79,8 @@ _ESTIMATE_ITEMS = 100
 _CHECKPOINT_SECONDS = 30.0
 # Blocks of earlier results that are looked at while nothing else is to be done.
 _LOOKS = 16
+# Items of which a table is written for more than a few seconds.
+_TAKES_A_MOMENT = 100_000
 # The limits in force are looked at this often: at every event that took a tenth of a run's time.
 _PACE_SECONDS = 0.1
 
@@ -149,6 +151,10 @@ def run(
                 kind.refuse_open(config.run.output, earlier.overwrite)
         if earlier.overwrite and (aside := set_aside(config.run.output)) is not None:
             say(f"the earlier run was set aside; its calls are in {aside}")
+        if (table := table_of(config.run.output)) is not None:
+            from llm_batch.reporting.table import check_table
+
+            check_table(table, Manifest.read(paths.manifest))
         journal = stack.enter_context(
             closing(
                 Journal(
@@ -250,9 +256,23 @@ def run(
             summary = gated(summary, session.watch.verdict, until.undecided_passes)
         journal.sync()
         stopping = session.watch.record() if session.watch else None
-        with_totals(manifest, summary, journal, results, stopping).write(paths.manifest, mode)
+        manifest = with_totals(manifest, summary, journal, results, stopping)
+        manifest.write(paths.manifest, mode)
         log.end(summary)
-        return summary
+        if table is None:
+            return summary
+        if stop.grace is not None and summary.status == "interrupted":
+            say(f"{table} is not written in the time of a grace; the same command writes it")
+            return summary
+        from llm_batch.reporting.table import write_table
+
+        if session.state.done > _TAKES_A_MOMENT:
+            say(f"writing {table}")
+        try:
+            write_table(table, paths.results, manifest, mode)
+        except OutputError as error:  # much was spent, and all of it is kept
+            raise Incomplete(error.message, error.hint) from error
+        return replace(summary, path=table)
 
 
 def drawn_for(config: Config, given: Any = None) -> Drawn:

@@ -27,7 +27,7 @@ from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
 from llm_batch.models.tokens import counter
 from llm_batch.paper import words
-from llm_batch.record.files import run_paths
+from llm_batch.record.files import files_of
 from llm_batch.records import Item
 from llm_batch.sending.fleet import places_of
 
@@ -125,7 +125,7 @@ def with_list_prices(config: Config) -> Config:
 
 def _check_output(config: Config) -> None:
     data = config.data_path()
-    for path in run_paths(config.run.output):
+    for path in files_of(config.run.output):
         if not isinstance(data, str) and os.path.realpath(path) == os.path.realpath(data):
             raise ConfigError(
                 f"the run would write over its own data, {path}", "choose another --output"

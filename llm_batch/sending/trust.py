@@ -22,7 +22,7 @@ from llm_batch.chain.functions import file_of, parts_of
 from llm_batch.chain.options import Model
 from llm_batch.chain.params import FROM_ENVIRONMENT
 from llm_batch.errors import ConfigError
-from llm_batch.record.files import leads_out, run_paths
+from llm_batch.record.files import files_of, leads_out
 from llm_batch.sending.providers import Route, route
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -169,7 +169,7 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
 
 def _links(config: Config) -> Iterator[Concern]:
     """Links in the place of a run's own files that lead out of their folder."""
-    for path in run_paths(config.run.output):
+    for path in files_of(config.run.output):
         if (target := leads_out(path)) is not None:
             yield Concern(
                 f"{os.path.abspath(path)} to {target}",

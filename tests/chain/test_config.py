@@ -437,7 +437,7 @@ WRONG = [
     (
         "[score]",
         '[run]\noutput = "out.csv"\n[score]',
-        "line 26: run.output must end in .jsonl, one JSON object a line, not 'out.csv'",
+        "line 26: run.output must end in .jsonl or .parquet, not 'out.csv'",
     ),
     (
         "[score]",
@@ -698,7 +698,7 @@ def test_api_base_is_where_every_model_is_served_but_local_and_fake_ones() -> No
         (Overrides(api_base="h"), "--api-base must be a URL with http:// or https://"),
         (
             Overrides(output="-"),
-            "--output must end in .jsonl, one JSON object a line, not '-'",
+            "--output must end in .jsonl or .parquet, not '-'",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

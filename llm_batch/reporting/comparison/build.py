@@ -16,6 +16,7 @@ from llm_batch.errors import ConfigError
 from llm_batch.paper import Formats, Readable, later
 from llm_batch.paper.words import clean, listed
 from llm_batch.record.baseline import Baseline, is_baseline, read_baseline
+from llm_batch.record.files import results_of, table_of
 from llm_batch.record.manifest import Manifest
 from llm_batch.reporting.build import build_report
 from llm_batch.reporting.comparison import (
@@ -51,7 +52,11 @@ _SHOWN = 60
 
 def written_by_llmb(paths: Sequence[str | Path]) -> bool:
     """Whether one of these files is a baseline or has the manifest of a run beside it."""
-    return any(is_baseline(path) or Manifest.beside(path)[0] is not None for path in paths)
+    return any(
+        is_baseline(path) or Manifest.beside(path)[0] is not None
+        for path in map(results_of, paths)
+        if table_of(path) is None  # a table without its lines is as good as a stranger's
+    )
 
 
 def typed_of(path: str | Path) -> Typed | None:
@@ -137,7 +142,7 @@ def compare_reports(
         ConfigError: Fewer than two files, the same file twice, or other items or judges without
             ``anyway``.
     """
-    paths = [expanded(path) for path in paths]
+    paths = [expanded(path) if columns else results_of(path) for path in paths]
     _check_paths(paths)
     kept = columns is None and _baseline_stands_first(paths)
     notes = _notes(paths, columns) if columns else []

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from llm_batch.chain.overrides import expanded
 from llm_batch.errors import ConfigError, OutputError
 from llm_batch.paper.csv import unguarded
 from llm_batch.paper.words import clean, listed
@@ -320,10 +319,11 @@ def judged_elsewhere(
     Raises:
         OutputError: The file cannot be read.
     """
+    from llm_batch.record.files import results_of
     from llm_batch.record.reading import ResultsReader
 
     ids = frozenset(wanted)
-    results = ResultsReader(expanded(path))
+    results = ResultsReader(results_of(path))
     try:
         batches, *_ = results.batches([], [])
         return {
