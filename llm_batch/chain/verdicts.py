@@ -110,6 +110,7 @@ _EXPLAINS = re.compile(
     r" ?[,;:(–—] ?| - | (?=(?:because|since|as|for|due)\b)| (?=(?:to|for) (?:this|the)\b)",
     re.IGNORECASE,
 )
+_REMARKS = re.compile(r",? (?:because|since|as it)\b| ?\((?=[^()]{0,200}\)\.?\Z)", re.IGNORECASE)
 _REASONS = re.compile(r"(?:because|since|as|due to)\b", re.IGNORECASE)
 _HEDGES = re.compile(
     r"(?:or|to(?! (?:this|the)\b)|maybe|perhaps|possibly|probably|actually|wait|hmm|no|not|rather|"
@@ -205,8 +206,10 @@ class Words:
         return (word, text[found.end() :], False) if found and word is not None else None
 
     def may_follow(self, rest: str) -> bool:
-        """Nothing explains a word for certain: ``correct, but late`` is neither."""
-        return False
+        """Whether a reason follows, or a remark in brackets: ``correct, but late`` is neither."""
+        begins = _REMARKS.match(rest)
+        firm = begins is not None and self.are_firm(rest[begins.end() :])
+        return firm and not self.are_letters  # A (good) answer.
 
     def are_firm(self, sentence: str) -> bool:
         return not _SOFTENS.match(sentence) and not self.mentioned_in(sentence)
@@ -280,7 +283,9 @@ def _lines(text: str) -> list[str]:
 
 
 def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
-    called = _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice"
+    called = (
+        _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice|urteil|判定|判断|结论"
+    )
     claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
     if isinstance(reader, Numbers):
         claims += _rated(lines, reader)
@@ -465,7 +470,9 @@ def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
             if opens is not None and opens[0].strip() == "[":
                 continue  # a list, or a footnote
             alone = _is_closed(after) or (
-                isinstance(reader, Numbers)
+                reader.may_follow(after)
+                if isinstance(reader, Words)
+                else isinstance(reader, Numbers)
                 and opens is not None
                 and not opens[0]
                 and _is_explained(after, reader)
