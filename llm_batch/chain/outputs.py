@@ -22,8 +22,16 @@ FieldType = Literal["string", "integer", "number", "boolean"]
 TextList = Annotated[tuple[str, ...], Field(strict=False)]
 
 _NUMBER = r"[-+]?\d{1,15}(?:\.\d{1,15})?"
-_UNIT = r"(?: (?:point|star|mark)s?\b| (?:Punkten?|puntos|punti)\b| ?(?:分|点|점))"
-_OUT_OF = rf"(?: ?/ ?| \(?(?:out )?of )({_NUMBER})\)?"
+_UNIT = (
+    r"(?: (?:point|star|mark|pt)s?\b| (?:Punkt|Stern)(?:en?)?\b| (?:puntos|punti|étoiles)\b"
+    r"| ?(?:分|点|점)(?:です|입니다)?|です|입니다)"
+)
+_OUT_OF = (
+    r"(?: ?/ ?| \(?(?:out )?of (?:a (?:possible |total of |maximum (?:of )?)?)?"
+    rf"| (?:von|sur|de|su) | ?\(?满分(?:为|是)? ?)({_NUMBER})(?:分|点)?\)?"
+)
+# 4,5 may be two numbers, but not where a scale follows.
+_COMMA = re.compile(r"\A([-+]?\d{1,3}),(?=\d{1,2}(?: ?/ ?\d| (?:von|sur|de|su) \d))", re.IGNORECASE)
 _ON_SCALE = (
     rf" on (?:a|the) (?:scale (?:of|from) )?{_NUMBER}(?: to | ?[-–] ?)({_NUMBER})(?:[ -]scale)?"
 )
@@ -299,6 +307,8 @@ def leading_number(text: str, top: float | None = None) -> tuple[float, str, flo
     ``None`` when there is none, or when it is not on the scale to ``top``; no number lies beyond
     the end it names itself.
     """
+    if "," in text[:5]:
+        text = _COMMA.sub(r"\1.", text, count=1)
     match = _RATED.match(text)
     if match is None:
         return None

@@ -268,6 +268,8 @@ def letters_of(name: str) -> str:
 _KEYS = (
     *("final_score", "overall_score", "total_score", "score", "rating", "grade", "verdict"),
     *("label", "judgment", "judgement"),
+    *("综合得分", "总分", "得分", "评分", "打分", "分数", "スコア", "評価", "点数", "점수"),
+    *("gesamtbewertung", "bewertung", "punktzahl", "note", "puntuación", "calificación"),
 )
 _ANY_NUMBER = OutputField(type="number")
 # Beyond this a mean means nothing.

@@ -30,11 +30,17 @@ _NEVER = r"\b\B"
 
 # What a score is called where the config gives it no name.
 _CALLED = (
-    r"scores?|ratings?|grade|verdict|label|marks?|judge?ment|overall|\[result\]"
-    # As judges say it in other languages; "note" and "nota" may be a note.
-    r"|(?:gesamt)?bewertung|punktzahl|puntuación|calificación|punteggio|valutazione|оценка"
-    r"|(?:最终|总体?|综合)?(?:评分|得分)|スコア|評価|점수"
+    r"scores?(?: (?:finale?|globale?|total))?|ratings?|grade|verdict|label|marks?|judge?ment"
+    r"|overall|\[result\]"
+    # As judges say it in other languages.
+    r"|(?:gesamt|end)?(?:be)?wertung|(?:gesamt|end)?punktzahl|gesamtnote"
+    r"|note (?:finale|globale|totale)|évaluation|notation|puntuación|puntaje|calificación"
+    r"|valoración|pontuação|punteggio|valutazione|оценка|ocena|cijfer"
+    r"|(?:最终|总体?|综合|整体)?(?:评分|得分|打分|评级|分数)|总分"
+    r"|(?:総合|最終)?(?:スコア|評価|評点|評分|得点|採点|点数)|점수|평점"
 )
+# These may also head something else, so only a number and its scale counts behind them.
+_MAY_BE_CALLED = "note|nota|voto|punkte|puntos"
 # Behind these a number may be that of a list.
 _MAY_LIST = ("verdict", "label", "judgement", "judgment", "overall")
 # What prompts of one criterion call it, such as those of G-Eval.
@@ -44,8 +50,17 @@ _CRITERION = (
 )
 _JUDGED = "answer|response|submission|prediction|claim|statement|summary|output|reply"
 
-# Markup that carries no meaning; a - or # does at the start of a line only.
-_MARKUP = str.maketrans(dict.fromkeys('*_`|"“”', " "))
+# Markup that carries no meaning; a - or # does at the start of a line only. Signs of East Asian
+# width are those of ASCII, and what has no width is nothing.
+_MARKUP = str.maketrans(
+    {chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)}
+    | dict.fromkeys('*_`|"“”', " ")
+    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufe0f\ufeff", "")
+    | {"【": "[", "】": "]", "∕": "/", "⁄": "/", "。": ". "}
+)
+_STARS = re.compile(r"(?=[★⭐🌟☆✩]{2})([★⭐🌟]{1,10})([☆✩]{0,9})")
+# Marks of templates that servers leave in; GLM's around the answer.
+_TOKENS = re.compile(r"<\|(?:(?:begin|end)_of_box|im_end|eot_id|endoftext|end)\|>|</s>")
 _FENCE = re.compile(r"```\w{0,20}")
 _BULLET = re.compile(r"(?:[-•>]|#{1,6}) ")
 _FINAL = frozenset({"final", "overall", "total"})
@@ -53,27 +68,35 @@ _LEADS = _FINAL | frozenset(
     re.findall(
         r"\S+",
         "the this that my your a an so thus therefore hence and given student's submitted model's "
-        "assistant's predicted numeric numerical resulting evaluation quality assigned",
+        "assistant's predicted numeric numerical resulting evaluation quality assigned "
+        "die der das meine mein also la le ma mon il el mi una une je donc 我的 私の",
     )
 )
 _OPENS = r"(?:[\[({'] ?|<(?=\w[^<>]{0,30}>)|\$?\\boxed ?\{ ?(?:\\text ?\{)?){0,3}"
 _CLOSES = " ])}>'$’"
 _CONNECTED = re.compile(
-    r"(?: ?\((?P<scale>[^()]{0,60})\)| ?/ ?(?P<of>\d{1,4})| out of (?P<out>\d{1,4}))?"
+    rf"\]{{0,2}}(?: (?:for|of) (?:this|the) (?:\w{{1,12}}['’]s )?(?:{_JUDGED})(?= is| was| ?:))?"
+    r"(?: ?[(\[](?P<scale>[^()\[\]]{3,60})[)\]]| ?/ ?(?P<of>\d{1,4})| out of (?P<out>\d{1,4}))?"
     r"(?P<by> ?(?:=>|[:：=]|->|→) ?| (?:is|was)(?: (?:therefore|thus|hence|now|clearly|an?))?:? "
+    r"| (?:ist|beträgt|est|es|è|of|von)(?: de)? |[是为為は] ?"
     rf"| [–—-] | )?(?:(?:an?|the) )?{_OPENS}",
     re.IGNORECASE,
 )
 _RATES = re.compile(
     r"\bI(?: would| will| shall| have|['’](?:d|ll|ve))? "
-    r"(?:rate|give|score|grade|assign|award|rated|gave|scored|graded|assigned|awarded)"
-    rf"|\b(?:it|this|(?:the|this) (?:{_JUDGED})) (?:deserves|receives|gets|earns|merits|scores)",
+    r"(?:rate|give|score|grade|assign|award|rated|gave|scored|graded|assigned|awarded|say"
+    r"|(?:go|went|settle) (?:with|for))"
+    r"|\bich (?:ver)?gebe|\bich (?:bewerte|würde) [^.;]{0,40}?mit|\bje (?:donne|mets|note)"
+    r"|\bj['’](?:attribue|accorde)|我(?:会|将|想)?(?:给(?:予|出)?|打)[^.;。,\d]{0,12}"
+    rf"|\b(?:it|this|(?:the|this) (?:\w{{1,12}}['’]s )?(?:{_JUDGED})) "
+    r"(?:deserves|receives|gets|earns|merits|scores)",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(
     r"(?: (?:it|its|this|that|the|an?|given|(?:student|assistant|model)(?:['’]s)?|score|rating|"
-    rf"grade|mark|of|as|solid|strong|full|perfect|low|high|overall|final|{_JUDGED})\b)"
-    rf"{{0,8}}:? {_OPENS}",
+    rf"grade|mark|of|as|solid|strong|full|perfect|low|high|overall|final|{_JUDGED}"
+    r"|la|une|note|de|à|cette|réponse|der|die|antwort|dafür)\b)"
+    rf"{{0,8}}:? ?{_OPENS}",
     re.IGNORECASE,
 )
 _FRAMED = re.compile(
@@ -82,9 +105,15 @@ _FRAMED = re.compile(
     r"</(?:final |overall )?\2>",
     re.IGNORECASE,
 )
-_EXPLAINS = re.compile(r" ?[,;:(–—] ?| - | (?=(?:because|since|as|for|due)\b)", re.IGNORECASE)
+_NAME = re.compile(rf"\A(?:{_CALLED}) ?[:=] ?", re.IGNORECASE)
+_EXPLAINS = re.compile(
+    r" ?[,;:(–—] ?| - | (?=(?:because|since|as|for|due)\b)| (?=(?:to|for) (?:this|the)\b)",
+    re.IGNORECASE,
+)
+_REMARKS = re.compile(r",? (?:because|since|as it)\b| ?\((?=[^()]{0,200}\)\.?\Z)", re.IGNORECASE)
+_REASONS = re.compile(r"(?:because|since|as|due to)\b", re.IGNORECASE)
 _HEDGES = re.compile(
-    r"(?:or|to|maybe|perhaps|possibly|probably|actually|wait|hmm|no|not|rather|"
+    r"(?:or|to(?! (?:this|the)\b)|maybe|perhaps|possibly|probably|actually|wait|hmm|no|not|rather|"
     r"at (?:most|least)|up to|out of|if|unless)\b",
     re.IGNORECASE,
 )
@@ -93,11 +122,24 @@ _REVISES = re.compile(
     r"\b(?:wait|actually|correction|on second thoughts?|scratch that|or rather)\b", re.IGNORECASE
 )
 _SENTENCE = re.compile(r"[.!?;] | [–—-] ")
+_ON_A_SCALE = re.compile(
+    r"(?:on a scale (?:of|from)|auf einer skala von|sur une échelle de) "
+    r"\d{1,4}(?: to | ?[-–] ?| bis | à )(\d{1,4})(?: ?[:,] ?)"
+    r"|(\d{1,4})(?:点満点[中で]|段階評価で) ?",
+    re.IGNORECASE,
+)
+_SUMS_UP = re.compile(
+    r" ?(?:based on|considering|overall|in (?:conclusion|summary)|all in all)\b"
+    r"[^,]{0,160},(?: (?:the|my|final|overall|resulting)){0,3} ?\Z",
+    re.IGNORECASE,
+)
+_IS = ("is", "was", "ist", "beträgt", "est", "es", "è", "是", "为", "為", "は")
 _CONDITION = re.compile(r"(?:if|unless|were|had|should|when|even)\b", re.IGNORECASE)
 _OTHER_SCALE = re.compile(r"\bout of\b|\bscale\b|/ ?\d|%|\bpercent", re.IGNORECASE)
 _SCALE = re.compile(
     r"\bscale:? (?:of |from |is )?\d{1,4}(?: to | ?[-–] ?)(\d{1,4})(?!\d)", re.IGNORECASE
 )
+_SCALED = re.compile(r"\d ?/ ?\d| (?:von|sur|de|su) \d")
 _NOT_AFTER = re.compile(r"[%°+=~<>/\\→?€£¥-]")
 _LISTS = re.compile(r"\d{1,3}[.):] ")
 _NUMBERED = re.compile(r"\(?\d{1,3}[.):]? ")
@@ -134,7 +176,7 @@ class Numbers:
         if begins is None:
             return False
         words = rest[begins.end() :]
-        return not (
+        return _REASONS.match(words) is not None or not (
             words[:1].isdigit()
             or _HEDGES.match(words)
             or _OTHER_SCALE.search(words)
@@ -164,8 +206,10 @@ class Words:
         return (word, text[found.end() :], False) if found and word is not None else None
 
     def may_follow(self, rest: str) -> bool:
-        """Nothing explains a word for certain: ``correct, but late`` is neither."""
-        return False
+        """Whether a reason follows, or a remark in brackets: ``correct, but late`` is neither."""
+        begins = _REMARKS.match(rest)
+        firm = begins is not None and self.are_firm(rest[begins.end() :])
+        return firm and not self.are_letters  # A (good) answer.
 
     def are_firm(self, sentence: str) -> bool:
         return not _SOFTENS.match(sentence) and not self.mentioned_in(sentence)
@@ -214,7 +258,15 @@ def named(text: str, name: str, reader: Reader, alone: bool) -> Claim | None:
 
 
 def _plain(line: str) -> str:
-    return " ".join(line.translate(_MARKUP).split())
+    if "<" in line:
+        line = _TOKENS.sub(" ", line)
+    plain = " ".join(line.translate(_MARKUP).split())
+    return plain if plain.isascii() or _DIGITS.search(plain) else _STARS.sub(_counted, plain)
+
+
+def _counted(stars: re.Match[str]) -> str:
+    full, empty = len(stars[1]), len(stars[2])
+    return f"{full}/{full + empty}" if empty else str(full)
 
 
 def _lines(text: str) -> list[str]:
@@ -231,16 +283,20 @@ def _lines(text: str) -> list[str]:
 
 
 def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
-    called = _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice"
+    called = (
+        _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice|urteil|判定|判断|结论"
+    )
     claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
     if isinstance(reader, Numbers):
         claims += _rated(lines, reader)
         if not claims:
             claims = list(_named(lines, rf"(?:{_CRITERION})(?: score| rating)?", reader))
+            may_be = _named(lines, _MAY_BE_CALLED, reader, by=(":", *_IS))
+            claims += [one for one in may_be if one.value is not None and _SCALED.search(one.line)]
             return claims if len(claims) == 1 else []
     elif not reader.are_letters:
         claims += [
-            claim for claim in _named(lines, _JUDGED, reader, verb=True) if claim.value is not None
+            claim for claim in _named(lines, _JUDGED, reader, by=_IS) if claim.value is not None
         ]
     return claims
 
@@ -277,9 +333,14 @@ def _is_revised(lines: Sequence[str], at: int, reader: Reader) -> bool:
     )
 
 
-def _named(lines: Sequence[str], names: str, reader: Reader, verb: bool = False) -> Iterator[Claim]:
-    """Values behind a name: ``Score: 4``, ``the final score is 4``, ``Score`` and 4 below it."""
-    pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+def _named(
+    lines: Sequence[str], names: str, reader: Reader, by: tuple[str, ...] = ()
+) -> Iterator[Claim]:
+    """Values behind a name: ``Score: 4``, ``the final score is 4``, ``Score`` and 4 below it.
+
+    If only ``by`` these words connect the two, what stands below a name is not meant.
+    """
+    pattern = re.compile(rf"(?<!\w)(?:{names})(?![^\W是为為は])", re.IGNORECASE)
     for at, line in enumerate(lines):
         for name in pattern.finditer(line):
             is_marker = name[0].startswith("[")
@@ -287,16 +348,16 @@ def _named(lines: Sequence[str], names: str, reader: Reader, verb: bool = False)
             if not begins and not is_marker:
                 continue
             connected = _CONNECTED.match(line, name.end(), name.end() + _NEAR)
-            by = (connected["by"] or "").strip() if connected else ""
-            if connected is None or (verb and not by.startswith(("is", "was"))):
+            how = (connected["by"] or "").strip() if connected else ""
+            if connected is None or (by and not how.startswith(by)):
                 continue
             rest = line[connected.end() : connected.end() + _NEAR]
-            heads = not rest and at + 1 < len(lines) and not verb
+            heads = not rest and at + 1 < len(lines) and not by
             if heads:
                 # A heading; the value has the next line.
-                rest, by = re.sub(rf"\A{_OPENS}", "", lines[at + 1][:_NEAR]), by or ":"
+                rest, how = re.sub(rf"\A{_OPENS}", "", lines[at + 1][:_NEAR]), how or ":"
             is_final = is_final or name[0].lower() == "overall"
-            claim = _claimed(line, at, rest, by, reader, is_marker)
+            claim = _claimed(line, at, rest, how, reader, is_marker)
             if (
                 claim is not None
                 and claim.value is not None
@@ -319,7 +380,9 @@ def _claimed(
     if found is None:
         return doubt if by[:1] in (":", "=") else None
     value, after, _ = found
-    if by.startswith(("is", "was")) and isinstance(reader, Words):
+    if by in ("of", "von"):  # of 4 that is given, and not of what 4 means
+        return Claim(value, line[:_NEAR], at) if _ends(after, reader) else None
+    if by.startswith(_IS) and isinstance(reader, Words):
         # A sentence about the answer, and others after it.
         closed = _is_closed(after) or after[:2].strip() in (".", "!")
         return Claim(value, line[:_NEAR], at) if closed else None
@@ -356,14 +419,15 @@ def _begins_statement(before: str) -> tuple[bool, bool]:
         return len(before) <= _NEAR, is_final
     firm = is_final or not leads.isdisjoint({"so", "thus", "therefore", "hence", "my"})
     ends = words[-1][-1]
-    return ends in ".!?;:)]}–—-" or words[-1] in ("(", "[", "'") or (ends == "," and firm), is_final
+    begins = ends in ".!?;:)]}–—-" or words[-1] in ("(", "[", "[[", "'") or (ends == "," and firm)
+    return begins or _SUMS_UP.match(_SENTENCE.split(before)[-1]) is not None, is_final
 
 
 def _framed(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
     """``[[4]]``, ``<score>4</score>``."""
     text = "\n".join(lines)
     for frame in _FRAMED.finditer(text):
-        inside = (frame[1] or frame[3]).strip()
+        inside = _NAME.sub("", (frame[1] or frame[3]).strip())
         at = text.count("\n", 0, frame.start())
         found = reader.read(inside)
         if found and _ends(found[1], reader):
@@ -379,7 +443,7 @@ def _rated(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
             between = _BETWEEN.match(line, verb.end(), verb.end() + _NEAR)
             before = _before(line, verb.start())
             clause = _SENTENCE.split(before)[-1]
-            follows = before.endswith(", ") and not _CONDITION.match(clause)
+            follows = before.rstrip().endswith(",") and not _CONDITION.match(clause)
             if between is None or not (follows or _begins_statement(before)[0]):
                 continue
             found = reader.read(line[between.end() : between.end() + _NEAR])
@@ -396,6 +460,9 @@ def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
         line = lines[at]
         if len(line) > 2 * _NEAR:
             line = "… " + line[-_NEAR:]
+        scale = _ON_A_SCALE.match(line)
+        if scale and reader.high in (None, float(scale[1] or scale[2])):
+            line = line[scale.end() :]
         opens = re.match(_OPENS, line)
         found = reader.read(line[opens.end() :]) if opens else None
         if found is not None:
@@ -403,7 +470,9 @@ def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
             if opens is not None and opens[0].strip() == "[":
                 continue  # a list, or a footnote
             alone = _is_closed(after) or (
-                isinstance(reader, Numbers)
+                reader.may_follow(after)
+                if isinstance(reader, Words)
+                else isinstance(reader, Numbers)
                 and opens is not None
                 and not opens[0]
                 and _is_explained(after, reader)

@@ -281,7 +281,8 @@ def _confirm(estimate: Estimate) -> bool:
     from llm_batch.paper import words
 
     if estimate.cost is None:
-        unpriced = ", ".join(step.model for step in estimate.steps if step.cost is None)
+        models = (step.model for step in estimate.steps if step.cost is None)
+        unpriced = ", ".join(dict.fromkeys(models))
         shown = f"has an unknown cost, because {unpriced} has no price"
     else:
         cost = estimate.cost

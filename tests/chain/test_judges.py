@@ -12,6 +12,38 @@ from hypothesis import strategies as st
 
 from llm_batch.chain.scores import score_of
 
+# All of them say 4 on a scale to 5.
+IN_ANY_LANGUAGE = """
+Meine Bewertung: 4|Gesamtpunktzahl: 4|4 von 5 Punkten|Ich vergebe 4 von 5 Punkten.
+Die Bewertung ist 4.|Auf einer Skala von 1 bis 5: 4|Ich bewerte die Antwort mit 4.
+Bewertung: 4,0/5|Note : 4/5|4 points sur 5|Je donne une note de 4/5.
+J'attribue la note de 4.|Score final : 4|分数：4|评分是4|评分为4分。|【评分】4
+我给这个回答打4分。|满分5分，我打4分。|4分（满分5分）|{"综合得分": 4}|総合評価：4
+スコアは4です。|評価は4点です。|5点満点中4点|5段階評価で4|採点：４／５|Puntaje: 4|4 de 5|4 su 5
+Ocena: 4|평점: 4점|★★★★☆|Rating: ⭐️⭐️⭐️⭐️|\ufeffScore: 4|Score:\u200b4|Score: 4<|im_end|>
+<|begin_of_box|>4<|end_of_box|>|[[Rating: 4]]|[[rating]]: 4|Score [1-5]: 4|Score: 4 pts
+I'd say 4.|I'll go with a 4.|Hence a score of 4.|On a scale of 1 to 5: 4
+The score for this answer is 4.|I assign a score of 4 to this response.
+Based on this, the rating is 4.|Score: 4, because it misses 2 of the facts.
+Feedback: short. [RESULT] (4)
+"""
+NO_SCORE_IN_ANY_LANGUAGE = """
+I'd say 2 of the 5 facts are right.|I go with 3 reasons.|A score of 4 requires sources.
+Note: 3 facts are wrong.|Es sind 3 Fehler.|Ich gebe 3 Beispiele.|2 von 5 Fakten stimmen.
+Die richtige Antwort ist 4.|3 sur 5 faits sont justes.|Je donne 3 raisons.
+La note maximale est 5.|Note maximale : 5|有3个错误。|我给出3个理由。|满分为5分。|扣3分
+得分点：3个|正确答案是4。|5点満点です。|問題点は3点です。|以下の3点です。|評価基準：5段階
+Score: 4,5|3,4|★|On a scale of 1 to 5, 3 facts are wrong.|Auf einer Skala von 1 bis 10: 4
+The final score was 4 to 2.|Result: 4|Based on 3 sources, it is right.
+Score: 4 would be too high|The match ended with a score of 3.
+"""
+
+
+def each_of(table: str) -> list[str]:
+    marks = table.replace("<|", "<¦").replace("|>", "¦>").replace("\n", "|").split("|")
+    return [mark.replace("¦", "|") for mark in marks if mark]
+
+
 # On a scale from 1 to 5.
 STATED: list[tuple[str, float]] = [
     ("4", 4),
@@ -284,7 +316,6 @@ NOT_STATED = [
     "Score: 4+",
     "Score: 4;5",
     "I give 2 examples.",
-    "My score for this answer is 4.",
     '{"score": 4, "rea',
     '{"score": 2} {"score": 4}',
     '{"score": 8}',
@@ -303,6 +334,12 @@ SAID: list[tuple[str, str | None]] = [
     ("Verdict: CORRECT", "CORRECT"),
     ("It says so.\nThe answer is CORRECT.", "CORRECT"),
     ("\\boxed{CORRECT}", "CORRECT"),
+    ("CORRECT, because it names Canberra.", "CORRECT"),
+    ("Verdict: INCORRECT (wrong city)", "INCORRECT"),
+    ("Verdict: CORRECT (mostly)", None),
+    ("Correct (expected) answer: Canberra", None),
+    ("CORRECT because it is not INCORRECT", None),
+    ("判定：ＣＯＲＲＥＣＴ", "CORRECT"),
     ("CORRECT and INCORRECT", None),
     ("Verdict: CORRECT or INCORRECT", None),
     ("The answer is not correct.", None),
@@ -363,6 +400,16 @@ def on_five(text: str) -> float | None:
 
 def test_the_tables_are_long_and_half_of_them_is_no_score() -> None:
     assert len(STATED) > 80 and len(NOT_STATED) > 80
+
+
+@pytest.mark.parametrize("text", each_of(IN_ANY_LANGUAGE))
+def test_a_score_is_read_in_any_of_these_languages_and_signs(text: str) -> None:
+    assert on_five(text) == 4
+
+
+@pytest.mark.parametrize("text", each_of(NO_SCORE_IN_ANY_LANGUAGE))
+def test_a_number_in_any_of_these_languages_is_no_score(text: str) -> None:
+    assert on_five(text) is None
 
 
 @pytest.mark.parametrize(("text", "score"), STATED, ids=[repr(text)[:60] for text, _ in STATED])
@@ -469,4 +516,4 @@ def test_prose_with_years_prices_and_lists_has_no_score(told: list[str], between
 
 @given(st.text())
 def test_a_text_without_a_digit_has_no_score(text: str) -> None:
-    assert any(each.isdigit() for each in text) or on_five(text) is None
+    assert any(each.isdigit() or each in "★⭐🌟" for each in text) or on_five(text) is None

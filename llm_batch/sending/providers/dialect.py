@@ -289,7 +289,7 @@ class Dialect:
         if status_of(error.kind).any_form and not (of_format and error.kind == "model"):
             return None
         said = f"{words.param} {words.all}"
-        if isinstance(error, Rejected | Refused) or error.status_code == 500:
+        if isinstance(error, Rejected | Refused) or error.status_code in (500, 501):
             other = self._with_other_params(form, request, words, said)
             other = other or _with_other_role(form, request, said)
             if other is not None:
@@ -303,7 +303,7 @@ class Dialect:
         if of_format:
             return laxer
         # Whatever the words: a compiler that fails may say anything.
-        may_be = error.status_code in (400, 422, 500) and not error.maybe_billed
+        may_be = error.status_code in (400, 422, 500, 501) and not error.maybe_billed
         any_words = may_be and not is_passing(words)
         worked = (request.step, form.level) in self._worked
         helped = (request.item_id, request.step) not in self._not_helped

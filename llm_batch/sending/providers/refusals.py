@@ -281,8 +281,8 @@ def _told_by(
     said, limits = words.all, limit_headers(headers)
     text = without_keys(words.message) or f"HTTP {status} without a message"
     more: dict[str, Any] = {"status_code": status, "headers": limits}
-    # A server that failed says so in words that may be about anything.
-    failed = status >= 500
+    # A server that failed says so in words that may be about anything; 501 it will never do.
+    failed = status >= 500 and status != 501
     codes = {code.lower() for code in words.codes}
     if status == 407:
         hint = "write the proxy's user and password into its address in HTTP_PROXY or HTTPS_PROXY"

@@ -376,6 +376,11 @@ def test_a_refusal_that_may_have_been_billed_is_an_attempt_of_its_own() -> None:
     assert dialect.ask(REQUEST, send) and forms[-1].left_out == {"seed"}
 
 
+@pytest.mark.parametrize(("status", "level"), [(400, 1), (501, 1), (503, 0)])
+def test_a_server_that_does_not_have_a_format_is_asked_for_another(status: int, level: int) -> None:
+    assert tried(b'{"error":"no"}', ask(response_format=SCHEMA), status).level == level
+
+
 def test_where_no_format_helps_items_are_soon_refused_at_once() -> None:
     dialect, sent = Dialect("json_schema"), []
 
