@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -270,7 +269,7 @@ class Finished:
         self.on_known()
 
     def _stay(self, lines: list[DoneLine]) -> list[bool]:
-        numbers = array("Q", map(self._drawn.number, [line.id for line in lines]))
+        numbers = self._drawn.numbers(line.id for line in lines)
         chains = {line.chain for line in lines}
         self._of_run |= self._chain in chains
         of_run = chains == {self._chain} and {line.status for line in lines} <= self._statuses
