@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -28,7 +28,7 @@ import msgspec
 from llm_batch.chain.templates import PromptError
 from llm_batch.dataset.given import GIVEN, Given
 from llm_batch.dataset.selection import Selection
-from llm_batch.dataset.shape import Shape, decoded
+from llm_batch.dataset.shape import Row, Shape, decoded
 from llm_batch.dataset.shards import Input, opened
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store, Tally
 from llm_batch.errors import DataError
@@ -133,6 +133,11 @@ class Keys:
         self.firsts = array("Q")
         self.seconds = array("Q")
 
+    def extend(self, firsts: array[int], seconds: array[int], numbers: Iterable[int]) -> None:
+        self.firsts += firsts
+        self.seconds += seconds
+        self.numbers.extend(numbers)
+
     def refuse_second(self, name: Callable[[int], str]) -> None:
         """`DataError` where two rows have one id, as ``name`` gives it for the second of them."""
         if not twice(self.firsts):
@@ -193,6 +198,20 @@ def order_key(seed: int, item_id: str) -> tuple[int, int]:
     return found
 
 
+def order_keys(seed: int, item_ids: Iterable[str]) -> tuple[array[int], array[int]]:
+    """The two numbers of `order_key` of many items."""
+    begun = blake2b(b"%d\n" % seed, digest_size=16).copy
+    digests = []
+    for item_id in item_ids:
+        made = begun()
+        made.update(item_id.encode())
+        digests.append(made.digest())
+    found = array("Q", b"".join(digests))
+    if sys.byteorder == "little":
+        found.byteswap()
+    return found[::2], found[1::2]
+
+
 def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
     """Yield the indices of items by the two numbers of their `order_key`, lowest first.
 
@@ -202,8 +221,11 @@ def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
     if len(firsts) > _SLICE and sys.byteorder == "little":
         import numpy
 
-        columns = (numpy.frombuffer(column, "<u8") for column in (seconds, firsts))
-        yield from array("Q", numpy.lexsort(tuple(columns)).astype("<u8").tobytes())
+        high, low = (numpy.frombuffer(column, "<u8") for column in (firsts, seconds))
+        places = numpy.argsort(high)
+        if not bool(numpy.all(numpy.diff(high[places]))):
+            places = numpy.lexsort((low, high))
+        yield from array("Q", places.astype("<u8").tobytes())
         return
     parts = len(firsts) // _SLICE + 1
     indices = [array("Q") for _ in range(parts)]
@@ -244,6 +266,8 @@ def in_strata_order(
 #: Samples up to this size are kept in memory where rows cannot be read again from their file.
 IN_MEMORY = 50_000
 _EXAMPLES = 3
+# Rows that are looked at together; each may be large.
+_SOME_ROWS = 64
 _encode = msgspec.json.Encoder().encode
 
 
@@ -309,6 +333,10 @@ class Drawn:
     def number(self, item_id: str) -> int:
         """An item as a number, in the sample or not; two may share one."""
         return order_key(self._seed, item_id)[0]
+
+    def numbers(self, item_ids: Iterable[str]) -> array[int]:
+        """The `number` of each."""
+        return order_keys(self._seed, item_ids)[0]
 
     def positions(self) -> Positions:
         """Where the items of the sample stand in the order of `items`, by their numbers."""
@@ -394,43 +422,54 @@ def draw(
         early: Tally | None = None
         names: tuple[str, ...] = ()
         passed = 0
-        rows = source.rows()  # kept: what it has open is hashed after the last that is taken
+        rows = iter(source.rows())  # kept: what it has open is hashed after the last that is taken
         stack.callback(getattr(rows, "close", rows.__iter__))  # also where a row is refused
         firsts, seconds, numbers = keys.firsts.append, keys.seconds.append, keys.numbers.append
         chosen_only, all_taken = data.columns is not None, not data.where
-        for number, fields, row, offset in rows:
-            try:
-                if isinstance(fields, str):
-                    raise BadRow(fields)
-                if not (all_taken or _takes(selection, fields)):
-                    passed += 1
+        plain = data.id if all_taken and not chosen_only and not grouping else None
+        while some := list(islice(rows, selection.more(_SOME_ROWS, len(keys.firsts)))):
+            if (
+                plain is not None
+                and store is not None
+                and early is None
+                and (columns := _plain(some, plain)) is not None
+            ):
+                places, ids, texts, offsets = columns
+                hashed = order_keys(seed, ids)
+                keys.extend(*hashed, places)
+                store.extend(*hashed, texts, offsets)
+                continue
+            for number, fields, row, offset in some:
+                try:
+                    if isinstance(fields, str):
+                        raise BadRow(fields)
+                    if not (all_taken or _takes(selection, fields)):
+                        passed += 1
+                        continue
+                    if store is None:
+                        selection.check(fields, f"{source.name}, {source.at(number)}")
+                    if chosen_only:
+                        fields, row = selection.of(fields), row if source.in_place else b""
+                    stratum = grouping.name(fields) if grouping else ""
+                    item_id = namer.name(fields)
+                except BadRow as problem:
+                    skipped.add(number, problem, first=not names)
                     continue
                 if store is None:
-                    selection.check(fields, f"{source.name}, {source.at(number)}")
-                if chosen_only:
-                    fields, row = selection.of(fields), row if source.in_place else b""
-                stratum = grouping.name(fields) if grouping else ""
-                item_id = namer.name(fields)
-            except BadRow as problem:
-                skipped.add(number, problem, first=not names)
-                continue
-            if store is None:
-                names = tuple(fields)
-                store = _store(source, size, stratify, scratch)
-                stack.callback(store.close)
-                # Rows that are let go cannot be named at the end.
-                early = Tally() if data.id is not None and isinstance(store, Smallest) else None
-            if grouping:
-                grouping.add(stratum)
-            key = order_key(seed, item_id)
-            firsts(key[0])
-            seconds(key[1])
-            numbers(number)
-            if early is not None and early.add(key[0]) > 1:
-                keys.refuse_second({len(keys.firsts) - 1: item_id}.__getitem__)
-            store.add(key, row or _encode(fields), offset)
-            if selection.limit and len(keys.firsts) == selection.limit:
-                break
+                    names = tuple(fields)
+                    store = _store(source, size, stratify, scratch)
+                    stack.callback(store.close)
+                    # Rows that are let go cannot be named at the end.
+                    early = Tally() if data.id is not None and isinstance(store, Smallest) else None
+                if grouping:
+                    grouping.add(stratum)
+                key = order_key(seed, item_id)
+                firsts(key[0])
+                seconds(key[1])
+                numbers(number)
+                if early is not None and early.add(key[0]) > 1:
+                    keys.refuse_second({len(keys.firsts) - 1: item_id}.__getitem__)
+                store.add(key, row or _encode(fields), offset)
         if store is None:
             raise skipped.all_of_them(passed)
         if data.id is not None and early is None:
@@ -478,6 +517,19 @@ def draw(
             _selection=selection,
             _open=stack.pop_all(),
         )
+
+
+def _plain(
+    rows: Sequence[Row], field: str
+) -> tuple[Sequence[int], list[str], Sequence[bytes], Sequence[int]] | None:
+    """Numbers, ids, texts, offsets; ``None`` where a row is wrong or no JSON, or an id no text."""
+    numbers, fields, texts, offsets = zip(*rows, strict=True)
+    try:
+        ids = [each[field] for each in fields]
+    except (TypeError, KeyError):  # what is wrong with a row stands in the place of its fields
+        return None
+    named = set(map(type, ids)) == {str} and all(ids) and not any(map(str.isspace, ids))
+    return (numbers, ids, texts, offsets) if named and all(texts) else None
 
 
 def _takes(selection: Selection, fields: Mapping[str, Any]) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain, islice
 from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from llm_batch.dataset.shape import Row, Shape, column_names, decode, decoded, is_utf8
+from llm_batch.dataset.shape import Row, Shape, column_names, decode_lines, decoded, is_utf8
 from llm_batch.dataset.workbook import read_workbook
 from llm_batch.errors import DataError
 
@@ -34,6 +35,8 @@ _BETWEEN = b" \t\r\n,\x1e"
 #: Rows of a batch that are Python objects at once.
 _BATCH = 256
 _ARROW_FILE = b"ARROW1"
+# Lines that are decoded at once, and bytes.
+_SOME_LINES, _SOME_BYTES = 512, 1 << 18
 #: Bytes of one row. More means a file that has no rows of this kind.
 ROW_LIMIT = 64 << 20
 
@@ -59,23 +62,44 @@ class Reader(NamedTuple):
 
 def read_jsonl(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
-    end = 0
-    for number, line in enumerate(iter(partial(stream.readline, ROW_LIMIT), b""), 1):
-        if len(line) == ROW_LIMIT:
-            raise _too_long(name, f"line {number}")
-        start, end = end, end + len(line)
-        if number == 1 and line.startswith(_BOM):
-            start, line = len(_BOM), line[len(_BOM) :]
-        try:
+    end = count = 0
+    lines_of = iter(partial(stream.readline, ROW_LIMIT), b"")
+    several = 1  # first, since the first line may begin with a mark
+    while lines := list(islice(lines_of, several)):
+        size = sum(map(len, lines))
+        several = min(max(_SOME_BYTES * len(lines) // size, 1), _SOME_LINES)
+        if (found := _objects(lines)) is not None:
+            offsets = accumulate(map(len, lines), initial=end)
+            yield from zip(range(count + 1, sys.maxsize), found, lines, offsets)  # noqa: B905
+            end, count = end + size, count + len(lines)
+            continue
+        for number, line in enumerate(lines, count + 1):
+            if len(line) == ROW_LIMIT:
+                raise _too_long(name, f"line {number}")
+            start, end = end, end + len(line)
+            if number == 1 and line.startswith(_BOM):
+                start, line = len(_BOM), line[len(_BOM) :]
             try:
-                fields = decode(line)
-            except ValueError:
                 fields = decoded(line, shape)
-        except (ValueError, RecursionError) as error:
-            if line.strip():
-                yield number, _problem(line, error), b"", start
-        else:
-            yield number, fields, line, start
+            except (ValueError, RecursionError) as error:
+                if line.strip():
+                    yield number, _problem(line, error), b"", start
+            else:
+                yield number, fields, line, start
+        count += len(lines)
+
+
+def _objects(lines: list[bytes]) -> list[dict[str, Any]] | None:
+    """One for each line, where all are objects and nothing needs a closer look."""
+    text = b"".join(lines)
+    # So none goes over several lines, and no line can have two where there are as many as lines.
+    if text[:1] != b"{" or text[-2:] != b"}\n" or text.count(b"}\n{") != len(lines) - 1:
+        return None
+    try:
+        found = decode_lines(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if len(found) == len(lines) else None
 
 
 def read_json(stream: BinaryIO, name: str, shape: Shape) -> Iterator[Row]:

@@ -38,6 +38,10 @@ class Selection:
             return None
         return frozenset(wanted) | (self._where.variables if self._where else set())
 
+    def more(self, most: int, taken: int) -> int:
+        """How many rows to read next, up to so many, where some are taken."""
+        return min(most, self.limit - taken) if self.limit else most
+
     def takes(self, fields: Mapping[str, Any]) -> bool:
         """Whether this is one of the rows; `PromptError` where ``where`` cannot tell."""
         return self._where is None or self._where.holds(fields)

@@ -133,7 +133,8 @@ class Shape:
         return value
 
 
-decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decoder = msgspec.json.Decoder(dict[str, Any])
+decode, decode_lines = _decoder.decode, _decoder.decode_lines
 
 
 def decoded(row: bytes, shape: Shape) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import heapq
 import io
 import tempfile
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -76,13 +76,20 @@ class Store(Protocol):
     def add(self, key: tuple[int, int], row: bytes, offset: int) -> None:
         """Take the next row: its order key, its JSON and where that starts in the stream."""
 
+    def extend(
+        self, firsts: array[int], seconds: array[int], rows: Sequence[bytes], offsets: Sequence[int]
+    ) -> None:
+        """Take the next ones, with the two numbers of each order key."""
+        for key, row, offset in zip(zip(firsts, seconds, strict=True), rows, offsets, strict=True):
+            self.add(key, row, offset)
+
     def read(self, index: int) -> bytes:
         """The JSON of a row that was taken; `DataError` when it can no longer be read."""
 
     def close(self) -> None: ...
 
 
-class InFile:
+class InFile(Store):
     """Rows that stay where they are, in an uncompressed file; 12 bytes a row.
 
     It is unbuffered and closed by its owner; ``check`` raises `DataError` once it has changed,
@@ -106,6 +113,12 @@ class InFile:
         elif self._rows:
             self._rows = []
 
+    def extend(
+        self, firsts: array[int], seconds: array[int], rows: Sequence[bytes], offsets: Sequence[int]
+    ) -> None:
+        self._offsets.extend(offsets)
+        self._lengths.extend(map(len, rows))
+
     def read(self, index: int) -> bytes:
         if self._rows:
             return self._rows[index]
@@ -116,7 +129,7 @@ class InFile:
         pass
 
 
-class Spool:
+class Spool(Store):
     """Rows written one after the other to a temporary file without a name; 12 bytes a row."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -157,7 +170,7 @@ class Spool:
         self._file.close()
 
 
-class Smallest:
+class Smallest(Store):
     """The rows with the ``size`` lowest order keys, in memory; others are let go."""
 
     def __init__(self, size: int) -> None:

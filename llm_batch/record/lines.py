@@ -9,8 +9,8 @@ Every line of results, journal and jobs, and the manifest, has the ``schema`` it
 
 Keys that only say more came without a new number, and a reader takes their absence for not known:
 ``list_cost`` and ``reported_cost`` of a call, ``reported`` and ``listed`` of a result's cost,
-``results_file`` of the manifest's totals (size and time alone in the first version, as a list) and
-its ``stopping``. What changes is named in the CHANGELOG.
+``results_file`` of the manifest's totals (size and time alone in the first version, as a list; then
+without ``chain`` and ``counts``) and its ``stopping``. What changes is named in the CHANGELOG.
 
 Files are read by two doors. A run reads its own by the strict one: what it cannot read ends it
 before anything is spent. A report reads a stranger's by the tolerant one: what cannot be read is

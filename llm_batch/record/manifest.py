@@ -216,7 +216,8 @@ class Totals(msgspec.Struct, frozen=True):
         cost: USD of them; ``None`` when a price is unknown.
         worst_case_calls: Those whose cost is an upper bound.
         seconds: Of all sessions.
-        results_file: `ResultsFile.stamp`; of older versions a list.
+        results_file: `ResultsFile.stamp`, the ``chain`` of the lines and ``counts`` of their
+            scores; of older versions a list, or without the latter two.
     """
 
     status: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -208,18 +208,30 @@ class Finished:
 
     @classmethod
     def of(
-        cls, drawn: Drawn, journal: Journal, path: Path, chain: str, retry_failed: bool
+        cls,
+        drawn: Drawn,
+        journal: Journal,
+        path: Path,
+        chain: str,
+        retry_failed: bool,
+        counted: Progress | None = None,
     ) -> Self | None:
         """What is finished, known up to the first; ``None`` where all must be looked at again.
 
         That is where the journal may be another one than the results were made from, where the
-        lines are not of this chain, or where the file is none that a run has left.
+        lines are not of this chain, or where the file is none that a run has left. No line is
+        looked at where they are ``counted`` and are all that can be (`counted_before`).
         """
         if not journal.intact:
             return None
         found = cls(drawn, journal, path, chain, retry_failed)
         if not found._positions.distinct:
             return None
+        if counted is not None and found._is_all(counted):
+            found.known, found.state, found.used = True, counted, len(found._places)
+            found.done = bytearray(b"\1") * drawn.size
+            found.lines = Standing(path.stat().st_size)
+            return found
         found.look()
         while found._of_run and not (found.known or found.state.done):
             found.look()
@@ -258,6 +270,16 @@ class Finished:
         done, given = (numpy.frombuffer(each, numpy.uint8) for each in (self.done, self._given))
         yield from self._drawn.items(bytearray(numpy.maximum(done, given)))
 
+    def _is_all(self, counted: Progress) -> bool:
+        """Whether these are results of all items, and each of them stands."""
+        statuses = counted.statuses
+        free = sum(count for kind, count in statuses.items() if kind not in _WITH_ANSWERS)
+        return (
+            counted.done == len(self.done)
+            and statuses.keys() <= self._statuses
+            and self._answered.count(0) <= free
+        )
+
     def _end(self, lines: Standing | None) -> None:
         import numpy
 
@@ -270,7 +292,7 @@ class Finished:
         self.on_known()
 
     def _stay(self, lines: list[DoneLine]) -> list[bool]:
-        numbers = array("Q", map(self._drawn.number, [line.id for line in lines]))
+        numbers = self._drawn.numbers(line.id for line in lines)
         chains = {line.chain for line in lines}
         self._of_run |= self._chain in chains
         of_run = chains == {self._chain} and {line.status for line in lines} <= self._statuses
@@ -295,6 +317,46 @@ class Finished:
 #: What a later run of the same chain makes of an item again, without a call.
 _WITH_ANSWERS = {kind for kind, status in STATUSES.items() if status.kept}
 _SETTLED = _WITH_ANSWERS | {"prompt", "rule", "oversized"}  # code may also fail by chance
+
+
+class _Counts(msgspec.Struct):
+    """What the manifest has of the lines of the results, beside their statuses."""
+
+    scored: int
+    judged: int
+    passed: int
+    score_sum: float
+    score_squares: float
+
+
+def counted_before(
+    before: Manifest | None, manifest: Manifest, journal: Journal, path: Path, chain: str
+) -> Progress | None:
+    """The results as the last run counted them; ``None`` unless all is as that run left it.
+
+    That is the sample, the chain, the journal, and by size and time the file.
+    """
+    totals = before.totals if before else Totals()
+    stamp = totals.results_file
+    if before is None or not isinstance(stamp, dict) or totals.calls != journal.calls:
+        return None
+    same = before.sample == manifest.sample and all(
+        before.config.get(key) == manifest.config.get(key) for key in ("data", "sample", "run")
+    )
+    try:
+        found = path.stat()
+        counts = msgspec.convert(stamp.get("counts"), _Counts)
+    except (OSError, msgspec.ValidationError):
+        return None
+    touched = (found.st_size, found.st_mtime_ns) != (stamp.get("size"), stamp.get("mtime_ns"))
+    if touched or not same or stamp.get("chain") != chain:
+        return None
+    return Progress(
+        done=sum(totals.items.values()),
+        statuses=Counter(totals.items),
+        simulated=totals.simulated,
+        **msgspec.structs.asdict(counts),
+    )
 
 
 def chain_hash(manifest: Manifest) -> str:
@@ -420,8 +482,10 @@ def with_totals(
     journal: Journal,
     results: ResultsFile,
     stopping: Stopping | None,
+    chain: str,
 ) -> Manifest:
     state = summary.progress
+    counts = _Counts(*(getattr(state, name) for name in _Counts.__struct_fields__))
     totals = Totals(
         status=summary.status,
         items=dict(state.statuses),
@@ -430,7 +494,7 @@ def with_totals(
         worst_case_calls=journal.worst_case,
         seconds=(manifest.totals.seconds or 0.0) + state.seconds,
         simulated=state.simulated,
-        results_file=results.stamp(),
+        results_file=results.stamp() | {"chain": chain, "counts": msgspec.structs.asdict(counts)},
     )
     return msgspec.structs.replace(manifest, updated_at=utc(), totals=totals, stopping=stopping)
 

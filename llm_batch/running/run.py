@@ -36,6 +36,7 @@ from llm_batch.running.earlier import (
     Earlier,
     Finished,
     chain_hash,
+    counted_before,
     edited_since,
     new_manifest,
     replaced_by,
@@ -184,11 +185,14 @@ def run(
             say(sentence)
         edited = edited_since(before, paths.results)
         hashed = chain_hash(manifest)
-        finished = None
+        finished = counted = None
         # A picture may be another one under its name, so such items are looked at again.
         seen = any(step.images for step in config.asking)
         if not (edited or other or until or seen):
-            finished = Finished.of(drawn, journal, paths.results, hashed, earlier.retry_failed)
+            counted = counted_before(before, manifest, journal, paths.results, hashed)
+            finished = Finished.of(
+                drawn, journal, paths.results, hashed, earlier.retry_failed, counted
+            )
         if finished is not None:
             answers.leave_out(finished)
             if asks or config.engine.by_batch:
@@ -248,7 +252,8 @@ def run(
             )
             if finished is not None:
                 finished.complete()
-            session.look_once()
+            if session.state.calls or counted is None:
+                session.look_once()  # else that of the last run holds
         for place, slowed in fleet.slowed.items():
             say(f"{place}: {slowed.words}; with {slowed.advice} the next run begins there")
         summary = _summary(config, session.state, stop, results)
@@ -256,7 +261,7 @@ def run(
             summary = gated(summary, session.watch.verdict, until.undecided_passes)
         journal.sync()
         stopping = session.watch.record() if session.watch else None
-        manifest = with_totals(manifest, summary, journal, results, stopping)
+        manifest = with_totals(manifest, summary, journal, results, stopping, hashed)
         manifest.write(paths.manifest, mode)
         log.end(summary)
         if table is None:

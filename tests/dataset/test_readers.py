@@ -145,6 +145,26 @@ def test_a_bad_row_of_json_does_not_spoil_the_others(row: bytes, problem: str) -
         assert problem in found
 
 
+LINES = (
+    b'{"a": 1}', b'{"b": "\xc3\xa9"}', b'{"a": 1} {"b": 2}', b'{"c": {"x": 1}', b"}", b'{"c":', b"",
+    b'{"d": NaN}', b'{"e": "caf\xe9"}', b"[1]", b'{"f": 3}\r',
+)  # fmt: skip
+
+
+@given(
+    lines=st.lists(st.sampled_from(LINES), min_size=1, max_size=12), end=st.sampled_from(["\n", ""])
+)
+def test_lines_of_jsonl_are_read_as_each_would_be_alone(lines: list[bytes], end: str) -> None:
+    """However many are decoded at once: none takes what another one lacks."""
+    data = b'{"z": 0}\n' + b"\n".join(lines) + end.encode()
+    alone = [(1, {"z": 0})]
+    for number, line in enumerate(lines, 2):
+        alone += [(number, fields) for _, fields in values(".jsonl", line + b"\n")]
+    assert [(n, str(v)[:9]) for n, v in values(".jsonl", data)] == [
+        (n, str(v)[:9]) for n, v in alone
+    ]
+
+
 def test_a_line_cut_off_does_not_spoil_the_others() -> None:
     first, (number, problem), last = values(".jsonl", b'{"a":1}\n{"a": 1\n{"a":3}')
     assert (first, number, last) == ((1, {"a": 1}), 2, (3, {"a": 3}))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_batch.dataset import drawn as sampling
-from llm_batch.dataset.drawn import in_order, in_strata_order, order_key
+from llm_batch.dataset.drawn import in_order, in_strata_order, order_key, order_keys
 from llm_batch.stats.strata import allocate
 
 U64 = st.integers(min_value=0, max_value=2**64 - 1)
@@ -31,6 +31,8 @@ def stratified(members: list[int], shares: list[int]) -> list[int]:
 def test_a_key_is_the_documented_hash_of_seed_and_id(seed: int, item_id: str) -> None:
     digest = blake2b(f"{seed}\n{item_id}".encode(), digest_size=16).hexdigest()
     assert "{:016x}{:016x}".format(*order_key(seed, item_id)) == digest
+    several = zip(*order_keys(seed, ["q", item_id]), strict=True)
+    assert list(several) == [order_key(seed, "q"), order_key(seed, item_id)]
 
 
 def test_the_order_never_changes_between_versions() -> None:

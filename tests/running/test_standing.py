@@ -95,6 +95,36 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return events
 
 
+@pytest.mark.parametrize(
+    ("change", "looks", "calls"),
+    [("nothing", False, 0), ("the journal", True, 0), ("the sample", True, 0), ("retry", True, 2),
+     ("the time", True, 0)],
+)  # fmt: skip
+def test_no_line_is_looked_at_where_all_is_as_the_last_run_left_it(
+    project: Project, small_blocks: list[str], change: str, looks: bool, calls: int
+) -> None:
+    project.answers = lambda request: (
+        "no score" if (request.item_id, request.step) == ("q3", "judge") else reply_to(request)
+    )
+    first = project.run()
+    small_blocks.clear()
+    if change == "the journal":  # without its last call, so the line has another one
+        for name, end in ((FILES[1], b"\n"), (FILES[2], b"")):
+            whole = (project.folder / name).read_bytes()
+            cut = whole[:-1].rfind(end) + 1 if end else len(whole) - 40
+            (project.folder / name).write_bytes(whole[:cut])
+    elif change == "the time":
+        os.utime(project.results)
+    again = project.run(
+        project.config(sample=12 if change == "the sample" else 0),
+        earlier=Earlier(retry_failed=change == "retry"),
+    )
+    assert ("look" in small_blocks, len(project.model.requests)) == (looks, calls)
+    assert again.progress.statuses == first.progress.statuses
+    assert again.progress.score_sum == first.progress.score_sum > 0
+    assert len(project.statuses()) == 12
+
+
 @pytest.mark.parametrize("damage", [False, True], ids=["whole", "damaged behind"])
 @pytest.mark.parametrize("engine", ["threads", "serial"])
 def test_new_calls_are_sent_while_finished_items_are_still_looked_at(
