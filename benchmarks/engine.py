@@ -3,11 +3,12 @@
     python benchmarks/engine.py                        # all arms, 3 rounds; about 10 minutes
     python benchmarks/engine.py --rounds 1 --arms direct,litellm-threads
     python benchmarks/engine.py --arms chain --peers ../peers/bin/python   # one table, 2 minutes
+    python benchmarks/engine.py --arms start --rounds 15                   # one table, 1 minute
 
 One local server answers after 0 or 50 ms. Every arm is a process of its own and the arms take
 turns, so that a noisy machine is noisy for all. Seconds and CPU are those of the calls, counted
 from the first to the last in the client's process; imports and start are left out, but for
-`chain`, which is timed from outside as a whole process. The arms:
+`chain` and `start`, which are timed from outside. The arms:
 
 direct           llmb, whole runs: templates, limits, budget, journal, parsing, results
 litellm          the same with transport = "litellm"
@@ -16,6 +17,8 @@ openai-threads   ThreadPoolExecutor over openai's client
 httpx-threads    ThreadPoolExecutor over one httpx.Client: no limits, no journal, nothing
 chain            whole processes for 2,000 items x 2 calls at 20 ms, 50 at once: `llmb run`, two
                  batches of flexllm, threads over openai's client, over litellm and over sockets
+start            from the start of the process of `llmb run` until its first request arrives, beside
+                 processes that do nothing, or import typer and rich; Linux only
 
 Peers run in the Python of ``--peers``, where they are installed (pip install flexllm openai
 litellm), and by default in this one. Threads over sockets do nothing but send and read.
@@ -209,6 +212,12 @@ def one(arm: str, url: str, calls: int, workers: int) -> Figures:
     return found
 
 
+def environment() -> dict[str, str]:
+    own = {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-benchmark-0123456789"}
+    # Installed packages are compiled; with this ours would be compiled in every process.
+    return {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"} | own
+
+
 def chain(peer: str, url: str, python: str) -> Figures:
     """Seconds and CPU seconds of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -216,9 +225,7 @@ def chain(peer: str, url: str, python: str) -> Figures:
         command = [python, __file__, "--chain", peer, url]
         if peer == "llmb":
             command = [sys.executable, "-m", "llm_batch", "run", "--quiet", "--yes"]
-        # Installed packages are compiled; without this ours would be compiled in every process.
-        own = {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-benchmark-0123456789"}
-        env = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"} | own
+        env = environment()
         started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         seconds = time.perf_counter() - started
@@ -227,6 +234,65 @@ def chain(peer: str, url: str, python: str) -> Figures:
             raise SystemExit(f"{peer}: {done.stderr}")
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return {"seconds": seconds, "cpu": cpu}
+
+
+def first_request() -> Figures:
+    """Seconds and CPU seconds of `llmb run` until its first request is read from a socket."""
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        write(folder, url, ITEMS, WORKERS, "direct", judge=True)
+        command = [sys.executable, "-m", "llm_batch", "run", "--yes"]
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL
+        )
+        try:
+            server.settimeout(60)
+            connection = server.accept()[0]
+            with connection:
+                assert connection.recv(4) == b"POST"
+                seconds = time.perf_counter() - started
+                # What clock_getcpuclockid(3) gives for another process.
+                cpu = time.clock_gettime((~process.pid << 3) | 2)
+        finally:
+            process.kill()
+            process.wait()
+        return {"seconds": seconds, "cpu": cpu}
+
+
+def whole(*words: str) -> Figures:
+    """Seconds and CPU seconds of Python with these words, from start to end."""
+    command = [sys.executable, *words]
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, check=True)
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu": cpu}
+
+
+STARTS: dict[str, Callable[[], Figures]] = {
+    "python -c pass": lambda: whole("-c", "pass"),
+    "import typer, rich": lambda: whole("-c", "import typer, rich"),
+    "llmb --help": lambda: whole("-m", "llm_batch", "--help"),
+    "llmb run, first request": first_request,
+}
+
+
+def starts(rounds: int) -> None:
+    for measured in STARTS.values():
+        measured()
+    found: dict[str, list[Figures]] = {name: [] for name in STARTS}
+    for _ in range(rounds):
+        for name, runs in found.items():
+            runs.append(STARTS[name]())
+    print("\nstart                       seconds: median, least   CPU seconds: median, least")
+    for name, runs in found.items():
+        seconds, cpu = ([run[key] for run in runs] for key in ("seconds", "cpu"))
+        print(
+            f"  {name:24}  {statistics.median(seconds):14.3f} {min(seconds):7.3f}"
+            f"  {statistics.median(cpu):18.3f} {min(cpu):7.3f}"
+        )
 
 
 # --- the chain as others play it, inside their processes
@@ -370,7 +436,7 @@ def chains(rounds: int, python: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Calls per second and CPU per call.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--arms", default=",".join([*ARMS, "chain"]))
+    parser.add_argument("--arms", default=",".join([*ARMS, "start", "chain"]))
     parser.add_argument("--workers", type=int, nargs="*", default=[50, 200])
     parser.add_argument("--latency", type=float, nargs="*", default=[0.0, 0.05])
     parser.add_argument("--peers", default=sys.executable, help="the Python that has them")
@@ -400,6 +466,8 @@ def main() -> None:
                 first = found[next(iter(found))]
                 ratio = statistics.median(run["rate"] for run in first) / rate
                 print(f"  {arm:16}      {rate:12,.0f}  {1000 * cpu:9.2f} ms   1 : {ratio:.1f}")
+    if "start" in arms:
+        starts(options.rounds)
     if "chain" in arms:
         chains(options.rounds, options.peers)
 

@@ -55,6 +55,9 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 RULE_KEYS = ("rule", "value", "expected", "normalise", "pattern", "tolerance", "relative",
              "labels", "fields", "python")  # fmt: skip
 
+# Patterns are texts, which `re` compiles when they are first used, and keeps: a run without rules
+# would wait for them before its first request.
+
 # Characters of either end of a text in which numbers, labels and patterns are looked for.
 _END = 20_000
 _SHOWN = 200
@@ -155,11 +158,11 @@ def normalised(text: str, how: Sequence[Normaliser] = ()) -> str:
     return text
 
 
-_OF_NUMBER = re.compile(r"(?<=\d)[.,:/](?=\d)|(?<!\w)[-+−](?=\.?\d)")
+_OF_NUMBER = r"(?<=\d)[.,:/](?=\d)|(?<!\w)[-+−](?=\.?\d)"
 
 
 def _kept_punctuation(text: str) -> str:
-    kept = {found.start() for found in _OF_NUMBER.finditer(text)}
+    kept = {found.start() for found in re.finditer(_OF_NUMBER, text)}
     return "".join(
         char if at in kept or not _is_punctuation(char) else "" for at, char in enumerate(text)
     )
@@ -210,13 +213,13 @@ def _places(text: str, part: str) -> Iterator[int]:
 
 
 # Chinese, Japanese and Thai are written without spaces: there every character is a word.
-_UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_UNSPACED = "[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
 
 
 def _goes_on(text: str, at: int, edge: str, step: int) -> bool:
     """Whether a word or number that ends or begins at a place is part of a longer one."""
     near = text[max(0, at - 2) : at][::-1] if step < 0 else text[at : at + 2]
-    if not near or not edge.isalnum() or _UNSPACED.match(edge) or _UNSPACED.match(near):
+    if not near or not edge.isalnum() or re.match(_UNSPACED, edge) or re.match(_UNSPACED, near):
         return False
     if near[0].isalnum():
         return True
@@ -339,7 +342,7 @@ _POWER = (
     r"\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?![\d.])\}?)"
 )
 # A minus with a space behind it is one where nothing that it could join stands before it.
-_NUMBER = re.compile(
+_NUMBER = (
     r"(?<![\w.])(?P<sign>(?:[-+−–]|(?:\A|(?<=[=:≈({])|(?<=[=:≈({] ))[-−] )"
     r"(?=[$€£¥]?[.\d]))?[$€£¥]?\s?(?P<sign2>[-−])?"
     rf"(?P<digits>{_DIGITS})(?P<power>{_POWER})?"
@@ -348,15 +351,13 @@ _NUMBER = re.compile(
 )
 # Digits of a number that is raised to a power: beyond them nobody writes one.
 _LONGEST_BASE = 12
-_BOXED = re.compile(r"\\boxed\s?\{([^{}]{0,200}(?:\{[^{}]{0,100}\}[^{}]{0,100}){0,4})\}")
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?([^{}]{1,40})\}\s?\{\s?([^{}]{1,40})\}")
-_TIMES = re.compile(r"\\(?:times|cdot)")
+_BOXED = r"\\boxed\s?\{([^{}]{0,200}(?:\{[^{}]{0,100}\}[^{}]{0,100}){0,4})\}"
+_FRACTION = r"\\[dt]?frac\s?\{\s?([^{}]{1,40})\}\s?\{\s?([^{}]{1,40})\}"
+_TIMES = r"\\(?:times|cdot)"
 # Of a unit: cm^2 is no 2.
-_UNIT_POWER = re.compile(
-    r"(?:(?<=[^\W\d_])|(?<=[A-Za-z]\}))\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?!\d)\}?"
-)
-_RAISED = re.compile(r"(?<=\d)[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}")
-_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_UNIT_POWER = r"(?:(?<=[^\W\d_])|(?<=[A-Za-z]\}))\s?(?:\^|\*\*)\s?\{?[-+−]?\d{1,3}(?!\d)\}?"
+_RAISED = r"(?<=\d)[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}"
+_VULGAR = "[¼-¾⅐-⅞]"
 #: Full-width letters, digits and signs as those of ASCII.
 _NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
 
@@ -371,20 +372,20 @@ def last_number(text: str) -> Fraction | None:
     final = text.rfind("####")
     if final >= 0 and (found := _last(text[final + 4 :].strip().partition("\n")[0])) is not None:
         return found
-    boxes = _BOXED.findall(text)
+    boxes = re.findall(_BOXED, text)
     if boxes and (found := _last(boxes[-1])) is not None:
         return found
     return _last(text)
 
 
 def _last(text: str) -> Fraction | None:
-    text = _TIMES.sub("×", text.replace("\\$", "$").replace("\\,", "").replace("{,}", ","))
-    text = _FRACTION.sub(r" \1/\2", text)
-    text = _VULGAR.sub(lambda one: f" {_plain_form(one[0])}", text).replace("\u2044", "/")
-    text = _RAISED.sub(lambda power: f"^{_plain_form(power[0])}", text)
-    text = _UNIT_POWER.sub(" ", text)
+    text = re.sub(_TIMES, "×", text.replace("\\$", "$").replace("\\,", "").replace("{,}", ","))
+    text = re.sub(_FRACTION, r" \1/\2", text)
+    text = re.sub(_VULGAR, lambda one: f" {_plain_form(one[0])}", text).replace("\u2044", "/")
+    text = re.sub(_RAISED, lambda power: f"^{_plain_form(power[0])}", text)
+    text = re.sub(_UNIT_POWER, " ", text)
     found = None
-    for found in _NUMBER.finditer(text):  # noqa: B007  (the last one is wanted)
+    for found in re.finditer(_NUMBER, text):  # noqa: B007  (the last one is wanted)
         pass
     return None if found is None else _as_fraction(found)
 

@@ -22,7 +22,6 @@ from llm_batch.chain.outputs import (
     printable,
     whole_number,
 )
-from llm_batch.chain.verdicts import Numbers, Words, named, reader_of, stated, within
 from llm_batch.records import Score
 
 _QUOTE = "[\"'`“”‘’]"
@@ -308,6 +307,8 @@ def _named_values(text: str, graded: Fields) -> dict[str, Any] | None:
 
     ``None`` unless every field has one value.
     """
+    from llm_batch.chain.verdicts import named, reader_of
+
     found: dict[str, Any] = {}
     for name, field in graded.items():
         claim = named(text, name, reader_of(field), alone=len(graded) == 1)
@@ -329,6 +330,8 @@ def score_of(
     A text states a number, or one of the ``labels``, once; with labels numbers mean nothing, and
     ``4/10`` is no 4 on a scale to 5.
     """
+    from llm_batch.chain.verdicts import Numbers, Words, stated, within
+
     if isinstance(value, bool):
         return Score(float(value), reason=reason)
     if isinstance(value, int | float):

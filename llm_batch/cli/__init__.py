@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -92,8 +91,6 @@ app = app_of()
 #: What typer imports with its help, and never draws here: help is no Markdown, and a traceback is
 #: Python's own. The two take a third of the time of ``--help``.
 _NOT_DRAWN = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
-#: What is imported stays, so to look for garbage in it is in vain; it takes a fifth of the start.
-_SELDOM = (200_000, 20, 20)
 
 
 def _prepare_help() -> None:
@@ -113,8 +110,6 @@ def main() -> None:
     """Entry point: errors a user can meet become one sentence and an exit code."""
     from llm_batch.cli.console import guard_streams
 
-    gc.set_threshold(*_SELDOM)
-    gc.enable()
     # Plugins of pydantic are looked for in all packages that are installed; none is of use here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     guard_streams()

@@ -29,7 +29,8 @@ class Quiet:
         """Nothing to put away."""
 
     def update(self, state: Progress) -> None:
-        """Nothing is shown."""
+        """Nothing is shown; but what says the last words is loaded while requests are under way."""
+        talk()
 
     def say(self, sentence: str) -> None:
         say(sentence)
