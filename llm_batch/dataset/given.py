@@ -13,12 +13,14 @@ from typing import Any, Self
 
 import msgspec
 
-from llm_batch.dataset.shape import Row, Shape
+from llm_batch.dataset.readers import rows_of_batches
+from llm_batch.dataset.shape import Row, Shape, column_names
 from llm_batch.errors import DataError
 from llm_batch.paper import words
 
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _BITS = 256
+_BATCH = 256  # rows that are Python objects at once
 
 
 class Rows:
@@ -39,8 +41,12 @@ class Rows:
     def rows(self) -> Iterator[Row]:
         for number, fields in enumerate(self.fields(), 1):
             if not isinstance(fields, str):
-                digest = blake2b(_encode_sorted(fields), digest_size=_BITS // 8)
-                self._sum += int.from_bytes(digest.digest())
+                try:
+                    digest = blake2b(_encode_sorted(fields), digest_size=_BITS // 8)
+                except UnicodeEncodeError:
+                    fields = "it holds text that is not Unicode: half of a surrogate pair"
+                else:
+                    self._sum += int.from_bytes(digest.digest())
             yield number, fields, b"", 0
 
     def at(self, *numbers: int) -> str:
@@ -80,7 +86,7 @@ class Given(Rows):
         self._data = data
 
     def fields(self) -> Iterator[dict[str, Any] | str]:
-        for row in _dicts(self._data):
+        for row in self._rows_of(self._data):
             if not isinstance(row, Mapping):
                 yield f"of the type {type(row).__name__}, and no dict of fields"
                 continue
@@ -90,23 +96,52 @@ class Given(Rows):
                 yield f"it holds a value that JSON cannot: {error}"
                 continue
             # What is a field in a file has a name, and so here.
-            yield self.shape.finite({str(name): value for name, value in plain.items()})
+            named = {str(name): value for name, value in plain.items()}
+            if len(named) < len(row):
+                yield "two of its fields have the same name, as text"
+                continue
+            yield self.shape.finite(named)
+
+    def _rows_of(self, data: Any) -> Iterator[Any]:
+        """The rows of what was given, by what it can do and not by its type."""
+        if hasattr(data, "iter_batches") and hasattr(data, "iter_rows"):  # Ray Data
+            return iter(data.iter_rows())
+        if hasattr(data, "iter_rows") and hasattr(data, "rows"):  # Polars
+            return iter(data.iter_rows(named=True))
+        if hasattr(data, "collect_batches"):  # lazy, of Polars
+            return (row for frame in data.collect_batches() for row in self._rows_of(frame))
+        if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # of an older one
+            return self._rows_of(data.collect())
+        if hasattr(data, "itertuples"):  # pandas; its iterator gives columns, not rows
+            names = column_names(list(map(str, data.columns)), self.name)
+            tuples = data.itertuples(index=False, name=None)
+            return (dict(zip(names, values, strict=True)) for values in tuples)
+        if hasattr(data, "scanner"):  # a dataset of pyarrow
+            data = data.scanner().to_reader()
+        if hasattr(data, "__arrow_c_stream__") and not hasattr(
+            data, "features"
+        ):  # as of `datasets`
+            return self._rows_of_arrow(data)
+        return _dicts(data)
+
+    def _rows_of_arrow(self, data: Any) -> Iterator[Any]:
+        """Of a table or a stream of pyarrow, a relation of DuckDB, and whatever else gives one."""
+        import pyarrow
+
+        try:
+            reader = pyarrow.RecordBatchReader.from_stream(data)
+        except pyarrow.ArrowInvalid:  # one column, without a name
+            return _dicts(data)
+        column_names(reader.schema.names, self.name)
+        small = (
+            batch.slice(start, _BATCH)
+            for batch in reader
+            for start in range(0, batch.num_rows, _BATCH)
+        )
+        return (fields for _, fields, _, _ in rows_of_batches(small, self.name, self.shape))
 
 
 def _dicts(data: Any) -> Iterator[Any]:
-    """The rows of what was given, by what it can do and not by its type: nothing is imported."""
-    if hasattr(data, "iter_batches") and hasattr(data, "iter_rows"):  # Ray Data
-        return iter(data.iter_rows())
-    if hasattr(data, "iter_rows"):  # Polars
-        return iter(data.iter_rows(named=True))
-    if hasattr(data, "collect_schema") and hasattr(data, "collect"):  # lazy, of Polars
-        return _dicts(data.collect())
-    if hasattr(data, "itertuples"):  # pandas; its iterator gives columns, not rows
-        names = list(map(str, data.columns))
-        tuples = data.itertuples(index=False, name=None)
-        return (dict(zip(names, values, strict=True)) for values in tuples)
-    if hasattr(data, "to_batches"):  # pyarrow
-        return (row for batch in data.to_batches(max_chunksize=256) for row in batch.to_pylist())
     if isinstance(data, Mapping | str | bytes) or not _goes_through(data):
         several = isinstance(data, Mapping) and any(map(_goes_through, data.values()))
         raise DataError(

@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -65,12 +65,16 @@ class Remote:
         server cannot send a part.
         """
         with plain_errors(self.name):
-            file = self._store.open(
-                self._path,
-                "rb",
-                block_size=_PIECE if here_and_there else _FORWARD,
-                cache_type="blockcache" if here_and_there else "readahead",
-            )
+            forward = 0 if scheme_of(self._path) in ("http", "https") else _FORWARD
+            if here_and_there:
+                file = self._store.open(
+                    self._path, "rb", block_size=_PIECE, cache_type="blockcache"
+                )
+                if _sends_parts(file):
+                    return _Reading(file, self.name)
+                file.close()
+            # Of a web server 0 makes it one request: many send a whole file whatever is asked.
+            file = self._store.open(self._path, "rb", block_size=forward, cache_type="readahead")
         return _Reading(file, self.name)
 
     def state(self) -> tuple[str, ...] | None:
@@ -150,6 +154,23 @@ def _store(scheme: str, url: str) -> tuple[Any, str]:
             "pip install 'llmb[cloud]'",
         ) from error
     return store, str(path)
+
+
+def _sends_parts(file: Any) -> bool:
+    """Whether the end of a file can be read before the rest; the end is kept for its reader.
+
+    A web server that cannot says so only by what it sends.
+    """
+    try:
+        if not file.size:
+            return False
+        file.seek(file.size - 1)
+        return len(file.read(1)) == 1
+    except ValueError:
+        return False
+    finally:
+        with suppress(ValueError):
+            file.seek(0)
 
 
 @contextmanager

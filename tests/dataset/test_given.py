@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import dataset
 
 import llm_batch
 from llm_batch.chain.options import Data
@@ -44,9 +45,14 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "polars": polars_frame,
     "lazy": lazy_frame,
     "pyarrow": lambda: pa.Table.from_pylist(ROWS),
+    "pyarrow's stream": lambda: pa.Table.from_pylist(ROWS).to_reader(),
+    "pyarrow's dataset": lambda: dataset.dataset(pa.Table.from_pylist(ROWS)),
+    "pyarrow's batch": lambda: pa.RecordBatch.from_pylist(ROWS),
+    "duckdb": lambda: pytest.importorskip("duckdb").from_arrow(pa.Table.from_pylist(ROWS)),
     "dataset": Dataset,
     "reversed": lambda: ROWS[::-1],
 }
+TWICE = pa.Table.from_arrays([pa.array([each]) for each in (1, 2, 3)], ["id", "q", "q"])
 
 
 @pytest.mark.parametrize("kind", GIVEN)
@@ -85,6 +91,11 @@ def test_values_of_libraries_become_those_of_a_file() -> None:
         ([["a", "b"]], "row 1: of the type list, and no dict of fields", ""),
         ([{"id": "a", "q": object()}], "row 1: it holds a value that JSON cannot", ""),
         ([{"id": "a"}, {"id": "a"}], "rows 1 and 2: both have the id 'a'", ""),
+        ([{"id": "a", "q": "\ud800"}], "row 1: it holds text that is not Unicode", ""),
+        ([{"id": "a", 2: "x", "2": "y"}], "row 1: two of its fields have the same name", ""),
+        (TWICE, "two columns of the header are named 'q'", "a name of its own"),
+        (TWICE.to_pandas(), "two columns of the header are named 'q'", "a name of its own"),
+        (TWICE.to_pandas()["id"], "row 1: of the type int, and no dict of fields", ""),
         ([], "has no rows", ""),
     ],
 )

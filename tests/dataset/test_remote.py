@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,16 @@ def test_of_columns_at_an_address_only_those_in_use_are_fetched() -> None:
     with served(Files({"big.parquet": bytes(sink.getvalue())})) as web:
         assert len(ids(f"{web.url}/big.parquet", used={"id"})) == 3000
         assert web.sent < len(web.files["big.parquet"]) / 2
+
+
+@pytest.mark.parametrize("name", ["big.parquet", "big.jsonl", "big"])
+def test_a_large_file_of_a_server_without_parts_is_read_whole(name: str, tmp_path: Path) -> None:
+    rows = [{"id": f"q{n}", "text": os.urandom(1500).hex()} for n in range(1600)]
+    data = (as_parquet if name != "big.jsonl" else jsonl)(rows)
+    assert len(data) > 4 << 20  # more than is asked for at once
+    (tmp_path / name).write_bytes(data)
+    with served(Files({name: data}, ranges=False)) as web:
+        assert ids(f"{web.url}/{name}") == ids(tmp_path / name)  # type: ignore[arg-type]
 
 
 def test_what_changes_at_an_address_while_it_is_read_is_refused() -> None:
