@@ -12,6 +12,7 @@ import msgspec
 
 from llm_batch.chain.credentials import without_keys
 from llm_batch.errors import ProviderError, Refused, Rejected, Transient, Unavailable
+from llm_batch.records import writable
 from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
@@ -339,7 +340,7 @@ def outcomes_of(lines: Iterable[Any], outcome: Callable[[Fields], Outcome]) -> I
 def body_of(value: object) -> bytes:
     """A body within a line; some have it as JSON in a text."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
-        return value.encode("utf-8", "replace")
+        return writable(value).encode()
     return _encode(value)
 
 

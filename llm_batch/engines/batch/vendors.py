@@ -23,7 +23,7 @@ from llm_batch.errors import (
     Unavailable,
 )
 from llm_batch.paper import words
-from llm_batch.records import Completion, Message, Request
+from llm_batch.records import Completion, Message, Request, writable
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.providers import BATCH_VENDORS, Prepared, batch_vendor, make_provider
 from llm_batch.sending.providers.decoding import value_in
@@ -141,7 +141,7 @@ def decoded(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         try:
-            text = json.dumps(value_in(raw), ensure_ascii=False).encode("utf-8", "replace")
+            text = writable(json.dumps(value_in(raw), ensure_ascii=False)).encode()
             return json.loads(text, parse_constant=lambda _: None, parse_int=_number)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None

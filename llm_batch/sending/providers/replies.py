@@ -140,7 +140,7 @@ def _of_value(value: Any, body: bytes, cost: str | None, asked: Request | None) 
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str) and value.lstrip()[:1] == "{":
-        value = value_in(value.encode("utf-8", "replace"))  # a gateway that wrote it twice
+        value = value_in(writable(value).encode())  # a gateway that wrote it twice
     if not isinstance(value, dict):
         raise unreadable(body, "no object")
     value = _unwrapped(value)

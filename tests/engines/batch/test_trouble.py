@@ -11,6 +11,7 @@ import pytest
 
 from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.engines.batch.job_log import JobLog, forget_job
+from llm_batch.engines.batch.vendors import decoded
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError, Incomplete
 from tests.batch_server import BatchServer
 from tests.engines.batch.runs import Session, billed, journal, leave, load, results, write_project
@@ -106,6 +107,10 @@ def test_a_line_that_can_be_read_is_read(
     server.spoil = spoilt(change)
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 1 and len(results(tmp_path)) == 6
+
+
+def test_half_an_emoji_in_a_line_is_no_question_mark() -> None:
+    assert decoded(b'{"text": "Score: 4 \\ud83d"}') == {"text": "Score: 4 \ufffd"}
 
 
 def test_a_file_that_is_something_else_is_fetched_again(
