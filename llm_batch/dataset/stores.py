@@ -107,17 +107,22 @@ class InFile(Store):
     def add(self, key: tuple[int, int], row: bytes, offset: int) -> None:
         self._offsets.append(offset)
         self._lengths.append(len(row))
-        self._room -= len(row)
-        if self._room >= 0:
-            self._rows.append(row)
-        elif self._rows:
-            self._rows = []
+        self._hold([row], len(row))
 
     def extend(
         self, firsts: array[int], seconds: array[int], rows: Sequence[bytes], offsets: Sequence[int]
     ) -> None:
         self._offsets.extend(offsets)
-        self._lengths.extend(map(len, rows))
+        lengths = array("I", map(len, rows))
+        self._lengths.extend(lengths)
+        self._hold(rows, sum(lengths))
+
+    def _hold(self, rows: Sequence[bytes], size: int) -> None:
+        self._room -= size
+        if self._room >= 0:
+            self._rows += rows
+        elif self._rows:
+            self._rows = []
 
     def read(self, index: int) -> bytes:
         if self._rows:

@@ -241,7 +241,6 @@ class Purse:
         self._admitted = 0
         # The most USD that one item of those that were forecast may cost behind its request.
         self._rest = 0.0
-        self._last = chain.asking[-1].name
         self._bounds = {name: model.at_most() for name, model in fleet.models.items()}
         #: The item that was turned away last, and USD that it may cost to the end of the chain.
         self.refused: tuple[str, float] | None = None
@@ -279,7 +278,8 @@ class Purse:
         self._budget.release(item.id)
 
     def _is_last(self, request: Request) -> bool:
-        return (request.step, request.part + 1) == (self._last, self._chain.times[self._last])
+        last = self._chain.asking[-1].name
+        return (request.step, request.part + 1) == (last, self._chain.times[last])
 
     def _worst_case(
         self, models: Mapping[str, FleetModel], item: Item, request: Request, calls: Sequence[Call]

@@ -539,7 +539,8 @@ def test_parts_in_any_order_and_after_any_stop_are_paid_once_and_come_to_the_sam
         found = {}
         engine = Parts(serve_once, room=rng.randint(1, 9), order=shuffled)
         events = play(
-            *(some, many_votes(), engine, lambda call: journal.update({call.request.key: call})),
+            *(some, many_votes(), engine),
+            lambda calls: journal.update({call.request.key: call for call in calls}),
             *(Journal(), Interrupted(rng.randint(1, 20))),
         )
         found = {each.item.id: each for each in events if isinstance(each, Result)}

@@ -13,6 +13,7 @@ import pytest
 
 from llm_batch.chain.config import Config
 from llm_batch.chain.options import Model
+from llm_batch.dataset import stores
 from llm_batch.engines import ENGINES, Kind, Supplies
 from llm_batch.engines.local import ThreadsEngine
 from llm_batch.errors import (
@@ -30,7 +31,7 @@ from llm_batch.models import tokens
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
 from llm_batch.record.results import ResultsFile
-from llm_batch.records import Call, Completion, Request, Usage
+from llm_batch.records import Completion, Request, Usage
 from llm_batch.running.run import Overrun, Progress, Stop, run
 from llm_batch.running.stopping import Until
 from llm_batch.sending.limits import Limiter
@@ -558,16 +559,16 @@ def test_an_error_in_the_callers_own_display_loses_no_paid_call(
 def test_a_full_disk_is_exit_code_4_and_what_was_written_is_not_paid_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, appended = Journal.append, []
+    write, written = Journal._write, []
 
-    def filling(journal: Journal, call: Call) -> None:
-        appended.append(call)
-        if len(appended) > 7:
+    def filling(journal: Journal, lines: bytes) -> int:
+        if len(written) + lines.count(b"\n") > 7:
             raise OutputError("cannot write: No space left on device", "free some space")
-        append(journal, call)
+        written.extend(lines.splitlines())
+        return write(journal, lines)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", filling)
+        patch.setattr(Journal, "_write", filling)
         with pytest.raises(Incomplete, match="No space left") as caught:
             project.run()
     assert caught.value.exit_code == 4
@@ -594,9 +595,10 @@ def test_results_that_cannot_be_written_cost_no_paid_call(
     assert sorted(paid + project.model.sent()) == everything(12)
 
 
-def test_data_that_changes_during_the_run_ends_it_and_no_paid_call_is_lost(
-    project: Project,
+def test_large_data_that_changes_during_the_run_ends_it_and_no_paid_call_is_lost(
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stores, "HELD_BYTES", 1000)
     project.data(300)
 
     def answers(request: Request) -> str:
