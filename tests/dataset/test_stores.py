@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from array import array
 from collections import Counter
 from pathlib import Path
 from unittest import mock
@@ -39,17 +41,20 @@ def unchanged() -> None:
     """The file is as it was."""
 
 
-@given(rows=ROWS, held=st.sampled_from([0, 10, stores.HELD_BYTES]))
+@given(rows=ROWS, held=st.sampled_from([0, 10, stores.HELD_BYTES]), alone=st.integers(0, 60))
 def test_rows_are_read_back_from_their_file_in_any_order(
-    rows: list[tuple[tuple[int, int], bytes]], held: int
+    rows: list[tuple[tuple[int, int], bytes]], held: int, alone: int
 ) -> None:
+    """However many of them come one by one, before the others come together."""
     file = io.BytesIO(b"--".join(row for _, row in rows))
     with mock.patch.object(stores, "HELD_BYTES", held):
         store = InFile(file, unchanged)  # type: ignore[arg-type]
-    at = 0
-    for key, row in rows:
+    ends = itertools.accumulate((len(row) + 2 for _, row in rows), initial=0)
+    offsets = list(ends)[:-1]
+    for (key, row), at in zip(rows[:alone], offsets, strict=False):
         store.add(key, row, at)
-        at += len(row) + 2
+    columns = (array("Q", [key[n] for key, _ in rows[alone:]]) for n in (0, 1))
+    store.extend(*columns, [row for _, row in rows[alone:]], offsets[alone:])
     check_reads(store, rows)
 
 
