@@ -39,6 +39,8 @@ import io
 import itertools
 import os
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -481,6 +483,85 @@ def standing(
 _BLOCK = 1 << 20
 
 
+class _Before:
+    """The lines of a file whose results are all worked out again, by their items.
+
+    Those that come out the same stay where they are: 24 bytes in memory for each line.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._keys, self._lines = array("q"), array("Q")
+        self._starts = array("Q", [0])
+        self._same = array("Q")
+        self._is_same = bytearray()
+
+    @classmethod
+    def of(cls, path: Path, chain: str | None) -> Self | None:
+        """``None`` without a file that begins with a line of this chain: others come out new."""
+        try:
+            with open(path, "rb") as file:
+                line = msgspec.json.decode(file.readline(LONGEST_LINE), type=DoneLine)
+            if chain is None or line.chain != chain:
+                return None
+            return cls(open(path, "rb", buffering=0))
+        except (OSError, *UNREADABLE):
+            return None
+
+    def has(self, item_id: str, line: bytes) -> bool:
+        """Whether this item has this line there, which is then one of the `same`."""
+        if not self._is_same:
+            self._look()
+        found = bisect_left(self._keys, key := hash(item_id))
+        if found == len(self._keys) or self._keys[found] != key:
+            return False
+        number = self._lines[found]
+        if self._is_same[number] or self._line(number) != line:
+            return False
+        self._is_same[number] = 1
+        self._same.append(number)
+        return True
+
+    def same(self) -> Iterator[bytes]:
+        """The lines that stay, in the order in which they were asked for."""
+        return map(self._line, self._same)
+
+    def standing(self) -> Standing:
+        if not self._is_same:
+            self._look()
+        ends = enumerate(self._is_same)
+        cut = [(self._starts[n], self._starts[n + 1]) for n, stays in ends if not stays]
+        return Standing(self._starts[-1], cut)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _line(self, number: int) -> bytes:
+        start, end = self._starts[number : number + 2]
+        self._file.seek(start)
+        return self._file.read(end - start)
+
+    def _look(self) -> None:
+        import numpy
+
+        decode = msgspec.json.Decoder(_Id).decode
+        self._file.seek(0)
+        for block in some_blocks(self._file):
+            for line in io.BytesIO(block):
+                try:
+                    self._keys.append(hash(decode(line).id))
+                    self._lines.append(len(self._starts) - 1)
+                except UNREADABLE:
+                    pass  # it comes out otherwise
+                self._starts.append(self._starts[-1] + len(line))
+        self._is_same = bytearray(len(self._starts) - 1)
+        # Stable, so that of an item with two lines the first is found.
+        keys = numpy.frombuffer(self._keys, numpy.int64)
+        order = numpy.argsort(keys, kind="stable").tolist()
+        self._keys = array("q", map(self._keys.__getitem__, order))
+        self._lines = array("Q", map(self._lines.__getitem__, order))
+
+
 def _cut(path: Path, standing: Standing) -> None:
     """Take lines out of a file in its place, so that it is never there twice.
 
@@ -503,11 +584,12 @@ def _cut(path: Path, standing: Standing) -> None:
 class ResultsFile:
     """The results of a run as they come; replaces the file of an earlier run only once it must.
 
-    Results that follow from the journal alone are written beside the old file first. The first
-    new call, or the end, puts the new file in its place, and it grows there from then on: at every
-    moment the path holds a whole older file or the newest results. An older file that the run did
-    not write, or that was changed since (``edited``), is renamed then and not replaced; ``kept`` is
-    the name it gets.
+    Results that follow from the journal alone are held against the old file. From the first on
+    that is not in it as it is, they are written beside it. The first new call, or the end, puts the
+    new file in its place, and it grows there from then on: at every moment the path holds a whole
+    older file or the newest results. Where nothing came out otherwise, none is written. An older
+    file that the run did not write, or that was changed since (``edited``), is renamed then and not
+    replaced; ``kept`` is the name it gets.
 
     Of a file in which lines are ``standing``, the others are cut, and new ones come behind; it is
     left alone until there are some, or to the end where there is nothing to cut. While it is
@@ -542,13 +624,16 @@ class ResultsFile:
         self._written = False
         self._flushed_at = time.monotonic()
         self._hash: Any = None if standing is not None or undecided else text_hash(None)
+        self._before: _Before | None = None
         self.kept = _free_name(self._real) if edited or not _is_results(path) else None
         self._writing = Writing(path, "; every paid call is in the journal", FREE_SPACE)
         with Writing(path):
             for left in left_beside(self._real):  # no other run writes here: the journal is ours
                 left.unlink()
             self._beside: Path | None = None
-            if standing is not None or undecided:
+            if standing is None and not undecided and self.kept is None:
+                self._before = _Before.of(self._real, chain)
+            if standing is not None or undecided or self._before is not None:
                 make_own(self._real)
                 self._file = open_to_append(self._real, mode, buffered=True)
             else:
@@ -559,13 +644,10 @@ class ResultsFile:
         held, self._held = self._held or {}, None
         self._standing = standing
         if standing is None:
-            self._file.close()
-            self._hash = text_hash(None)
-            with self._writing:
-                self._beside, self._file = open_beside(self._real, self._mode)
+            self._begin_beside()
         for item_id, (_, line) in held.items():
             if standing is None or item_id not in self._withdrawn:
-                self._add(line)
+                self._add(item_id, line)
         if self._to_publish:
             self.publish()
 
@@ -599,9 +681,13 @@ class ResultsFile:
         if self._held is not None:
             self._held[result.item.id] = result.status, line
         else:
-            self._add(line)
+            self._add(result.item.id, line)
 
-    def _add(self, line: bytes) -> None:
+    def _add(self, item_id: str, line: bytes) -> None:
+        if self._before is not None:
+            if self._before.has(item_id, line):
+                return
+            self._begin_beside()
         if self._standing is not None:
             self.publish()
         else:
@@ -610,10 +696,33 @@ class ResultsFile:
             self._file.write(line)
         self._written = True
 
+    def _begin_beside(self) -> None:
+        """Write a new file beside the old one, with what is the same so far."""
+        self._file.close()
+        self._hash = text_hash(None)
+        with self._writing:
+            self._beside, self._file = open_beside(self._real, self._mode)
+            if self._before is not None:
+                for line in self._before.same():
+                    self._hash.update(line)
+                    self._file.write(line)
+                self._before.close()
+                self._before = None
+
+    def _keep_the_same(self) -> None:
+        """Leave the old file in its place, without the lines that did not come out again."""
+        if self._before is not None:
+            with self._writing:
+                self._standing, self._hash = self._before.standing(), None
+            self._before.close()
+            self._before = None
+
     def publish(self) -> None:
         if self._held is not None:
             self._to_publish = True
             return
+        if self._before is not None:
+            self._begin_beside()
         if self._published:
             if time.monotonic() - self._flushed_at > 1.0:
                 self.flush()
@@ -642,6 +751,7 @@ class ResultsFile:
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
+                self._keep_the_same()
                 self.publish()
                 self.flush()
                 with self._writing:
@@ -649,6 +759,8 @@ class ResultsFile:
         finally:
             with contextlib.suppress(OSError):  # on a full disk: the error is raised already
                 self._file.close()
+            if self._before is not None:
+                self._before.close()
             if not self._published and self._beside is not None:
                 self._beside.unlink(missing_ok=True)
 

@@ -216,6 +216,47 @@ def test_a_line_that_somebody_changed_is_worked_out_again(
     assert set(project.statuses()) == {f"q{n}" for n in range(12)}
 
 
+@pytest.mark.parametrize("change", ["nothing", "a line twice", "a line", "a failure"])
+def test_results_are_written_again_only_where_something_in_them_changes(
+    project: Project, played: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Without its index all of the journal is played again."""
+    if change == "a failure":
+        project.answers = lambda request: (
+            Rejected("no") if request.item_id == "q5" else reply_to(request)
+        )
+    project.run()
+    (project.folder / FILES[2]).unlink()
+    manifest = project.manifest()
+    manifest["totals"] = {"status": "running", "seconds": 1.0}
+    (project.folder / "results.manifest.json").write_text(json.dumps(manifest))
+    before, wanted = project.results.read_bytes(), lines(project)
+    if change == "a line twice":
+        project.results.write_bytes(before + before.splitlines(keepends=True)[3])
+    elif change == "a line":
+        project.results.write_bytes(before.replace(b'"score":5', b'"score":1', 1))
+    whole = change in ("nothing", "a line twice")
+    if whole:
+        monkeypatch.setattr(results, "open_beside", None)
+    inode = os.stat(project.results).st_ino
+    played.clear()
+    project.answers = reply_to
+    project.run()
+    assert len(set(played)) == 12
+    assert (os.stat(project.results).st_ino == inode) is whole
+    if whole:
+        assert project.results.read_bytes() == before
+    again = lines(project)
+    assert {name for name in wanted if again[name] != wanted[name]} == (
+        {"q5"} if change == "a failure" else set()
+    )
+    assert set(project.statuses().values()) == {"ok"} and len(again) == 12
+    assert not list(project.folder.glob(".*.tmp"))
+    played.clear()
+    project.run()  # and what was written is a run's own
+    assert not played and not list(project.folder.glob("results.edited*"))
+
+
 def test_without_its_journal_everything_is_asked_again(project: Project) -> None:
     project.run()
     (project.folder / "results.calls.jsonl").unlink()
