@@ -336,7 +336,10 @@ def _blocks(
 
 
 def _whole_items(block: bytes, decode_lines: Callable[[bytes], list[T]]) -> list[T] | None:
-    """Lines that are all results; ``None`` where one is not, or needs a closer look."""
+    """Lines that are all results; ``None`` where one is not, or needs a closer look.
+
+    Of shapes no value is used, however deep it is.
+    """
     try:
         items = decode_lines(block)
     except UNREADABLE:
@@ -345,7 +348,7 @@ def _whole_items(block: bytes, decode_lines: Callable[[bytes], list[T]]) -> list
         return None
     nested = [
         value
-        for item in items
+        for item in (items if decode_lines is not _decode_shapes else ())
         for of in (item.fields, item.outputs)
         for value in of.values()
         if value.__class__ is dict or value.__class__ is list

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -20,6 +18,7 @@ from llm_batch.paper.words import clean, listed
 from llm_batch.record import manifest as manifests
 from llm_batch.record.files import results_of, run_paths
 from llm_batch.record.manifest import Figures, Manifest
+from llm_batch.record.parts import no_garbage_collection
 from llm_batch.record.reading import ResultsReader
 from llm_batch.records import Interval, Usage
 from llm_batch.reporting.calls import read_calls
@@ -289,7 +288,7 @@ def build_report(
         design = Design.of(manifest, score) if manifest else None
         manifest = scored
         labelled = LabelTally(labels, _pass_at(manifest, columns)) if labels else None
-        with _no_garbage_collection():
+        with no_garbage_collection():
             counted = scan(
                 results,
                 manifest or Manifest(),
@@ -374,20 +373,6 @@ def _scored_by(manifest: Manifest | None, score: str, path: str | Path) -> Manif
         f"{path} has no score called {clean(score, 60)}",
         f"it has {listed(names)}" if names else "its run had no [score]",
     )
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Leave objects to their reference counts: lines hold no cycles, and looking for some in
-    millions of them takes longer than counting them.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _pass_at(manifest: Manifest | None, columns: Columns | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,23 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
     }
 
 
+def test_a_column_may_have_every_kind_of_value_and_two_places(tmp_path: Path) -> None:
+    kinds = [1, -0.0, 0.0, True, "a, b", "", None, "=1", [1, "x"], 12345678.125]
+    outputs = [{"a": {"b.c": n}} if n % 2 else {"a.b": {"c": "text"}, "a": n} for n in range(10)]
+    results = [
+        replace(result(n, fields={"kind": kind}), outputs=outputs[n])
+        for n, kind in enumerate(kinds)
+    ]
+    rows = _rows(FORMATS["csv"](build_report(write(tmp_path, results))))
+    assert [row["field.kind"] for row in rows] == [
+        "1", "-0", "0", "true", "a, b", "", "", "'=1", '[1,"x"]', "12345678.125",
+    ]  # fmt: skip
+    assert [row["output.a"] for row in rows] == ["0", "", "2", "", "4", "", "6", "", "8", ""]
+    assert [row["output.a.b.c"] for row in rows] == [
+        "text", "1", "text", "3", "text", "5", "text", "7", "text", "9",
+    ]  # fmt: skip
+
+
 def test_quotes_commas_and_line_breaks_come_back_whole(tmp_path: Path) -> None:
     text = 'a "b", c\r\nd;\u2028e\U0001f600'
     row = _rows(FORMATS["csv"](build_report(write(tmp_path, [result(0, answer=text)]))))[0]
@@ -137,7 +155,6 @@ def test_quotes_commas_and_line_breaks_come_back_whole(tmp_path: Path) -> None:
 
 
 def test_standard_input_cannot_be_read_twice(tmp_path: Path) -> None:
-    from dataclasses import replace
 
     report = replace(build_report(write(tmp_path, [result(0)])), path="-")
     with pytest.raises(OutputError, match="reads the results twice"):
