@@ -83,6 +83,18 @@ def test_an_address_gives_the_items_of_the_same_file_here(place: str, tmp_path: 
         ids(f"{place}/nothing.jsonl")
 
 
+def test_a_store_may_have_objects_for_folders_and_names_like_patterns(
+    bucket: Callable[[str, bytes], None],
+) -> None:
+    for name in ("odd [1]", "odd 1"):
+        bucket(f"{name}/", b"")
+        bucket(f"{name}/ü 100%.jsonl", jsonl([{"id": name}]))
+    for end in ("", "/ü 100%.jsonl", "/*.jsonl"):
+        assert ids(f"s3://data/odd [1]{end}") == ["odd [1]"] if "*" not in end else ["odd 1"]
+    with draw(Data(id="id"), "s3://data/odd [1]") as drawn:
+        assert not drawn.notes
+
+
 @pytest.mark.parametrize("place", ["http", "s3", "hf"], indirect=True)
 def test_a_set_at_an_address_is_known_again(place: str) -> None:
     def sha256(name: str) -> str:
