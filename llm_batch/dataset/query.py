@@ -47,6 +47,14 @@ class Query(Rows):
         uri = Path(self._place).resolve().as_uri()
         try:
             with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as database:
+                # Read-only is what is opened; ATTACH would make a file.
+                database.set_authorizer(
+                    lambda action, *_: (
+                        sqlite3.SQLITE_DENY
+                        if action == sqlite3.SQLITE_ATTACH
+                        else sqlite3.SQLITE_OK
+                    )
+                )
                 cursor = database.execute(self._query)
                 if cursor.description is None:
                     raise self._no_select()

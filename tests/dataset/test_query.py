@@ -98,6 +98,7 @@ def test_a_database_is_beside_the_config_and_for_a_flag_where_one_is(
         (in_sqlite, "DROP TABLE q", "attempt to write a readonly database"),
         (in_sqlite, "SELECT * FROM z", "no such table: z"),
         (in_sqlite, "SELECT 1; SELECT 2", "one statement at a time"),
+        (in_sqlite, "ATTACH 'stolen.csv' AS other", "not authorized"),
         (lambda _: "sqlite:none.db", "SELECT 1", "no database"),
     ],
 )
