@@ -121,7 +121,8 @@ def opened(
         if isinstance(found, Remote):
             return one(found)
         pattern = bool(_PATTERN.search(path))
-        return Shards(files_of(*found, data.format, named=pattern), one)
+        saved = None if pattern else _saved(*found)
+        return Shards(saved or files_of(*found, data.format, named=pattern), one)
     if (files := _local(path, data.format)) is not None:
         return Shards(files, one)
     return one(path)
@@ -146,14 +147,13 @@ class Files(NamedTuple):
 def _local(path: Path, kind: str | None) -> Files | None:
     """The files that a path on this machine names; ``None`` where it is one file, or none."""
     if path.is_dir():
-        if (saved := _saved(path)) is not None:
-            return saved
         names = [
             (Path(folder) / file).relative_to(path).as_posix()
             for folder, _, files in os.walk(path)
             for file in files
         ]
-        return files_of(str(path), names, path.joinpath, kind)
+        saved = _saved(str(path), names, path.joinpath)
+        return saved or files_of(str(path), names, path.joinpath, kind)
     if not _PATTERN.search(str(path)) or path.exists():
         return None
     # A folder that is there is no pattern, whatever its name is.
@@ -235,33 +235,42 @@ def _part_value(text: str) -> str | None:
     return None if text == _NO_VALUE else unquote(text)
 
 
-def _saved(folder: Path) -> Files | None:
+def _saved(
+    root: str, names: Collection[str], path: Callable[[str], Path | Remote], below: str = ""
+) -> Files | None:
     """The files of a dataset that ``save_to_disk`` of Hugging Face's ``datasets`` wrote here."""
     try:
-        if (folder / _SPLITS).is_file():
-            splits = msgspec.json.decode((folder / _SPLITS).read_bytes())["splits"]
+        if below + _SPLITS in names:
+            splits = msgspec.json.decode(_bytes_of(path(below + _SPLITS)))["splits"]
             if len(splits) == 1:
-                return _saved(folder / splits[0])
+                return _saved(root, names, path, f"{splits[0]}/")
             raise DataError(
-                f"{folder} holds several splits: {', '.join(splits)}",
-                f"name one: {folder / splits[0]}",
+                f"{root} holds several splits: {', '.join(splits)}",
+                f"name one: {root.rstrip('/')}/{splits[0]}",
             )
-        if not (folder / _SAVED).is_file():
+        if below + _SAVED not in names:
             return None
-        state = msgspec.json.decode((folder / _SAVED).read_bytes())
-        names = [each["filename"] for each in state["_data_files"]]
+        state = msgspec.json.decode(_bytes_of(path(below + _SAVED)))
+        files = [below + each["filename"] for each in state["_data_files"]]
         chosen = bool(state.get("_indices_data_files"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder} is no dataset that can be read: {type(error).__name__} in its {_SAVED}",
+            f"{root} is no dataset that can be read: {type(error).__name__} in its {_SAVED}",
             "save it again with save_to_disk",
         ) from error
     if chosen:
         raise DataError(
-            f"{folder} is a dataset with rows chosen by an old version of datasets",
+            f"{root} is a dataset with rows chosen by an old version of datasets",
             "save it again: load_from_disk(…).flatten_indices().save_to_disk(…)",
         )
-    return Files(str(folder), names, folder.joinpath)
+    return Files(root, files, path)
+
+
+def _bytes_of(place: Path | Remote) -> bytes:
+    if isinstance(place, Path):
+        return place.read_bytes()
+    with place.open() as file:
+        return file.read() or b""
 
 
 class Shards:
