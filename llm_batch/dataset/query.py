@@ -22,6 +22,7 @@ from llm_batch.errors import DataError
 
 _BATCH = 1024
 _LONGEST = 300
+_NOT_OF_ARROW = ("BIT", "INTERVAL", "TIME WITH TIME ZONE")
 
 
 class Query(Rows):
@@ -46,6 +47,14 @@ class Query(Rows):
         uri = Path(self._place).resolve().as_uri()
         try:
             with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as database:
+                # Read-only is what is opened; ATTACH would make a file.
+                database.set_authorizer(
+                    lambda action, *_: (
+                        sqlite3.SQLITE_DENY
+                        if action == sqlite3.SQLITE_ATTACH
+                        else sqlite3.SQLITE_OK
+                    )
+                )
                 cursor = database.execute(self._query)
                 if cursor.description is None:
                     raise self._no_select()
@@ -71,7 +80,19 @@ class Query(Rows):
                 if kinds != [duckdb.StatementType.SELECT]:
                     raise self._no_select()
                 relation = database.sql(self._query)
-                column_names(list(relation.columns), self.name)
+                names = column_names(list(relation.columns), self.name)
+                # Arrow has none of these types, and would give what DuckDB keeps of them inside.
+                texts = [
+                    '"{0}"::VARCHAR AS "{0}"'.format(name.replace('"', '""'))
+                    for name, kind in zip(names, relation.types, strict=True)
+                    if str(kind) in _NOT_OF_ARROW
+                ]
+                if texts:
+                    # A view may end in ; and a comment, which a query in brackets may not.
+                    database.execute(f"CREATE TEMP VIEW llmb_asked AS {self._query}")
+                    relation = database.sql(
+                        f"SELECT * REPLACE ({', '.join(texts)}) FROM temp.main.llmb_asked"
+                    )
                 # Called otherwise before DuckDB 2. Not of a cursor: that keeps every row.
                 reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
                 for _, fields, _, _ in rows_of_batches(reader(_BATCH), self.name, self.shape):

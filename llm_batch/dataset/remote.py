@@ -114,18 +114,22 @@ def found_at(address: str) -> tuple[str, list[str], Callable[[str], Remote]] | R
 def _listed(
     address: str, store: Any, path: str
 ) -> tuple[str, list[str], Callable[[str], Remote]] | Remote:
-    if _PATTERN.search(path):
+    if _PATTERN.search(path) and not ("[" in path and store.exists(path)):
         found = store.glob(path, detail=True)
         above = path[: _PATTERN.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
     elif store.info(path)["type"] != "directory":
         return Remote(address, store, path)
     else:
         found, above = store.find(path, detail=True), path
-    paths = [each for each, info in found.items() if info["type"] == "file"]
-    if not paths:
-        raise FileNotFoundError
     above = above.rstrip("/") + "/"
-    names = {each.removeprefix(above): each for each in paths}
+    # An empty object whose name ends in / stands for a folder.
+    names = {
+        each.removeprefix(above): each
+        for each, info in found.items()
+        if info["type"] == "file" and not each.endswith("/")
+    }
+    if not names:
+        raise FileNotFoundError
     root = address.rstrip("/")
     return (
         root,

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Protocol, Self
+from urllib.parse import unquote
 
 import msgspec
 
@@ -22,7 +23,7 @@ from llm_batch.chain.addresses import DATABASES, scheme_of
 from llm_batch.dataset.query import Query
 from llm_batch.dataset.remote import Remote, found_at
 from llm_batch.dataset.shape import Row, Shape
-from llm_batch.dataset.source import Source, reader_of
+from llm_batch.dataset.source import Empty, Source, reader_of
 from llm_batch.errors import DataError
 from llm_batch.paper import words
 
@@ -36,6 +37,7 @@ _PATTERN = re.compile(r"[*?[]")
 _SAVED, _SPLITS = "state.json", "dataset_dict.json"
 _SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|dev)(?=[-_./0-9])[^/]*(?:/|$)")
 # ``lang=de/part-0.parquet``, as Spark and Hive part what they write.
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _PARTED = re.compile(r"(?<![^/])([^/=]++)=([^/]*+)/")
 
 
@@ -119,7 +121,8 @@ def opened(
         if isinstance(found, Remote):
             return one(found)
         pattern = bool(_PATTERN.search(path))
-        return Shards(files_of(*found, data.format, named=pattern), one)
+        saved = None if pattern else _saved(*found)
+        return Shards(saved or files_of(*found, data.format, named=pattern), one)
     if (files := _local(path, data.format)) is not None:
         return Shards(files, one)
     return one(path)
@@ -144,23 +147,24 @@ class Files(NamedTuple):
 def _local(path: Path, kind: str | None) -> Files | None:
     """The files that a path on this machine names; ``None`` where it is one file, or none."""
     if path.is_dir():
-        if (saved := _saved(path)) is not None:
-            return saved
         names = [
             (Path(folder) / file).relative_to(path).as_posix()
             for folder, _, files in os.walk(path)
             for file in files
         ]
-        return files_of(str(path), names, path.joinpath, kind)
+        saved = _saved(str(path), names, path.joinpath)
+        return saved or files_of(str(path), names, path.joinpath, kind)
     if not _PATTERN.search(str(path)) or path.exists():
         return None
+    # A folder that is there is no pattern, whatever its name is.
+    folders = itertools.accumulate(path.parts[:-1], lambda above, part: str(Path(above, part)))
+    above = Path(*list(itertools.takewhile(os.path.isdir, folders))[-1:])
+    pattern = Path(glob.escape(str(above)), path.relative_to(above))
     # Path.glob wants the pattern apart from the folder, which this finds itself.
-    found = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+    found = [Path(each) for each in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
     found = [each for each in found if each.is_file()]
     if not found:
         raise DataError(f"no file fits the pattern {str(path)!r}", f"look: ls {path}")
-    plain = list(itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts))
-    above = Path(*plain)
     names = [each.relative_to(above).as_posix() for each in found]
     return files_of(str(path), names, above.joinpath, kind, named=True)
 
@@ -184,12 +188,21 @@ def files_of(
     """
     taken = [name for name in names if named or (_is_shown(name) and (kind or _kind(name, None)))]
     if not taken:
-        raise DataError(f"{root} holds no files with rows", f"name them: '{root}/*.jsonl'")
+        some = any(_is_shown(name) and not PurePosixPath(name).suffix for name in names)
+        raise DataError(
+            f"{root} holds no files with rows{', as far as their names tell' * some}",
+            f"name them by a pattern: '{root.rstrip('/')}/*', or say what they are: "
+            'format = "parquet" under [data]'
+            if some
+            else f"name them: '{root.rstrip('/')}/*.jsonl'",
+        )
     kinds: dict[object, list[str]] = {}
     for name in sorted(taken):
         kinds.setdefault(_kind(name, kind), []).append(name)
     if len(kinds) > 1:
-        most = sorted(kinds.values(), key=len, reverse=True)
+        # What has a reader is more likely to be meant.
+        known = sorted(kinds.items(), key=lambda one: (one[0] is None, -len(one[1])))
+        most = [some for _, some in known]
         counted = ", ".join(f"{len(some):,} like {some[0]}" for some in most[:_MANY])
         first = PurePosixPath(most[0][0])
         above = _PATTERN.split(root)[0].rpartition("/")[0] if named else root.rstrip("/")
@@ -217,33 +230,47 @@ def _is_shown(name: str) -> bool:
     return not any(part.startswith((".", "_")) for part in name.split("/"))
 
 
-def _saved(folder: Path) -> Files | None:
+def _part_value(text: str) -> str | None:
+    """What the name of a folder says, as Hive writes it: ``a%2Fb``."""
+    return None if text == _NO_VALUE else unquote(text)
+
+
+def _saved(
+    root: str, names: Collection[str], path: Callable[[str], Path | Remote], below: str = ""
+) -> Files | None:
     """The files of a dataset that ``save_to_disk`` of Hugging Face's ``datasets`` wrote here."""
     try:
-        if (folder / _SPLITS).is_file():
-            splits = msgspec.json.decode((folder / _SPLITS).read_bytes())["splits"]
+        if below + _SPLITS in names:
+            splits = msgspec.json.decode(_bytes_of(path(below + _SPLITS)))["splits"]
             if len(splits) == 1:
-                return _saved(folder / splits[0])
+                return _saved(root, names, path, f"{splits[0]}/")
             raise DataError(
-                f"{folder} holds several splits: {', '.join(splits)}",
-                f"name one: {folder / splits[0]}",
+                f"{root} holds several splits: {', '.join(splits)}",
+                f"name one: {root.rstrip('/')}/{splits[0]}",
             )
-        if not (folder / _SAVED).is_file():
+        if below + _SAVED not in names:
             return None
-        state = msgspec.json.decode((folder / _SAVED).read_bytes())
-        names = [each["filename"] for each in state["_data_files"]]
+        state = msgspec.json.decode(_bytes_of(path(below + _SAVED)))
+        files = [below + each["filename"] for each in state["_data_files"]]
         chosen = bool(state.get("_indices_data_files"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder} is no dataset that can be read: {type(error).__name__} in its {_SAVED}",
+            f"{root} is no dataset that can be read: {type(error).__name__} in its {_SAVED}",
             "save it again with save_to_disk",
         ) from error
     if chosen:
         raise DataError(
-            f"{folder} is a dataset with rows chosen by an old version of datasets",
+            f"{root} is a dataset with rows chosen by an old version of datasets",
             "save it again: load_from_disk(…).flatten_indices().save_to_disk(…)",
         )
-    return Files(str(folder), names, folder.joinpath)
+    return Files(root, files, path)
+
+
+def _bytes_of(place: Path | Remote) -> bytes:
+    if isinstance(place, Path):
+        return place.read_bytes()
+    with place.open() as file:
+        return file.read() or b""
 
 
 class Shards:
@@ -264,13 +291,20 @@ class Shards:
         self._current: tuple[str, Source] | None = None
         self._notes: list[str] = []
         self._columns: frozenset[str] | None = None
+        self._empty = 0
         self._is_table = self._is_headed = False
         self.shape = Shape()
 
     def rows(self) -> Iterator[Row]:
         for name in self._files.names:
-            parted = dict(_PARTED.findall(name))
-            with self._one(self._files.path(name), parted) as source:
+            parted = {key: _part_value(value) for key, value in _PARTED.findall(name)}
+            try:
+                opened_one = self._one(self._files.path(name), parted)
+            except Empty:
+                self._empty += 1
+                self._hash.update(f"{name}\0\n".encode())
+                continue
+            with opened_one as source:
                 self._read.append(f"{name}, {source.reader.place}")
                 number = first = self._first[-1]
                 self._current = name, source
@@ -282,7 +316,7 @@ class Shards:
                         yield number, fields, b"", 0
                         continue
                     if self._columns is None or own == 1:
-                        self._compare(name, source, fields)
+                        self._compare(name, source, {**fields, **parted})
                     yield number, {**fields, **parted}, b"" if parted else row, 0
                 self._hash_current()
                 self._first.append(number)
@@ -317,6 +351,8 @@ class Shards:
             shown = ", ".join(passed[:_MANY]) + (", …" if len(passed) > _MANY else "")
             count = words.counted(len(passed), "file")
             notes.append(f"{count} of {self.name} passed over, which hold no rows: {shown}")
+        if self._empty:
+            notes.append(f"{words.counted(self._empty, 'file')} of {self.name} empty")
         return tuple(notes)
 
     def at(self, *numbers: int) -> str:

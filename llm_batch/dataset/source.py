@@ -328,7 +328,14 @@ class Source:
         return copy
 
     def _empty(self) -> DataError:
-        return DataError(f"{self.name} is empty", "write one item a line, or name another file")
+        # No program writes a table of no bytes, even where it has no rows.
+        return (DataError if self.reader.random_access else Empty)(
+            f"{self.name} is empty", "write one item a line, or name another file"
+        )
+
+
+class Empty(DataError):
+    """A text without a byte: of several no reason to stop."""
 
 
 def reader_of(path: PurePath | Literal["-"], kind: str | None) -> Reader | None:

@@ -98,6 +98,7 @@ def test_a_database_is_beside_the_config_and_for_a_flag_where_one_is(
         (in_sqlite, "DROP TABLE q", "attempt to write a readonly database"),
         (in_sqlite, "SELECT * FROM z", "no such table: z"),
         (in_sqlite, "SELECT 1; SELECT 2", "one statement at a time"),
+        (in_sqlite, "ATTACH 'stolen.csv' AS other", "not authorized"),
         (lambda _: "sqlite:none.db", "SELECT 1", "no database"),
     ],
 )
@@ -150,3 +151,18 @@ def test_duckdb_that_is_not_there_is_named_with_its_extra(
     with pytest.raises(DataError, match="the package duckdb") as caught:
         drawn_from(settings)
     assert caught.value.hint == "pip install 'llmb[sql]'"
+
+
+def test_types_that_arrow_lacks_are_the_texts_that_duckdb_shows(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb")
+    query = (
+        'SELECT \'a\' AS id, \'101\'::BIT AS "a ""b""", INTERVAL 1 MONTH AS every, '
+        "'01:02:03+01'::TIMETZ AS at, 2::HUGEINT ** 70 AS n, 1.50::DECIMAL(9, 2) AS price; -- all"
+    )
+    settings = config(tmp_path, f"path = '''duckdb:{tmp_path}'''", f"query = '''{query}'''")
+    with draw(settings.data, settings.data_path()) as drawn:
+        (item,) = drawn.items()
+    assert item.fields == {
+        "id": "a", 'a "b"': "101", "every": "1 month", "at": "01:02:03+01",
+        "n": 2.0**70, "price": "1.50",
+    }  # fmt: skip

@@ -22,7 +22,7 @@ from llm_batch.errors import ConfigError, DataError
 from llm_batch.record.manifest import config_record
 from llm_batch.sending.trust import concerns
 from tests.dataset.stores import DATASET, Files, served
-from tests.dataset.test_shards import ROWS, as_parquet, jsonl
+from tests.dataset.test_shards import ROWS, as_parquet, jsonl, save_to_disk
 
 SHARDS = {f"data/train-{n}.parquet": as_parquet(ROWS[n * 10 : n * 10 + 10]) for n in range(3)}
 FILES = {**SHARDS, "q.jsonl": jsonl(ROWS), "q.jsonl.gz": gzip.compress(jsonl(ROWS)),
@@ -81,6 +81,26 @@ def test_an_address_gives_the_items_of_the_same_file_here(place: str, tmp_path: 
             ids(place)
     with pytest.raises(DataError, match="there is no such file"):
         ids(f"{place}/nothing.jsonl")
+
+
+def test_a_store_may_have_objects_for_folders_and_names_like_patterns(
+    bucket: Callable[[str, bytes], None],
+) -> None:
+    for name in ("odd [1]", "odd 1"):
+        bucket(f"{name}/", b"")
+        bucket(f"{name}/ü 100%.jsonl", jsonl([{"id": name}]))
+    for end in ("", "/ü 100%.jsonl", "/*.jsonl"):
+        assert ids(f"s3://data/odd [1]{end}") == ["odd [1]"] if "*" not in end else ["odd 1"]
+    with draw(Data(id="id"), "s3://data/odd [1]") as drawn:
+        assert not drawn.notes
+
+
+def test_a_dataset_saved_in_a_store_is_read_as_one_on_disk(
+    bucket: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    for file in save_to_disk(tmp_path / "saved").iterdir():
+        bucket(f"saved/{file.name}", file.read_bytes())
+    assert ids("s3://data/saved") == ids(tmp_path / "saved")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", ["http", "s3", "hf"], indirect=True)

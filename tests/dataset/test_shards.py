@@ -263,3 +263,28 @@ def test_other_files_of_a_folder_are_said_and_so_is_a_column_that_one_lacks(
         notes = " | ".join(drawn.notes)
     assert "part-2.parquet" in notes and "has no column 'lang'" in notes
     assert "1 file of" in notes and "README.md" in notes
+
+
+def test_what_clusters_write_is_read_as_they_mean_it(tmp_path: Path) -> None:
+    """Parts without rows or without a suffix, and folders whose names hold escapes or brackets."""
+    for name, rows in {
+        "lang=a%2Fb": ROWS[:2],
+        "lang=__HIVE_DEFAULT_PARTITION__": ROWS[2:4],
+    }.items():
+        (folder := tmp_path / "runs [1]" / name).mkdir(parents=True)
+        plain = [{key: row[key] for key in ("id", "question")} for row in rows]
+        (folder / "part-0.jsonl").write_bytes(jsonl(plain))
+        (folder / "part-1.jsonl.gz").write_bytes(gzip.compress(b""))
+        (folder / "part-2.jsonl").write_bytes(b"")
+    for path in (tmp_path / "runs [1]", tmp_path / "runs [1]" / "*" / "*.jsonl*"):
+        with draw(Data(id="id"), path) as drawn:
+            langs = {item.id: item.fields["lang"] for item in drawn.items()}
+            assert drawn.notes == (f"4 files of {path} empty",)
+        assert langs == {"q0": "a/b", "q1": "a/b", "q2": None, "q3": None}
+    (bare := tmp_path / "bare").mkdir()
+    (bare / "part-00000").write_bytes(as_parquet(ROWS))
+    (bare / "_SUCCESS").write_bytes(b"")
+    assert items(bare, format="parquet") == items(bare / "*") == items(bare / "part-*")
+    (bare / "part-00001").write_bytes(b"")
+    with pytest.raises(DataError, match="part-00001' is empty|part-00001 is empty"):
+        items(bare, format="parquet")
