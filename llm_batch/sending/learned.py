@@ -9,9 +9,9 @@ a while, and then rises, slowly at first and faster the longer nothing is refuse
 rests on, and for twice as many each time it is confirmed, so that trying for more costs a
 refusal in some hundreds.
 
-Where the number of requests under way is what a provider minds, no pace is right. Then two
-refusals in a row find as many under way, and nothing was admitted with as many beside it. That
-number is the most at once from then on, and one more is tried now and then.
+Where the number of requests under way is what a provider minds, no pace is right. Then refusals
+come when as many are under way, and what is sent with fewer beside it passes (a ratio of
+likelihoods). That number is the most at once from then on, and one more is tried now and then.
 
 What one refusal takes follows from how many requests passed before it: a pace that is 3 % too fast
 is refused about once in 33 requests, regularly, while a late request that meets the next one is
@@ -29,7 +29,7 @@ Now and then a slower pace is tried as well, for a limit that is only a little e
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from math import log
 from statistics import fmean, pstdev
 from typing import NamedTuple
@@ -44,6 +44,12 @@ _TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
 _AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
 # So many refusals with fewer under way than a number that is sure say that it does not matter.
 _AT_ONCE_BELOW = 4
+# A number at once is told by such a logarithm of a ratio of likelihoods, a larger one where those
+# sent after refused ones passed; with fewer under way such a share is refused because it is late.
+# No more than so many may have been sent with as many beside them, the two refused ones included.
+# From the last number on, three refusals must agree, which may differ by one.
+_AT_ONCE_GAIN, _AT_ONCE_GAIN_OPEN, _LATE_SHARE = 2.5, 6.0, 0.01
+_AT_ONCE_MANY, _AT_ONCE_BLURRED = 4, 3
 # Measurements that differ by less than this share are of the same limit.
 _SAME = 0.25
 # A pace that has grown by this factor met the limit on the way.
@@ -94,6 +100,8 @@ _SLOW_SHARE, _SLOW_REFUSALS, _HELPED = 0.95, 3, 0.33
 _ASK_REFUSALS, _TRY_TIMES, _ASK_SHARE, _SUNK, _ASK_TIMES = 4, 3.0, 0.04, 0.7, 3
 # The least that one refusal leaves of a pace.
 _LEAST_STEP = 0.3
+# The same where the pause was too short, so that little is known.
+_SHORT_STEP = 0.92
 # How late a request may be and the pace still catch up with it.
 _LATE_SECONDS, _BINDS_SECONDS = 0.05, 0.1
 # A pace that has grown by this factor without a refusal is no limit any more.
@@ -120,12 +128,10 @@ class Sent(NamedTuple):
     Attributes:
         number: From 1.
         beside: Requests that were under way.
-        most: The most that were so beside an earlier one of the same measurement; -1 for none.
     """
 
     number: int
     beside: int
-    most: int
 
 
 class Slowed(NamedTuple):
@@ -235,6 +241,75 @@ class _Free:
             self._requests, self._refused = self._requests / 2, self._refused / 2
 
 
+class _Beside:
+    """Whether the number of requests under way is what is refused.
+
+    Refusals that are known together show how many were taken at once. Where that number is the
+    same again, and what was sent in between with fewer beside it passed, it is the limit.
+    """
+
+    def __init__(self) -> None:
+        # What was sent since the last refusal, and between earlier ones, by requests beside it.
+        self._sent: Counter[int] = Counter()
+        self._between: Counter[int] = Counter()
+        self._first: Counter[int] = Counter()
+        # Of the last refusals, the most beside one of them, their number, and what was taken
+        # at once when earlier ones came.
+        self._most, self._refused = 0, 0
+        self._before = self._earlier = -1
+
+    def sent(self, beside: int) -> None:
+        self._sent[beside] += 1
+
+    def refused(self, beside: int, again: bool) -> None:
+        """Note a refusal, known together with the last one or after it."""
+        if again:
+            self._most, self._refused = max(self._most, beside), self._refused + 1
+            return
+        self._earlier = self._before
+        self._before = self._taken if self._refused else -1
+        self._most, self._refused = beside, 1
+        self._first, self._between, self._sent = self._between, self._sent, Counter()
+
+    def clear(self) -> None:
+        """Forget what was met."""
+        self._sent.clear()
+        self._refused, self._before = 0, -1
+
+    @property
+    def _taken(self) -> int:
+        return self._most + 1 - self._refused
+
+    def limit(self, gain: float) -> int | None:
+        """How many are taken at once, if that explains what was refused so much better.
+
+        A ratio of likelihoods: two shares that are refused, with fewer and with as many beside,
+        against one of all.
+        """
+        numbers = [self._taken, self._before]
+        if numbers[0] >= _AT_ONCE_BLURRED:
+            numbers.append(self._earlier)
+        least = min(numbers)
+        if least < 1 or max(numbers) - least > (len(numbers) > 2):
+            return None
+        many = sum(n for beside, n in self._between.items() if beside >= least)
+        few = self._between.total() - many
+        many = max(2, many + 2 - self._refused)
+        if many > _AT_ONCE_MANY:
+            return None
+        # Those that were under way at the first refusal passed.
+        few += min(least, sum(n for beside, n in self._first.items() if beside < least))
+        gained = (
+            _log_likelihood(2, many) + few * log(1.0 - _LATE_SHARE) - _log_likelihood(2, many + few)
+        )
+        return least if gained >= gain else None
+
+
+def _log_likelihood(refused: int, sent: int) -> float:
+    share = refused / sent
+    return sum(n * log(p) for n, p in ((refused, share), (sent - refused, 1.0 - share)) if n)
+
+
 class Learned:
     """The learned limits of one model. Not safe for threads; times are seconds.
 
@@ -297,9 +372,7 @@ class Learned:
         self.under_way = 0
         self._at_once: int | None = None
         self._at_once_trust, self._at_once_answers = _AT_ONCE_TRUST, 0
-        self._refused_beside, self._refused_below = 0, 0
-        self._answers, self._answers_then = 0, 0
-        self._most_before, self._most_beside = -1, -1
+        self._beside, self._refused_below = _Beside(), 0
         self._takes = 0.0
         self._ended_at = 0.0
 
@@ -371,18 +444,16 @@ class Learned:
                     self._pace = None
         self._count += 1
         self._tokens += tokens
-        beside, most = self.under_way, self._most_beside
-        if beside > most:
-            self._most_beside = beside
+        beside = self.under_way
+        self._beside.sent(beside)
         if not beside:
             self._ended_at = now
         self.under_way = beside + 1
-        return Sent(self._count, beside, most)
+        return Sent(self._count, beside)
 
     def answered(self, sent: Sent, seconds: float, now: float) -> None:
         """Note that an attempt ended that was not refused, after so many seconds."""
         self._end(now)
-        self._answers += 1
         self._takes += (seconds - self._takes) * 0.1 if self._takes else seconds
         if sent.number > self._known:
             self.in_a_row = 0
@@ -420,13 +491,20 @@ class Learned:
         if sent.number <= self._known and not (self._free and self._free.limited):
             self._shut += 1.0
             self._after = max(0, self._after - 1)
-            return  # it was sent before the last refusal was known, and says nothing new
+            if self._free is None:
+                self._beside.refused(sent.beside, True)
+                if self._at_once is None and self._finds_at_once(admitted):
+                    self.in_a_row = 0
+                    self._begin(now)
+            return  # it was sent before the last refusal was known, and says nothing new of a pace
         if self._after >= _OPEN_EACH:
             self._open += self._after
         if self._open + self._shut > _OPEN_MOST:
             self._open, self._shut = self._open / 2, self._shut / 2
         self._known, self._after = self._count, self._count - sent.number
         tried = self._free is not None
+        if not tried:
+            self._beside.refused(sent.beside, False)
         self._bound = bound
         if not bound and self._goes_on_freely(sent, admitted, now):
             return
@@ -503,7 +581,9 @@ class Learned:
         """Whether a refusal is no matter of the pace, as far as is known; begins to try that."""
         free = self._free
         if free is None:
-            self._looked_refused += admitted > 0
+            # One more than the known number at once was tried: that explains it.
+            trying = self._at_once is not None and self._most() > self._at_once
+            self._looked_refused += admitted > 0 and not trying
             if admitted <= 0 or self._looked_refused < self._look_refusals:
                 return False
             share = self._looked_refused / max(1, self._count - self._looked_count)
@@ -520,12 +600,14 @@ class Learned:
                 self._arrival = now
             if self._at_once is not None:
                 self._at_once *= 2
+            self._beside.clear()
         elif free.limited:
             self._free = None
             self._look_refusals *= _ASK_TIMES
             if now - free.began < self._minute:
                 self._pace, self._trust, self._at_once = free.held
-            self._refused_beside, self._refused_below = 0, 0
+            self._refused_below = 0
+            self._beside.clear()
             self._look()
             return False
         elif free.slow_from is not None:
@@ -580,36 +662,34 @@ class Learned:
 
     def _too_many_at_once(self, sent: Sent, admitted: int) -> bool:
         """Whether the number under way is what was refused; the most at once follows it."""
-        beside, before = sent.beside, self._refused_beside
-        most = max(sent.most, self._most_before)
-        self._refused_beside, self._most_before = beside, sent.most
-        # Where a number is what matters, no more are admitted than have ended.
-        more = admitted > self._answers - self._answers_then
-        self._answers_then = self._answers
         known = self._at_once
-        least, trust = min(beside, before), self._trust
         if known is not None:
-            if beside >= known:
+            if self._most() > known:
                 if admitted < known:
                     return False  # it was refused just before: there is more to it than this
-                surer = 2.0 * self._at_once_trust if beside == known else _AT_ONCE_TRUST
-                self._limit_at_once(beside, surer)
+                self._limit_at_once(max(known, sent.beside), 2.0 * self._at_once_trust)
                 return True
             self._refused_below += 1
             sure = self._at_once_trust > _AT_ONCE_SURE
-            if before >= known or (sure and self._refused_below < _AT_ONCE_BELOW):
+            if sure and self._refused_below < _AT_ONCE_BELOW:
                 return False  # one request may have been late
-        if least >= 1 and most < least and not more:
-            self._limit_at_once(beside, _AT_ONCE_TRUST)
-            if self._pace is not None and admitted >= _FEW:
-                self._trust = trust  # two late requests may each have met the next one
-            else:
-                # What was measured before was no pace.
-                self._pace = None
-                self._lately.clear()
-            return True
-        self._at_once = None
-        return False
+            self._at_once = None
+        return self._finds_at_once(admitted)
+
+    def _finds_at_once(self, admitted: int) -> bool:
+        """Whether a number at once explains the last refusals; then it holds from now on."""
+        found = self._beside.limit(_AT_ONCE_GAIN_OPEN if self.is_open else _AT_ONCE_GAIN)
+        if found is None:
+            return False
+        trust = self._trust
+        self._limit_at_once(found, _AT_ONCE_TRUST)
+        if self._pace is not None and admitted >= _FEW:
+            self._trust = trust  # two late requests may each have met the next one
+        else:
+            # What was measured before was no pace.
+            self._pace = None
+            self._lately.clear()
+        return True
 
     def _limit_at_once(self, most: int, trust: float) -> None:
         if trust > _AT_ONCE_SURE:
@@ -633,7 +713,6 @@ class Learned:
         self._began, self._ends, self._quiet = now, False, 0
         self._count_then, self._tokens_then = self._count, self._tokens
         self._refused, self._refused_tokens = 0, 0.0
-        self._most_beside = -1
         return requests
 
     def _measure(self, now: float) -> None:
@@ -691,7 +770,7 @@ class Learned:
         if not base or (single and not closed):
             self._pace, self._trust = measured, _TRUST_TIMES * requests
         elif short:
-            self._pace = speed * (1.0 - _STEP)
+            self._pace = min(speed * (1.0 - _STEP), max(measured, _SHORT_STEP * speed))
         elif closed:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))
             self._trust = _TRUST_TIMES * requests

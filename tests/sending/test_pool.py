@@ -345,10 +345,11 @@ def test_no_request_waits_for_one_endpoint_while_another_is_free(limit: str) -> 
     elif limit == "a pause":
         slow.limiter.pause(30)
     else:
-        slow.limiter.acquire()  # stays under way
+        for _ in range(2):
+            slow.limiter.acquire()  # stays under way
         for _ in range(2):
             slow.limiter.finish(slow.limiter.acquire(), refused=True)
-        assert slow.limiter.slowed.at_once == 1
+        assert slow.limiter.slowed.at_once == 2
     assert Counter(two.send() for _ in range(50)) == {"b": 50}
     assert two.clock.seconds == 0
 
