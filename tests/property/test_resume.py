@@ -39,7 +39,9 @@ def played(path: Path, serve: object, engine: str = "serial") -> tuple[dict[str,
 
     made = builders.engine(engine, serving, 3)
     try:
-        events = list(play(ITEMS, chain(), made, journal.append, Replay(journal)))
+        events = list(
+            play(ITEMS, chain(), made, lambda calls: journal.append(*calls), Replay(journal))
+        )
     finally:
         made.close()
         journal.close()

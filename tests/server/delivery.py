@@ -150,7 +150,12 @@ def _close(connection: Connection, reply: Reply) -> None:
 
 
 def _close_silently(connection: Connection, reply: Reply) -> None:
-    connection.transport.write(head(reply) + reply.body)
+    transport = connection.transport
+    if cork := getattr(socket, "TCP_CORK", 0):
+        # With the reply comes its end: a client that sends between them cannot know of it.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, cork, 1)
+    transport.write(head(reply) + reply.body)
+    transport.write_eof()
     connection.done(reply, close=True)
 
 
