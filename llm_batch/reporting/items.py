@@ -154,7 +154,7 @@ class Table:
             return made(_columns(items, report, names) for items in blocks)
 
         names: dict[str, _Place] = {}
-        for more in each_part(names_of, parts):
+        for more in each_part(names_of, parts_of_items(report)):
             _put(more, names)
         yield made([_header(names)])
         yield from each_part(rows_of, parts)
