@@ -41,7 +41,7 @@ from llm_batch.record.results import (
 from llm_batch.records import Interval
 from llm_batch.reporting.comparison import RunFigures
 from llm_batch.reporting.foreign import found as field_of
-from llm_batch.reporting.items import category_of, manifest_of, parts_of_items, read_items
+from llm_batch.reporting.items import categories_of, manifest_of, parts_of_items, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.interval import wilson
@@ -340,7 +340,7 @@ def side_of(
     Raises:
         OutputError: The file cannot be read a second time.
     """
-    rows = _rows_of(report, sorted(fields), cluster, score, content_hash if kept else _hash)
+    rows = _rows_of(report, frozenset(fields), cluster, score, content_hash if kept else _hash)
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
@@ -369,7 +369,7 @@ def _hash(content: bytes) -> int:
 
 def _rows_of(
     report: Report,
-    names: Sequence[str],
+    names: frozenset[str],
     cluster: str | None,
     score: str,
     hash_of: Callable[[bytes], int],
@@ -386,7 +386,7 @@ def _rows_of(
                 [(each.score, each.passed) for each in scored],
                 [item.cost.total for item in items],
                 [item.latency_seconds.total for item in items],
-                [category_of(item, report) for item in items],
+                categories_of(items, report),
                 [hash_of(content_of(item.fields, names)) for item in items]
                 if names
                 else [0] * len(items),
