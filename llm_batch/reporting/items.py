@@ -84,6 +84,18 @@ def category_of(item: ScoredLine, report: Report) -> str:
     return group_name(found(item.fields, report.groups.field, None))
 
 
+def categories_of(items: Sequence[ScoredLine], report: Report) -> list[str]:
+    """The group of each item, as `category_of` has it; most are texts in a field of that name."""
+    field = report.groups.field if report.groups is not None else None
+    if field is None:
+        return [""] * len(items)
+    values = [item.stratum or item.fields.get(field) for item in items]
+    return [
+        value if value.__class__ is str else category_of(item, report)
+        for item, value in zip(items, values, strict=True)
+    ]
+
+
 #: What is known of an item that llmb did not play.
 _READ = ("id", "status", "error", "fields", "score", "passed")
 
@@ -154,7 +166,7 @@ class Table:
             return made(_columns(items, report, names) for items in blocks)
 
         names: dict[str, _Place] = {}
-        for more in each_part(names_of, parts):
+        for more in each_part(names_of, parts_of_items(report)):
             _put(more, names)
         yield made([_header(names)])
         yield from each_part(rows_of, parts)
@@ -192,7 +204,7 @@ def _columns(
     items: Sequence[ItemLine], report: Report, names: Mapping[str, _Place]
 ) -> list[Sequence[Any]]:
     """The cells of some items by columns, as making one row at a time takes twice as long."""
-    fixed = zip(*[_fixed(item, category_of(item, report)) for item in items], strict=True)
+    fixed = zip(*map(_fixed, items, categories_of(items, report)), strict=True)
     return [*fixed, *(_column(items, name, place) for name, place in names.items())]
 
 

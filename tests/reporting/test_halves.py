@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from llm_batch.errors import ConfigError, LlmbError, OutputError
-from llm_batch.record import parts
+from llm_batch.record import lines, parts
+from llm_batch.records import Score
 from llm_batch.reporting import FORMATS, build_report, items, reference, scan
 from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
 from llm_batch.reporting.scan import Tallies
@@ -105,6 +106,33 @@ def test_parts_make_the_texts_of_one_pass(tmp_path: Path, monkeypatch: pytest.Mo
         patch.setattr(parts, "LEAST_BYTES", sys.maxsize)
         assert _everything(one, two) == made
     assert "field.late" in made[0].partition("\n")[0] and '"lost"' in made[4]
+
+
+def test_a_column_that_a_late_line_brings_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is: most lines are only looked at for names that did not come before."""
+    results = _results(60)
+    for n, changed in {
+        20: {"item": replace(results[20].item, fields={"": "no name", 'a "name"': 1})},
+        30: {"outputs": {"generate": {"a": {"b": 1}}, "judge": {}}},
+        36: {"outputs": {"generate": "text", "judge": None}},
+        40: {"outputs": {"more": [1]}},
+        45: {"scores": {"tone": Score(2.0)}},
+        50: {"scores": {"tone": Score(None, passed=False)}},
+        55: {"outputs": {"judge": {"": 1}}},
+    }.items():
+        results[n] = replace(results[n], **changed)
+    path = write(tmp_path, results, full_manifest(planned=60))
+    monkeypatch.setattr(items, "PIECE_BYTES", 5_000)
+    monkeypatch.setattr(lines, "BATCH_BYTES", 1_500)
+    made = FORMATS["csv"](build_report(path))
+    header = made.partition("\n")[0].split(",")
+    late = ["field.", "output.generate.a", "output.judge", "output.more", "score.tone"]
+    assert {*late, "passed.tone", "output.judge."} <= set(header)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "LEAST_BYTES", sys.maxsize)
+        assert FORMATS["csv"](build_report(path)) == made
 
 
 def test_an_id_in_both_halves_counts_once(

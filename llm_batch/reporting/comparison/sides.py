@@ -8,6 +8,7 @@ read again for the few items that are shown.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice, takewhile
@@ -40,7 +41,7 @@ from llm_batch.record.results import (
 from llm_batch.records import Interval
 from llm_batch.reporting.comparison import RunFigures
 from llm_batch.reporting.foreign import found as field_of
-from llm_batch.reporting.items import category_of, manifest_of, parts_of_items, read_items
+from llm_batch.reporting.items import categories_of, manifest_of, parts_of_items, read_items
 from llm_batch.reporting.model import PassRate, Report
 from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
 from llm_batch.stats.interval import wilson
@@ -175,6 +176,8 @@ class Rows:
         categories: Place of the category in ``names``.
         clusters: What each item belongs together with; empty where that was not asked for.
         content: Hash of the fields that both runs have, to be told apart from other items.
+        parts: Place of the first item of each part that the file was read in.
+        respelt: Whether ``index`` has ids as another run spells them.
     """
 
     index: dict[str, int] = field(default_factory=dict)
@@ -186,6 +189,8 @@ class Rows:
     names: dict[str, int] = field(default_factory=dict)
     clusters: list[str] = field(default_factory=list)
     content: array[int] = field(default_factory=lambda: array("Q"))
+    parts: list[int] = field(default_factory=lambda: [0])
+    respelt: bool = False
 
     def add(
         self,
@@ -216,6 +221,7 @@ class Rows:
     def extend(self, after: Rows) -> None:
         """Add the items of a later part of the file."""
         before = len(self.scores)
+        self.parts += [before + place for place in after.parts]
         self.index.update(zip(after.index, map(before.__add__, after.index.values()), strict=True))
         categories = [self.names.setdefault(name, len(self.names)) for name in after.names]
         self.categories.extend(map(categories.__getitem__, after.categories))
@@ -272,17 +278,31 @@ class Side:
         """
         if self.report is None:
             return {}
-        report = self.report
-        spelt = {id: id for id in ids} | {
-            other: id for id in ids if (other := swapped_spelling(id)) and other not in ids
+        report, rows = self.report, self.rows
+        spelt = {id: id for id in ids}
+        if rows.respelt:
+            spelt |= {
+                other: id for id in ids if (other := swapped_spelling(id)) and other not in ids
+            }
+
+        parts = parts_of_items(report)
+        if not parts or len(parts) != len(rows.parts):
+            return {spelt[item.id]: item for item in read_items(report) if item.id in spelt}
+        places = sorted(place for id in ids if (place := rows.index.get(id)) is not None)
+        firsts = [bisect_left(places, part) for part in rows.parts]
+        wanted = {
+            part: end - first
+            for part, first, end in zip(parts, firsts, [*firsts[1:], len(places)], strict=True)
+            if end > first
         }
 
         def among(start: int, end: int) -> list[ItemLine]:
-            return list(items_among(report.path, spelt, start, end))
+            return list(
+                islice(items_among(report.path, spelt, start, end), wanted[start, end])
+            )  # all after the last of them is left alone
 
-        parts = parts_of_items(report)
-        items = chain.from_iterable(each_part(among, parts)) if parts else read_items(report)
-        return {spelt[item.id]: item for item in items if item.id in spelt}
+        items = chain.from_iterable(each_part(among, list(wanted)))
+        return {spelt[item.id]: item for item in items}
 
     def answer(self, item: ItemLine | None) -> str:
         """What was scored: the last output before that of the judge or rule."""
@@ -320,7 +340,7 @@ def side_of(
     Raises:
         OutputError: The file cannot be read a second time.
     """
-    rows = _rows_of(report, sorted(fields), cluster, score, content_hash if kept else _hash)
+    rows = _rows_of(report, frozenset(fields), cluster, score, content_hash if kept else _hash)
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
@@ -349,7 +369,7 @@ def _hash(content: bytes) -> int:
 
 def _rows_of(
     report: Report,
-    names: Sequence[str],
+    names: frozenset[str],
     cluster: str | None,
     score: str,
     hash_of: Callable[[bytes], int],
@@ -366,7 +386,7 @@ def _rows_of(
                 [(each.score, each.passed) for each in scored],
                 [item.cost.total for item in items],
                 [item.latency_seconds.total for item in items],
-                [category_of(item, report) for item in items],
+                categories_of(items, report),
                 [hash_of(content_of(item.fields, names)) for item in items]
                 if names
                 else [0] * len(items),
@@ -520,7 +540,7 @@ def spelt_alike(first: Rows, second: Rows) -> None:
     if first.index.keys().isdisjoint(second.index):
         index = {swapped_spelling(id) or id: place for id, place in second.index.items()}
         if not first.index.keys().isdisjoint(index):
-            second.index = index
+            second.index, second.respelt = index, True
 
 
 def question_of(item: ItemLine) -> str:
