@@ -188,12 +188,15 @@ def open_beside(path: Path, mode: int = PRIVATE) -> tuple[Path, IO[bytes]]:
     return beside, os.fdopen(handle, "wb", buffering=_BUFFER)
 
 
-def replace(path: Path, content: bytes | IO[bytes], mode: int = PRIVATE) -> None:
-    """Write a file that `real_path` gave, whole or not at all; ``mode`` as in `open_beside`."""
+@contextlib.contextmanager
+def in_place_of(path: Path, mode: int = PRIVATE) -> Iterator[IO[bytes]]:
+    """A file that takes the place of one that `real_path` gave, whole or, after an error, not at
+    all; ``mode`` as in `open_beside`.
+    """
     beside, file = open_beside(path, mode)
     try:
         with file:
-            shutil.copyfileobj(io.BytesIO(content) if isinstance(content, bytes) else content, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -201,6 +204,12 @@ def replace(path: Path, content: bytes | IO[bytes], mode: int = PRIVATE) -> None
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
+
+
+def replace(path: Path, content: bytes | IO[bytes], mode: int = PRIVATE) -> None:
+    """Write a file as `in_place_of` does."""
+    with in_place_of(path, mode) as file:
+        shutil.copyfileobj(io.BytesIO(content) if isinstance(content, bytes) else content, file)
 
 
 def make_own(path: Path) -> bool:

@@ -21,9 +21,9 @@ from llm_batch.errors import ConfigError
 from llm_batch.record.files import (
     FREE_SPACE,
     Writing,
+    in_place_of,
     left_beside,
     make_own,
-    open_beside,
     real_path,
 )
 from llm_batch.record.manifest import Manifest
@@ -86,20 +86,9 @@ def write_table(table: Path, results: Path, manifest: Manifest, mode: int) -> No
         for left in left_beside(real):
             left.unlink()
         make_own(real)
-        beside, file = open_beside(real, mode)
-        try:
-            with file:
-                write_parquet(
-                    file,
-                    lambda: item_lines(results),
-                    {_RUN: manifest.run_id, _STATE: state},
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, real)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        with in_place_of(real, mode) as file:
+            about = {_RUN: manifest.run_id, _STATE: state}
+            write_parquet(file, lambda: item_lines(results), about)
 
 
 def of_run(results: str) -> dict[bytes, str]:

@@ -178,16 +178,8 @@ def _parts(paths: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
-    beside, file = files.open_beside(path, PRIVATE)
-    try:
-        with file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with files.in_place_of(path) as file:
+        file.writelines(parts)
 
 
 def _write_results(path: Path, paths: Sequence[Paths], seed: int) -> tuple[int, dict[str, Any]]:
