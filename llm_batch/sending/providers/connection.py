@@ -17,7 +17,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -102,6 +102,17 @@ class Plain(NamedTuple):
         yield self.body
 
 
+def _raise(error: BaseException, pool: urllib3.HTTPConnectionPool, said: str) -> NoReturn:
+    """An error of the connection as urllib3 has it; any other as it is."""
+    if isinstance(error, TimeoutError):
+        raise ReadTimeoutError(pool, "", "Read timed out.") from error
+    if isinstance(error, ssl.SSLError):
+        raise SSLError(error) from error
+    if isinstance(error, http.client.HTTPException | OSError):
+        raise ProtocolError(said, error) from error
+    raise error
+
+
 class Response(http.client.HTTPResponse):
     """A reply; names of its headers are in lower case, and those of one name are joined."""
 
@@ -157,13 +168,7 @@ class Response(http.client.HTTPResponse):
             self._connection.close()
             if isinstance(said := getattr(error, "partial", None), bytes) and said:
                 yield said
-            if isinstance(error, TimeoutError):
-                raise ReadTimeoutError(self._pool, "", "Read timed out.") from error
-            if isinstance(error, ssl.SSLError):
-                raise SSLError(error) from error
-            if isinstance(error, http.client.HTTPException | OSError):
-                raise ProtocolError(f"Connection broken: {error!r}", error) from error
-            raise
+            _raise(error, self._pool, f"Connection broken: {error!r}")
         finally:
             self.close()
             self._pool._put_conn(self._connection)
@@ -173,13 +178,16 @@ class Response(http.client.HTTPResponse):
 _PLAIN_STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9])(?: |$)")
 
 
-def _plain(sock: socket.socket, seconds: float) -> Plain | bytes:
+def _plain(sock: socket.socket, deadline: float) -> Plain | bytes:
     """A reply, where it is the plain one that nearly all are; or else what came of it so far.
 
     Raises:
-        TimeoutError, OSError: It did not come in time, or the connection broke.
+        TimeoutError, OSError: Nothing came by then, or the connection broke before.
     """
-    deadline = time.monotonic() + seconds
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    sock.settimeout(left)
     heard = sock.recv(_CHUNK)
     end = heard.find(b"\r\n\r\n")
     if end < 0:
@@ -347,32 +355,21 @@ class _Keeping:
             self._put_conn(connection)
             return None
         try:
-            started = time.monotonic()
+            deadline = time.monotonic() + seconds
             connection.timeout = seconds
             connection.request(method, _encoded(target), body, headers)
-            left = seconds - (time.monotonic() - started)
-            if left <= 0:
-                raise TimeoutError("timed out")
-            connection.timeout = left
-            connection.sock.settimeout(left)
             heard: Plain | bytes = b""
             if method != "HEAD" and connection.broke is None:
-                heard = _plain(connection.sock, left)
+                heard = _plain(connection.sock, deadline)
             if isinstance(heard, Plain):
                 self._put_conn(connection)
                 return heard
-            connection.timeout = max(seconds - (time.monotonic() - started), 0.001)
+            connection.timeout = max(deadline - time.monotonic(), 0.001)
             response: Response = connection.getresponse(heard)
         except BaseException as error:
             connection.close()
             self._put_conn(connection)
-            if isinstance(error, TimeoutError):
-                raise ReadTimeoutError(self, target, "Read timed out.") from error
-            if isinstance(error, ssl.SSLError):
-                raise SSLError(error) from error
-            if isinstance(error, OSError | http.client.HTTPException):
-                raise ProtocolError("Connection aborted.", error) from error
-            raise
+            _raise(error, self, "Connection aborted.")
         response._connection, response._pool = connection, self
         return response
 
