@@ -15,6 +15,22 @@ id = "id"
 size = 0
 """
 
+#: An answer, and a score of it from 0 to 100, of the fake provider.
+SCORED = """
+[[steps]]
+name = "generate"
+model = "fake/writer"
+prompt = "{{ question }}"
+[[steps]]
+name = "judge"
+model = "fake/judge"
+prompt = "Score {{ generate }}"
+output = {score = {type = "number", min = 0, max = 100}}
+[score]
+field = "judge.score"
+pass_at = 50
+"""
+
 
 def write_questions(folder: Path, questions: Mapping[str, str] | Iterable[str]) -> None:
     """Write ``q.jsonl``: questions by their ids, or with the ids q0, q1 and so on."""

@@ -15,29 +15,18 @@ from typer.testing import CliRunner
 
 from llm_batch.cli import app
 from llm_batch.errors import ConfigError
+from tests.settings import SCORED
 
 ROOT = Path(__file__).parents[2]
 SCALE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-CONFIG = """
+CONFIG = f"""
 [data]
 path = "data.jsonl"
 id = "id"
 [sample]
 size = 30
 stratify = "kind"
-[[steps]]
-name = "generate"
-model = "fake/writer"
-prompt = "{{ question }}"
-[[steps]]
-name = "judge"
-model = "fake/judge"
-prompt = "Score {{ generate }}"
-output = {score = {type = "number", min = 0, max = 100}}
-[score]
-field = "judge.score"
-pass_at = 50
-"""
+{SCORED}"""
 
 
 @pytest.fixture

@@ -22,24 +22,13 @@ import llm_batch
 from llm_batch.cli import app
 from llm_batch.errors import LlmbError
 from llm_batch.reporting import table
+from tests.settings import SCORED
 
-CONFIG = """
+CONFIG = f"""
 [data]
 path = "data.jsonl"
 id = "id"
-[[steps]]
-name = "generate"
-model = "fake/writer"
-prompt = "{{ question }}"
-[[steps]]
-name = "judge"
-model = "fake/judge"
-prompt = "Score {{ generate }}"
-output = {score = {type = "number", min = 0, max = 100}}
-[score]
-field = "judge.score"
-pass_at = 50
-[run]
+{SCORED}[run]
 output = "results.parquet"
 """
 TABLE = Path("results.parquet")
