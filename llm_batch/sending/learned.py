@@ -9,6 +9,9 @@ a while, and then rises, slowly at first and faster the longer nothing is refuse
 rests on, and for twice as many each time it is confirmed, so that trying for more costs a
 refusal in some hundreds.
 
+A run that became faster within a minute and then met a sliding window of it may not go on evenly:
+the window forgets little at first. What it remembers is counted, and waited for.
+
 Where the number of requests under way is what a provider minds, no pace is right. Then refusals
 come when as many are under way, and what is sent with fewer beside it passes (a ratio of
 likelihoods). That number is the most at once from then on, and one more is tried now and then.
@@ -24,18 +27,19 @@ refusals rarer, they have nothing to do with the pace, which is given up.
 Where no limit was given or stated, this is tried soon. After a few refusals a faster pace is sent:
 a limit refuses what is sent beyond it, an overloaded server no more than before (a sequential test,
 Wald, 1945). Then refused requests wait by themselves, and all others go at the workers' own speed.
-Now and then a slower pace is tried as well, for a limit that is only a little exceeded.
+Now and then a slower pace is tried as well, for a limit that is only a little exceeded. Chance may
+tell wrongly that there is a limit: where a large share is refused all the same, it is asked again.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from math import log
+from collections import deque
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-#: Share of a measured pace that is used.
-_SHARE = 0.98
+from llm_batch.sending.evidence import Beside, Free, Window
+from llm_batch.sending.rate import SHARE
+
 # Requests a measurement is trusted for: times what it rests on, at least, and at most (or what
 # is sent in a minute, if that is more).
 _TRUST_TIMES, _TRUST_LEAST, _TRUST_MOST = 4.0, 16.0, 350.0
@@ -44,12 +48,13 @@ _TRUST_MINUTES, _TRUST_DOUBTED = 1.5, 32.0
 _AT_ONCE_TRUST, _AT_ONCE_SURE, _AT_ONCE_TRUST_MOST, _AT_ONCE_SECONDS = 25.0, 50.0, 200.0, 60.0
 # So many refusals with fewer under way than a number that is sure say that it does not matter.
 _AT_ONCE_BELOW = 4
-# A number at once is told by such a logarithm of a ratio of likelihoods, a larger one where those
-# sent after refused ones passed; with fewer under way such a share is refused because it is late.
-# No more than so many may have been sent with as many beside them, the two refused ones included.
-# From the last number on, three refusals must agree, which may differ by one.
-_AT_ONCE_GAIN, _AT_ONCE_GAIN_OPEN, _LATE_SHARE = 2.5, 6.0, 0.01
-_AT_ONCE_MANY, _AT_ONCE_BLURRED = 4, 3
+# The logarithm of a ratio of likelihoods by which a number at once is told: usually, beside a pace
+# that is trusted for so many requests, and where those sent after refused ones passed.
+_AT_ONCE_GAIN, _AT_ONCE_GAIN_SURE, _AT_ONCE_GAIN_OPEN = 2.5, 3.5, 6.0
+_SURE_TRUST = 250.0
+# Besides, a pace rises evenly, by such a share of it in the time it is trusted for, up to a share:
+# what is refused at random comes too soon for the faster way up.
+_EVENLY, _EVENLY_MOST = 0.03, 0.05
 # Measurements that differ by less than this share are of the same limit.
 _SAME = 0.25
 # A pace that has grown by this factor met the limit on the way.
@@ -66,6 +71,9 @@ _MOST_DOWN, _MOST_DOWN_SHORT, _SHORT_SHARE = 0.13, 0.3, 0.25
 _REGULAR, _IRREGULAR = 0.65, 0.5
 # A measured pace that is less than this share of the one sent at is far from it.
 _FAR = 0.86
+# Of runs shorter than this that follow each other, the first takes one step, each later one twice
+# as much: a single late request may have two others refused.
+_SHORT_RUN = 25
 # What of the way up, in requests, is kept when it met a limit; and how many times what was measured
 # a pace is at most, where so many requests were: another limit may have held it.
 _KEPT, _KEPT_TIMES, _KEPT_REQUESTS = 0.8, 1.3, 20
@@ -83,12 +91,6 @@ _TOLERATED, _RECENT = 0.015, 10
 _VAIN, _VAIN_SHARE, _VAIN_OPEN, _VAIN_OPEN_SHARE = 10, 0.5, 4, 0.85
 _VAIN_RUN, _VAIN_LONGER, _VAIN_MOST = 150, 2.5, 0.06
 _STRAY_TIMES, _STRAY_MORE = 2.5, 0.01
-# Sending freely, a request that passes halves the odds of a limit, and one that is refused raises
-# them, by the share that was refused before. The logarithms of the odds at which there is one, at
-# which there is none, and the least they are taken to be; what the share before counts for, in
-# requests, its bounds, and how many requests are remembered.
-_LIMIT, _NO_LIMIT, _LEAST_ODDS = 3.0, -3.0, -4.0
-_SHARE_REQUESTS, _SHARE_LEAST, _SHARE_MOST, _SHARE_MEMORY = 10, 0.02, 0.6, 200
 # After so many refusals while sending freely, if they are such a share, a slower pace is tried;
 # next after so many times as many. So many refusals at that pace tell whether it has helped: if
 # they are less than such a part of the share before.
@@ -96,8 +98,9 @@ _FREE_REFUSALS, _FREE_SHARE, _FREE_TIMES = 5, 0.015, 4
 _SLOW_SHARE, _SLOW_REFUSALS, _HELPED = 0.95, 3, 0.33
 # After so many refusals at a pace so many times as much is tried, the first time, and later where
 # such a share is refused or the pace has come down to such a part; after so many times as many
-# refusals where there was a limit.
+# refusals where there was a limit, unless such a share is refused: no limit does that to its pace.
 _ASK_REFUSALS, _TRY_TIMES, _ASK_SHARE, _SUNK, _ASK_TIMES = 4, 3.0, 0.04, 0.7, 3
+_ASK_AT_ONCE = 0.12
 # The least that one refusal leaves of a pace.
 _LEAST_STEP = 0.3
 # The same where the pause was too short, so that little is known.
@@ -171,145 +174,6 @@ class _Measured(NamedTuple):
     tokens: float
 
 
-class _Free:
-    """Sending as fast as it goes: whether more is refused then, so that there is a limit.
-
-    Args:
-        number: Of the refused request it begins with.
-        share: That is refused, if it has nothing to do with the pace.
-        held: The pace of before, how long it is trusted, and the most at once.
-        began: When.
-        count: Requests sent until then.
-        tokens: Of these.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        share: float,
-        held: tuple[float | None, float, int | None],
-        began: float,
-        count: int,
-        tokens: float,
-    ) -> None:
-        self.number, self.held = number, held
-        self.began, self.count, self.tokens = began, count, tokens
-        self.refusals, self._requests = 0, float(_SHARE_REQUESTS)
-        self._refused = share * self._requests
-        # Where a slower pace is tried: the last request before it, and refusals since then.
-        self.slow_from: int | None = None
-        self.slow_refused = 0
-        self._odds = 0.0
-        #: Whether it is known that there is no limit.
-        self.passed = False
-        # The last one refused, and the last of those sent together with an earlier one.
-        self._last = self._together = number
-
-    @property
-    def share(self) -> float:
-        """Of the requests, that is refused."""
-        return min(_SHARE_MOST, max(_SHARE_LEAST, self._refused / self._requests))
-
-    @property
-    def limited(self) -> bool:
-        """Whether there is a limit after all."""
-        return self._odds >= _LIMIT
-
-    def refused(self, number: int, count: int) -> None:
-        """Take in the refusal of one of so many requests sent (a test of Wald, 1945).
-
-        Refusals come sooner than answers: what was sent before this one and is not refused by now
-        has passed. Those of requests sent together come in any order.
-        """
-        if number <= self.number:
-            return
-        if number > self._together:
-            # All that was sent together with earlier ones is known.
-            self._odds -= max(0, self._together - self._last) * log(2.0)
-            self._last = max(self._last, self._together)
-            self._odds = max(_LEAST_ODDS, self._odds)
-            self.passed = self.passed or self._odds <= _NO_LIMIT
-            self._together = count
-        # A limit refuses half of what would pass otherwise, at least.
-        passed = number - self._last - 1 if number > self._last else -1
-        self._last = max(self._last, number)
-        self._odds += log((1.0 + self.share) / (2.0 * self.share)) - passed * log(2.0)
-        self._requests += passed + 1
-        self._refused += 1
-        self.refusals += 1
-        if self._requests > _SHARE_MEMORY:
-            self._requests, self._refused = self._requests / 2, self._refused / 2
-
-
-class _Beside:
-    """Whether the number of requests under way is what is refused.
-
-    Refusals that are known together show how many were taken at once. Where that number is the
-    same again, and what was sent in between with fewer beside it passed, it is the limit.
-    """
-
-    def __init__(self) -> None:
-        # What was sent since the last refusal, and between earlier ones, by requests beside it.
-        self._sent: Counter[int] = Counter()
-        self._between: Counter[int] = Counter()
-        self._first: Counter[int] = Counter()
-        # Of the last refusals, the most beside one of them, their number, and what was taken
-        # at once when earlier ones came.
-        self._most, self._refused = 0, 0
-        self._before = self._earlier = -1
-
-    def sent(self, beside: int) -> None:
-        self._sent[beside] += 1
-
-    def refused(self, beside: int, again: bool) -> None:
-        """Note a refusal, known together with the last one or after it."""
-        if again:
-            self._most, self._refused = max(self._most, beside), self._refused + 1
-            return
-        self._earlier = self._before
-        self._before = self._taken if self._refused else -1
-        self._most, self._refused = beside, 1
-        self._first, self._between, self._sent = self._between, self._sent, Counter()
-
-    def clear(self) -> None:
-        """Forget what was met."""
-        self._sent.clear()
-        self._refused, self._before = 0, -1
-
-    @property
-    def _taken(self) -> int:
-        return self._most + 1 - self._refused
-
-    def limit(self, gain: float) -> int | None:
-        """How many are taken at once, if that explains what was refused so much better.
-
-        A ratio of likelihoods: two shares that are refused, with fewer and with as many beside,
-        against one of all.
-        """
-        numbers = [self._taken, self._before]
-        if numbers[0] >= _AT_ONCE_BLURRED:
-            numbers.append(self._earlier)
-        least = min(numbers)
-        if least < 1 or max(numbers) - least > (len(numbers) > 2):
-            return None
-        many = sum(n for beside, n in self._between.items() if beside >= least)
-        few = self._between.total() - many
-        many = max(2, many + 2 - self._refused)
-        if many > _AT_ONCE_MANY:
-            return None
-        # Those that were under way at the first refusal passed.
-        few += min(least, sum(n for beside, n in self._first.items() if beside < least))
-        gained = (
-            _log_likelihood(2, many) + few * log(1.0 - _LATE_SHARE) - _log_likelihood(2, many + few)
-        )
-        return least if gained >= gain else None
-
-
-def _log_likelihood(refused: int, sent: int) -> float:
-    share = refused / sent
-    return sum(n * log(p) for n, p in ((refused, share), (sent - refused, 1.0 - share)) if n)
-
-
 class Learned:
     """The learned limits of one model. Not safe for threads; times are seconds.
 
@@ -339,7 +203,7 @@ class Learned:
         self._series: list[tuple[float, int]] = []
         self._vain_times = 1
         # Sending freely, and after how many refusals a slower pace is tried against them.
-        self._free: _Free | None = None
+        self._free: Free | None = None
         self._bound = False
         self._free_refusals = _FREE_REFUSALS
         # Refusals and requests since it was asked whether the pace helps, the pace then, and after
@@ -347,6 +211,8 @@ class Learned:
         self._looked_refused, self._looked_count = 0, 0
         self._looked_pace: float | None = None
         self._look_refusals = _ASK_REFUSALS
+        # What a sliding window of a minute remembers.
+        self._window = Window(minute_seconds)
         # Whether a refusal was met that is no limit yet.
         self._single = False
         # What was sent, and of the measurement that goes on: since when, and what before it.
@@ -357,6 +223,8 @@ class Learned:
         # The measurements of the last minute, and whether the last one rests on few requests.
         self._lately: deque[_Measured] = deque()
         self._few = False
+        # Short runs that followed each other.
+        self._shorts = 0
         # Requests admitted in the last three of them.
         self._runs: deque[int] = deque(maxlen=3)
         # The last request that was sent before the last refusal was known, when that was, and
@@ -372,7 +240,7 @@ class Learned:
         self.under_way = 0
         self._at_once: int | None = None
         self._at_once_trust, self._at_once_answers = _AT_ONCE_TRUST, 0
-        self._beside, self._refused_below = _Beside(), 0
+        self._beside, self._refused_below = Beside(), 0
         self._takes = 0.0
         self._ended_at = 0.0
 
@@ -423,6 +291,7 @@ class Learned:
                 wait = min(_LOOK_MOST, max(_LOOK_LEAST, _LOOK_SHARE * self._takes))
             else:
                 self.under_way = 0
+        wait = max(wait, self._window.wait(now))
         if self._pace is not None and not self._ends:
             wait = max(wait, self._arrival - _LATE_SECONDS - now)
         return wait
@@ -444,6 +313,7 @@ class Learned:
                     self._pace = None
         self._count += 1
         self._tokens += tokens
+        self._window.take(now)
         beside = self.under_way
         self._beside.sent(beside)
         if not beside:
@@ -480,6 +350,7 @@ class Learned:
             bound: Whether a limit was given or stated, so that nothing is sent faster to try.
         """
         self._end(now)
+        self._window.refused(now - seconds)
         self._recent.append(sent.number)
         self._refusal_takes += (seconds - self._refusal_takes) * (0.1 if self._refusal_takes else 1)
         admitted = sent.number - 1 - self._count_then - self._refused
@@ -584,16 +455,17 @@ class Learned:
             # One more than the known number at once was tried: that explains it.
             trying = self._at_once is not None and self._most() > self._at_once
             self._looked_refused += admitted > 0 and not trying
-            if admitted <= 0 or self._looked_refused < self._look_refusals:
-                return False
             share = self._looked_refused / max(1, self._count - self._looked_count)
+            needed = _ASK_REFUSALS if share >= _ASK_AT_ONCE else self._look_refusals
+            if admitted <= 0 or self._looked_refused < needed:
+                return False
             sunk = (self._pace or 0.0) < _SUNK * (self._looked_pace or 0.0)
             helped = self._looked_pace is not None and share < _ASK_SHARE and not sunk
             self._look()
             if helped:
                 return False
             held = (self._pace, self._trust, self._at_once)
-            self._free = _Free(sent.number, share, held, now, self._count, self._tokens)
+            self._free = Free(sent.number, share, held, now, self._count, self._tokens)
             # Not all at once: those of a limit would all be refused.
             if self._pace is not None:
                 self._pace, self._trust, self._quiet = _TRY_TIMES * self._speed(), _TRUST_LEAST, 0
@@ -658,7 +530,9 @@ class Learned:
     def _speed(self) -> float:
         """Units a second now."""
         assert self._pace is not None
-        return self._pace * (1.0 + (self._quiet / self._trust) ** 3)
+        part = self._quiet / self._trust
+        evenly = min(_EVENLY_MOST, _EVENLY * part) if self._trust >= _SURE_TRUST else 0.0
+        return self._pace * (1.0 + max(part**3, evenly))
 
     def _too_many_at_once(self, sent: Sent, admitted: int) -> bool:
         """Whether the number under way is what was refused; the most at once follows it."""
@@ -678,7 +552,10 @@ class Learned:
 
     def _finds_at_once(self, admitted: int) -> bool:
         """Whether a number at once explains the last refusals; then it holds from now on."""
-        found = self._beside.limit(_AT_ONCE_GAIN_OPEN if self.is_open else _AT_ONCE_GAIN)
+        gain = _AT_ONCE_GAIN
+        if self._pace is not None and self._trust >= _SURE_TRUST:
+            gain = _AT_ONCE_GAIN_SURE
+        found = self._beside.limit(_AT_ONCE_GAIN_OPEN if self.is_open else gain)
         if found is None:
             return False
         trust = self._trust
@@ -742,7 +619,7 @@ class Learned:
         else:
             # A pause may be longer than the limit wants.
             seconds = (self._refused_at + now) / 2 - since.began
-        measured = _SHARE * units / max(seconds, 1e-3)
+        measured = SHARE * units / max(seconds, 1e-3)
         short = closed and now - self._refused_at < _SHORT_SECONDS
         single, self._single = self._single, False
         recent = self._refused_at - since.began < self._minute / 2
@@ -751,6 +628,11 @@ class Learned:
                 return
             self._tolerated = _TOLERATED  # this is more than was no matter of the pace
             self._vain_times = min(4, 2 * self._vain_times)
+        held = None if self._by_tokens else self._window.met(admitted, now)
+        if base and held is not None:
+            self._pace = min(held, speed)
+            self._trust = _TRUST_MINUTES * self._minute * self._pace
+            return
         # On the way up the pace may be faster than what was really sent.
         rising = single or speed >= _GREW * (base or 0.0)
         met = min(speed, measured) if rising else speed
@@ -766,11 +648,14 @@ class Learned:
             self._pace, self._trust, self._arrival = measured, _TRUST_SINGLE, now
             return
         self._runs.append(max(0, admitted))
+        self._shorts = self._shorts + 1 if admitted < _SHORT_RUN else 0
         step = self._step()
         if not base or (single and not closed):
             self._pace, self._trust = measured, _TRUST_TIMES * requests
         elif short:
             self._pace = min(speed * (1.0 - _STEP), max(measured, _SHORT_STEP * speed))
+            if single:
+                self._trust = _TRUST_TIMES * requests
         elif closed:
             self._pace = min(speed, max(measured, _LEAST_STEP * speed))
             self._trust = _TRUST_TIMES * requests
@@ -787,6 +672,8 @@ class Learned:
         elif self._few and few:
             if measured < _FAR * speed and self._open < _OPEN_LEAST:
                 step = max(step, _MOST_DOWN)
+            if self._shorts:
+                step = min(step, _STEP * 2.0 ** (self._shorts - 1))
             self._pace = min(speed, max(measured, (1.0 - step) * speed))
             self._trust *= 2.0
         elif measured >= (1.0 - _SAME) * speed or self._few:
