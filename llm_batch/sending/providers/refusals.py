@@ -97,7 +97,9 @@ _FILTERED = _Any(
     r"sensitive[_ ](?:word|content|information|material|data)|new_sensitive",
     r"data_?inspection_?failed|inappropriate[_ ]content|responsibleaipolicyviolation",
     r"prohibited_content|blocked_?reason|block_reason|image_safety",
-    r"prompt[^.;]{0,30}\b(?:blocked|flagged)|flagged (?:as|by|for|due)|flagged_input",
+    r"(?:prompt|input|response|output|content|text)\b[^.;]{0,40}\b(?:blocked|flagged|illegal)\b",
+    r"flagged (?:as|by|for|due)|flagged_input|blocked (?:input|output|prompt|content|response)",
+    r"considered high risk|content audit|censorship",  # Moonshot, Spark, StepFun
     r"(?:input|content|messages?|text) (?:\w{1,10} ){0,2}flagged",
     r"(?:unsafe|harmful|prohibited|disallowed|illegal|objectionable) (?:content|input|prompt)",
     r"violat\w{1,5} [^.;]{0,50}(?:polic|guideline|terms of (?:use|service))",
@@ -141,7 +143,7 @@ _WRONG_KEY = _Any(
     r"(?:missing|no) authorization|authorization (?:header )?(?:is )?(?:missing|required)",
     r"base_resp (?:1004|2049)|无效的令牌|身份验证失败",
     r"x-api-key header|location is not supported|country, region,? or territory",
-    r"organization_restricted",
+    r"organization_restricted|credential is only authorized",
 )
 # An account that was shut is no matter of one prompt, whatever the reason it names.
 _SHUT = re.compile(
@@ -186,7 +188,7 @@ _BAD_SETTING = _Any(
     r"unsupported_(?:parameter|value)|unknown_parameter|invalid_model|model_not_found",
     r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
     r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
-    r"model not exist|model_not_available|model_decommissioned|模型不存在",
+    r"model not exist|model_not_available|model_decommissioned|模型不存在|no 'model_name' with",
     r"(?:invalid|not a valid) model\b|model identifier is invalid|model id\b.{0,80}throughput",
 )
 # nginx and Cloudflare, Go, Apache, Tomcat.
@@ -202,10 +204,10 @@ _ABOUT_FORMAT = _Any(
 _TRY_AGAIN_IN = _Any(
     r"(?:(?:try|trying) again|re-?try(?:ing)?(?: (?:your|the|this) request)?|wait|available"
     r"|resets?)"
-    rf"(?: in| after| for)?:? (?:about |at least )?(?=\d){DURATION}"
+    rf"(?: in| after| for)?:? (?:about |at least )?{DURATION}"
 )
 # Fields: Google's, and many gateways' by one of these names.
-_RETRY_DELAY = _Any(rf"retryDelay\W{{1,6}}(?=\d){DURATION}")
+_RETRY_DELAY = _Any(rf"retryDelay\W{{1,6}}{DURATION}")
 _RETRY_FIELD = _Any(
     r"(?:retry[_-]?after(?P<ms>[_-]?(?:ms|millis\w{0,7}))?(?:[_-]?s(?:ec(?:ond)?s?)?)?|estimated_time)"
     r"\W{1,6}(?P<number>\d{1,9}(?:\.\d{1,20})?)(?![\w.])"
@@ -317,7 +319,8 @@ def _told_by(
     wrong_key = bool(_WRONG_KEY.search(said))
     shut = bool(_SHUT.search(said)) and not _MAY_BE_SHUT.search(said)
     if not (wrong_key or shut) and (
-        codes & _FILTER_CODES
+        status == 451
+        or codes & _FILTER_CODES
         or (not failed and status not in (401, 404) and _FILTERED.search(said))
     ):
         return Rejected(text, kind="filtered", **more)
@@ -451,7 +454,7 @@ _MEANING = tuple(
             _A_FILTERS,
             r"sensitive|content.?filter|safety|moderation|policy.?violation|敏感|违规|审核",
         ),
-        (_A_FILTERS, r"inappropriate|content.{0,8}(risk|blocked)"),
+        (_A_FILTERS, r"inappropriate|content.{0,8}(risk|blocked|audit)|censor"),
         (402, r"(insufficient|not enough).{0,20}(balance|quota|credit|fund)|arrear|欠费|余额不足"),
         (
             402,

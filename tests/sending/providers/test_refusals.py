@@ -23,6 +23,12 @@ F5 = "<html><head><title>Request Rejected</title></head><body>The requested URL 
 #: Status, body, and the kind of the error.
 SAID: list[tuple[int, Any, str]] = [
     # Content
+    (451, {"error": {"message": "Unavailable For Legal Reasons"}}, "filtered"),
+    (451, {"error": {"message": "the content you provided or machine outputted is blocked.", "type": "censorship_blocked"}}, "filtered"),
+    (424, {"success": False, "error": [{"code": 2017, "message": "Response blocked due to security configurations"}]}, "filtered"),
+    (400, {"error": {"message": "The request was rejected because it was considered high risk", "type": "invalid_request_error"}}, "filtered"),
+    (400, {"error": {"code": "336104", "message": "the content of the input is illegal"}}, "filtered"),
+    (400, {"message": "blocked input: please adjust your prompt"}, "filtered"),
     (400, {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please modify your prompt and retry.", "type": None, "param": "prompt", "code": "content_filter", "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True, "severity": "high"}}}}}, "filtered"),
     (400, {"error": {"code": "BadRequest", "message": "See inner error.", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, "filtered"),
     (400, {"error": {"message": "Invalid prompt: your prompt was flagged as potentially violating our usage policy. Please try again with a different prompt.", "type": "invalid_request_error", "param": None, "code": "invalid_prompt"}}, "filtered"),
