@@ -341,9 +341,11 @@ def _told_by(
         return _refused("setting", text, more)
     if status >= 400 and _WANTS_TLS.search(said):
         return Refused(text, kind="setting", hint="write https:// in api_base", **more)
+    target = headers.get("location") or headers.get("Location")
+    if status < 400 and not target:  # a cache's 304, say, which is no answer to a POST
+        return Unavailable(text, kind="garbage", **more)
     if status < 400:
-        target = headers.get("location") or headers.get("Location") or "elsewhere"
-        target = without_keys(target.partition("?")[0])
+        target = without_keys((target or "").partition("?")[0])
         return Refused(f"redirected to {target}", kind="model", hint="set api_base to it", **more)
     return Rejected(text, **more)
 
@@ -441,6 +443,7 @@ _OF_BASE_RESP: dict[str, int] = {
     **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
     **dict.fromkeys(("1004", "2049"), 401),
     "1008": 402,
+    "2061": 403,  # a model that the plan has not
     "2013": 400,
     **dict.fromkeys(("1026", "1027"), _A_FILTERS),
 }

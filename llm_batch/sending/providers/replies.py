@@ -74,6 +74,8 @@ class _Reply(msgspec.Struct):
     success: Any = None
     base_resp: Any = None
     error_code: Any = None
+    input_sensitive: Any = None
+    output_sensitive: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -123,6 +125,7 @@ def _is_plain(reply: _Reply, choice: _Choice) -> bool:
         and not (message.tool_calls or message.function_call)
         and not (reply.error or reply.errors or reply.code or reply.status or reply.base_resp)
         and not (reply.error_code or reply.error_msg or reply.error_message or reply.errorMessage)
+        and not (reply.input_sensitive or reply.output_sensitive)
         and reply.success is not False
     )
 
@@ -202,6 +205,8 @@ def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         return native  # OpenRouter
     if value.get("output_sensitive") is True or value.get("input_sensitive") is True:
         return "sensitive"  # MiniMax
+    if blocked := word_of(_table(value.get("promptFeedback")).get("blockReason")):
+        return f"blocked: {blocked}"  # Gemini, of a prompt
     if value.get("status") == "incomplete":  # as in the Responses API
         return word_of(value.get("incomplete_details")) or "incomplete"
     return word
