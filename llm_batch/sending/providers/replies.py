@@ -320,6 +320,8 @@ _MOST_TOKENS = 100_000_000
 #: USD that no single call costs.
 _MOST_USD = 100_000.0
 _COSTS = frozenset(("cost", "total_cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"))
+# LiteLLM's and OpenRouter's name for what was written to a cache.
+_WRITTEN = ("cache_creation_tokens", "cache_write_tokens")
 # DeepSeek's, Anthropic's, and Moonshot's name for what was read from a cache.
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 #: Where LiteLLM's proxy says what a call cost.
@@ -338,7 +340,7 @@ def usage_from(value: Any) -> Usage | None:
         value.get("prompt_tokens", value.get("input_tokens")),
         value.get("completion_tokens", value.get("output_tokens")),
         read.get("cached_tokens") or (0 if read else _first(value, _CACHED)),
-        read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
+        _first(read, _WRITTEN) or value.get("cache_creation_input_tokens") or 0,
         made.get("reasoning_tokens") or value.get("reasoning_tokens") or 0,
     )
     for count in counts:

@@ -864,6 +864,14 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
             },
             Usage(10, 9, cache_read_tokens=6, reasoning_tokens=5),
         ),
+        (
+            {
+                "prompt_tokens": 160,
+                "completion_tokens": 9,
+                "prompt_tokens_details": {"cached_tokens": 50, "cache_write_tokens": 100},
+            },
+            Usage(160, 9, cache_read_tokens=50, cache_write_tokens=100),  # OpenRouter
+        ),
         ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
         ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
         # Cached input that a gateway counts beside the rest.
