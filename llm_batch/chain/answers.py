@@ -169,7 +169,8 @@ _MARK = re.compile(
 _WRAPPED = (
     ("<|start_response|>", "<|end_response|>"),
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
-    ("<answer>", "</answer>"),
+    *((f"<{name}>", f"</{name}>") for name in ("answer", "response", "solution")),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
 )
 # Templates' own marks that a server may leave in front.
 _BEFORE = re.compile(r"\ufeff?\s*(?:(?:<\|(?:im_start|start)\|>\s*)?assistant\b\s*)?")
