@@ -97,9 +97,10 @@ _FILTERED = _Any(
     r"sensitive[_ ](?:word|content|information|material|data)|new_sensitive",
     r"data_?inspection_?failed|inappropriate[_ ]content|responsibleaipolicyviolation",
     r"prohibited_content|blocked_?reason|block_reason|image_safety",
-    r"(?:prompt|input|response|output|content|text)\b[^.;]{0,40}\b(?:blocked|flagged|illegal)\b",
+    r"(?:prompt|input|response|output|content|text)\b[^.;]{0,40}\b(?:blocked|flagged)\b",
     r"flagged (?:as|by|for|due)|flagged_input|blocked (?:input|output|prompt|content|response)",
-    r"considered high risk|content audit|censorship",  # Moonshot, Spark, StepFun
+    # Moonshot, Spark, StepFun, Qianfan
+    r"considered high risk|content audit|censorship|content[^.;]{0,20} is illegal",
     r"(?:input|content|messages?|text) (?:\w{1,10} ){0,2}flagged",
     r"(?:unsafe|harmful|prohibited|disallowed|illegal|objectionable) (?:content|input|prompt)",
     r"violat\w{1,5} [^.;]{0,50}(?:polic|guideline|terms of (?:use|service))",

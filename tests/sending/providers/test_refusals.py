@@ -88,6 +88,7 @@ SAID: list[tuple[int, Any, str]] = [
     (429, {"error": {"message": "Rate limit of 150 per 86400s exceeded for UserByModelByDay.", "code": "RateLimitReached"}}, "quota"),
     (429, {"error": {"message": "Your account x request reached TPD rate limit, current: 1500000, limit: 1500000", "type": "rate_limit_reached_error"}}, "quota"),
     (429, {"errors": [{"message": "AiError: you have used up your daily free allocation of 10,000 neurons", "code": 4006}], "success": False}, "quota"),
+    (400, {"error": {"message": "Cannot read the input: illegal character at byte 7"}}, "rejected"),
     (304, {}, "garbage"),
     (412, {"status": "failure", "message": "Portkey Error: Usage limit exceeded for the API key"}, "quota"),
     (429, {"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}}, "quota"),
