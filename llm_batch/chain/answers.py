@@ -55,7 +55,7 @@ _OF_WHOLE = """
     stoptoken stopword stopwords stopcriteria stopcriteriamet endid imend matchedstop matchedtoken
     matchedstr eos eosid eostoken eosfound endofsequence eot eotid eom endturn endofturn endoftext
     endoftextreached endofmessage end eod complete completed finish finished done success
-    succeeded successful ok normal load
+    succeeded successful ok normal load s eostokenid normalstop naturalstop stopped
 """
 _UNSAID = frozenset(("", "none", "null", "undefined", "unspecified"))
 # Fragments, since there is no end of words for these. Looked for in this order: ERROR_TOXIC is a
@@ -68,7 +68,8 @@ _OF_FILTERS = """
 _OF_CAPS = """
     length maxtoken maximumtoken maxoutput maxnew maxcompletion maxpredicted tokenlimit
     tokenslimit outputlimit errorlimit contextwindow contextlimit contextsize contextfull
-    contextoverflow maxnum outofcontext truncat limitreached compaction
+    contextoverflow maxnum maxtotal outofcontext truncat limitreached compaction toomanytoken
+    tokensexhausted maxthinking
 """
 _OF_FAILURES = """
     error abort network resource fail timeout timedout deadline cancel interrupt overload
@@ -168,7 +169,8 @@ _MARK = re.compile(
 _WRAPPED = (
     ("<|start_response|>", "<|end_response|>"),
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
-    ("<answer>", "</answer>"),
+    *((f"<{name}>", f"</{name}>") for name in ("answer", "response", "solution")),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
 )
 # Templates' own marks that a server may leave in front.
 _BEFORE = re.compile(r"\ufeff?\s*(?:(?:<\|(?:im_start|start)\|>\s*)?assistant\b\s*)?")

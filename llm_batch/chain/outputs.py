@@ -36,6 +36,7 @@ _ON_SCALE = (
     rf" on (?:a|the) (?:scale (?:of|from) )?{_NUMBER}(?: to | ?[-–] ?)({_NUMBER})(?:[ -]scale)?"
 )
 # No part of a longer number, a word, a share, a range, a date or a time.
+_PERCENT = re.compile(r"\A(\d{1,3}(?:\.\d{1,9})?) ?%")
 _ALONE = r"(?![\w%°‰]|[.,:/–-]\d| ?[%°‰])"
 _RATED = re.compile(
     rf"({_NUMBER})(?:{_OUT_OF}{_UNIT}?|{_UNIT}(?:{_OUT_OF})?)?(?:{_ON_SCALE})?{_ALONE}",
@@ -309,6 +310,8 @@ def leading_number(text: str, top: float | None = None) -> tuple[float, str, flo
     """
     if "," in text[:5]:
         text = _COMMA.sub(r"\1.", text, count=1)
+    if top == 100:
+        text = _PERCENT.sub(r"\1", text, count=1)
     match = _RATED.match(text)
     if match is None:
         return None

@@ -340,11 +340,13 @@ def score_of(
     if not isinstance(value, str):
         return Score(None, reason=reason)
     text = printable(value.strip())
-    reader = Words(labels) if labels else Numbers(low, high)
+    folded = {(label.strip().casefold(), number) for label, number in labels.items()}
+    by_case = len({label for label, _ in folded}) < len(folded)
+    reader = Words(labels, by_case) if labels else Numbers(low, high)
     claim = stated(text, reader, _in_object(text, labels))
     found = None if claim is None else claim.value
     for label, number in labels.items():
-        if found == label.strip().casefold():
+        if isinstance(reader, Words) and found == reader.fold(label.strip()):
             return Score(number, label=label, reason=reason)
     sure = found if isinstance(found, float) and within(found, low, high) else None
     return Score(sure, label=text, reason=reason)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llm_batch.chain.outputs import YES_OR_NO, OutputField, any_of, leading_number
@@ -141,6 +141,9 @@ _SCALE = re.compile(
 )
 _SCALED = re.compile(r"\d ?/ ?\d| (?:von|sur|de|su) \d")
 _NOT_AFTER = re.compile(r"[%°+=~<>/\\→?€£¥-]")
+# All of a text in one, as judges that were trained to reason write it.
+_WRAPPED = re.compile(r"\s*<(answer|final_answer|output)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
+_SIGNS = re.compile(r" ?([<>=]) ?")
 _LISTS = re.compile(r"\d{1,3}[.):] ")
 _NUMBERED = re.compile(r"\(?\d{1,3}[.):]? ")
 _DIGITS = re.compile(r"(?<!\d)\d{1,15}(?:\.\d{1,15})?(?!\d)")
@@ -192,17 +195,27 @@ class Numbers:
 
 
 class Words:
-    def __init__(self, words: Iterable[str]) -> None:
+    """``by_case``: two of them differ by their capitals alone, as AlpacaEval's m and M do."""
+
+    def __init__(self, words: Iterable[str], by_case: bool = False) -> None:
+        self.fold: Callable[[str], str] = str if by_case else str.casefold
         # The markup in a word is gone from the text as well.
-        self._plain = {_plain(word).casefold(): word.strip().casefold() for word in words}
+        self._plain = {
+            self.fold(_SIGNS.sub(r"\1", _plain(word))): self.fold(word) for word in words
+        }
         self._plain.pop("", None)
-        self._pattern = re.compile(rf"(?:{any_of(self._plain) or _NEVER})(?![\w%])", re.IGNORECASE)
+        self._has_signs = any(_SIGNS.search(word) for word in self._plain)
+        self._pattern = re.compile(
+            rf"(?:{any_of(self._plain) or _NEVER})(?![\w%])", 0 if by_case else re.IGNORECASE
+        )
         self.high = None
         self.are_letters = any(len(word) == 1 for word in self._plain)
 
     def read(self, text: str) -> tuple[str, str, bool] | None:
+        if self._has_signs:
+            text = _SIGNS.sub(r"\1", text)  # [[A >> B]]
         found = self._pattern.match(text)
-        word = self._plain.get(found[0].casefold()) if found else None
+        word = self._plain.get(self.fold(found[0])) if found else None
         return (word, text[found.end() :], False) if found and word is not None else None
 
     def may_follow(self, rest: str) -> bool:
@@ -271,6 +284,8 @@ def _counted(stars: re.Match[str]) -> str:
 
 def _lines(text: str) -> list[str]:
     """The lines of both ends of a text, without markup and empty ones, spaces as one space."""
+    if "<" in text[:_NEAR] and (wrapped := _WRAPPED.fullmatch(text)):
+        text = wrapped[2]
     if len(text) > 2 * _END:
         # What stands at the cut neither ends nor begins a statement.
         text = f"{text[:_END]}{_CUT}\n{_CUT}{text[-_END:]}"
@@ -284,7 +299,9 @@ def _lines(text: str) -> list[str]:
 
 def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
     called = (
-        _CALLED if isinstance(reader, Numbers) else f"{_CALLED}|result|choice|urteil|判定|判断|结论"
+        _CALLED
+        if isinstance(reader, Numbers)
+        else f"{_CALLED}|result|choice|decision|winner|urteil|判定|判断|结论"
     )
     claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
     if isinstance(reader, Numbers):
@@ -295,9 +312,12 @@ def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
             claims += [one for one in may_be if one.value is not None and _SCALED.search(one.line)]
             return claims if len(claims) == 1 else []
     elif not reader.are_letters:
-        claims += [
-            claim for claim in _named(lines, _JUDGED, reader, by=_IS) if claim.value is not None
-        ]
+        # "The answer is wrong", and the "correct: yes" of Humanity's Last Exam.
+        about = (
+            *_named(lines, _JUDGED, reader, by=_IS),
+            *_named(lines, "correct", reader, by=(":",)),
+        )
+        claims += [claim for claim in about if claim.value is not None]
     return claims
 
 
@@ -369,7 +389,7 @@ def _named(
                 continue
             if not _is_on_scale(connected, reader):
                 claim = Claim(None, line[:_NEAR], at)
-            yield Claim(claim.value, claim.line, at, is_final)
+            yield Claim(claim.value, claim.line, at, is_final or is_marker)
 
 
 def _claimed(

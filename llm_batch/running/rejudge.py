@@ -63,8 +63,10 @@ def rejudged_config(base: str | Path, like: str | Path) -> Config:
             "play the old config with the new judge: its answers are kept",
         ) from None
     typed = one.typed(base)
-    source = Path(typed.config) if typed is not None and typed.config else None
-    return config.model_copy(update={"source": source})
+    # Where no config is known, the manifests say where keys go, and they may be a stranger's.
+    known = typed is not None and typed.config
+    source = typed.config if typed is not None and known else run_paths(base).manifest.name
+    return config.model_copy(update={"source": Path(source)})
 
 
 def rejudge(

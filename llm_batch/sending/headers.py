@@ -13,10 +13,16 @@ _LONGEST_RESET_SECONDS = 90.0
 # More seconds than this are a time, not a duration.
 _SINCE_1970 = 1e9
 _NUMBER = re.compile(r"\d+(\.\d+)?")
-_DURATION = re.compile(
-    r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m(?!s))?"
-    r"(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+(?:\.\d+)?)ms)?"
+#: A duration as headers and messages have it: 6m0s, 120ms, 1 hour and 5 minutes.
+DURATION = (
+    r"(?=\d{1,9}(?:\.\d{1,20})?\s?[dhms])"
+    r"(?:(?P<d>\d{1,9})\s?d(?:ays?)?,?\s?(?:and\s)?)?"
+    r"(?:(?P<h>\d{1,9})\s?h(?:(?:ou)?rs?)?,?\s?(?:and\s)?)?"
+    r"(?:(?P<m>\d{1,9})\s?m(?!s|illi)(?:in(?:ute)?s?)?,?\s?(?:and\s)?)?"
+    r"(?:(?P<s>\d{1,9}(?:\.\d{1,20})?)\s?s(?:ec(?:ond)?s?)?)?"
+    r"(?:(?P<ms>\d{1,9}(?:\.\d{1,20})?)\s?m(?:s|illi\w{0,8}))?"
 )
+_DURATION = re.compile(DURATION)
 _UNIT_SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 # By quantity: the names of limit, what is left and reset, the most telling first. Anthropic's
@@ -105,8 +111,8 @@ def reset_seconds(value: str, now: float) -> float | None:
         if seconds > _SINCE_1970 * 100:
             seconds /= 1000.0
         return seconds if seconds < _SINCE_1970 else max(0.0, seconds - now)
-    if parts := _DURATION.fullmatch(value):
-        return sum(float(n or 0) * _UNIT_SECONDS[unit] for unit, n in parts.groupdict().items())
+    if found := _DURATION.fullmatch(value.lower()):
+        return seconds_in(found)
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
@@ -114,17 +120,24 @@ def reset_seconds(value: str, now: float) -> float | None:
     return max(0.0, at.timestamp() - now) if at.tzinfo is not None else None
 
 
+def seconds_in(found: re.Match[str]) -> float:
+    """What a match of `DURATION` comes to."""
+    return sum(float(found[unit] or 0) * each for unit, each in _UNIT_SECONDS.items())
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds, at least 0, that ``retry-after-ms`` or ``retry-after`` ask for; ``None`` without.
 
+    The standard has seconds and a date. Gateways also send ``1m30s``, a time as in `reset_seconds`,
+    and, where each adds its own, several: the first counts.
     ``now`` (seconds since 1970 UTC) is for a date, where there is no ``date``: clocks differ, and
     a date is one of the server's.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds:
-        return milliseconds / 1000.0
-    value = headers.get("retry-after", "").strip()
-    if (seconds := _number(value)) is not None:
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if milliseconds := _number(headers.get(name)):
+            return milliseconds / 1000.0
+    first = headers.get("retry-after", "").partition(",")[0]
+    if (seconds := reset_seconds(first, _time_there(headers, now))) is not None:
         return seconds
     for name in ("retry-after-ms", "retry-after"):
         if (at := _date(headers.get(name))) is not None:

@@ -2,10 +2,11 @@
 
 A request goes to the endpoint with the fewest requests for its weight among those that are well
 and may be sent to now; it waits only when there is none, and then for the one that is soonest.
-One that cannot be reached, refuses its key or the model, or fails three times in a row, is left out
-for a while that doubles up to five minutes; before it is used again it is asked whether it is
-there. The client sees one provider and one limiter, so its retries are what moves a request to
-another endpoint. When all endpoints refuse, the run is refused.
+One that cannot be reached, refuses its key or the model, asks for a longer pause than a run makes,
+or fails three times in a row, is left out for a while that doubles up to five minutes (or for that
+pause); before it is used again it is asked whether it is there. The client sees one provider and
+one limiter, so its retries are what moves a request to another endpoint. When all endpoints refuse,
+the run is refused.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from llm_batch.errors import (
     Unavailable,
 )
 from llm_batch.records import Request
+from llm_batch.sending.client import LONGEST_PAUSE_SECONDS
 from llm_batch.sending.clock import Clock
 from llm_batch.sending.headers import StatedLimits
 from llm_batch.sending.limits import Limiter, Slip
@@ -126,26 +128,19 @@ class Pool(Limiter):
         endpoint = self._mine()
         try:
             reply = endpoint.provider.complete(request, timeout_seconds)
-        except RateLimited:
-            raise  # it is there, and says how long to wait
         except Transient as error:
-            if error.kind == "files":
-                raise  # it never heard of the request
-            self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
+            asked = getattr(error, "retry_after_seconds", None) or 0.0
+            if asked > LONGEST_PAUSE_SECONDS and (again := self._refused(endpoint, error, asked)):
+                raise again from error
+            # At its limit it is there, and says how long to wait; and of what this machine has no
+            # files for it never heard.
+            if not isinstance(error, RateLimited) and error.kind != "files":
+                self._failed(endpoint, str(error), at_once=error.kind == "unreachable")
             raise
         except Refused as error:
-            with self._choosing:
-                endpoint.refuses = True
-                if all(each.refuses for each in self.endpoints):
-                    raise
-            self._failed(endpoint, str(error), at_once=True)
-            raise Unavailable(
-                error.message,
-                kind=error.kind,
-                status_code=error.status_code,
-                maybe_billed=error.maybe_billed,
-                headers=error.headers,
-            ) from error
+            if again := self._refused(endpoint, error):
+                raise again from error
+            raise
         with self._choosing:
             endpoint.failures, endpoint.refuses = 0, False
             # What was under way when it was left out says nothing of now.
@@ -227,7 +222,29 @@ class Pool(Limiter):
             endpoint.failures = _FAILURES_IN_A_ROW - 1
         return True
 
-    def _failed(self, endpoint: Endpoint, why: str, at_once: bool) -> None:
+    def _refused(
+        self, endpoint: Endpoint, error: ProviderError, seconds: float = 0.0
+    ) -> Unavailable | None:
+        """Leave one out that refuses everything, for so long at least; the error to try again at.
+
+        ``None`` where all of them do.
+        """
+        with self._choosing:
+            endpoint.refuses = True
+            if all(each.refuses for each in self.endpoints):
+                return None
+        self._failed(endpoint, str(error), at_once=True, seconds=seconds)
+        again = Unavailable(
+            error.message,
+            kind=error.kind,
+            status_code=error.status_code,
+            maybe_billed=error.maybe_billed,
+            headers=error.headers,
+        )
+        again.partial = error.partial
+        return again
+
+    def _failed(self, endpoint: Endpoint, why: str, at_once: bool, seconds: float = 0.0) -> None:
         with self._choosing:
             now = self._clock.now()
             endpoint.failures += 1
@@ -238,6 +255,7 @@ class Pool(Limiter):
             if not endpoint.rests:
                 self._tell(Notice(endpoint.url, well=False, why=why))
             self._rest(endpoint, now)
+            endpoint.rest_until = max(endpoint.rest_until, now + seconds)
 
     def _rest(self, endpoint: Endpoint, now: float) -> None:
         seconds = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2.0**endpoint.rests)

@@ -27,6 +27,7 @@ from llm_batch.sending.providers import Route, route
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
     OWN_SERVERS,
+    SIGNED_IN,
     first_words_of,
     is_key_of_models,
     is_vendors_own,
@@ -104,7 +105,12 @@ class _Host:
 
     def concerns(self, in_headers: Iterable[str]) -> Iterator[Concern]:
         named = {self._place.api_key_env, *in_headers} - {None}
-        for variable in dict.fromkeys([*keys_of(self._model, self._place), *in_headers]):
+        keys = keys_of(self._model, self._place)
+        vendor = self._way.vendor.partition("/")[0]
+        if self.is_strange and not keys and vendor in SIGNED_IN:
+            what = f"this machine's sign-in to {vendor} to {self.origin}"
+            yield Concern(what, f"for {self._model}; not a host of that vendor")
+        for variable in dict.fromkeys([*keys, *in_headers]):
             what = f"{variable} to {self.origin}"
             if variable in named and not is_key_of_models(variable):
                 yield Concern(what, "not a name that keys of LLM providers have")
@@ -161,6 +167,12 @@ def _files(config: Config, strange: Sequence[str]) -> Iterator[Concern]:
     elif isinstance(data, str) and data != "-" and by_file:
         # It is read with the keys of whoever runs this.
         yield Concern(f"{data} to {hosts}", "data that your keys may open")
+    if by_file and any("{" in each for step in config.asking for each in step.images or ()):
+        # Where each lies is known when it is sent.
+        yield Concern(
+            f"pictures and PDFs that {config.data.path} names to {hosts}",
+            "from any folder of this machine",
+        )
     for name in dict.fromkeys(step.model for step in config.asking):
         script = config.model(name).script
         if script is not None and is_outside(Path(script)):

@@ -517,3 +517,51 @@ def test_prose_with_years_prices_and_lists_has_no_score(told: list[str], between
 @given(st.text())
 def test_a_text_without_a_digit_has_no_score(text: str) -> None:
     assert any(each.isdigit() or each in "★⭐🌟" for each in text) or on_five(text) is None
+
+
+ALPACA = {"m": 1.0, "M": 0.0}
+DECIDED = {"Response 1": 1.0, "Response 2": 0.0, "Tie": 0.5}
+ARENA = {"A>>B": 1.0, "A>B": 0.75, "A=B": 0.5, "B>A": 0.25, "B>>A": 0.0}
+YES_NO = {"yes": 1.0, "no": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "value"),
+    [
+        ("m", ALPACA, 1.0),
+        ("M", ALPACA, 0.0),
+        ("Verdict: M", ALPACA, 0.0),
+        ("3. The final decision is Response 1.", DECIDED, 1.0),  # Auto-J
+        ("In conclusion, both are fine. So, the final decision is Tie", DECIDED, 0.5),
+        ("My final verdict is: [[A >> B]]", ARENA, 1.0),
+        ("Options are [[A>>B]] and so on. My final verdict is [[B>>A]]", ARENA, 0.0),
+        (
+            "extracted_final_answer: Paris\nreasoning: same\ncorrect: yes\nconfidence: 90%",
+            YES_NO,
+            1,
+        ),
+        ("correct: no\nconfidence: 100%", YES_NO, 0.0),  # Humanity's Last Exam
+        ("Correct: the answer names Paris.", {"correct": 1.0, "incorrect": 0.0}, None),
+    ],
+)
+def test_labels_of_public_judges_are_read(
+    text: str, labels: dict[str, float], value: float | None
+) -> None:
+    assert score_of(text, labels).value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "high", "value"),
+    [
+        ("So the overall score is 3. [RESULT] 4", 5, None),  # it says two things
+        ("So the overall score is 4. [RESULT] 4", 5, 4.0),
+        ("<answer>4</answer>", 5, 4.0),
+        ("<answer>\nScore: 4\n</answer>", 5, 4.0),
+        ("Score: 85%", 100, 85.0),
+        ("85%", 100, 85.0),
+        ("85% of its facts are right.", 100, None),
+        ("4%", 5, None),
+    ],
+)
+def test_numbers_of_public_judges_are_read(text: str, high: float, value: float | None) -> None:
+    assert score_of(text, {}, low=0, high=high).value == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from llm_batch.errors import ConfigError
 from llm_batch.record.manifest import Manifest, chain_of, config_record
 from llm_batch.reporting.comparison.build import compare_reports
 from llm_batch.running.rejudge import rejudge, rejudged_config
+from llm_batch.sending.trust import concerns
 from tests.project import Project
 
 
@@ -48,6 +50,25 @@ def test_the_judge_alone_is_asked_and_the_price_is_told_before(
     project.model.requests.clear()
     rejudge(config, base, confirm=agreed, say=project.said.append)
     assert told == [12] and not project.model.requests  # nothing is paid twice
+
+
+def test_manifests_that_name_no_config_are_not_trusted_for_it(
+    two_runs: tuple[Project, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, base, new = two_runs
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-rejudged-0123456789abcdef")
+    for path in (base, new):
+        manifest = path.with_name(f"{path.stem}.manifest.json")
+        values = json.loads(manifest.read_text()) | {"made": {}}
+        models = {step["model"] for step in values["config"]["steps"]}
+        elsewhere = {"api_base": "https://evil.example/v1"}
+        values["config"]["models"] = dict.fromkeys((*models, "openai/m"), elsewhere)
+        values["config"]["steps"] = [
+            {**step, "model": "openai/m"} for step in values["config"]["steps"]
+        ]
+        manifest.write_text(json.dumps(values))
+    whats = [concern.what for concern in concerns(rejudged_config(base, new))]
+    assert whats == ["OPENAI_API_KEY to https://evil.example"]
 
 
 def test_a_no_spends_nothing(two_runs: tuple[Project, Path, Path]) -> None:

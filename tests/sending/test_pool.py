@@ -199,6 +199,30 @@ def test_one_that_refuses_everything_is_left_out_and_the_others_go_on() -> None:
     assert "a" in {two.send() for _ in range(10)} and two.heard[-1] == ("a", True)
 
 
+@pytest.mark.parametrize("error", [RateLimited, Unavailable])
+def test_one_that_asks_for_a_long_pause_is_left_out_for_it(error: type[RateLimited]) -> None:
+    two = Two()
+    two.places[0].error = error("in half an hour", retry_after_seconds=1800)
+    for _ in range(10):
+        two.send()
+        two.clock.seconds += 100
+    assert two.places[0].asked == 1 and two.places[1].asked == 9 and two.probed == []
+    two.places[0].error = None
+    two.clock.seconds += 1000
+    assert "a" in {two.send() for _ in range(4)} and two.heard == [("a", False), ("a", True)]
+
+
+def test_a_long_pause_of_all_is_one_of_the_run() -> None:
+    two = Two()
+    for place in two.places:
+        place.error = RateLimited("in half an hour", retry_after_seconds=1800)
+    two.send()
+    slip = two.pool.acquire()
+    with pytest.raises(RateLimited, match="half an hour"):
+        two.pool.complete(request(), 1.0)
+    two.pool.finish(slip)
+
+
 def test_when_all_refuse_everything_so_does_the_pool() -> None:
     two = Two()
     for place in two.places:

@@ -118,6 +118,11 @@ def found(made: Config) -> list[str]:
         ("http://[::1]:8000", "", "openai/m", []),
         (EVIL, "", "hosted_vllm/m", []),
         (EVIL, "", "groq/m", []),
+        # These need no variable: what is signed in with lies in the home directory.
+        (EVIL, "", "vertex_ai/m", ["this machine's sign-in to vertex_ai"]),
+        (EVIL, "", "github_copilot/m", ["this machine's sign-in to github_copilot"]),
+        (EVIL, "", "bedrock/m", ["AWS_SECRET_ACCESS_KEY"]),
+        (EVIL, "", "ollama/m", []),
     ],
 )
 def test_a_key_goes_to_its_vendor_or_this_machine_and_elsewhere_is_asked_about(
@@ -223,6 +228,15 @@ def test_data_of_elsewhere_is_asked_about_where_a_stranger_would_get_it() -> Non
     assert found(config("", "openai/m", data)) == []
     assert found(config(served("http://127.0.0.1:1"), "openai/m", data)) == []
     assert found(config(strange, "hosted_vllm/m", data, data=SYSTEM_FILE)) == []
+
+
+def test_pictures_that_data_names_count_like_data() -> None:
+    pictures = 'images = ["{{ picture }}"]'
+    named = f"pictures and PDFs that q.jsonl names to {EVIL}"
+    model = "hosted_vllm/m"
+    assert found(config(served(EVIL, model=model), model, step=pictures)) == [named]
+    assert found(config(served(EVIL, model=model), model, step=pictures, data="q.jsonl")) == []
+    assert found(config(step=pictures)) == []
 
 
 def test_a_script_of_elsewhere_counts_like_data() -> None:

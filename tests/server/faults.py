@@ -224,6 +224,10 @@ FAULTS: dict[str, Fault] = {
     ),
     "499": Fault("a gateway stopped waiting", (499, "Client closed request.", _SERVER, None)),
     "520": Fault("a web server that says nothing", (520, "Unknown error.", _SERVER, None)),
+    "wait_in_words": Fault(
+        "429 that says how long to wait in its words alone",
+        (429, "Too many requests. Please retry after 3 seconds.", _INVALID, None),
+    ),
     "retry_later": Fault("400 that passes", (400, "Please retry later.", _INVALID, None)),
     "loading": Fault(
         "404 while a model is loaded", (404, "Model m1 is still loading.", _INVALID, None)
@@ -257,6 +261,10 @@ FAULTS: dict[str, Fault] = {
     "content_403": Fault(
         "403, prompt refused for its content",
         (403, "This content violates our usage guidelines.", _INVALID, None),
+    ),
+    "451": Fault(
+        "451, prompt refused for legal reasons",
+        (451, "Unavailable for legal reasons.", _INVALID, None),
     ),
     "firewall": Fault(
         "403, a firewall's page for a prompt it does not like",

@@ -269,7 +269,7 @@ class _Connection(HTTPConnection):
             super().connect()
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"no connection in time ({error})") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter is a proxy's
             if isinstance(error, ssl.SSLCertVerificationError):
                 raise
             raise NewConnectionError(self, str(error)) from error

@@ -76,12 +76,13 @@ _OPTIONAL = {
 # Names that are words as well: only in quotes, or beside "parameter".
 _PLAIN_WORDS = frozenset(("stop", "n", "user", "store", "metadata"))
 _NOT_TAKEN = re.compile(
-    r"unsupported|not (?:be |currently |yet )?(?:support|permit|allow|availab|accept|enabl|compat"
-    r"|implement|recogni|valid for)|n[o']t (?:support|accept|allow|take)|unrecogni[sz]ed|unknown"
-    r"|extra (?:inputs|fields)|unexpected|only the default|deprecated|incompatible"
+    r"unsupported|not (?:be |currently |yet |an? )?(?:support|permit|allow|availab|accept|enabl"
+    r"|compat|implement|recogni|valid for)|n[o']t (?:support|accept|allow|take)|unrecogni[sz]ed"
+    r"|unknown|extra (?:inputs|fields)|unexpected|only the default|deprecated|incompatible"
     r"|cannot (?:both )?be (?:used|set|specified|combined)|can't be|does not (?:accept|take|have)"
     r"|may only be (?:set|used)|only [\d.]+ is|only temperature|use .{0,40}instead"
-    r"|not a valid (?:field|param|arg)|immutable|(?:is|are) fixed",
+    r"|not a valid (?:field|param|arg)|immutable|(?:is|are) fixed"
+    r"|must be (?:strictly positive|(?:greater than|>) ?0\b|>= ?0\.0)",  # a temperature of 0
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"cannot both|both be|not both|only one of", re.IGNORECASE)
@@ -91,6 +92,7 @@ _NO_SYSTEM = re.compile(
     r"|(?:only|unsupported|invalid|unknown|unexpected) (?:\w+ ){0,3}roles?\b|roles must alternate"
     r"|(?:not|n't) support (?:system|developer) (?:role|message|instruction|prompt)"
     r"|role must be (?:in|one of)(?!.{0,60}system)"
+    r"|role of message with odd index"  # Qianfan
     r"|role.{0,40}['\"`](?:system|developer)|input should be ['\"](?:user|assistant)",
     re.IGNORECASE,
 )
@@ -407,7 +409,7 @@ def _named_at(name: str, words: Words, said: str) -> int:
     pattern = "|".join(_MAX_TOKENS) if name in _MAX_TOKENS else _OPTIONAL.get(name, "")
     if not pattern:
         return -1
-    if words.param:
+    if words.param and (words.param in words.message or _is_known(words.param)):
         return 0 if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", words.param, re.IGNORECASE) else -1
     if name in _PLAIN_WORDS:
         beside = r"(?:(?:parameters?|supplied|field)\b:?|argument[^:]{0,40}:)"
@@ -419,6 +421,12 @@ def _named_at(name: str, words: Words, said: str) -> int:
         pattern = rf"(?<![a-z])(?:{pattern})(?![a-z])"
     found = re.search(pattern, said, re.IGNORECASE)
     return found.start() if found else -1
+
+
+def _is_known(param: str) -> bool:
+    """Whether it is a parameter: Cerebras calls all of them ``validation_error``."""
+    known = "|".join((*_MAX_TOKENS, *_OPTIONAL.values()))
+    return re.fullmatch(rf"(?:.*\.)?(?:{known})", param, re.IGNORECASE) is not None
 
 
 def _with_other_role(form: Form, request: Request, said: str) -> Form | None:

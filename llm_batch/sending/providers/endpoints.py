@@ -171,6 +171,14 @@ VENDOR_HOSTS: Mapping[str, tuple[str, ...]] = {
     "volcengine": ("volces.com",),
     "zai": ("api.z.ai",),
 }
+#: Vendors that litellm signs in to with no variable: with files of the home directory, or with the
+#: account that a machine in a cloud has.
+SIGNED_IN = frozenset(
+    (
+        *("bedrock", "bedrock_converse", "bedrock_mantle", "sagemaker", "sagemaker_chat"),
+        *("vertex_ai", "vertex_ai_beta", "github_copilot", "chatgpt", "databricks", "oci", "sap"),
+    )
+)
 # Models that refuse max_tokens. The chat variants of gpt-5 do not reason and take it.
 _REASONING = re.compile(r"(?:ft:)?o\d|.*gpt-(?!5-chat)[5-9]")
 

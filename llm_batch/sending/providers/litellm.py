@@ -28,7 +28,7 @@ from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
-from llm_batch.sending.providers.decoding import Words, value_in
+from llm_batch.sending.providers.decoding import CUT_OFF, Words, value_in
 from llm_batch.sending.providers.dialect import Dialect, Form, content_of
 from llm_batch.sending.providers.endpoints import (
     ENDPOINTS,
@@ -341,6 +341,8 @@ def _ending_on_the_wire(seen: Exchange) -> str:
         return ""
     if (failure := failure_in(value, {}, seen.asked)) is not None:
         raise failure
+    if value.get("done") is False:  # Ollama's: a piece of an answer
+        return CUT_OFF
     places = [value]
     for name in ("candidates", "results", "generations", "promptFeedback", "incomplete_details"):
         inner = value.get(name)

@@ -30,7 +30,12 @@ from llm_batch.errors import (
 )
 from llm_batch.records import Request, writable
 from llm_batch.sending.clock import clock_words
-from llm_batch.sending.headers import reset_seconds, retry_after_seconds
+from llm_batch.sending.headers import (
+    DURATION,
+    reset_seconds,
+    retry_after_seconds,
+    seconds_in,
+)
 from llm_batch.sending.providers.decoding import Words, bounded, words_of
 
 
@@ -92,7 +97,10 @@ _FILTERED = _Any(
     r"sensitive[_ ](?:word|content|information|material|data)|new_sensitive",
     r"data_?inspection_?failed|inappropriate[_ ]content|responsibleaipolicyviolation",
     r"prohibited_content|blocked_?reason|block_reason|image_safety",
-    r"prompt[^.;]{0,30}\b(?:blocked|flagged)|flagged (?:as|by|for|due)|flagged_input",
+    r"(?:prompt|input|response|output|content|text)\b[^.;]{0,40}\b(?:blocked|flagged)\b",
+    r"flagged (?:as|by|for|due)|flagged_input|blocked (?:input|output|prompt|content|response)",
+    # Moonshot, Spark, StepFun, Qianfan
+    r"considered high risk|content audit|censorship|content[^.;]{0,20} is illegal",
     r"(?:input|content|messages?|text) (?:\w{1,10} ){0,2}flagged",
     r"(?:unsafe|harmful|prohibited|disallowed|illegal|objectionable) (?:content|input|prompt)",
     r"violat\w{1,5} [^.;]{0,50}(?:polic|guideline|terms of (?:use|service))",
@@ -120,8 +128,10 @@ _NO_QUOTA = _Any(
     r"\bkey limit exceeded|balance is (?:insufficient|negative)|overdue ?(?:balance|error)",
     r"free ?tier ?only|free (?:tier|quota)\b[^.;]{0,30}\bexhausted",
 )
+# Of a model there is nothing for this account: Gemini's free tier, OpenAI's lowest.
+_NONE_ALLOWED = _Any(r"\blimit:? 0(?![\d.]*\d)")
 # Of a 429 it says nothing: limits by the minute are called so as well.
-_USED_UP = _Any(r"reached (?:its|your|the) [^.;]{0,30}usage limit")
+_USED_UP = _Any(r"reached (?:its|your|the) [^.;]{0,30}usage limit|usage limit (?:was )?exceeded")
 _WRONG_KEY = _Any(
     r"api[_ -]?key[_ ](?:is |was |has |has been )?(?:not valid|invalid|expired|not found|missing"
     r"|disabled|revoked|incorrect|wrong)",
@@ -134,7 +144,7 @@ _WRONG_KEY = _Any(
     r"(?:missing|no) authorization|authorization (?:header )?(?:is )?(?:missing|required)",
     r"base_resp (?:1004|2049)|无效的令牌|身份验证失败",
     r"x-api-key header|location is not supported|country, region,? or territory",
-    r"organization_restricted",
+    r"organization_restricted|credential is only authorized",
 )
 # An account that was shut is no matter of one prompt, whatever the reason it names.
 _SHUT = re.compile(
@@ -147,6 +157,7 @@ _BUSY = _Any(
     r"rate[_ -]?limit|too[_ ]many[_ ]requests|throttl|requests per (?:second|minute|hour|day)",
     r"tokens per (?:second|minute)|base_resp 1002|resource_exhausted|访问频率|并发",
     r"concurren\w{1,5} (?:request )?limit|model (?:is )?too busy|速率限制",
+    r"exceeds the service quota",  # Bedrock
 )
 _PASSING = _Any(
     r"please (?:re-?try|try again|try your request again)(?! with| using| by| without)",
@@ -158,8 +169,13 @@ _PASSING = _Any(
     r"loading model|warming up|cold[ -]start|no (?:healthy|available) (?:upstream|backend|worker)",
     r"upstream (?:connect |request )?(?:error|timeout|timed out)|high demand|capacity exceeded",
 )
-# A limit of a day: Gemini's quotaId, OpenRouter's free models, Groq's RPD and TPD, and plain words.
-_DAILY = _Any(r"per[-_ ]?day|daily (?:limit|quota)|\((?:rpd|tpd)\)|(?:requests|tokens) / day")
+# A limit of a day or a month: Gemini's quotaId, OpenRouter's free models, RPD and TPD (Groq,
+# Moonshot), GitHub's, Cohere's trial keys, Zhipu's, and plain words.
+_DAILY = _Any(
+    r"(?:per|by)[-_ ]?(?:day|month)|per 86400 ?s|\b(?:rpd|tpd)\b|今日|当日|每日|每天",
+    r"(?:requests|tokens|calls) / (?:day|month)",
+    r"(?:daily|monthly) (?:\w{1,12} ){0,2}(?:limit|quota|allocation|allowance|cap)\b",
+)
 _DAILY_ID = re.compile(r'"quotaId"\s{0,9}:\s{0,9}"\w{0,200}PerDay')
 _MINUTELY = _Any(r"per[-_ ]?(?:minute|min|second|sec)\b|PerMinute")
 # A window that is whole again after this long is no minute's.
@@ -173,7 +189,7 @@ _BAD_SETTING = _Any(
     r"unsupported_(?:parameter|value)|unknown_parameter|invalid_model|model_not_found",
     r"unsupported (?:parameter|value)|unrecognized request argument|unknown parameter",
     r"model .{0,80}(?:does not exist|not found|is not available|been decommissioned)",
-    r"model not exist|model_not_available|model_decommissioned|模型不存在",
+    r"model not exist|model_not_available|model_decommissioned|模型不存在|no 'model_name' with",
     r"(?:invalid|not a valid) model\b|model identifier is invalid|model id\b.{0,80}throughput",
 )
 # nginx and Cloudflare, Go, Apache, Tomcat.
@@ -186,12 +202,17 @@ _ABOUT_FORMAT = _Any(
     r"structured.?output|output_(?:config|format)|guided|xgrammar|outlines|\bschema\b",
     r"no endpoints found that",  # OpenRouter, of the parameters that were asked for
 )
-_TIME = (
-    r"\s*(?:(?P<h>\d+)\s*h)?(?:(?P<m>\d+)\s*m(?!s))?"
-    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s|(?P<ms>\d+(?:\.\d+)?)\s*ms)?"
+_TRY_AGAIN_IN = _Any(
+    r"(?:(?:try|trying) again|re-?try(?:ing)?(?: (?:your|the|this) request)?|wait|available"
+    r"|resets?)"
+    rf"(?: in| after| for)?:? (?:about |at least )?{DURATION}"
 )
-_TRY_AGAIN_IN = _Any(rf"(?:try again in|retry in){_TIME}")
-_RETRY_DELAY = _Any(rf"retryDelay\W+{_TIME}")
+# Fields: Google's, and many gateways' by one of these names.
+_RETRY_DELAY = _Any(rf"retryDelay\W{{1,6}}{DURATION}")
+_RETRY_FIELD = _Any(
+    r"(?:retry[_-]?after(?P<ms>[_-]?(?:ms|millis\w{0,7}))?(?:[_-]?s(?:ec(?:ond)?s?)?)?|estimated_time)"
+    r"\W{1,6}(?P<number>\d{1,9}(?:\.\d{1,20})?)(?![\w.])"
+)
 # Of a request, a conflict, a wrong server, a dependency, a lock, or time: it may pass.
 _PASSING_STATUSES = frozenset((408, 409, 421, 423, 424, 425, 449, 460, 498, 499))
 # OpenRouter's is a time in milliseconds.
@@ -213,7 +234,7 @@ def limit_headers(headers: Mapping[str, str]) -> dict[str, str]:
     date = ""
     for name, value in headers.items():
         lower = name.lower()
-        if "ratelimit" in lower or lower.startswith("retry-after"):
+        if "ratelimit" in lower or "retry-after" in lower:
             found[lower] = value
         elif lower == "date":
             date = value
@@ -289,7 +310,8 @@ def _told_by(
         return Refused(text, kind="setting", hint=hint, **more)
     if status == 413 or (status not in _GATEWAYS and _is_too_long(status, said)):
         return Rejected(text, kind="too_long", **more)
-    if status == 402 or _NO_QUOTA.search(said) or (status != 429 and _USED_UP.search(said)):
+    used_up = _NONE_ALLOWED if status == 429 else _USED_UP
+    if status == 402 or _NO_QUOTA.search(said) or used_up.search(said):
         return _refused("quota", text, more)
     if status == 429:
         return _busy(text, body, words, limits, more)
@@ -298,7 +320,8 @@ def _told_by(
     wrong_key = bool(_WRONG_KEY.search(said))
     shut = bool(_SHUT.search(said)) and not _MAY_BE_SHUT.search(said)
     if not (wrong_key or shut) and (
-        codes & _FILTER_CODES
+        status == 451
+        or codes & _FILTER_CODES
         or (not failed and status not in (401, 404) and _FILTERED.search(said))
     ):
         return Rejected(text, kind="filtered", **more)
@@ -306,7 +329,8 @@ def _told_by(
         return _refused("key", text, more)
     if _BUSY.search(said) and status not in (404, 405):
         return _busy(text, body, words, limits, more)
-    if failed or status < 300 or status in _PASSING_STATUSES or _PASSING.search(said):
+    passing = _PASSING.search(said) or headers.get("x-should-retry") == "true"  # OpenAI, Anthropic
+    if failed or status < 300 or status in _PASSING_STATUSES or passing:
         wait = _wait(limits, body, words.message)
         billed = status in _MAYBE_BILLED
         return Unavailable(text, retry_after_seconds=wait, maybe_billed=billed, **more)
@@ -318,9 +342,11 @@ def _told_by(
         return _refused("setting", text, more)
     if status >= 400 and _WANTS_TLS.search(said):
         return Refused(text, kind="setting", hint="write https:// in api_base", **more)
+    target = headers.get("location") or headers.get("Location")
+    if status < 400 and not target:  # a cache's 304, say, which is no answer to a POST
+        return Unavailable(text, kind="garbage", **more)
     if status < 400:
-        target = headers.get("location") or headers.get("Location") or "elsewhere"
-        target = without_keys(target.partition("?")[0])
+        target = without_keys((target or "").partition("?")[0])
         return Refused(f"redirected to {target}", kind="model", hint="set api_base to it", **more)
     return Rejected(text, **more)
 
@@ -363,7 +389,7 @@ def _come_back(headers: Mapping[str, str], wait: float | None) -> str:
     seconds = max(wait or 0.0, known or 0.0)
     if seconds < _DAILY_SECONDS / 4:
         # Gemini sends a retryDelay of seconds beside a quota of a day.
-        return "the quota of the day is used up; run the same command again when it is renewed"
+        return "the quota is used up; run the same command again when it is renewed"
     return f"run the same command again after {clock_words(time.time(), seconds)}"
 
 
@@ -378,15 +404,16 @@ def is_about_format(words: Words) -> bool:
 
 
 def _wait(headers: Mapping[str, str], body: bytes | str, message: str) -> float | None:
-    """Seconds to wait, from the headers, else from the words (Groq) or details (Gemini)."""
+    """Seconds to wait, from the headers, else from the words (Groq) or fields (Gemini)."""
     seconds = retry_after_seconds(headers, time.time())
     if seconds is not None:
         return seconds
     said = _TRY_AGAIN_IN.search(message) or _RETRY_DELAY.search(bounded(body))
-    if said is None or not any(said.groups()):
+    if said is not None:
+        return seconds_in(said)
+    if (field := _RETRY_FIELD.search(bounded(body))) is None:
         return None
-    parts = {unit: float(number or 0) for unit, number in said.groupdict().items()}
-    return parts["h"] * 3600 + parts["m"] * 60 + parts["s"] + parts["ms"] / 1000
+    return float(field["number"]) / (1000.0 if field["ms"] else 1.0)
 
 
 # Errors inside a reply with status 200
@@ -417,6 +444,7 @@ _OF_BASE_RESP: dict[str, int] = {
     **dict.fromkeys(("1002", "1039", "1041", "2045", "2056"), 429),
     **dict.fromkeys(("1004", "2049"), 401),
     "1008": 402,
+    "2061": 403,  # a model that the plan has not
     "2013": 400,
     **dict.fromkeys(("1026", "1027"), _A_FILTERS),
 }
@@ -430,7 +458,7 @@ _MEANING = tuple(
             _A_FILTERS,
             r"sensitive|content.?filter|safety|moderation|policy.?violation|敏感|违规|审核",
         ),
-        (_A_FILTERS, r"inappropriate|content.{0,8}(risk|blocked)"),
+        (_A_FILTERS, r"inappropriate|content.{0,8}(risk|blocked|audit)|censor"),
         (402, r"(insufficient|not enough).{0,20}(balance|quota|credit|fund)|arrear|欠费|余额不足"),
         (
             402,

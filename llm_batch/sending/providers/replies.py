@@ -74,6 +74,8 @@ class _Reply(msgspec.Struct):
     success: Any = None
     base_resp: Any = None
     error_code: Any = None
+    input_sensitive: Any = None
+    output_sensitive: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Reply)
@@ -123,6 +125,7 @@ def _is_plain(reply: _Reply, choice: _Choice) -> bool:
         and not (message.tool_calls or message.function_call)
         and not (reply.error or reply.errors or reply.code or reply.status or reply.base_resp)
         and not (reply.error_code or reply.error_msg or reply.error_message or reply.errorMessage)
+        and not (reply.input_sensitive or reply.output_sensitive)
         and reply.success is not False
     )
 
@@ -202,6 +205,8 @@ def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
         return native  # OpenRouter
     if value.get("output_sensitive") is True or value.get("input_sensitive") is True:
         return "sensitive"  # MiniMax
+    if blocked := word_of(_table(value.get("promptFeedback")).get("blockReason")):
+        return f"blocked: {blocked}"  # Gemini, of a prompt
     if value.get("status") == "incomplete":  # as in the Responses API
         return word_of(value.get("incomplete_details")) or "incomplete"
     return word
@@ -315,6 +320,8 @@ _MOST_TOKENS = 100_000_000
 #: USD that no single call costs.
 _MOST_USD = 100_000.0
 _COSTS = frozenset(("cost", "total_cost", "estimated_cost", "cost_in_usd_ticks", "cost_details"))
+# LiteLLM's and OpenRouter's name for what was written to a cache.
+_WRITTEN = ("cache_creation_tokens", "cache_write_tokens")
 # DeepSeek's, Anthropic's, and Moonshot's name for what was read from a cache.
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 #: Where LiteLLM's proxy says what a call cost.
@@ -333,7 +340,7 @@ def usage_from(value: Any) -> Usage | None:
         value.get("prompt_tokens", value.get("input_tokens")),
         value.get("completion_tokens", value.get("output_tokens")),
         read.get("cached_tokens") or (0 if read else _first(value, _CACHED)),
-        read.get("cache_creation_tokens") or value.get("cache_creation_input_tokens") or 0,
+        _first(read, _WRITTEN) or value.get("cache_creation_input_tokens") or 0,
         made.get("reasoning_tokens") or value.get("reasoning_tokens") or 0,
     )
     for count in counts:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 
 from llm_batch.chain.options import Model
@@ -405,3 +406,58 @@ def test_an_error_on_the_way_down_that_must_be_heard_is_not_hidden() -> None:
     with pytest.raises(RateLimited):
         dialect.ask(ask(response_format=SCHEMA), send)
     assert len(sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "left_out"),
+    [
+        # Hugging Face's TGI, Cerebras, Groq, Perplexity, Bedrock, xAI, Ollama.
+        (
+            {"error": "Input validation error: `temperature` must be strictly positive"},
+            "temperature",
+        ),
+        (
+            {
+                "message": "body.seed: property 'body.seed' is unsupported",
+                "param": "validation_error",
+                "code": "wrong_api_format",
+            },
+            "seed",
+        ),
+        ({"error": {"message": "'temperature' : value must be >= 0.01"}}, "temperature"),
+        ({"error": {"message": "seed is not a supported parameter"}}, "seed"),
+        ({"message": "Malformed input request: extraneous key [seed] is not permitted"}, "seed"),
+        ({"error": "Model grok-4 does not support parameter presencePenalty."}, "presence_penalty"),
+        ({"error": 'json: unknown field "seed"'}, "seed"),
+        ({"error": {"message": "temperature must be between 0 and 2"}}, ""),
+        ({"error": {"message": "Unsupported value", "param": "messages[0].role"}}, ""),
+    ],
+    ids=str,
+)
+def test_what_is_not_taken_is_read_from_the_words_of_many(said: Any, left_out: str) -> None:
+    dialect = Dialect("json_schema")
+    params = {"temperature": 0.0, "seed": 7, "presence_penalty": 1}
+
+    def send(form: Form) -> frozenset[str]:
+        if not form.left_out:
+            raise error_from_reply(400, msgspec.json.encode(said), {})
+        return form.left_out
+
+    if left_out:
+        assert dialect.ask(talk(**params), send) == {left_out}
+    else:
+        with pytest.raises(ProviderError):
+            dialect.ask(talk(**params), send)
+
+
+def test_a_system_role_that_is_refused_by_its_place_goes_into_the_users_message() -> None:
+    """Qianfan's words."""
+
+    def send(form: Form) -> str:
+        if form.system != "user":
+            words = "the role of message with odd index in the messages must be user or function"
+            said = {"error_code": 336006, "error_msg": words}
+            raise error_from_reply(400, msgspec.json.encode(said), {})
+        return form.system
+
+    assert Dialect("json_schema").ask(talk(), send) == "user"

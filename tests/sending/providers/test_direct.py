@@ -24,7 +24,7 @@ from tests.sending.providers.faults import (
     THOUGHTS,
     WHOLE_ANSWERS,
 )
-from tests.sending.providers.servers import CERTIFICATE, answering, closed_port, tunnelling
+from tests.sending.providers.servers import CERTIFICATE, answering, closed_port, greeted, tunnelling
 from tests.server import Server, serve
 from tests.server.faults import FAULTS
 
@@ -379,6 +379,16 @@ def test_a_proxy_that_refuses_is_unreachable_and_bills_nothing(
     assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
     assert "by its proxy" in caught.value.message
     assert "word" not in caught.value.message
+
+
+def test_a_proxy_that_speaks_something_else_bills_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with greeted("closed", b"hello\r\n\r\n") as (proxy, _):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy}")
+        with pytest.raises(Unavailable) as caught:
+            make("https://api.example.test/v1").complete(ask(), 10)
+    assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
 
 
 def test_a_proxy_that_is_not_there_is_unreachable(

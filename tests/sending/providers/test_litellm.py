@@ -224,6 +224,13 @@ def test_an_answer_of_any_vendor_that_broke_off_is_tried_again_at_what_it_took(
     assert caught.value.partial.usage == Usage(10, 5)
 
 
+def test_a_piece_of_an_answer_of_ollama_is_none(make: Make) -> None:
+    provider: Any = make("ollama")
+    body = msgspec.json.encode(of_ollama("", "The capital of Austr") | {"done": False})
+    with pytest.raises(Unavailable, match="broke off"):
+        provider.read(ask(max_tokens=50), body)
+
+
 @pytest.mark.parametrize("vendor", ["gemini", "ollama"])
 def test_an_answer_in_another_layout_that_litellm_stumbles_over_may_be_billed(
     vendor: str, make: Make

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_batch.errors import RateLimited
+from llm_batch.errors import RateLimited, Rejected, Unavailable
 from llm_batch.records import Message, Request
 from llm_batch.sending.providers.decoding import words_of
 from llm_batch.sending.providers.refusals import error_from_reply, is_about_format
@@ -23,6 +23,12 @@ F5 = "<html><head><title>Request Rejected</title></head><body>The requested URL 
 #: Status, body, and the kind of the error.
 SAID: list[tuple[int, Any, str]] = [
     # Content
+    (451, {"error": {"message": "Unavailable For Legal Reasons"}}, "filtered"),
+    (451, {"error": {"message": "the content you provided or machine outputted is blocked.", "type": "censorship_blocked"}}, "filtered"),
+    (424, {"success": False, "error": [{"code": 2017, "message": "Response blocked due to security configurations"}]}, "filtered"),
+    (400, {"error": {"message": "The request was rejected because it was considered high risk", "type": "invalid_request_error"}}, "filtered"),
+    (400, {"error": {"code": "336104", "message": "the content of the input is illegal"}}, "filtered"),
+    (400, {"message": "blocked input: please adjust your prompt"}, "filtered"),
     (400, {"error": {"message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please modify your prompt and retry.", "type": None, "param": "prompt", "code": "content_filter", "status": 400, "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True, "severity": "high"}}}}}, "filtered"),
     (400, {"error": {"code": "BadRequest", "message": "See inner error.", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, "filtered"),
     (400, {"error": {"message": "Invalid prompt: your prompt was flagged as potentially violating our usage policy. Please try again with a different prompt.", "type": "invalid_request_error", "param": None, "code": "invalid_prompt"}}, "filtered"),
@@ -77,6 +83,14 @@ SAID: list[tuple[int, Any, str]] = [
     (402, {"error": {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request_error"}}, "quota"),
     (403, {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."}, "quota"),
     (200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "quota"),
+    (429, {"error": {"code": 429, "message": "You exceeded your current quota.\n* Quota exceeded for metric: generate_content_free_tier_requests, limit: 0, model: gemini-2.5-pro", "status": "RESOURCE_EXHAUSTED"}}, "quota"),
+    (429, {"message": "You are using a Trial key, which is limited to 1000 API calls / month. You can continue to use the Trial key for free or upgrade to a Production key"}, "quota"),
+    (429, {"error": {"message": "Rate limit of 150 per 86400s exceeded for UserByModelByDay.", "code": "RateLimitReached"}}, "quota"),
+    (429, {"error": {"message": "Your account x request reached TPD rate limit, current: 1500000, limit: 1500000", "type": "rate_limit_reached_error"}}, "quota"),
+    (429, {"errors": [{"message": "AiError: you have used up your daily free allocation of 10,000 neurons", "code": 4006}], "success": False}, "quota"),
+    (400, {"error": {"message": "Cannot read the input: illegal character at byte 7"}}, "rejected"),
+    (304, {}, "garbage"),
+    (412, {"status": "failure", "message": "Portkey Error: Usage limit exceeded for the API key"}, "quota"),
     (429, {"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}}, "quota"),
     (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the Anthropic API."}}, "quota"),
     (400, {"type": "error", "error": {"type": "invalid_request_error", "message": "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}, "quota"),
@@ -225,6 +239,41 @@ QUOTING: list[tuple[str, int, Any, str]] = [
     ("my quota is used up", 429, {"error": {"message": "slow down: my quota is used up"}}, "rate_limited"),
     ("What is the temperature in Rome?", 400, {"error": {"message": "Unsupported value: 'temperature' does not support 0.0"}}, "setting"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("Please try again in 6m0s.", 360),
+        ("Please try again in 1.898s. Visit the page", 1.898),
+        ("Please retry after 26 seconds.", 26),  # Azure
+        ("Please wait 41 seconds before retrying.", 41),  # GitHub Models
+        ("reached max organization concurrency: 1, please try again after 1 seconds", 1),
+        ("Request was throttled. Expected available in 57 seconds.", 57),  # Django REST framework
+        ("Retry in 3 minutes and 20 seconds", 200),
+        ("No deployments available, Try again in 5 seconds. cooldown_list=[]", 5),
+        ("try again in 200 milliseconds", 0.2),
+        ("Try again later. Please retry your request after 10s", 10),
+        ({"message": "slow", "retry_after": 3.5}, 3.5),
+        ({"error": {"message": "slow", "retryAfter": "3"}}, 3),
+        ({"error": {"message": "slow", "retry_after_ms": 300}}, 0.3),
+        ({"error": {"message": "slow", "metadata": {"headers": {"Retry-After": "9"}}}}, 9),
+        ("I would not retry after 1984.", None),
+        ("Try again later", None),
+    ],
+)
+def test_a_wait_is_read_from_the_words_where_no_header_has_it(
+    said: Any, seconds: float | None
+) -> None:
+    body = {"error": {"message": said}} if isinstance(said, str) else said
+    error = error_from_reply(429, msgspec.json.encode(body), {})
+    assert isinstance(error, RateLimited) and error.retry_after_seconds == seconds
+
+
+def test_a_server_may_say_that_another_attempt_helps() -> None:
+    body = b'{"error": {"message": "odd"}}'
+    assert isinstance(error_from_reply(400, body, {"x-should-retry": "true"}), Unavailable)
+    assert isinstance(error_from_reply(400, body, {"x-should-retry": "false"}), Rejected)
 
 
 @pytest.mark.parametrize(("item", "status", "said", "kind"), QUOTING)

@@ -298,7 +298,7 @@ USED = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
             "length MAX_TOKENS max_tokens maxTokens max_output_tokens max_completion_tokens "
             "max-tokens model_length model_context_window_exceeded context_length_exceeded "
             "token_limit ERROR_LIMIT FINISH_REASON_MAX_TOKENS truncated maximum_tokens "
-            "max_num_tokens CONTEXT_OVERFLOW",
+            "max_num_tokens CONTEXT_OVERFLOW max_total_tokens too_many_tokens",
             "length",
         ),
         (
@@ -308,6 +308,7 @@ USED = {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19}
             "content_filter",
         ),
         ("tool_calls function_call tool_use TOOL_CALL", "tool_calls"),
+        ("</s> eos_token_id stopped", "stop"),
         ("something_new", "something_new"),
         ("pause_turn", "pause_turn"),
         ("OTHER", "OTHER"),
@@ -409,6 +410,7 @@ def base_resp(code: int, message: str) -> dict[str, Any]:
         (base_resp(1039, "TPM"), RateLimited, "rate_limited"),
         (base_resp(1004, "not authorized"), Refused, "key"),
         (base_resp(1008, "no balance"), Refused, "quota"),
+        (base_resp(2061, "your current token plan not support model"), Refused, "key"),
         (base_resp(1027, "output new"), Rejected, "filtered"),
         (base_resp(1000, "unknown error"), Unavailable, "unavailable"),
         (base_resp(1002, "rate limit") | {"choices": [choice()]}, RateLimited, "rate_limited"),
@@ -491,6 +493,19 @@ def test_words_beside_a_tool_call_or_a_refusal_are_no_answer(
 ) -> None:
     made = completion_from_reply(body(choices=[choice("I will look.", **message)]))
     assert (made.text, made.finish_reason) == ("I will look.", reason)
+
+
+@pytest.mark.parametrize("beside", [{"output_sensitive": True}, {"input_sensitive": True}])
+def test_what_a_vendor_calls_sensitive_is_filtered_whatever_the_choice_says(
+    beside: dict[str, Any],
+) -> None:
+    found = completion_from_reply(body(choices=[choice()], **beside))
+    assert found.finish_reason == "content_filter"
+
+
+def test_a_blocked_prompt_without_a_choice_is_filtered() -> None:
+    sent = body(choices=[], promptFeedback={"blockReason": "PROHIBITED_CONTENT"})
+    assert completion_from_reply(sent).finish_reason == "content_filter"
 
 
 def test_a_reply_that_calls_itself_incomplete_is_not_whole() -> None:
@@ -848,6 +863,14 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
                 "output_tokens_details": {"reasoning_tokens": 5},
             },
             Usage(10, 9, cache_read_tokens=6, reasoning_tokens=5),
+        ),
+        (
+            {
+                "prompt_tokens": 160,
+                "completion_tokens": 9,
+                "prompt_tokens_details": {"cached_tokens": 50, "cache_write_tokens": 100},
+            },
+            Usage(160, 9, cache_read_tokens=50, cache_write_tokens=100),  # OpenRouter
         ),
         ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
         ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
