@@ -35,7 +35,7 @@ class ThreadsEngine(Engine):
 
     def __init__(self, serve: Serve, workers: int) -> None:
         self._serve = serve
-        spare = max(1, workers // 4)
+        spare = max(1, workers // 2)
         self._capacity = workers + spare
         self._held = 0
         # Workers go on by themselves while more than these wait in the queue.
