@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llm_batch.engines import Engine
+from llm_batch.engines import Engine, local
 from llm_batch.engines.local import Serve, ThreadsEngine
 from llm_batch.errors import ConfigError
 from llm_batch.records import Call, Request
@@ -209,6 +209,33 @@ def test_threads_that_wait_too_long_return_with_nothing_and_hold_on() -> None:
         assert engine.held == 1
         go_on.set()
         assert len(drain(engine)) == 1
+    finally:
+        engine.close()
+
+
+def test_calls_are_taken_together_until_few_requests_are_left_for_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an hour for it: only workers that run out of requests can end the wait."""
+    monkeypatch.setattr(local, "_TOGETHER_SECONDS", 3600.0)
+    workers = 40
+    begun = threading.Barrier(workers + 1)
+    first = iter(range(workers))
+
+    def serve(asked: Request) -> Call:
+        if next(first, None) is not None:
+            begun.wait(60)
+        return answer(asked)
+
+    engine = ThreadsEngine(serve, workers)
+    try:
+        spare = engine.free - workers
+        for number in range(workers + spare):
+            engine.submit(request(f"q{number}"))
+        begun.wait(60)
+        together = engine.wait(4000.0)
+        assert len(together) >= spare - spare // 4
+        assert len(together) + len(drain(engine)) == workers + spare
     finally:
         engine.close()
 

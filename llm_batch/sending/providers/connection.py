@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import http.client
 import io
+import queue
 import re
+import select
 import socket
 import ssl
 import time
@@ -36,6 +38,8 @@ CONNECT_SECONDS = 10.0
 HELLO_SECONDS = 5.0
 
 
+# Timeouts that differ by less are the same.
+_ABOUT_SECONDS = 0.01
 _CHUNK = 1 << 16
 # Of one line, and lines of headers, as in `http.client`.
 _LONGEST_LINE = 1 << 16
@@ -174,6 +178,19 @@ class Response(http.client.HTTPResponse):
             self._pool._put_conn(self._connection)
 
 
+def _allow(sock: socket.socket, seconds: float) -> None:
+    """Let a socket take about so many seconds from now on; to set it anew is a system call.
+
+    Raises:
+        TimeoutError: None are left.
+    """
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    had = sock.gettimeout()
+    if had is None or abs(had - seconds) > _ABOUT_SECONDS:
+        sock.settimeout(seconds)
+
+
 # Of a reply that `_plain` reads: a body of stated length that a keeping connection brings.
 _PLAIN_STATUS = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9])(?: |$)")
 
@@ -184,10 +201,7 @@ def _plain(sock: socket.socket, deadline: float) -> Plain | bytes:
     Raises:
         TimeoutError, OSError: Nothing came by then, or the connection broke before.
     """
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    sock.settimeout(left)
+    _allow(sock, deadline - time.monotonic())
     heard = sock.recv(_CHUNK)
     end = heard.find(b"\r\n\r\n")
     if end < 0:
@@ -260,6 +274,17 @@ class NotSent(ProtocolError):
 class _Connection(HTTPConnection):
     response_class = Response
     broke: OSError | None = None  # while the request was written
+    _watched: tuple[socket.socket, select.poll] | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open, and nothing has come that nobody asked for."""
+        if self.sock is None or not hasattr(select, "poll"):  # Windows
+            return super().is_connected
+        if self._watched is None or self._watched[0] is not self.sock:
+            self._watched = self.sock, select.poll()
+            self._watched[1].register(self.sock, select.POLLIN)
+        return not self._watched[1].poll(0)
 
     def connect(self) -> None:
         """Connect within 10 s, with 5 s more for TLS, then allow a request what its call is."""
@@ -284,7 +309,7 @@ class _Connection(HTTPConnection):
         if self.sock is None:
             self.connect()
         else:
-            self.sock.settimeout(self.timeout)
+            _allow(self.sock, self.timeout or 0.0)
         self._method = method
         lines = [f"{method} {url} HTTP/1.1", *map(": ".join, headers.items())]
         if body is not None or method in _HAVE_BODY:
@@ -332,6 +357,26 @@ def _encoded(target: str) -> str:
     return urllib3.util.parse_url(target).request_uri
 
 
+class _Stack(list[HTTPConnection | None]):
+    """Connections that are kept, the last one on top, without the locks of urllib3's queue."""
+
+    qsize = list.__len__
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def put(self, connection: HTTPConnection | None, block: bool = True) -> None:
+        if len(self) >= self._most:
+            raise queue.Full
+        self.append(connection)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> HTTPConnection | None:
+        try:
+            return self.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
 class _Keeping:
     """What urllib3's pools have in common here."""
 
@@ -376,7 +421,9 @@ class _Keeping:
 
 class Pool(_Keeping, urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection  # type: ignore[assignment]
+    QueueCls = _Stack  # type: ignore[assignment]
 
 
 class TlsPool(_Keeping, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection  # type: ignore[assignment]
+    QueueCls = _Stack  # type: ignore[assignment]

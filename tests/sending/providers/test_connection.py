@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 
 from llm_batch.errors import ProviderError, Timeout
-from llm_batch.sending.providers.connection import host_of
+from llm_batch.sending.providers.connection import Pool, host_of
 from llm_batch.sending.providers.wire import Received, Wire
 
 Answer = bytes | Callable[[socket.socket], None]
@@ -199,3 +199,32 @@ def test_a_header_cannot_carry_another(value: str) -> None:
 )
 def test_the_host_is_named_as_it_is_looked_up(url: str, host: str) -> None:
     assert host_of(url) == host
+
+
+def test_a_kept_connection_is_given_up_once_the_other_side_says_anything() -> None:
+    """Whatever came would be taken for the next reply."""
+    pool = Pool("127.0.0.1")
+    connection = pool.ConnectionCls("127.0.0.1")
+    assert not connection.is_connected
+    for word in (b"408", b""):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            connection.sock = ours
+            assert connection.is_connected
+            theirs.sendall(word) if word else theirs.close()
+            assert not connection.is_connected
+
+
+def test_the_connection_that_was_used_last_is_used_next_and_what_is_too_much_is_closed() -> None:
+    pool = Pool("127.0.0.1", maxsize=2)
+    made = [pool._get_conn() for _ in range(3)]
+    pairs = [socket.socketpair() for _ in made]
+    for connection, (ours, _) in zip(made, pairs, strict=True):
+        connection.sock = ours
+        pool._put_conn(connection)
+    assert [each.sock is None for each in made] == [False, False, True]
+    assert [pool._get_conn() for _ in range(2)] == [made[1], made[0]]
+    assert pool._get_conn() not in made
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
