@@ -109,19 +109,20 @@ class Tally:
             self.statuses[line.status] += 1
             if line.status not in self.examples:
                 self.examples[line.status] = (clean(line.id, 80), clean(line.error, 300))
-        self.failed.items += len(failed)
-        self.failed.add_costs([line.cost.total for line in failed])
-        scores = _known([line.score for line in lines])
+        if failed:
+            self.failed.items += len(failed)
+            self.failed.add_costs([line.cost.total for line in failed])
+        scores = [score for line in lines if (score := line.score) is not None]
         if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
             finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
             self.excluded += len(scores) - len(finite)
             scores = finite
         self.scores.fromlist(scores)
-        verdicts = _known([line.passed for line in lines])
-        self.passed += verdicts.count(True)
+        verdicts = [passed for line in lines if (passed := line.passed) is not None]
+        self.passed += sum(verdicts)
         self.verdicts += len(verdicts)
-        self.worst_case += [line.worst_case for line in lines].count(True)
-        self.simulated += [line.simulated for line in lines].count(True)
+        self.worst_case += sum([line.worst_case for line in lines])
+        self.simulated += sum([line.simulated for line in lines])
         self._add_steps(lines)
         return lines
 
@@ -144,18 +145,13 @@ class Tally:
         return new
 
     def _add_steps(self, lines: list[Line]) -> None:
-        usages = [line.usage.steps for line in lines]
-        costs = [line.cost for line in lines]
-        step_costs = [cost.steps for cost in costs]
-        latencies = [line.latency_seconds for line in lines]
-        step_latencies = [latency.steps for latency in latencies]
-        attempts = [line.attempts.steps for line in lines]
+        latencies = [line.latency_seconds.total for line in lines]
         all_called = False
-        for name, of_step in steps_of(lines):
-            used = _known(map(of_step, usages))
+        for each in steps_of(lines):
+            used = _known(each.usage(lines))
             if not used:
                 continue
-            step = self.steps.setdefault(name, StepTally())
+            step = self.steps.setdefault(each.name, StepTally())
             step.items += len(used)
             all_called = all_called or len(used) == len(lines)
             tokens = step.tokens
@@ -164,23 +160,23 @@ class Tally:
             tokens["cache_read_tokens"] += sum([usage.cache_read_tokens for usage in used])
             tokens["cache_write_tokens"] += sum([usage.cache_write_tokens for usage in used])
             tokens["reasoning_tokens"] += sum([usage.reasoning_tokens for usage in used])
-            step.attempts += sum(map(of_step, attempts))
-            step.add_costs(list(map(of_step, step_costs)))
-            step.latencies.fromlist(_known(map(of_step, step_latencies)))
+            step.attempts += sum(each.attempts(lines))
+            step.add_costs(each.costs(lines))
+            step.latencies.fromlist(_known(each.latencies(lines)))
         # An item that was never sent (its prompt failed) has taken no time.
         if not all_called:
-            uncalled = type(usages[0])() if usages else None
+            uncalled = type(lines[0].usage.steps)() if lines else None
             latencies = [
                 latency
-                for latency, usage in zip(latencies, usages, strict=True)
-                if usage != uncalled
+                for latency, line in zip(latencies, lines, strict=True)
+                if line.usage.steps != uncalled
             ]
         self.total.items += len(latencies)
-        self.total.latencies.fromlist([latency.total for latency in latencies])
-        totals = [cost.total for cost in costs]
+        self.total.latencies.fromlist(latencies)
+        totals = [line.cost.total for line in lines]
         self.total.add_costs(totals)
         self.costs.fromlist(_known(totals))
-        told = [cost for cost in costs if cost.reported is not None]
+        told = [line.cost for line in lines if line.cost.reported is not None]
         if told:
             self.reported = (self.reported or 0.0) + sum([cost.reported or 0.0 for cost in told])
             self.listed.add_costs([cost.listed for cost in told])
@@ -273,11 +269,10 @@ class GroupTally:
         if self.too_many:
             return
         groups = self.groups
-        for line in lines:
-            value = self._value(line)
-            if value is not None:
-                self.found = True
-            name = value if type(value) is str else group_name(value)
+        values = list(map(self._value, lines))
+        self.found = self.found or values.count(None) < len(values)
+        for line, value in zip(lines, values, strict=True):
+            name = value if value.__class__ is str else group_name(value)
             group = groups.get(name)
             if group is None:
                 group = groups[name] = GroupCount()
@@ -287,9 +282,10 @@ class GroupTally:
                 group.scored += 1
                 group.score_sum += score
                 group.score_squares += score * score
-            if line.passed is not None:
+            passed = line.passed
+            if passed is not None:
                 group.verdicts += 1
-                group.passed += line.passed
+                group.passed += passed
         self._check_number()
 
     def leave_out(self, lines: Iterable[Line]) -> None:
