@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -66,17 +64,17 @@ def each_part(work: Callable[[int, int], T], parts: Sequence[Part]) -> Iterator[
     from multiprocessing import get_context
 
     context = get_context("fork")
-    sources: list[Connection | None] = [None]
+    sources: list[IO[bytes] | None] = [None]
     processes: list[Any] = []
     try:
         for first in range(1, count):
-            mine, others = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_send, args=(others, work, parts[first::count]), daemon=True
-            )
-            process.start()
-            others.close()
-            sources.append(mine)
+            mine, others = os.pipe()
+            sources.append(os.fdopen(mine, "rb"))
+            with open(others, "wb") as to:
+                process = context.Process(
+                    target=_send, args=(to, work, parts[first::count]), daemon=True
+                )
+                process.start()
             processes.append(process)
         for place, part in enumerate(parts):
             source = sources[place % count]
@@ -129,18 +127,22 @@ def _processes() -> int:
     return min(len(os.sched_getaffinity(0)), _MOST_PROCESSES) if sys.platform == "linux" else 1
 
 
-def _received(source: Connection) -> Any:
+def _received(source: IO[bytes]) -> Any:
     """What was sent, in a tuple; ``None`` where the other process has failed."""
     try:
-        return source.recv()
-    except (EOFError, OSError):
+        return pickle.load(source)
+    except (EOFError, OSError, pickle.UnpicklingError):
         return None
 
 
-def _send(to: Connection, work: Callable[[int, int], object], parts: Sequence[Part]) -> None:
-    """Do some parts and send what comes of each; nothing more is sent where one fails."""
+def _send(to: IO[bytes], work: Callable[[int, int], object], parts: Sequence[Part]) -> None:
+    """Do some parts and send what comes of each; nothing more is sent where one fails.
+
+    It is written as it is pickled, so that neither process holds it twice.
+    """
     try:
         for part in parts:
-            to.send((work(*part),))
+            pickle.dump((work(*part),), to)
+            to.flush()
     except BaseException:  # whatever it is, the other process meets it again and says so
         os._exit(1)

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import msgspec
+from msgspec import UNSET
 
 from llm_batch.chain.overrides import command
 from llm_batch.chain.score_rules import MAIN
 from llm_batch.errors import OutputError
+from llm_batch.record.baseline import content_of
 from llm_batch.record.files import JOURNAL_ENDS, run_paths
 from llm_batch.record.lines import (
     BATCH_BYTES,
@@ -122,16 +124,20 @@ Column = Callable[[Sequence[Line]], list[Any]]
 
 
 def line_type(
-    fields: Sequence[str], outputs: Sequence[str], steps: Sequence[str], several: bool = False
+    fields: Sequence[str],
+    outputs: Sequence[str],
+    steps: Sequence[str],
+    several: bool = False,
+    content: Sequence[str] = (),
 ) -> tuple[type[Line], list[Getter], list[Getter]]:
     """A type of lines, and the getters of the fields and outputs asked for.
 
-    Where ``several``, they are `SeveralLine`.
+    Where ``several``, they are `SeveralLine`. ``content`` are fields for `contents`.
 
     An empty name stands for nothing and gives ``None``; a line with a step that is not named does
     not decode.
     """
-    field_type, field_getters = _members("fields", fields)
+    field_type, field_getters = _members("fields", fields, content)
     output_type, output_getters = _members("outputs", outputs)
     made: Any = msgspec.defstruct(
         "Line",
@@ -208,22 +214,54 @@ def _by_steps(
     return name, made, msgspec.field(default_factory=made)
 
 
-def _members(attribute: str, names: Sequence[str]) -> tuple[Any, list[Getter]]:
-    slots = {name: f"member_{i}" for i, name in enumerate(dict.fromkeys(names)) if name}
+def _members(
+    attribute: str, names: Sequence[str], content: Sequence[str] = ()
+) -> tuple[Any, list[Getter]]:
+    slots = {
+        name: f"member_{i}" for i, name in enumerate(dict.fromkeys([*content, *names])) if name
+    }
     try:
         kind: Any = msgspec.defstruct(
             attribute.title(),
-            [(slot, Any, None) for slot in slots.values()],
+            [(slot, Any, UNSET if name in content else None) for name, slot in slots.items()],
             rename={slot: name for name, slot in slots.items()},
             gc=False,
         )
     except ValueError:  # msgspec takes no name with quotes, backslashes or control characters
         return dict[str, Any], [partial(_from_dict, attribute, name) for name in names]
-    return kind, [attrgetter(f"{attribute}.{slots[name]}") if name else _nothing for name in names]
+    getters = {name: attrgetter(f"{attribute}.{slot}") for name, slot in slots.items()}
+    return kind, [
+        (partial(_if_set, getters[name]) if name in content else getters[name])
+        if name
+        else _nothing
+        for name in names
+    ]
+
+
+def contents(lines: Sequence[Line], names: Sequence[str]) -> list[bytes]:
+    """`content_of` each line, which was read with these fields as its ``content``, in their
+    order.
+    """
+    if not lines:
+        return []
+    values = [line.fields for line in lines]
+    kind = type(values[0])
+    if getattr(kind, "__struct_encode_fields__", None) == tuple(names):
+        return _encode_lines(values).split(b"\n")[:-1]
+    plain = values if kind is dict else map(msgspec.to_builtins, values)
+    return [content_of(fields, names) for fields in plain]
+
+
+_encode_lines = msgspec.json.Encoder(order="deterministic").encode_lines
 
 
 def _nothing(line: Line) -> None:
     return None
+
+
+def _if_set(get: Getter, line: Line) -> Any:
+    value = get(line)
+    return None if value is UNSET else value
 
 
 def _from_dict(attribute: str, name: str, line: Line) -> Any:
@@ -256,13 +294,15 @@ class ResultsReader:
 
     It begins at the byte ``start`` and ends before ``end``, both the first of a line; after
     reading, ``torn`` says whether the last line was cut off and left out. Where ``several`` is set
-    before, lines are `SeveralLine`. `OutputError` where the file is missing or cannot be read.
+    before, lines are `SeveralLine`; where ``content`` is, they have these fields, for `contents`.
+    `OutputError` where the file is missing or cannot be read.
     """
 
     def __init__(self, path: str | Path, start: int = 0, end: int | None = None) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
         self.path = None if str(path) == "-" else Path(path)
         self.torn = self.several = False
+        self.content: Sequence[str] = ()
         self._file: IO[bytes] = open_results(path)
         if start:
             self._file.seek(start)
@@ -305,7 +345,9 @@ class ResultsReader:
         )
 
         def prepare() -> tuple[list[Getter], list[Getter]]:
-            kind, *getters = line_type(fields, outputs, list(self._steps), self.several)
+            kind, *getters = line_type(
+                fields, outputs, list(self._steps), self.several, self.content
+            )
             self._decoder = msgspec.json.Decoder(kind)
             return getters[0], getters[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -39,6 +39,7 @@ from llm_batch.reporting.model import (
 )
 from llm_batch.reporting.publication import for_paper
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
+from llm_batch.reporting.rows import Rows
 from llm_batch.reporting.scan import Asked, Counted, scan
 from llm_batch.reporting.sentences import caveats, headline, next_steps
 from llm_batch.reporting.several.figures import several
@@ -271,6 +272,39 @@ def build_report(
         ConfigError: No item has the field asked for, or it has too many values, or ``level`` is not
             between 0 and 1, or the run has no such score.
     """
+    asked = Asked(level=level, exact=exact, mean=mean)
+    return _read(path, by, reference, columns, labels, judges, calls, cluster, asked, score)[0]
+
+
+def report_and_rows(
+    path: str | Path, by: str | None, level: float, content: Collection[str]
+) -> tuple[Report, Rows]:
+    """The report of a run without its journal, and its items as numbers, with the hashes of these
+    fields; the file is read once for both. Raises as `build_report` does.
+    """
+    report, rows = _read(
+        path, by, None, None, None, (), False, None, Asked(level=level), "", content
+    )
+    assert rows is not None
+    if report.groups is None:
+        rows.ungroup()
+    return report, rows
+
+
+def _read(
+    path: str | Path,
+    by: str | None,
+    reference: str | None,
+    columns: Columns | None,
+    labels: LabelSource | None,
+    judges: Sequence[str],
+    calls: bool | None,
+    cluster: str | None,
+    asked: Asked,
+    score: str,
+    content: Collection[str] | None = None,
+) -> tuple[Report, Rows | None]:
+    level = asked.level
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, not {level:g}", "95 % is --level 0.95")
     results: ForeignFile | ResultsReader
@@ -299,14 +333,13 @@ def build_report(
                 ClusterTally(cluster) if cluster else None,
                 design,
                 score,
+                content,
             )
     finally:
         results.close()
     made, unread = (None, "") if columns else read_calls(path, calls)
     counted = replace(counted, calls=made)
-    report = assemble(
-        str(path), manifest or Manifest(), counted, Asked(level=level, exact=exact, mean=mean)
-    )
+    report = assemble(str(path), manifest or Manifest(), counted, asked)
     report = replace(report, columns=columns, score=score)
     report = replace(
         report, headline=headline(report), paper=for_paper(report, manifest or Manifest())
@@ -329,7 +362,7 @@ def build_report(
     following = next_steps(report, typed, waiting, reference) if columns is None else ()
     if unread:
         following = (*following, unread)
-    return replace(report, warnings=warnings, next_steps=following)
+    return replace(report, warnings=warnings, next_steps=following), counted.rows
 
 
 def _waiting(path: str | Path) -> str:

@@ -9,7 +9,7 @@ eight bytes each, and kept themselves only in that pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from llm_batch.record.reading import (
     ResultsReader,
     SeveralLine,
     asked,
+    contents,
     scored_by,
 )
 from llm_batch.reporting.calls import CallsTally
@@ -32,6 +33,7 @@ from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.labels import LabelTally
 from llm_batch.reporting.judging.reliability import JudgesTally
 from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
+from llm_batch.reporting.rows import Rows, hash_of
 from llm_batch.reporting.rules import RuleTally
 from llm_batch.reporting.several.tally import Design, SeveralTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
@@ -67,6 +69,7 @@ class Counted:
     clusters: ClusterTally | None = None
     rules: RuleTally | None = None
     several: SeveralTally | None = None
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Wanted:
 
     The field to group by may be empty, and its values in the lines' ``stratum``; more different
     values than ``most_groups`` are no groups. The reference is a field, and the step that whose
-    text is held against it; both may be empty.
+    text is held against it; both may be empty. Where ``content`` is given, items are kept as
+    numbers too, with the hashes of these fields.
     """
 
     field: str
@@ -88,6 +92,7 @@ class Wanted:
     rule: str
     design: Design | None = None
     score: str = ""
+    content: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +105,7 @@ class Tallies:
     references: ReferenceTally
     rules: RuleTally | None = None
     several: SeveralTally | None = None
+    rows: Rows | None = None
     torn: bool = False
 
     def merge(self, after: Tallies) -> bool:
@@ -121,6 +127,8 @@ class Tallies:
             self.rules.merge(after.rules)
         if self.several is not None and after.several is not None:
             self.several.merge(after.several)
+        if self.rows is not None and after.rows is not None:
+            self.rows.extend(after.rows)
         self.torn = after.torn
         return True
 
@@ -140,6 +148,7 @@ def count_lines(
     """
     if isinstance(results, ResultsReader):
         results.several = wanted.design is not None or bool(wanted.score)
+        results.content = wanted.content or ()
     batches, fields, outputs = results.batches(
         [wanted.field, wanted.reference, *(name for check in checks for name in check.fields)],
         [wanted.answer_step, *(name for check in checks for name in check.outputs)],
@@ -161,6 +170,7 @@ def count_lines(
     if wanted.design is not None:
         clusters = next((each for each in checks if isinstance(each, ClusterTally)), None)
         several = SeveralTally(wanted.design, strata=wanted.strata, clusters=clusters)
+    rows = Rows() if wanted.content is not None else None
     tally = Tally(exact)
     for batch in batches:
         if wanted.score:
@@ -170,8 +180,18 @@ def count_lines(
         if wanted.score:
             found = [each for each in lines if asked(cast("SeveralLine", each), wanted.score)]
             tally.unasked += len(lines) - len(found)
-        if groups is not None:
-            groups.add(found)
+        names = groups.add(found) if groups is not None else [""] * len(found)
+        if rows is not None:
+            rows.add(
+                [line.id for line in lines],
+                lines,
+                [line.cost.total for line in lines],
+                [line.latency_seconds.total for line in lines],
+                names,
+                list(map(hash_of, contents(lines, wanted.content)))
+                if wanted.content
+                else [0] * len(lines),
+            )
         if strata is not None:
             strata.add(found)
             if len(found) < len(lines):
@@ -186,7 +206,7 @@ def count_lines(
             several.add(lines)
         for check in checks:
             check.add(found if isinstance(check, ClusterTally) else lines)
-    return Tallies(tally, groups, strata, references, rules, several, results.torn)
+    return Tallies(tally, groups, strata, references, rules, several, rows, results.torn)
 
 
 def _stratum(line: Line) -> str:
@@ -237,8 +257,11 @@ def scan(
     clusters: ClusterTally | None,
     design: Design | None = None,
     score: str = "",
+    content: Collection[str] | None = None,
 ) -> Counted:
     """Count all lines of a file, whose manifest is that of the ``score`` that was chosen, if any.
+
+    Where ``content`` is given, items are kept as `Rows`, with the hashes of these fields.
 
     Raises:
         OutputError: A line cannot be read.
@@ -266,6 +289,7 @@ def scan(
         rule=manifest.rule,
         design=design,
         score=score,
+        content=None if content is None else tuple(sorted(content)),
     )
     counted = None
     path = results.path if isinstance(results, ResultsReader) else None
@@ -298,6 +322,7 @@ def scan(
         clusters=clusters,
         rules=counted.rules,
         several=counted.several,
+        rows=counted.rows,
     )
 
 

@@ -260,19 +260,19 @@ class GroupTally:
         """By the strata that the items were drawn by."""
         return cls("stratum", attrgetter("stratum"), _MOST_STRATA, False)
 
-    def add(self, lines: list[Line]) -> None:
-        """Count some lines.
+    def add(self, lines: list[Line]) -> list[str]:
+        """Count some lines; gives the name of the group of each, all empty once there are too many.
 
         Raises:
             ConfigError: The field was asked for and has too many values.
         """
         if self.too_many:
-            return
+            return [""] * len(lines)
         groups = self.groups
         values = list(map(self._value, lines))
         self.found = self.found or values.count(None) < len(values)
-        for line, value in zip(lines, values, strict=True):
-            name = value if value.__class__ is str else group_name(value)
+        names = [value if value.__class__ is str else group_name(value) for value in values]
+        for line, name in zip(lines, names, strict=True):
             group = groups.get(name)
             if group is None:
                 group = groups[name] = GroupCount()
@@ -287,6 +287,7 @@ class GroupTally:
                 group.verdicts += 1
                 group.passed += passed
         self._check_number()
+        return names
 
     def leave_out(self, lines: Iterable[Line]) -> None:
         """Count lines of items that the score is not for, since its step was skipped."""

@@ -300,3 +300,30 @@ def test_a_text_that_a_page_cuts_says_so_and_where_it_is_whole(tmp_path: Path) -
     paths = [run(tmp_path, name, BEFORE, fields=long) for name in ("a", "b")]
     made = page(compare_reports(paths))
     assert "[cut: 6,000 more characters; see llmb show" in made.items.text
+
+
+def test_fields_in_another_order_are_the_same_content_and_null_is_not_absent(
+    tmp_path: Path,
+) -> None:
+    fields = {1: {"note": None}, 2: {"note": {"b": 1, "a": 2}}}
+    other = {1: {"note": None}, 2: {"note": {"a": 2, "b": 1}}}
+    one, two = (
+        run(tmp_path, name, BEFORE, fields=own) for name, own in (("one", fields), ("two", other))
+    )
+    assert compare_reports([one, two]).comparison.against[0].other_content == 0
+    other[3] = {"note": None}
+    three = run(tmp_path, "three", BEFORE, fields=other)
+    with pytest.raises(ConfigError, match="1 item of .* has the id of .*: item-3$"):
+        compare_reports([one, three])
+
+
+def test_categories_are_those_of_the_field_that_was_asked_for(tmp_path: Path) -> None:
+    """Also where the sample was drawn by another one."""
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        fields = [{"question": f"{i}?", "size": ("short", "long")[i % 2]} for i in range(10)]
+        results = [result(i, fields=each, stratum="easy") for i, each in enumerate(fields)]
+        paths.append(write(tmp_path / name, results, full_manifest(planned=10)))
+    found = compare_reports(paths, by="size").comparison.against[0]
+    assert [each.name for each in found.categories] == ["long", "short"]

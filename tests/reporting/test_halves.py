@@ -236,3 +236,35 @@ def test_errors_are_the_same_as_in_one_pass(
         with pytest.raises(LlmbError) as whole:
             _one_pass(path, monkeypatch, **asked)
         assert str(halved.value) == str(whole.value)
+
+
+def test_items_paired_by_hashes_are_those_paired_by_ids(tmp_path: Path) -> None:
+    """Also in another order, with ids that one run has alone, and as a spreadsheet spells them."""
+    one = _run(tmp_path, "one", [f"{i}" for i in range(200)])
+    ids = [f"{i}" for i in range(250) if i % 7]
+    ids.reverse()
+    for name, spelt in (("two", ids), ("three", [f"{id}.0" for id in ids])):
+        found = compare_reports([one, _run(tmp_path, name, spelt)])
+        against = found.comparison.against[0]
+        assert (against.common, against.only_baseline, against.only_run) == (171, 29, 43)
+        changed = {change.id: change for change in against.changes}
+        assert list(changed) == [f"{i}" for i in range(200) if i % 7 and i % 5 == 4]
+        assert changed["9"].baseline_output == "one 9"
+        assert changed["9"].run_output == f"{name} 9{'.0' * (name == 'three')}"
+        assert [*found.rows[1].ids] == ids and found.rows[1].index["9"] == ids.index("9")
+
+
+def _run(folder: Path, name: str, ids: list[str]) -> Path:
+    """Items whose number ends in 4 or 9 pass in the first run alone."""
+    (folder / name).mkdir()
+    results = [
+        result(
+            i,
+            5.0 if name == "one" or float(id) % 5 != 4 else 1.0,
+            id=id,
+            answer=f"{name} {id}",
+            fields={"question": f"What is {int(float(id))}?"},
+        )
+        for i, id in enumerate(ids)
+    ]
+    return write(folder / name, results)

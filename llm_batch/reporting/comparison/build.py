@@ -18,7 +18,7 @@ from llm_batch.paper.words import clean, listed
 from llm_batch.record.baseline import Baseline, is_baseline, read_baseline
 from llm_batch.record.files import results_of, table_of
 from llm_batch.record.manifest import Manifest
-from llm_batch.reporting.build import build_report
+from llm_batch.reporting.build import build_report, report_and_rows
 from llm_batch.reporting.comparison import (
     COMPARISON_SCHEMA,
     Against,
@@ -30,8 +30,6 @@ from llm_batch.reporting.comparison.pair import against
 from llm_batch.reporting.comparison.sentences import cautions, for_paper, headline, next_steps
 from llm_batch.reporting.comparison.sides import (
     MAIN,
-    NO_VERDICT,
-    Rows,
     SetUp,
     Side,
     data_differs,
@@ -45,6 +43,7 @@ from llm_batch.reporting.comparison.sides import (
 from llm_batch.reporting.foreign import Columns, ForeignFile
 from llm_batch.reporting.items import manifest_of
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.rows import NO_VERDICT, Rows
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -147,17 +146,22 @@ def compare_reports(
     kept = columns is None and _baseline_stands_first(paths)
     notes = _notes(paths, columns) if columns else []
     names = _names([str(path) for path in paths])
-    reports = [
-        build_report(path, by=by, level=level, columns=columns, calls=False, cluster=cluster)
-        for path in paths[kept:]
-    ]
+    # What another tool wrote has outputs among its fields, and these may differ.
+    fields = set() if columns else shared_fields(paths[kept:])
+    read: list[tuple[Report, Rows | None]]
+    if columns or kept or cluster or score:
+        read = [
+            (build_report(path, by, level, columns=columns, calls=False, cluster=cluster), None)
+            for path in paths[kept:]
+        ]
+    else:
+        read = [report_and_rows(path, by, level, fields) for path in paths]
+    reports = [report for report, _ in read]
     for report in reports:
         if not report.items.read:
             raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
     kept_run = read_baseline(paths[0]) if kept else None
     score = _chosen_score(score, reports, kept_run, paths)
-    # What another tool wrote has outputs among its fields, and these may differ.
-    fields = set() if columns else shared_fields(reports)
     sides: list[Side] = []
     if kept_run is not None:
         side = side_of_baseline(kept_run, paths[0], score)
@@ -165,8 +169,8 @@ def compare_reports(
         fields = set(kept_run.fields) if fields.issuperset(kept_run.fields) else set()
         sides.append(side if fields else side.without_content())
     sides += [
-        side_of(name, report, fields, cluster, score, kept=kept)
-        for name, report in zip(names[kept:], reports, strict=True)
+        side_of(name, report, fields, cluster, score, kept=kept, rows=rows)
+        for name, (report, rows) in zip(names[kept:], read, strict=True)
     ]
     made = [s.set_up.brief if kept and s.report else s.set_up for s in sides]
     if not anyway:
@@ -424,7 +428,7 @@ def table(compared: Compared) -> Iterator[Iterable[Any]]:
     for name in names:
         header += [f"score.{name}", f"passed.{name}"]
     yield header + [f"change.{name}" for name in names[1:]]
-    ids = dict.fromkeys(id for rows in compared.rows for id in rows.index)
+    ids = dict.fromkeys(id for rows in compared.rows for id in rows.ids)
     categories = [list(rows.names) for rows in compared.rows]
     first = compared.sides[0].report is None and len(compared.sides) > 1
     for id in ids:

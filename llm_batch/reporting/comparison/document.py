@@ -360,7 +360,7 @@ def page(compared: Compared) -> Page:
             "group": comparison.group_field,
         },
         shown=len(items),
-        total=len({id for rows in compared.rows for id in rows.index}),
+        total=len({id for rows in compared.rows for id in rows.ids}),
         simulated=any(run.simulated for run in comparison.runs),
         items=Items.of(items),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 from math import isnan
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from llm_batch.reporting.comparison import (
     RateDifference,
     ScoreDifference,
 )
-from llm_batch.reporting.comparison.sides import NO_VERDICT, Rows, Side, question_of
+from llm_batch.reporting.comparison.sides import Side, question_of
 from llm_batch.reporting.model import PassRate
+from llm_batch.reporting.rows import NO_VERDICT, Rows
 from llm_batch.stats.clusters import Clustered, ClusterSums, clustered_difference
 from llm_batch.stats.compare import (
     difference_of,
@@ -37,16 +38,21 @@ if TYPE_CHECKING:
 
 
 def common_places(first: Rows, second: Rows) -> NDArray[np.int64]:
-    """The items that are in both, in the order of the first, as columns of three numbers: of the
-    item among its ids, and the places in the two.
+    """The items that are in both, in the order of the first, as columns of their places in the
+    two.
     """
     import numpy
 
-    n = len(first.index)
-    found = numpy.fromiter(map(second.index.get, first.index, repeat(-1)), numpy.int64, n)
-    shared = numpy.flatnonzero(found >= 0)
-    mine = numpy.fromiter(first.index.values(), numpy.int64, n)
-    return numpy.stack([shared, mine[shared], found[shared]])
+    mine, theirs = numpy.asarray(first.hashes), numpy.asarray(second.hashes)
+    if numpy.array_equal(mine, theirs):  # as of two judges of the same answers
+        return numpy.stack([numpy.arange(len(mine))] * 2)
+    one, two = mine.argsort(), theirs.argsort()
+    mine, theirs = mine[one], theirs[two]
+    found = numpy.searchsorted(theirs, mine)
+    shared = found < len(theirs)
+    shared[shared] = theirs[found[shared]] == mine[shared]
+    both = numpy.stack([one[shared], two[found[shared]]])
+    return both[:, both[0].argsort()]
 
 
 #: More changed items than this are counted and not described.
@@ -55,12 +61,17 @@ CHANGE_LIMIT = 10_000
 _TEXT = 600
 
 
-def described(changes: Sequence[Change], baseline: Side, run: Side) -> tuple[Change, ...]:
-    """The changes with their texts, which are read from the results once more."""
+def described(
+    changes: Sequence[Change], baseline: Side, run: Side, places: NDArray[np.int64]
+) -> tuple[Change, ...]:
+    """The changes, at these places in the two, with their texts, which are read from the results
+    once more.
+    """
     if not changes:
         return ()
     ids = {change.id for change in changes}
-    before, after = baseline.texts(ids), run.texts(ids)
+    one, two = places.tolist()
+    before, after = baseline.texts(ids, one), run.texts(ids, two)
     described = []
     for change in changes:
         one, two = before.get(change.id), after.get(change.id)
@@ -125,11 +136,10 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
 
     counts = _Verdicts()
     first, second = baseline.rows, run.rows
-    ids = list(first.index)
     # A baseline has no fields, so the run says what an item belongs to.
     grouped, places = (run, 1) if baseline.report is None else (baseline, 0)
     categories, clusters = list(grouped.rows.names), grouped.rows.clusters
-    shared, one, two = common_places(first, second)
+    one, two = common_places(first, second)
     place = (one, two)[places]
     category = numpy.asarray(grouped.rows.categories)[place]
     other = numpy.asarray(first.content)[one] != numpy.asarray(second.content)[two]
@@ -139,14 +149,14 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
     scored = ~(numpy.isnan(before) | numpy.isnan(after))
     judged = (was != NO_VERDICT) & (now != NO_VERDICT)
     pairs = _Pairs(
-        common=len(shared),
+        common=len(one),
         unscored=int((~(judged | scored)).sum()),
         other_content=int(other.sum()),
-        examples=tuple(ids[n] for n in shared[other][:_NAMED]),
+        examples=tuple(first.ids[n] for n in one[other][:_NAMED]),
     )
     if not anyway:
         _check_items(baseline, run, pairs)
-    differences = (after - before)[scored].tolist()
+    differences = array("d", (after - before)[scored].tobytes())
     # One after the other, as a loop adds them.
     means = [float(each[scored].cumsum()[-1]) if differences else 0.0 for each in (before, after)]
     wins, losses = int((after > before).sum()), int((after < before).sum())
@@ -164,11 +174,12 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
     worse, better = numpy.where(judged, (now < was, now > was), (after < before, after > before))
     changed = numpy.concatenate([worse.nonzero()[0], better.nonzero()[0]])
     changes = []
-    for n in changed[:CHANGE_LIMIT].tolist():
+    changed, total = changed[:CHANGE_LIMIT], len(changed)
+    for n in changed.tolist():
         kinds = ("lost", "gained") if judged[n] else ("lower", "higher")
         were, are = _or_none(float(before[n])), _or_none(float(after[n]))
         changes.append(
-            Change(ids[shared[n]], kinds[int(better[n])], categories[category[n]], were, are)
+            Change(first.ids[one[n]], kinds[int(better[n])], categories[category[n]], were, are)
         )
     n = len(differences)
     scores = None
@@ -192,15 +203,15 @@ def against(name: str, baseline: Side, run: Side, level: float, anyway: bool) ->
     return Against(
         run=name,
         common=pairs.common,
-        only_baseline=len(first.index) - pairs.common,
-        only_run=len(second.index) - pairs.common,
+        only_baseline=len(first.ids) - pairs.common,
+        only_run=len(second.ids) - pairs.common,
         unscored=pairs.unscored,
         other_content=pairs.other_content,
         rates=_rates(counts, "", level) if pairs.common else _unpaired(baseline, run, level),
         scores=scores,
         categories=tuple(_categories(counts, level)) if grouped.group_field else (),
-        changed=len(changed),
-        changes=described(changes, baseline, run),
+        changed=total,
+        changes=described(changes, baseline, run, numpy.stack([one[changed], two[changed]])),
     )
 
 

@@ -1,8 +1,8 @@
 """The runs that are compared: each with its figures, how it was set up, and its items as numbers.
 
-A side is the results of a run, a file of another tool, or a baseline, which has no texts. A file is
-read once here. What grows with it is an entry of a dict and some sixty bytes an item; texts are
-read again for the few items that are shown.
+A side is the results of a run, a file of another tool, or a baseline, which has no texts. Of most
+runs the items were read with the report, others are read once more here; and texts are read again
+for the few items that are shown.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain, count, islice, takewhile
-from math import isnan, nan
+from dataclasses import dataclass, replace
+from itertools import chain, islice, takewhile
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from llm_batch.record.results import (
     FurtherScore,
     ItemLine,
     compared_blocks,
+    item_lines,
     items_among,
 )
 from llm_batch.records import Interval
@@ -43,16 +44,16 @@ from llm_batch.reporting.comparison import RunFigures
 from llm_batch.reporting.foreign import found as field_of
 from llm_batch.reporting.items import categories_of, manifest_of, parts_of_items, read_items
 from llm_batch.reporting.model import PassRate, Report
-from llm_batch.reporting.tally import SCORE_LIMIT, swapped_spelling
+from llm_batch.reporting.rows import NO_VERDICT, Rows, Scored, hash_of
+from llm_batch.reporting.tally import swapped_spelling
 from llm_batch.stats.interval import wilson
 from llm_batch.stats.means import mean_t, with_width
 
 _BLOCK_ITEMS = 1000
+_FEW = 1000
 _NONE = FurtherScore()
 #: The name of the main score, beside those of further ones.
 MAIN = "score"
-#: What ``Rows.passed`` holds for an item without a verdict.
-NO_VERDICT = 2
 _DATA = "dataset sha256"
 
 
@@ -165,74 +166,6 @@ def data_differs(one: SetUp, two: SetUp) -> bool:
     return bool(first and second and first != second)
 
 
-@dataclass(slots=True)
-class Rows:
-    """The items of one run, in the order of its file.
-
-    Attributes:
-        index: Place of each item by id.
-        scores: NaN where there is none, as of ``costs`` (USD) and ``seconds`` (of latency).
-        passed: 1, 0 or `NO_VERDICT`.
-        categories: Place of the category in ``names``.
-        clusters: What each item belongs together with; empty where that was not asked for.
-        content: Hash of the fields that both runs have, to be told apart from other items.
-        parts: Place of the first item of each part that the file was read in.
-        respelt: Whether ``index`` has ids as another run spells them.
-    """
-
-    index: dict[str, int] = field(default_factory=dict)
-    scores: array[float] = field(default_factory=lambda: array("d"))
-    passed: bytearray = field(default_factory=bytearray)
-    costs: array[float] = field(default_factory=lambda: array("d"))
-    seconds: array[float] = field(default_factory=lambda: array("d"))
-    categories: array[int] = field(default_factory=lambda: array("l"))
-    names: dict[str, int] = field(default_factory=dict)
-    clusters: list[str] = field(default_factory=list)
-    content: array[int] = field(default_factory=lambda: array("Q"))
-    parts: list[int] = field(default_factory=lambda: [0])
-    respelt: bool = False
-
-    def add(
-        self,
-        ids: Sequence[str],
-        values: Sequence[tuple[float | None, bool | None]],
-        costs: Sequence[float | None],
-        seconds: Sequence[float | None],
-        categories: Sequence[str],
-        content: list[int],
-    ) -> None:
-        """Add some items by their columns; ``values`` are scores and verdicts."""
-        self.index.update(zip(ids, count(len(self.scores)), strict=False))
-        self.scores.fromlist(
-            [
-                nan if score is None or not abs(score) <= SCORE_LIMIT else score
-                for score, _ in values
-            ]
-        )
-        self.passed += bytes([NO_VERDICT if passed is None else passed for _, passed in values])
-        self.costs.fromlist([nan if cost is None else cost for cost in costs])
-        self.seconds.fromlist([nan if each is None else each for each in seconds])
-        names = self.names
-        for name in dict.fromkeys(categories):
-            names.setdefault(name, len(names))
-        self.categories.fromlist([names[name] for name in categories])
-        self.content.fromlist(content)
-
-    def extend(self, after: Rows) -> None:
-        """Add the items of a later part of the file."""
-        before = len(self.scores)
-        self.parts += [before + place for place in after.parts]
-        self.index.update(zip(after.index, map(before.__add__, after.index.values()), strict=True))
-        categories = [self.names.setdefault(name, len(self.names)) for name in after.names]
-        self.categories.extend(map(categories.__getitem__, after.categories))
-        self.scores.extend(after.scores)
-        self.passed += after.passed
-        self.costs.extend(after.costs)
-        self.seconds.extend(after.seconds)
-        self.clusters += after.clusters
-        self.content.extend(after.content)
-
-
 @dataclass(frozen=True, slots=True)
 class Side:
     """One of the runs that are compared.
@@ -270,8 +203,11 @@ class Side:
         groups = self.report.groups if self.report is not None else None
         return groups.field if groups is not None else ""
 
-    def texts(self, ids: Collection[str]) -> dict[str, ItemLine]:
-        """The items with these ids, whole; none of a baseline.
+    def texts(
+        self, ids: Collection[str], places: Collection[int] | None = None
+    ) -> dict[str, ItemLine]:
+        """The items with these ids, whole; none of a baseline. Those that are at known ``places``
+        in the rows are found in less time.
 
         Raises:
             OutputError: The file cannot be read a second time.
@@ -288,7 +224,9 @@ class Side:
         parts = parts_of_items(report)
         if not parts or len(parts) != len(rows.parts):
             return {spelt[item.id]: item for item in read_items(report) if item.id in spelt}
-        places = sorted(place for id in ids if (place := rows.index.get(id)) is not None)
+        if places is None:
+            places = [place for id in ids if (place := rows.index.get(id)) is not None]
+        places = sorted(places)
         firsts = [bisect_left(places, part) for part in rows.parts]
         wanted = {
             part: end - first
@@ -329,6 +267,7 @@ def side_of(
     score: str = "",
     *,
     kept: bool = False,
+    rows: Rows | None = None,
 ) -> Side:
     """A run by its report, with these ``fields`` as the content of its items, and one of its
     scores.
@@ -336,11 +275,14 @@ def side_of(
     Args:
         kept: Whether hashes of that content are those of a baseline; others take less time, and
             can be held only against those made by the same process.
+        rows: Its items, where they were read with the report.
 
     Raises:
         OutputError: The file cannot be read a second time.
     """
-    rows = _rows_of(report, frozenset(fields), cluster, score, content_hash if kept else _hash)
+    if rows is None:
+        made = content_hash if kept else hash_of
+        rows = _rows_of(report, frozenset(fields), cluster, score, made)
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
@@ -363,10 +305,6 @@ def side_of(
     )
 
 
-def _hash(content: bytes) -> int:
-    return hash(content) & (1 << 64) - 1
-
-
 def _rows_of(
     report: Report,
     names: frozenset[str],
@@ -380,10 +318,12 @@ def _rows_of(
     def filled(blocks: Iterable[Sequence[ItemLine | ComparedLine]]) -> Rows:
         rows = Rows()
         for items in blocks:
-            scored = [item.scores.get(score, _NONE) for item in items] if score else items
+            scored: Sequence[Scored] = items
+            if score:
+                scored = [item.scores.get(score, _NONE) for item in items]
             rows.add(
                 [item.id for item in items],
-                [(each.score, each.passed) for each in scored],
+                scored,
                 [item.cost.total for item in items],
                 [item.latency_seconds.total for item in items],
                 categories_of(items, report),
@@ -440,12 +380,12 @@ def side_of_baseline(found: Baseline, path: str | Path, score: str = "") -> Side
             f"write it anew from the results: llmb baseline set results.jsonl -o {path}",
         ) from error
     rows, items = Rows(), found.items
+    scored: Sequence[Scored] = items
+    if score:
+        scored = [FurtherScore(*item.scores.get(score, (None, None))) for item in items]
     rows.add(
         [item.id for item in items],
-        [
-            item.scores.get(score, (None, None)) if score else (item.score, item.passed)
-            for item in items
-        ],
+        scored,
         [item.cost for item in items],
         [item.seconds for item in items],
         [""] * len(items),
@@ -472,7 +412,7 @@ def baseline_of(report: Report) -> Baseline:
     Raises:
         OutputError: The results cannot be read a second time.
     """
-    fields = sorted(shared_fields([report]))
+    fields = sorted(shared_fields([report.path]))
     name, manifest = Path(report.path).stem, manifest_of(report)
     further = list(manifest.scores) if manifest else []
     main, *others = (
@@ -501,7 +441,7 @@ def _kept_score(side: Side, common: Mapping[str, Any]) -> BaselineScore:
 
 
 def _baseline_items(rows: Rows, others: Mapping[str, Rows]) -> Iterator[BaselineItem]:
-    for id, place in rows.index.items():
+    for place, id in enumerate(rows.ids):
         cost, seconds = _known(rows.costs[place]), _known(rows.seconds[place])
         yield BaselineItem(
             id,
@@ -522,11 +462,14 @@ def _known(value: float) -> float | None:
     return None if isnan(value) else value
 
 
-def shared_fields(reports: Iterable[Report]) -> set[str]:
-    """The fields that the first items of every run have."""
+def shared_fields(paths: Iterable[str | Path]) -> set[str]:
+    """The fields that the first items of every run have; none where one cannot be read."""
     shared: set[str] | None = None
-    for report in reports:
-        first = next(read_items(report), None)
+    for path in paths:
+        try:
+            first = next(item_lines(path), None)
+        except OutputError:
+            return set()  # reading all of it says what is wrong
         names = set(first.fields) if first else set()
         shared = names if shared is None else shared & names
     return shared or set()
@@ -537,10 +480,13 @@ def spelt_alike(first: Rows, second: Rows) -> None:
 
     It makes 1.0 of 1 in a column with a gap; that is looked at where no id fits as it is.
     """
-    if first.index.keys().isdisjoint(second.index):
-        index = {swapped_spelling(id) or id: place for id, place in second.index.items()}
-        if not first.index.keys().isdisjoint(index):
-            second.index, second.respelt = index, True
+    if not set(second.hashes[:_FEW]).isdisjoint(first.hashes):
+        return  # most runs have one of these in common, which is soon found
+    known = set(first.hashes)
+    if known.isdisjoint(second.hashes):
+        spelt = [swapped_spelling(id) or id for id in second.ids]
+        if not known.isdisjoint(map(hash, spelt)):
+            second.respell(spelt)
 
 
 def question_of(item: ItemLine) -> str:

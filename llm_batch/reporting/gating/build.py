@@ -11,10 +11,11 @@ from llm_batch.paper import words
 from llm_batch.reporting.comparison import Against, Change
 from llm_batch.reporting.comparison.build import Compared, typed_of
 from llm_batch.reporting.comparison.pair import common_places
-from llm_batch.reporting.comparison.sides import NO_VERDICT, Side
+from llm_batch.reporting.comparison.sides import Side
 from llm_batch.reporting.gating import GATE_SCHEMA, Asked, Check, Gate, Gated, Unit
 from llm_batch.reporting.gating.sentences import headline, requirement, sentence
 from llm_batch.reporting.model import Report
+from llm_batch.reporting.rows import NO_VERDICT
 from llm_batch.stats.clusters import ClusterSums
 from llm_batch.stats.compare import holm
 from llm_batch.stats.gate import (
@@ -262,7 +263,7 @@ class _Pairs:
         base = compared.sides[0].report is None
         grouped = two if base else one
         names = list(grouped.names)
-        for places in common_places(one, two)[1:].T.tolist():
+        for places in common_places(one, two).T.tolist():
             first, second = places
             place = places[base]
             category = names[grouped.categories[place]]

@@ -1,0 +1,165 @@
+"""The items of a run as numbers, for what holds two runs against each other.
+
+What grows with a file is some sixty bytes an item. Ids are packed, and items of two runs are paired
+by the hashes of their ids, eight bytes each, which takes no dict. Of two runs with a million items
+each, one in twenty million has two ids with the same hash.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, count
+from math import nan
+from typing import Protocol
+
+import msgspec
+
+from llm_batch.reporting.tally import SCORE_LIMIT
+
+#: What ``Rows.passed`` holds for an item without a verdict.
+NO_VERDICT = 2
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpacked = lru_cache(2)(msgspec.msgpack.Decoder(list[str]).decode)
+
+
+def hash_of(content: bytes) -> int:
+    """A hash to be held against others of this process and its forks; it takes less time than
+    `llm_batch.record.baseline.content_hash`.
+    """
+    return hash(content) & (1 << 64) - 1
+
+
+class Ids:
+    """Ids in the order of a file, packed some at a time."""
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self._starts = [0]
+
+    def add(self, ids: list[str]) -> None:
+        self._blocks.append(_pack(ids))
+        self._starts.append(self._starts[-1] + len(ids))
+
+    def extend(self, after: Ids) -> None:
+        before = self._starts[-1]
+        self._blocks += after._blocks
+        self._starts += [before + start for start in after._starts[1:]]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(map(_unpacked, self._blocks))
+
+    def __getitem__(self, place: int) -> str:
+        block = bisect_right(self._starts, place) - 1
+        return _unpacked(self._blocks[block])[place - self._starts[block]]
+
+
+class Scored(Protocol):
+    """A line, or one of its scores."""
+
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def passed(self) -> bool | None: ...
+
+
+@dataclass(slots=True)
+class Rows:
+    """The items of one run, each id once, in the order of its file.
+
+    Attributes:
+        hashes: Those of ``ids``, which hold in this process and its forks.
+        scores: NaN where there is none, as of ``costs`` (USD) and ``seconds`` (of latency).
+        passed: 1, 0 or `NO_VERDICT`.
+        categories: Place of the category in ``names``.
+        clusters: What each item belongs together with; empty where that was not asked for.
+        content: Hash of the fields that both runs have, to be told apart from other items.
+        parts: Place of the first item of each part that the file was read in.
+        respelt: Whether ``ids`` are as another run spells them.
+    """
+
+    ids: Ids = field(default_factory=Ids)
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    passed: bytearray = field(default_factory=bytearray)
+    costs: array[float] = field(default_factory=lambda: array("d"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    categories: array[int] = field(default_factory=lambda: array("i"))
+    names: dict[str, int] = field(default_factory=dict)
+    clusters: list[str] = field(default_factory=list)
+    content: array[int] = field(default_factory=lambda: array("Q"))
+    parts: list[int] = field(default_factory=lambda: [0])
+    respelt: bool = False
+    _index: tuple[Ids, dict[str, int]] | None = None
+
+    @property
+    def index(self) -> dict[str, int]:
+        """Place of each item by id; once asked for, it takes some hundred bytes an item."""
+        if self._index is None or self._index[0] is not self.ids:
+            self._index = self.ids, dict(zip(self.ids, count(), strict=False))
+        return self._index[1]
+
+    def add(
+        self,
+        ids: list[str],
+        scored: Sequence[Scored],
+        costs: list[float | None],
+        seconds: list[float | None],
+        categories: list[str],
+        content: list[int],
+    ) -> None:
+        """Add some items by their columns; ``scored`` are what has their scores and verdicts."""
+        self.ids.add(ids)
+        self.hashes.fromlist(list(map(hash, ids)))
+        self.scores.fromlist(
+            [
+                score
+                if (score := each.score) is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
+                else nan
+                for each in scored
+            ]
+        )
+        self.passed += bytes(
+            [NO_VERDICT if (passed := each.passed) is None else passed for each in scored]
+        )
+        self.costs.fromlist([nan if cost is None else cost for cost in costs])
+        self.seconds.fromlist([nan if each is None else each for each in seconds])
+        names = self.names
+        for name in dict.fromkeys(categories):
+            names.setdefault(name, len(names))
+        self.categories.fromlist([names[name] for name in categories])
+        self.content.fromlist(content)
+
+    def extend(self, after: Rows) -> None:
+        """Add the items of a later part of the file."""
+        before = len(self.scores)
+        self.ids.extend(after.ids)
+        self.parts += [before + place for place in after.parts]
+        categories = [self.names.setdefault(name, len(self.names)) for name in after.names]
+        if categories != list(range(len(categories))):
+            after.categories = array("i", map(categories.__getitem__, after.categories))
+        self.hashes.extend(after.hashes)
+        self.scores.extend(after.scores)
+        self.costs.extend(after.costs)
+        self.seconds.extend(after.seconds)
+        self.categories.extend(after.categories)
+        self.content.extend(after.content)
+        self.passed += after.passed
+        self.clusters += after.clusters
+
+    def ungroup(self) -> None:
+        """Put all items in one category without a name."""
+        self.names = {"": 0}
+        self.categories = array("i", bytes(self.categories.itemsize * len(self.categories)))
+
+    def respell(self, spelt: list[str]) -> None:
+        """Take other ids for the same items."""
+        self.ids, self.hashes, self.respelt = Ids(), array("q", map(hash, spelt)), True
+        self.ids.add(spelt)
