@@ -193,9 +193,8 @@ def so_far(state: Progress) -> Interval:
 
     As in a report, but without what scipy, strata and clusters would add: close enough to watch.
     """
-    from llm_batch.estimating.ranges import t_value
     from llm_batch.records import Interval
-    from llm_batch.stats.interval import wilson
+    from llm_batch.stats.interval import t_value, wilson
 
     if state.judged:
         return wilson(state.passed, state.judged)

@@ -20,7 +20,7 @@ from math import exp, hypot, inf, lgamma, log, log1p, pi, sqrt, tan
 from typing import NamedTuple
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import z_value
+from llm_batch.stats.interval import t_value
 from llm_batch.stats.sizes import may_miss
 
 
@@ -120,22 +120,6 @@ class SpanMoments:
             value * items,
             (high + self.cases[2].error_of_mean(population)) * items,
         )
-
-
-def t_value(level: float, df: int) -> float:
-    """The two-sided quantile of Student's t, from that of the normal distribution.
-
-    Abramowitz and Stegun (1964), 26.7.5: within 1 % of ``scipy.stats.t`` from 3 degrees of
-    freedom on, within 0.1 % from 6 on.
-    """
-    z = z_value(level)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / float(df) ** power for power, term in enumerate(terms, 1))
 
 
 #: Confidence level of what is projected from measured calls.

@@ -35,6 +35,22 @@ def z_value(level: float) -> float:
     return -NormalDist().inv_cdf(tail_of(level))
 
 
+def t_value(level: float, df: int) -> float:
+    """The two-sided quantile of Student's t, from that of the normal distribution.
+
+    Abramowitz and Stegun (1964), 26.7.5: within 1 % of ``scipy.stats.t`` from 3 degrees of
+    freedom on, within 0.1 % from 6 on; from thousands on there is no difference.
+    """
+    z = z_value(level)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / float(df) ** power for power, term in enumerate(terms, 1))
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Bound a rate by the score interval, the default for future items.
 

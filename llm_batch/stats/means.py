@@ -10,11 +10,11 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import floor, fsum, isfinite, sqrt
+from math import ceil, floor, fsum, isfinite, sqrt
 from typing import TypeGuard
 
 from llm_batch.records import Interval
-from llm_batch.stats.interval import ALL_SCORED, check_population, tail_of
+from llm_batch.stats.interval import ALL_SCORED, check_population, t_value, tail_of
 
 #: The method of `mean_on_scale`.
 ON_SCALE = "t, half a score at each end"
@@ -85,10 +85,14 @@ def mean_t(values: Iterable[float], level: float = 0.95, population: int | None 
         return Interval(mean, mean, mean, level, n, ALL_SCORED)
     if mean is None or sd is None:
         return Interval(mean, None, None, level, n, method)
-    from scipy.special import stdtrit
-
     unseen = 1.0 if population is None else 1 - n / population
-    half = -float(stdtrit(n - 1, tail)) * sd * sqrt(unseen / n)
+    if n < _LONG:
+        from scipy.special import stdtrit
+
+        reach = -float(stdtrit(n - 1, tail))
+    else:
+        reach = t_value(level, n - 1)
+    half = reach * sd * sqrt(unseen / n)
     return Interval(mean, mean - half, mean + half, level, n, method)
 
 
@@ -156,12 +160,7 @@ def median_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     ordered = _ascending(_finite(values))
     n = len(ordered)
     value = quantile(ordered, 0.5)
-    rank = 0
-    if n:
-        from scipy.special import bdtr
-
-        # bdtr(j, n, 0.5) grows with j: count for how many j it stays within the tail.
-        rank = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, 0.5)))
+    rank = _within(tail, n, 0.5) if n else 0
     if rank == 0:
         return Interval(value, None, None, level, n, "order statistics")
     return Interval(value, ordered[rank - 1], ordered[n - rank], level, n, "order statistics")
@@ -190,14 +189,32 @@ def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -
     method = "order statistics"
     if not n:
         return Interval(value, None, None, level, n, method)
-    from scipy.special import bdtr
-
     # The j-th least value lies above the quantile with a probability of bdtr(j - 1, n, q).
-    low = bisect_right(range(n), tail, key=lambda j: float(bdtr(j, n, q)))
-    high = bisect_right(range(n), 1 - tail, key=lambda j: float(bdtr(j, n, q)))
+    low, high = _within(tail, n, q), _within(1 - tail, n, q)
     if not low or high >= n:
         return Interval(value, None, None, level, n, method)
     return Interval(value, ordered[low - 1], ordered[high], level, n, method)
+
+
+def _within(limit: float, n: int, q: float) -> int:
+    """For how many j, from 0 on, at most j successes of n have a probability up to the limit.
+
+    Of long samples the binomial distribution is added up around its middle, as scipy's import
+    takes longer than all else that is done with a million values. Agrees with
+    ``scipy.special.bdtr``.
+    """
+    if n < _LONG:
+        from scipy.special import bdtr
+
+        return bisect_right(range(n), limit, key=lambda j: float(bdtr(j, n, q)))
+    import numpy
+
+    reach = 12 * sqrt(n * q * (1 - q)) + 1  # beyond it lies less than a float tells from nothing
+    first, last = max(0, floor(n * q - reach)), min(n - 1, ceil(n * q + reach))
+    j = numpy.arange(first, last)
+    chances = numpy.append(1.0, ((n - j) / (j + 1) * (q / (1 - q))).cumprod())
+    at_most = chances.cumsum() / chances.sum()
+    return first + int(numpy.searchsorted(at_most, limit, side="right"))
 
 
 def mean_on_scale(

@@ -15,7 +15,7 @@ from llm_batch.chain.config import Config
 from llm_batch.errors import ConfigError
 from llm_batch.estimating import Estimate, estimate, estimate_from_items
 from llm_batch.estimating.plan import SAMPLED
-from llm_batch.estimating.ranges import Moments, t_value
+from llm_batch.estimating.ranges import Moments
 from llm_batch.models.prices import tariff_of
 from llm_batch.models.tokens import counter
 from llm_batch.records import Call, Completion, Item, Request, Usage
@@ -122,14 +122,6 @@ def test_only_so_many_items_are_taken_from_a_long_dataset() -> None:
     )
     assert made.counted == SAMPLED
     assert len(list(rows)) >= 9
-
-
-@pytest.mark.parametrize("df", [3, 5, 10, 99, 1999])
-def test_the_quantile_of_t_agrees_with_scipy(df: int) -> None:
-    from scipy.special import stdtrit
-
-    expected = -float(stdtrit(df, 0.025))
-    assert t_value(0.95, df) == pytest.approx(expected, rel=0.01 if df < 6 else 0.001)
 
 
 def test_the_sampling_error_agrees_with_the_interval_of_the_report() -> None:

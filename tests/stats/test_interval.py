@@ -29,6 +29,7 @@ from llm_batch.stats.interval import (
     missing_interval,
     missing_mean,
     one_sided_bound,
+    t_value,
     wilson,
     wilson_finite,
     z_value,
@@ -576,3 +577,41 @@ def test_a_mean_with_nothing_missing_keeps_its_own_interval() -> None:
     plain = mean_t(values)
     found = missing_mean(plain.value or 0.0, _filled(values, 0, 1.0, 5.0), n=5)
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+
+
+@pytest.mark.parametrize("df", [3, 5, 10, 99, 1999, 50_000, 10**6])
+def test_the_quantile_of_t_agrees_with_scipy(df: int) -> None:
+    from scipy.special import stdtrit
+
+    expected = -float(stdtrit(df, 0.025))
+    assert t_value(0.95, df) == pytest.approx(
+        expected, rel=0.01 if df < 6 else 0.001 if df < 5000 else 1e-12
+    )
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999999])
+@pytest.mark.parametrize("n", [50_000, 333_333, 10**6])
+def test_the_bounds_of_a_quantile_of_a_long_sample_are_scipys(
+    n: int, level: float, q: float
+) -> None:
+    """The k-th value is k here, so that bounds are ranks."""
+    values = array("d", range(1, n + 1))
+    tail = (1 - level) / 2
+    # The least j that more than the tail stay within, which the quantile function gives too.
+    low, high = (int(stats.binom.ppf(chance, n, q)) for chance in (tail, 1 - tail))
+    assert bounds(quantile_interval(values, q, level)) == (low, high + 1)
+    if q == 0.5:
+        assert bounds(median_interval(values, level)) == (low, n - low + 1)
+
+
+def test_the_figures_of_a_long_sample_leave_scipy_out() -> None:
+    script = """
+import sys
+from array import array
+from llm_batch.stats import means
+values = array("d", range(50_000))
+means.mean_t(values), means.median_interval(values), means.quantile_interval(values, 0.95)
+assert "numpy" in sys.modules and "scipy" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
