@@ -29,9 +29,10 @@ _MOST_PROCESSES = 8
 Part = tuple[int, int]
 
 
-def parts_of(path: Path | None, piece: int | None = None) -> list[Part]:
+def parts_of(path: Path | None, piece: int | None = None, ahead: int = 0) -> list[Part]:
     """The parts of a file, each of some bytes or, without a number, one for each process.
 
+    The first, which is this process's own, is smaller by the bytes that it has other work for.
     None of a file that is small or cannot be read twice, or where there is one process only.
     """
     if path is None or not path.is_file() or not may_fork():
@@ -39,10 +40,11 @@ def parts_of(path: Path | None, piece: int | None = None) -> list[Part]:
     size = path.stat().st_size
     if size < LEAST_BYTES:
         return []
-    step = piece or size // _processes() + 1
+    ahead = min(ahead, size // 4)
+    step = piece or (size + ahead) // _processes() + 1
     starts = [0]
     with open(path, "rb") as file:
-        for near in range(step, size, step):
+        for near in range(step - ahead, size, step):
             file.seek(near)
             file.readline()
             if starts[-1] < file.tell() < size:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_batch.record.parts import Part
 from llm_batch.reporting.tally import SCORE_LIMIT
 
 #: What ``Rows.passed`` holds for an item without a verdict.
@@ -81,7 +82,8 @@ class Rows:
         categories: Place of the category in ``names``.
         clusters: What each item belongs together with; empty where that was not asked for.
         content: Hash of the fields that both runs have, to be told apart from other items.
-        parts: Place of the first item of each part that the file was read in.
+        parts: Place of the first item of each part that the file was read in, and ``read`` these
+            parts; none where it was read in one.
         respelt: Whether ``ids`` are as another run spells them.
     """
 
@@ -96,6 +98,7 @@ class Rows:
     clusters: list[str] = field(default_factory=list)
     content: array[int] = field(default_factory=lambda: array("Q"))
     parts: list[int] = field(default_factory=lambda: [0])
+    read: list[Part] = field(default_factory=list)
     respelt: bool = False
     _index: tuple[Ids, dict[str, int]] | None = None
 

@@ -9,6 +9,7 @@ eight bytes each, and kept themselves only in that pass.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -227,11 +228,28 @@ def count_parts(path: Path, wanted: Wanted) -> Tallies | None:
             return None  # one pass over the file meets it again, and knows the line
 
     whole: Tallies | None = None
-    for part in each_part(count, parts_of(path)):
+    parts = parts_of(path, ahead=0 if "scipy.special" in sys.modules else _LOADED_BYTES)
+    for part in each_part(count, parts):
         if part is None or (whole is not None and not whole.merge(part)):
             return None
-        whole = whole or part
+        if whole is None:
+            whole = part
+            _load(wanted)  # while the other processes still read
+    if whole is not None and whole.rows is not None:
+        whole.rows.read = parts
     return whole
+
+
+#: What is read while `_load` takes its time.
+_LOADED_BYTES = 80 << 20
+
+
+def _load(wanted: Wanted) -> None:
+    """Import what the figures of a long file take."""
+    import numpy  # noqa: F401
+
+    if wanted.reference:  # whose rates have Jeffreys' interval
+        import scipy.special  # noqa: F401
 
 
 def _count(path: Path, start: int, end: int | None, wanted: Wanted) -> Tallies:

@@ -221,8 +221,7 @@ class Side:
                 other: id for id in ids if (other := swapped_spelling(id)) and other not in ids
             }
 
-        parts = parts_of_items(report)
-        if not parts or len(parts) != len(rows.parts):
+        if not rows.read:
             return {spelt[item.id]: item for item in read_items(report) if item.id in spelt}
         if places is None:
             places = [place for id in ids if (place := rows.index.get(id)) is not None]
@@ -230,7 +229,7 @@ class Side:
         firsts = [bisect_left(places, part) for part in rows.parts]
         wanted = {
             part: end - first
-            for part, first, end in zip(parts, firsts, [*firsts[1:], len(places)], strict=True)
+            for part, first, end in zip(rows.read, firsts, [*firsts[1:], len(places)], strict=True)
             if end > first
         }
 
@@ -343,6 +342,7 @@ def _rows_of(
     rows, *later = each_part(rows_of, parts)
     for after in later:
         rows.extend(after)
+    rows.read = parts
     return rows
 
 
