@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from llm_batch import __version__
 from llm_batch.cli.batches import batches
@@ -59,6 +60,16 @@ def _without_flags(command: Callable[..., None]) -> Callable[[], None]:
     return listed
 
 
+class _Command(TyperCommand):
+    """A command in whose help square brackets are words: typer takes them for markup."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for each in self.params:
+            if said := getattr(each, "help", None):
+                each.help = said.replace("[", "\\[")  # type: ignore[attr-defined]
+
+
 def app_of(words: Sequence[str] = ()) -> typer.Typer:
     """All commands, or what these words need: typer looks at the flags of all for 50 ms."""
     called = words[0] if words else ""
@@ -79,7 +90,7 @@ def app_of(words: Sequence[str] = ()) -> typer.Typer:
         callback=root,
     )
     for command in commands:
-        made.command()(command)
+        made.command(cls=_Command)(command)
     if called not in _COMMANDS:
         made.add_typer(baseline, name="baseline")
     return made
