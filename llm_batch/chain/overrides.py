@@ -96,7 +96,13 @@ class Typed:
 
 def command(verb: str, *words: str | os.PathLike[str]) -> str:
     """A command for a shell, of these words alone."""
-    return shlex.join(["llmb", verb, *(os.fspath(word) for word in words)])
+    return shlex.join(["llmb", verb, *map(as_word, words)])
+
+
+def as_word(word: str | os.PathLike[str]) -> str:
+    """A word of a command; the name of a file that begins as a flag does, after ``./``."""
+    text = os.fspath(word)
+    return f"./{text}" if text.startswith("-") and "." in text else text
 
 
 def _word(value: str | float) -> str:

@@ -134,7 +134,7 @@ def run(
     Prints the path of the results file.
     """
     from llm_batch.chain.config import load_config
-    from llm_batch.chain.overrides import Overrides
+    from llm_batch.chain.overrides import Overrides, as_word
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.errors import ConfigError, Incomplete, OutputError
@@ -216,7 +216,7 @@ def run(
     for sentence, warns in said(concluded(summary)):
         say(sentence, style="yellow" if warns else "")
     try:
-        put(str(summary.path))
+        put(as_word(summary.path))
     except OutputError as error:  # much was spent, and all of it is kept
         raise Incomplete(error.message, f"the results are in {summary.path}") from error
     if stop.is_overdue:
