@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.addresses import (
+    COPY,
     DATABASES,
     WrongAddress,
     check_address,
@@ -348,6 +349,8 @@ class RunOptions(Table):
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
+        if is_address(self.output):
+            raise Wrong(("output",), "is an address, and results are written on this machine", COPY)
         # Journal and manifest are named after it, so no two outputs may share a stem.
         path = Path(self.output)
         if path.suffix not in (".jsonl", ".parquet") or not path.stem:

@@ -58,6 +58,7 @@ def merge_shards(
         OutputError: A file cannot be read or written.
     """
     paths = sorted({run_paths(shard) for shard in shards}, key=lambda each: str(each.results))
+    files.refuse_address(output)
     into = run_paths(output)
     if there := next((path for path in files.files_of(output) if path.exists()), None):
         raise ConfigError(
