@@ -30,7 +30,7 @@ _AFTERWARDS = {
 COMMANDS = (
     *("", "init", "estimate", "run", "batches", "merge", "view"),
     *("report", "compare", "baseline set"),
-    *("show", "failures", "label", "models", "doctor"),
+    *("show", "failures", "export", "label", "models", "doctor"),
 )
 
 

@@ -33,6 +33,18 @@ def flags_of(command: str) -> set[str]:
     return {flag for parameter in parameters for flag in parameter.opts} | {"--help"}
 
 
+def test_the_page_of_commands_has_all_of_them_and_what_stands_in_brackets() -> None:
+    """Typer takes square brackets for markup, and drops them and what is in them."""
+    from typer.main import get_command
+
+    from llm_batch.cli import app
+
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for command in get_command(app).commands:  # type: ignore[attr-defined]
+        assert f"## llmb {command}" in page
+    assert "[default: llmb.toml]" in page
+
+
 def test_the_config_in_the_readme_loads(tmp_path: Path) -> None:
     path = tmp_path / "llmb.toml"
     path.write_text(blocks("toml")[0], encoding="utf-8")

@@ -18,6 +18,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(?:duckdb|sqlite|postgres|env):")
 REMOTE = ("https", "http", "s3", "gs", "az", "hf")
 #: Databases that are asked by SQL.
 DATABASES = ("duckdb", "sqlite", "postgres")
+#: What to do where a file that is written has an address.
+COPY = "write a file here, and copy it there afterwards, for example by aws s3 cp"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OTHER_NAMES = {"gcs": "gs", "abfs": "az", "abfss": "az", "s3a": "s3", "postgresql": "postgres"}
 

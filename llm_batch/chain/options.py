@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from llm_batch.chain.addresses import (
+    COPY,
     DATABASES,
     WrongAddress,
     check_address,
@@ -27,7 +29,7 @@ from llm_batch.chain.addresses import (
 )
 from llm_batch.chain.credentials import hides_key, query_is_secret
 from llm_batch.chain.outputs import Table, TextList, Wrong
-from llm_batch.chain.overrides import expanded
+from llm_batch.chain.overrides import as_word, expanded
 from llm_batch.chain.templates import Condition
 from llm_batch.engines import ENGINES
 from llm_batch.errors import ConfigError
@@ -284,8 +286,24 @@ def shard_name(output: Any, number: int, count: int) -> Any:
     if not isinstance(output, str):
         return output
     end = f"-{number:0{len(str(count))}}-of-{count}"
-    stem, dot, suffix = output.rpartition(".")
-    return output if not dot or stem.endswith(end) else f"{stem}{end}.{suffix}"
+    stem, suffix = os.path.splitext(output)  # noqa: PTH122 - of what was typed, which a Path alters
+    return output if not suffix or stem.endswith(end) else f"{stem}{end}{suffix}"
+
+
+_OF_SHARD = re.compile(r"-\d+(-of-\d+)(?=(?:\.[^./]*)?$)")
+
+
+def whole_name(shard: str) -> str:
+    """The results file of all shards: ``results.jsonl`` of ``results-03-of-16.jsonl``."""
+    return _OF_SHARD.sub("", shard)
+
+
+def merging(shard: str) -> str:
+    """The command for a shell that puts the shards of this output together."""
+    # The asterisk is for the shell, which leaves alone what stands in quotes.
+    pattern = _OF_SHARD.sub(r"-\n\1", as_word(shard)).split("\n")
+    shards = "*".join(shlex.quote(part) for part in pattern)
+    return f"llmb merge {shards} -o {shlex.quote(as_word(whole_name(shard)))}"
 
 
 class RunOptions(Table):
@@ -331,6 +349,8 @@ class RunOptions(Table):
 
     @model_validator(mode="after")
     def _apart(self) -> RunOptions:
+        if is_address(self.output):
+            raise Wrong(("output",), "is an address, and results are written on this machine", COPY)
         # Journal and manifest are named after it, so no two outputs may share a stem.
         path = Path(self.output)
         if path.suffix not in (".jsonl", ".parquet") or not path.stem:

@@ -96,7 +96,13 @@ class Typed:
 
 def command(verb: str, *words: str | os.PathLike[str]) -> str:
     """A command for a shell, of these words alone."""
-    return shlex.join(["llmb", verb, *(os.fspath(word) for word in words)])
+    return shlex.join(["llmb", verb, *map(as_word, words)])
+
+
+def as_word(word: str | os.PathLike[str]) -> str:
+    """A word of a command; the name of a file that begins as a flag does, after ``./``."""
+    text = os.fspath(word)
+    return f"./{text}" if text.startswith("-") and "." in text else text
 
 
 def _word(value: str | float) -> str:
@@ -105,12 +111,12 @@ def _word(value: str | float) -> str:
 
 
 def expanded(path: str | os.PathLike[str]) -> str:
-    """A path with ``~`` and the variables of the environment filled in; ``-`` stays.
+    """A path with ``~`` and the variables of the environment filled in; ``-`` and addresses stay.
 
     A variable that is called like a key stays as it is: names of files are shown and recorded.
     """
     text = os.fspath(path)
-    if text != "-" and not _SECRET.search(text):
+    if text != "-" and not _SECRET.search(text) and not is_address(text):
         # Path.expanduser raises where there is no such user; then ~name is a name.
         text = str(Path(os.path.expanduser(os.path.expandvars(text))))  # noqa: PTH111
     return text

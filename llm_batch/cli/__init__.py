@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from llm_batch import __version__
+from llm_batch.chain.overrides import as_word
 from llm_batch.cli.batches import batches
 from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
@@ -25,7 +29,7 @@ from llm_batch.cli.report import report
 from llm_batch.cli.run import run
 from llm_batch.cli.show import show
 from llm_batch.cli.view import view
-from llm_batch.errors import EXIT_INTERRUPTED, LlmbError
+from llm_batch.errors import EXIT_INTERRUPTED, ConfigError, LlmbError
 
 _COMMANDS = {
     command.__name__: command
@@ -59,6 +63,37 @@ def _without_flags(command: Callable[..., None]) -> Callable[[], None]:
     return listed
 
 
+def _resolved(files: Sequence[str]) -> ConfigError:
+    """What to say where a shell has put the files that fit a pattern in its place."""
+    above, end = (os.path.dirname(files[0]), os.path.splitext(files[0])[1])  # noqa: PTH120, PTH122
+    pattern = as_word(os.path.join(above, f"*{end}"))  # noqa: PTH118
+    return ConfigError(
+        f"--data takes one word, and {len(files)} follow: the shell has resolved a pattern",
+        f"put the pattern in quotes: --data {shlex.quote(pattern)}",
+    )
+
+
+class _Command(TyperCommand):
+    """A command in whose help square brackets are words: typer takes them for markup."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for each in self.params:
+            if said := getattr(each, "help", None):
+                each.help = said.replace("[", "\\[")  # type: ignore[attr-defined]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            after = given[given.index("--data") + 1 :] if "--data" in given else []
+            files = list(itertools.takewhile(lambda word: not word.startswith("-"), after))
+            if len(files) > 1 and "unexpected extra argument" in str(error):
+                raise _resolved(files) from None
+            raise
+
+
 def app_of(words: Sequence[str] = ()) -> typer.Typer:
     """All commands, or what these words need: typer looks at the flags of all for 50 ms."""
     called = words[0] if words else ""
@@ -79,7 +114,7 @@ def app_of(words: Sequence[str] = ()) -> typer.Typer:
         callback=root,
     )
     for command in commands:
-        made.command()(command)
+        made.command(cls=_Command)(command)
     if called not in _COMMANDS:
         made.add_typer(baseline, name="baseline")
     return made

@@ -147,7 +147,7 @@ def estimate(
     settings, *others = (_settings(config, flags, earlier) for flags in compared)
     if stratify is not None:
         settings, *others = (_sampled(each, stratify=stratify) for each in (settings, *others))
-    if settings.source is None and n is None and earlier is None and not quiet:
+    if n is None and earlier is None and not quiet:
         from llm_batch.cli.run import say_what_runs
 
         say_what_runs(settings)

@@ -134,7 +134,7 @@ def run(
     Prints the path of the results file.
     """
     from llm_batch.chain.config import load_config
-    from llm_batch.chain.overrides import Overrides
+    from llm_batch.chain.overrides import Overrides, as_word
     from llm_batch.cli.console import printable, put, say
     from llm_batch.cli.progress import make_progress
     from llm_batch.errors import ConfigError, Incomplete, OutputError
@@ -188,8 +188,7 @@ def run(
         _check_verdicts(settings)
     if undecided_passes and until_decided is None:
         raise ConfigError("--undecided-passes is for a gate", "add --until-decided 0.9")
-    if settings.source is None:
-        say_what_runs(settings)
+    say_what_runs(settings)
     if dry_run:
         from llm_batch.paper import text
         from llm_batch.running.pilot import dry_run as shown
@@ -216,7 +215,7 @@ def run(
     for sentence, warns in said(concluded(summary)):
         say(sentence, style="yellow" if warns else "")
     try:
-        put(str(summary.path))
+        put(as_word(summary.path))
     except OutputError as error:  # much was spent, and all of it is kept
         raise Incomplete(error.message, f"the results are in {summary.path}") from error
     if stop.is_overdue:
@@ -270,6 +269,10 @@ def _is_submitted(settings: Config) -> bool:
 def say_what_runs(settings: Any) -> None:
     from llm_batch.cli.console import say
 
+    if settings.source is not None:
+        if settings.data.path is None:
+            say("the config names no data: bundled demo questions are taken; --data names yours")
+        return
     models = ", ".join(dict.fromkeys(step.model for step in settings.asking))
     data = "the bundled demo questions" if settings.data.path is None else settings.data.path
     say(f"no llmb.toml here: built-in prompts, {models} over {data} (llmb init writes a config)")

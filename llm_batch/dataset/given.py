@@ -143,11 +143,15 @@ class Given(Rows):
 
 def _dicts(data: Any) -> Iterator[Any]:
     if isinstance(data, Mapping | str | bytes) or not _goes_through(data):
-        several = isinstance(data, Mapping) and any(map(_goes_through, data.values()))
+        parts = list(data.values()) if isinstance(data, Mapping) else []
+        columns = bool(parts) and all(isinstance(part, list | tuple) for part in parts)
+        columns = columns and not any(isinstance(each, Mapping) for part in parts for each in part)
         raise DataError(
             f"data of the type {type(data).__name__} has no rows",
-            f"choose one of its parts: data=DATA[{next(iter(data))!r}]"
-            if several
+            "these are columns: data=pandas.DataFrame(DATA)"
+            if columns
+            else f"choose one of its parts: data=DATA[{next(iter(data))!r}]"
+            if any(map(_goes_through, parts))
             else "give a list of dicts, a frame of pandas or Polars, or a path as [data] path",
         )
     return iter(data)

@@ -120,4 +120,15 @@ class Query(Rows):
 
     def _failed(self, error: Exception) -> DataError:
         said = re.sub(r"\s+", " ", str(error)).strip()[:_LONGEST]
+        if "sqlite_scanner" in said:
+            return DataError(
+                f"{self.name} is a database of SQLite",
+                f"ask it: --data 'sqlite:{self._place}?SELECT …'",
+            )
+        if "download extension" in said:
+            return DataError(
+                f"{self.name} is read with an extension of DuckDB, which it cannot fetch",
+                "it is fetched once, from extensions.duckdb.org: let this machine reach that, or "
+                f"type INSTALL {self._scheme} in DuckDB where it can",
+            )
         return DataError(f"{self.name}: the query failed: {said}", "try it there by itself first")

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import NOT_FOUND
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -76,6 +77,16 @@ class Remote:
             # Of a web server 0 makes it one request: many send a whole file whatever is asked.
             file = self._store.open(self._path, "rb", block_size=forward, cache_type="readahead")
         return _Reading(file, self.name)
+
+    @property
+    def hint(self) -> str:
+        """What to do where it cannot be opened."""
+        scheme = scheme_of(self._path)
+        if scheme in ("http", "https") and _PATTERN.search(self._path.partition("?")[0]):
+            return (
+                f"name one file: {scheme}:// has no patterns, as s3://, gs://, az:// and hf:// do"
+            )
+        return _KEYS.get(scheme, "does it open in a browser?")
 
     def state(self) -> tuple[str, ...] | None:
         """What changes when the file does; ``None`` where its store does not tell."""
@@ -185,14 +196,24 @@ def plain_errors(name: str) -> Iterator[None]:
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise OSError("there is no such file, or no right to see it") from error
+        raise OSError(_unseen(error.__cause__)) from error
     except PermissionError as error:
         raise OSError("access is denied") from error
     except Exception as error:
+        if "NotFound" in type(error).__name__:
+            raise OSError(_unseen(None)) from None
         # Each library has its own kinds; a bug of theirs reads better so, too.
         lines = str(error).strip().splitlines() or [""]
         said = _QUERY.sub("?…", lines[0])[:_LONGEST]
         raise OSError(f"{type(error).__name__}: {said}" if said else type(error).__name__) from None
+
+
+def _unseen(cause: BaseException | None) -> str:
+    """Why there is no file to see. To fsspec a web server out of reach is no file either."""
+    status = getattr(cause, "status", None)
+    if status == NOT_FOUND or not type(cause).__module__.startswith("aiohttp"):
+        return "there is no such file, or no right to see it"
+    return f"the server answers {status}" if status else "the server cannot be reached"
 
 
 class _Reading(io.RawIOBase):

@@ -191,7 +191,9 @@ def kind_of_text(text: str, name: str, by_config: bool) -> str:
     what = "it is a web page or XML" if page else "it is neither JSON nor a table with columns"
     raise DataError(
         f"cannot tell the format of {name!r}: {what}",
-        "open it in a spreadsheet program and save it as CSV"
+        "name the file itself, not the page that shows it: /raw/ on GitHub, /resolve/ on a hub"
+        if page and re.match(r"https?://", name)
+        else "open it in a spreadsheet program and save it as CSV"
         if page
         else "name a table of one column .csv, with the column's name as its first line"
         + (", or set format under [data]" if by_config else ""),

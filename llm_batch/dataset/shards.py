@@ -21,6 +21,7 @@ import msgspec
 
 from llm_batch.chain.addresses import DATABASES, scheme_of
 from llm_batch.dataset.query import Query
+from llm_batch.dataset.readers import READERS
 from llm_batch.dataset.remote import Remote, found_at
 from llm_batch.dataset.shape import Row, Shape
 from llm_batch.dataset.source import Empty, Source, reader_of
@@ -147,11 +148,10 @@ class Files(NamedTuple):
 def _local(path: Path, kind: str | None) -> Files | None:
     """The files that a path on this machine names; ``None`` where it is one file, or none."""
     if path.is_dir():
-        names = [
-            (Path(folder) / file).relative_to(path).as_posix()
-            for folder, _, files in os.walk(path)
-            for file in files
-        ]
+        below = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
+        # A pipe would be waited for; a link to nothing is named by what opens it.
+        files = (each for each in below if each.is_file() or not each.exists())
+        names = [each.relative_to(path).as_posix() for each in files]
         saved = _saved(str(path), names, path.joinpath)
         return saved or files_of(str(path), names, path.joinpath, kind)
     if not _PATTERN.search(str(path)) or path.exists():
@@ -164,7 +164,13 @@ def _local(path: Path, kind: str | None) -> Files | None:
     found = [Path(each) for each in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
     found = [each for each in found if each.is_file()]
     if not found:
-        raise DataError(f"no file fits the pattern {str(path)!r}", f"look: ls {path}")
+        braces = re.search(r"\{[^}]*,", str(path))
+        raise DataError(
+            f"no file fits the pattern {str(path)!r}",
+            "write it without braces, which only a shell resolves"
+            if braces
+            else f"look: ls {path}",
+        )
     names = [each.relative_to(above).as_posix() for each in found]
     return files_of(str(path), names, above.joinpath, kind, named=True)
 
@@ -186,7 +192,11 @@ def files_of(
     Raises:
         DataError: There are none, or they are of several kinds or splits.
     """
-    taken = [name for name in names if named or (_is_shown(name) and (kind or _kind(name, None)))]
+    if named:
+        # As in a shell, in every store; what is hidden is meant where nothing else fits.
+        taken = [name for name in names if _fits(name)] or list(names)
+    else:
+        taken = [name for name in names if _is_shown(name) and (kind or _kind(name, None))]
     if not taken:
         some = any(_is_shown(name) and not PurePosixPath(name).suffix for name in names)
         raise DataError(
@@ -204,9 +214,8 @@ def files_of(
         known = sorted(kinds.items(), key=lambda one: (one[0] is None, -len(one[1])))
         most = [some for _, some in known]
         counted = ", ".join(f"{len(some):,} like {some[0]}" for some in most[:_MANY])
-        first = PurePosixPath(most[0][0])
         above = _PATTERN.split(root)[0].rpartition("/")[0] if named else root.rstrip("/")
-        example = f"{above}/{first.with_name('*' + ''.join(first.suffixes))}"
+        example = f"{above}/{_pattern_of(most[0])}"
         raise DataError(
             f"{root} holds files of several kinds: {counted}",
             f"name those of one kind: '{example}'",
@@ -221,6 +230,17 @@ def files_of(
     return Files(root, sorted(taken), path, passed)
 
 
+def _pattern_of(names: Sequence[str]) -> str:
+    """A pattern that fits all of these files, which are of one kind."""
+    paths = [PurePosixPath(name) for name in names]
+    folders = {path.parent for path in paths}
+    # Packed and plain files differ in what follows; a dot before that may be of the name.
+    kinds = [suffix for suffix in paths[0].suffixes if READERS.get(suffix.lower())]
+    ends = {"".join(path.suffixes) for path in paths}
+    end = ends.pop() if len(ends) == 1 else f"{kinds[-1]}*" if kinds else ""
+    return str(folders.pop() / f"*{end}") if len(folders) == 1 else f"**/*{end}"
+
+
 def _kind(name: str, kind: str | None) -> object:
     return reader_of(PurePosixPath(name), kind)
 
@@ -228,6 +248,13 @@ def _kind(name: str, kind: str | None) -> object:
 def _is_shown(name: str) -> bool:
     """Whether no part is hidden, or what Spark and Hadoop write for themselves."""
     return not any(part.startswith((".", "_")) for part in name.split("/"))
+
+
+def _fits(name: str) -> bool:
+    """Whether a pattern means it: a name such as ``_more.csv`` may be the user's own."""
+    folder, _, own = name.rpartition("/")
+    rows = own.startswith("_") and reader_of(PurePosixPath(own), None)
+    return _is_shown(f"{folder}/{own.removeprefix('_')}" if rows else name)
 
 
 def _part_value(text: str) -> str | None:
@@ -352,7 +379,8 @@ class Shards:
             count = words.counted(len(passed), "file")
             notes.append(f"{count} of {self.name} passed over, which hold no rows: {shown}")
         if self._empty:
-            notes.append(f"{words.counted(self._empty, 'file')} of {self.name} empty")
+            verb = "is" if self._empty == 1 else "are"
+            notes.append(f"{words.counted(self._empty, 'file')} of {self.name} {verb} empty")
         return tuple(notes)
 
     def at(self, *numbers: int) -> str:

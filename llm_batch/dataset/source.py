@@ -120,7 +120,10 @@ class Source:
                 f"name one file in it: {'--data ' if by_config else ''}{self.name}/FILE",
             ) from error
         except OSError as error:
-            raise DataError(f"cannot open {self.name!r}: {error.strerror or error}") from error
+            raise DataError(
+                f"cannot open {self.name!r}: {error.strerror or error}",
+                remote.hint if remote else "",
+            ) from error
         try:
             with self._readable():
                 self._state = self._now()
@@ -330,7 +333,10 @@ class Source:
     def _empty(self) -> DataError:
         # No program writes a table of no bytes, even where it has no rows.
         return (DataError if self.reader.random_access else Empty)(
-            f"{self.name} is empty", "write one item a line, or name another file"
+            f"{self.name} is empty",
+            "delete it, or make it anew"
+            if self.reader.random_access
+            else "write one item a line, or name another file",
         )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from llm_batch.chain.addresses import COPY, is_address
 from llm_batch.chain.overrides import expanded
 from llm_batch.errors import OutputError
 
@@ -141,11 +142,18 @@ def real_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def refuse_address(path: str | os.PathLike[str]) -> None:
+    """`OutputError` where a file to write has an address, which here would be a strange folder."""
+    if is_address(os.fspath(path)):
+        raise OutputError(f"cannot write {path}: it is an address, no file of this machine", COPY)
+
+
 def typed_path(path: str | os.PathLike[str], option: str) -> Path:
     """As `real_path`, for a file that an option names and no question is asked about.
 
     `OutputError` for a link out of its folder too.
     """
+    refuse_address(path)
     if (target := leads_out(path)) is not None:
         raise OutputError(
             f"{path} is a link that leads out of its folder, to {target}; it is not written",

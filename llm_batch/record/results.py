@@ -513,7 +513,8 @@ def decoded_item(line: bytes, where: str) -> ItemLine:
         reason = "nested too deeply"
     raise OutputError(
         f"{where} is not a result: {reason}",
-        "the same llmb run command writes the file again from its journal",
+        "name what llmb run wrote; the same llmb run command writes a damaged file again from its "
+        "journal",
     )
 
 

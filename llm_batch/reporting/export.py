@@ -36,6 +36,8 @@ from llm_batch.sending.providers.dialect import content_of, unmarked
 LAYOUTS = ("rows", "fine-tuning", "batch")
 _SUFFIXES = (".jsonl", ".csv", ".parquet")
 _SHOWN = 6
+# Names that a hint lists.
+_NAMED = 20
 _BUFFER = 1 << 20
 _encode = msgspec.json.Encoder().encode
 
@@ -177,7 +179,11 @@ class _Chosen:
         try:
             return self._where.holds({**known, **item.fields, **item.outputs})
         except PromptError as error:
-            raise ConfigError(f"item {item.id!r}: {error}", "correct --where") from error
+            names = [*known, *item.fields, *item.outputs]
+            raise ConfigError(
+                f"item {item.id!r}: {error}",
+                f"correct --where; it knows {words.listed(names, _NAMED)}",
+            ) from error
 
     def why(self, without_answer: int) -> str:
         there = ", ".join(f"{count:,} {name}" for name, count in self._by_status.most_common())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -38,13 +38,19 @@ from llm_batch.reporting.table import write_table
 _OWN = ("shard", "output")  # what is each shard's own under [run]
 
 
-def merge_shards(shards: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]) -> int:
+class Merged(NamedTuple):
+    """How many shards were put together, and how many items have a line."""
+
+    shards: int
+    items: int
+
+
+def merge_shards(
+    shards: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
+) -> Merged:
     """Write the results, the journal and the manifest of shards as those of one run.
 
     The shards stay as they are. Results come in the seeded order.
-
-    Returns:
-        How many items have a line.
 
     Raises:
         ConfigError: They are not all shards of one run, one is missing or goes on, or the output
@@ -52,9 +58,13 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], output: str | os.Path
         OutputError: A file cannot be read or written.
     """
     paths = sorted({run_paths(shard) for shard in shards}, key=lambda each: str(each.results))
+    files.refuse_address(output)
     into = run_paths(output)
     if there := next((path for path in files.files_of(output) if path.exists()), None):
-        raise ConfigError(f"{there} is there already", "choose another place with --output")
+        raise ConfigError(
+            f"{there} is there already",
+            "choose another place with --output, or move it away with its journal and manifest",
+        )
     with ExitStack() as stack:
         # Nobody else may be writing them, and what a crash cut off is mended.
         for each in paths:
@@ -71,7 +81,7 @@ def merge_shards(shards: Sequence[str | os.PathLike[str]], output: str | os.Path
     manifest.write(into.manifest)
     if (table := files.table_of(output)) is not None:
         write_table(table, into.results, manifest, PRIVATE)
-    return items
+    return Merged(len(paths), items)
 
 
 def _checked(paths: Paths) -> Manifest:
@@ -249,7 +259,7 @@ def _merged(
         config=config,
         config_hash=hash_of(config),
         sample=msgspec.structs.replace(first.sample, size=_total(sizes)),
-        estimate=_estimate([manifest.estimate for manifest in found]),
+        estimate=_estimate([each.estimate for each in found if each.sample.size != 0]),
         totals=_totals([manifest.totals for manifest in found], stamp),
         made=made,
     )
@@ -275,7 +285,7 @@ def _totals(found: Sequence[Totals], stamp: dict[str, Any]) -> Totals:
 
 def _estimate(found: Sequence[Estimated | None]) -> Estimated | None:
     known = [each for each in found if each is not None]
-    if len(known) < len(found):
+    if len(known) < len(found) or not known:
         return None
     figures = _figures(known)
     steps = {

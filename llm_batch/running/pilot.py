@@ -74,7 +74,11 @@ def dry_run(config: Config) -> Document:
     notes = [f"note: {sentence}" for sentence in risks(config)]
     notes += [f"note: a run asks first, since this {each.sentence}" for each in not_agreed(config)]
     with drawn_for(config) as drawn:
-        item = next(iter(drawn.items()))
+        if (item := next(iter(drawn.items()), None)) is None:
+            raise ConfigError(
+                f"shard {config.run.shard} has no items, so there is no request to show",
+                "leave out --shard to see those of the whole run",
+            )
         check_before_spending(config, chain, item)
         config.engine.check(config, True)
         sections = list(_path(config, chain, item))

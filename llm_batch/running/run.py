@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_batch.chain.chain import Chain
 from llm_batch.chain.config import Config
+from llm_batch.chain.options import merging
 from llm_batch.dataset import Drawn, draw
 from llm_batch.engines import ENGINES, Engine, Supplies
 from llm_batch.errors import (
@@ -139,13 +140,13 @@ def run(
     paths = run_paths(config.run.output)
     with ExitStack() as stack:
         drawn = stack.enter_context(drawn_for(config, data))
-        check_before_spending(config, chain, next(iter(drawn.items())))
+        check_before_spending(config, chain, next(iter(drawn.items()), None))
         config.engine.check(config, False)  # before anything is set aside, asked or written
         mode = config.run.file_mode
         log = stack.enter_context(LogFile(log_file or None, mode))
         say = log.noting(say)
         odd = [*empty_prompts(chain, drawn.items), *long_prompts(config, drawn.items)]
-        for sentence in [*risks(config), *odd, *own_shares(config)]:
+        for sentence in [*risks(config), *odd, *own_shares(config, drawn.size)]:
             say(sentence)
         for kind in ENGINES.values():
             if earlier.overwrite or kind is not config.engine:
@@ -170,9 +171,11 @@ def run(
         )
         answers = stack.enter_context(closing(Answers(journal, earlier.reuse)))
         before = Manifest.read(paths.manifest)
-        asks = confirm is not None and config.limits.budget is None
+        asks = confirm is not None and config.limits.budget is None and bool(drawn.size)
         # Where nobody is asked, the first requests need not wait for it.
-        estimate = _estimate(config, drawn) if asks or config.engine.by_batch else None
+        estimate = (
+            _estimate(config, drawn) if asks or (config.engine.by_batch and drawn.size) else None
+        )
         manifest = new_manifest(config, drawn, before)
         other, refused = replaced_by(before, manifest, paths.results)
         if refused:
@@ -237,10 +240,10 @@ def run(
             manifest = with_estimate(manifest, made)
             session.expect(made)
 
-        if estimate is None:
-            session.look_ahead = look_ahead
-        else:
+        if estimate is not None:
             look_ahead()
+        elif drawn.size:
+            session.look_ahead = look_ahead
         log.start(config, manifest, drawn.size)
         with results:
             session.checkpoint = lambda: with_seconds(manifest, session.state.seconds).write(
@@ -294,16 +297,18 @@ def drawn_for(config: Config, given: Any = None) -> Drawn:
     )
 
 
-def own_shares(config: Config) -> list[str]:
-    """What to know of the limits of a run that is one shard of several."""
+def own_shares(config: Config, items: int) -> list[str]:
+    """What to know of a run that is one shard of several: its limits, and what comes after."""
     part, limits = config.run.part, config.limits
     if part is None or part[1] == 1:
         return []
     own = {"budget": limits.budget, "rpm": limits.rpm, "tpm": limits.tpm, "tier": limits.tier}
     named = words.listed(name for name, value in own.items() if value is not None)
     said = f"shard {part[0]} of {part[1]}: each has its own {named or 'pace, and no budget'}"
-    more = f"; all together may come to {part[1]} times as much" if named else ""
-    return [said + more]
+    said += f"; all together may come to {part[1]} times as much" if named else ""
+    if not items:
+        said = f"shard {part[0]} of {part[1]} has no items: a hash of their ids deals them out"
+    return [said, f"when all are done: {merging(os.fspath(config.run.output))}"]
 
 
 class _Session:

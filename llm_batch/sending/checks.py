@@ -44,14 +44,17 @@ _MOST_COUNTED = 20
 _TIERS_AT_LIST_PRICE = (None, "default", "flex")
 
 
-def check_before_spending(config: Config, chain: Chain, first: Item) -> None:
+def check_before_spending(config: Config, chain: Chain, first: Item | None) -> None:
     """Refuse what is bound to go wrong; a field that the first item lacks is a field misspelt.
+
+    Without an item, as in a shard that has none, prompts are not looked at.
 
     Raises:
         ConfigError: The sentence says what to change.
     """
     _check_output(config)
-    check_prompts(config, chain, first)
+    if first is not None:
+        check_prompts(config, chain, first)
     _check_workers(config)
     _check_models(config)
     _check_images(config)

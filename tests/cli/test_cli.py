@@ -137,6 +137,7 @@ def test_the_first_request_waits_for_nothing_that_it_does_not_need(fake: Path) -
         "sys.addaudithook(heard)\n"
         "sys.argv = 'llmb run --yes --model openai/gpt-4o-mini --sample 2'.split()\n"
         "sys.argv += ['--workers', '1', '--api-base', 'http://127.0.0.1:9/v1']\n"
+        f"sys.argv += ['--data', {str(ROOT / 'llm_batch/demo/questions.jsonl')!r}]\n"
         "from llm_batch.cli import main\n"
         "main()\n"
     )
@@ -295,3 +296,31 @@ def test_a_terminal_is_not_obeyed_by_what_is_in_the_data(fake: Path) -> None:
     done = llmb("run", "--dry-run", "--data", "evil.jsonl", cwd=fake)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout and "\x9b" not in done.stdout
+
+
+def test_a_run_goes_to_this_machine_and_says_whose_questions_it_takes(tmp_path: Path) -> None:
+    """``-o s3://…`` would make a folder called ``s3:``; a config may name no data."""
+    (tmp_path / "llmb.toml").write_text(FAKE)
+    done = llmb("run", "--sample", "2", "-o", "-two.jsonl", cwd=tmp_path)
+    assert "the config names no data: bundled demo questions are taken" in done.stderr
+    assert "next: llmb report ./-two.jsonl" in done.stderr
+    assert done.stdout == "./-two.jsonl\n"
+    for words in (
+        ["run", "--sample", "2", "-o", "s3://bucket/results.jsonl"],
+        ["export", "./-two.jsonl", "-o", "s3://bucket/results.csv"],
+        ["report", "./-two.jsonl", "-o", "s3://bucket/report.md", "--format", "md"],
+        ["merge", "./-two.jsonl", "-o", "s3://bucket/results.jsonl"],
+    ):
+        done = llmb(*words, cwd=tmp_path)
+        assert "an address" in done.stderr and "aws s3 cp" in done.stderr, done.stderr
+        assert done.returncode == 2
+    assert not (tmp_path / "s3:").exists()
+
+
+def test_a_pattern_that_the_shell_has_resolved_is_told_how_to_be_quoted(tmp_path: Path) -> None:
+    words = ["run", "--data", "my data/a.jsonl", "my data/b.jsonl", "--sample", "2"]
+    done = llmb(*words, cwd=tmp_path)
+    assert "--data takes one word, and 2 follow" in done.stderr
+    assert "--data 'my data/*.jsonl'" in done.stderr
+    assert done.returncode == 2
+    assert "unexpected extra argument" in llmb("run", "a", "--data", "b", cwd=tmp_path).stderr

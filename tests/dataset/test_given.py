@@ -86,6 +86,7 @@ def test_values_of_libraries_become_those_of_a_file() -> None:
     ("given", "message", "hint"),
     [
         ({"train": ROWS, "test": ROWS}, "type dict has no rows", "data=DATA['train']"),
+        ({"id": ["a"], "q": ["?"]}, "type dict has no rows", "pandas.DataFrame(DATA)"),
         ("q.jsonl", "type str has no rows", "list of dicts"),
         (7, "type int has no rows", "list of dicts"),
         ([["a", "b"]], "row 1: of the type list, and no dict of fields", ""),

@@ -221,3 +221,29 @@ def test_a_package_that_is_not_there_is_named_with_its_extra(
 
 def test_a_path_of_windows_is_no_address() -> None:
     assert not any(map(is_address, ["C:/data/q.jsonl", "C:\\q.jsonl", "./s3", "-", "a:b.jsonl"]))
+
+
+def test_a_pattern_in_a_store_means_what_it_does_on_disk(
+    bucket: Callable[[str, bytes], None],
+) -> None:
+    bucket("spark/part-0.jsonl", jsonl(ROWS))
+    for name in ("_SUCCESS", ".part-0.jsonl.crc", ".hidden.jsonl"):
+        bucket(f"spark/{name}", b"no row")
+    assert len(ids("s3://data/spark/*")) == len(ids("s3://data/spark/*.jsonl*")) == 30
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "hint"),
+    [
+        ("none.jsonl", "there is no such file", "open in a browser"),
+        ("data/*.parquet", "there is no such file", "has no patterns"),
+        ("page", "it is a web page", "/raw/ on GitHub"),
+        (":9/q.jsonl", "the server cannot be reached", "open in a browser"),
+    ],
+)
+def test_what_is_wrong_with_a_web_address_is_said(path: str, said: str, hint: str) -> None:
+    with served(Files({"page": b"<!DOCTYPE html><html><body>q.csv</body></html>"})) as held:
+        address = f"http://127.0.0.1{path}" if path.startswith(":") else f"{held.url}/{path}"
+        with pytest.raises(DataError, match=said) as caught:
+            ids(address)
+    assert hint in caught.value.hint

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,15 @@ def two_kinds(folder: Path) -> Path:
     return shards(folder, "jsonl.gz")
 
 
+def packed_and_plain(folder: Path) -> Path:
+    """Of two kinds, in folders; no simple pattern fits all that are alike."""
+    shards(folder, "csv.zst", 1)
+    shards(folder, "jsonl", 1)
+    shards(folder / "more", "jsonl.gz", 2)
+    (folder / "more" / "v1.2.jsonl").write_bytes(jsonl(ROWS))
+    return folder
+
+
 def two_splits(folder: Path) -> Path:
     folder.mkdir()
     for split in ("train", "test"):
@@ -192,6 +202,8 @@ def one_id_twice(folder: Path) -> Path:
     ("make", "data", "message", "hint"),
     [
         (two_kinds, {}, "several kinds: 3 like part-0.jsonl.gz, 2 like part-0.csv.zst", "/*.jsonl"),
+        (packed_and_plain, {}, "several kinds: 4 like more/part-0", "data/**/*.jsonl*'"),
+        (lambda folder: folder / "*.{a,b}", {}, "no file fits the pattern", "without braces"),
         (two_splits, {}, "holds several splits: test, train", "data/**/test*"),
         (saved_splits, {}, "several splits: train, test", "data/train"),
         (no_rows, {}, "holds no files with rows", "data/*.jsonl"),
@@ -279,7 +291,7 @@ def test_what_clusters_write_is_read_as_they_mean_it(tmp_path: Path) -> None:
     for path in (tmp_path / "runs [1]", tmp_path / "runs [1]" / "*" / "*.jsonl*"):
         with draw(Data(id="id"), path) as drawn:
             langs = {item.id: item.fields["lang"] for item in drawn.items()}
-            assert drawn.notes == (f"4 files of {path} empty",)
+            assert drawn.notes == (f"4 files of {path} are empty",)
         assert langs == {"q0": "a/b", "q1": "a/b", "q2": None, "q3": None}
     (bare := tmp_path / "bare").mkdir()
     (bare / "part-00000").write_bytes(as_parquet(ROWS))
@@ -288,3 +300,23 @@ def test_what_clusters_write_is_read_as_they_mean_it(tmp_path: Path) -> None:
     (bare / "part-00001").write_bytes(b"")
     with pytest.raises(DataError, match="part-00001' is empty|part-00001 is empty"):
         items(bare, format="parquet")
+
+
+def test_a_pattern_leaves_out_what_a_shell_and_a_cluster_would(tmp_path: Path) -> None:
+    folder = shards(tmp_path / "data", "jsonl")
+    (tmp_path / "data" / "_more.jsonl").write_bytes(jsonl([{"id": "own", "question": "?"}]))
+    for name in ("_SUCCESS", ".part-0.jsonl.crc", ".hidden.jsonl", "_temporary/0/part-0.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"no row")
+    for pattern in ("*", "*.jsonl", "**/*.jsonl", "**"):
+        assert len(items(folder / pattern)) == 31
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_in_a_folder_is_not_waited_for_and_a_dead_link_is_named(tmp_path: Path) -> None:
+    folder = shards(tmp_path / "data", "jsonl")
+    os.mkfifo(folder / "pipe.jsonl")
+    assert len(items(folder)) == 30
+    (folder / "gone.jsonl").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"gone\.jsonl"):
+        items(folder)

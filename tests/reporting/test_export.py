@@ -161,7 +161,12 @@ def test_a_batch_file_is_what_openai_takes_and_is_read_as_data_too(
         ("r.jsonl", {"layout": "batch", "step": "x"}, "no step 'x' asks", "answer or judge"),
         ("r.jsonl", {"which": Which(("okay",))}, "there is no status 'okay'", "ok, "),
         ("r.jsonl", {"which": Which(where="topic")}, "--where is not one expression", "{{"),
-        ("r.jsonl", {"which": Which(where="{{ tropic }}")}, "'tropic' is undefined", "--where"),
+        (
+            "r.jsonl",
+            {"which": Which(where="{{ tropic }}")},
+            "'tropic' is undefined",
+            "it knows id, status",
+        ),
         ("r.jsonl", {"which": Which(min_score=9)}, "no item of", "3 ok, 1 unparsed"),
     ],
 )

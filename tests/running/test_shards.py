@@ -116,6 +116,33 @@ def test_what_is_no_whole_set_of_shards_is_refused(
     assert not Path("results.jsonl").exists()
 
 
+def test_a_shard_without_items_is_a_shard(folder: Path) -> None:
+    """With few items a hash gives some shards none; a scheduler runs them all the same."""
+    made = [llmb("run", "-q", "--sample", "3", "--shard", f"{n}/9") for n in range(1, 10)]
+    empty = [said for said in made if "has no items" in said]
+    assert len(empty) >= 6
+    assert "when all are done: llmb merge results-*-of-9.jsonl -o results.jsonl" in empty[0]
+    assert "9 shards with 3 items" in llmb("merge", "results-*-of-9.jsonl")  # by no shell
+    assert len(lines("results.jsonl")) == 3
+    assert json.loads(Path("results.manifest.json").read_text())["estimate"]["calls"] == 6
+    assert "0 calls made" in llmb("run", "--sample", "3", "--budget", "1")
+    number = 1 + made.index(empty[0])
+    with pytest.raises(ConfigError, match=f"shard {number}/9 has no items"):
+        llmb("run", "--dry-run", "--sample", "3", "--shard", f"{number}/9")
+
+
+def test_shards_go_where_their_own_name_leads(folder: Path) -> None:
+    """One that is named twice counts once."""
+    for number in (1, 2):
+        said = llmb("run", "-q", "--shard", f"{number}/2", "-o", "v 1/all.jsonl")
+    assert "llmb merge 'v 1/all-'*-of-2.jsonl -o 'v 1/all.jsonl'" in said
+    first, second = (f"v 1/all-{number}-of-2.jsonl" for number in (1, 2))
+    said = llmb("merge", first, second, first)
+    assert "2 shards with 30 items" in said
+    assert said.splitlines()[-1] == "v 1/all.jsonl"
+    assert len(lines("v 1/all.jsonl")) == 30
+
+
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b"])
 def test_a_shard_that_is_none_is_refused(folder: Path, shard: str) -> None:
     with pytest.raises(ConfigError, match="--shard is none of so many"):
