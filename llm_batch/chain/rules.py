@@ -150,7 +150,7 @@ def normalised(text: str, how: Sequence[Normaliser] = ()) -> str:
     """
     text = unicodedata.normalize("NFC", text).strip()
     if "punctuation" in how:
-        text = _kept_punctuation(text)
+        text = unicodedata.normalize("NFC", _kept_punctuation(text))
     if "case" in how:
         text = unicodedata.normalize("NFC", text.casefold())
     if "space" in how or "punctuation" in how:

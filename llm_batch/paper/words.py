@@ -261,7 +261,7 @@ def left_estimate(
     """
     told = []
     for verb, value, expected, shown, slack in (
-        ("took", seconds, expected_seconds, duration, 1.0),  # less nobody waits for
+        ("took", seconds, expected_seconds, duration, 5.0),  # less nobody waits for
         ("cost", cost, expected_cost, usd, 0.0),
     ):
         if value is None or expected is None or expected.low is None or expected.high is None:
