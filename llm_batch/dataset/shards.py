@@ -164,7 +164,7 @@ def _local(path: Path, kind: str | None) -> Files | None:
     found = [Path(each) for each in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
     found = [each for each in found if each.is_file()]
     if not found:
-        braces = re.search(r"\{[^}]*,", str(path))
+        braces = re.search(r"\{[^{}]*,", str(path))
         raise DataError(
             f"no file fits the pattern {str(path)!r}",
             "write it without braces, which only a shell resolves"

@@ -13,7 +13,10 @@ import pytest
 from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE
 
 ROOT = Path(__file__).parents[2]
-CONFIG = '[sample]\nsize = 8\n[[steps]]\nname = "a"\nmodel = "fake/a"\nprompt = "{{ question }}"\n'
+CONFIG = (
+    '[data]\npath = "q.jsonl"\n[sample]\nsize = 8\n'
+    '[[steps]]\nname = "a"\nmodel = "fake/a"\nprompt = "{{ question }}"\n'
+)
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("streams")
     (made / "llmb.toml").write_text(CONFIG)
+    (made / "q.jsonl").write_text("".join(f'{{"question": "{n}"}}\n' for n in range(450)))
     shell(made, "$L run --yes -q")
     return made
 
