@@ -34,7 +34,6 @@ llm_batch.record.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM
 llm_batch.chain.overrides: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
 llm_batch.chain.scores: f'{_QUOTE}?({field.pattern()}){_AFTER_VALUE}'
 llm_batch.chain.scores: re.escape(key)
-llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{known})'
 llm_batch.sending.providers.dialect: f'(?:.*\\\\.)?(?:{pattern})'
 llm_batch.sending.providers.dialect: pattern
 llm_batch.sending.providers.refusals: words

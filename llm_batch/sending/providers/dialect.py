@@ -73,6 +73,7 @@ _OPTIONAL = {
     "prompt_cache_key": "prompt_cache_key",
     "safety_identifier": "safety_identifier",
 }
+_KNOWN = "|".join((*_MAX_TOKENS, *_OPTIONAL.values()))
 # Names that are words as well: only in quotes, or beside "parameter".
 _PLAIN_WORDS = frozenset(("stop", "n", "user", "store", "metadata"))
 _NOT_TAKEN = re.compile(
@@ -409,8 +410,9 @@ def _named_at(name: str, words: Words, said: str) -> int:
     pattern = "|".join(_MAX_TOKENS) if name in _MAX_TOKENS else _OPTIONAL.get(name, "")
     if not pattern:
         return -1
-    if words.param and (words.param in words.message or _is_known(words.param)):
-        return 0 if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", words.param, re.IGNORECASE) else -1
+    # Cerebras calls every parameter ``validation_error``.
+    if words.param and (words.param in words.message or _is_one_of(_KNOWN, words.param)):
+        return 0 if _is_one_of(pattern, words.param) else -1
     if name in _PLAIN_WORDS:
         beside = r"(?:(?:parameters?|supplied|field)\b:?|argument[^:]{0,40}:)"
         pattern = (
@@ -423,10 +425,9 @@ def _named_at(name: str, words: Words, said: str) -> int:
     return found.start() if found else -1
 
 
-def _is_known(param: str) -> bool:
-    """Whether it is a parameter: Cerebras calls all of them ``validation_error``."""
-    known = "|".join((*_MAX_TOKENS, *_OPTIONAL.values()))
-    return re.fullmatch(rf"(?:.*\.)?(?:{known})", param, re.IGNORECASE) is not None
+def _is_one_of(pattern: str, param: str) -> bool:
+    """Whether a parameter, wherever in the body it stands, is one of a pattern's."""
+    return re.fullmatch(rf"(?:.*\.)?(?:{pattern})", param, re.IGNORECASE) is not None
 
 
 def _with_other_role(form: Form, request: Request, said: str) -> Form | None:
