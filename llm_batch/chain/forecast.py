@@ -21,8 +21,7 @@ from llm_batch.chain.chain import CLOSE, OPEN, Chain
 from llm_batch.chain.outputs import OutputField, instruction, json_schema
 from llm_batch.chain.steps import Step, written
 from llm_batch.chain.templates import PromptError
-from llm_batch.models.images import image_tokens
-from llm_batch.models.tokens import TokenCounter
+from llm_batch.models.tokens import TokenCounter, image_tokens
 from llm_batch.records import Call, Completion, Item, Message, Request
 
 _MARK = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from llm_batch.chain.templates import PromptError
 from llm_batch.errors import Rejected
-from llm_batch.models.images import Size, image_tokens, pdf_tokens
 from llm_batch.models.table import model_info
+from llm_batch.models.tokens import Size, image_tokens, pdf_tokens
 from llm_batch.records import PDF, Image
 
 _KINDS = "PNG, JPEG, GIF or WebP"

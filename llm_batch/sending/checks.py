@@ -22,10 +22,9 @@ from llm_batch.chain.steps import shown as as_read
 from llm_batch.chain.steps import written
 from llm_batch.chain.templates import PromptError, inserted
 from llm_batch.errors import ConfigError
-from llm_batch.models.images import MOST_TOKENS, image_tokens
 from llm_batch.models.prices import price_of, tariff_of
 from llm_batch.models.table import model_info
-from llm_batch.models.tokens import counter
+from llm_batch.models.tokens import MOST_IMAGE_TOKENS, counter, image_tokens
 from llm_batch.paper import words
 from llm_batch.record.files import files_of
 from llm_batch.records import Item
@@ -88,7 +87,7 @@ def risks(config: Config) -> list[str]:
         if step.images and not simulated and not image_tokens(step.model, None).known:
             notes.append(
                 f"how {step.model} counts images is not known here; each is counted with "
-                f"{MOST_TOKENS:,} tokens at most, which is more than it costs as a rule"
+                f"{MOST_IMAGE_TOKENS:,} tokens at most, which is more than it costs as a rule"
             )
     if caution := without_scale(config.score, config.steps):
         notes.append(f"{caution}; {SCALE_HINT}")

@@ -17,8 +17,7 @@ from llm_batch.chain.images import address_of
 from llm_batch.chain.steps import Step
 from llm_batch.chain.templates import PromptError
 from llm_batch.errors import ConfigError, Rejected
-from llm_batch.models.images import MOST_TOKENS, image_tokens
-from llm_batch.models.tokens import counter
+from llm_batch.models.tokens import MOST_IMAGE_TOKENS, counter, image_tokens
 from llm_batch.records import Item, Request, images_of
 from llm_batch.sending.checks import check_before_spending
 from tests.builders import item
@@ -78,7 +77,7 @@ def asked(folder: Path, pic: Any, model: str = "openai/gpt-4o") -> Request:
         ("gemini/gemini-2.5-flash", (384, 384), 258),
         ("gemini/gemini-2.5-flash", (960, 540), 6 * 258),
         ("openai/my-model", (64, 64), 6404),
-        ("openai/my-model", (9000, 9000), MOST_TOKENS),
+        ("openai/my-model", (9000, 9000), MOST_IMAGE_TOKENS),
     ],
 )
 def test_tokens_are_those_of_the_vendors_documents(

@@ -28,7 +28,7 @@ BOUNDED = {
 #: Made of what a function knows: names of steps, fields and files of the user's own.
 LOCAL = """
 llm_batch.chain.config_errors: f'\\\\s*{_DOTTED}\\\\s*=\\\\s*{re.escape(mark)}'
-llm_batch.models.images: f'(?:{pattern}){_DATED}'
+llm_batch.models.tokens: f'(?:{pattern}){_DATED}'
 llm_batch.record.changes: f"\\\\b(?:{'|'.join(map(re.escape, names))})\\\\b"
 llm_batch.record.files: f'\\\\.{re.escape(path.name)}\\\\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\\\\.tmp'
 llm_batch.chain.overrides: f'\\\\{{[{{%][^{{}}]*\\\\b{re.escape(str(other))}\\\\b'
