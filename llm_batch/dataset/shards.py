@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import msgspec
 
 from llm_batch.chain.addresses import DATABASES, scheme_of
-from llm_batch.dataset.query import Query
+from llm_batch.dataset.given import Query
 from llm_batch.dataset.readers import READERS
 from llm_batch.dataset.remote import Remote, found_at
 from llm_batch.dataset.shape import Row, Shape
