@@ -10,8 +10,6 @@ close to a random sample of the whole.
 
 from __future__ import annotations
 
-import heapq
-import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,14 +18,20 @@ from hashlib import blake2b
 from itertools import compress, islice
 from operator import not_
 from pathlib import Path
-from struct import Struct
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import msgspec
 
 from llm_batch.chain.templates import PromptError
 from llm_batch.dataset.given import GIVEN, Given
-from llm_batch.dataset.selection import Selection
+from llm_batch.dataset.selection import (
+    Selection,
+    in_order,
+    in_strata_order,
+    order_key,
+    order_keys,
+    twice,
+)
 from llm_batch.dataset.shape import Row, Shape, decoded
 from llm_batch.dataset.shards import Input, opened
 from llm_batch.dataset.stores import InFile, Smallest, Spool, Store, Tally
@@ -154,16 +158,6 @@ class Keys:
                 )
 
 
-def twice(numbers: array[int]) -> bool:
-    """Whether one of them comes twice."""
-    if len(numbers) <= _SLICE:
-        return len(set(numbers)) < len(numbers)
-    import numpy
-
-    ordered = numpy.sort(numpy.frombuffer(numbers, numpy.uint64))
-    return bool((ordered[1:] == ordered[:-1]).any())
-
-
 def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
     value = fields.get(field)
     if isinstance(value, str):
@@ -180,87 +174,6 @@ def _text(fields: Mapping[str, Any], field: str, hint: str) -> str:
     if value is None:
         raise BadRow(f"the field {field!r} is null")
     raise BadRow(f"the field {field!r} is not text or a number")
-
-
-_two_numbers = Struct(">QQ").unpack
-#: Items sorted at once: a slice of the order this long costs little memory as Python objects.
-_SLICE = 16_384
-
-
-def order_key(seed: int, item_id: str) -> tuple[int, int]:
-    """Where an item stands in the order: two numbers of 64 bits, to be compared as a pair.
-
-    The first alone decides unless two items share it (among a million items a chance of
-    3 in 100 million). Two items that share both are taken to have the same id.
-    """
-    name = b"%d\n%s" % (seed, item_id.encode())
-    found: tuple[int, int] = _two_numbers(blake2b(name, digest_size=16).digest())
-    return found
-
-
-def order_keys(seed: int, item_ids: Iterable[str]) -> tuple[array[int], array[int]]:
-    """The two numbers of `order_key` of many items."""
-    begun = blake2b(b"%d\n" % seed, digest_size=16).copy
-    digests = []
-    for item_id in item_ids:
-        made = begun()
-        made.update(item_id.encode())
-        digests.append(made.digest())
-    found = array("Q", b"".join(digests))
-    if sys.byteorder == "little":
-        found.byteswap()
-    return found[::2], found[1::2]
-
-
-def in_order(firsts: array[int], seconds: array[int]) -> Iterator[int]:
-    """Yield the indices of items by the two numbers of their `order_key`, lowest first.
-
-    Memory stays near 8 bytes an item: keys are hashes, hence even, so a cut of their range into
-    equal parts gives parts of nearly equal length, and only one part at a time is sorted.
-    """
-    if len(firsts) > _SLICE and sys.byteorder == "little":
-        import numpy
-
-        high, low = (numpy.frombuffer(column, "<u8") for column in (firsts, seconds))
-        places = numpy.argsort(high)
-        if not bool(numpy.all(numpy.diff(high[places]))):
-            places = numpy.lexsort((low, high))
-        yield from array("Q", places.astype("<u8").tobytes())
-        return
-    parts = len(firsts) // _SLICE + 1
-    indices = [array("Q") for _ in range(parts)]
-    for index, first in enumerate(firsts):
-        indices[first * parts >> 64].append(index)
-    for part in indices:
-        yield from sorted(part, key=lambda index: (firsts[index], seconds[index]))
-
-
-def in_strata_order(
-    firsts: array[int], seconds: array[int], strata: Sequence[int], shares: Sequence[int]
-) -> Iterator[int]:
-    """Yield the indices of a stratified sample, mixed so that any prefix is close to it in shares.
-
-    From each stratum the first items of its own order are taken, as many as its share. The r-th of
-    n (from 0) is put at (r + 1/2) / n of the way, ties by key: the sequence of Webster
-    (Sainte-Laguë). In a prefix of m of the n items a stratum with share n_h is at most
-    1/2 + H n_h / 2 n away from m n_h / n, where H counts the strata.
-    """
-    chosen = [array("Q") for _ in shares]
-    missing = sum(shares)
-    for index in in_order(firsts, seconds):
-        if not missing:
-            break
-        mine = chosen[strata[index]]
-        if len(mine) < shares[strata[index]]:
-            mine.append(index)
-            missing -= 1
-
-    def spread(mine: array[int]) -> Iterator[tuple[float, int, int, int]]:
-        for rank, index in enumerate(mine):
-            yield (rank + 0.5) / len(mine), firsts[index], seconds[index], index
-
-    for *_, index in heapq.merge(*map(spread, chosen)):
-        yield index
 
 
 #: Samples up to this size are kept in memory where rows cannot be read again from their file.

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from llm_batch.chain.options import shard_of
-from llm_batch.dataset.drawn import order_key
+from llm_batch.dataset.selection import order_key
 from llm_batch.engines.batch.job_log import JobLog
 from llm_batch.errors import ConfigError
 from llm_batch.paper import words

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from llm_batch.dataset.drawn import order_key
+from llm_batch.dataset.selection import order_key
 from llm_batch.dataset.shape import kind_of_binary
 from llm_batch.dataset.source import Source
 from llm_batch.errors import ConfigError, DataError, OutputError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_batch.dataset import drawn as sampling
-from llm_batch.dataset.drawn import in_order, in_strata_order, order_key, order_keys
+from llm_batch.dataset import selection
+from llm_batch.dataset.selection import in_order, in_strata_order, order_key, order_keys
 from llm_batch.stats.strata import allocate
 
 U64 = st.integers(min_value=0, max_value=2**64 - 1)
@@ -55,7 +55,7 @@ def test_the_order_is_that_of_a_plain_sort_however_it_is_cut(
     firsts = array("Q", [first for first, _ in pairs])
     seconds = array("Q", [second for _, second in pairs])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "_SLICE", cut)
+        patch.setattr(selection, "_SLICE", cut)
         got = list(in_order(firsts, seconds))
     assert got == sorted(range(len(pairs)), key=lambda index: pairs[index])
 
