@@ -23,7 +23,7 @@ from llm_batch.reporting.comparison.sentences import told
 from llm_batch.reporting.judging.labels import LabelSource
 from llm_batch.reporting.model import Report
 from llm_batch.stats.agreement import rank_agreement
-from llm_batch.stats.power import paired_rates_size
+from llm_batch.stats.sizes import paired_rates_size
 
 _encode = msgspec.json.Encoder().encode
 Found = tuple[float | None, float | None] | bool

@@ -12,8 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_batch.cli import app
-from llm_batch.stats import clusters, power, sizes, strata
-from llm_batch.stats import sizes as rare
+from llm_batch.stats import clusters, sizes, strata
 from tests.test_docs import flags_of
 
 PAGE = (Path(__file__).parents[1] / "docs/sample-size.md").read_text(encoding="utf-8")
@@ -41,9 +40,7 @@ def test_a_command_answers_as_shown(
 @pytest.mark.parametrize(("call", "said"), CALLS, ids=[call for call, _ in CALLS])
 def test_a_formula_answers_as_shown(call: str, said: str) -> None:
     known = {
-        name: value
-        for module in (clusters, power, rare, sizes, strata)
-        for name, value in vars(module).items()
+        name: value for module in (clusters, sizes, strata) for name, value in vars(module).items()
     } | {"finite": lambda n0, population: n0 / (1 + (n0 - 1) / population)}
     found = eval(call, known)  # noqa: S307 - our own page
     expected = json.loads(said)

@@ -19,18 +19,21 @@ from typing import Literal
 
 from llm_batch.errors import ConfigError
 from llm_batch.stats.clusters import design_effect, drawn_design_effect, drawn_size
-from llm_batch.stats.power import least_difference, paired_rates_n0, scores_n0, two_rates_n0
 from llm_batch.stats.sizes import (
     SampleSize,
     Spread,
     imperfect_judge_factor,
+    least_difference,
     margin_for,
     mean_spread,
+    paired_rates_n0,
     rate_spread,
     round_up,
     rules_out,
     sample_size,
+    scores_n0,
     size_for,
+    two_rates_n0,
     whole_size_for,
     zero_failures_n0,
     zero_failures_size,

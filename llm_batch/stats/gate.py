@@ -18,8 +18,7 @@ from llm_batch.stats.clusters import ClusterSums, clustered_mean
 from llm_batch.stats.compare import holm, paired_difference, tango_statistic
 from llm_batch.stats.interval import clopper_pearson, tail_of
 from llm_batch.stats.means import mean_and_sd, mean_t, quantile_interval
-from llm_batch.stats.power import margin_rates_size
-from llm_batch.stats.sizes import round_up, z_power
+from llm_batch.stats.sizes import margin_rates_size, round_up, z_power
 
 Side = Literal["above", "below"]
 POWER = 0.8

@@ -22,7 +22,7 @@ from llm_batch.stats.compare import (
     unpaired_difference,
     unpaired_p_value,
 )
-from llm_batch.stats.power import paired_rates_size
+from llm_batch.stats.sizes import paired_rates_size
 
 SLEEP_ONE = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
 SLEEP_TWO = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]

@@ -21,7 +21,7 @@ from llm_batch.stats.gate import (
     rate_test,
     ratio_test,
 )
-from llm_batch.stats.power import margin_rates_size, paired_rates_size
+from llm_batch.stats.sizes import margin_rates_size, paired_rates_size
 
 NUMBERS = random.Random(5)
 COSTS = [NUMBERS.lognormvariate(0, 0.5) for _ in range(200)]

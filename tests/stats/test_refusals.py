@@ -10,13 +10,15 @@ from math import inf, nan
 import pytest
 
 from llm_batch.stats.clusters import design_effect
-from llm_batch.stats.power import paired_rates_size, paired_scores_size, two_rates_size
 from llm_batch.stats.sizes import (
     cochran,
     imperfect_judge_factor,
     margin_of,
     mean_size,
+    paired_rates_size,
+    paired_scores_size,
     sample_size,
+    two_rates_size,
     zero_failures_size,
 )
 
@@ -84,9 +86,9 @@ def test_questions_without_an_answer_are_refused() -> None:
 
 def test_planning_loads_neither_scipy_nor_numpy() -> None:
     code = (
-        "import sys; from llm_batch.stats import audit, clusters, power, repeats, sizes, strata;"
+        "import sys; from llm_batch.stats import audit, clusters, repeats, sizes, strata;"
         "sizes.sample_size(population=30000); strata.neyman({'a': 9}, {'a': 1.0}, 3);"
-        "power.two_rates_size(0.8, 0.83); sizes.zero_failures_size(0.1, population=50);"
+        "sizes.two_rates_size(0.8, 0.83); sizes.zero_failures_size(0.1, population=50);"
         "sizes.size_for(sizes.rate_spread(0.5, 0.9, 0.9), 0.05);"
         "print({'scipy', 'numpy'} & set(sys.modules))"
     )

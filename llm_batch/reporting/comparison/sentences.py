@@ -19,8 +19,7 @@ from llm_batch.reporting.comparison import (
 from llm_batch.reporting.comparison.sides import Side
 from llm_batch.reporting.publication import bounds, figure
 from llm_batch.stats.interval import z_value
-from llm_batch.stats.power import paired_rates_size
-from llm_batch.stats.sizes import z_power
+from llm_batch.stats.sizes import paired_rates_size, z_power
 
 if TYPE_CHECKING:
     from llm_batch.reporting.comparison.build import Compared
