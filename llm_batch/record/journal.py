@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import time
 from array import array
@@ -54,7 +55,7 @@ from llm_batch.record.lines import (
     StepUsage,
     bounded_lines,
     newer,
-    some_lines,
+    some_blocks,
 )
 from llm_batch.records import (
     Attempt,
@@ -234,19 +235,19 @@ def call_lines(file: IO[bytes], damaged: Callable[[int], object]) -> Iterator[li
     """
     decoder = msgspec.json.Decoder(CallLine)
     before = 0
-    for lines in some_lines(file):
+    for block in some_blocks(file):
         try:
-            yield decoder.decode_lines(b"".join(lines))
+            yield decoder.decode_lines(block)
         except UNREADABLE:
             calls = []
-            for number, line in enumerate(lines, before + 1):
+            for number, line in enumerate(io.BytesIO(block), before + 1):
                 try:
-                    calls.append(decoder.decode(line))
+                    calls.append(decoder.decode(without_mark(line)))
                 except UNREADABLE:
                     if not line.isspace():
                         damaged(number)
             yield calls
-        before += len(lines)
+        before += block.count(b"\n")
 
 
 def calls_of(

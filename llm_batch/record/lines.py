@@ -84,22 +84,8 @@ def bounded_lines(file: IO[bytes]) -> Iterator[bytes]:
 BATCH_BYTES = 1 << 18
 
 
-def some_lines(file: IO[bytes]) -> Iterator[list[bytes]]:
-    """`bounded_lines`, as many at a time as `BATCH_BYTES` hold."""
-    lines: list[bytes] = []
-    size = 0
-    for line in bounded_lines(file):
-        lines.append(line)
-        size += len(line)
-        if size >= BATCH_BYTES:
-            yield lines
-            lines, size = [], 0
-    if lines:
-        yield lines
-
-
 def some_blocks(file: IO[bytes], end: int | None = None) -> Iterator[bytes]:
-    """The same as they stand in a file without a buffer, joined; to the byte ``end``, if any.
+    """`bounded_lines` joined, as many at a time as `BATCH_BYTES` hold; to the byte ``end``, if any.
 
     What follows the last end of a line is given alone. A mark stays where it is.
     """
