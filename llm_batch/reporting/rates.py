@@ -29,6 +29,7 @@ from llm_batch.stats.means import (
     AUTO_LEAST,
     LARGE,
     bca_mean,
+    cut_to,
     mean_and_sd,
     mean_on_scale,
     mean_t,
@@ -36,7 +37,6 @@ from llm_batch.stats.means import (
     skewness,
     wants_bootstrap,
     with_width,
-    within,
 )
 from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate
 
@@ -204,16 +204,16 @@ def scores(manifest: Manifest, counted: Counted, population: int | None, asked: 
                 dataset = missing_mean(value, replace(ends, finite=finite), level, n)
     uneven = weighted and strata is not None and not strata.proportional
     return Scores(
-        mean=within(mean, scale),
+        mean=cut_to(mean, scale),
         estimand=_estimand(read, population) if counted.clusters is None else FUTURE,
-        dataset=dataset and within(dataset, scale),
+        dataset=dataset and cut_to(dataset, scale),
         sd=mean_and_sd(ordered)[1],
         median=quantile(ordered, 0.5),
         min=ordered[0] if ordered else None,
         max=ordered[-1] if ordered else None,
         distribution=_distribution(ordered),
         excluded=tally.excluded,
-        unweighted=within(plain, scale) if uneven else None,
+        unweighted=cut_to(plain, scale) if uneven else None,
         least=least,
         most=most,
         scale=scale,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -34,6 +34,11 @@ _FEW = 50_000
 _MOST_STRATA = 10_000
 #: Scores beyond this are left out: their squares have no finite sum.
 SCORE_LIMIT = 1e100
+
+
+def is_counted(score: float | None) -> TypeGuard[float]:
+    """Whether there is a score that is not left out; NaN is none."""
+    return score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
 
 
 class StepTally:
@@ -387,7 +392,7 @@ class ClusterTally:
                     name = line.stratum if len(self.fields) == 1 else self._get[1](line)
                     group = self._groups.setdefault(group_name(name), {})
                     _add(group, cluster, float(line.passed))
-            if line.score is not None and -SCORE_LIMIT <= line.score <= SCORE_LIMIT:
+            if is_counted(line.score):
                 _add(self._scores, cluster, line.score)
             else:
                 self._unscored[cluster] += 1

@@ -103,7 +103,7 @@ def with_width(interval: Interval) -> Interval:
     return interval
 
 
-def within(interval: Interval, scale: tuple[float, float] | None) -> Interval:
+def cut_to(interval: Interval, scale: tuple[float, float] | None) -> Interval:
     """The same with its bounds cut at the ends of a scale, beyond which no mean can lie."""
     if scale is None or interval.low is None or interval.high is None:
         return interval

@@ -24,7 +24,7 @@ from llm_batch.chain.votes import FIRST, TIE, WINNER, Combine, needed
 from llm_batch.record.manifest import Manifest, ScoreRule, Step
 from llm_batch.record.reading import Line, SeveralLine, asked
 from llm_batch.reporting.judging.labels import Pair
-from llm_batch.reporting.tally import SCORE_LIMIT, ClusterTally, GroupTally, Tally
+from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally, is_counted
 
 #: Longer votes are texts, which are held against each other within one item alone.
 _LONGEST_LABEL = 60
@@ -178,8 +178,8 @@ class ScoreTally:
         tally = self.tally
         tally.read += len(lines)
         tally.unasked += len(lines) - len(found)
-        scores = [line.score for line in found if within(line.score)]
-        tally.scores.extend(cast("list[float]", scores))
+        scores = [line.score for line in found if is_counted(line.score)]
+        tally.scores.extend(scores)
         verdicts = [line.passed for line in found if line.passed is not None]
         tally.passed += sum(verdicts)
         tally.verdicts += len(verdicts)
@@ -193,7 +193,7 @@ class ScoreTally:
         for line in lines:
             there = line.scores.get(name)
             score = there.score if there else None
-            self.values.append(score if score is not None and within(score) else nan)
+            self.values.append(score if is_counted(score) else nan)
 
     def merge(self, after: ScoreTally) -> None:
         """Add what was counted over a later part of the file."""
@@ -203,10 +203,6 @@ class ScoreTally:
             setattr(self.tally, count, getattr(self.tally, count) + getattr(after.tally, count))
         if self.strata is not None and after.strata is not None:
             self.strata.merge(after.strata)
-
-
-def within(score: float | None) -> bool:
-    return score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
 
 
 class SeveralTally:
@@ -290,7 +286,7 @@ class SeveralTally:
         if self.design.audit is not None and audit is not None and audit.score is not None:
             self.audits.append(Pair(audit.score, line.score, line.passed, audit.passed))
         if self.others:
-            self.values.append(line.score if line.score is not None and within(line.score) else nan)
+            self.values.append(line.score if is_counted(line.score) else nan)
 
     def _pairs(self, line: SeveralLine) -> None:
         contests: list[dict[str, float]] = [{} for _ in self.contests]
