@@ -179,14 +179,10 @@ def set_baseline(
     from llm_batch.cli.console import deliver
     from llm_batch.errors import ConfigError
     from llm_batch.record.baseline import is_baseline
-    from llm_batch.reporting.build import build_report
     from llm_batch.reporting.comparison.sides import baseline_of
 
     if is_baseline(results):
         raise ConfigError(f"{results} is a baseline already", "name the results of a run")
     if Path(output).resolve() == results.resolve():
         raise ConfigError(f"{output} would replace the results", "choose another file with -o")
-    report = build_report(results, calls=False)
-    if not report.items.scored:
-        raise ConfigError(f"{results} has no scored items", "run it first: llmb run")
-    deliver(baseline_of(report).encoded().decode(), output)
+    deliver(baseline_of(results).encoded().decode(), output)

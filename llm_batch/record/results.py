@@ -47,7 +47,7 @@ from hashlib import blake2b
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import msgspec
 
@@ -78,7 +78,7 @@ from llm_batch.record.lines import (
 from llm_batch.record.reading import open_results
 from llm_batch.records import Result, Score, StepTotals, Usage, without_mark
 
-T = TypeVar("T", bound="ShapeLine | ComparedLine | ItemLine")
+T = TypeVar("T", bound="ShapeLine | ItemLine")
 
 _USAGE_FIELDS = tuple(Usage.__dataclass_fields__)
 _encoder = msgspec.json.Encoder()
@@ -261,19 +261,9 @@ class ShapeLine(msgspec.Struct):
     scores: dict[str, FurtherScore] = {}
 
 
-class ComparedLine(ScoredLine, kw_only=True):
-    """A line as far as two runs are compared item by item."""
-
-    outputs: ClassVar[dict[str, Any]] = {}
-    cost: _Total = msgspec.field(default_factory=_Total)
-    latency_seconds: _Total = msgspec.field(default_factory=_Total)
-    scores: dict[str, FurtherScore] = {}
-
-
 _decode = msgspec.json.Decoder(ItemLine).decode
 _decode_lines = msgspec.json.Decoder(ItemLine).decode_lines
 _decode_shapes = msgspec.json.Decoder(ShapeLine).decode_lines
-_decode_compared = msgspec.json.Decoder(ComparedLine).decode_lines
 
 
 def item_lines(path: str | Path, start: int = 0, end: int | None = None) -> Iterator[ItemLine]:
@@ -379,13 +369,6 @@ def _only(members: Mapping[str, Any]) -> Any:
         gc=False,
         forbid_unknown_fields=True,
     )
-
-
-def compared_blocks(
-    path: str | Path, start: int, end: int
-) -> Iterator[list[ComparedLine] | list[ItemLine]]:
-    """The same, as far as two runs are compared."""
-    return _blocks(path, start, end, _decode_compared)
 
 
 def items_among(path: str | Path, ids: Collection[str], start: int, end: int) -> Iterator[ItemLine]:

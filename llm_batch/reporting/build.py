@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -39,7 +39,7 @@ from llm_batch.reporting.model import (
 )
 from llm_batch.reporting.publication import for_paper
 from llm_batch.reporting.rates import groups, in_order, pass_rate, scores
-from llm_batch.reporting.rows import Rows
+from llm_batch.reporting.rows import Content, Rows
 from llm_batch.reporting.scan import Asked, Counted, scan
 from llm_batch.reporting.sentences import caveats, headline, next_steps
 from llm_batch.reporting.several.figures import several
@@ -277,13 +277,18 @@ def build_report(
 
 
 def report_and_rows(
-    path: str | Path, by: str | None, level: float, content: Collection[str]
+    path: str | Path,
+    by: str | None,
+    level: float,
+    content: Content,
+    columns: Columns | None = None,
+    cluster: str | None = None,
 ) -> tuple[Report, Rows]:
-    """The report of a run without its journal, and its items as numbers, with the hashes of these
-    fields; the file is read once for both. Raises as `build_report` does.
+    """The report of a run without its journal, and its items as numbers, by all scores of the run;
+    the file is read once for both. Raises as `build_report` does.
     """
     report, rows = _read(
-        path, by, None, None, None, (), False, None, Asked(level=level), "", content
+        path, by, None, columns, None, (), False, cluster, Asked(level=level), "", content
     )
     assert rows is not None
     if report.groups is None:
@@ -302,7 +307,7 @@ def _read(
     cluster: str | None,
     asked: Asked,
     score: str,
-    content: Collection[str] | None = None,
+    content: Content | None = None,
 ) -> tuple[Report, Rows | None]:
     level = asked.level
     if not 0 < level < 1:

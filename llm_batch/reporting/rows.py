@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, count
 from math import nan
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
+from llm_batch.record.baseline import content_hash
 from llm_batch.record.parts import Part
 from llm_batch.reporting.tally import SCORE_LIMIT
 
@@ -28,11 +29,20 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpacked = lru_cache(2)(msgspec.msgpack.Decoder(list[str]).decode)
 
 
-def hash_of(content: bytes) -> int:
-    """A hash to be held against others of this process and its forks; it takes less time than
-    `llm_batch.record.baseline.content_hash`.
+class Content(NamedTuple):
+    """The fields by which an item is told from another one of its id.
+
+    ``lasting`` hashes of them are those of a baseline; others take less time, and can be held only
+    against those of this process and its forks.
     """
-    return hash(content) & (1 << 64) - 1
+
+    fields: tuple[str, ...] = ()
+    lasting: bool = False
+
+    def hashes(self, contents: Iterable[bytes]) -> list[int]:
+        if self.lasting:
+            return list(map(content_hash, contents))
+        return [found & (1 << 64) - 1 for found in map(hash, contents)]
 
 
 class Ids:
@@ -81,7 +91,8 @@ class Rows:
         passed: 1, 0 or `NO_VERDICT`.
         categories: Place of the category in ``names``.
         clusters: What each item belongs together with; empty where that was not asked for.
-        content: Hash of the fields that both runs have, to be told apart from other items.
+        content: Hash of the fields that both runs have, see `Content`.
+        further: Scores and verdicts by each further score of the run, as in ``scores``, ``passed``.
         parts: Place of the first item of each part that the file was read in, and ``read`` these
             parts; none where it was read in one.
         respelt: Whether ``ids`` are as another run spells them.
@@ -97,6 +108,7 @@ class Rows:
     names: dict[str, int] = field(default_factory=dict)
     clusters: list[str] = field(default_factory=list)
     content: array[int] = field(default_factory=lambda: array("Q"))
+    further: dict[str, tuple[array[float], bytearray]] = field(default_factory=dict)
     parts: list[int] = field(default_factory=lambda: [0])
     read: list[Part] = field(default_factory=list)
     respelt: bool = False
@@ -117,21 +129,17 @@ class Rows:
         seconds: list[float | None],
         categories: list[str],
         content: list[int],
+        clusters: Iterable[str] = (),
+        further: Mapping[str, Sequence[Scored]] | None = None,
     ) -> None:
-        """Add some items by their columns; ``scored`` are what has their scores and verdicts."""
+        """Add some items by their columns; ``scored`` are what has their scores and verdicts, and
+        ``further`` what has those of other scores.
+        """
         self.ids.add(ids)
         self.hashes.fromlist(list(map(hash, ids)))
-        self.scores.fromlist(
-            [
-                score
-                if (score := each.score) is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
-                else nan
-                for each in scored
-            ]
-        )
-        self.passed += bytes(
-            [NO_VERDICT if (passed := each.passed) is None else passed for each in scored]
-        )
+        _add_scores(self.scores, self.passed, scored)
+        for name, those in (further or {}).items():
+            _add_scores(*self.further.setdefault(name, (array("d"), bytearray())), those)
         self.costs.fromlist([nan if cost is None else cost for cost in costs])
         self.seconds.fromlist([nan if each is None else each for each in seconds])
         names = self.names
@@ -139,6 +147,7 @@ class Rows:
             names.setdefault(name, len(names))
         self.categories.fromlist([names[name] for name in categories])
         self.content.fromlist(content)
+        self.clusters += clusters
 
     def extend(self, after: Rows) -> None:
         """Add the items of a later part of the file."""
@@ -156,6 +165,15 @@ class Rows:
         self.content.extend(after.content)
         self.passed += after.passed
         self.clusters += after.clusters
+        for name, (scores, verdicts) in after.further.items():
+            values, passed = self.further.setdefault(name, (array("d"), bytearray()))
+            values.extend(scores)
+            passed += verdicts
+
+    def scored_by(self, name: str) -> Rows:
+        """The same items with their scores and verdicts by a further score."""
+        scores, passed = self.further[name]
+        return replace(self, scores=scores, passed=passed)
 
     def ungroup(self) -> None:
         """Put all items in one category without a name."""
@@ -166,3 +184,15 @@ class Rows:
         """Take other ids for the same items."""
         self.ids, self.hashes, self.respelt = Ids(), array("q", map(hash, spelt)), True
         self.ids.add(spelt)
+
+
+def _add_scores(scores: array[float], passed: bytearray, scored: Sequence[Scored]) -> None:
+    scores.fromlist(
+        [
+            score
+            if (score := each.score) is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
+            else nan
+            for each in scored
+        ]
+    )
+    passed += bytes([NO_VERDICT if (found := each.passed) is None else found for each in scored])

@@ -10,7 +10,7 @@ eight bytes each, and kept themselves only in that pass.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from llm_batch.record.reading import (
     Head,
     Line,
     ResultsReader,
+    ScoreOf,
     SeveralLine,
     asked,
     contents,
@@ -34,7 +35,7 @@ from llm_batch.reporting.foreign import ForeignFile
 from llm_batch.reporting.judging.labels import LabelTally
 from llm_batch.reporting.judging.reliability import JudgesTally
 from llm_batch.reporting.reference import REFERENCE_NAMES, ReferenceTally
-from llm_batch.reporting.rows import Rows, hash_of
+from llm_batch.reporting.rows import Content, Rows
 from llm_batch.reporting.rules import RuleTally
 from llm_batch.reporting.several.tally import Design, SeveralTally
 from llm_batch.reporting.tally import ClusterTally, GroupTally, Tally
@@ -80,7 +81,7 @@ class Wanted:
     The field to group by may be empty, and its values in the lines' ``stratum``; more different
     values than ``most_groups`` are no groups. The reference is a field, and the step that whose
     text is held against it; both may be empty. Where ``content`` is given, items are kept as
-    numbers too, with the hashes of these fields.
+    `Rows` too, by the further ``scores`` as well.
     """
 
     field: str
@@ -93,7 +94,8 @@ class Wanted:
     rule: str
     design: Design | None = None
     score: str = ""
-    content: tuple[str, ...] | None = None
+    content: Content | None = None
+    scores: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -148,8 +150,8 @@ def count_lines(
         ConfigError: The field to group by was asked for and has too many values.
     """
     if isinstance(results, ResultsReader):
-        results.several = wanted.design is not None or bool(wanted.score)
-        results.content = wanted.content or ()
+        results.several = wanted.design is not None or bool(wanted.score or wanted.scores)
+        results.content = wanted.content.fields if wanted.content else ()
     batches, fields, outputs = results.batches(
         [wanted.field, wanted.reference, *(name for check in checks for name in check.fields)],
         [wanted.answer_step, *(name for check in checks for name in check.outputs)],
@@ -168,10 +170,11 @@ def count_lines(
     references = ReferenceTally(wanted.reference, wanted.answer_step, fields[1], outputs[0])
     rules = RuleTally(wanted.rule) if wanted.rule else None
     several = None
+    clusters = next((each for each in checks if isinstance(each, ClusterTally)), None)
     if wanted.design is not None:
-        clusters = next((each for each in checks if isinstance(each, ClusterTally)), None)
         several = SeveralTally(wanted.design, strata=wanted.strata, clusters=clusters)
     rows = Rows() if wanted.content is not None else None
+    timed = isinstance(results, ResultsReader)  # what another tool wrote says no times
     tally = Tally(exact)
     for batch in batches:
         if wanted.score:
@@ -182,16 +185,22 @@ def count_lines(
             found = [each for each in lines if asked(cast("SeveralLine", each), wanted.score)]
             tally.unasked += len(lines) - len(found)
         names = groups.add(found) if groups is not None else [""] * len(found)
-        if rows is not None:
+        if rows is not None and wanted.content is not None:
+            content = wanted.content
             rows.add(
                 [line.id for line in lines],
                 lines,
                 [line.cost.total for line in lines],
-                [line.latency_seconds.total for line in lines],
+                [line.latency_seconds.total if timed else None for line in lines],
                 names,
-                list(map(hash_of, contents(lines, wanted.content)))
-                if wanted.content
+                content.hashes(contents(lines, content.fields))
+                if content.fields
                 else [0] * len(lines),
+                clusters.names(lines) if clusters is not None else (),
+                {
+                    name: [cast("SeveralLine", each).scores.get(name, _NONE) for each in lines]
+                    for name in wanted.scores
+                },
             )
         if strata is not None:
             strata.add(found)
@@ -208,6 +217,9 @@ def count_lines(
         for check in checks:
             check.add(found if isinstance(check, ClusterTally) else lines)
     return Tallies(tally, groups, strata, references, rules, several, rows, results.torn)
+
+
+_NONE = ScoreOf()
 
 
 def _stratum(line: Line) -> str:
@@ -275,11 +287,11 @@ def scan(
     clusters: ClusterTally | None,
     design: Design | None = None,
     score: str = "",
-    content: Collection[str] | None = None,
+    content: Content | None = None,
 ) -> Counted:
     """Count all lines of a file, whose manifest is that of the ``score`` that was chosen, if any.
 
-    Where ``content`` is given, items are kept as `Rows`, with the hashes of these fields.
+    Where ``content`` is given, items are kept as `Rows`.
 
     Raises:
         OutputError: A line cannot be read.
@@ -307,7 +319,8 @@ def scan(
         rule=manifest.rule,
         design=design,
         score=score,
-        content=None if content is None else tuple(sorted(content)),
+        content=content,
+        scores=tuple(manifest.scores) if content is not None else (),
     )
     counted = None
     path = results.path if isinstance(results, ResultsReader) else None
@@ -320,6 +333,9 @@ def scan(
     else:
         results.torn = counted.torn
     tally, groups, references = counted.lines, counted.groups, counted.references
+    rows = counted.rows
+    if rows is not None and not rows.read and path and path.is_file() and not tally.duplicates:
+        rows.read = [(0, path.stat().st_size)]
     tally.finish()
     if by and groups is not None and not groups.found and tally.read:
         raise _no_field("--by", by, known)
@@ -340,7 +356,7 @@ def scan(
         clusters=clusters,
         rules=counted.rules,
         several=counted.several,
-        rows=counted.rows,
+        rows=rows,
     )
 
 

@@ -397,6 +397,14 @@ class ClusterTally:
             else:
                 self._unscored[cluster] += 1
 
+    def names(self, lines: Sequence[Line]) -> list[str]:
+        """The cluster of each line, by a name that no other one has."""
+        values = map(self._get[0], lines)
+        return [
+            f"id {line.id}" if value is None else f"in {group_name(value)}"
+            for line, value in zip(lines, values, strict=True)
+        ]
+
     def check(self) -> None:
         """Raises: ConfigError: No item has the field."""
         if not self._found:

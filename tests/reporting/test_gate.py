@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from llm_batch.cli import app
 from llm_batch.errors import ConfigError
-from llm_batch.reporting.build import build_report
 from llm_batch.reporting.comparison.build import compare_reports
 from llm_batch.reporting.comparison.sides import baseline_of
 from llm_batch.reporting.gating import GATE_FORMATS, Asked, Gated
@@ -211,7 +210,7 @@ def test_another_judge_threshold_or_data_set_is_no_basis(
 
 def _kept(results: Path) -> Path:
     path = results.with_name("baseline.json")
-    path.write_bytes(baseline_of(build_report(results, calls=False)).encoded())
+    path.write_bytes(baseline_of(results).encoded())
     return path
 
 

@@ -18,7 +18,7 @@ from llm_batch.paper.words import clean, listed
 from llm_batch.record.baseline import Baseline, is_baseline, read_baseline
 from llm_batch.record.files import results_of, table_of
 from llm_batch.record.manifest import Manifest
-from llm_batch.reporting.build import build_report, report_and_rows
+from llm_batch.reporting.build import report_and_rows
 from llm_batch.reporting.comparison import (
     COMPARISON_SCHEMA,
     Against,
@@ -43,7 +43,7 @@ from llm_batch.reporting.comparison.sides import (
 from llm_batch.reporting.foreign import Columns, ForeignFile
 from llm_batch.reporting.items import manifest_of
 from llm_batch.reporting.model import Report
-from llm_batch.reporting.rows import NO_VERDICT, Rows
+from llm_batch.reporting.rows import NO_VERDICT, Content, Rows
 from llm_batch.stats.compare import holm
 
 _SHOWN = 60
@@ -146,30 +146,25 @@ def compare_reports(
     kept = columns is None and _baseline_stands_first(paths)
     notes = _notes(paths, columns) if columns else []
     names = _names([str(path) for path in paths])
+    kept_run = read_baseline(paths[0]) if kept else None
     # What another tool wrote has outputs among its fields, and these may differ.
     fields = set() if columns else shared_fields(paths[kept:])
-    read: list[tuple[Report, Rows | None]]
-    if columns or kept or cluster or score:
-        read = [
-            (build_report(path, by, level, columns=columns, calls=False, cluster=cluster), None)
-            for path in paths[kept:]
-        ]
-    else:
-        read = [report_and_rows(path, by, level, fields) for path in paths]
+    if kept_run is not None:
+        # Hashes can be held against those of the same fields only.
+        fields = set(kept_run.fields) if fields.issuperset(kept_run.fields) else set()
+    content = Content(tuple(sorted(fields)), lasting=kept)
+    read = [report_and_rows(path, by, level, content, columns, cluster) for path in paths[kept:]]
     reports = [report for report, _ in read]
     for report in reports:
         if not report.items.read:
             raise ConfigError(f"{report.path} holds no items", "run it first: llmb run")
-    kept_run = read_baseline(paths[0]) if kept else None
     score = _chosen_score(score, reports, kept_run, paths)
     sides: list[Side] = []
     if kept_run is not None:
         side = side_of_baseline(kept_run, paths[0], score)
-        # Hashes can be held against those of the same fields only.
-        fields = set(kept_run.fields) if fields.issuperset(kept_run.fields) else set()
         sides.append(side if fields else side.without_content())
     sides += [
-        side_of(name, report, fields, cluster, score, kept=kept, rows=rows)
+        side_of(name, report, rows, score)
         for name, (report, rows) in zip(names[kept:], read, strict=True)
     ]
     made = [s.set_up.brief if kept and s.report else s.set_up for s in sides]
@@ -184,7 +179,7 @@ def compare_reports(
         for name, side in zip(names[1:], sides[1:], strict=True)
     )
     if not (kept or score or columns):
-        differences = _by_score(reports, differences, level, cluster)
+        differences = _by_score(sides, differences, level)
     comparison = Comparison(
         schema=COMPARISON_SCHEMA,
         headline="",
@@ -358,24 +353,26 @@ _MOST_SCORES = 10
 
 
 def _by_score(
-    reports: Sequence[Report], differences: tuple[Against, ...], level: float, cluster: str | None
+    sides: Sequence[Side], differences: tuple[Against, ...], level: float
 ) -> tuple[Against, ...]:
     """The same with the differences in every score that all runs have, where there are several.
 
     A score that other steps or settings made in one of the runs is left out.
     """
     found = [[NamedDifference(MAIN, each.rates, each.scores, None)] for each in differences]
-    manifests = [manifest_of(report) for report in reports]
+    read = [(side.report, side.rows) for side in sides if side.report is not None]
+    manifests = [manifest_of(report) for report, _ in read]
     names = list(manifests[0].scores) if manifests[0] else []
     shared = [name for name in names if all(each and name in each.scores for each in manifests)]
     for name in shared[:_MOST_SCORES]:
-        made = [set_up(report, name) for report in reports]
+        made = [set_up(report, name) for report, _ in read]
         if any(judged_differently(made[0], other) for other in made[1:]):
             continue
-        sides = [side_of(report.path, report, (), cluster, name) for report in reports]
-        for place, side in enumerate(sides[1:]):
-            spelt_alike(sides[0].rows, side.rows)
-            own = against(name, sides[0], side, level, anyway=True)
+        first, *others = (
+            side_of(report.path, report, rows, name).without_content() for report, rows in read
+        )
+        for place, side in enumerate(others):
+            own = against(name, first, side, level, anyway=True)
             if own.rates is not None or own.scores is not None:
                 found[place].append(NamedDifference(name, own.rates, own.scores, None))
     return tuple(

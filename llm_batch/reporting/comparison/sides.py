@@ -1,15 +1,14 @@
 """The runs that are compared: each with its figures, how it was set up, and its items as numbers.
 
-A side is the results of a run, a file of another tool, or a baseline, which has no texts. Of most
-runs the items were read with the report, others are read once more here; and texts are read again
-for the few items that are shown.
+A side is the results of a run, a file of another tool, or a baseline, which has no texts. The
+items are read with the report; texts are read again for the few items that are shown.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, takewhile
 from math import isnan
@@ -18,40 +17,30 @@ from typing import Any
 
 import msgspec
 
-from llm_batch.errors import OutputError
+from llm_batch.errors import ConfigError, OutputError
 from llm_batch.record.baseline import (
     Baseline,
     BaselineItem,
     BaselineScore,
     brief,
-    content_hash,
-    content_of,
 )
 from llm_batch.record.changes import steps_of
+from llm_batch.record.files import results_of
 from llm_batch.record.lines import UNREADABLE
 from llm_batch.record.manifest import Manifest, ScoreRule
 from llm_batch.record.parts import each_part
-from llm_batch.record.results import (
-    ComparedLine,
-    FurtherScore,
-    ItemLine,
-    compared_blocks,
-    item_lines,
-    items_among,
-)
+from llm_batch.record.results import FurtherScore, ItemLine, item_lines, items_among
 from llm_batch.records import Interval
+from llm_batch.reporting.build import report_and_rows
 from llm_batch.reporting.comparison import RunFigures
-from llm_batch.reporting.foreign import found as field_of
-from llm_batch.reporting.items import categories_of, manifest_of, parts_of_items, read_items
+from llm_batch.reporting.items import manifest_of, read_items
 from llm_batch.reporting.model import PassRate, Report
-from llm_batch.reporting.rows import NO_VERDICT, Rows, Scored, hash_of
+from llm_batch.reporting.rows import NO_VERDICT, Content, Rows, Scored
 from llm_batch.reporting.tally import swapped_spelling
 from llm_batch.stats.interval import wilson
 from llm_batch.stats.means import mean_t, with_width
 
-_BLOCK_ITEMS = 1000
 _FEW = 1000
-_NONE = FurtherScore()
 #: The name of the main score, beside those of further ones.
 MAIN = "score"
 _DATA = "dataset sha256"
@@ -258,34 +247,13 @@ class Side:
         return found.reason if found else ""
 
 
-def side_of(
-    name: str,
-    report: Report,
-    fields: Collection[str],
-    cluster: str | None,
-    score: str = "",
-    *,
-    kept: bool = False,
-    rows: Rows | None = None,
-) -> Side:
-    """A run by its report, with these ``fields`` as the content of its items, and one of its
-    scores.
-
-    Args:
-        kept: Whether hashes of that content are those of a baseline; others take less time, and
-            can be held only against those made by the same process.
-        rows: Its items, where they were read with the report.
-
-    Raises:
-        OutputError: The file cannot be read a second time.
-    """
-    if rows is None:
-        made = content_hash if kept else hash_of
-        rows = _rows_of(report, frozenset(fields), cluster, score, made)
+def side_of(name: str, report: Report, rows: Rows, score: str = "") -> Side:
+    """A run by its report and its items, by one of its scores."""
     manifest, items = manifest_of(report), report.items
     rule = rule_of(manifest, score) if manifest else None
     figures, pass_rate = _figures(name, report), report.pass_rate
     if score:
+        rows = rows.scored_by(score)
         figures = _of_score(figures, rows, report.level)
         pass_rate = _plain(figures.pass_rate)
     return Side(
@@ -302,48 +270,6 @@ def side_of(
         score=score,
         scoring=frozenset(scoring_steps(manifest, rule)) if manifest else frozenset(),
     )
-
-
-def _rows_of(
-    report: Report,
-    names: frozenset[str],
-    cluster: str | None,
-    score: str,
-    hash_of: Callable[[bytes], int],
-) -> Rows:
-    def rows_of(start: int, end: int) -> Rows:
-        return filled(compared_blocks(report.path, start, end))
-
-    def filled(blocks: Iterable[Sequence[ItemLine | ComparedLine]]) -> Rows:
-        rows = Rows()
-        for items in blocks:
-            scored: Sequence[Scored] = items
-            if score:
-                scored = [item.scores.get(score, _NONE) for item in items]
-            rows.add(
-                [item.id for item in items],
-                scored,
-                [item.cost.total for item in items],
-                [item.latency_seconds.total for item in items],
-                categories_of(items, report),
-                [hash_of(content_of(item.fields, names)) for item in items]
-                if names
-                else [0] * len(items),
-            )
-            for item in items if cluster else ():
-                value = field_of(item.fields, cluster or "", None)
-                rows.clusters.append(f"id {item.id}" if value is None else f"in {value}")
-        return rows
-
-    parts = parts_of_items(report)
-    if not parts:
-        items = read_items(report)
-        return filled(iter(lambda: list(islice(items, _BLOCK_ITEMS)), []))
-    rows, *later = each_part(rows_of, parts)
-    for after in later:
-        rows.extend(after)
-    rows.read = parts
-    return rows
 
 
 def _of_score(figures: RunFigures, rows: Rows, level: float) -> RunFigures:
@@ -406,18 +332,25 @@ def side_of_baseline(found: Baseline, path: str | Path, score: str = "") -> Side
     )
 
 
-def baseline_of(report: Report) -> Baseline:
+def baseline_of(path: str | Path) -> Baseline:
     """What a comparison with this run needs, to be kept.
 
     Raises:
-        OutputError: The results cannot be read a second time.
+        OutputError: The results cannot be read, or only once.
+        ConfigError: They have no scores.
     """
-    fields = sorted(shared_fields([report.path]))
-    name, manifest = Path(report.path).stem, manifest_of(report)
-    further = list(manifest.scores) if manifest else []
-    main, *others = (
-        side_of(name, report, fields, None, score, kept=True) for score in ("", *further)
-    )
+    if str(path) == "-":
+        raise OutputError(
+            "a baseline is made of a file that is read twice, and standard input is read once",
+            "write the results to a file and name it",
+        )
+    path = results_of(path)
+    fields = sorted(shared_fields([path]))
+    report, rows = report_and_rows(path, None, 0.95, Content(tuple(fields), lasting=True))
+    if not report.items.scored:
+        raise ConfigError(f"{path} has no scored items", "run it first: llmb run")
+    name = Path(report.path).stem
+    main, *others = (side_of(name, report, rows, score) for score in ("", *rows.further))
     common = main.set_up.brief.values
     return Baseline(
         results=Path(report.path).name,
