@@ -29,5 +29,5 @@ __all__ = [
 FORMATS: Formats[Estimate] = Formats(
     later("llm_batch.estimating.document", "document"),
     values,
-    screen=later("llm_batch.estimating.screen", "screen"),
+    screen=later("llm_batch.estimating.document", "screen"),
 )

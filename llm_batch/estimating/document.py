@@ -1,4 +1,7 @@
-"""What an estimate shows to people, as a document. Names from the config are cleaned here."""
+"""What an estimate shows to people: all of it as a document, and what fits a screen.
+
+Names from the config are cleaned here.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from llm_batch.estimating.estimates import (
     LOW_USD,
     Alternative,
     Estimate,
+    Option,
     Purchase,
     StepEstimate,
 )
 from llm_batch.models.prices import why_unknown
 from llm_batch.models.table import must_mark
 from llm_batch.paper import words
-from llm_batch.paper.document import Document, Section, Table
+from llm_batch.paper.document import Document, Section, Table, on_screen
 from llm_batch.records import Interval
 
 #: Strata that are shown; JSON has all of them.
@@ -467,3 +471,64 @@ def _notes(estimate: Estimate) -> Iterator[str]:
             f"{words.counted(estimate.reused, 'item')} need no further call; the table counts "
             "every item from its first call."
         )
+
+
+_LABELS = {"pilot": "a first look", "claim": "", "textbook": ""}
+#: Sizes that are shown, the plan's own and the one to take among them.
+_SIZES, _FEW_SIZES = 5, 3
+
+
+def screen(estimate: Estimate) -> Document:
+    """An estimate in at most 30 lines of 80 columns; what is left out is in the whole document."""
+    return Document(
+        headline(estimate),
+        sections=tuple(_on_screen(estimate)),
+        next_steps=next_steps(estimate),
+        **on_screen(
+            # What the verdict says, and Next lets one type, is not said again.
+            [warning for warning in estimate.warnings if warning.hint != estimate.next_command],
+            "--format md is for notes, json for programs",
+        ),
+    )
+
+
+def _on_screen(estimate: Estimate) -> Iterator[Section]:
+    # Of two plain steps the table alone shows which is the dear one.
+    said = devices(estimate) if estimate.devices else ()
+    yield Section("", (steps_table(estimate), *said))
+    if compared := what_if_in_short(estimate):
+        yield compared
+    needed = estimate.needed
+    # The table and the verdict say all of a margin; other claims rest on more.
+    plain = needed.n is not None and needed.kind in ("rate", "mean")
+    asked = () if plain and estimate.verdict else (estimate.claim_notes[0],)
+    parts = (*asked, _sizes_on_screen(estimate), *filter(None, (estimate.verdict,)))
+    yield Section("How many items are enough", parts)
+
+
+def _sizes_on_screen(estimate: Estimate) -> Table:
+    needed = estimate.needed
+    first, last = estimate.options[0].n, estimate.options[-1].n
+    wanted = dict.fromkeys((needed.take, estimate.n, first, last))
+    wanted |= dict.fromkeys(option.n for option in estimate.options if not option.label)
+    sizes = list(wanted)[: _SIZES if len(estimate.alternatives) < 2 else _FEW_SIZES]
+    rows = [option for option in estimate.options if option.n in sizes]
+    priced = any(option.cost is not None and option.cost.high for option in rows)
+
+    def cells(option: Option) -> tuple[str, ...]:
+        cost = (
+            words.about_usd(option.cost.value if option.cost else None),
+            words.about_usd_range(option.cost) if option.cost else "",
+        )
+        return (
+            f"{option.n:,}",
+            size_words.cell(needed, option.margin),
+            *(cost if priced else ()),
+            words.about_duration(option.seconds.value),
+            _LABELS.get(option.label, option.label) if option.n != needed.take else "enough",
+        )
+
+    money = ("cost", "low to high") if priced else ()
+    header = ("items", size_words.HEADS[needed.kind], *money, "time", "")
+    right = (*[True] * (len(header) - 1), False)
+    return Table(header, right, tuple(cells(option) for option in rows))

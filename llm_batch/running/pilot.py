@@ -18,7 +18,7 @@ from llm_batch.chain.forecast import compared, rendered
 from llm_batch.chain.steps import written
 from llm_batch.errors import ConfigError, Incomplete, Interrupted, LlmbError, Refused
 from llm_batch.estimating import Measured, estimate, measured_in
-from llm_batch.estimating.screen import screen
+from llm_batch.estimating.document import screen
 from llm_batch.paper.document import Document, Quote, Section
 from llm_batch.record.files import run_paths
 from llm_batch.record.manifest import Manifest
