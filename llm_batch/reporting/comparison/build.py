@@ -348,7 +348,7 @@ def _adjusted(differences: tuple[Against, ...]) -> tuple[Against, ...]:
     )
 
 
-#: Each score that is compared besides is read once more.
+#: Further scores that are compared at most.
 _MOST_SCORES = 10
 
 
