@@ -15,6 +15,7 @@ from llm_batch.record import lines, parts
 from llm_batch.records import Score
 from llm_batch.reporting import FORMATS, build_report, items, reference, scan
 from llm_batch.reporting.comparison.build import COMPARISON_FORMATS, compare_reports
+from llm_batch.reporting.comparison.sides import baseline_of
 from llm_batch.reporting.scan import Tallies
 from tests.reporting.made import full_manifest, result, write
 
@@ -84,6 +85,7 @@ def _everything(path: Path, other: Path) -> list[str]:
         *(FORMATS[name](build_report(path)) for name in formats),
         *(COMPARISON_FORMATS[name](compare_reports([path, other])) for name in formats),
         COMPARISON_FORMATS["json"](compared),
+        baseline_of(path).encoded().decode(),
     ]
 
 

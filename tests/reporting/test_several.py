@@ -156,7 +156,9 @@ def test_another_score_takes_the_place_of_the_main_one(tmp_path: Path) -> None:
     assert caught.value.hint == "it has score, grounded, total"
 
 
-def test_runs_are_compared_by_the_score_that_is_named(tmp_path: Path) -> None:
+def test_runs_are_compared_by_the_score_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = []
     for name, grounded in (("base", 1.0), ("new", 0.0)):
         (tmp_path / name).mkdir()
@@ -178,6 +180,11 @@ def test_runs_are_compared_by_the_score_that_is_named(tmp_path: Path) -> None:
     assert "p is corrected for looking at 2 scores (Holm)" in COMPARISON_FORMATS["full"](
         compare_reports(paths)
     ).replace("\n  ", " ")
+    monkeypatch.setattr(parts, "LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "may_fork", lambda: True)
+    monkeypatch.setattr(parts, "_processes", lambda: 2)
+    assert compare_reports(paths).comparison.against[0] == every
+    assert compare_reports(paths, score="grounded").comparison.against[0] == found
 
 
 def votes(*scores: int | None) -> dict[str, Any]:
