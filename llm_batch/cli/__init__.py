@@ -19,15 +19,13 @@ from llm_batch.cli.batches import batches
 from llm_batch.cli.compare import baseline, compare
 from llm_batch.cli.doctor import doctor
 from llm_batch.cli.estimate import estimate
-from llm_batch.cli.export import export
-from llm_batch.cli.failures import failures
 from llm_batch.cli.init import init
+from llm_batch.cli.items import export, failures, show
 from llm_batch.cli.label import label
 from llm_batch.cli.merge import merge
 from llm_batch.cli.models import models
 from llm_batch.cli.report import report
 from llm_batch.cli.run import run
-from llm_batch.cli.show import show
 from llm_batch.cli.view import view
 from llm_batch.errors import EXIT_INTERRUPTED, ConfigError, LlmbError
 

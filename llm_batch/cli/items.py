@@ -1,4 +1,4 @@
-"""``llmb export``: results in the layout of other programs."""
+"""The items of a run: one (``llmb show``), those that failed (``failures``), all (``export``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,46 @@ from typing import Annotated
 import typer
 
 from llm_batch.cli import complete
+
+
+def show(
+    id: Annotated[
+        str,
+        typer.Argument(
+            help="The item's id or its beginning, or a text in its data.",
+            metavar="ID",
+            show_default=False,
+            autocompletion=complete.ids,
+        ),
+    ],
+    results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show one item of a run: prompts, replies, the judge's reason, score, attempts and cost."""
+    from llm_batch.chain.overrides import expanded
+    from llm_batch.cli.console import deliver
+    from llm_batch.errors import OutputError
+    from llm_batch.reporting.item import ITEM_FORMATS, read_item
+
+    path = Path(expanded(results))
+    if not path.exists() and id.endswith((".jsonl", ".parquet")) and Path(expanded(id)).is_file():
+        raise OutputError(f"the id must come first; {id!r} is a file", f"llmb show {results} {id}")
+    deliver(ITEM_FORMATS["json" if json else "text"](read_item(path, id)), None)
+
+
+def failures(
+    results: Annotated[Path, typer.Argument(help="Results of a run.")] = Path("results.jsonl"),
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all of it, with all ids, as JSON.")
+    ] = False,
+) -> None:
+    """Show the replies that gave no score, grouped by what went wrong, and what to do about it."""
+    from llm_batch.chain.overrides import expanded
+    from llm_batch.cli.console import deliver
+    from llm_batch.reporting.failures import FAILURE_FORMATS, read_failures
+
+    made = read_failures(expanded(results))
+    deliver(FAILURE_FORMATS["json" if json else "text"](made), None)
 
 
 def export(
