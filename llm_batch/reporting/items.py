@@ -32,7 +32,7 @@ from llm_batch.record.results import (
     shape_lines,
 )
 from llm_batch.reporting.foreign import ForeignFile, found
-from llm_batch.reporting.model import Report
+from llm_batch.reporting.model import Groups, Report
 from llm_batch.reporting.tally import group_name
 
 
@@ -79,21 +79,28 @@ def category_of(item: ScoredLine, report: Report) -> str:
     """The group of an item, as the report names its groups; empty without groups."""
     if report.groups is None:
         return ""
-    if item.stratum:
+    if item.stratum and _by_strata(report.groups):
         return item.stratum
     return group_name(found(item.fields, report.groups.field, None))
 
 
 def categories_of(items: Sequence[ScoredLine], report: Report) -> list[str]:
     """The group of each item, as `category_of` has it; most are texts in a field of that name."""
-    field = report.groups.field if report.groups is not None else None
-    if field is None:
+    groups = report.groups
+    if groups is None:
         return [""] * len(items)
-    values = [item.stratum or item.fields.get(field) for item in items]
+    strata, field = _by_strata(groups), groups.field
+    values = [(item.stratum if strata else "") or item.fields.get(field) for item in items]
     return [
         value if value.__class__ is str else category_of(item, report)
         for item, value in zip(items, values, strict=True)
     ]
+
+
+def _by_strata(groups: Groups) -> bool:
+    """Whether the groups are the strata that the items were drawn by."""
+    known = any(group.population is not None for group in groups.groups)
+    return known or groups.field == "stratum"
 
 
 #: What is known of an item that llmb did not play.

@@ -161,6 +161,21 @@ def test_standard_input_cannot_be_read_twice(tmp_path: Path) -> None:
         FORMATS["csv"](report)
 
 
+def test_the_category_is_the_group_that_was_asked_for(tmp_path: Path) -> None:
+    """Also where the items were drawn by another field; and by that one, if it was not kept."""
+    results = [
+        result(n, 4.0, fields={"lang": "de" if n % 2 else "en"}, stratum="ab"[n % 3 > 1])
+        for n in range(12)
+    ]
+    made = manifest(stratify="topic", strata={"a": 80, "b": 40}, population=120)
+    path = write(tmp_path, results, made)
+    for by, name in ((None, "ab"), ("lang", ("en", "de"))):
+        report = build_report(path, by=by)
+        found = [row["category"] for row in _rows(FORMATS["csv"](report))]
+        assert found == [name[n % 2 if by else n % 3 > 1] for n in range(12)]
+        assert found == [row["category"] for row in report.rows()]
+
+
 def test_rows_of_another_tool_are_kept_with_all_their_fields(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("name,grade,note\nx,pass,=1\ny,,n\n")
