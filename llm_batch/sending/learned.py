@@ -28,7 +28,8 @@ Where no limit was given or stated, this is tried soon. After a few refusals a f
 a limit refuses what is sent beyond it, an overloaded server no more than before (a sequential test,
 Wald, 1945). Then refused requests wait by themselves, and all others go at the workers' own speed.
 Now and then a slower pace is tried as well, for a limit that is only a little exceeded. Chance may
-tell wrongly that there is a limit: where a large share is refused all the same, it is asked again.
+tell wrongly that there is a limit: where a large share is refused all the same, or the pace sinks,
+it is asked again.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ _FREE_REFUSALS, _FREE_SHARE, _FREE_TIMES = 5, 0.015, 4
 _SLOW_SHARE, _SLOW_REFUSALS, _HELPED = 0.95, 3, 0.33
 # After so many refusals at a pace so many times as much is tried, the first time, and later where
 # such a share is refused or the pace has come down to such a part; after so many times as many
-# refusals where there was a limit, unless such a share is refused: no limit does that to its pace.
+# refusals where there was a limit, unless such a share is refused or the pace has come down again:
+# no limit does that to its pace.
 _ASK_REFUSALS, _TRY_TIMES, _ASK_SHARE, _SUNK, _ASK_TIMES = 4, 3.0, 0.04, 0.7, 3
 _ASK_AT_ONCE = 0.12
 # The least that one refusal leaves of a pace.
@@ -456,10 +458,11 @@ class Learned:
             trying = self._at_once is not None and self._most() > self._at_once
             self._looked_refused += admitted > 0 and not trying
             share = self._looked_refused / max(1, self._count - self._looked_count)
-            needed = _ASK_REFUSALS if share >= _ASK_AT_ONCE else self._look_refusals
+            sunk = (self._pace or 0.0) < _SUNK * (self._looked_pace or 0.0)
+            soon = share >= _ASK_AT_ONCE or (sunk and self._pace is not None)
+            needed = _ASK_REFUSALS if soon else self._look_refusals
             if admitted <= 0 or self._looked_refused < needed:
                 return False
-            sunk = (self._pace or 0.0) < _SUNK * (self._looked_pace or 0.0)
             helped = self._looked_pace is not None and share < _ASK_SHARE and not sunk
             self._look()
             if helped:

@@ -238,6 +238,15 @@ def test_chance_never_leaves_a_crawl_behind(seed: int) -> None:
     assert seen.share(60 * 5 / (0.08 + 0.33 * 0.3), 60, 180) >= 0.5
 
 
+def test_a_pace_that_sinks_after_a_limit_was_told_wrongly_is_asked_again() -> None:
+    """One in ten is refused at random; with this seed four pauses in a row end with one."""
+    simulation = Simulation(
+        rpm=None, workers=5, latency=0.05, retry_after=False, strays=0.1, seed=212
+    )
+    (seen,) = simulation.run_together([Limiter(None, None, simulation.clock)], seconds=60)
+    assert seen.share(60 * 5 / (0.08 + 0.33 * 0.1), 0, 60) >= 0.5
+
+
 @pytest.mark.parametrize("retry_after", [True, False])
 def test_a_single_refusal_costs_little_more_than_its_pause(retry_after: bool) -> None:
     simulation = Simulation(rpm=None, workers=4, latency=0.3, retry_after=retry_after, late=0.0)
