@@ -41,7 +41,8 @@ from llm_batch.record.manifest import (
     utc,
     versions,
 )
-from llm_batch.record.results import DoneLine, ResultsFile, Standing, is_edited, standing
+from llm_batch.record.results import DoneLine
+from llm_batch.record.results_file import ResultsFile, Standing, is_edited, standing
 from llm_batch.records import Call, Item, Request
 from llm_batch.running.progress import Progress, RunSummary
 from llm_batch.sending.providers import goes_by_batch

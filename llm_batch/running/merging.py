@@ -31,7 +31,7 @@ from llm_batch.record.manifest import (
     hash_of,
     new_run_id,
 )
-from llm_batch.record.results import text_hash
+from llm_batch.record.results_file import text_hash
 from llm_batch.records import without_mark
 from llm_batch.reporting.table import write_table
 

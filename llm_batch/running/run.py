@@ -30,7 +30,7 @@ from llm_batch.paper import words
 from llm_batch.record.files import run_paths, table_of
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
-from llm_batch.record.results import ResultsFile
+from llm_batch.record.results_file import ResultsFile
 from llm_batch.records import Attempt, Call, Failure, Item, Result
 from llm_batch.running.earlier import (
     Answers,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from llm_batch.errors import OutputError
 from llm_batch.record.lines import SCHEMA
-from llm_batch.record.results import ResultsFile, encode_result, result_record
+from llm_batch.record.results import encode_result, result_record
+from llm_batch.record.results_file import ResultsFile
 from llm_batch.records import Item, Result, Score, StepTotals, Usage
 
 GENERATE = StepTotals(Usage(40, 10, 5, 1, 2), 0.0004, 1.5, 1)
@@ -180,7 +181,7 @@ def test_readers_see_new_lines_within_about_a_second(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("llm_batch.record.results.time.monotonic", lambda: now)
+    monkeypatch.setattr("llm_batch.record.results_file.time.monotonic", lambda: now)
     with ResultsFile(path, None, edited=False) as results:
         results.publish()
         results.write(result(1))
@@ -292,7 +293,7 @@ def test_a_full_disk_is_said_and_the_journal_is_pointed_at(
 def test_a_line_that_cannot_be_shown_is_an_error_of_ours(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_batch.record.results.open_beside", always_full)
+    monkeypatch.setattr("llm_batch.record.results_file.open_beside", always_full)
     with pytest.raises(OutputError, match="No space left"), ResultsFile(path, None, False) as file:
         file.write(result(1))
         file.flush()
@@ -310,7 +311,7 @@ def test_a_disk_that_fails_at_the_very_end_is_said_too(
 def test_lines_that_do_not_fit_are_an_error_of_ours(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_batch.record.results.open_beside", always_full)
+    monkeypatch.setattr("llm_batch.record.results_file.open_beside", always_full)
     with pytest.raises(OutputError, match="No space left"), ResultsFile(path, None, False) as file:
         for number in range(1000):  # more than a buffer holds
             file.write(result(number))

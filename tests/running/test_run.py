@@ -30,7 +30,7 @@ from llm_batch.estimating import Estimate
 from llm_batch.models import tokens
 from llm_batch.record.journal import Journal
 from llm_batch.record.manifest import Manifest
-from llm_batch.record.results import ResultsFile
+from llm_batch.record.results_file import ResultsFile
 from llm_batch.records import Completion, Request, Usage
 from llm_batch.running.run import Overrun, Progress, Stop, run
 from llm_batch.running.stopping import Until

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_batch.chain.chain import Chain
 from llm_batch.errors import ProviderError, Rejected
-from llm_batch.record import results
+from llm_batch.record import results_file
 from llm_batch.records import Call, Item, Request
 from llm_batch.running.earlier import Finished
 from llm_batch.running.run import Earlier
@@ -90,7 +90,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.append("look")
         look(self)
 
-    monkeypatch.setattr(results, "_BLOCK", 500)
+    monkeypatch.setattr(results_file, "_BLOCK", 500)
     monkeypatch.setattr(Finished, "look", looked)
     return events
 
@@ -237,7 +237,7 @@ def test_results_are_written_again_only_where_something_in_them_changes(
         project.results.write_bytes(before.replace(b'"score":5', b'"score":1', 1))
     whole = change in ("nothing", "a line twice")
     if whole:
-        monkeypatch.setattr(results, "open_beside", None)
+        monkeypatch.setattr(results_file, "open_beside", None)
     inode = os.stat(project.results).st_ino
     played.clear()
     project.answers = reply_to
