@@ -36,7 +36,7 @@ _ON_SCALE = (
     rf" on (?:a|the) (?:scale (?:of|from) )?{_NUMBER}(?: to | ?[-–] ?)({_NUMBER})(?:[ -]scale)?"
 )
 # No part of a longer number, a word, a share, a range, a date or a time.
-_PERCENT = re.compile(r"\A(\d{1,3}(?:\.\d{1,9})?) ?%")
+_PERCENT = re.compile(r"\A(\d{1,3}(?:\.\d{1,9})?) ?(?:%|per ?cent\b)")
 _ALONE = r"(?![\w%°‰]|[.,:/–-]\d| ?[%°‰])"
 _RATED = re.compile(
     rf"({_NUMBER})(?:{_OUT_OF}{_UNIT}?|{_UNIT}(?:{_OUT_OF})?)?(?:{_ON_SCALE})?{_ALONE}",

@@ -263,13 +263,20 @@ def letters_of(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-# What it is called in an object; the first that is there counts.
+# What it is called in an object, where it may have others beside it that it is made of.
+_FINAL_KEYS = (
+    *("final_score", "overall_score", "total_score", "final_rating", "overall_rating"),
+    *("final_verdict", "overall", "final"),
+)
 _KEYS = (
-    *("final_score", "overall_score", "total_score", "score", "rating", "grade", "verdict"),
-    *("label", "judgment", "judgement"),
+    *_FINAL_KEYS,
+    *("score", "rating", "grade", "verdict", "label", "judgment", "judgement"),
     *("综合得分", "总分", "得分", "评分", "打分", "分数", "スコア", "評価", "点数", "점수"),
     *("gesamtbewertung", "bewertung", "punktzahl", "note", "puntuación", "calificación"),
 )
+# Where only labels are meant.
+_WORD_KEYS = ("winner", "choice", "decision", "preference", "result")
+_ALL_KEYS = (*_KEYS, *_WORD_KEYS)
 _ANY_NUMBER = OutputField(type="number")
 # Beyond this a mean means nothing.
 _LARGEST = 1e300
@@ -361,15 +368,30 @@ def _in_object(text: str, labels: Mapping[str, float]) -> str | None:
         return None
     kind = _ANY_NUMBER.model_copy(update={"type": "string", "choices": tuple(labels)})
     kind = kind if labels else _ANY_NUMBER
-    fields = dict.fromkeys(_KEYS, kind)
+    fields = dict.fromkeys(_ALL_KEYS if labels else _KEYS, kind)
     try:
         found = [_renamed(one, fields) for one in objects_in(text, fields)]
     except Unreadable:
         return None
-    values = [next(one[name] for name in _KEYS if name in one) for one in found if one]
+    values = [each for one in found if one for each in _chosen(one, labels)]
     if not values:
         return None
     first = values[0]
     # Neither true nor null is a place on a scale.
     sure = isinstance(first, str | int | float) and not isinstance(first, bool)
     return str(first) if sure and all(each == first for each in values) else ""
+
+
+def _chosen(found: Mapping[str, Any], labels: Mapping[str, float]) -> list[Any]:
+    """What of an object's values is the score: several where that is not certain."""
+    finals = [found[name] for name in _FINAL_KEYS if name in found]
+    said = [found[name] for name in _ALL_KEYS if name in found]
+    if labels:
+        words = {label.strip().casefold() for label in labels}
+        known = [each for each in said if str(each).strip().casefold() in words]
+        return known or said[:1]
+    # A verdict in words may stand beside a number, and be called overall as well.
+    if sure := [each for each in finals if not isinstance(each, str) or each[:1].isdigit()]:
+        return sure
+    first, *others = [found[n] for n in _ALL_KEYS if n in found and n not in _FINAL_KEYS] or said
+    return [first, *(each for each in others if type(each) in (int, float))]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm_batch.chain.outputs import YES_OR_NO, OutputField, any_of, leading_number
 
@@ -25,6 +25,8 @@ _CUT = "cut…"
 _NEAR = 200
 # Without a scale, a number above this on a line of its own may be a year or an answer.
 _LIKELY = 100
+# A share of the scale beside a score may be rounded by so many percent.
+_ROUNDED = 0.51
 
 _NEVER = r"\b\B"
 
@@ -40,7 +42,7 @@ _CALLED = (
     r"|(?:総合|最終)?(?:スコア|評価|評点|評分|得点|採点|点数)|점수|평점"
 )
 # These may also head something else, so only a number and its scale counts behind them.
-_MAY_BE_CALLED = "note|nota|voto|punkte|puntos"
+_MAY_BE_CALLED = "note|nota|voto|punkte|puntos|(?:total )?points(?: awarded)?|total"
 # Behind these a number may be that of a list.
 _MAY_LIST = ("verdict", "label", "judgement", "judgment", "overall")
 # What prompts of one criterion call it, such as those of G-Eval.
@@ -49,6 +51,10 @@ _CRITERION = (
     "factuality|faithfulness|fluency|groundedness|helpfulness|naturalness|quality|relevance"
 )
 _JUDGED = "answer|response|submission|prediction|claim|statement|summary|output|reply"
+# A line that gives something of its own a number.
+_LABELLED = re.compile(
+    r"\A(?:\(?\d{1,3}[.):]? )?[^\W\d][^:=\d]{0,60}?(?: ?[:=] ?| [–—-] | )(?=\d)(?P<value>.+)"
+)
 
 # Markup that carries no meaning; a - or # does at the start of a line only. Signs of East Asian
 # width are those of ASCII, and what has no width is nothing.
@@ -60,7 +66,12 @@ _MARKUP = str.maketrans(
 )
 _STARS = re.compile(r"(?=[★⭐🌟☆✩]{2})([★⭐🌟]{1,10})([☆✩]{0,9})")
 # Marks of templates that servers leave in; GLM's around the answer.
-_TOKENS = re.compile(r"<\|(?:(?:begin|end)_of_box|im_end|eot_id|endoftext|end)\|>|</s>")
+_TOKENS = re.compile(
+    r"<\|(?:(?:begin|end)_of_box|im_end|eot_id|endoftext|end)\|>|</s>|</?(?:b|strong|em|i|p|br)>"
+)
+# 四分 is 4分, but not in 四分之三 or 三点四分.
+_CHINESE = "一二三四五六七八九"
+_CHINESE_POINTS = re.compile(rf"(?<![{_CHINESE}十百千点分\d])[{_CHINESE}](?=分(?!之))")
 _FENCE = re.compile(r"```\w{0,20}")
 _BULLET = re.compile(r"(?:[-•>]|#{1,6}) ")
 _FINAL = frozenset({"final", "overall", "total"})
@@ -106,6 +117,14 @@ _FRAMED = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(rf"\A(?:{_CALLED}) ?[:=] ?", re.IGNORECASE)
+# What judges give beside a score, in the same line.
+_BESIDE = re.compile(
+    r" ?[,;]? ?(?:confidence|certainty|reason(?:ing|s)?|explanation|justification|rationale"
+    r"|comments?|feedback) ?[:=]",
+    re.IGNORECASE,
+)
+# 4/5 (80%)
+_SHARE = re.compile(r"(?: ?[(\[]| ?=) ?(\d{1,3}(?:\.\d{1,9})?) ?%[)\]]?")
 _EXPLAINS = re.compile(
     r" ?[,;:(–—] ?| - | (?=(?:because|since|as|for|due)\b)| (?=(?:to|for) (?:this|the)\b)",
     re.IGNORECASE,
@@ -119,7 +138,20 @@ _HEDGES = re.compile(
 )
 _SOFTENS = re.compile(r"(?:mostly|partly|partially|almost|in part|but|though)\b", re.IGNORECASE)
 _REVISES = re.compile(
-    r"\b(?:wait|actually|correction|on second thoughts?|scratch that|or rather)\b", re.IGNORECASE
+    r"\b(?:wait|actually|correction|on second thoughts?|scratch that|or rather|i meant|oops"
+    r"|(?:change|lower|raise|reduce|increase|adjust|revise) (?:it|this|that|(?:my|the) \w{4,6}))\b"
+    r"|\A(?:no|hmm|sorry)[,.!;:…]"
+    r"|\A(?:my )?(?:adjusted|revised|updated?|corrected|actual|edit(?:ed)?|new|after [a-z ]{1,40})"
+    r"(?: (?:score|rating|grade|mark|verdict))? ?[:=]",
+    re.IGNORECASE,
+)
+# Before a score that somebody else's words have, or those that say how to write one.
+_QUOTES = re.compile(
+    r"\b(?:(?:contains?|includ(?:es|ing)|says?|said|saying|writes?|wrote|claims?|asks? for"
+    r"|requests?|demands?|examples?|e\. ?g\.|such as|like|formats?|instructions?|user|prompt"
+    r"|rubric|template)(?: (?:an?|the|of|text|string|words?|tag|line|score|rating|verdict))*)"
+    r"[:,]? ?['(]?\Z",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"[.!?;] | [–—-] ")
 _ON_A_SCALE = re.compile(
@@ -143,9 +175,11 @@ _SCALED = re.compile(r"\d ?/ ?\d| (?:von|sur|de|su) \d")
 _NOT_AFTER = re.compile(r"[%°+=~<>/\\→?€£¥-]")
 # All of a text in one, as judges that were trained to reason write it.
 _WRAPPED = re.compile(r"\s*<(answer|final_answer|output)>(.*)</\1>\s*", re.IGNORECASE | re.DOTALL)
+_OBJECT = re.compile(r"\{[^{}]*\}")
 _SIGNS = re.compile(r" ?([<>=]) ?")
 _LISTS = re.compile(r"\d{1,3}[.):] ")
 _NUMBERED = re.compile(r"\(?\d{1,3}[.):]? ")
+_DIGITS_LAST = re.compile(r"\d{1,15}\Z")
 _DIGITS = re.compile(r"(?<!\d)\d{1,15}(?:\.\d{1,15})?(?!\d)")
 
 
@@ -155,12 +189,22 @@ def within(value: float, low: float | None, high: float | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A place where a text states a value; ``value`` is ``None`` where it cannot be read."""
+    """A place where a text states a value; ``value`` is ``None`` where it cannot be read.
+
+    ``column`` is where in line ``at`` it begins; ``is_framed`` as in ``[[4]]``, which a prompt has
+    asked for.
+    """
 
     value: float | str | None
     line: str
     at: int
     is_final: bool = False
+    column: int = 0
+    is_framed: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.at, self.column
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +215,18 @@ class Numbers:
     def read(self, text: str) -> tuple[float, str, bool] | None:
         """The number at the start, what follows it, and whether it names its scale."""
         found = leading_number(text, self.high)
-        return (found[0], found[1], found[2] is not None) if found else None
+        if found is None:
+            return None
+        value, rest, named = found
+        share, end = _SHARE.match(rest), named or self.high
+        if share and end and abs(float(share[1]) - 100 * value / end) <= _ROUNDED:
+            rest = rest[share.end() :]
+        return value, rest, named is not None
 
     def may_follow(self, rest: str) -> bool:
         """Whether words after a number explain it, and have no other that could be the score."""
+        if _BESIDE.match(rest):
+            return True
         begins = _EXPLAINS.match(rest)
         if begins is None:
             return False
@@ -249,14 +301,14 @@ def stated(text: str, reader: Reader, inside: str | None = None) -> Claim | None
 
     ``inside`` is what an object in the text says; the words around it must not say otherwise.
     """
-    lines = _lines(text)
-    claims = _claims(lines, reader)
     if inside is not None:
-        own = _lines(inside)
+        own, around = _lines(inside), _lines(_OBJECT.sub("\n", text))
         said = _settled(_claims(own, reader), own, reader)
-        values = {claim.value for claim in (said, *claims) if claim and claim.value is not None}
+        claims = (said, *_claims(around, reader))
+        values = {claim.value for claim in claims if claim and claim.value is not None}
         return said if len(values) == 1 else None
-    return _settled(claims, lines, reader)
+    lines = _lines(text)
+    return _settled(_claims(lines, reader), lines, reader)
 
 
 def named(text: str, name: str, reader: Reader, alone: bool) -> Claim | None:
@@ -274,12 +326,15 @@ def _plain(line: str) -> str:
     if "<" in line:
         line = _TOKENS.sub(" ", line)
     plain = " ".join(line.translate(_MARKUP).split())
-    return plain if plain.isascii() or _DIGITS.search(plain) else _STARS.sub(_counted, plain)
+    if plain.isascii():
+        return plain
+    plain = _CHINESE_POINTS.sub(lambda found: str(_CHINESE.index(found[0]) + 1), plain)
+    return plain if _DIGITS.search(plain) else _STARS.sub(_counted, plain)
 
 
 def _counted(stars: re.Match[str]) -> str:
     full, empty = len(stars[1]), len(stars[2])
-    return f"{full}/{full + empty}" if empty else str(full)
+    return f"{full}/{full + empty if empty else 5 if full <= 5 else 10}"
 
 
 def _lines(text: str) -> list[str]:
@@ -304,13 +359,17 @@ def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
         else f"{_CALLED}|result|choice|decision|winner|urteil|判定|判断|结论"
     )
     claims = [*_named(lines, called, reader), *_framed(lines, reader), *_bare(lines, reader)]
+    claims += _named(lines, "final", reader, by=(":", "="))
     if isinstance(reader, Numbers):
         claims += _rated(lines, reader)
         if not claims:
             claims = list(_named(lines, rf"(?:{_CRITERION})(?: score| rating)?", reader))
             may_be = _named(lines, _MAY_BE_CALLED, reader, by=(":", *_IS))
             claims += [one for one in may_be if one.value is not None and _SCALED.search(one.line)]
-            return claims if len(claims) == 1 else []
+            alone = len(claims) == 1 and not any(
+                _is_labelled(line, reader) for n, line in enumerate(lines) if n != claims[0].at
+            )
+            return claims if alone else []
     elif not reader.are_letters:
         # "The answer is wrong", and the "correct: yes" of Humanity's Last Exam.
         about = (
@@ -321,12 +380,29 @@ def _claims(lines: Sequence[str], reader: Reader) -> list[Claim]:
     return claims
 
 
+def _is_labelled(line: str, reader: Numbers) -> bool:
+    """Whether a line gives something of its own a number: of two criteria none is the score."""
+    label = _LABELLED.match(line[:_NEAR])
+    found = reader.read(label["value"]) if label else None
+    return (
+        found is not None
+        and within(found[0], reader.low, None if math.isnan(reader.high or 0) else reader.high)
+        and _ends(found[1], reader)
+    )
+
+
 def _settled(claims: Sequence[Claim], lines: Sequence[str], reader: Reader) -> Claim | None:
     """The one thing that a text claims, or what makes it uncertain; ``None`` without claims.
 
-    What is called final or overall stands above the rest.
+    What is called final or overall stands above what came before, though not above the last frame:
+    a prompt asked for that.
     """
-    chosen = [claim for claim in claims if claim.is_final] or list(claims)
+    chosen = list(claims)
+    if finals := [claim for claim in claims if claim.is_final]:
+        end = max(claim.place for claim in finals)
+        known = [claim for claim in claims if claim.value is not None]
+        frames = sorted((one for one in known if one.is_framed), key=lambda one: one.place)
+        chosen = [*finals, *(one for one in known if one.place > end), *frames[-1:]]
     if not chosen:
         return None
     doubts = [claim for claim in chosen if claim.value is None]
@@ -338,18 +414,18 @@ def _settled(claims: Sequence[Claim], lines: Sequence[str], reader: Reader) -> C
         if reader.high is not None
         for end in _SCALE.findall(line)
     )
-    last = max(chosen, key=lambda claim: claim.at)
-    if len({claim.value for claim in chosen}) > 1 or other or _is_revised(lines, last.at, reader):
+    last = max(chosen, key=lambda claim: claim.place)
+    if len({claim.value for claim in chosen}) > 1 or other or _is_revised(lines, last, reader):
         return Claim(None, last.line, last.at)
     return last
 
 
-def _is_revised(lines: Sequence[str], at: int, reader: Reader) -> bool:
-    """Whether a text takes back what it said on a line: ``Score: 4. Wait, actually 3.``"""
+def _is_revised(lines: Sequence[str], last: Claim, reader: Reader) -> bool:
+    """Whether a text takes back what it said: ``Score: 4. Wait, actually 3.``"""
     return any(
         reader.mentioned_in(line[found.end() : found.end() + _NEAR])
-        for line in lines[at:]
-        for found in _REVISES.finditer(line)
+        for at, line in enumerate(lines[last.at :], last.at)
+        for found in _REVISES.finditer(line, last.column if at == last.at else 0)
     )
 
 
@@ -360,7 +436,9 @@ def _named(
 
     If only ``by`` these words connect the two, what stands below a name is not meant.
     """
-    pattern = re.compile(rf"(?<!\w)(?:{names})(?![^\W是为為は])", re.IGNORECASE)
+    pattern = re.compile(
+        rf"(?<!\w)(?:{names})(?:(?<![a-z])(?=\d)|(?![^\W是为為は]))", re.IGNORECASE
+    )
     for at, line in enumerate(lines):
         for name in pattern.finditer(line):
             is_marker = name[0].startswith("[")
@@ -374,9 +452,13 @@ def _named(
             rest = line[connected.end() : connected.end() + _NEAR]
             heads = not rest and at + 1 < len(lines) and not by
             if heads:
-                # A heading; the value has the next line.
-                rest, how = re.sub(rf"\A{_OPENS}", "", lines[at + 1][:_NEAR]), how or ":"
-            is_final = is_final or name[0].lower() == "overall"
+                # A heading; the value has the next line, unless that has a name itself.
+                below = re.sub(rf"\A{_OPENS}", "", lines[at + 1][:_NEAR])
+                inner = pattern.search(below)
+                if inner and _begins_statement(below[: inner.start()])[0]:
+                    continue
+                rest, how = below, how or ":"
+            is_final = is_final or name[0].lower() in ("overall", "final")
             claim = _claimed(line, at, rest, how, reader, is_marker)
             if (
                 claim is not None
@@ -389,7 +471,7 @@ def _named(
                 continue
             if not _is_on_scale(connected, reader):
                 claim = Claim(None, line[:_NEAR], at)
-            yield Claim(claim.value, claim.line, at, is_final or is_marker)
+            yield replace(claim, is_final=is_final or is_marker, column=name.start())
 
 
 def _claimed(
@@ -435,6 +517,10 @@ def _begins_statement(before: str) -> tuple[bool, bool]:
     while words and words[-1].casefold().replace("’", "'").strip("([{<',") in _LEADS:
         leads.add(words.pop().casefold().strip(","))
     is_final = not _FINAL.isdisjoint(leads)
+    if words[-1:] == ["'"]:
+        words.pop()
+    if words and _QUOTES.search(before):
+        return False, is_final
     if not words:
         return len(before) <= _NEAR, is_final
     firm = is_final or not leads.isdisjoint({"so", "thus", "therefore", "hence", "my"})
@@ -450,10 +536,13 @@ def _framed(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
         inside = _NAME.sub("", (frame[1] or frame[3]).strip())
         at = text.count("\n", 0, frame.start())
         found = reader.read(inside)
-        if found and _ends(found[1], reader):
-            yield Claim(found[0], inside, at)
-        elif frame[3] or reader.mentioned_in(inside):
-            yield Claim(None, inside, at)
+        column = frame.start() - text.rfind("\n", 0, frame.start()) - 1
+        value = found[0] if found and _ends(found[1], reader) else None
+        if _QUOTES.search(_before(lines[at], column)):
+            value = None
+        elif value is None and not frame[3] and not reader.mentioned_in(inside):
+            continue
+        yield Claim(value, inside, at, column=column, is_framed=True)
 
 
 def _rated(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
@@ -468,7 +557,7 @@ def _rated(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
                 continue
             found = reader.read(line[between.end() : between.end() + _NEAR])
             if found and _ends(found[1], reader):
-                yield Claim(found[0], line[:_NEAR], at)
+                yield Claim(found[0], line[:_NEAR], at, column=verb.start())
 
 
 def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
@@ -500,6 +589,13 @@ def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
             )
             if alone and _stands_alone(lines, at, value, reader):
                 yield Claim(value, line[:_NEAR], at)
+            elif (
+                alone
+                and at
+                and (above := _DIGITS_LAST.search(lines[at - 1]))
+                and float(above[0]) != value
+            ):
+                yield Claim(None, line[:_NEAR], at)  # that above was the score
             continue
         if isinstance(reader, Numbers):
             sentence = _SENTENCE.split(line)[-1]
@@ -507,7 +603,7 @@ def _bare(lines: Sequence[str], reader: Reader) -> Iterator[Claim]:
             found = reader.read(sentence[opens.end() :]) if opens else None
             boxed = opens is not None and "boxed" in opens[0]
             if found and (found[2] or boxed) and sentence != line and _is_closed(found[1]):
-                yield Claim(found[0], line[:_NEAR], at)
+                yield Claim(found[0], line[:_NEAR], at, column=len(line) - len(sentence))
 
 
 def _numbers_alone(lines: Sequence[str], reader: Numbers) -> Iterator[float]:

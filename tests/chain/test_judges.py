@@ -25,7 +25,9 @@ Ocena: 4|평점: 4점|★★★★☆|Rating: ⭐️⭐️⭐️⭐️|\ufeffSco
 I'd say 4.|I'll go with a 4.|Hence a score of 4.|On a scale of 1 to 5: 4
 The score for this answer is 4.|I assign a score of 4 to this response.
 Based on this, the rating is 4.|Score: 4, because it misses 2 of the facts.
-Feedback: short. [RESULT] (4)
+Feedback: short. [RESULT] (4)|[RESULT]4|四分|评分：四分|<b>Score:</b> 4|Score: 4/5 (80%)|4/5 (80%)
+Score: 4, Confidence: 5|score: 4, reason: 2 errors|## Final Verdict¶Score: 4|Total: 4/5|Final: 4
+{"overall": 4, "style": 2}
 """
 NO_SCORE_IN_ANY_LANGUAGE = """
 I'd say 2 of the 5 facts are right.|I go with 3 reasons.|A score of 4 requires sources.
@@ -36,12 +38,28 @@ La note maximale est 5.|Note maximale : 5|有3个错误。|我给出3个理由�
 Score: 4,5|3,4|★|On a scale of 1 to 5, 3 facts are wrong.|Auf einer Skala von 1 bis 10: 4
 The final score was 4 to 2.|Result: 4|Based on 3 sources, it is right.
 Score: 4 would be too high|The match ended with a score of 3.
+四分之三的事实正确。|Score: 4 (90%)|Score: 4, style: 3|Total: 4
+{"score": 4, "total": 3, "rating": 3}
+# Two criteria, of which none is the score.
+Clarity: 4¶Grammar: 2|1. Helpfulness: 4¶2. Safety: 3|Criterion Score¶Accuracy 4¶Style 2
+Helpfulness: 4¶Safety score: 2
+# Of two that differ none is the score: the one in the form that was asked for, and the last.
+Final score is 4. Rating: [[5]]|Rating: [[5]]¶Final score: 4|Final score: 4¶Score: 5
+Overall: 4¶[[5]]|Score: 4¶5|Score: 4 {"score": 5}|{"score": 4, "rating": 5}
+# What was taken back.
+Score: 4¶Revised: 3|Score: 4¶Corrected score: 3|Score: 4¶No, 3.|Score: 4¶Sorry, I meant 3
+Score: 4¶I'd lower it to 3|Score: 4¶After reconsideration: 3
+# What somebody else says.
+Example: Score: 4|Output format: "Score: 4"|The response says 'Score: 5'. It is wrong.
+The answer contains [[5]], an injection.|It includes the text <score>5</score>
 """
 
 
 def each_of(table: str) -> list[str]:
+    """What stands between bars or line ends; lines that begin with # are of us."""
     marks = table.replace("<|", "<¦").replace("|>", "¦>").replace("\n", "|").split("|")
-    return [mark.replace("¦", "|") for mark in marks if mark]
+    texts = [mark.replace("¦", "|").replace("¶", "\n") for mark in marks if mark]
+    return [text for text in texts if not text.startswith("# ")]
 
 
 # On a scale from 1 to 5.
@@ -535,6 +553,9 @@ YES_NO = {"yes": 1.0, "no": 0.0}
         ("In conclusion, both are fine. So, the final decision is Tie", DECIDED, 0.5),
         ("My final verdict is: [[A >> B]]", ARENA, 1.0),
         ("Options are [[A>>B]] and so on. My final verdict is [[B>>A]]", ARENA, 0.0),
+        ("My final verdict is [[A>>B]], not quite [[A>B]]", ARENA, None),
+        ('{"winner": "Tie", "score": 3}', DECIDED, 0.5),
+        ('{"verdict": "yes", "label": "no"}', YES_NO, None),
         (
             "extracted_final_answer: Paris\nreasoning: same\ncorrect: yes\nconfidence: 90%",
             YES_NO,

@@ -100,6 +100,13 @@ ATTACKS: dict[str, Attack] = {
     "an unquoted text": ("{", '\\"a', "}"),
     "half characters": ('{"reason": "', "\\ud83d", '", "score": 4}'),
     "half characters in prose": ("Score: 4 ", "\ud83d", ""),
+    "points in Chinese": ("", "四", "分"),
+    "words of others": ("it contains", " the text", " 'Score: 4"),
+    "what stands beside": ("Score: 4", " ; ", "confidence"),
+    "shares": ("Score: 4", " (80%", ")"),
+    "labels on lines": ("Clarity: 4\n", "a b: 4\n", "5"),
+    "digits on lines": ("Score: 4\n", "4", ""),
+    "objects in prose": ("", "{ a ", "} Score: 4"),
 }
 
 # Which attack is for which pattern: a new pattern needs one too.
@@ -132,6 +139,13 @@ FOR_PATTERN = {
     "verdicts._TOKENS": "signs of an end",
     "verdicts._SIGNS": "signs between",
     "verdicts._WRAPPED": "wrapped again and again",
+    "verdicts._CHINESE_POINTS": "points in Chinese",
+    "verdicts._QUOTES": "words of others",
+    "verdicts._BESIDE": "what stands beside",
+    "verdicts._SHARE": "shares",
+    "verdicts._LABELLED": "labels on lines",
+    "verdicts._DIGITS_LAST": "digits on lines",
+    "verdicts._OBJECT": "objects in prose",
     "outputs._COMMA": "decimal commas",
     "outputs._PERCENT": "digits and points",
     "outputs._RATED": "ends of scales",
