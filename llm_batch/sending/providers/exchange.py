@@ -72,6 +72,7 @@ class Exchange:
     def begin(self, url: str) -> None:
         self.url = url
         self.sent = True  # until writing it fails
+        self.tunnels = False  # a proxy was asked for the host, and has not brought us there
         self.failure: httpx.TransportError | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -231,6 +232,8 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer.startswith(b"CONNECT ") and (seen := _current()) is not None:
+            seen.tunnels = True
         for start in range(0, len(buffer), _CHUNK):
             left = _left(timeout, httpcore.WriteTimeout)
             try:
@@ -249,7 +252,10 @@ class _Stream(httpcore.NetworkStream):
         left = _left(timeout, httpcore.ConnectTimeout)
         if _current() is not None and left is not None:
             left = min(left, HELLO_SECONDS)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+        stream = _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+        if (seen := _current()) is not None:
+            seen.tunnels = False
+        return stream
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

@@ -425,8 +425,9 @@ def _not_received(
     if isinstance(failure, UnusableReply):
         return failure.error
     said = without_keys(str(failure) or type(failure).__name__)
-    if isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
-        return not_connected(shown(seen.url), said, isinstance(failure, httpx.ProxyError))
+    by_proxy = seen.tunnels or isinstance(failure, httpx.ProxyError)
+    if by_proxy or isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout):
+        return not_connected(shown(seen.url), said, by_proxy)
     if isinstance(failure, httpx.TimeoutException):
         return too_slow(timeout_seconds)
     if isinstance(failure, httpx.UnsupportedProtocol | httpx.LocalProtocolError):

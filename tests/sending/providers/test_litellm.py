@@ -28,7 +28,7 @@ from tests.sending.providers.faults import (
     THOUGHTS,
     WHOLE_ANSWERS,
 )
-from tests.sending.providers.servers import CERTIFICATE, answering, closed_port, tunnelling
+from tests.sending.providers.servers import CERTIFICATE, answering, closed_port, greeted, tunnelling
 from tests.server import Server
 
 pytestmark = [
@@ -360,6 +360,19 @@ def test_https_goes_through_a_proxy_by_a_tunnel_and_checks_the_certificate(
         for each in transport._by_origin.values():
             each.close()
     assert asked[0][0].startswith("CONNECT api.example.test:443 ")
+
+
+@pytest.mark.parametrize(
+    "said", [b"hello\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 502 No\r\n\r\n"]
+)
+def test_a_proxy_that_leads_nowhere_bills_nothing(
+    said: bytes, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with greeted("closed", said) as (proxy, _):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy}")
+        with pytest.raises(Unavailable) as caught:
+            make(api_base="https://api.example.test/v1").complete(ask(), 10)
+    assert (caught.value.kind, caught.value.maybe_billed) == ("unreachable", False)
 
 
 def test_a_certificate_that_is_not_trusted_stops_the_run_at_once(make: Make) -> None:
