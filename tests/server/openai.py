@@ -221,7 +221,8 @@ def refuse(body: bytes, names: list[str]) -> None:
     """Turn a request down as deployments do that do not take all that OpenAI does.
 
     Raises:
-        ApiError: It has something that is named, in words of one that does not take it.
+        ApiError: It has something that is named, in words of one that does not take it. The names
+            ``context:N`` and ``output:N`` are limits in tokens, a word of a prompt being one.
     """
     sent: dict[str, Any] = msgspec.json.decode(body)
     wanted = sent.get("response_format") or {}
@@ -232,7 +233,23 @@ def refuse(body: bytes, names: list[str]) -> None:
         "minimum": b'"minimum"' in body,
         "grammar": bool(wanted),
     }
+    prompt = sum(len(str(each["content"]).split()) for each in sent["messages"])
+    wants = sent.get("max_tokens") or 0
     for name in names:
+        kind, _, limit = name.partition(":")
+        if kind == "context" and wants + prompt > int(limit):
+            raise ApiError(
+                400,
+                f"'max_tokens' or 'max_completion_tokens' is too large: {wants}. This model's "
+                f"maximum context length is {limit} tokens and your request has {prompt} input "
+                f"tokens ({wants} > {limit} - {prompt}).",
+            )
+        if kind == "output" and wants > int(limit):
+            raise ApiError(
+                400,
+                f"max_tokens is too large: {wants}. This model supports at most {limit} "
+                f"completion tokens, whereas you provided {wants}.",
+            )
         if has.get(name):
             status, message = _REFUSALS.get(
                 name, (400, f"Unsupported parameter: '{name}' is not supported with this model.")

@@ -48,6 +48,28 @@ _PLAIN_KEYWORDS = frozenset(
     ("type", "properties", "required", "items", "enum", "anyOf", "description", "$defs", "$ref")
 )
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens")
+# The context in tokens, and what of it a prompt takes: vLLM's and OpenAI's, then TGI's.
+_CONTEXT = re.compile(
+    r"context length (?:is|of) (?P<all>\d{1,9})(?!\d).{0,160}?\b(?P<prompt>\d{1,9})"
+    r" (?:input tokens|of text input|in (?:the|your) (?:messages|prompt|input))"
+    r"|must be <= (?P<total>\d{1,9})\. Given: (?P<inputs>\d{1,9}) `inputs`"
+    r"|context limit: (?P<length>\d{1,9}) \+ \d{1,9} > (?P<limit>\d{1,9})",  # Anthropic
+    re.IGNORECASE | re.DOTALL,
+)
+# The most that a model writes: OpenAI's, Anthropic's, Groq's and others', DeepSeek's and Qwen's.
+_OUTPUT_CAP = re.compile(
+    r"supports (?:at most|up to) (\d{1,9}) (?:completion|output) tokens"
+    r"|max\w{0,12}_tokens\b\W{0,4}\d{1,9} > (\d{1,9}), which is the maximum"
+    r"|max\w{0,12}_tokens\b\W{0,3}(?:value )?(?:must|should) (?:not be greater than"
+    r"|be (?:less than or equal to|<=|no more than|at most)) `?(\d{1,9})(?![\d.]*\d)"
+    r"|range of `?max\w{0,12}_tokens`? (?:should be|is) \[\d{1,9}, ?(\d{1,9})\]",
+    re.IGNORECASE,
+)
+# An answer that gets less than either, a share of what it was to have, would be cut for certain.
+_LEAST_SHARE = 0.25
+_ENOUGH = 1024
+# What a prompt leaves of a context is kept for those after it where it is nearly all.
+_NEARLY_ALL = 0.75
 #: Parameters that may be left out: the answer is another draw of the same model without them.
 #: What bounds an answer or sets its price (max_tokens, service_tier) is never among them.
 _OPTIONAL = {
@@ -107,22 +129,27 @@ class Form:
     """How a request is put. ``level`` is an index of `STRUCTURED`, ``renamed`` is by our own names.
 
     ``system`` is the role of instructions; ``user`` puts them into the message that follows.
+    Outputs have at most ``most_tokens``, this one what its prompt leaves, ``fits``.
     """
 
     level: int = 0
     renamed: Mapping[str, str] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     system: str = "system"
+    most_tokens: int | None = None
+    fits: int | None = None
 
     def differs_in(self, before: Form) -> list[str]:
         """Names of parameters, ``level`` and ``system``."""
         names = [*self.renamed.keys() - before.renamed.keys(), *self.left_out - before.left_out]
         names += ["level"] * (self.level != before.level)
+        names += ["most_tokens"] * (self.most_tokens != before.most_tokens)
+        names += ["fits"] * (self.fits != before.fits)
         return names + ["system"] * (self.system != before.system)
 
     def params(self, request: Request) -> Mapping[str, Any]:
         """By the names the config has for them."""
-        params = request.params
+        params = self._bounded(request.params)
         wanted = params.get("response_format")
         if not self.left_out and (wanted is None or self.level == 0):
             return params
@@ -136,6 +163,12 @@ class Form:
             elif how == "plain_schema":
                 sent["response_format"] = _plain(wanted)
         return sent
+
+    def _bounded(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        bounds = [most for most in (self.most_tokens, self.fits) if most is not None]
+        if not bounds or (asked := _tokens_asked(params)) is None or asked[1] <= min(bounds):
+            return params
+        return {**params, asked[0]: min(bounds)}
 
     def messages(self, request: Request) -> Sequence[Message]:
         messages = request.messages
@@ -225,6 +258,7 @@ class Dialect:
         self.tell: Callable[[str], None] = lambda sentence: None
         self._known = dict(renamed or {})
         self._lock = threading.Lock()
+        self._told_fits = False
         # Formats that were answered, by step; what fails later is not the format's fault.
         self._worked: set[tuple[str, int]] = set()
         self._in_vain: dict[str, int] = {}
@@ -271,7 +305,7 @@ class Dialect:
         This is for what is not sent at once: whether the other form helps is seen later.
         """
         other = self._other(form, request, error)
-        if other is None:
+        if other is None or other.fits is not None:
             return False
         self._take(other, other.level, dict.fromkeys(other.differs_in(form), error.message))
         return True
@@ -289,6 +323,8 @@ class Dialect:
         if not isinstance(words, Words) or isinstance(error, RateLimited | Timeout):
             return None
         of_format = is_about_format(words) and error.status_code not in (502, 503, 504, 529)
+        if isinstance(error, Rejected) and (other := _with_fewer_tokens(form, request, words.all)):
+            return other
         if status_of(error.kind).any_form and not (of_format and error.kind == "model"):
             return None
         said = f"{words.param} {words.all}"
@@ -334,6 +370,13 @@ class Dialect:
 
     def _keep(self, form: Form, request: Request, why: Mapping[str, str]) -> None:
         self.worked(form, request)
+        if form.fits is not None and not self._told_fits:
+            self._told_fits = True
+            quoted = without_keys(why.get("fits", ""), longest=160)
+            self.tell(
+                "has no room for prompt and max_tokens; such a prompt gets what it leaves of the "
+                f"context ({quoted})"
+            )
         if why:
             # Where a stricter format was answered, it was this request that could not have it.
             only_here = any((request.step, level) in self._worked for level in range(form.level))
@@ -348,6 +391,7 @@ class Dialect:
                 {**now.renamed, **form.renamed},
                 now.left_out | form.left_out,
                 now.system if form.system == "system" else form.system,
+                min(filter(None, (now.most_tokens, form.most_tokens)), default=None),
             )
             self.form = kept
         for name in kept.differs_in(now):
@@ -361,6 +405,8 @@ class Dialect:
         if name == "system":
             role = "as 'developer'" if form.system == "developer" else "in the user's message"
             return "the system role", f"instructions are sent {role}"
+        if name == "most_tokens":
+            return "so large a max_tokens", f"{form.most_tokens} is sent"
         if name in form.left_out:
             return name, "it is left out"
         return self._known.get(name, name), f"it is sent as {form.renamed[name]}"
@@ -423,6 +469,33 @@ def _named_at(name: str, words: Words, said: str) -> int:
         pattern = rf"(?<![a-z])(?:{pattern})(?![a-z])"
     found = re.search(pattern, said, re.IGNORECASE)
     return found.start() if found else -1
+
+
+def _tokens_asked(params: Mapping[str, Any]) -> tuple[str, int] | None:
+    asked = ((name, params.get(name)) for name in _MAX_TOKENS)
+    return next(((name, count) for name, count in asked if type(count) is int), None)
+
+
+def _with_fewer_tokens(form: Form, request: Request, said: str) -> Form | None:
+    """The form with as many output tokens as a refusal leaves; a whole answer is the same."""
+    if (asked := _tokens_asked(form.params(request))) is None:
+        return None
+    wanted = asked[1]
+    least = min(_LEAST_SHARE * wanted, _ENOUGH)
+    if (context := _CONTEXT.search(said)) is None:
+        if (cap := _OUTPUT_CAP.search(said)) is None:
+            return None
+        most = int(next(filter(None, cap.groups())))
+        return replace(form, most_tokens=most) if least <= most < wanted else None
+    whole = int(context["all"] or context["total"] or context["limit"])
+    most = whole - int(context["prompt"] or context["inputs"] or context["length"])
+    if form.fits is not None or form.most_tokens is not None:
+        most = min(most, int(wanted * _NEARLY_ALL))  # prompts are counted roughly
+    if not least <= most < wanted:
+        return None
+    if most >= _NEARLY_ALL * whole:
+        return replace(form, most_tokens=most)
+    return replace(form, fits=most)
 
 
 def _is_one_of(pattern: str, param: str) -> bool:

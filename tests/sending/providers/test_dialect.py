@@ -107,6 +107,38 @@ def test_a_cap_that_was_renamed_is_called_by_its_old_name_where_the_new_one_is_n
     ]
 
 
+@pytest.mark.parametrize(
+    ("limit", "wanted", "words", "sent", "says"),
+    [
+        ("output:2000", 8192, 5, [8192, 2000, 2000], "so large a max_tokens; 2000 is sent from"),
+        ("context:4096", 8192, 96, [8192, 4000, 4000], "so large a max_tokens; 4000 is sent from"),
+        # What one prompt leaves is no matter of the others.
+        ("context:4096", 2000, 3096, [2000, 1000, 2000, 1000], "such a prompt gets what it leaves"),
+        ("context:4096", 2000, 3996, [2000, 2000], ""),
+        ("output:32", 2000, 5, [2000, 2000], ""),
+    ],
+)
+def test_a_cap_that_is_too_large_is_lowered_to_what_a_refusal_leaves_where_that_is_of_use(
+    limit: str,
+    wanted: int,
+    words: int,
+    sent: list[int],
+    says: str,
+    way: Callable[..., Way],
+    server: Server,
+) -> None:
+    server.control(refuses=[limit])
+    one = way()
+    for item in ("q1", "q2"):
+        if says:
+            assert one.ask(ask("a " * words, item, max_tokens=wanted)).text
+        else:
+            with pytest.raises(Rejected, match="max_tokens"):
+                one.ask(ask("a " * words, item, max_tokens=wanted))
+    assert [body["max_tokens"] for body in one.bodies()] == sent
+    assert [says in sentence for sentence in one.heard] == [True] * bool(says)
+
+
 def test_a_cap_on_the_output_is_never_left_out(way: Callable[..., Way], server: Server) -> None:
     server.control(refuses=["max_tokens", "max_completion_tokens"])
     one = way()
