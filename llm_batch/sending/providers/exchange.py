@@ -179,8 +179,20 @@ def _whole(response: httpx.Response, most: int) -> httpx.Response:
             raise UnusableReply(undecodable(error, response.status_code)) from error
         body = b""
     finally:
+        _drop_if_more_came(stream)
         response.close()
     return httpx.Response(response.status_code, headers=headers, content=body)
+
+
+def _drop_if_more_came(stream: Any) -> None:
+    """Keep no connection that brought more than a reply: httpcore takes that for the next one.
+
+    httpx has no way to ask; a test notices if this stops working.
+    """
+    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        stream = getattr(stream, name, None)
+    if stream is not None and stream.trailing_data[0]:
+        stream.send_failed()
 
 
 def _handed_on(reply: httpx.Response) -> httpx.Response:

@@ -53,7 +53,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(ANSWER)))
         self.end_headers()
-        self.wfile.write(ANSWER)
+        self.wfile.write(ANSWER + server.more)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -68,14 +68,18 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 
 @contextmanager
-def answering(crowd: int = 1, tls: bool = False) -> Iterator[tuple[int, list[Asked]]]:
+def answering(
+    crowd: int = 1, tls: bool = False, more: bytes = b""
+) -> Iterator[tuple[int, list[Asked]]]:
     """A server that answers once ``crowd`` requests are waiting at the same time.
+
+    It sends ``more`` behind each answer, whose stated length does not have it.
 
     Yields:
         Its port on 127.0.0.1, and what it was asked: targets and headers.
     """
     server = _Server(("127.0.0.1", 0), _Answering)
-    server.asked = []  # type: ignore[attr-defined]
+    server.asked, server.more = [], more  # type: ignore[attr-defined]
     server.crowd = threading.Barrier(crowd, timeout=60)  # type: ignore[attr-defined]
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

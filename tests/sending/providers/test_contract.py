@@ -383,3 +383,30 @@ def test_a_request_that_was_not_written_whole_is_not_billed(transport: str) -> N
             provider.complete(ask("x" * (48 << 20)), 60)
         provider.close()
     assert (caught.value.kind, caught.value.maybe_billed) == ("reset", False)
+
+
+_ANOTHER = ANSWER.replace(b"Paris", b"Rome ")
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"\r\n\r\n",
+        b"}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(_ANOTHER) + _ANOTHER,
+        b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n",
+    ],
+    ids=["an empty line", "a brace", "another answer", "a timeout"],
+)
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_what_comes_behind_a_reply_is_never_the_answer_to_the_next_request(
+    transport: str, more: bytes
+) -> None:
+    with answering(more=more) as (port, asked):
+        settings = Model(api_base=f"http://127.0.0.1:{port}/v1", transport=transport)
+        provider = make_provider("openai/m1", settings, 1)
+        for number in range(3):
+            assert provider.complete(ask(item=str(number)), 30).completion.text == "Paris"
+        provider.close()
+    assert len(asked) == 3
