@@ -8,6 +8,7 @@ and a plain reply (its head and so many bytes) is read in one piece. Any other i
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import queue
@@ -263,11 +264,29 @@ def _fields_in(file: io.BufferedReader) -> dict[str, str]:
     raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
 
 
+# How long the other side's machine may take to turn down what was sent to it.
+_REFUSED_MS = 500
+
+
+def was_closed_before(sock: Any) -> bool:
+    """Whether a connection that has ended was closed before what was sent last came there.
+
+    Servers close what has been idle, and some whatever they have answered, without a word. The
+    machine then refuses what comes, which Linux tells of as a broken pipe. Elsewhere, and of one
+    that was closed later, nothing is certain (RFC 9112, 9.3.1).
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        watched = select.poll()
+        watched.register(sock, 0)  # errors alone
+        watched.poll(_REFUSED_MS)
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EPIPE  # type: ignore[no-any-return]
+    return False
+
+
 class NotSent(ProtocolError):
     """The connection broke before all of a request was written, so nobody can have served it.
 
-    Of one that broke behind that nothing is certain, also where a kept connection was closed just
-    then: RFC 9112, 9.3.1, and urllib3, requests and httpx do not try a POST again either.
+    Or it is one that `was_closed_before`.
     """
 
 
@@ -399,11 +418,11 @@ class _Keeping:
         if connection.sock is None:
             self._put_conn(connection)
             return None
+        heard: Plain | bytes = b""
         try:
             deadline = time.monotonic() + seconds
             connection.timeout = seconds
             connection.request(method, _encoded(target), body, headers)
-            heard: Plain | bytes = b""
             if method != "HEAD" and connection.broke is None:
                 heard = _plain(connection.sock, deadline)
             if isinstance(heard, Plain):
@@ -412,8 +431,12 @@ class _Keeping:
             connection.timeout = max(deadline - time.monotonic(), 0.001)
             response: Response = connection.getresponse(heard)
         except BaseException as error:
+            ended = not heard and isinstance(error, http.client.RemoteDisconnected)
+            closed = ended and was_closed_before(connection.sock)
             connection.close()
             self._put_conn(connection)
+            if closed:
+                raise NotSent("Connection aborted.", error) from error
             _raise(error, self, "Connection aborted.")
         response._connection, response._pool = connection, self
         return response

@@ -22,7 +22,11 @@ import httpx
 
 from llm_batch.errors import ProviderError
 from llm_batch.records import Request
-from llm_batch.sending.providers.connection import CONNECT_SECONDS, HELLO_SECONDS
+from llm_batch.sending.providers.connection import (
+    CONNECT_SECONDS,
+    HELLO_SECONDS,
+    was_closed_before,
+)
 from llm_batch.sending.providers.decoding import within_depth
 from llm_batch.sending.providers.endpoints import not_that_scheme, proxy_for
 from llm_batch.sending.providers.wire import (
@@ -71,7 +75,8 @@ class Exchange:
 
     def begin(self, url: str) -> None:
         self.url = url
-        self.sent = True  # until writing it fails
+        self.sent = True  # until writing it fails, or the connection had been closed before
+        self.heard = False  # anything since
         self.tunnels = False  # a proxy was asked for the host, and has not brought us there
         self.failure: httpx.TransportError | None = None
         self.status = 0
@@ -241,7 +246,12 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        heard = self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+        if (seen := _current()) is not None:
+            if not (heard or seen.heard) and was_closed_before(self.get_extra_info("socket")):
+                seen.sent = False
+            seen.heard = True
+        return heard
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if buffer.startswith(b"CONNECT ") and (seen := _current()) is not None:

@@ -4,15 +4,19 @@ them.
 
 from __future__ import annotations
 
+import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import pytest
 
-from llm_batch.errors import ProviderError, Timeout
+from llm_batch.errors import ProviderError, Timeout, Unavailable
+from llm_batch.sending.providers import connection
 from llm_batch.sending.providers.connection import Pool, host_of
 from llm_batch.sending.providers.wire import Received, Wire
 
@@ -219,12 +223,37 @@ def test_the_connection_that_was_used_last_is_used_next_and_what_is_too_much_is_
     pool = Pool("127.0.0.1", maxsize=2)
     made = [pool._get_conn() for _ in range(3)]
     pairs = [socket.socketpair() for _ in made]
-    for connection, (ours, _) in zip(made, pairs, strict=True):
-        connection.sock = ours
-        pool._put_conn(connection)
+    for each, (ours, _) in zip(made, pairs, strict=True):
+        each.sock = ours
+        pool._put_conn(each)
     assert [each.sock is None for each in made] == [False, False, True]
     assert [pool._get_conn() for _ in range(2)] == [made[1], made[0]]
     assert pool._get_conn() not in made
     for ours, theirs in pairs:
         ours.close()
         theirs.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of it")
+def test_a_kept_connection_that_had_been_closed_bills_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with _replying(KEPT) as (url, _), closing(Wire(url, 1)) as wire:
+        assert wire.send("POST", "/", {}, b"{}", seconds=30).body == b"ok"
+        kept: Any = wire._pool.pool[-1]  # type: ignore[index]
+        select.select([kept.sock], [], [], 30)
+        # As if it were closed after that was looked at.
+        monkeypatch.setattr(type(kept), "is_connected", True)
+        with pytest.raises(Unavailable, match="before the request was sent") as caught:
+            wire.send("POST", "/", {}, b"{}", seconds=30)
+    assert (caught.value.kind, caught.value.maybe_billed) == ("reset", False)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_connection_that_is_closed_behind_a_request_may_have_been_billed(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_REFUSED_MS", 0)
+    with pytest.raises(Unavailable) as caught:
+        _sent(b"", kept)
+    assert (caught.value.kind, caught.value.maybe_billed) == ("reset", True)

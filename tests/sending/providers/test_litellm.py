@@ -561,3 +561,19 @@ def test_the_mark_for_anthropics_cache_stands_where_the_shared_part_ends(make: M
         {"type": "text", "text": "Rules. ", **mark},
         {"type": "text", "text": "Question"},
     ]
+
+
+@pytest.mark.parametrize("closed_before", [True, False])
+def test_a_connection_that_had_been_closed_before_a_request_bills_nothing(
+    closed_before: bool, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm_batch.sending.providers import exchange
+
+    monkeypatch.setattr(exchange, "was_closed_before", lambda sock: closed_before)
+    with greeted("closed", b"HTTP/1.1 503 No\r\n\r\n", b"") as (port, _):
+        provider = make(api_base=f"http://127.0.0.1:{port}/v1")
+        for kind in ("unavailable", "reset"):
+            with pytest.raises(Unavailable) as caught:
+                provider.complete(ask(), 30)
+            assert caught.value.kind == kind
+    assert caught.value.maybe_billed is not closed_before
