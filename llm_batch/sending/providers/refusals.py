@@ -427,13 +427,16 @@ _FINE = frozenset(("", "no error", *_OF_FINE.split()))
 _WELL = re.compile(r"^(?!.*(not|un)).*success|成功")
 _CODES = (
     *("code", "error_code", "errcode", "err_code", "errorCode", "status_code", "statusCode"),
-    "__type",
+    *("__type", "errno", "ret", "retcode", "ret_code", "result_code", "resultCode"),
 )
+# What a gateway has around an error.
+_AROUND = ("Response", "response", "result", "data", "header")
 # What holds an error by its name alone.
 _ERRORS = ("error", "errors", "error_msg", "error_message", "errorMessage")
 _WORDS = (
     *("message", "msg", "error_msg", "errmsg", "error_message", "errorMessage", "status_msg"),
-    *("statusMessage", "detail", "description", "reason", "title"),
+    *("statusMessage", "retmsg", "ret_msg", "error_description", "detail", "description"),
+    *("reason", "title"),
 )
 _FAILED = ("error", "failed", "failure", "fail", "exception")
 _HTTP_ERROR = re.compile(r"[45]\d\d")
@@ -496,6 +499,14 @@ def failure_in(
         return _told(base, asked)
     if _is_envelope_of_failure(value, bool(choice)):
         return _told(value, asked)
+    for name in () if choice else _AROUND:
+        inner = value.get(name)
+        if isinstance(inner, dict):
+            said = inner.get("error") or inner.get("Error")
+            if is_error(said):
+                return _told(said if isinstance(said, dict) else {"message": str(said)}, asked)
+            if name == "header" and _is_envelope_of_failure(inner, False):  # Spark
+                return _told(inner, asked)
     return None
 
 
@@ -525,7 +536,7 @@ def _words_in(holder: Mapping[str, Any]) -> list[Any]:
 
 
 def _is_envelope_of_failure(value: Mapping[str, Any], answered: bool) -> bool:
-    if value.get("success") is False or value.get("object") == "error":
+    if value.get("success") is False or value.get("ok") is False or value.get("object") == "error":
         return True
     status = value.get("status")
     if isinstance(status, str) and status.casefold() in _FAILED:
@@ -538,7 +549,9 @@ def _is_envelope_of_failure(value: Mapping[str, Any], answered: bool) -> bool:
     said = bool(words) and not _is_fine(words[0])
     if answered:  # it may carry any code of the vendor's; only words tell it from an error
         return bad and said
-    return bad or ("detail" in value and said and value.get("choices") is None)
+    # Nothing but words.
+    bare = "detail" in value or all(isinstance(each, str | int | None) for each in value.values())
+    return bad or (bare and said and value.get("choices") is None)
 
 
 def _told(error: Mapping[str, Any], asked: Request | None) -> ProviderError:

@@ -36,6 +36,7 @@ _THOUGHTS = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"),
     "thoughts",
 )
+_ENDED = ("finish_reason", "finishReason", "stop_reason", "done_reason", "finish_details")
 _THOUGHT = re.compile("think|reason|thought", re.IGNORECASE)
 #: OpenRouter gives a model's own word beside OpenAI's; of these nothing more is to be said.
 _PLAIN = (None, "stop", "STOP", "end_turn", "completed")
@@ -198,8 +199,13 @@ def _whatever_came(value: Mapping[str, Any], cost: str | None) -> Completion:
 
 def _word_in(value: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     """The word for why an answer ended; a gateway's own word gives way to a worse one beneath."""
-    names = ("finish_reason", "finishReason", "stop_reason", "done_reason")
-    word = next(filter(None, (word_of(choice.get(name)) for name in names)), "")
+    # A gateway may have it a level further out or in.
+    said = (
+        word_of(holder.get(name))
+        for holder in (choice, _table(choice.get("message")), value)
+        for name in _ENDED
+    )
+    word = next(filter(None, said), "")
     native = word_of(choice.get("native_finish_reason"))
     if native and ending(word) == WHOLE and ending(native) in (CUT, FILTERED, BROKEN):
         return native  # OpenRouter
@@ -353,8 +359,6 @@ def usage_from(value: Any) -> Usage | None:
     usage = Usage(*counts)
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     total = value.get("total_tokens")
-    if isinstance(total, str) and total.isdecimal() and len(total) < 10:
-        total = int(total)
     total = total if type(total) is int and total <= _MOST_TOKENS else _count(total) or 0
     if cached and "prompt_tokens" not in value and "cache_read_input_tokens" in value:
         # Anthropic's own layout, in which input is what no cache had.
@@ -381,6 +385,8 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _count(said: Any) -> int | None:
+    if isinstance(said, str) and len(said) < 10 and said.isascii() and said.isdigit():
+        said = int(said)
     if isinstance(said, float) and said.is_integer():
         said = int(said)
     return said if type(said) is int and 0 <= said <= _MOST_TOKENS else None

@@ -434,6 +434,13 @@ def base_resp(code: int, message: str) -> dict[str, Any]:
         ({"object": "error", "message": "the prompt is too long", "code": 40303}, Rejected, ""),
         ({"error": {"type": "rate_limit_error", "message": "slow"}}, RateLimited, ""),
         ({"error": {"type": "invalid_request_error", "message": "no"}}, Rejected, "rejected"),
+        ({"message": "Invalid API key"}, Refused, "key"),
+        ({"ok": False, "error_description": "no"}, Unavailable, "unavailable"),
+        ({"ret": 1, "retmsg": "rate limited"}, RateLimited, "rate_limited"),
+        ({"errno": 17, "errmsg": "daily request limit reached"}, Refused, "quota"),
+        ({"Response": {"Error": {"Code": "x", "Message": "no"}}}, Unavailable, "unavailable"),
+        ({"result": {"error": {"message": "too many requests"}}}, RateLimited, "rate_limited"),
+        ({"header": {"code": 10013, "message": "no model", "sid": "x"}}, Unavailable, ""),
         ({"choices": None, "usage": USED}, Unavailable, "garbage"),
         ({"usage": USED}, Unavailable, "garbage"),
     ],
@@ -518,6 +525,13 @@ def test_a_reply_that_calls_itself_incomplete_is_not_whole() -> None:
 def test_where_one_name_for_the_ending_says_nothing_another_one_does() -> None:
     sent = choice(reason=None) | {"stop_reason": "max_tokens"}
     assert completion_from_reply(body(choices=[sent])).finish_reason == "length"
+
+
+@pytest.mark.parametrize("name", ["finish_reason", "finishReason", "stop_reason"])
+def test_the_ending_may_stand_beside_the_choices_or_in_the_message(name: str) -> None:
+    outside = body(choices=[choice(reason=None)], **{name: "length"})
+    inside = body(choices=[choice(reason=None, **{name: "length"})])
+    assert {completion_from_reply(sent).finish_reason for sent in (outside, inside)} == {"length"}
 
 
 def test_what_was_all_thought_is_reasoning_where_it_was_cut_as_well() -> None:
@@ -874,6 +888,7 @@ def details(reasoning: int = 0, **more: int) -> dict[str, Any]:
         ),
         ({"prompt_tokens": 10.0, "completion_tokens": 9.0, "total_tokens": 19.0}, Usage(10, 9)),
         ({"input_tokens": 10, "output_tokens": 9}, Usage(10, 9)),
+        ({"prompt_tokens": "10", "completion_tokens": "9"}, Usage(10, 9)),
         # Cached input that a gateway counts beside the rest.
         (
             {
@@ -902,7 +917,7 @@ def test_usage_includes_what_was_cached_and_what_was_thought(
         {"prompt_tokens": 0, "completion_tokens": 0},
         {"prompt_tokens": -5, "completion_tokens": 5},
         {"prompt_tokens": 10**12, "completion_tokens": 5},
-        {"prompt_tokens": "9", "completion_tokens": "4"},
+        {"prompt_tokens": "9 tokens", "completion_tokens": "4"},
         {"prompt_tokens": True, "completion_tokens": 4},
         {
             "prompt_tokens": 9,
