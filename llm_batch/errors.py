@@ -160,6 +160,12 @@ class Unavailable(Transient):
         self.retry_after_seconds = retry_after_seconds
 
 
+class WebPage(Unavailable):
+    """A page came where an answer was to be: of a proxy, of a sign-in, or of another server."""
+
+    kind = "garbage"
+
+
 class Rejected(ProviderError):
     """This request never works; the item fails and the run goes on."""
 

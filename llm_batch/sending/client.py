@@ -21,6 +21,7 @@ from llm_batch.errors import (
     Refused,
     Transient,
     Unavailable,
+    WebPage,
     status_of,
 )
 from llm_batch.models.prices import Tariff
@@ -38,6 +39,8 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 #: A key that has answered in this run and is refused for as many items in a row, with no answer
 #: between them, is refused for good; fewer are a matter of those items.
 FORBIDDEN_IN_A_ROW = 5
+# Web pages that come for one request of an address that has never answered, before it is given up.
+_PAGES_IN_A_ROW = 3
 #: A provider that asks for a longer pause than this is not waited for: the run ends instead.
 LONGEST_PAUSE_SECONDS = 600.0
 # The spread added to a pause that was asked for, so that clients do not return in one instant.
@@ -163,6 +166,8 @@ class Client:
                 self._answered = True
             stated = self._stated(error.headers)
             limiter.finish(slip, stated, refused=isinstance(error, RateLimited))
+            if isinstance(error, WebPage):
+                self._end_at_pages(error, progress)
             progress.wait_alone = self._pause(error, len(progress.attempts))
             raise
         except BaseException:
@@ -179,6 +184,22 @@ class Client:
             correction = self._counted_of(request, usage) - counted
         limiter.finish(slip, self._stated(reply.headers), correction)
         return reply
+
+    def _end_at_pages(self, error: WebPage, progress: _Progress) -> None:
+        """Give up an address that has nothing but web pages.
+
+        Raises:
+            Refused: It has sent so many in a row, and no answer to anybody.
+        """
+        last = progress.attempts[-_PAGES_IN_A_ROW:]
+        alike = len(last) == _PAGES_IN_A_ROW and all(each.error == error.kind for each in last)
+        if alike and not (self._key_answered or self.resumed):
+            raise Refused(
+                "web pages come in the place of answers",
+                kind="model",
+                status_code=error.status_code,
+                hint="check api_base, and whether a proxy or a sign-in page stands between",
+            ) from error
 
     def _hold_for_another(self, progress: _Progress) -> None:
         missing = progress.may_have_cost - progress.held_more

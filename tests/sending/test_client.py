@@ -11,7 +11,15 @@ import pytest
 
 from llm_batch.chain.credentials import heard_echo, remember_key
 from llm_batch.chain.options import Model
-from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Timeout, Unavailable
+from llm_batch.errors import (
+    ProviderError,
+    RateLimited,
+    Refused,
+    Rejected,
+    Timeout,
+    Unavailable,
+    WebPage,
+)
 from llm_batch.records import Call, Completion, Request, Usage
 from llm_batch.sending.client import FORBIDDEN_IN_A_ROW, LONGEST_PAUSE_SECONDS, Budget, Client
 from llm_batch.sending.clock import Cancelled, FakeClock
@@ -700,3 +708,18 @@ def test_a_key_that_a_server_repeats_is_in_no_call() -> None:
     assert call.completion.text == "You sent [key]."
     call = Rig([Rejected(f"wrong key {KEY}")]).client.call(request())
     assert call.failure is not None and call.failure.message == "wrong key [key]"
+
+
+def test_an_address_that_has_nothing_but_web_pages_is_given_up() -> None:
+    rig = Rig(lambda asked: WebPage("a page", status_code=200))
+    call = rig.call()
+    assert call.failure is not None
+    assert (call.failure.kind, rig.sent) == ("refused", 3)
+    assert "check api_base" in call.failure.message
+
+
+def test_a_web_page_among_answers_is_asked_past() -> None:
+    page = WebPage("a page", status_code=200)
+    rig = Rig([page, page, completion(), page, page, page, page, completion()])
+    assert kinds(rig.call()) == ["garbage", "garbage", ""]
+    assert kinds(rig.call()) == ["garbage"] * 4 + [""]

@@ -27,7 +27,7 @@ from llm_batch.chain.answers import (
     word_of,
 )
 from llm_batch.chain.credentials import without_keys
-from llm_batch.errors import Unavailable
+from llm_batch.errors import Unavailable, WebPage
 from llm_batch.records import Completion, Request, Usage, writable
 from llm_batch.sending.providers.decoding import value_in
 from llm_batch.sending.providers.refusals import failure_in
@@ -37,6 +37,7 @@ _THOUGHTS = (
     "thoughts",
 )
 _ENDED = ("finish_reason", "finishReason", "stop_reason", "done_reason", "finish_details")
+_PAGE = re.compile(rb"\s{0,99}(?:<!doctype html|<html)\b", re.IGNORECASE)
 _THOUGHT = re.compile("think|reason|thought", re.IGNORECASE)
 #: OpenRouter gives a model's own word beside OpenAI's; of these nothing more is to be said.
 _PLAIN = (None, "stop", "STOP", "end_turn", "completed")
@@ -301,7 +302,7 @@ def unreadable(body: bytes, why: str, came: Completion | None = None) -> Unavail
     The provider may have worked for it, so it may be billed.
     """
     start = without_keys(body[:2000].decode("utf-8", "replace"), longest=80)
-    error = Unavailable(
+    error = (WebPage if _PAGE.match(body) else Unavailable)(
         f"the reply is not a chat completion ({without_keys(why)}): {start}",
         kind="garbage",
         status_code=200,

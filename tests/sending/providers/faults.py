@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable
+from llm_batch.errors import ProviderError, RateLimited, Refused, Rejected, Unavailable, WebPage
 
 #: By fault: the class, the kind, and whether the attempt may have been billed.
 ERRORS: dict[str, tuple[type[ProviderError], str, bool]] = {
@@ -38,7 +38,7 @@ ERRORS: dict[str, tuple[type[ProviderError], str, bool]] = {
     "insufficient_quota": (Refused, "quota", False),
     "malformed_json": (Unavailable, "garbage", True),
     "truncated_json": (Unavailable, "garbage", True),
-    "html": (Unavailable, "garbage", True),
+    "html": (WebPage, "garbage", True),
     "error_in_200": (Unavailable, "unavailable", True),
     "reset": (Unavailable, "reset", True),
     "reset_mid_body": (Unavailable, "reset", True),
