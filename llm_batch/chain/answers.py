@@ -148,7 +148,7 @@ def _folded(word: str) -> str:
 # MiniMax, Cohere, OpenThoughts, Apertus, Gemma, MedGemma.
 _NAMES = (
     "think thinking thought thoughts reasoning reflection antthinking seed:think longcat_think "
-    "mm:think"
+    "mm:think 思考 思考过程 思维过程"
 )
 _OPENING = (
     *(f"<{name}>" for name in _NAMES.split()),
@@ -163,8 +163,11 @@ _CLOSING = (
     *("<|/thinking|>", "<|/thought|>"),
 )
 _MARK = re.compile(
-    r"[<\[◁](?i:" + "|".join(re.escape(mark[1:]) for mark in (*_OPENING, *_CLOSING)) + ")"
+    r"[<\[◁](?i:"
+    + "|".join(re.escape(mark[1:]) for mark in (*_OPENING, *_CLOSING))
+    + rf"|/?(?:{'|'.join(_NAMES.split())})(?:\s|\s[^<>=]{{1,40}}=[^<>]{{0,80}})>)"  # attributes
 )
+_ATTRIBUTES = re.compile(r"\s[^<>]*")
 #: What such models put around the answer that follows.
 _WRAPPED = (
     ("<|start_response|>", "<|end_response|>"),
@@ -173,7 +176,7 @@ _WRAPPED = (
     ("<|begin_of_box|>", "<|end_of_box|>"),
 )
 # Templates' own marks that a server may leave in front.
-_BEFORE = re.compile(r"\ufeff?\s*(?:(?:<\|(?:im_start|start)\|>\s*)?assistant\b\s*)?")
+_BEFORE = re.compile(r"\ufeff?\s*(?:(?:<\|(?:im_start|start)\|>\s*)?[Aa]ssistant\b:?\s*)?")
 _SPACE = re.compile(r"\s*")
 # A mark in quotes, or in the middle of a sentence, is spoken of.
 _QUOTES = "`'\"“‘«„"
@@ -213,7 +216,7 @@ def without_thoughts(text: str) -> str | None:
 
 
 def _closes(mark: re.Match[str]) -> bool:
-    return mark[0].lower() in _CLOSING
+    return _ATTRIBUTES.sub("", mark[0].lower()) in _CLOSING
 
 
 def _after_blocks(text: str, marks: list[re.Match[str]], at: int) -> str | None:

@@ -38,6 +38,9 @@ HARMONY = "<|channel|>analysis<|message|>Hm, 2?<|end|><|start|>assistant"
         ("<think>The user wrote <think> here.</think>Paris", "Paris"),
         ("<think>Hm.</think>The tag is `</think>`.", "The tag is `</think>`."),
         ("<think>Hm.</think>It ends with </think> indeed.", "It ends with </think> indeed."),
+        ('<think type="x">Hm.</think >Paris', "Paris"),
+        ("<思考>不对。</思考>Paris", "Paris"),
+        ("Assistant: <think>Hm.</think>Paris", "Paris"),
         # What opened it was in the prompt.
         (P2, "Score: 5"),
         ("so it is 5.</think>Score: 5", "Score: 5"),
@@ -87,6 +90,7 @@ def test_what_was_thought_is_taken_off(text: str, answer: str) -> None:
         "Here's my thought process: Score: 2",
         "<think>Hm.</think><|im_end|>",
         "<think>Hm.</think>First.\n<think>Score: 2",
+        "<think mode='deep'>Score: 2",
     ],
 )
 def test_thoughts_without_an_end_or_with_nothing_after_them_are_no_answer(text: str) -> None:
@@ -112,6 +116,7 @@ def test_thoughts_without_an_end_or_with_nothing_after_them_are_no_answer(text: 
         "<answer>Paris</answer>",
         "[1] Paris",
         "a < b",
+        "<think about it> is no tag of ours.",
         "analysis of data: assistant final",
         "gpt-oss writes `<|channel|>final<|message|>` before it answers.",
         "Here is my response: Paris",
