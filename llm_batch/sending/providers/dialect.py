@@ -105,7 +105,11 @@ _NOT_TAKEN = re.compile(
     r"|cannot (?:both )?be (?:used|set|specified|combined)|can't be|does not (?:accept|take|have)"
     r"|may only be (?:set|used)|only [\d.]+ is|only temperature|use .{0,40}instead"
     r"|not a valid (?:field|param|arg)|immutable|(?:is|are) fixed"
-    r"|must be (?:strictly positive|(?:greater than|>) ?0\b|>= ?0\.0)",  # a temperature of 0
+    r"|no longer (?:supported|accepted|available)|is invalid for (?:this|the) model|不支持"
+    r"|invalid (?:parameter|argument|field):? ['\"`]?\w{1,40}['\"`]?\.?\Z"
+    r"|must be (?:exactly )?(?:null|none|1(?:\.0)?)(?![\d.]*\d)(?! (?:or|to|and)\b)"
+    # A temperature of 0.
+    r"|must be (?:strictly positive|(?:greater than|>) ?0\b|>= ?0\.0|in \(0)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(r"cannot both|both be|not both|only one of", re.IGNORECASE)
@@ -116,7 +120,8 @@ _NO_SYSTEM = re.compile(
     r"|(?:not|n't) support (?:system|developer) (?:role|message|instruction|prompt)"
     r"|role must be (?:in|one of)(?!.{0,60}system)"
     r"|role of message with odd index"  # Qianfan
-    r"|role.{0,40}['\"`](?:system|developer)|input should be ['\"](?:user|assistant)",
+    r"|role.{0,40}['\"`](?:system|developer)|role: (?:system|developer) is not"
+    r"|input should be ['\"](?:user|assistant)",
     re.IGNORECASE,
 )
 _KNOWS_DEVELOPER = re.compile(
