@@ -275,7 +275,7 @@ def was_closed_before(sock: Any) -> bool:
     machine then refuses what comes, which Linux tells of as a broken pipe. Elsewhere, and of one
     that was closed later, nothing is certain (RFC 9112, 9.3.1).
     """
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError):
         watched = select.poll()
         watched.register(sock, 0)  # errors alone
         watched.poll(_REFUSED_MS)
