@@ -371,3 +371,20 @@ def test_answers_are_had_although_no_file_of_errors_ever_comes(
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
     assert server.paid_twice == 0
+
+
+def test_lines_that_say_they_were_cancelled_of_a_job_that_was_not_are_not_tried_for_ever(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None, max_attempts=3)
+
+    def cancelled(lines: list[bytes]) -> None:
+        for number, line in enumerate(lines):
+            error = {"code": "batch_cancelled", "message": "This request was cancelled."}
+            row = {"custom_id": json.loads(line)["custom_id"], "response": None, "error": error}
+            lines[number] = json.dumps(row).encode()
+
+    server.spoil = spoilt(cancelled)
+    assert Session(tmp_path).play().exit_code == EXIT_INCOMPLETE
+    assert len(server.jobs) == 3
+    assert {row["status"] for row in results(tmp_path).values()} == {"batch_cancelled"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from llm_batch.engines.batch.engine import cancel_jobs
 from llm_batch.errors import EXIT_OK, EXIT_REFUSED, ConfigError
 from llm_batch.sending.providers import batch_vendor
 from tests.batch_server import BatchServer
+from tests.batch_server.shapes import Shape
 from tests.engines.batch.runs import Session, load, results, write_project
 
 pytestmark = pytest.mark.litellm
@@ -85,6 +87,23 @@ def test_a_creation_whose_answer_is_lost_is_found_again(
     server.lose_creates = 2
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 2 and server.paid_twice == 0
+
+
+def without_total(page: Any) -> Any:
+    return {k: v for k, v in page.items() if k != "total"} if "total" in page else page
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [*((model, lambda value: value) for model in VENDORS), ("mistral/writer", without_total)],
+)
+def test_a_lost_creation_is_found_on_a_later_page_of_the_list(
+    tmp_path: Path, server: BatchServer, model: str, shape: Shape
+) -> None:
+    write_project(tmp_path, server, 2, model=model, judge=None)
+    server.lose_creates, server.crowd, server.shape = 1, 105, shape
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 1 and server.paid_twice == 0
 
 
 def test_a_batch_of_others_that_looks_like_ours_is_waited_for_and_let_go(
