@@ -47,6 +47,7 @@ class BatchServer:
         taking_in: Looks at which Azure has not processed an uploaded file yet.
         spoil: Changes the content of a file of answers before it is sent.
         shape: Changes what is said of jobs and lists of them; see `tests.batch_server.shapes`.
+        in_files: Google has answers in a file, and not in the job.
         old_azure: Azure answers as its older versions do: ``Completed``, lists under ``value``.
         most_requests: That a job may have; more is refused.
         most_bytes: Of a file or a creation.
@@ -81,7 +82,7 @@ class BatchServer:
         self.pending: dict[str, int] = {}
         self.spoil: Callable[[bytes], bytes] = bytes
         self.shape: Callable[[Any], Any] = lambda value: value
-        self.old_azure = False
+        self.old_azure = self.in_files = False
         self.broken: dict[tuple[str, str], int] = {}
         self.ends: deque[tuple[str, float]] = deque()
         self.line_faults: deque[str | ApiError] = deque()

@@ -411,7 +411,9 @@ class BatchEngine(Engine):
         error, request = each.error, self._joined.get(each.entry.key)
         if request is None or error is None or error.status_code is None or error.maybe_billed:
             return each
-        return replace(each, error=error_from_reply(error.status_code, each.body, {}, request))
+        told = error_from_reply(error.status_code, each.body, {}, request)
+        told.maybe_billed = False  # as it was told of the line
+        return replace(each, error=told)
 
     def _book(self, each: Collected, request: Request) -> float:
         """Write down what an answer that cannot be read may have cost, before it is asked again."""

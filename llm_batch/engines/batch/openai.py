@@ -205,7 +205,7 @@ def _outcome(line: Fields) -> Outcome:
     custom_id, error = line.text("custom_id"), line.all.get("error")
     reply, said = line.fields("response"), api.words_of(error)
     if reply.all:
-        body = api.body_of(reply.all.get("body"))
+        body = api.body_of(reply.all if "choices" in reply.all else reply.all.get("body"))
         # Without a status there is still an answer to read, or an error in its place.
         status = reply.count("status_code") or (500 if said else 200)
         if 200 <= status < 300 and not said:

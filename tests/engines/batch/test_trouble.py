@@ -74,6 +74,12 @@ def no_status(lines: list[bytes]) -> None:
     lines[1] = json.dumps(line).encode()
 
 
+def body_is_the_response(lines: list[bytes]) -> None:
+    line = json.loads(lines[1])
+    line["response"] = line["response"]["body"]
+    lines[1] = json.dumps(line).encode()
+
+
 def body_as_text(lines: list[bytes]) -> None:
     line = json.loads(lines[1])
     line["response"]["body"] = json.dumps(line["response"]["body"])
@@ -98,7 +104,7 @@ def marks_and_returns(lines: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "change",
     [half_an_emoji, other_types, no_number, no_status, body_as_text, not_a_number,
-     marks_and_returns, deep_beside],
+     marks_and_returns, deep_beside, body_is_the_response],
 )  # fmt: skip
 def test_a_line_that_can_be_read_is_read(
     tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]
