@@ -1,6 +1,8 @@
 """Gemini's batch mode: https://ai.google.dev/api/batch-api. Requests go inline, up to 20 MB a job.
 
-Of a job that is cancelled or expires, Google returns nothing.
+Of a job that is cancelled or expires, Google returns nothing. Answers may come in another order,
+whatever the reference says (https://github.com/googleapis/python-genai/issues/1909), so one without
+a key is nobody's.
 """
 
 from __future__ import annotations
