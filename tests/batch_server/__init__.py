@@ -47,6 +47,7 @@ class BatchServer:
         taking_in: Looks at which Azure has not processed an uploaded file yet.
         spoil: Changes the content of a file of answers before it is sent.
         shape: Changes what is said of jobs and lists of them; see `tests.batch_server.shapes`.
+        in_files: Google has answers in a file, and not in the job.
         old_azure: Azure answers as its older versions do: ``Completed``, lists under ``value``.
         most_requests: That a job may have; more is refused.
         most_bytes: Of a file or a creation.
@@ -55,6 +56,7 @@ class BatchServer:
         break_creates: So many creations end in a 500 and do not happen.
         limit_creates: So many creations are one too many, and do not happen.
         hidden: So many lists leave out what is newest, as lists that lag behind do.
+        crowd: So many newer jobs of others are on the lists before those that were made here.
         broken: (method, part of a path) to how often such a request ends in a 503.
         ends: How the next jobs end, and the share of their lines worked on before.
         line_faults: Faults that strike the next lines: names of `tests.server.faults`, errors, or
@@ -75,12 +77,12 @@ class BatchServer:
         self.polls, self.finalizing, self.settling = 1, 0, 0
         self.most_requests, self.most_bytes = 50_000, 200_000_000
         self.token_limit: int | None = None
-        self.lose_creates = self.break_creates = self.limit_creates = self.hidden = 0
+        self.lose_creates = self.break_creates = self.limit_creates = self.hidden = self.crowd = 0
         self.taking_in = 0
         self.pending: dict[str, int] = {}
         self.spoil: Callable[[bytes], bytes] = bytes
         self.shape: Callable[[Any], Any] = lambda value: value
-        self.old_azure = False
+        self.old_azure = self.in_files = False
         self.broken: dict[tuple[str, str], int] = {}
         self.ends: deque[tuple[str, float]] = deque()
         self.line_faults: deque[str | ApiError] = deque()
@@ -165,7 +167,12 @@ class BatchServer:
         if self.hidden:
             self.hidden -= 1
             return jobs[1:]
-        return jobs
+        self.files.setdefault("crowd", b"")
+        crowd = [
+            Job(f"{jobs[0].id}x{number}", [], jobs[0].write, looks=1, made_of="crowd")
+            for number in range(self.crowd if jobs else 0)
+        ]
+        return [*crowd, *jobs]
 
     def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
         """The reply to a request.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.batch_server import BatchServer
 
 ENDPOINT = "/v1/chat/completions"
+#: Jobs on a page of Groq's list.
+PAGE = 20
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,7 +71,10 @@ class Groq:
         return base._shown(server, job) | {"id": job.id}
 
     def page(self, jobs: list[dict[str, Any]], query: dict[str, list[str]]) -> object:
-        return {"object": "list", "data": jobs}
+        start = int(query.get("cursor", ["cursor_0"])[0].removeprefix("cursor_"))
+        shown, end = jobs[start : start + PAGE], start + PAGE
+        more = {"next_cursor": f"cursor_{end}"} if end < len(jobs) else {}
+        return {"object": "list", "data": shown, "paging": more}
 
 
 class Together(Groq):

@@ -15,13 +15,14 @@ from tests.server.answers import ApiError, Ask
 if TYPE_CHECKING:
     from tests.batch_server import BatchServer
 
-_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 503: 14}
+_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 503: 14, 504: 4}
 _CREATE = re.compile(r"(/v1beta/models/[^/:]+):batchGenerateContent")
+_FILE = re.compile(r"/download/v1beta/(files/[^/:]+):download")
 _JOB = re.compile(r"/v1beta/(batches/[^/:]+)(:cancel)?")
 
 
 def is_for(path: str, headers: dict[str, str]) -> bool:
-    return path.startswith("/v1beta/")
+    return path.startswith(("/v1beta/", "/download/v1beta/files/"))
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +64,8 @@ def respond(
         if start + size < len(jobs):
             page["nextPageToken"] = str(start + size)
         return json_reply(page)
+    if method == "GET" and (found := _FILE.fullmatch(path)) and found[1] in server.files:
+        return Reply(200, server.spoil(server.files[found[1]]), "application/octet-stream")
     found = _JOB.fullmatch(path)
     job = server.jobs.get(found[1]) if found else None
     if found is None or job is None:
@@ -126,4 +129,8 @@ def _shown(server: BatchServer, job: Job, whole: bool = True) -> dict[str, Any]:
                 row["error"] = {"code": code, "message": done.error.message}
             rows.append(row)
         shown["response"] = {"inlinedResponses": {"inlinedResponses": rows}}
+        if server.in_files:
+            name = f"files/{job.id.partition('/')[2]}"
+            server.files[name] = b"".join(encode(row) + b"\n" for row in rows)
+            shown["response"] = {"responsesFile": name}
     return msgspec.json.decode(encode(shown))  # type: ignore[no-any-return]

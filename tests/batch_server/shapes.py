@@ -67,6 +67,9 @@ OTHERS: dict[str, dict[str, Shape]] = {
     "anthropic": {
         "counts_null": having(request_counts=None),
         "counts_text": having(request_counts="4 of 4"),
+        "counts_late": each(
+            lambda job: job if job["results_url"] else job | {"request_counts": {"processing": 0}}
+        ),
         "no_address": having(results_url=None),
         "address_elsewhere": each(
             lambda job: job | {"results_url": job["results_url"] and "https://example.com/x"}

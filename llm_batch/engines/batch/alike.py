@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,9 +24,19 @@ _PAGE = 100
 
 
 class GroqBatches(OpenAIBatches):
-    """OpenAI's, below ``/openai/v1``; its list has no pages."""
+    """OpenAI's, below ``/openai/v1``; the pages of its list have cursors of their own."""
 
     most_bytes = 100_000_000
+
+    def _more(self, after: str) -> str:
+        return f"cursor={quote(after)}" if after else ""
+
+    def _next(self, page: object, since: float) -> str | None:
+        fields = Fields(page)
+        if not api.listed(page, "data"):
+            return None
+        named = fields.fields("paging").text("next_cursor")
+        return named if named or fields.flag("has_more") else None
 
 
 class MistralBatches(OpenAIBatches):
@@ -45,22 +56,18 @@ class MistralBatches(OpenAIBatches):
     def find(
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
-        def get(page: str) -> object:
-            more = f"page={page or 0}&page_size={_PAGE}"
-            return self._http.json("GET", self._path(self.jobs, more))
+        self._page = 0
+        return super().find(own_id, since, marker, size, others)
 
-        number = 0
+    def _more(self, after: str) -> str:
+        return f"page={after or 0}&page_size={_PAGE}"
 
-        def cursor(page: object) -> str | None:
-            nonlocal number
-            number += 1
-            found = api.listed(page, "data")
-            return str(number) if found and number * _PAGE < Fields(page).count("total") else None
-
-        for page in api.pages(get, cursor):
-            if found := ours(api.listed(page, "data"), own_id, "id", ("metadata",), others):
-                return found
-        return None
+    def _next(self, page: object, since: float) -> str | None:
+        self._page += 1
+        jobs, total = len(api.listed(page, "data")), Fields(page).count("total")
+        # One that does not say how many there are has another page behind every full one.
+        more = self._page * _PAGE < total if total else jobs >= _PAGE
+        return str(self._page) if jobs and more else None
 
     def _line(self, custom_id: str, body: bytes) -> dict[str, object]:
         return {"custom_id": custom_id, "body": msgspec.Raw(body)}

@@ -15,7 +15,7 @@ from llm_batch.chain.credentials import without_keys
 from llm_batch.engines.batch import api
 from llm_batch.engines.batch.api import Fields, JobState, Line, Outcome
 from llm_batch.engines.batch.vendors import Vendor
-from llm_batch.errors import Unavailable
+from llm_batch.errors import Refused, Unavailable
 from llm_batch.sending.providers import Prepared
 from llm_batch.sending.providers.refusals import error_from_reply
 
@@ -80,8 +80,8 @@ class AnthropicBatches(Vendor):
                     return found  # those that follow are older
                 counts = job.fields("request_counts")
                 known = not job_id or job.all.get("archived_at") or job_id in others
-                # One that says no counts may be it: its results will tell.
-                if not known and (not counts.all or sum(map(counts.count, _COUNTS)) == size):
+                # One that has counted none yet may be it: its results will tell.
+                if not known and sum(map(counts.count, _COUNTS)) in (0, size):
                     found = job_id
         return found
 
@@ -91,6 +91,9 @@ class AnthropicBatches(Vendor):
         waiting, succeeded, errored, cancelled, expired = map(counts.count, _COUNTS)
         phase = api.phase_of(word)
         over, has_results = phase in ("done", "cancelled", "expired"), bool(job.text("results_url"))
+        if over and not has_results and (archived := job.text("archived_at")):
+            said = f"batch {job_id} was archived on {archived[:10]}, and its answers with it"
+            raise Refused(without_keys(said), kind="batch_failed", status_code=410)
         error = None
         if phase == "failed":
             error = api.refusal_of(job_id, job.words("error", "errors", "message"), "")
@@ -134,7 +137,9 @@ def _outcome(line: Fields) -> Outcome:
             return Outcome(custom_id, *api.error_in_line(error))
         body = _encode(error)
         status = _STATUS.get(inner.text("type"), 500)
-        return Outcome(custom_id, body, error_from_reply(status, body, {}))
+        told = error_from_reply(status, body, {})
+        told.maybe_billed = False  # no error of a line is, whatever its status
+        return Outcome(custom_id, body, told)
     if kind == "cancelled":
         told = api.unfinished("batch_cancelled", "the batch was cancelled before it")
         return Outcome(custom_id, error=told)

@@ -349,8 +349,9 @@ class BatchEngine(Engine):
         if any(each.completion is not None for each in found):
             self._proven.add(job.model)
         missed = any(each.completion is None and each.entry.key in self._joined for each in found)
+        cancelled = job.cancelling or ended.cancelled_by_others
         for each in found:
-            self._settle(each, left)
+            self._settle(each, left, cancelled)
         if ended.cancelled_by_others:
             said = f"batch {job.job} was cancelled at the provider"
             if missed:
@@ -360,7 +361,7 @@ class BatchEngine(Engine):
                 self._say(said)
         self._write_off(job.id)
 
-    def _settle(self, each: Collected, left: set[str]) -> None:
+    def _settle(self, each: Collected, left: set[str], cancelled: bool) -> None:
         key, error, most = each.entry.key, each.error, each.entry.most or 0.0
         if self._job_of.get(key) != each.job.id:
             # Its request is in another job by now, or answered; it is paid all the same.
@@ -386,7 +387,10 @@ class BatchEngine(Engine):
                 self._money.charge(key, self._book(each, stub_of(each.entry, each.job.model)))
             self._money.release(key)
             return
-        if self._is_worth_another(each, request, error, times):
+        # What a job left undone that was cancelled goes live, or back. One that says so of a line
+        # and was not is no more than a line that failed.
+        undone = cancelled and error.kind == "batch_cancelled"
+        if undone or self._is_worth_another(each, request, error, times):
             if not error.maybe_billed:
                 self._put(request)
                 return
@@ -407,7 +411,9 @@ class BatchEngine(Engine):
         error, request = each.error, self._joined.get(each.entry.key)
         if request is None or error is None or error.status_code is None or error.maybe_billed:
             return each
-        return replace(each, error=error_from_reply(error.status_code, each.body, {}, request))
+        told = error_from_reply(error.status_code, each.body, {}, request)
+        told.maybe_billed = False  # as it was told of the line
+        return replace(each, error=told)
 
     def _book(self, each: Collected, request: Request) -> float:
         """Write down what an answer that cannot be read may have cost, before it is asked again."""
@@ -418,8 +424,6 @@ class BatchEngine(Engine):
     def _is_worth_another(
         self, each: Collected, request: Request, error: ProviderError, tries: int
     ) -> bool:
-        if error.kind == "batch_cancelled":
-            return True  # it goes live, or back
         dialect = self._connections[request.model].wire.dialect
         if dialect.adopt(self._form(each), request, error):
             return True

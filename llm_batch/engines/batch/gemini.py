@@ -1,6 +1,8 @@
 """Gemini's batch mode: https://ai.google.dev/api/batch-api. Requests go inline, up to 20 MB a job.
 
-Of a job that is cancelled or expires, Google returns nothing.
+Of a job that is cancelled or expires, Google returns nothing. Answers may come in another order,
+whatever the reference says (https://github.com/googleapis/python-genai/issues/1909), so one without
+a key is nobody's.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ class GeminiBatches(Vendor):
         about = job.fields("metadata")
         word = about.text("state") or job.text("state")
         phase, responses = api.phase_of(word), _responses(job)
-        if not phase and job.flag("done"):
-            # As of any long-running operation of Google's.
+        if phase in ("", "going", "done") and job.flag("done"):
+            # As of any long-running operation of Google's, whose state here may lag behind.
             phase = "done" if responses or not job.words("error") else "failed"
         stats = about.fields("batchStats")
         completed, failed = map(stats.count, ("successfulRequestCount", "failedRequestCount"))
@@ -82,7 +84,7 @@ class GeminiBatches(Vendor):
             error = api.refusal_of(
                 job_id, message, said.text("status"), _http_status(said.count("code"))
             )
-        settling = phase == "done" and not responses
+        settling = phase == "done" and not responses and (completed > 0 or not failed)
         return JobState(
             word,
             phase,
@@ -99,18 +101,26 @@ class GeminiBatches(Vendor):
         )
 
     def outcomes(self, state: JobState) -> Iterator[Outcome]:
+        if isinstance(state.raw, str):
+            path = self._path(f"/download{self._base}/{quote(state.raw)}:download", "alt=media")
+            return api.outcomes_of(self._http.lines(path), _outcome)
         return api.outcomes_of(state.raw, _outcome)
 
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
         return f"{self._base}/{quote(job_id)}:cancel", b""
 
 
-def _responses(job: Fields) -> list[Any]:
-    """The answers, which the reference has in a list within an object, in either of two places."""
+def _responses(job: Fields) -> list[Any] | str:
+    """The answers, or the name of the file that has them; nothing where there are none.
+
+    The reference has them in a list within an object, in either of two places.
+    """
     for place in (job.fields("response"), job.fields("metadata").fields("output")):
         inner = place.fields("inlinedResponses")
         if found := inner.rows("inlinedResponses") or place.rows("inlinedResponses"):
             return found
+        if name := place.text("responsesFile"):
+            return name
     return []
 
 
@@ -127,5 +137,5 @@ def _outcome(line: Fields) -> Outcome:
     body, told = api.error_in_line(error)
     if code := line.fields("error").count("code"):
         told = error_from_reply(_http_status(code), body, {})
-    told.maybe_billed |= bool(answer)
+    told.maybe_billed = bool(answer)  # Google bills no request that fails
     return Outcome(custom_id, body, told)

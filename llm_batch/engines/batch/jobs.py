@@ -159,7 +159,7 @@ _LOOKED_FOR = 5
 # Statuses of a list that a provider does not have.
 _NO_LIST = (404, 405, 501)
 # What gateways say of a job now and then although it is there and may be seen.
-_MAYBE_IN_PASSING = (403, 404)
+_MAYBE_IN_PASSING = (403, 404, 410)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,8 @@ class Jobs:
             if not watch.is_missing():
                 return None  # a list or a gateway may lag behind
             error.hint = (
-                f"use the key of the account that has it, or --forget-job {job.id} to give it up"
+                f"use the key of the account that has it; where the provider keeps it no longer, "
+                f"--forget-job {job.id} gives it up, and its requests are made again"
             )
             raise
         except ProviderError as error:
@@ -342,6 +343,9 @@ class Jobs:
             self._wait_for_the_unknown(watch, watch.state.name)
             return None
         watch.was_fine()
+        if watch.state is not None and watch.settling == _QUIET:
+            word = without_keys(watch.state.name, 60)
+            self._say(f"batch {job.job} says {word!r} without its answers; they are waited for")
         if ended is not None:
             answered = sum(each.completion is not None for each in ended.found)
             self._say(
@@ -450,16 +454,24 @@ class Jobs:
             hint = f"; {state.error.hint}" if state.error.hint else ""
             self._say(f"{state.error.message}{hint}")
         now = self._clock.time()
-        found = collected(job, state, self._connections[job.model], self._params, now)
+        try:
+            found = collected(job, state, self._connections[job.model], self._params, now)
+        except Refused as refusal:
+            if refusal.kind == "garbage" and watch.is_short():
+                return None
+            raise
         if found is None:
             # Other custom ids: a job of somebody else that looked like this one.
             self.log.mistaken(job)
             watch.cancelled = False
             return None
-        lost = any(each.error is not None and each.error.kind == "missing" for each in found)
-        answered = sum(each.completion is not None for each in found)
-        if lost and answered < state.completed and watch.is_short():
+        lost = [each.error for each in found if each.error and each.error.kind == "missing"]
+        had = sum(each.error is None or each.error.maybe_billed for each in found)
+        uncounted = not (state.completed or state.failed)
+        if lost and (had < state.completed or uncounted) and watch.is_short():
             return None  # what was cut off on the way is there the next time
+        for error in lost[: max(0, state.completed - had)]:
+            error.maybe_billed = True  # by its counts so many of them were answered
         del self.watches[job.id]
         self.queues[job.model].worked_off()
         return Ended(job, found, state.cancelled and not job.cancelling)
@@ -496,8 +508,9 @@ class Jobs:
             return False
         self.queues[job.model].split(requests)
         if requests > 1:
-            said = f"{job.model}: {error.message.rstrip('.')}; its jobs have at most"
-            self._say(f"{said} {requests // 2:,} requests from now on")
+            most = words.counted(requests // 2, "request")
+            said = f"{job.model}: {error.message.rstrip('.')}; its jobs have at most {most}"
+            self._say(f"{said} from now on")
         return requests > 1
 
     def _forget(self, watch: Watch, status: str, limit: int | None = None) -> None:

@@ -90,20 +90,9 @@ class OpenAIBatches(Vendor):
         self, own_id: str, since: float, marker: str, size: int, others: Collection[str]
     ) -> str | None:
         def get(after: str) -> object:
-            more = f"limit=100&after={quote(after)}" if after else "limit=100"
-            return self._http.json("GET", self._path(self.jobs, more))
+            return self._http.json("GET", self._path(self.jobs, self._more(after)))
 
-        def cursor(page: object) -> str | None:
-            jobs, fields = api.listed(page, *_LISTS), Fields(page)
-            if not jobs or not fields.flag("has_more"):
-                return None
-            # OpenAI has the newest first. A day is more than any clock is wrong.
-            made = None if self._azure else jobs[-1].time("created_at")
-            if made is not None and made < since - _DAY:
-                return None
-            return fields.text("last_id") or jobs[-1].text("id")
-
-        for page in api.pages(get, cursor):
+        for page in api.pages(get, lambda page: self._next(page, since)):
             if found := ours(api.listed(page, *_LISTS), own_id, "id", ("metadata",), others):
                 return found
         return None
@@ -153,6 +142,21 @@ class OpenAIBatches(Vendor):
     def _cancelling(self, job_id: str) -> tuple[str, bytes]:
         return f"{self.jobs}/{quote(job_id)}/cancel", b"{}"
 
+    def _more(self, after: str) -> str:
+        """The query for a page of the list, behind a cursor; that of the first is empty."""
+        return f"limit=100&after={quote(after)}" if after else "limit=100"
+
+    def _next(self, page: object, since: float) -> str | None:
+        """The cursor that a page names; ``None`` where nothing behind it can be what is sought."""
+        jobs, fields = api.listed(page, *_LISTS), Fields(page)
+        if not jobs or not fields.flag("has_more"):
+            return None
+        # OpenAI has the newest first. A day is more than any clock is wrong.
+        made = None if self._azure else jobs[-1].time("created_at")
+        if made is not None and made < since - _DAY:
+            return None
+        return fields.text("last_id") or jobs[-1].text("id")
+
     def _described(self, own_id: str) -> dict[str, str]:
         """Fields of the form that brings a file, beside what it is for."""
         return {}
@@ -201,7 +205,7 @@ def _outcome(line: Fields) -> Outcome:
     custom_id, error = line.text("custom_id"), line.all.get("error")
     reply, said = line.fields("response"), api.words_of(error)
     if reply.all:
-        body = api.body_of(reply.all.get("body"))
+        body = api.body_of(reply.all if "choices" in reply.all else reply.all.get("body"))
         # Without a status there is still an answer to read, or an error in its place.
         status = reply.count("status_code") or (500 if said else 200)
         if 200 <= status < 300 and not said:

@@ -95,9 +95,7 @@ class Http:
         raw = self._send("GET", path, None, "", True).removeprefix(codecs.BOM_UTF8)
         # Not splitlines(): a JSON text may hold other line ends than \n.
         lines = [line for line in raw.split(b"\n") if line.strip()]
-        cut = lines and not raw.endswith(b"\n") and _object(lines[-1]) is None
-        none = all(_object(line) is None for line in lines)
-        if cut or (none and (lines or not may_be_empty)):
+        if all(_object(line) is None for line in lines) and (lines or not may_be_empty):
             raise Unavailable(
                 f"{self._shown}{path.partition('?')[0]} is not a whole file of JSON lines",
                 kind="garbage",

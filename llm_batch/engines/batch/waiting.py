@@ -189,6 +189,7 @@ class Waiting:
             if len(packed.requests) == 1:
                 return Unfit(packed.requests[0], error)
             self._put_back(packed)
+            error.hint = error.hint or "change what it names, or send each alone: --engine threads"
             raise
         except (Cancelled, ProviderError):
             self._put_back(packed)

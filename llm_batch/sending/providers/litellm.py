@@ -26,7 +26,7 @@ from llm_batch.chain.answers import BROKEN, EMPTY, REASONING, TOOL_CALL, WHOLE, 
 from llm_batch.chain.credentials import without_keys
 from llm_batch.chain.options import Model
 from llm_batch.errors import ProviderError, Refused, Unavailable, status_of
-from llm_batch.records import Completion, Request, Usage
+from llm_batch.records import Completion, Request, Usage, writable
 from llm_batch.sending.providers import Prepared, Reply, Route, headers_of, no_key, too_slow
 from llm_batch.sending.providers.decoding import CUT_OFF, Words, value_in
 from llm_batch.sending.providers.dialect import Dialect, Form, content_of
@@ -43,6 +43,7 @@ from llm_batch.sending.providers.replies import (
     COST_HEADER,
     broke_off,
     completion_from_reply,
+    text_of,
     unreadable,
     usage_from,
 )
@@ -331,13 +332,7 @@ def _is_made_of_tool(message: Any, request: Request) -> bool:
 
 def _ending_on_the_wire(seen: Exchange) -> str:
     """The word for the end of an answer in another layout than OpenAI's; empty without one."""
-    try:
-        value = value_in(seen.body)
-    except (ValueError, RecursionError):
-        return ""
-    if isinstance(value, list) and value:
-        value = value[0]
-    if not isinstance(value, dict):
+    if (value := _object_on_the_wire(seen)) is None:
         return ""
     if (failure := failure_in(value, {}, seen.asked)) is not None:
         raise failure
@@ -349,7 +344,20 @@ def _ending_on_the_wire(seen: Exchange) -> str:
         inner = inner[0] if isinstance(inner, list) and inner else inner
         places += [inner] if isinstance(inner, dict) else []
     words = (word_of(place.get(name)) for place in places for name in _ENDINGS)
-    return next(filter(None, words), "")
+    word = next(filter(None, words), "")
+    feedback = value.get("promptFeedback")
+    blocked = word_of(feedback.get("blockReason")) if isinstance(feedback, dict) else ""
+    # Gemini's, of a prompt that has no answer whatever the reason.
+    return f"blocked: {blocked}" if blocked and not value.get("candidates") else word
+
+
+def _object_on_the_wire(seen: Exchange) -> dict[str, Any] | None:
+    try:
+        value = value_in(seen.body)
+    except (ValueError, RecursionError):
+        return None
+    value = value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, dict) else None
 
 
 def _whole_answer(seen: Exchange) -> Completion | None:
@@ -366,7 +374,25 @@ def _whole_answer(seen: Exchange) -> Completion | None:
     if reason == BROKEN:
         raise broke_off(word, Completion("", "", BROKEN, None))
     # A filter that lets nothing through leaves a shape that litellm does not take.
-    return None if reason == WHOLE else Completion("", "", reason, None)
+    value = _object_on_the_wire(seen) or {}
+    text, _ = text_of(_parts_in(value))
+    if reason == WHOLE and not (text and text.strip()):
+        return None
+    named, response_id = (
+        next((said for name in names if isinstance(said := value.get(name), str)), "")
+        for names in (("model", "modelVersion"), ("id", "responseId"))
+    )
+    usage = usage_from(value.get("usage"))
+    return Completion(writable(text or ""), writable(named), reason, usage, writable(response_id))
+
+
+def _parts_in(value: Mapping[str, Any]) -> list[Any]:
+    """The parts of an answer in Gemini's layout or Anthropic's; none of one that has no list."""
+    candidates = value.get("candidates")
+    first = candidates[0] if isinstance(candidates, list) and candidates else value
+    content = first.get("content") if isinstance(first, dict) else None
+    parts = content.get("parts") if isinstance(content, dict) else content
+    return parts if isinstance(parts, list) else []
 
 
 def _usage(said: Any, seen: Exchange) -> Usage | None:

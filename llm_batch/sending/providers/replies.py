@@ -248,12 +248,13 @@ def _said_in(choice: Mapping[str, Any]) -> tuple[str | None, bool]:
     """The text of a choice, ``None`` when it is none, and whether thoughts stand beside it."""
     message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
-        return _text_of(choice.get("text") if message is None else message)
-    text, thought = _text_of(message.get("content"))
+        return text_of(choice.get("text") if message is None else message)
+    text, thought = text_of(message.get("content"))
     return text, thought or any(message.get(name) for name in _THOUGHTS)
 
 
-def _text_of(content: Any) -> tuple[str | None, bool]:
+def text_of(content: Any) -> tuple[str | None, bool]:
+    """The text of what a message says, ``None`` when it is none, and whether there are thoughts."""
     if content is None or isinstance(content, str):
         return content or "", False
     parts = content if isinstance(content, list) else [content]

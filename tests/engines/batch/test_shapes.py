@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_batch.engines.batch.alike import GroqBatches, MistralBatches, TogetherBatches
 from llm_batch.engines.batch.anthropic import AnthropicBatches
 from llm_batch.engines.batch.api import BatchApi, EndlessList, Fields, listed, phase_of
 from llm_batch.engines.batch.gemini import GeminiBatches
@@ -70,6 +72,7 @@ def test_a_job_of_any_vendor_is_read_in_any_shape(
         ("anthropic", having(processing_status="errored", errors=[WORDS])),
         ("gemini", about(lambda job: job | {"state": "BATCH_STATE_FAILED", "error": WORDS})),
         ("gemini", having(metadata=None, done=True, response=None, error={"message": WORDS})),
+        ("gemini", having(done=True, response=None, error={"code": 3, "message": WORDS})),
         ("gemini", having(metadata="?", done=True, response=[], error={"code": 3, "msg": WORDS})),
     ],
 )  # fmt: skip
@@ -353,6 +356,29 @@ def test_a_file_with_fewer_lines_than_the_job_says_is_fetched_again(
     assert len(server.jobs) == 1 and server.paid_twice == 0
 
 
+def test_a_file_that_never_has_its_end_keeps_no_other_answers_away(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, judge=None)
+    server.spoil = lambda content: content[:-40] if content.count(b"\n") == 6 else content
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
+    # It says that all were answered, so what is lost of them was paid for.
+    lost = [line for line in journal(tmp_path) if not line["ok"]]
+    assert [(line["failure"]["kind"], line["worst_case"]) for line in lost] == [("missing", True)]
+    assert sum(line["cost"] for line in journal(tmp_path)) >= billed(server)
+
+
+def test_answers_that_do_not_come_are_said_to_be_waited_for_once(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None)
+    server.settling = 20
+    session = Session(tmp_path)
+    assert session.play().exit_code == EXIT_OK
+    assert session.talk.count("without its answers; they are waited for") == 1
+
+
 @pytest.mark.parametrize("page", [b"", b"\n\n", b"<html><body>One moment</body></html>"])
 def test_an_empty_file_or_a_page_of_a_gateway_is_not_a_file_of_answers(
     tmp_path: Path, server: BatchServer, page: bytes
@@ -438,8 +464,8 @@ def test_a_reply_of_any_size_is_not_held_in_memory(
 
 def api_with(kind: type[Any], answer: Callable[[str], bytes]) -> Any:
     """A vendor's API whose every reply is made here, from the path."""
-    like = Prepared("http://127.0.0.1:9/v1/models/m:generateContent", {}, b"")
-    api = kind(like, "openai") if kind is OpenAIBatches else kind(like)
+    like = Prepared("http://127.0.0.1:9/v1/models/m:generateContent", {}, b'{"model":"m"}')
+    api = kind(like, "openai") if issubclass(kind, OpenAIBatches) else kind(like)
     api._http._send = lambda method, path, *more: answer(path)
     return api
 
@@ -452,6 +478,7 @@ def pages_of(kind: type[Any], job: dict[str, Any], cursor: Any) -> bytes:
 
 
 VENDORS = [OpenAIBatches, AnthropicBatches, GeminiBatches]
+ALIKE = [GroqBatches, MistralBatches, TogetherBatches]
 
 
 @pytest.mark.parametrize("kind", VENDORS)
@@ -536,6 +563,16 @@ VALID: dict[type[Any], dict[str, Any]] = {
     },
 }  # fmt: skip
 
+VALID |= dict.fromkeys((GroqBatches, TogetherBatches), VALID[OpenAIBatches])
+VALID[MistralBatches] = {
+    "job": {
+        "id": "b1", "status": "SUCCESS", "created_at": 1.8e9, "output_file": "f1",
+        "error_file": "f2", "metadata": {"llmb": JOB.id}, "total_requests": 2,
+        "succeeded_requests": 1, "failed_requests": 1, "errors": [{"message": "no", "count": 1}],
+    },
+    "lines": VALID[OpenAIBatches]["lines"],
+}  # fmt: skip
+
 LEAVES = (
     st.none()
     | st.booleans()
@@ -602,7 +639,7 @@ class Wire:
         return completion_from_reply(body)
 
 
-@pytest.mark.parametrize("kind", VENDORS)
+@pytest.mark.parametrize("kind", [*VENDORS, *ALIKE])
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_any_json_for_a_job_is_read_or_an_error_of_ours(
@@ -613,12 +650,17 @@ def test_any_json_for_a_job_is_read_or_an_error_of_ours(
     lines = data.draw(mutated(valid["lines"]), "lines")
     rows = lines if isinstance(lines, list) else [lines]
     file = "\n".join(json.dumps(row) for row in rows).encode()
-    page = pages_of(kind, job, data.draw(LEAVES, "cursor"))
+    cursor = data.draw(LEAVES, "cursor")
+    page = pages_of(kind, job, cursor)
+    if kind is GroqBatches:
+        paging = data.draw(st.just({"next_cursor": cursor}) | ANY, "paging")
+        page = json.dumps({"data": [job], "paging": paging}).encode()
 
     def answer(path: str) -> bytes:
         if "content" in path or "results" in path:
             return file
-        return page if "limit=" in path or "pageSize=" in path else json.dumps(job).encode()
+        listing = re.search(r"limit=|page_?[sS]ize=|cursor=|/batches$", path)
+        return page if listing else json.dumps(job).encode()
 
     api: BatchApi = api_with(kind, answer)
 
@@ -633,7 +675,7 @@ def test_any_json_for_a_job_is_read_or_an_error_of_ours(
         look,
         lambda: api.find(JOB.id, 1.8e9, "b0", 2, ()),
         api.marker,
-        lambda: api.create(JOB.id, b"" if kind is not OpenAIBatches else "f1"),
+        lambda: api.create(JOB.id, "f1" if issubclass(kind, OpenAIBatches) else b""),
         lambda: api.is_ready("f1"),
         lambda: api.cancel("b1"),
     ]

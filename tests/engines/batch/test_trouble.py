@@ -74,6 +74,12 @@ def no_status(lines: list[bytes]) -> None:
     lines[1] = json.dumps(line).encode()
 
 
+def body_is_the_response(lines: list[bytes]) -> None:
+    line = json.loads(lines[1])
+    line["response"] = line["response"]["body"]
+    lines[1] = json.dumps(line).encode()
+
+
 def body_as_text(lines: list[bytes]) -> None:
     line = json.loads(lines[1])
     line["response"]["body"] = json.dumps(line["response"]["body"])
@@ -98,7 +104,7 @@ def marks_and_returns(lines: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "change",
     [half_an_emoji, other_types, no_number, no_status, body_as_text, not_a_number,
-     marks_and_returns, deep_beside],
+     marks_and_returns, deep_beside, body_is_the_response],
 )  # fmt: skip
 def test_a_line_that_can_be_read_is_read(
     tmp_path: Path, server: BatchServer, change: Callable[[list[bytes]], None]
@@ -371,3 +377,20 @@ def test_answers_are_had_although_no_file_of_errors_ever_comes(
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert [len(job.lines) for job in server.jobs.values()] == [6, 1]
     assert server.paid_twice == 0
+
+
+def test_lines_that_say_they_were_cancelled_of_a_job_that_was_not_are_not_tried_for_ever(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    write_project(tmp_path, server, 3, judge=None, max_attempts=3)
+
+    def cancelled(lines: list[bytes]) -> None:
+        for number, line in enumerate(lines):
+            error = {"code": "batch_cancelled", "message": "This request was cancelled."}
+            row = {"custom_id": json.loads(line)["custom_id"], "response": None, "error": error}
+            lines[number] = json.dumps(row).encode()
+
+    server.spoil = spoilt(cancelled)
+    assert Session(tmp_path).play().exit_code == EXIT_INCOMPLETE
+    assert len(server.jobs) == 3
+    assert {row["status"] for row in results(tmp_path).values()} == {"batch_cancelled"}

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llm_batch.chain.options import Model
 from llm_batch.engines.batch.api import Fields
 from llm_batch.engines.batch.engine import cancel_jobs
-from llm_batch.errors import EXIT_OK, EXIT_REFUSED, ConfigError
+from llm_batch.errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_REFUSED, ConfigError
 from llm_batch.sending.providers import batch_vendor
 from tests.batch_server import BatchServer
-from tests.engines.batch.runs import Session, load, results, write_project
+from tests.batch_server.jobs import Reply, WebError
+from tests.batch_server.shapes import Shape, each
+from tests.engines.batch.runs import Session, billed, journal, load, results, write_project
+from tests.server.answers import ApiError
 
 pytestmark = pytest.mark.litellm
 
@@ -65,6 +69,14 @@ def test_failed_lines_are_submitted_again_and_late_files_waited_for(
     assert all(row["status"] == "ok" for row in results(tmp_path).values())
 
 
+def test_answers_of_google_are_had_from_a_file_too(tmp_path: Path, server: BatchServer) -> None:
+    project(tmp_path, server, GEMINI)
+    server.in_files = True
+    server.line_faults.extend(["500", "429", "missing"])
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert server.paid_twice == 0
+
+
 @pytest.mark.parametrize("model", VENDORS)
 def test_an_expired_job_is_made_up_for(tmp_path: Path, server: BatchServer, model: str) -> None:
     project(tmp_path, server, model)
@@ -85,6 +97,23 @@ def test_a_creation_whose_answer_is_lost_is_found_again(
     server.lose_creates = 2
     assert Session(tmp_path).play().exit_code == EXIT_OK
     assert len(server.jobs) == 2 and server.paid_twice == 0
+
+
+def without_total(page: Any) -> Any:
+    return {k: v for k, v in page.items() if k != "total"} if "total" in page else page
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [*((model, lambda value: value) for model in VENDORS), ("mistral/writer", without_total)],
+)
+def test_a_lost_creation_is_found_on_a_later_page_of_the_list(
+    tmp_path: Path, server: BatchServer, model: str, shape: Shape
+) -> None:
+    write_project(tmp_path, server, 2, model=model, judge=None)
+    server.lose_creates, server.crowd, server.shape = 1, 105, shape
+    assert Session(tmp_path).play().exit_code == EXIT_OK
+    assert len(server.jobs) == 1 and server.paid_twice == 0
 
 
 def test_a_batch_of_others_that_looks_like_ours_is_waited_for_and_let_go(
@@ -146,6 +175,50 @@ def test_every_vendor_has_the_same_word_for_a_line_that_was_cancelled() -> None:
     row = {"custom_id": "a-0", "response": None, "error": said}
     error = openai._outcome(Fields(row)).error
     assert error is not None and error.kind == "batch_cancelled"
+
+
+def test_results_that_are_kept_no_longer_are_said_at_once_with_a_way_out(
+    tmp_path: Path, server: BatchServer
+) -> None:
+    project(tmp_path, server, CLAUDE)
+    archived = {"archived_at": "2026-01-30T00:00:00Z", "results_url": None}
+    server.shape = each(lambda job: job | (archived if job["results_url"] else {}))
+    session = Session(tmp_path)
+    summary = session.play()
+    assert summary.exit_code == EXIT_REFUSED
+    assert "was archived on 2026-01-30" in summary.message and "--forget-job" in summary.message
+    assert server.requests["GET", "results"] == 0 and len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("model", [CLAUDE, "mistral/writer"])
+def test_answers_that_are_gone_keep_the_job_and_name_a_way_out(
+    tmp_path: Path, server: BatchServer, model: str, status: int
+) -> None:
+    project(tmp_path, server, model)
+    kept = server.respond
+
+    def respond(method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
+        if target.endswith(("/results", "/content")):
+            return WebError(status, "It has expired.").reply(target, headers)
+        return kept(method, target, headers, body)
+
+    server.respond = respond  # type: ignore[method-assign]
+    for _ in range(2):
+        summary = Session(tmp_path).play()
+        assert summary.exit_code == EXIT_REFUSED
+        assert "It has expired." in summary.message and "--forget-job llmb-" in summary.message
+    assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("model", [CLAUDE, GEMINI])
+def test_no_error_of_a_line_is_billed_by_anthropic_or_google(
+    tmp_path: Path, server: BatchServer, model: str
+) -> None:
+    write_project(tmp_path, server, 3, model=model, judge=None, max_attempts=1)
+    server.line_faults.append(ApiError(504, "The request timed out.", "timeout_error", None))
+    assert Session(tmp_path).play().exit_code == EXIT_INCOMPLETE
+    assert sum(line["cost"] for line in journal(tmp_path)) == pytest.approx(billed(server))
 
 
 def test_a_wrong_key_ends_the_run_at_once(

@@ -231,12 +231,41 @@ def test_a_piece_of_an_answer_of_ollama_is_none(make: Make) -> None:
         provider.read(ask(max_tokens=50), body)
 
 
-@pytest.mark.parametrize("vendor", ["gemini", "ollama"])
-def test_an_answer_in_another_layout_that_litellm_stumbles_over_may_be_billed(
-    vendor: str, make: Make
+@pytest.mark.parametrize("usage", [{}, {"usage": None, "usageMetadata": None}], ids=["no", "null"])
+@pytest.mark.parametrize(
+    ("vendor", "word", "reason"),
+    [
+        ("anthropic", "end_turn", "stop"),
+        ("anthropic", "max_tokens", "length"),
+        ("gemini", "STOP", "stop"),
+        ("gemini", "SAFETY", "content_filter"),
+    ],
+)
+def test_an_answer_without_its_count_of_tokens_is_an_answer(
+    vendor: str, word: str, reason: str, usage: dict[str, Any], make: Make
 ) -> None:
+    body = LAYOUTS[vendor](word, "Paris")
+    body = {name: value for name, value in body.items() if not name.startswith("usage")} | usage
+    thoughts = {"anthropic": {"type": "thinking", "thinking": "hm", "signature": "x"},
+                "gemini": {"text": "hm", "thought": True}}[vendor]  # fmt: skip
+    parts = body["content"] if vendor == "anthropic" else body["candidates"][0]["content"]["parts"]
+    parts.insert(0, thoughts)
+    provider: Any = make(vendor)
+    made = provider.read(ask(max_tokens=50), msgspec.json.encode(body))
+    assert (made.text, made.finish_reason, made.usage) == ("Paris", reason, None)
+
+
+@pytest.mark.parametrize("word", ["SAFETY", "OTHER", "BLOCKLIST", "MODEL_ARMOR"])
+def test_a_prompt_that_was_blocked_is_filtered_whatever_the_word(word: str, make: Make) -> None:
+    provider: Any = make("gemini")
+    body = msgspec.json.encode({"promptFeedback": {"blockReason": word}})
+    assert provider.read(ask(max_tokens=50), body).finish_reason == "content_filter"
+
+
+def test_an_answer_in_another_layout_that_litellm_stumbles_over_may_be_billed(make: Make) -> None:
+    assert make("gemini").complete(faulty("usage_strings"), 30).completion.usage is None
     with pytest.raises(Unavailable) as caught:
-        make(vendor).complete(faulty("usage_strings"), 30)
+        make("ollama").complete(faulty("usage_strings"), 30)
     assert (caught.value.kind, caught.value.maybe_billed) == ("garbage", True)
     assert "Traceback" not in caught.value.message
 
