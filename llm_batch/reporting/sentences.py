@@ -317,7 +317,7 @@ def caveats(
     if waiting:
         yield f"Answers are still to come from {waiting}."
     if report.rule_check is not None:
-        yield from near_misses(report.rule_check)
+        yield from near_misses(report.rule_check, (manifest and manifest.dataset.path) or "")
     yield from _about_the_scores(report)
     yield from _about_the_judge(report)
     yield from _about_the_cost(report)

@@ -527,8 +527,8 @@ def test_a_larger_sample_is_advised_with_its_price(tmp_path: Path) -> None:
         (
             450,
             "--sample 384`, with the flags of this run, to know the pass rate to ±5 points on "
-            "items like these (now ±16): 360 more items for about $0.72. For these 450 items alone, 208 "
-            "are enough.",
+            "items like these (now ±16): 360 more items for about $0.72. For these 450 items "
+            "alone, 208 are enough.",
         ),
         (
             300,
