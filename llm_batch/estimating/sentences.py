@@ -12,9 +12,10 @@ from llm_batch.estimating.plan import Counted, Plan
 from llm_batch.estimating.ranges import LEVEL, LEVEL_OF_COUNTS, Span
 from llm_batch.estimating.sample_size import Needed, proof
 from llm_batch.estimating.steps import (
-    HIGH_OUTPUT,
     LOCAL_AT_ONCE,
     LOW_APPROXIMATE,
+    MOST_OBJECT_OUTPUT,
+    MOST_TEXT_OUTPUT,
     Facts,
     Serving,
     assumed_inputs,
@@ -389,7 +390,7 @@ def _outputs(facts: Facts) -> Iterator[str]:
     sizes = _by_step({name: fact.answer.tokens for name, fact in facts.items()})
     yield (
         f"Assumed output tokens per call: {sizes}. The high end is max_tokens in every answer, "
-        f"or {HIGH_OUTPUT:g} times the expected length where there is none."
+        f"or {MOST_TEXT_OUTPUT:g} tokens ({MOST_OBJECT_OUTPUT:g} of an object) where there is none."
     )
     thinking: dict[Span, list[str]] = {}
     for name, fact in facts.items():
