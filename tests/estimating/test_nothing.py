@@ -488,7 +488,7 @@ def test_no_number_of_workers_makes_more_than_a_process_does(
         limits = {"workers": workers, "rpm": 10**7}
         return nothing(single(model, limits=limits, models=own, run={"engine": engine}), 100_000)
 
-    few, many, rate = made(1000), made(5000), ENGINES[engine].calls_per_second
+    few, many, rate = made(1000), made(20_000), ENGINES[engine].calls_per_second
     assert value(few.seconds) == pytest.approx(100_000 * 3 / 1000)
     assert "one process" not in said(few)
     assert (value(many.seconds), high(many.seconds)) == pytest.approx((1e5 / rate, 2e5 / rate))
@@ -496,4 +496,4 @@ def test_no_number_of_workers_makes_more_than_a_process_does(
     (hint,) = [hint for what, hint in many.warnings if carrier in what]
     assert f"--workers {rate * 3:.0f} is enough" in hint and beyond in hint
     # A rehearsal sends nothing.
-    assert "process" not in made(5000, "fake/x").bound_by
+    assert "process" not in made(20_000, "fake/x").bound_by
