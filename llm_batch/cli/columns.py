@@ -117,6 +117,8 @@ class Column:
         talks: How many are conversations: turns of a role and a text.
         answered: How many of these end with the assistant's turn.
         pictures: How many are paths or addresses of pictures.
+        requests: How many are bodies of chat requests, as batch APIs take them.
+        shapes: The roles of the messages in these.
         unique: Whether no value stands there twice; known of columns that are called like ids.
     """
 
@@ -135,6 +137,8 @@ class Column:
     talks: int = 0
     answered: int = 0
     pictures: int = 0
+    requests: int = 0
+    shapes: set[tuple[str, ...]] = field(default_factory=set)
     unique: bool = True
     _tally: Tally | None = None
     _many: bool = False
@@ -151,6 +155,9 @@ class Column:
             self.answered += turns[-1][0] == "assistant"
         if isinstance(value, dict | list):
             self.nested = True
+            if isinstance(value, dict) and (turns := _turns(value.get("messages"))):
+                self.requests += 1
+                self.shapes.add(tuple(role for role, _ in turns))
             return
         text = as_label(value)
         if self._tally is not None and self.unique:
@@ -180,13 +187,18 @@ class Column:
 
     @property
     def labels(self) -> list[str]:
-        """Its values where they are few and come again and again, the commonest first."""
+        """Its values where they are few and come again and again: numbers in order, else the
+        commonest first.
+        """
         spelt: dict[str, str] = {}
         for value in sorted(self.values, key=lambda value: -self.values[value]):
             spelt.setdefault(value.strip().casefold(), value.strip())
         few = 1 < len(spelt) <= min(MANY_LABELS, max(2, self.filled // 2))
         short = all(len(label) <= _LONGEST_LABEL for label in spelt)
-        return list(spelt.values()) if few and short and not self.nested else []
+        if not few or not short or self.nested:
+            return []
+        found = list(spelt.values())
+        return sorted(found, key=float) if all(map(_is_plain_number, found)) else found
 
     @property
     def is_text(self) -> bool:
@@ -197,6 +209,11 @@ class Column:
     def is_conversation(self) -> bool:
         """Whether it holds conversations; with ``answered`` a model has the last word in most."""
         return self.talks > _NEARLY_ALL * min(self.filled, _LOOKED_AT)
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it holds the bodies of chat requests, as batch APIs take them."""
+        return 0 < self.requests == self.filled
 
     @property
     def is_picture(self) -> bool:
@@ -323,6 +340,10 @@ def is_number(text: str) -> bool:
     return bool(re.fullmatch(r"\s*[-+]?\d+(?:[.,]\d+)?\s*", text[:_LONGEST_LABEL]))
 
 
+def _is_plain_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[-+]?[0-9]+(?:[.][0-9]+)?", text))
+
+
 def as_label(value: Any) -> str:
     """A value as prompts and comparisons have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -447,6 +468,11 @@ def guess(
         ConfigError: There is no such column, or none that could be put to a model.
     """
     columns = {column.name: column for column in table.columns if column.filled}
+    if is_batch(table):
+        # Who gets the requests and how is no part of them.
+        columns = {name: each for name, each in columns.items() if name not in ("method", "url")}
+        asked = asked or "body"
+        _check_batch(table)
     named_id = next((name for name in [_by_name(columns, _IDS)] if name), "")
     unsure = set()
     if asked:
@@ -500,6 +526,32 @@ def guess(
         next((name for name, column in columns.items() if column.is_picture), ""),
         frozenset(unsure),
     )
+
+
+def is_batch(table: Table) -> bool:
+    """Whether it has the requests of a batch API: ``custom_id``, ``method``, ``url``, ``body``."""
+    return {"custom_id", "method", "url", "body"} <= set(table.names)
+
+
+def _check_batch(table: Table) -> None:
+    """Refuse requests of a batch that no prompt can be made of.
+
+    Raises:
+        ConfigError: They are no chats of text, or have more turns than a question.
+    """
+    body = table.column("body")
+    if not body.is_request:
+        raise ConfigError(
+            f"{table.path} has the requests of a batch, and not all have messages of text in body",
+            'write llmb.toml yourself, with id = "custom_id" and a prompt such as '
+            "{{ body.input }}; llmb init example.toml has all settings",
+        )
+    if body.shapes not in ({("user",)}, {("system", "user")}):
+        raise ConfigError(
+            f"the requests of the batch in {table.path} have several turns, or not all the same",
+            "put the messages into a column of their own: jq -c '{id: .custom_id, messages: "
+            f".body.messages}}' {table.path} > turns.jsonl, then llmb init --data turns.jsonl",
+        )
 
 
 def _guess_asked(table: Table, columns: dict[str, Column], named_id: str) -> tuple[str, bool]:

@@ -104,6 +104,7 @@ def estimate(
     budget: Annotated[float | None, options.limit(
         "--budget", min=0, help="The most USD the run may cost; shows how many items that buys.",
     )] = None,
+    engine: options.Engine = None,
     output: options.Output = None,
     format: Annotated[str, options.output(
         "--format", autocompletion=complete.formats, help="text, json or md.",
@@ -139,6 +140,7 @@ def estimate(
         Overrides(
             data=data, sample=sample, seed=seed, model=generator, judge=judge_, api_base=api_base,
             workers=workers, rpm=rpm, tpm=tpm, tier=tier, budget=budget,
+            engine=engine,
         )
         for generator, judge_ in combinations(model, judge)
     ]  # fmt: skip

@@ -370,7 +370,10 @@ def _tell(table: Table, roles: Roles) -> None:
     others = ", ".join([*also, *(name for name in TASKS if name != task)])
     say(f"  task: {task}   (or --task {others})")
     what = "question" if roles.given else "the model gets"
-    say(f"  {what}: {shown(roles.asked)}   (or --question COLUMN)")
+    if table.column(roles.asked).is_request:
+        say(f"  {what}: the messages in {shown(roles.asked)}, without its model and settings")
+    else:
+        say(f"  {what}: {shown(roles.asked)}   (or --question COLUMN)")
     if roles.given:
         other = "" if roles.task == "compare" else "   (or --answers COLUMN)"
         say(f"  answers to judge: {', '.join(map(shown, roles.given))}{other}")

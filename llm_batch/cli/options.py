@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llm_batch.cli import complete
+from llm_batch.engines import ENGINES
 
 #: An option under a heading of ``--help``.
 what = partial(typer.Option, rich_help_panel="What to run")
@@ -55,6 +56,11 @@ Tier = Annotated[str | None, limit(
 )]  # fmt: skip
 BudgetUsd = Annotated[float | None, limit(
     "--budget", min=0, help="The most USD the whole run may cost; never exceeded.",
+)]  # fmt: skip
+_ENGINES = [kind.about for kind in ENGINES.values()]
+Engine = Annotated[str | None, limit(
+    "--engine", autocompletion=complete.engines,
+    help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
 )]  # fmt: skip
 Output = Annotated[str | None, output(
     "--output", "-o", help="File to write, or - for stdout.",

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_batch.cli import complete, options
-from llm_batch.engines import ENGINES
+from llm_batch.cli import options
 
 if TYPE_CHECKING:
     from llm_batch.chain.config import Config
@@ -29,7 +28,6 @@ _leaving = partial(typer.Option, rich_help_panel="With --engine batch")
 _BEYOND_GRACE = 4.0
 #: How often Python looks for garbage as a rule: errors may keep large requests in it.
 _USUAL = gc.get_threshold()
-_ENGINES = [kind.about for kind in ENGINES.values()]
 
 
 def run(
@@ -45,10 +43,7 @@ def run(
     tpm: options.Tpm = None,
     tier: options.Tier = None,
     budget: options.BudgetUsd = None,
-    engine: Annotated[str | None, options.limit(
-        "--engine", autocompletion=complete.engines,
-        help=f"{', '.join(_ENGINES[:-1])}, or {_ENGINES[-1]}.",
-    )] = None,
+    engine: options.Engine = None,
     deadline: Annotated[str | None, options.limit(
         "--deadline",
         help="With --engine batch: send what is not finished by then as ordinary calls. 6h, 90m.",

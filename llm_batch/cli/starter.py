@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_batch.chain.overrides import expanded
+from llm_batch.chain.overrides import command, expanded
 from llm_batch.chain.templates import inserted
 from llm_batch.cli.columns import NAMED_COLUMNS, Column, Roles, Table, named_like_a_task
 from llm_batch.errors import ConfigError, DataError
@@ -107,8 +107,8 @@ class Writer:
     def asks(self) -> bool:
         """Whether the texts of the column say by themselves what the model is to do."""
         column = self.table.column(self.roles.asked)
-        says = column.is_conversation or column.is_picture or bool(named_like_a_task(column.name))
-        return says or column.asking > column.seen / 2
+        says = column.is_conversation or column.is_picture or column.is_request
+        return says or bool(named_like_a_task(column.name)) or column.asking > column.seen / 2
 
     def text(self, folder: Path, commands: Sequence[tuple[str, str]]) -> str:
         """The whole file, for a folder; ``commands`` with what they do stand on top."""
@@ -148,7 +148,7 @@ class Writer:
             lines.append(f"id = {toml_text(roles.id)}")
         else:
             lines.append(
-                '# id = "…"                    # no column has unique ids, so the content is the id'
+                '# id = "…"                    # a column of unique values; else a hash is the id'
             )
         for name, value in table.settings:
             lines.append(f"{name} = {toml_text(value)}")
@@ -176,7 +176,8 @@ class Writer:
         return "\n".join([*lines, ""])
 
     def _in(self, name: str) -> str:
-        return insert(name, self.table.names)
+        text = insert(name, self.table.names)
+        return _within(text, -1) if self.table.column(name).is_request else text
 
     @property
     def _asked(self) -> str:
@@ -247,8 +248,8 @@ class Writer:
         if roles.given and self.provided:
             step = self._free("generate", "model_answer")
             answer = f"{{{{ {step} }}}}"
-            column = toml_text(roles.given[0])
-            yield f"[[steps]]\nname = {toml_text(step)}\nprovided = {column}   # already answered\n"
+            given = toml_text(roles.given[0])
+            yield f"[[steps]]\nname = {toml_text(step)}\nprovided = {given}   # already answered\n"
         elif roles.given:
             answer = self._in(roles.given[0])
         else:
@@ -258,11 +259,16 @@ class Writer:
                 "" if self.asks else "The prompt is the column alone: add what the model is to do."
             )
             how = _HOW_TO_ANSWER[rule]
+            column = self.table.column(roles.asked)
+            if column.is_request:
+                has_system = column.shapes == {("system", "user")}
+                how = _within(insert(column.name, self.table.names), 0) if has_system else ""
             yield self._step(step, self._asked, how, talks=True, shows=True, comment=alone)
         if not rule:
             yield from self._graded(answer, "You grade answers.", "Question", "Given answer")
             return
         labels = self.table.column(roles.reference).labels
+        judged = command("init", "--data", self.table.path, "--judge", "MODEL", "--force")
         option = {
             "choice": f"labels = [{', '.join(map(toml_text, labels))}]",
             "contains": 'normalise = ["case", "space", "punctuation"]',
@@ -272,7 +278,7 @@ class Writer:
             answer,
             option,
             f"The right answers {why}, so a rule compares them: {_COMPARES[rule]}.\n"
-            "No model is called. For a judge instead: llmb init --judge MODEL.",
+            f"No model is called. For a judge instead: {judged}",
             self._free("correct", "right"),
         )
 
@@ -486,6 +492,11 @@ class Writer:
         if column.labels and len(column.labels) <= _MOST_FIELDS:
             return f'{{ type = "string", choices = [{", ".join(map(toml_text, column.labels))}] }}'
         return '"string"'
+
+
+def _within(body: str, place: int) -> str:
+    """How a prompt inserts one of the messages of a request that ``body`` inserts."""
+    return f"{{{{ {body[2:-2].strip()}.messages[{place}].content }}}}"
 
 
 def _score(field: str, pass_at: str, why: str) -> str:

@@ -294,7 +294,7 @@ def headline(estimate: Estimate) -> str:
     if estimate.reused:
         paid = f", {words.about_usd(estimate.spent)} paid" if estimate.spent else ""
         items = f"{items} ({estimate.reused:,} done{paid})"
-    return f"{items}, {calls}: {_price_tag(estimate)}, {_time_tag(estimate.seconds)}"
+    return f"{items}, {calls}: {_price_tag(estimate)}, {_time_tag(estimate)}"
 
 
 def sections(estimate: Estimate) -> Iterator[Section]:
@@ -330,9 +330,16 @@ def _price_tag(estimate: Estimate) -> str:
     return f"about {words.about_usd(cost.value)} ({words.about_usd_range(cost)}{sure})"
 
 
-def _time_tag(seconds: Interval) -> str:
+def _time_tag(estimate: Estimate) -> str:
+    seconds = estimate.seconds
     said = words.about_duration(seconds.value)
-    return f"about {said}" if seconds.value and not said.startswith("under") else said
+    if not seconds.value or said.startswith("under"):
+        return said
+    # Where nothing is paid, the time is what it costs.
+    free = estimate.cost is not None and not estimate.cost.high
+    low, high = (words.about_duration(bound) for bound in (seconds.low, seconds.high))
+    between = f" ({words.about_duration_range(seconds)})" if free and low != high else ""
+    return f"about {said}{between}"
 
 
 def steps_table(estimate: Estimate) -> Table:

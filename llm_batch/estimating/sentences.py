@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from llm_batch.chain.steps import shown, written
 from llm_batch.estimating.estimates import Option
 from llm_batch.estimating.pilot import Measured
 from llm_batch.estimating.plan import Counted, Plan
 from llm_batch.estimating.ranges import LEVEL, LEVEL_OF_COUNTS, Span
-from llm_batch.estimating.sample_size import Needed
+from llm_batch.estimating.sample_size import Needed, proof
 from llm_batch.estimating.steps import (
-    HIGH_OUTPUT,
     LOCAL_AT_ONCE,
     LOW_APPROXIMATE,
+    MOST_OBJECT_OUTPUT,
+    MOST_TEXT_OUTPUT,
     Facts,
     Serving,
     assumed_inputs,
@@ -21,6 +23,7 @@ from llm_batch.estimating.steps import (
 )
 from llm_batch.models.tokens import counter
 from llm_batch.paper import words
+from llm_batch.stats.sizes import FINITE_SHARE
 
 #: Heads of the column that says what a size shows, by kind of claim.
 HEADS = {
@@ -103,13 +106,37 @@ def verdict(needed: Needed, options: Sequence[Option]) -> str:
     each = " for each model" if needed.groups == 2 else ""
     comma = "," if needed.kind == "zero_failures" else ""
     shown = _shown(needed, take.margin)
+    alike = _of_items_like_these(needed)
+    if alike and take.margin:
+        shown += f" on these {words.items(needed.population or 0)}"
     said = f"Take {_all(take, most)}{each}: {shown}{comma}{_price(take)}"
     if take.n == most.n:
         if not take.margin and needed.kind in ("rate", "mean"):
             all_of_them = f"Take {_all(take, most)}{each}{_price(take)}"
-            return f"{all_of_them}: a smaller sample is not precise enough."
-        return f"{said}; a smaller sample does not show what you ask."
-    return f"{said}. {_the_rest(needed, take, most)}"
+            return f"{all_of_them}: a smaller sample is not precise enough.{alike}"
+        return f"{said}; a smaller sample does not show what you ask.{alike}"
+    return f"{said}. {_the_rest(needed, take, most)}{alike}"
+
+
+def _of_items_like_these(needed: Needed) -> str:
+    """What the report's first interval takes, as a sentence after others.
+
+    It is about items like these, which no dataset has all of. Empty where that is nearly the same.
+    """
+    whole, take = needed.population, needed.take
+    # Of clusters everything is about items like these.
+    if needed.kind not in ("rate", "mean") or whole is None or needed.clusters is not None:
+        return ""
+    if take <= FINITE_SHARE * whole:
+        return ""
+    wider = replace(needed, population=None)
+    textbook = needed.kind == "rate" and needed.judge_factor == 1
+    n = needed.n_classic if textbook else needed.n_min
+    if n > whole:
+        shown = _shown(wider, proof(wider, whole))
+        return f" Of items like these, which report speaks of first, all {whole:,} show {shown}."
+    margin = _amount(needed, needed.claim.margin or 0.0)
+    return f" For ±{margin} on items like these, which report speaks of first, take {n:,}."
 
 
 def _the_rest(needed: Needed, take: Option, most: Option) -> str:
@@ -118,7 +145,8 @@ def _the_rest(needed: Needed, take: Option, most: Option) -> str:
     costs = _difference(take, most)
     only = "only " if more > take.n and needed.kind in ("rate", "mean") else ""
     and_ = f"{costs} and " if costs else ""
-    return f"Playing the other {words.items(more)} {and_}{only}{_gain(needed, take, most)}."
+    rest = f"the other {words.items(more)}" if more > 1 else "the last item"
+    return f"Playing {rest} {and_}{only}{_gain(needed, take, most)}."
 
 
 def short_of(needed: Needed, plan: Option) -> str:
@@ -362,7 +390,7 @@ def _outputs(facts: Facts) -> Iterator[str]:
     sizes = _by_step({name: fact.answer.tokens for name, fact in facts.items()})
     yield (
         f"Assumed output tokens per call: {sizes}. The high end is max_tokens in every answer, "
-        f"or {HIGH_OUTPUT:g} times the expected length where there is none."
+        f"or {MOST_TEXT_OUTPUT:g} tokens ({MOST_OBJECT_OUTPUT:g} of an object) where there is none."
     )
     thinking: dict[Span, list[str]] = {}
     for name, fact in facts.items():

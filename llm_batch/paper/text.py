@@ -98,6 +98,7 @@ def _renderables(document: Document, width: int) -> Iterator[RenderableType]:
 
 
 def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
+    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -110,7 +111,12 @@ def _rendered(part: Table | Quote | str, width: int) -> RenderableType:
         return Text("\n".join([f"{part.name}:", *lines]))
     if isinstance(part, str):
         return Text(_wrapped(part, width))
-    table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    cells = zip(part.header, *part.rows, strict=True)
+    spare = width - sum(max(map(cell_len, column)) for column in cells)
+    gaps = len(part.header) - 1
+    # Among numbers, where that is enough, a space less is better than a name in two lines.
+    gap = 1 if 2 * sum(part.right) > gaps and gaps <= spare < 2 * gaps else 2
+    table = RichTable(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="")
     table.show_header = any(part.header)
     for title, right in zip(part.header, part.right, strict=True):
         table.add_column(

@@ -243,7 +243,8 @@ def _unknown(results: Path, id: str) -> OutputError:
     if ids and all(map(words.is_hash, ids)):
         return OutputError(
             f"no item of {results} has the id {words.clean(id, 80)!r}, or alone has that text",
-            "the data has no ids: give a text that only one row has, such as its question",
+            "items have no ids of their own without id under [data]: give a text that only one row "
+            "has, such as its question",
         )
     plain, wanted = {item.casefold(): item for item in reversed(ids)}, id.casefold()
     parts = [plain[item] for item in plain if wanted and wanted in item]

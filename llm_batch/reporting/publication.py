@@ -155,7 +155,8 @@ def publication(report: Report) -> Document:
     """What a paper has of a report: the finding, a table, and the methods as assumptions."""
     manifest = manifest_of(report) or Manifest()
     mark = "SIMULATED (a fake provider answered): " if report.run.simulated else ""
-    what = "Pass rate and mean score" if _has_rate(report) else "Mean score"
+    both = "Pass rate and mean score" if _has_mean(report) else "Pass rate"
+    what = both if _has_rate(report) else "Mean score"
     by = f" by {words.clean(report.groups.field, _NAME)}" if report.groups else ""
     caption = f"{mark}{what}{by}, with {words.level(report.level)} confidence intervals."
     return Document(
@@ -171,16 +172,23 @@ def _has_rate(report: Report) -> bool:
     return report.pass_rate.rate.value is not None
 
 
+def _has_mean(report: Report) -> bool:
+    """Whether a mean says more than the rate, as it does not where a rule gives 0 or 1."""
+    return not (report.run.rule and _has_rate(report))
+
+
 def _table(report: Report) -> Table:
-    rated = _has_rate(report)
-    header = ("", "n", *(("Pass rate (%)", "CI") if rated else ()), "Mean score", "CI")
+    rated, meant = _has_rate(report), _has_mean(report)
+    header = ("", "n", *(("Pass rate (%)", "CI") if rated else ()))
+    header += ("Mean score", "CI") if meant else ()
     rate, mean = report.pass_rate.rate, report.scores.mean
     n, check = max(rate.n, mean.n), checked_by(report)
     rates = check.corrected if check is not None and rated else None
     means = check.corrected_mean if check is not None else None
 
     def row(name: str, n: int, share: Interval | None, *means: str) -> tuple[str, ...]:
-        return name, words.count(n), *(_bounded(share, 100, 1) if rated else ()), *means
+        shares = _bounded(share, 100, 1) if rated else ()
+        return name, words.count(n), *shares, *(means if meant else ())
 
     rows = []
     name = "All items"
@@ -252,6 +260,7 @@ def _methods(report: Report, manifest: Manifest) -> Iterator[str]:
         f"{name} ({words.clean(method(interval))})"
         for name, interval in (("pass rate", rate), ("mean score", mean))
         if interval.value is not None and interval.low is not None
+        if name == "pass rate" or _has_mean(report)
     ]
     if made:
         yield (

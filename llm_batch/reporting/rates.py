@@ -38,10 +38,8 @@ from llm_batch.stats.means import (
     wants_bootstrap,
     with_width,
 )
+from llm_batch.stats.sizes import FINITE_SHARE
 from llm_batch.stats.strata import Stratum, effective_rate, stratified_mean, stratified_rate
-
-#: Below this share of the dataset, the finite population changes nothing worth a word.
-FINITE_SHARE = 0.05
 
 #: A group of fewer items, or of items worth fewer, is not tested against the rest.
 LEAST_IN_GROUP = 5

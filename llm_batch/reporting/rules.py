@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from llm_batch.chain.overrides import command
 from llm_batch.paper import words
 from llm_batch.paper.document import Section, Table
 from llm_batch.record.reading import Line
@@ -134,15 +135,19 @@ def _nearly(right: str, answer: str) -> bool:
     return bool({*_TELLING.findall(right)}.intersection(_TELLING.findall(answer)))
 
 
-def near_misses(check: RuleCheck) -> Iterator[str]:
-    """What to say of answers that a rule may have failed for their form alone."""
+def near_misses(check: RuleCheck, data: str) -> Iterator[str]:
+    """What to say of answers that a rule may have failed for their form alone.
+
+    ``data``: the file that a config with a judge would be for; may be empty.
+    """
     if check.near and check.near_example:
         right, answer = check.near_example
         is_, share = ("wrong answer", "shares") if check.near == 1 else ("wrong answers", "share")
+        judged = command("init", "--data", data or "FILE", "--judge", "MODEL", "--force")
         yield (
             f"{check.near:,} {is_} {share} a word with the right one, such as {answer!r} where "
             f"{right!r} is right. If such answers are right, shorten the right answers in your "
-            "data, or let a judge decide: `llmb init --judge MODEL`."
+            f"data, or let a judge decide: `{judged}`."
         )
 
 

@@ -23,7 +23,7 @@ from llm_batch.reporting.rules import near_misses
 from llm_batch.reporting.several.document import audit_cautions, pair_headline, repeats_headline
 from llm_batch.stats.interval import ALL_SCORED, WHATEVER_MISSING
 from llm_batch.stats.means import ON_SCALE
-from llm_batch.stats.sizes import sample_size
+from llm_batch.stats.sizes import FINITE_SHARE, finite_size, sample_size
 
 _METHODS = {
     "wilson": "Wilson",
@@ -47,6 +47,8 @@ _METHODS = {
 }
 #: Half widths a larger sample may aim at, as fractions of one.
 _MARGINS = (0.05, 0.03, 0.02, 0.01)
+#: A size that is more than this of the worst case's is no other one.
+_NEARLY = 0.95
 
 
 def method(interval: Interval) -> str:
@@ -223,19 +225,31 @@ def _larger_sample(report: Report, typed: Typed | None) -> str:
         return ""
     # The rate nearest to one half that is still likely asks for the most items.
     likely = min(max(0.5, rate.low), rate.high)
-    size = sample_size(margin, report.level, likely).n_min
+    worst, asked = (sample_size(margin, report.level, each).n_classic for each in (0.5, likely))
+    # An estimate plans for one half: what is nearly its figure is its figure.
+    n0 = worst if asked > _NEARLY * worst else asked
     # Items that fail leave fewer verdicts than are played.
-    size = round(size * items.read / rate.n)
+    size, alone = (
+        round(needed * items.read / rate.n) for needed in (n0, finite_size(n0, items.population))
+    )
+    finite = report.pass_rate.clusters is None and alone > FINITE_SHARE * items.population
+    of, besides = "", ""
+    if finite and size > items.population:
+        of, size = f" on these {words.items(items.population)} alone", alone
+    elif finite:
+        of = " on items like these"
+        if alone > items.read:
+            besides = f" For these {words.items(items.population)} alone, {alone:,} are enough."
     if not items.read < size <= items.population:
         return ""
     more = size - items.read
     cost = report.money.per_item
     price = f" for about {words.usd(cost * more)}" if cost else ""
     unknown = f"`llmb run --sample {size}`, with the flags of this run,"
+    now = f" (now ±{words.number(100 * half, 2)})" if size != alone else ""
     return (
         f"Run {_again(typed, unknown, sample=size)} to know the pass rate to "
-        f"±{words.number(100 * margin)} points (now ±{words.number(100 * half, 2)}): {more:,} more "
-        f"items{price}."
+        f"±{words.number(100 * margin)} points{of}{now}: {more:,} more items{price}.{besides}"
     )
 
 
@@ -303,7 +317,7 @@ def caveats(
     if waiting:
         yield f"Answers are still to come from {waiting}."
     if report.rule_check is not None:
-        yield from near_misses(report.rule_check)
+        yield from near_misses(report.rule_check, (manifest and manifest.dataset.path) or "")
     yield from _about_the_scores(report)
     yield from _about_the_judge(report)
     yield from _about_the_cost(report)

@@ -45,6 +45,7 @@ from llm_batch.sending.checks import (
     check_prompts,
     empty_prompts,
     risks,
+    unused_id,
 )
 from llm_batch.sending.fleet import FleetModel, places_of
 from llm_batch.sending.headers import stated_limits
@@ -183,7 +184,9 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
         says = (f"{source}: {words.items(drawn.population)}, a run uses {drawn.size:,} of them; "
                 f"fields: {fields}{many}")  # fmt: skip
         found = [Check("data", "ok", says)]
-        found += [Check("data", "note", note) for note in drawn.notes]
+        found += [
+            Check("data", "note", note) for note in [*drawn.notes, *unused_id(config, drawn.fields)]
+        ]
         first = next(iter(drawn.items()), None)
         if first is None:
             return None, found
@@ -194,7 +197,8 @@ def _data(config: Config, chain: Chain) -> tuple[Item | None, list[Check]]:
         blank = empty_prompts(chain, drawn.items)
         found += [Check("prompts", "note", sentence) for sentence in blank]
         if not blank:
-            found.append(Check("prompts", "ok", f"filled in with item {first.id!r} without errors"))
+            item = words.item(first.id, first.fields)
+            found.append(Check("prompts", "ok", f"filled in with item {item} without errors"))
         return first, found
 
 

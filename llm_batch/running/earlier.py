@@ -45,6 +45,7 @@ from llm_batch.record.results import DoneLine
 from llm_batch.record.results_file import ResultsFile, Standing, is_edited, standing
 from llm_batch.records import Call, Item, Request
 from llm_batch.running.progress import Progress, RunSummary
+from llm_batch.sending.checks import unused_id
 from llm_batch.sending.providers import goes_by_batch
 
 if TYPE_CHECKING:
@@ -505,7 +506,7 @@ def what_is_odd(
 ) -> list[str]:
     notes = [*journal.notes, *drawn.notes]
     if not journal.calls:
-        return notes
+        return [*notes, *unused_id(config, drawn.fields)]
     if before is not None:
         notes += [f"since the last run: {each}" for each in changes(before, manifest)]
     spent = f" ({words.usd(journal.spent)})" if journal.spent else ""

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import nlargest
@@ -268,6 +268,19 @@ def _line_of(config: Config, step: str, key: str, within: int = 1) -> str:
     if key == "prompt" and config.steps[position].prompt_file:
         key = "prompt_file"
     return config.line_of("steps", position, key.partition("[")[0], within=within)
+
+
+def unused_id(config: Config, fields: Sequence[str]) -> list[str]:
+    """A sentence where a field is called ``id`` and items are told by their content.
+
+    It is not taken unasked: items would have other ids, and what was paid for them would be lost.
+    """
+    if config.data.path is None or config.data.id is not None or "id" not in fields:
+        return []
+    return [
+        'the data has a field id, and items are told by a hash of their rows; id = "id" under '
+        "[data] tells them by it, if it is set before the first run"
+    ]
 
 
 def same_for_all(chain: Chain) -> list[str]:

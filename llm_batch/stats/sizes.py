@@ -22,6 +22,10 @@ from statistics import NormalDist
 
 from llm_batch.stats.interval import z_value
 
+#: Where a sample is a smaller share of the dataset, what is said of the dataset and of items like
+#: these is nearly the same.
+FINITE_SHARE = 0.05
+
 
 def round_up(size: float) -> int:
     """Whole items: ``ceil(x - 1e-9)``, so that the last bit of a float adds none; at least 1."""
@@ -128,7 +132,7 @@ def sample_size(
         n0=n0,
         n_classic=max(1, floor(n0 + 0.5)),
         n_min=round_up(n0),
-        n_fpc=None if population is None else _finite_size(n0, population),
+        n_fpc=None if population is None else finite_size(n0, population),
         level=level,
         margin=margin,
         population=population,
@@ -179,10 +183,11 @@ def mean_size(sd: float, margin: float, level: float = 0.95, population: int | N
     check_positive("sd", sd)
     check_positive("margin", margin)
     n0 = check_size(square(z_value(level) * sd / margin))
-    return round_up(n0) if population is None else _finite_size(n0, population)
+    return round_up(n0) if population is None else finite_size(n0, population)
 
 
-def _finite_size(n0: float, population: int) -> int:
+def finite_size(n0: float, population: int) -> int:
+    """The size that is needed of a population where ``n0`` are of one without end."""
     if population < 1:
         raise ValueError(f"population must be at least 1, got {population}")
     return min(population, round_up(n0 / (1 + (n0 - 1) / population)))

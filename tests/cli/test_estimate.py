@@ -34,6 +34,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_batch_is_estimated_at_its_price(folder: Path) -> None:
+    (folder / "llmb.toml").write_text(PRICED.replace("fake/", "openai/"))
+    live, batch = (
+        as_json("--n", "100", *words, cwd=folder) for words in ((), ("--engine", "batch"))
+    )
+    assert batch["cost"]["value"] == pytest.approx(live["cost"]["value"])  # of prices of one's own
+    assert "batches" in batch["bound_by"] and "batches" not in live["bound_by"]
+
+
 def as_json(*words: str, cwd: Path) -> dict[str, Any]:
     done = llmb("estimate", *words, "--format", "json", cwd=cwd)
     assert done.returncode == 0, done.stderr

@@ -263,6 +263,52 @@ def test_what_is_odd_in_the_data_is_told(here: Path) -> None:
     assert (config.data.id, config.data.on_bad_row) == (None, "skip")
 
 
+def batch(*roles: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "custom_id": f"r{n}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {
+                "model": "gpt-4o-mini",
+                "messages": [{"role": role, "content": f"{role} says {n}"} for role in roles],
+            },
+        }
+        for n in range(6)
+    ]
+
+
+@pytest.mark.parametrize("roles", [("user",), ("system", "user")])
+@pytest.mark.parametrize("task", [*TASKS])
+def test_the_requests_of_a_batch_are_asked_as_they_are(
+    roles: tuple[str, ...], task: str, here: Path
+) -> None:
+    jsonl(here / "requests.jsonl", batch(*roles))
+    code, said = init("--data", "requests.jsonl", "--model", "fake/a", "--task", task)
+    assert code == 0 and "the messages in body, without its model and settings" in said
+    config = load_config("llmb.toml")
+    assert config.data.id == "custom_id"
+    chain = config.chain()
+    with draw(config.data, config.data_path(), used=config.fields_used()) as drawn:
+        item = next(iter(drawn.items()))
+    request = chain.next_request(item, ())
+    assert request is not None
+    asked = [(each.role, each.content) for each in request.messages]
+    last = f"user says {item.id.removeprefix('r')}"
+    assert last in asked[-1][1]
+    if task == "grade":
+        assert asked == [(role, f"{role} says {item.id.removeprefix('r')}") for role in roles]
+
+
+def test_requests_of_a_batch_that_no_prompt_can_be_made_of_are_refused(here: Path) -> None:
+    jsonl(here / "turns.jsonl", batch("user", "assistant", "user"))
+    code, said = init("--data", "turns.jsonl")
+    assert code == 2 and "several turns" in said and ".body.messages" in said
+    jsonl(here / "other.jsonl", [row | {"body": {"input": "x"}} for row in batch("user")])
+    code, said = init("--data", "other.jsonl")
+    assert code == 2 and "not all have messages of text in body" in said
+
+
 # What is asked and chosen
 
 

@@ -423,10 +423,10 @@ print(sorted(slow & set(sys.modules)))
 @pytest.mark.parametrize(
     ("workers", "low", "value", "high"),
     [
-        # A call: 300 tokens (150 to 600) at 10 ms each, and 300 (90 to 600) at 20 ms.
-        (1, 0.7 * (1.5 + 1.8), 3 + 6, 1.6 * (6 + 12)),
+        # A call: 300 tokens (150 to 600) at 10 ms each, and 60 (18 to 600) at 20 ms.
+        (1, 0.7 * (1.5 + 0.36), 3 + 1.2, 1.6 * (6 + 12)),
         # Four prompts wait for one another; of four answers a token takes between one and four.
-        (4, 0.7 * (6 + 1.8), 12 + 2.5 * 6, 1.6 * (24 + 4 * 12)),
+        (4, 0.7 * (6 + 0.36), 12 + 2.5 * 1.2, 1.6 * (24 + 4 * 12)),
     ],
     ids=["alone", "four at once"],
 )
@@ -440,6 +440,20 @@ def test_the_time_of_an_embedded_model_is_what_this_machine_takes(
     assert made.seconds.value == pytest.approx(400 / workers * value)
     told = "10 ms per token read, 20 ms per token written"
     assert any(told in line for line in made.assumptions)
+
+
+def test_an_object_of_labels_alone_is_as_long_as_the_labels() -> None:
+    def tokens(fields: dict[str, Any], cap: int | None) -> tuple[float | None, ...]:
+        made = nothing(single("openai/gpt-4o-mini", output=fields, max_tokens=cap), 1)
+        found = made.steps[0].output_tokens
+        return found.low, found.value, found.high
+
+    label = {"type": "string", "choices": ["yes", "perhaps"]}
+    # {"label": "perhaps"} has 20 bytes.
+    assert tokens({"label": label}, 100) == (2, 7, 100)
+    assert tokens({"label": label}, None) == (2, 7, 300)
+    assert tokens({"label": label, "why": {"type": "string"}}, 100) == (30, 100, 100)
+    assert tokens({"right": {"type": "boolean"}}, 100) == (2, 6, 100)
 
 
 def test_an_embedded_model_that_is_not_here_is_assumed() -> None:
@@ -474,7 +488,7 @@ def test_no_number_of_workers_makes_more_than_a_process_does(
         limits = {"workers": workers, "rpm": 10**7}
         return nothing(single(model, limits=limits, models=own, run={"engine": engine}), 100_000)
 
-    few, many, rate = made(1000), made(5000), ENGINES[engine].calls_per_second
+    few, many, rate = made(1000), made(20_000), ENGINES[engine].calls_per_second
     assert value(few.seconds) == pytest.approx(100_000 * 3 / 1000)
     assert "one process" not in said(few)
     assert (value(many.seconds), high(many.seconds)) == pytest.approx((1e5 / rate, 2e5 / rate))
@@ -482,4 +496,4 @@ def test_no_number_of_workers_makes_more_than_a_process_does(
     (hint,) = [hint for what, hint in many.warnings if carrier in what]
     assert f"--workers {rate * 3:.0f} is enough" in hint and beyond in hint
     # A rehearsal sends nothing.
-    assert "process" not in made(5000, "fake/x").bound_by
+    assert "process" not in made(20_000, "fake/x").bound_by

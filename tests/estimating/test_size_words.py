@@ -42,7 +42,20 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
 @pytest.mark.parametrize(
     ("claim", "n", "settings", "said"),
     [
-        (Claim(), 600, priced(), "Take 235: ±5 points (95 %) for $4.23 "),
+        (Claim(), 600, priced(), "Take 235: ±5 points (95 %) on these 600 items for $4.23 "),
+        (
+            Claim(),
+            600,
+            priced(),
+            " For ±5 points on items like these, which report speaks of first, take 384.",
+        ),
+        (
+            Claim(),
+            24,
+            priced(),
+            "the last item costs $0.018 more and removes that ±4.3. Of items like these, which "
+            "report speaks of first, all 24 show ±20 points (95 %).",
+        ),
         (
             Claim(),
             10,
@@ -56,7 +69,14 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
             "the other 29,217 items costs $526 more and finds differences down to 0.5 points.",
         ),
         (Claim(detect=0.03, rate=0.8), 3000, priced(), "Take 1,500 for each model: finds"),
-        (Claim(sd=1.2, margin=0.1), 2000, priced(), "Take 434: ±0.1 (95 %) for $7.81"),
+        (
+            Claim(sd=1.2, margin=0.1),
+            2000,
+            priced(),
+            "Take 434: ±0.1 (95 %) on these 2,000 items for",
+        ),
+        (Claim(sd=1.2, margin=0.1), 2000, priced(), " For ±0.1 on items like these, which report"),
+        (Claim(sd=1.2, margin=0.1), 2000, priced(), " take 554."),
         (
             Claim(zero_failures=0.01),
             1000,
@@ -70,7 +90,8 @@ def test_the_sentence_says_what_to_take_and_what_the_rest_would_buy() -> None:
             Claim(sensitivity=0.9, specificity=0.8),
             300,
             priced(),
-            "Take all 300: ±5.8 points (95 %) for $5.40 in 3 min; a smaller sample does not show",
+            "Take all 300: ±5.8 points (95 %) on these 300 items for $5.40 in 3 min; a smaller "
+            "sample does not show",
         ),
     ],
 )
@@ -78,6 +99,11 @@ def test_every_kind_of_claim_has_its_sentence(
     claim: Claim, n: int, settings: Config, said: str
 ) -> None:
     assert said in made(claim, n, settings).verdict
+
+
+def test_a_small_part_of_the_dataset_says_the_same_of_items_like_these() -> None:
+    assert "like these" not in made(Claim(), 30_000, priced()).verdict
+    assert "like these" not in made(Claim(detect=0.03, discordance=0.09), 900, priced()).verdict
 
 
 def test_the_table_has_pilot_claim_textbook_and_all() -> None:

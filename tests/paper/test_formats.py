@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_batch import estimating, paper, reporting
+from llm_batch.paper import text
 from llm_batch.paper.document import Document, Section, Table
 from llm_batch.reporting.comparison import build as comparison
 from llm_batch.reporting.gating import GATE_FORMATS
@@ -49,6 +50,15 @@ def _estimate(folder: Path) -> tuple[Mapping[str, Any], Any, str, list[str]]:
     made = estimating.estimate_from_nothing(config(), 100, today=TODAY)
     sections = ["COST AND TOKENS: ", "TIME: 1", "ASSUMPTIONS: "]
     return estimating.FORMATS, made, headline(made), sections
+
+
+@pytest.mark.parametrize(("width", "gap"), [(11, "  "), (12, " ")])
+def test_a_table_that_is_a_little_too_wide_has_narrower_gaps(width: int, gap: str) -> None:
+    cells = tuple("x" * width for _ in range(6))
+    made = Document(
+        "h", sections=(Section("", (Table(("",) * 6, (False, *[True] * 5), (cells,)),)),)
+    )
+    assert gap.join(cells) in text.format(made)
 
 
 @pytest.mark.parametrize("shown", [_results, _comparison, _estimate])

@@ -520,6 +520,33 @@ def test_a_larger_sample_is_advised_with_its_price(tmp_path: Path) -> None:
     assert "for about $" in advice
 
 
+@pytest.mark.parametrize(
+    ("population", "said"),
+    [
+        (30_000, "--sample 384`, with the flags of this run, to know the pass rate to ±5 points ("),
+        (
+            450,
+            "--sample 384`, with the flags of this run, to know the pass rate to ±5 points on "
+            "items like these (now ±16): 360 more items for about $0.72. For these 450 items "
+            "alone, 208 are enough.",
+        ),
+        (
+            300,
+            "--sample 169`, with the flags of this run, to know the pass rate to ±5 points on "
+            "these 300 items alone: 145 more items for about $0.29.",
+        ),
+    ],
+)
+def test_a_larger_sample_is_that_of_the_estimate_and_says_what_it_is_about(
+    tmp_path: Path, population: int, said: str
+) -> None:
+    results = [result(n, 5.0 if n % 4 else 1.0) for n in range(24)]
+    plan = manifest(planned=24, population=population, items={"ok": 24})
+    advice = build_report(write(tmp_path, results, plan)).next_steps[-1]
+    assert said in advice
+    assert ("like these" in advice) == (population == 450)
+
+
 def test_a_complete_report_of_a_whole_dataset_advises_no_larger_sample(tmp_path: Path) -> None:
     results = [result(n, 5.0 if n % 4 else 1.0) for n in range(100)]
     report = build_report(write(tmp_path, results, manifest(planned=100, population=100)))

@@ -142,7 +142,7 @@ def test_answers_with_a_part_of_the_right_one_are_told_with_what_to_do(tmp_path:
     made = report(tmp_path, answers, "contains")
     assert made.rule_check is not None and made.rule_check.near == 2
     (said,) = [each for each in made.warnings if "share a word" in each]
-    assert "2 wrong answers" in said and "llmb init --judge MODEL" in said
+    assert "2 wrong answers" in said and "--judge MODEL --force`" in said
     assert "'shakespeare wrote it' where 'william shakespeare' is right" in said
 
 

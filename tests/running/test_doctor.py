@@ -45,6 +45,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_field_id_that_the_config_does_not_use_is_noted(folder: Path) -> None:
+    (folder / "llmb.toml").write_text(CONFIG.format(place="").replace('id = "id"', ""))
+    notes = [check.says for check in examine(today=TODAY).checks]
+    assert any("the data has a field id, and items are told by a hash" in note for note in notes)
+
+
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Server]:
     with serve(key=KEY, models={"mine": {}}, headers=True, rpm=60, drip_seconds=5) as server:

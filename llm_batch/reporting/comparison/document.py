@@ -83,7 +83,7 @@ def screen(compared: Compared) -> Document:
 def _origin(comparison: Comparison) -> Iterator[str]:
     for run in comparison.runs:
         models = f": {words.clean(run.models, 120)}" if run.models else ""
-        base = " (baseline)" if run.name == comparison.baseline else ""
+        base = " (baseline)" if run.name == comparison.baseline != "baseline" else ""
         yield f"{words.clean(run.name, 40)}{base}{models}"
     if comparison.score:
         yield f"Score: {words.clean(comparison.score, 40)}"

@@ -384,7 +384,7 @@ def _ratio(
         return test(*values, limit, level)
     except ValueError as error:
         raise ConfigError(
-            f"the baseline's {what} is 0, and nothing is so many times as much",
+            f"the baseline's {what} is 0, and no limit is a multiple of that",
             f"leave out --max-{what}-ratio",
         ) from error
 

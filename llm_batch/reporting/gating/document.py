@@ -52,7 +52,7 @@ def _origin(gate: Gate) -> Iterator[str]:
         return
     for run in gate.comparison.runs:
         models = f": {words.clean(run.models, 120)}" if run.models else ""
-        base = " (baseline)" if run.name == gate.baseline else ""
+        base = " (baseline)" if run.name == gate.baseline != "baseline" else ""
         yield f"{words.clean(run.name, _NAME)}{base}{models}"
     if gate.comparison.score:
         yield f"Score: {words.clean(gate.comparison.score, _NAME)}"

@@ -73,7 +73,7 @@ def _to_decide(check: Check, population: int | None) -> str:
         if check.bounds.value == check.limit and check.unit in ("points", "score"):
             return "what was found lies at the limit: allow for more with --tolerance"
         return "no number of items would decide it"
-    cost = "" if check.more_cost is None else f", about {words.about_usd(check.more_cost)}"
+    cost = f", about {words.about_usd(check.more_cost)}" if check.more_cost else ""
     if population is not None and needed > population:
         return (
             f"about {words.items(needed)} would decide it{cost}, and this dataset has "
