@@ -39,7 +39,7 @@ llm_batch.sending.providers.dialect: pattern
 llm_batch.sending.providers.refusals: words
 llm_batch.sending.providers.refusals: '|'.join(self._patterns)
 llm_batch.chain.verdicts: f'(?:{any_of(self._plain) or _NEVER})(?![\\\\w%])'
-llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?![^\\\\W是为為は])'
+llm_batch.chain.verdicts: f'(?<!\\\\w)(?:{names})(?:(?<![a-z])(?=\\\\d)|(?![^\\\\W是为為は]))'
 llm_batch.chain.rules: f'[ \\\\t>#-]{{0,4}}[(\\\\[]?(?P<label>{label})(?:[)\\\\]][.:]?|[.:])(?=\\\\s|\\\\Z)'
 llm_batch.chain.rules: f'[\\\\s)\\\\]}}\\\\x27’”\\\\x22$]{{0,4}}(?:\\\\b(?:or|and|oder|und|o|ou)\\\\b|[/&|,])\\\\s{{0,3}}(?i:option\\\\s|choice\\\\s)?[(\\\\[]?{label}{end}'
 llm_batch.chain.rules: f'\\\\\\\\boxed\\\\s?\\\\{{\\\\s?(?:\\\\\\\\(?:text|mathrm|mathbf)\\\\{{)?\\\\(?(?P<label>{case}){end}'
