@@ -275,7 +275,9 @@ def unused_id(config: Config, fields: Sequence[str]) -> list[str]:
 
     It is not taken unasked: items would have other ids, and what was paid for them would be lost.
     """
-    if config.data.path is None or config.data.id is not None or "id" not in fields:
+    if config.source is None or config.data.path is None:
+        return []
+    if config.data.id is not None or "id" not in fields:
         return []
     return [
         'the data has a field id, and items are told by a hash of their rows; id = "id" under '

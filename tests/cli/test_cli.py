@@ -128,6 +128,7 @@ def test_help_loads_none_of_the_slow_packages(tmp_path: Path) -> None:
 
 
 def test_the_first_request_waits_for_nothing_that_it_does_not_need(fake: Path) -> None:
+    (fake / "llmb.toml").write_text(FAKE + '[data]\nid = "id"\n')
     code = (
         "import os, sys\n"
         "def heard(event, given):\n"
