@@ -183,6 +183,11 @@ class Window:
         self._most: float | None = None
         self._until = 0.0
 
+    @property
+    def holds(self) -> bool:
+        """Whether it is known to remember more of the later half, so that requests wait for it."""
+        return self._most is not None
+
     def take(self, now: float) -> None:
         self._first = min(self._first, now)
         if not self._parts or now - self._parts[-1][0] >= self._seconds / _SLOTS:

@@ -309,7 +309,8 @@ class Learned:
         if self._pace is not None:
             speed, late = self._speed(), now - self._arrival
             self._arrival = now - min(0.0, late) + (tokens if self._by_tokens else 1.0) / speed
-            if late < _BINDS_SECONDS:  # else it is not the pace that requests wait for
+            # Else it is not the pace that requests wait for.
+            if late < _BINDS_SECONDS and not self._window.holds:
                 self._quiet += 1
                 if speed > _GONE * self._pace:
                     self._pace = None

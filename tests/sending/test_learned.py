@@ -120,7 +120,7 @@ def test_a_window_that_remembers_a_slow_start_does_not_lower_the_pace(kind: str)
     simulation = Simulation(kind, row.limit, workers=row.workers, latency=0.3, retry_after=False)
     seen = simulation.run_together([Limiter.with_default(simulation.clock)], seconds=360)
     used, refused = after_the_first_minute(seen, row.per_second, 360)
-    assert used >= 0.85
+    assert used >= 0.9
     assert refused < 0.02
 
 
