@@ -137,7 +137,7 @@ class _Terminal:
                 part = os.read(self._ours, 4096)
             except OSError:  # the command has ended
                 part = b""
-            assert part, f"{words!r} never came after {self.seen!r}"
+            assert part, f"{words!r} never came after {self.seen!r}: {self.process.poll()}"
             self.seen += part.decode(errors="replace")
         before, _, self.seen = self.seen.partition(words)
         return before
@@ -161,6 +161,10 @@ def _own_terminal() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits that it is not
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # After Ctrl-C a terminal discards what waits to be shown: on a busy machine, the answer to it.
+    set_to = termios.tcgetattr(0)
+    set_to[3] |= termios.NOFLSH
+    termios.tcsetattr(0, termios.TCSANOW, set_to)
 
 
 def test_in_a_terminal_single_keys_label_without_enter(folder: Path) -> None:
