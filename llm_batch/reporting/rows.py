@@ -20,7 +20,7 @@ import msgspec
 
 from llm_batch.record.baseline import content_hash
 from llm_batch.record.parts import Part
-from llm_batch.reporting.tally import SCORE_LIMIT
+from llm_batch.reporting.tally import is_counted
 
 #: What ``Rows.passed`` holds for an item without a verdict.
 NO_VERDICT = 2
@@ -187,12 +187,5 @@ class Rows:
 
 
 def _add_scores(scores: array[float], passed: bytearray, scored: Sequence[Scored]) -> None:
-    scores.fromlist(
-        [
-            score
-            if (score := each.score) is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT
-            else nan
-            for each in scored
-        ]
-    )
+    scores.fromlist([each.score if is_counted(each.score) else nan for each in scored])
     passed += bytes([NO_VERDICT if (found := each.passed) is None else found for each in scored])

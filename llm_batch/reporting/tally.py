@@ -119,7 +119,7 @@ class Tally:
             self.failed.add_costs([line.cost.total for line in failed])
         scores = [score for line in lines if (score := line.score) is not None]
         if scores and not -SCORE_LIMIT <= min(scores) <= max(scores) <= SCORE_LIMIT:
-            finite = [score for score in scores if -SCORE_LIMIT <= score <= SCORE_LIMIT]
+            finite = list(filter(is_counted, scores))
             self.excluded += len(scores) - len(finite)
             scores = finite
         self.scores.fromlist(scores)
@@ -283,7 +283,7 @@ class GroupTally:
                 group = groups[name] = GroupCount()
             group.n += 1
             score = line.score
-            if score is not None and -SCORE_LIMIT <= score <= SCORE_LIMIT:
+            if is_counted(score):
                 group.scored += 1
                 group.score_sum += score
                 group.score_squares += score * score
